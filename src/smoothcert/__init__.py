@@ -1,0 +1,62 @@
+"""Certify classifiers by randomized smoothing, and re-certify their compressed versions.
+
+Everything below is imported when first used, so that `smoothcert --help` is instant and
+importing the package imports no framework.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from smoothcert.certificate import ABSTAIN as ABSTAIN
+    from smoothcert.certificate import Certificate as Certificate
+    from smoothcert.certificate import Certification as Certification
+    from smoothcert.certificate import Outcome as Outcome
+    from smoothcert.certificate import Settings as Settings
+    from smoothcert.certificate import Votes as Votes
+    from smoothcert.classifiers.loading import load_classifier as load_classifier
+    from smoothcert.classifiers.protocol import Classifier as Classifier
+    from smoothcert.errors import SmoothcertError as SmoothcertError
+    from smoothcert.report.tables import summarize as summarize
+    from smoothcert.runs.store import Run as Run
+    from smoothcert.sampling.datasets import load_inputs as load_inputs
+    from smoothcert.sampling.inputs import Inputs as Inputs
+    from smoothcert.sampling.noise import RoundedGaussian as RoundedGaussian
+    from smoothcert.verbs.certify import certify as certify
+    from smoothcert.verbs.predict import predict as predict
+    from smoothcert.verbs.recertify import recertify as recertify
+
+_HOMES = {
+    "ABSTAIN": "certificate",
+    "Certificate": "certificate",
+    "Certification": "certificate",
+    "Classifier": "classifiers.protocol",
+    "Inputs": "sampling.inputs",
+    "Outcome": "certificate",
+    "RoundedGaussian": "sampling.noise",
+    "Run": "runs.store",
+    "Settings": "certificate",
+    "SmoothcertError": "errors",
+    "Votes": "certificate",
+    "certify": "verbs.certify",
+    "load_classifier": "classifiers.loading",
+    "load_inputs": "sampling.datasets",
+    "predict": "verbs.predict",
+    "recertify": "verbs.recertify",
+    "summarize": "report.tables",
+}
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'smoothcert' has no attribute {name!r}")
+    value = getattr(import_module(f"smoothcert.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return [*_HOMES, "__version__"]
