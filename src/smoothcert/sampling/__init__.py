@@ -1,0 +1,1 @@
+"""Inputs on a grid, noise on the same grid, and the one loop that runs a classifier under it."""
