@@ -1,0 +1,88 @@
+"""ONNX models, run by ONNX Runtime on the CPU."""
+
+import os
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from smoothcert.classifiers.loading import fingerprint_file
+from smoothcert.errors import ModelError
+
+_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxClassifier:
+    """A session whose first input is the images and whose first output is the logits."""
+
+    session: onnxruntime.InferenceSession
+    name: str
+    fingerprint: str
+    fixed_batch: int | None
+    device: str = "cpu"
+
+    @staticmethod
+    def load(path: Path, threads: int | None = None) -> "OnnxClassifier":
+        """Open a model file.
+
+        Raises:
+            ModelError: not a readable ONNX model, or not one float tensor in.
+        """
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.log_severity_level = 3
+        try:
+            fingerprint = _fingerprint(path)
+            session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # protobuf and the runtime each have their own kinds
+            raise ModelError(
+                f"{path.name} cannot be loaded as an ONNX model: {error}. "
+                "It may be truncated, or a file of another format."
+            ) from error
+        inputs = session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type not in _DTYPES:
+            found = ", ".join(f"{i.name}: {i.type}" for i in inputs)
+            raise ModelError(
+                f"{path.name} must take one tensor of floats (normalization inside); "
+                f"it takes {found}"
+            )
+        batch = inputs[0].shape[0] if inputs[0].shape else None
+        fixed = batch if isinstance(batch, int) else None
+        return OnnxClassifier(session, path.name, fingerprint, fixed)
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
+        """Run the session on one batch."""
+        tensor = self.session.get_inputs()[0]
+        feed = {tensor.name: images.astype(_DTYPES[tensor.type], copy=False)}
+        try:
+            return np.asarray(self.session.run([self.session.get_outputs()[0].name], feed)[0])
+        except Exception as error:  # the runtime's exceptions have no common public base
+            raise ModelError(
+                f"{self.name} failed on a batch of shape {images.shape}: it expects "
+                f"{tensor.shape}. ({str(error).strip().splitlines()[0]})"
+            ) from error
+
+
+def _fingerprint(path: Path) -> str:
+    """Hash of the file, and of the files beside it that hold its large tensors."""
+    model = onnx.load(path, load_external_data=False)
+    digest = sha256(fingerprint_file(path).encode())
+    places = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    for place in sorted(places):
+        beside = (path.parent / place).resolve()
+        if not beside.is_relative_to(path.parent.resolve()):
+            raise ModelError(f"{path.name} keeps tensors outside its folder ({place}); refused.")
+        digest.update(fingerprint_file(beside).encode())
+    return digest.hexdigest()[:32]

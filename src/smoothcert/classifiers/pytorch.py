@@ -1,0 +1,156 @@
+"""torch networks: modules, exported programs (.pt2) and architectures with weights."""
+
+import json
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from smoothcert import zoo
+from smoothcert.classifiers.pt2_guard import check_pt2
+from smoothcert.errors import ModelError
+
+METADATA = "smoothcert"
+"""The safetensors metadata key under which `save_weights` writes a JSON object."""
+
+
+@dataclass(frozen=True, eq=False)
+class TorchClassifier:
+    """A torch module that maps float32 (B, *shape) to logits (B, K)."""
+
+    module: nn.Module
+    name: str
+    fingerprint: str
+    device: str = "cpu"
+    fixed_batch: int | None = field(default=None, kw_only=True)
+
+    @staticmethod
+    def of(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":
+        """Wrap a module: put it on `device`, in eval mode, and hash structure and weights."""
+        _check_device(device)
+        module = module.to(device)
+        if not isinstance(module, torch.fx.GraphModule):  # an exported graph's mode is fixed
+            module = module.eval()
+        return TorchClassifier(module, name, _fingerprint(module), device)
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
+        """Logits as float32 on the host."""
+        with torch.inference_mode():
+            batch = torch.from_numpy(images).to(self.device)
+            return self.module_logits(batch).float().cpu().numpy()
+
+    def module_logits(self, batch: torch.Tensor) -> torch.Tensor:
+        """The module's logits, on its device; errors name the shape that caused them."""
+        try:
+            logits = self.module(batch)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise ModelError(
+                f"{self.name} failed on a batch of shape {tuple(batch.shape)}: "
+                f"{_first_line(error)}. Check that it is the right model for these inputs."
+            ) from error
+        if not isinstance(logits, torch.Tensor):
+            raise ModelError(
+                f"{self.name} returns {type(logits).__name__}; a classifier returns one tensor "
+                "of logits. Wrap it in a module that does."
+            )
+        return logits
+
+
+def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
+    """Load a torch.export archive, after checking that loading and running it runs only tensor ops.
+
+    Raises:
+        ModelError: damaged, of an older format, or holding anything that can run code.
+    """
+    from smoothcert.classifiers.loading import fingerprint_file
+
+    _check_device(device)
+    check_pt2(path)
+    try:
+        program = torch.export.load(path)
+        module = program.module().to(device)
+    except Exception as error:  # torch raises many kinds; all mean that the file is no good
+        raise ModelError(
+            f"{path.name} cannot be loaded as a torch.export program: {_first_line(error)}. "
+            "Export it again with the installed torch "
+            f"({torch.__version__}): torch.export.save(torch.export.export(...), 'x.pt2')."
+        ) from error
+    return TorchClassifier(
+        module, path.name, fingerprint_file(path), device, fixed_batch=_fixed_batch(program)
+    )
+
+
+def load_weights(path: Path, architecture: str = "", device: str = "cpu") -> TorchClassifier:
+    """Load `architecture` with the weights of a safetensors file.
+
+    Without an architecture, the one that `save_weights` recorded in the file is used.
+    """
+    state, metadata = read_weights(path)
+    name = architecture or metadata.get("architecture", "")
+    if not name:
+        raise ModelError(
+            f"{path.name} does not say which architecture it belongs to; pass "
+            f"ARCH@{path.name} with ARCH one of {', '.join(zoo.ARCHITECTURES)}."
+        )
+    return TorchClassifier.of(zoo.rebuild(name, state), f"{name}@{path.name}", device)
+
+
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """The tensors of a safetensors file in file order, and what `save_weights` recorded."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            order = metadata.get("order", file.keys())
+            return {key: file.get_tensor(key) for key in order}, metadata
+    except (SafetensorError, ValueError) as error:
+        raise ModelError(
+            f"{path.name} is not a readable safetensors file: {_first_line(error)}. "
+            "It may be truncated, or a file of another format under this name."
+        ) from error
+
+
+def save_weights(module: nn.Module, architecture: str, path: Path, **facts: object) -> None:
+    """Write a module's weights with the architecture's name and JSON facts about them."""
+    from safetensors.torch import save_file
+
+    state = {key: value.contiguous() for key, value in module.state_dict().items()}
+    record = {"architecture": architecture, "order": list(state), **facts}
+    save_file(state, path, metadata={METADATA: json.dumps(record)})
+
+
+def _fixed_batch(program: torch.export.ExportedProgram) -> int | None:
+    """The batch size that an export without a dynamic batch dimension is stuck with."""
+    placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
+    user = set(program.graph_signature.user_inputs)
+    shapes = [n.meta["val"].shape for n in placeholders if n.name in user]
+    if len(shapes) != 1:
+        raise ModelError(f"A classifier takes one input tensor; this program takes {len(shapes)}.")
+    size = shapes[0][0]
+    return size if isinstance(size, int) else None
+
+
+def _fingerprint(module: nn.Module) -> str:
+    digest = sha256(repr(module).encode())
+    for key, value in module.state_dict().items():
+        raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(f"{key}:{value.dtype}:{tuple(value.shape)}".encode())
+        digest.update(raw.numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _check_device(device: str) -> None:
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ModelError(f"{device!r} is no device; give cpu, cuda or cuda:N") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device 'cuda' was asked for, but torch sees no CUDA device; use cpu")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
