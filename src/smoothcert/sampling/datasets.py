@@ -1,0 +1,240 @@
+"""Data sets by reference: the embedded digits, .npz, image folders, Parquet, Hugging Face ids."""
+
+import io
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.noise import grid_levels
+
+_IMAGE_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+_DIGITS_TEST = 500
+_DIGITS_GRID = Fraction(1, 256)
+_EIGHT_BIT = Fraction(1, 255)
+
+
+def load_inputs(
+    reference: str,
+    split: str = "test",
+    grid: float | Fraction | None = None,
+    limit: int | None = None,
+    every: int = 1,
+) -> Inputs:
+    """Open a data set.
+
+    Args:
+        reference: `digits` (scikit-learn's 8x8 scans, 1,297 for training and 500 for test);
+            a `.npz` file (arrays `x` or `images`, optionally `y` or `labels`, or with the
+            split's name, `x_test` and `y_test`); a `.parquet` file or a folder of them named
+            by split (Hugging Face image columns); a folder of images, with a subfolder per
+            class if labelled and a level per split if there are several; or the id of a
+            Hugging Face data set.
+        split: `train` or `test`, or another name that the data set has.
+        grid: the step between neighbouring values; 1/255 by default, 1/256 for digits.
+        limit: keep the first so many (after `every`).
+        every: keep every so-manieth input, as is usual for expensive test sets.
+
+    Raises:
+        InvalidInput: nothing there, or nothing that can be read as inputs of one shape.
+        MissingExtra: reading it needs a package that is not installed.
+    """
+    if every < 1 or (limit is not None and limit < 1):
+        raise InvalidInput(f"limit and every must be at least 1; got {limit} and {every}")
+    inputs = _open(reference, split, grid)
+    chosen = range(0, len(inputs), every)[:limit]
+    return inputs if len(chosen) == len(inputs) else inputs.select(chosen)
+
+
+def _open(reference: str, split: str, grid: float | Fraction | None) -> Inputs:
+    path = Path(reference)
+    if reference == "digits":
+        return _digits(split, grid)
+    if path.suffix == ".npz":
+        return _npz(path, split, grid)
+    if grid is not None and grid_levels(grid) != 255:
+        raise InvalidInput(
+            f"Image files hold 8-bit values, whose grid is 1/255; got {grid}. Leave --grid out."
+        )
+    if path.suffix == ".parquet":
+        return _parquet([path], reference)
+    if path.is_dir():
+        tables = sorted(path.glob(f"{split}*.parquet"))
+        return _parquet(tables, reference) if tables else _folder(path, split)
+    if path.suffix or path.is_absolute() or reference.startswith("."):
+        raise InvalidInput(f"There is no data at {reference}")
+    return _hub(reference, split)
+
+
+def _digits(split: str, grid: float | Fraction | None) -> Inputs:
+    """The scans' 17 levels sit on every 16th point of the grid 1/256."""
+    if split not in ("train", "test"):
+        raise InvalidInput(f"digits has the splits 'train' and 'test'; got {split!r}")
+    if grid is not None and grid_levels(grid) % 16:
+        raise InvalidInput(f"digits lie on grids of step 1/(16 k), such as 1/256; got {grid}")
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise MissingExtra("scikit-learn", "data") from error
+    data: Any = load_digits()
+    order = np.random.default_rng(0).permutation(len(data.target))
+    chosen = order[:_DIGITS_TEST] if split == "test" else order[_DIGITS_TEST:]
+    return Inputs.from_arrays(
+        data.images[chosen, None] / 16,
+        data.target[chosen].astype(int),
+        _DIGITS_GRID if grid is None else grid,
+        "digits",
+    )
+
+
+def _npz(path: Path, split: str, grid: float | Fraction | None) -> Inputs:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except FileNotFoundError:
+        raise InvalidInput(f"There is no data file {path}") from None
+    except Exception as error:  # zipfile, NumPy and zlib each have their own kinds
+        raise InvalidInput(
+            f"{path.name} is not a readable .npz file of plain arrays: {error}"
+        ) from error
+    images = _first(arrays, f"x_{split}", f"images_{split}", "x", "images")
+    labels = _first(arrays, f"y_{split}", f"labels_{split}", "y", "labels")
+    if images is None:
+        raise InvalidInput(
+            f"{path.name} has the arrays {', '.join(arrays) or '(none)'}; inputs are looked for "
+            f"under 'x_{split}', 'images_{split}', 'x' and 'images'."
+        )
+    images = _channels_first(images)
+    return Inputs.from_arrays(images, labels, _EIGHT_BIT if grid is None else grid, path.name)
+
+
+def _first(arrays: dict[str, NDArray], *names: str) -> NDArray | None:
+    return next((arrays[name] for name in names if name in arrays), None)
+
+
+def _channels_first(images: NDArray) -> NDArray:
+    """(N, H, W) gets a channel; (N, H, W, C) with C in {1, 3} and no such axis 1 is turned."""
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim == 4 and images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return images
+
+
+def _folder(path: Path, split: str) -> Inputs:
+    root = path / split if (path / split).is_dir() else path
+    classes = tuple(sorted(child.name for child in root.iterdir() if child.is_dir()))
+    files = [
+        (file, label)
+        for label, folder in enumerate([root / name for name in classes] or [root])
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in _IMAGE_FILES
+    ]
+    if not files:
+        raise InvalidInput(
+            f"The folder {root} is empty: no images ({', '.join(sorted(_IMAGE_FILES))}), neither "
+            "directly nor in one subfolder per class."
+        )
+    labels = [label for _, label in files] if classes else None
+    return _images(str(path), len(files), lambda i: files[i][0], labels, classes)
+
+
+def _parquet(paths: Sequence[Path], reference: str) -> Inputs:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = pa.concat_tables([parquet.read_table(path) for path in paths])
+    except FileNotFoundError:
+        raise InvalidInput(f"There is no data file {reference}") from None
+    except (pa.ArrowException, OSError) as error:
+        raise InvalidInput(f"{reference} is not a readable Parquet file: {error}") from error
+    images, labels = _columns(table.column_names, reference)
+    column = table[images]
+    if not pa.types.is_struct(column.type) or column.type.get_field_index("bytes") < 0:
+        raise InvalidInput(
+            f"The column {images!r} of {reference} has type {column.type}; images are stored as "
+            "struct<bytes, path>, as Hugging Face data sets do."
+        )
+    return _images(
+        reference,
+        len(table),
+        lambda i: io.BytesIO(column[i].as_py()["bytes"]),
+        table[labels].to_pylist() if labels else None,
+    )
+
+
+def _hub(reference: str, split: str) -> Inputs:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtra("datasets", "data") from error
+    try:
+        data: Any = datasets.load_dataset(reference, split=split)
+    except Exception as error:  # the hub's client, the network and the data set's own script
+        raise InvalidInput(
+            f"The Hugging Face data set {reference!r} (split {split!r}) cannot be loaded: {error}. "
+            "Check the id and the network, or give a local Parquet file, .npz or image folder."
+        ) from error
+    images, labels = _columns(data.column_names, reference)
+    names = getattr(data.features[labels], "names", None) if labels else None
+    return _images(
+        reference,
+        len(data),
+        lambda i: data[i][images],
+        list(data[labels]) if labels else None,
+        tuple(names or ()),
+    )
+
+
+def _columns(names: Sequence[str], reference: str) -> tuple[str, str | None]:
+    images = next((name for name in ("img", "image", "images", "x") if name in names), None)
+    if images is None:
+        raise InvalidInput(
+            f"{reference} has the columns {', '.join(names)}; images are looked for under 'img' "
+            "and 'image'."
+        )
+    return images, next((n for n in ("label", "labels", "fine_label", "y") if n in names), None)
+
+
+def _images(
+    name: str,
+    count: int,
+    open_: Callable[[int], Any],
+    labels: Sequence[int] | None,
+    classes: tuple[str, ...] = (),
+) -> Inputs:
+    """Inputs decoded when read; the first decides the shape, and colour or grey."""
+    if count == 0:
+        raise InvalidInput(f"The data set {name} is empty: nothing to certify.")
+    first = decode(open_(0))
+    return Inputs(
+        name,
+        first.shape,
+        255,
+        tuple(range(count)),
+        lambda index: decode(open_(index), len(first)),
+        None if labels is None else tuple(labels),
+        classes,
+    )
+
+
+def decode(source: Any, channels: int | None = None) -> NDArray[np.uint8]:
+    """An image file (path, stream or PIL image) as uint8 (C, H, W); grey stays one channel."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtra("pillow", "data") from error
+    try:
+        image = source if isinstance(source, Image.Image) else Image.open(source)
+        grey = image.mode in ("L", "1") if channels is None else channels == 1
+        array = np.asarray(image.convert("L" if grey else "RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        shown = source if isinstance(source, str | Path) else "The image"
+        raise InvalidInput(f"{shown} cannot be read as an image: {error}") from error
+    return array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1))

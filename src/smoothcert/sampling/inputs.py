@@ -1,0 +1,187 @@
+"""Data sets as items on an integer grid, each with a hash of its content."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from smoothcert.errors import InvalidInput
+from smoothcert.sampling.noise import grid_levels
+
+_OFF_GRID = 1e-3  # of a grid step: float32 pixels of an 8-bit image are off by 1e-5 at most
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One input: its index in the data set and its values in grid steps (int32, 0..levels)."""
+
+    index: int
+    pixels: NDArray[np.int32]
+
+    @cached_property
+    def content(self) -> str:
+        """Hash of shape and values (16 hex digits)."""
+        header = repr(self.pixels.shape).encode()
+        return sha256(header + self.pixels.astype("<i4").tobytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Inputs of one shape on one grid, read when asked for.
+
+    Args:
+        name: how to refer to the data in messages; the reference it was loaded by.
+        shape: shape of one input, (channels, height, width) for images.
+        levels: grid steps in 1; pixel values are whole numbers in 0..levels.
+        indices: each input's index in the full data set, which addresses its noise.
+        read: from an index to that input's values in grid steps, of the given shape.
+        labels: true classes in the order of `indices`, or None. Certification never uses them.
+        classes: names of the classes, may be empty.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    levels: int
+    indices: tuple[int, ...]
+    read: Callable[[int], NDArray]
+    labels: tuple[int, ...] | None = None
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse an empty set and labels that do not line up."""
+        if not self.indices:
+            raise InvalidInput(f"The data set {self.name} is empty: nothing to certify.")
+        if self.labels is not None and len(self.labels) != len(self.indices):
+            raise InvalidInput(
+                f"{self.name} has {len(self.indices)} inputs and {len(self.labels)} labels; "
+                "give one label per input."
+            )
+
+    def __len__(self) -> int:
+        """Count the inputs."""
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Item]:
+        """Read the inputs in order."""
+        return (self.item(position) for position in range(len(self)))
+
+    def item(self, position: int) -> Item:
+        """Read the input at a position (not an index) of this selection."""
+        index = self.indices[position]
+        pixels = np.ascontiguousarray(self.read(index), dtype=np.int32)
+        if pixels.shape != self.shape:
+            raise InvalidInput(
+                f"Input {index} of {self.name} has shape {pixels.shape}; "
+                f"the others have {self.shape}. All inputs must have one shape."
+            )
+        return Item(index, pixels)
+
+    def select(self, positions: Sequence[int]) -> "Inputs":
+        """Keep the inputs at these positions, with their indices and labels."""
+        labels = None if self.labels is None else tuple(self.labels[p] for p in positions)
+        indices = tuple(self.indices[p] for p in positions)
+        return Inputs(self.name, self.shape, self.levels, indices, self.read, labels, self.classes)
+
+    @cached_property
+    def contents(self) -> tuple[str, ...]:
+        """The content hash of every input; reads them all once."""
+        return tuple(item.content for item in self)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the grid, the indices and every input's content, not of the labels."""
+        digest = sha256(repr((self.shape, self.levels, self.indices)).encode())
+        digest.update("".join(self.contents).encode())
+        return digest.hexdigest()[:32]
+
+    def check_labels(self, num_classes: int) -> None:
+        """Raise InvalidInput if a label is not one of the classifier's classes."""
+        wrong = [label for label in self.labels or () if not 0 <= label < num_classes]
+        if wrong:
+            raise InvalidInput(
+                f"{self.name} has the label {wrong[0]}, but the classifier has classes "
+                f"0..{num_classes - 1}. Check that data and classifier belong together."
+            )
+
+    @staticmethod
+    def from_arrays(
+        images: ArrayLike,
+        labels: ArrayLike | None = None,
+        grid: float | Fraction = 1 / 255,
+        name: str = "array",
+    ) -> "Inputs":
+        """Inputs from memory.
+
+        Args:
+            images: shape (count, *shape): uint8 on the grid 1/255, or floats in [0, 1] that
+                lie on the grid.
+            labels: integers of shape (count,), or None.
+            grid: the step between neighbouring values.
+            name: how to refer to the data in messages.
+
+        Raises:
+            InvalidInput: wrong dtype, range, count or shape, NaN, or values off the grid.
+        """
+        levels = grid_levels(grid)
+        images = np.asarray(images)
+        if images.ndim < 2:
+            raise InvalidInput(
+                f"{name} must have shape (count, ...) with at least one axis per input; "
+                f"got {images.shape}"
+            )
+        if len(images) == 0:
+            raise InvalidInput(f"The data set {name} is empty: nothing to certify.")
+        steps = to_steps(images, levels, name)
+        return Inputs(
+            name,
+            steps.shape[1:],
+            levels,
+            tuple(range(len(steps))),
+            lambda index: steps[index],
+            None if labels is None else _checked_labels(labels, name),
+        )
+
+
+def to_steps(images: NDArray, levels: int, name: str) -> NDArray[np.int32]:
+    """Values as whole grid steps: uint8 are taken as such on the grid 1/255, floats scaled."""
+    if images.dtype == np.uint8:
+        if levels != 255:
+            raise InvalidInput(
+                f"{name} holds uint8 values, whose grid is 1/255; got the grid 1/{levels}. "
+                "Divide by the largest value and pass floats in [0, 1] for another grid."
+            )
+        return images.astype(np.int32)
+    if not np.issubdtype(images.dtype, np.floating):
+        raise InvalidInput(
+            f"{name} has dtype {images.dtype}; give uint8 in 0..255 or floats in [0, 1]."
+        )
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):
+        raise InvalidInput(
+            f"{name} must have values in [0, 1]; got values from {low:g} to {high:g}. "
+            "Scale to [0, 1], and put the normalization inside the classifier."
+        )
+    scaled = images.astype(np.float64) * levels
+    steps = np.rint(scaled)
+    off = float(np.abs(scaled - steps).max())
+    if off > _OFF_GRID:
+        raise InvalidInput(
+            f"{name} has values off the grid 1/{levels}, by up to {off:.3g} of a step. "
+            "Certificates hold for inputs on the grid: name the data's own grid, or round the "
+            "data to this one first (numpy.rint(x * levels) / levels)."
+        )
+    return steps.astype(np.int32)
+
+
+def _checked_labels(labels: ArrayLike, name: str) -> tuple[int, ...]:
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise InvalidInput(
+            f"The labels of {name} must be whole numbers of shape (count,); "
+            f"got dtype {labels.dtype} and shape {labels.shape}"
+        )
+    return tuple(labels.tolist())

@@ -1,0 +1,107 @@
+"""A look at a classifier before any draw is spent on it: is it one, and is it row by row?"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.errors import ModelError
+from smoothcert.sampling.engine import to_float
+from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.noise import RoundedGaussian, Stream
+
+# Relative to the largest logit: float kernels differ by 1e-6 between row positions, dynamic
+# per-tensor quantization by 1e-2.
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was found out.
+
+    Attributes:
+        num_classes: columns of the logits.
+        noise_hash: hash of the first noise of the run; equal on every machine.
+        row_exact: whether a row's logits were bit-identical wherever it stood in the batch.
+    """
+
+    num_classes: int
+    noise_hash: str
+    row_exact: bool
+
+
+def probe(
+    classifier: Classifier, item: Item, noise: RoundedGaussian, seed: int, batch_size: int
+) -> Probe:
+    """Evaluate a few batches of one noisy input and judge the logits.
+
+    Raises:
+        ModelError: logits of the wrong shape, all NaN or constant, fewer than two classes,
+            a fixed batch size other than `batch_size`, or rows that depend on their batch.
+    """
+    if classifier.fixed_batch not in (None, batch_size):
+        raise ModelError(
+            f"{classifier.name} only takes batches of {classifier.fixed_batch}; the batch size "
+            f"is {batch_size}. Pass --batch-size {classifier.fixed_batch}, or export the model "
+            "with a dynamic batch dimension."
+        )
+    shape = item.pixels.shape
+    steps = noise.draws(seed, item.index, Stream.PROBE, np.arange(batch_size), shape)
+    images = to_float(item.pixels + steps, noise.levels)
+    logits = _checked(classifier, images)
+    return Probe(
+        logits.shape[1],
+        sha256(steps.astype("<i4").tobytes()).hexdigest()[:16],
+        _row_exact(classifier, images, logits),
+    )
+
+
+def _checked(classifier: Classifier, images: NDArray[np.float32]) -> NDArray[np.floating]:
+    logits = np.asarray(classifier.logits(images))
+    if logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:
+        raise ModelError(
+            f"{classifier.name} returns shape {logits.shape} for a batch of {len(images)}; a "
+            f"classifier returns logits of shape ({len(images)}, classes), two classes or more."
+        )
+    if np.isnan(logits).any(axis=1).all():
+        raise ModelError(
+            f"{classifier.name} returns NaN for every noisy input. Check the weights, and that "
+            "the model takes values in [0, 1] with the normalization inside."
+        )
+    if len(logits) > 1 and (logits == logits[:1]).all():
+        raise ModelError(
+            f"{classifier.name} returns the same logits for different inputs: they are constant. "
+            "Check that trained weights were loaded and that the model uses its input."
+        )
+    return logits
+
+
+def _row_exact(
+    classifier: Classifier, images: NDArray[np.float32], logits: NDArray[np.floating]
+) -> bool:
+    """Whether rows keep their logits among other neighbours; refuse if they change truly.
+
+    The second batch holds the same rows in reverse, half of them amplified, as one outlier is
+    what a scale taken over the whole batch cannot hide.
+    """
+    rows = len(images)
+    if rows == 1:
+        return True
+    neighbours = images[::-1].copy()
+    loud = np.arange(rows) % 2 == 1
+    neighbours[loud] = 4 * neighbours[loud]
+    kept = ~loud
+    again = np.asarray(classifier.logits(neighbours))[kept]
+    before = logits[::-1][kept]
+    difference = float(np.nanmax(np.abs(again - before), initial=0.0))
+    scale = float(np.nanmax(np.abs(logits), initial=1e-30))
+    if difference > _TOLERANCE * scale:
+        raise ModelError(
+            f"{classifier.name} is batch-dependent: the same row's logits changed by "
+            f"{difference:.2g} when its neighbours did, so draws are not independent and no "
+            "certificate would hold. Use static quantization or per-row scales, or pass "
+            "--batch-size 1."
+        )
+    return difference == 0.0
