@@ -1,0 +1,245 @@
+"""Frozen values that flow between the layers: settings, votes, certificates, outcomes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum
+from fractions import Fraction
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.errors import InvalidInput
+from smoothcert.sampling.noise import RoundedGaussian
+
+ABSTAIN = -1
+"""The predicted class of a certificate that abstains."""
+
+FORMS = ("binary", "multiclass")
+
+
+class Outcome(Enum):
+    """How a certification ended, as a sentence."""
+
+    CERTIFIED = "The smoothed classifier's class is proven constant within the radius."
+    UNDECIDED = (
+        "Abstained: these votes do not prove the class more likely than all others; more "
+        "estimation samples may, unless the classifier is truly undecided here."
+    )
+    ORIGINAL_ABSTAINED = (
+        "Abstained without evaluations: the original's votes do not prove its class, so there "
+        "is nothing to carry over; certify the new model from scratch here."
+    )
+
+
+def check_alpha(alpha: float, name: str = "alpha") -> None:
+    """Raise InvalidInput unless alpha is an error probability strictly between 0 and 1."""
+    if not 0 < alpha < 1:
+        raise InvalidInput(
+            f"{name} is an error probability between 0 and 1 (0.001 is usual); got {alpha}"
+        )
+
+
+def check_count(value: int, name: str) -> None:
+    """Raise InvalidInput unless value is a whole number of draws that can be addressed."""
+    if not isinstance(value, int) or not 1 <= value <= 10**9:
+        raise InvalidInput(f"{name} must be a whole number from 1 to 10^9; got {value}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a certification from scratch claims and how it samples.
+
+    Args:
+        sigma: noise standard deviation on the [0, 1] scale.
+        levels: grid steps in 1 (255 for 8-bit images); comes from the inputs.
+        n0: selection draws, which choose the class.
+        n: estimation draws, which prove it; independent of the selection draws.
+        alpha: probability of a wrong certificate, per input.
+        seed: noise seed, 0..2^64 - 1.
+        form: `binary` bounds the runner-up by 1 - q; `multiclass` bounds every other class
+            separately, spending half of alpha on the class and half on the others.
+    """
+
+    sigma: float
+    levels: int = 255
+    n0: int = 100
+    n: int = 100_000
+    alpha: float = 0.001
+    seed: int = 0
+    form: str = "binary"
+
+    def __post_init__(self) -> None:
+        """Check every field; sigma is checked against the grid."""
+        check_count(self.n0, "n0")
+        check_count(self.n, "n")
+        check_alpha(self.alpha)
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
+            raise InvalidInput(f"seed must be a whole number in 0..2^64 - 1; got {self.seed}")
+        if self.form not in FORMS:
+            raise InvalidInput(f"form must be one of {', '.join(FORMS)}; got {self.form!r}")
+        _ = self.noise
+
+    @property
+    def noise(self) -> RoundedGaussian:
+        """The noise law on the inputs' grid."""
+        return RoundedGaussian(self.sigma, Fraction(1, self.levels))
+
+
+def _none() -> NDArray[np.int32]:
+    return np.empty(0, dtype=np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Votes:
+    """Labels by draw, int32, in order of draw index from 0; -1 votes for no class.
+
+    Attributes:
+        selection: of the classifier, on the selection stream.
+        estimation: of the classifier, on the estimation stream.
+        original: of the original classifier, on the estimation draws that were replayed.
+        fresh: of the classifier, on the fresh stream.
+    """
+
+    selection: NDArray[np.int32] = field(default_factory=_none)
+    estimation: NDArray[np.int32] = field(default_factory=_none)
+    original: NDArray[np.int32] = field(default_factory=_none)
+    fresh: NDArray[np.int32] = field(default_factory=_none)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare label by label."""
+        return isinstance(other, Votes) and all(
+            np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is proven of one input, with the counts that prove it.
+
+    Attributes:
+        index: the input's index in its data set.
+        content: hash of the input's content.
+        method: `rs` (from scratch), `irs` (replayed) or `irs-fresh` (resampled).
+        candidate: the class chosen on selection draws, of the original where there is one.
+        outcome: how it ended.
+        radius: l2 radius on the [0, 1] scale, rounded down; 0 when abstaining.
+        q: lower limit of the candidate's probability under exact noise.
+        runner_up: upper limit of every other class's.
+        k: votes for the candidate among n.
+        n: estimation (or fresh) draws of this classifier.
+        cached_k: the original's votes for the candidate among cached_n.
+        cached_n: the original's estimation draws; 0 when certified from scratch.
+        flips: replayed draws on which the two labels differ.
+        zeta: upper limit of the disparity, the probability of such a draw; 0 if unused.
+        budget: each event that could make the certificate wrong, with its probability.
+        evaluations: forward passes of this classifier that it cost.
+    """
+
+    index: int
+    content: str
+    method: str
+    candidate: int
+    outcome: Outcome
+    radius: float
+    q: float
+    runner_up: float
+    k: int
+    n: int
+    cached_k: int = 0
+    cached_n: int = 0
+    flips: int = 0
+    zeta: float = 0.0
+    budget: tuple[tuple[str, float], ...] = ()
+    evaluations: int = 0
+
+    @property
+    def predicted(self) -> int:
+        """The certified class, or ABSTAIN."""
+        return self.candidate if self.outcome is Outcome.CERTIFIED else ABSTAIN
+
+    @property
+    def alpha(self) -> float:
+        """The total error probability."""
+        return sum(share for _, share in self.budget)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; the outcome by name, the budget as an object."""
+        row = {f.name: getattr(self, f.name) for f in fields(self)}
+        return row | {"outcome": self.outcome.name, "budget": dict(self.budget)}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """Read back what `to_json` made."""
+        values = dict(row)
+        values["outcome"] = Outcome[values["outcome"]]
+        values["budget"] = tuple(values["budget"].items())
+        return cls(**values)
+
+    def explain(self, sigma: float) -> str:
+        """The certificate's own argument, in words."""
+        spent = ", ".join(f"{name} {share:g}" for name, share in self.budget)
+        if self.outcome is Outcome.ORIGINAL_ABSTAINED:
+            return self.outcome.value
+        if self.method == "irs":
+            counts = (
+                f"the original voted for class {self.candidate} on {self.cached_k} of "
+                f"{self.cached_n} draws; on {self.n} of them replayed, the labels differ "
+                f"{self.flips} times (disparity at most {self.zeta:.6f})"
+            )
+        else:
+            counts = f"{self.k} of {self.n} draws voted for class {self.candidate}"
+        return (
+            f"{self.outcome.value} {counts[0].upper()}{counts[1:]}, so its probability is at "
+            f"least {self.q:.6f} and the radius at sigma {sigma:g} is {self.radius:.6f}, "
+            f"wrong with probability at most {self.alpha:g} ({spent})."
+        )
+
+    def agrees(self, other: "Certificate") -> bool:
+        """Equality, but for the last bits that another SciPy may compute differently."""
+        limits = ("radius", "q", "runner_up", "zeta")
+        close = all(abs(getattr(self, f) - getattr(other, f)) <= 1e-9 for f in limits)
+        return close and self == replace(other, **{f: getattr(self, f) for f in limits})
+
+
+@dataclass(frozen=True)
+class Record:
+    """A certificate with the votes behind it."""
+
+    certificate: Certificate
+    votes: Votes
+
+
+@dataclass(frozen=True, eq=False)
+class Certification:
+    """The result of `certify` or `recertify` in memory.
+
+    Attributes:
+        settings: of the certification from scratch (of the original, for a recertified model).
+        method: None from scratch, else the settings of the method that reused the original.
+        model: name of the classifier.
+        fingerprint: its hash.
+        num_classes: its classes.
+        shape: shape of one input.
+        records: one per input, in the order given.
+    """
+
+    settings: Settings
+    method: "Any | None"
+    model: str
+    fingerprint: str
+    num_classes: int
+    shape: tuple[int, ...]
+    records: tuple[Record, ...]
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """The certificates alone."""
+        return tuple(record.certificate for record in self.records)
+
+    @property
+    def evaluations(self) -> int:
+        """Forward passes spent in all."""
+        return sum(c.evaluations for c in self.certificates)

@@ -1,0 +1,163 @@
+"""Incremental randomized smoothing (Ugare et al., ICLR 2024, arXiv 2305.19521).
+
+Replay the first draws of the original's cache through the new classifier; where the labels
+differ with probability at most zeta, the class's probability fell by at most zeta. Where the
+original is almost sure, fresh draws of the new classifier prove more than that.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.bounds import binomial
+from smoothcert.bounds.rounding import difference_below, sum_above
+from smoothcert.certificate import (
+    Certificate,
+    Outcome,
+    Settings,
+    Votes,
+    check_alpha,
+    check_count,
+)
+from smoothcert.errors import InvalidInput
+from smoothcert.sampling.engine import Request
+from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.noise import Stream
+
+VARIANTS = ("budget-exact", "published")
+
+
+@dataclass(frozen=True)
+class Irs:
+    """Settings of the method.
+
+    Args:
+        per_input: evaluations of the new classifier per input (the paper's n_p).
+        alpha: total error probability per input; half pays for the cached limit and half for
+            the disparity (the paper: 0.001 each).
+        gamma: at or above this cached limit, fresh draws are taken instead (the paper: 0.99 on
+            CIFAR-10, 0.995 on ImageNet).
+        variant: `published` decides between replay and fresh draws on the whole cache and tests
+            fresh draws at all of alpha, so the total error can exceed alpha. `budget-exact`
+            decides on the cached draws that are not replayed and tests fresh draws at the
+            disparity's share, so it cannot (docs/theory.md, section 3).
+    """
+
+    per_input: int
+    alpha: float = 0.002
+    gamma: float = 0.99
+    variant: str = "budget-exact"
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        check_count(self.per_input, "per_input")
+        check_alpha(self.alpha)
+        if not 0.5 < self.gamma <= 1:
+            raise InvalidInput(f"gamma must be a probability in (0.5, 1]; got {self.gamma}")
+        if self.variant not in VARIANTS:
+            raise InvalidInput(
+                f"variant must be one of {', '.join(VARIANTS)}; got {self.variant!r}"
+            )
+
+    @property
+    def alpha_cache(self) -> float:
+        """The cached limit's share of alpha."""
+        return self.alpha / 2
+
+    @property
+    def alpha_flips(self) -> float:
+        """The disparity's share of alpha."""
+        return self.alpha - self.alpha_cache
+
+
+@dataclass(frozen=True)
+class Cached:
+    """What the original left behind for one input: its class and votes."""
+
+    index: int
+    content: str
+    candidate: int
+    k: int
+    n: int
+
+
+def request(item: Item, cached: Cached, original: NDArray[np.int32], irs: Irs) -> Request:
+    """The draws to evaluate: none, the first cached ones, or fresh ones.
+
+    Args:
+        item: the input.
+        cached: the original's counts.
+        original: the original's labels of the first `per_input` estimation draws.
+        irs: the method's settings.
+
+    Raises:
+        InvalidInput: the cache has fewer than `per_input` draws.
+    """
+    if irs.per_input > cached.n:
+        raise InvalidInput(
+            f"The original was certified with n = {cached.n} draws, of which {irs.per_input} "
+            "cannot be replayed. Ask for at most that many per input, or certify the original "
+            "with a larger n."
+        )
+    if _original_abstains(cached, irs):
+        return Request(item, Stream.ESTIMATION, range(0))
+    stream = Stream.FRESH if _takes_fresh(cached, original, irs) else Stream.ESTIMATION
+    return Request(item, stream, range(irs.per_input))
+
+
+def certificate(
+    cached: Cached, votes: Votes, irs: Irs, settings: Settings, shape: tuple[int, ...]
+) -> Certificate:
+    """The certificate that cache and votes prove (docs/theory.md, section 3)."""
+    slack = settings.noise.slack(shape)
+    method, n, k, flips, zeta = "irs", 0, 0, 0, 0.0
+    budget = (("cache", irs.alpha_cache), ("disparity", irs.alpha_flips))
+    limit = float(binomial.lower(cached.k, cached.n, irs.alpha_cache))
+    if len(votes.fresh):
+        method = "irs-fresh"
+        n, k = len(votes.fresh), int((votes.fresh == cached.candidate).sum())
+        exact = irs.variant == "budget-exact"
+        share = irs.alpha_flips if exact else irs.alpha
+        budget = (*budget[:1], ("fresh", share)) if exact else (("fresh", share),)
+        limit = float(binomial.lower(k, n, share))
+    elif len(votes.estimation):
+        n, k = len(votes.estimation), int((votes.estimation == cached.candidate).sum())
+        flips = int((votes.estimation != votes.original).sum())
+        zeta = float(binomial.upper(flips, n, irs.alpha_flips))
+    q = difference_below(limit, zeta, slack)
+    abstained = _original_abstains(cached, irs)
+    radius = 0.0 if abstained else float(settings.noise.radius(q))
+    certified = Outcome.CERTIFIED if radius > 0 else Outcome.UNDECIDED
+    return Certificate(
+        index=cached.index,
+        content=cached.content,
+        method=method,
+        candidate=cached.candidate,
+        outcome=Outcome.ORIGINAL_ABSTAINED if abstained else certified,
+        radius=radius,
+        q=q,
+        runner_up=sum_above(1.0, -q),
+        k=k,
+        n=n,
+        cached_k=cached.k,
+        cached_n=cached.n,
+        flips=flips,
+        zeta=zeta,
+        budget=budget,
+        evaluations=n,
+    )
+
+
+def _original_abstains(cached: Cached, irs: Irs) -> bool:
+    """Nothing can be carried over: even with no flips at all the limit is at most 1/2."""
+    return float(binomial.lower(cached.k, cached.n, irs.alpha_cache)) <= 0.5
+
+
+def _takes_fresh(cached: Cached, original: NDArray[np.int32], irs: Irs) -> bool:
+    k, n = cached.k, cached.n
+    if irs.variant == "budget-exact":
+        # The choice must not look at the draws whose flips will be counted.
+        replayed = original[: irs.per_input]
+        k, n = k - int((replayed == cached.candidate).sum()), n - len(replayed)
+    return float(binomial.lower(k, n, irs.alpha_cache)) >= irs.gamma

@@ -1,0 +1,69 @@
+"""Randomized smoothing from scratch (Cohen, Rosenfeld & Kolter, ICML 2019, algorithm CERTIFY)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.bounds import binomial
+from smoothcert.bounds.rounding import difference_below, sum_above
+from smoothcert.certificate import Certificate, Outcome, Settings, Votes
+from smoothcert.sampling.engine import NO_CLASS, Request
+from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.noise import Stream
+
+
+def requests(item: Item, settings: Settings) -> tuple[Request, Request]:
+    """Selection draws and, apart from them, estimation draws."""
+    return (
+        Request(item, Stream.SELECTION, range(settings.n0)),
+        Request(item, Stream.ESTIMATION, range(settings.n)),
+    )
+
+
+def candidate(selection: NDArray[np.int32]) -> int:
+    """The top class of the selection votes, the lowest of several.
+
+    If no draw voted for any class it is class 0, which the estimation votes then do not prove.
+    """
+    return int(np.bincount(selection[selection != NO_CLASS], minlength=1).argmax())
+
+
+def certificate(
+    index: int,
+    content: str,
+    votes: Votes,
+    settings: Settings,
+    shape: tuple[int, ...],
+    num_classes: int,
+) -> Certificate:
+    """The certificate that these votes prove (docs/theory.md, section 2)."""
+    chosen = candidate(votes.selection)
+    counts = np.bincount(votes.estimation[votes.estimation != NO_CLASS], minlength=num_classes)
+    k, n = int(counts[chosen]), len(votes.estimation)
+    slack = settings.noise.slack(shape)
+    if settings.form == "binary":
+        budget = (("estimation", settings.alpha),)
+        q = difference_below(float(binomial.lower(k, n, settings.alpha)), slack)
+        runner_up = sum_above(1.0, -q)
+        radius = float(settings.noise.radius(q))
+    else:
+        others = np.delete(counts, chosen)
+        share = settings.alpha / 2
+        budget = (("candidate", share), ("other classes", share))
+        q = difference_below(float(binomial.lower(k, n, share)), slack)
+        limit = sum_above(float(binomial.upper(others, n, share / len(others)).max()), slack)
+        runner_up = min(limit, sum_above(1.0, -q))
+        radius = float(settings.noise.radius(q, runner_up))
+    return Certificate(
+        index=index,
+        content=content,
+        method="rs",
+        candidate=chosen,
+        outcome=Outcome.CERTIFIED if radius > 0 else Outcome.UNDECIDED,
+        radius=radius,
+        q=q,
+        runner_up=runner_up,
+        k=k,
+        n=n,
+        budget=budget,
+        evaluations=len(votes.selection) + n,
+    )

@@ -1,0 +1,98 @@
+"""Classifier and inputs in, certificates out: randomized smoothing from scratch."""
+
+from collections.abc import Iterable, Iterator
+
+from numpy.typing import ArrayLike
+
+from smoothcert.certificate import Certification, Record, Settings, Votes
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.methods import rs
+from smoothcert.sampling.engine import Progress, Request, default_batch_size, sample
+from smoothcert.sampling.inputs import Inputs, Item
+from smoothcert.sampling.probe import probe
+
+
+def certify(
+    classifier: Classifier | object,
+    inputs: Inputs | ArrayLike,
+    sigma: float,
+    *,
+    n0: int = 100,
+    n: int = 100_000,
+    alpha: float = 0.001,
+    seed: int = 0,
+    form: str = "binary",
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Certification:
+    """Certify every input by randomized smoothing.
+
+    Args:
+        classifier: a `Classifier`, or anything `load_classifier` takes.
+        inputs: `Inputs`, or an array as for `Inputs.from_arrays` (8-bit grid). Labels, if
+            there are any, are not used.
+        sigma: noise standard deviation on the [0, 1] scale.
+        n0: selection draws.
+        n: estimation draws.
+        alpha: probability of a wrong certificate, for each input on its own.
+        seed: noise seed.
+        form: `binary` or `multiclass`, see `Settings`.
+        batch_size: rows per forward pass; chosen from the input size by default.
+        progress: called with the number of evaluations after every batch.
+
+    Returns:
+        Certificates and votes, in the order of the inputs.
+
+    Raises:
+        InvalidInput: a setting or the inputs are out of range.
+        ModelError: the classifier is not one, or its rows depend on each other.
+
+    Source: Cohen, Rosenfeld & Kolter, ICML 2019; docs/theory.md, sections 1 and 2.
+    """
+    inputs = as_inputs(inputs)
+    settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form)
+    loaded = load_classifier(classifier)  # type: ignore[arg-type]
+    size = batch_size or default_batch_size(inputs.shape)
+    found = probe(loaded, inputs.item(0), settings.noise, seed, size)
+    records = certify_items(loaded, inputs, settings, found.num_classes, size, progress)
+    return Certification(
+        settings,
+        None,
+        loaded.name,
+        loaded.fingerprint,
+        found.num_classes,
+        inputs.shape,
+        tuple(records),
+    )
+
+
+def as_inputs(inputs: Inputs | ArrayLike) -> Inputs:
+    """Pass `Inputs` on; wrap an array on the 8-bit grid."""
+    return inputs if isinstance(inputs, Inputs) else Inputs.from_arrays(inputs)
+
+
+def certify_items(
+    classifier: Classifier,
+    items: Iterable[Item],
+    settings: Settings,
+    num_classes: int,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> Iterator[Record]:
+    """Certify items one after the other, all their draws in common batches, already probed."""
+    waiting: list[Item] = []
+
+    def requests() -> Iterator[Request]:
+        for item in items:
+            waiting.append(item)
+            yield from rs.requests(item, settings)
+
+    labels = sample(classifier, requests(), settings.noise, settings.seed, batch_size, progress)
+    for selection, estimation in zip(labels, labels, strict=True):
+        item = waiting.pop(0)
+        votes = Votes(selection=selection, estimation=estimation)
+        certificate = rs.certificate(
+            item.index, item.content, votes, settings, item.pixels.shape, num_classes
+        )
+        yield Record(certificate, votes)

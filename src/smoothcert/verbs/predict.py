@@ -1,0 +1,59 @@
+"""The smoothed classifier's prediction for one input (Cohen et al. 2019, algorithm PREDICT)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from smoothcert.bounds import binomial
+from smoothcert.certificate import ABSTAIN, check_alpha, check_count
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.sampling.engine import NO_CLASS, Request, default_batch_size, sample
+from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.noise import RoundedGaussian, Stream
+from smoothcert.sampling.probe import probe
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predicted class, or ABSTAIN, with the votes of the two top classes."""
+
+    predicted: int
+    top: int
+    top_votes: int
+    second: int
+    second_votes: int
+    draws: int
+
+
+def predict(
+    classifier: Classifier,
+    item: Item,
+    noise: RoundedGaussian,
+    *,
+    n: int = 1000,
+    alpha: float = 0.001,
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> Prediction:
+    """Predict the most likely class under noise, or abstain.
+
+    The top two classes' votes are compared by an exact two-sided binomial test at level alpha
+    (Hung & Fithian 2019), so a class other than the smoothed classifier's is returned with
+    probability at most alpha.
+
+    Raises:
+        InvalidInput: n or alpha out of range.
+        ModelError: the classifier is not one.
+    """
+    check_count(n, "n")
+    check_alpha(alpha)
+    size = batch_size or default_batch_size(item.pixels.shape)
+    found = probe(classifier, item, noise, seed, size)
+    request = Request(item, Stream.PREDICTION, range(n))
+    (labels,) = sample(classifier, [request], noise, seed, size)
+    counts = np.bincount(labels[labels != NO_CLASS], minlength=found.num_classes)
+    second, top = np.argsort(counts, kind="stable")[-2:]
+    first, next_ = int(counts[top]), int(counts[second])
+    # The two-sided test rejects p = 1/2 exactly when the lower limit at alpha/2 is above it.
+    decided = float(binomial.lower(first, first + next_, alpha / 2)) > 0.5
+    return Prediction(int(top) if decided else ABSTAIN, int(top), first, int(second), next_, n)

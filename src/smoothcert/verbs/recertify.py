@@ -1,0 +1,141 @@
+"""The original's certification and a new classifier in, the new classifier's certificates out."""
+
+from collections.abc import Iterable, Iterator
+
+from numpy.typing import ArrayLike
+
+from smoothcert.certificate import Certification, Record, Settings, Votes
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.errors import InvalidInput, Mismatch
+from smoothcert.methods import irs
+from smoothcert.methods.irs import Cached, Irs
+from smoothcert.sampling.engine import Progress, Request, default_batch_size, sample
+from smoothcert.sampling.inputs import Inputs, Item
+from smoothcert.sampling.noise import Stream
+from smoothcert.sampling.probe import probe
+from smoothcert.verbs.certify import as_inputs
+
+METHODS = ("irs",)
+
+
+def recertify(
+    base: Certification,
+    classifier: Classifier | object,
+    inputs: Inputs | ArrayLike,
+    *,
+    per_input: int,
+    method: str = "irs",
+    alpha: float | None = None,
+    gamma: float = 0.99,
+    variant: str = "budget-exact",
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Certification:
+    """Certify a changed classifier by replaying part of the noise the original was certified on.
+
+    The new classifier must have been made without looking at the cached noise.
+
+    Args:
+        base: the original's certification, from `certify`.
+        classifier: the new one; any kind, with the same classes.
+        inputs: the same inputs as the original's.
+        per_input: evaluations of the new classifier per input.
+        method: `irs`.
+        alpha: total error probability per input; twice the original's by default.
+        gamma: see `Irs`.
+        variant: see `Irs`.
+        batch_size: rows per forward pass; chosen from the input size by default.
+        progress: called with the number of evaluations after every batch.
+
+    Returns:
+        Certificates and votes in the order of the inputs. Where the original's votes do not
+        prove its class, the new certificate abstains at no cost.
+
+    Raises:
+        Mismatch: other inputs, another grid, or other classes than the original's.
+        InvalidInput: a setting is out of range, or asks for more draws than were cached.
+        ModelError: the classifier is not one, or its rows depend on each other.
+
+    Source: Ugare et al., ICLR 2024; docs/theory.md, section 3.
+    """
+    if method not in METHODS:
+        raise InvalidInput(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    inputs = as_inputs(inputs)
+    settings = base.settings
+    if inputs.levels != settings.levels:
+        raise Mismatch(
+            f"The original was certified on the grid 1/{settings.levels}; the inputs are on "
+            f"1/{inputs.levels}. Recertify on the data the original was certified on."
+        )
+    irs_settings = Irs(per_input, default_alpha(settings, alpha), gamma, variant)
+    loaded = load_classifier(classifier)  # type: ignore[arg-type]
+    size = batch_size or default_batch_size(inputs.shape)
+    found = probe(loaded, inputs.item(0), settings.noise, settings.seed, size)
+    check_classes(found.num_classes, base.num_classes)
+    records = recertify_items(
+        loaded, zip(inputs, base.records, strict=True), settings, irs_settings, size, progress
+    )
+    return Certification(
+        settings,
+        irs_settings,
+        loaded.name,
+        loaded.fingerprint,
+        found.num_classes,
+        inputs.shape,
+        tuple(records),
+    )
+
+
+def default_alpha(settings: Settings, alpha: float | None) -> float:
+    """The total error probability: twice the original's, so that its limit is used as it is."""
+    return 2 * settings.alpha if alpha is None else alpha
+
+
+def check_classes(found: int, expected: int) -> None:
+    """Raise Mismatch unless the new classifier has the original's number of classes."""
+    if found != expected:
+        raise Mismatch(
+            f"The original has {expected} classes and the new classifier {found}; a certificate "
+            "can only be carried over between classifiers with the same classes."
+        )
+
+
+def recertify_items(
+    classifier: Classifier,
+    pairs: Iterable[tuple[Item, Record]],
+    settings: Settings,
+    irs_settings: Irs,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> Iterator[Record]:
+    """Recertify items against their cached records, all draws in common batches, already probed."""
+    waiting: list[tuple[Cached, Record, Request]] = []
+
+    def requests() -> Iterator[Request]:
+        for item, record in pairs:
+            cached = _cached(item, record)
+            request = irs.request(item, cached, record.votes.estimation, irs_settings)
+            waiting.append((cached, record, request))
+            yield request
+
+    labels = sample(classifier, requests(), settings.noise, settings.seed, batch_size, progress)
+    for label in labels:
+        cached, record, request = waiting.pop(0)
+        if request.stream is Stream.FRESH:
+            votes = Votes(original=record.votes.estimation[: len(label)], fresh=label)
+        else:
+            votes = Votes(original=record.votes.estimation[: len(label)], estimation=label)
+        shape = request.item.pixels.shape
+        yield Record(irs.certificate(cached, votes, irs_settings, settings, shape), votes)
+
+
+def _cached(item: Item, record: Record) -> Cached:
+    old = record.certificate
+    if (item.index, item.content) != (old.index, old.content):
+        raise Mismatch(
+            f"Input {item.index} has content {item.content}, but the original was certified on "
+            f"input {old.index} with content {old.content}. Recertify on the same data, in the "
+            "same order."
+        )
+    return Cached(old.index, old.content, old.candidate, old.k, old.n)
