@@ -1,0 +1,1 @@
+"""The run directory: evidence and certificates on disk, block by block."""

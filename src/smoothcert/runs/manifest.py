@@ -1,0 +1,154 @@
+"""run.json: what a run is, in two parts; what decides its bytes, and where things came from."""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Self
+
+from smoothcert.certificate import Settings
+from smoothcert.errors import Mismatch, StoreError
+from smoothcert.methods import Irs
+from smoothcert.sampling.noise import LAW
+
+FORMAT = 1
+
+_WHAT = {
+    "settings": "settings (sigma, n0, n, alpha, seed, form)",
+    "method": "method settings",
+    "noise_law": "noise law",
+    "noise_hash": "noise itself",
+    "model": "model (its fingerprint)",
+    "num_classes": "number of classes",
+    "data": "data (its content)",
+    "indices": "selection of inputs",
+    "shape": "input shape",
+    "batch_size": "batch size",
+    "block_inputs": "block size",
+    "device": "device",
+    "versions": "library versions",
+    "base": "base run",
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that decides the bytes of votes and certificates.
+
+    Attributes:
+        settings: of the certification from scratch.
+        method: None, or the settings of the method that reuses the base run.
+        model: fingerprint of the classifier.
+        data: fingerprint of the inputs' content.
+        indices: of the inputs in their data set.
+        shape: of one input.
+        num_classes: of the classifier.
+        batch_size: rows per forward pass.
+        block_inputs: inputs per block.
+        device: where the classifier ran.
+        noise_hash: hash of the run's first noise.
+        base: identity hash of the run that was reused, or empty.
+        versions: of Python and the numerical libraries.
+        noise_law: name of law and addressing.
+    """
+
+    settings: Settings
+    method: Irs | None
+    model: str
+    data: str
+    indices: tuple[int, ...]
+    shape: tuple[int, ...]
+    num_classes: int
+    batch_size: int
+    block_inputs: int
+    device: str
+    noise_hash: str
+    base: str = ""
+    versions: Mapping[str, str] = field(default_factory=lambda: library_versions())
+    noise_law: str = LAW
+
+    @property
+    def hash(self) -> str:
+        """Names this run in the manifest of one that reuses it."""
+        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+
+    def require(self, other: "Identity", directory: str) -> None:
+        """Raise Mismatch naming every part in which the stored identity differs from `other`."""
+        mine, theirs = json_form(self), json_form(other)
+        wrong = [name for name in mine if mine[name] != theirs[name]]
+        if wrong:
+            shown = "; ".join(
+                f"{_WHAT[name]}: {_short(mine[name])} stored, {_short(theirs[name])} now"
+                for name in wrong
+            )
+            raise Mismatch(
+                f"{directory} was made with another {shown}. Resume with what it was made with, "
+                "or write to a new directory."
+            )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of run.json: the identity, and references that a later command can use."""
+
+    identity: Identity
+    origin: Mapping[str, Any]
+
+    def to_json(self) -> str:
+        """The file's text."""
+        body = {"format": FORMAT, "identity": json_form(self.identity), "origin": self.origin}
+        return json.dumps(body, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, directory: str) -> Self:
+        """Parse run.json.
+
+        Raises:
+            StoreError: not JSON, fields missing, or of another format.
+        """
+        try:
+            body = json.loads(text)
+            if body["format"] != FORMAT:
+                raise StoreError(
+                    f"{directory} has run format {body['format']}; this smoothcert reads format "
+                    f"{FORMAT}. Use the version that wrote it, or upgrade."
+                )
+            raw = body["identity"]
+            values = raw | {
+                "settings": Settings(**raw["settings"]),
+                "method": Irs(**raw["method"]) if raw["method"] else None,
+                "indices": tuple(raw["indices"]),
+                "shape": tuple(raw["shape"]),
+            }
+            return cls(Identity(**values), body["origin"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{directory}/run.json is damaged: {error!r}") from error
+
+
+def json_form(identity: Identity) -> dict[str, Any]:
+    """The identity as plain JSON values."""
+    return json.loads(
+        json.dumps({f.name: _plain(getattr(identity, f.name)) for f in fields(identity)})
+    )
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if isinstance(value, Settings | Irs) else value
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what can change a logit or a limit; libraries that are absent are left out."""
+    found = {"python": platform.python_version()}
+    for name in ("smoothcert", "numpy", "scipy", "torch", "onnxruntime"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

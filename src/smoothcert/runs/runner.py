@@ -1,0 +1,161 @@
+"""Runs on disk: the verbs over blocks of inputs, any of which can be lost and redone."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from smoothcert.certificate import Record, Settings
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.errors import Mismatch
+from smoothcert.methods import Irs
+from smoothcert.runs.manifest import Identity, Manifest
+from smoothcert.runs.store import Run
+from smoothcert.sampling.engine import Progress, default_batch_size
+from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.probe import probe
+from smoothcert.verbs.certify import certify_items
+from smoothcert.verbs.recertify import check_classes, recertify_items
+
+# Draws per block: some seconds of work, and a few megabytes of labels in memory.
+_BLOCK_DRAWS = 2**21
+_MOST_INPUTS = 256
+
+
+class Map(Protocol):
+    """An executor: the built-in `map`, `ThreadPoolExecutor.map`, ... The order is free."""
+
+    def __call__(self, function: Callable[[int], None], blocks: Iterable[int], /) -> Iterable[None]:
+        """Apply the function to every block."""
+        ...
+
+
+@dataclass(frozen=True)
+class How:
+    """How to run, none of which changes a byte of the result but the batch and block sizes.
+
+    Attributes:
+        batch_size: rows per forward pass, or None to choose.
+        block_inputs: inputs per block, or None to choose.
+        resume: continue a run that is already there.
+        progress: called with evaluations as they finish.
+        map: the executor.
+        origin: references to record in run.json, so that later commands find model and data.
+    """
+
+    batch_size: int | None = None
+    block_inputs: int | None = None
+    resume: bool = False
+    progress: Progress | None = None
+    map: Map = map
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_certify(
+    directory: Path | str, classifier: Classifier, inputs: Inputs, settings: Settings, how: How
+) -> Run:
+    """Certify from scratch into a run directory; see `certify`."""
+    draws = settings.n0 + settings.n
+    identity = _identity(classifier, inputs, settings, None, draws, "", how)
+    run = _open(directory, identity, inputs, how)
+
+    def work(positions: range) -> Iterable[Record]:
+        items = map(inputs.item, positions)
+        return certify_items(
+            classifier, items, settings, identity.num_classes, identity.batch_size, how.progress
+        )
+
+    return _run_blocks(run, work, how)
+
+
+def run_recertify(
+    directory: Path | str, base: Run, classifier: Classifier, inputs: Inputs, irs: Irs, how: How
+) -> Run:
+    """Recertify a base run's inputs with a new classifier into a run directory; see `recertify`."""
+    base.require_complete()
+    check_same_inputs(base, inputs)
+    settings = base.identity.settings
+    identity = _identity(classifier, inputs, settings, irs, irs.per_input, base.identity.hash, how)
+    check_classes(identity.num_classes, base.identity.num_classes)
+    run = _open(directory, identity, inputs, how)
+
+    def work(positions: range) -> Iterable[Record]:
+        pairs = zip(map(inputs.item, positions), base.records(positions), strict=True)
+        return recertify_items(classifier, pairs, settings, irs, identity.batch_size, how.progress)
+
+    return _run_blocks(run, work, how)
+
+
+def check_same_inputs(base: Run, inputs: Inputs) -> None:
+    """Raise Mismatch unless these are the inputs, in content and order, of the base run."""
+    stored = base.identity
+    if (inputs.levels, inputs.shape) != (stored.settings.levels, stored.shape):
+        raise Mismatch(
+            f"{base.path} was made on inputs of shape {stored.shape} on the grid "
+            f"1/{stored.settings.levels}; these have {inputs.shape} on 1/{inputs.levels}. "
+            "Use the data of the base run."
+        )
+    if inputs.indices != stored.indices:
+        raise Mismatch(
+            f"{base.path} was made on {len(stored.indices)} inputs, and {len(inputs)} inputs "
+            "with other indices were given. Use the same --data, --split, --limit and --every."
+        )
+    if inputs.fingerprint != stored.data:
+        changed = [
+            index
+            for index, now, then in zip(inputs.indices, inputs.contents, base.contents, strict=True)
+            if now != then
+        ]
+        raise Mismatch(
+            f"The data is not what {base.path} was made on: {len(changed)} of {len(inputs)} "
+            f"inputs have other content, the first at index {(changed or ['?'])[0]}. Use the data "
+            "of the base run."
+        )
+
+
+def _identity(
+    classifier: Classifier,
+    inputs: Inputs,
+    settings: Settings,
+    irs: Irs | None,
+    draws: int,
+    base: str,
+    how: How,
+) -> Identity:
+    size = how.batch_size or classifier.fixed_batch or default_batch_size(inputs.shape)
+    found = probe(classifier, inputs.item(0), settings.noise, settings.seed, size)
+    inputs.check_labels(found.num_classes)
+    return Identity(
+        settings=settings,
+        method=irs,
+        model=classifier.fingerprint,
+        data=inputs.fingerprint,
+        indices=inputs.indices,
+        shape=inputs.shape,
+        num_classes=found.num_classes,
+        batch_size=size,
+        block_inputs=how.block_inputs or max(1, min(_MOST_INPUTS, _BLOCK_DRAWS // draws)),
+        device=classifier.device,
+        noise_hash=found.noise_hash,
+        base=base,
+    )
+
+
+def _open(directory: Path | str, identity: Identity, inputs: Inputs, how: How) -> Run:
+    if how.resume and (Path(directory) / "run.json").exists():
+        run = Run.open(directory)
+        run.identity.require(identity, str(directory))
+        return run
+    return Run.create(directory, Manifest(identity, how.origin), inputs.contents, inputs.labels)
+
+
+def _run_blocks(run: Run, work: Callable[[range], Iterable[Record]], how: How) -> Run:
+    def one(block: int) -> None:
+        start = time.perf_counter()
+        records = tuple(work(run.blocks[block]))
+        run.write_block(block, records, time.perf_counter() - start)
+
+    for _ in how.map(one, run.missing):
+        pass
+    return Run(run.path, run.manifest)

@@ -1,0 +1,151 @@
+"""Check a run: recompute every certificate from its votes, and replay some of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.certificate import Record
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.errors import InvalidInput, Mismatch, SmoothcertError
+from smoothcert.methods import recheck
+from smoothcert.runs.runner import check_same_inputs
+from smoothcert.runs.store import Run
+from smoothcert.sampling.engine import Progress, Request, sample
+from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.noise import Stream
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was checked, and what was found wrong.
+
+    Attributes:
+        certificates: certificates recomputed from their votes.
+        replayed: draws evaluated again.
+        differing: replayed draws whose label is not the stored one.
+        problems: a sentence each; empty means that all is as stored.
+    """
+
+    certificates: int
+    replayed: int
+    differing: int
+    problems: tuple[str, ...]
+
+
+def verify(run: Run, base: Run | None = None) -> Verification:
+    """Recompute every certificate of a run from the votes stored beside it.
+
+    Args:
+        run: any run; unfinished ones are checked as far as they go, which is a problem named.
+        base: the base run of a recertified one, if at hand: cached counts and labels are
+            compared with it too.
+    """
+    problems: list[str] = []
+    checked = 0
+    if run.missing:
+        problems.append(f"{len(run.missing)} of {len(run.blocks)} blocks are missing")
+    if base is not None and base.identity.hash != run.identity.base:
+        problems.append(f"{base.path} is not the run this one was made from")
+        base = None
+    for block in sorted(set(range(len(run.blocks))) - set(run.missing)):
+        try:
+            positions = run.blocks[block]
+            cached = base.records(positions) if base else repeat(None, len(positions))
+            for position, record, old in zip(positions, run.read_block(block), cached, strict=True):
+                checked += 1
+                problems += _check(run, position, record, old)
+        except SmoothcertError as error:
+            problems.append(str(error))
+    return Verification(checked, 0, 0, tuple(problems))
+
+
+def _check(run: Run, position: int, record: Record, cached: Record | None) -> Iterator[str]:
+    stored, identity = record.certificate, run.identity
+    again = recheck(
+        record, identity.settings, identity.shape, identity.num_classes, identity.method
+    )
+    if not stored.agrees(again):
+        yield (
+            f"input {stored.index}: stored radius {stored.radius!r} and outcome "
+            f"{stored.outcome.name}, but its votes give {again.radius!r} and {again.outcome.name}"
+        )
+    if stored.content != run.contents[position]:
+        yield f"input {stored.index}: certificate and inputs.parquet name different content"
+    if cached is not None:
+        old, m = cached.certificate, len(record.votes.original)
+        same = np.array_equal(cached.votes.estimation[:m], record.votes.original)
+        counts = (stored.candidate, stored.cached_k, stored.cached_n)
+        if (old.candidate, old.k, old.n) != counts or not same:
+            yield f"input {stored.index}: the cached votes are not those of the base run"
+
+
+def replay(
+    run: Run,
+    classifier: Classifier,
+    inputs: Inputs,
+    fraction: float,
+    progress: Progress | None = None,
+) -> Verification:
+    """Evaluate a random part of a run's draws again and compare the labels.
+
+    Args:
+        run: a finished run.
+        classifier: the model it was made with; its fingerprint is checked.
+        inputs: the data it was made on; its content is checked.
+        fraction: of the draws of every input, in (0, 1]; at least one each.
+        progress: called with evaluations as they finish.
+
+    Raises:
+        Mismatch: another model or other data.
+        InvalidInput: fraction out of range.
+    """
+    if not 0 < fraction <= 1:
+        raise InvalidInput(f"The replayed fraction must be in (0, 1]; got {fraction}")
+    run.require_complete()
+    identity = run.identity
+    if classifier.fingerprint != identity.model:
+        raise Mismatch(
+            f"{run.path} was made with a model of fingerprint {identity.model}; "
+            f"{classifier.name} has {classifier.fingerprint}. Replay needs the same model file."
+        )
+    check_same_inputs(run, inputs)
+    rng = np.random.default_rng()  # which part is checked must not be foreseeable
+    total = differing = 0
+    for positions in run.blocks:
+        stored = [
+            (position, stream, labels)
+            for position, record in zip(positions, run.records(positions), strict=True)
+            for stream, labels in _evaluated(record)
+        ]
+        picks = [_pick(rng, len(labels), fraction) for _, _, labels in stored]
+        requests = (
+            Request(inputs.item(position), stream, pick)
+            for (position, stream, _), pick in zip(stored, picks, strict=True)
+        )
+        noise, seed = identity.settings.noise, identity.settings.seed
+        again = sample(classifier, requests, noise, seed, identity.batch_size, progress)
+        for (_, _, labels), pick, new in zip(stored, picks, again, strict=True):
+            total += len(pick)
+            differing += int((labels[pick] != new).sum())
+    problems = (f"{differing} of {total} replayed draws have another label",) if differing else ()
+    return Verification(0, total, differing, problems)
+
+
+def _evaluated(record: Record) -> Iterator[tuple[Stream, NDArray[np.int32]]]:
+    """The labels of a record that its own classifier gave."""
+    votes = record.votes
+    for stream, labels in (
+        (Stream.SELECTION, votes.selection),
+        (Stream.ESTIMATION, votes.estimation),
+        (Stream.FRESH, votes.fresh),
+    ):
+        if len(labels):
+            yield stream, labels
+
+
+def _pick(rng: np.random.Generator, count: int, fraction: float) -> NDArray[np.int64]:
+    size = max(1, round(fraction * count))
+    return np.sort(rng.choice(count, size, replace=False)).astype(np.int64)
