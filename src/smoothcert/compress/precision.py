@@ -1,0 +1,58 @@
+"""Reduced-precision arithmetic: weights and activations in bfloat16 or float16, as a .pt2."""
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from smoothcert.compress.compress import check_suffix, torch_source
+from smoothcert.compress.export import quiet
+from smoothcert.compress.record import Change
+from smoothcert.errors import ModelError
+from smoothcert.sampling.inputs import Inputs
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class _Reduced(nn.Module):
+    """Images in float32, everything between in the reduced type, logits in float32."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.dtype = network, dtype
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network(images.to(self.dtype)).to(torch.float32)
+
+
+def reduce_precision(model: str, kind: str, out: Path, inputs: Inputs) -> Change:
+    """Convert a torch network to `bf16` or `fp16` and export it with a dynamic batch."""
+    check_suffix(out, ".pt2", kind)
+    source = torch_source(model)
+    dtype = _DTYPES[kind]
+    if isinstance(source.module, torch.fx.GraphModule):
+        raise ModelError(
+            f"{source.name} is an exported graph, whose types are fixed; {kind} needs "
+            "arch@weights.safetensors or package.module:factory."
+        )
+    reduced = copy.deepcopy(source.module).to(dtype)
+    with quiet():
+        program = torch.export.export(
+            _Reduced(reduced, dtype).eval(),
+            (torch.full((2, *inputs.shape), 0.5),),
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+        torch.export.save(program, out)
+    before = {k: v for k, v in source.module.state_dict().items() if v.is_floating_point()}
+    after = reduced.state_dict()
+    changed = [int((value != after[key].to(value.dtype)).sum()) for key, value in before.items()]
+    return Change(
+        path=out,
+        method=f"weights and arithmetic in {str(dtype).removeprefix('torch.')}",
+        tensors_changed=sum(1 for count in changed if count),
+        tensors=len(before),
+        fraction_changed=sum(changed) / max(1, sum(v.numel() for v in before.values())),
+        bytes_before=sum(v.numel() * v.element_size() for v in before.values()),
+        bytes_after=out.stat().st_size,
+    )

@@ -1,0 +1,49 @@
+"""What a compression did."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Change:
+    """The record of one compression.
+
+    Attributes:
+        path: the file written.
+        method: what was done, in words.
+        tensors_changed: weight tensors whose values differ from the original's.
+        tensors: weight tensors in all.
+        fraction_changed: of all weights, those whose value differs.
+        bytes_before: size of the original file, 0 if it was not a file.
+        bytes_after: size of the new file.
+        exact: True for a mere change of format, which is meant to change nothing.
+    """
+
+    path: Path
+    method: str
+    tensors_changed: int
+    tensors: int
+    fraction_changed: float
+    bytes_before: int
+    bytes_after: int
+    exact: bool = False
+
+    @property
+    def nothing_changed(self) -> bool:
+        """True if the new model computes with the very weights of the old one."""
+        return self.tensors_changed == 0
+
+    def describe(self) -> str:
+        """One line for a person; loud if nothing changed."""
+        if self.exact:
+            return f"{self.method}: the same weights in another format"
+        if self.nothing_changed:
+            return (
+                f"NOTHING WAS CHANGED: {self.method} left all {self.tensors} weight tensors as "
+                "they were, so recertifying would compare a model with itself."
+            )
+        return (
+            f"{self.method}: {self.tensors_changed} of {self.tensors} weight tensors, "
+            f"{100 * self.fraction_changed:.1f} % of the weights changed; "
+            f"{self.bytes_before:,} to {self.bytes_after:,} bytes"
+        )
