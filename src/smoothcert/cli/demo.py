@@ -1,0 +1,180 @@
+"""The demo: from real digits to certificates of compressed models, all computed in this run."""
+
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from smoothcert.certificate import Settings
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.cli import display, models
+from smoothcert.cli.sources import DataSource
+from smoothcert.compress import compress
+from smoothcert.methods import Irs
+from smoothcert.report.page import report
+from smoothcert.report.tables import (
+    Summary,
+    ceil_to,
+    evaluations_for,
+    floor_to,
+    percent,
+    summarize_run,
+)
+from smoothcert.runs.runner import How, run_certify, run_recertify
+from smoothcert.runs.store import Run
+from smoothcert.sampling.inputs import Inputs
+
+SIGMA = 0.5
+ALPHA = 0.001
+RADII = (0.25, 0.5, 0.75)
+TARGETS = {"int8": "int8.onnx", "bf16": "bf16.pt2", "prune:0.2": "prune20.safetensors"}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much the demo does."""
+
+    epochs: int
+    images: int
+    n: int
+    per_input: int
+
+
+FULL = Size(epochs=40, images=200, n=10_000, per_input=1_000)
+QUICK = Size(epochs=20, images=100, n=2_000, per_input=500)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One compressed model's result: recertified, and from scratch for comparison.
+
+    Attributes:
+        recertified: by IRS.
+        from_scratch: the same model on all n draws, at the same total alpha.
+        needed: evaluations that from scratch needs for the ACR that IRS proved; None if its
+            whole run does not reach it.
+    """
+
+    recertified: Summary
+    from_scratch: Summary
+    needed: float | None
+
+    @property
+    def saving(self) -> float | None:
+        """Evaluations from scratch over evaluations of IRS, at the same ACR."""
+        return None if self.needed is None else self.needed / self.recertified.evaluations
+
+
+def run_demo(out: Path, quick: bool, as_json: bool) -> None:
+    """Run every step into a new folder and print the table."""
+    start, size, out = time.perf_counter(), QUICK if quick else FULL, _unused(out)
+    test = DataSource("digits", "test", None, size.images, 1)
+    inputs = test.load()
+    model = _train(out, size)
+    original = _certify(model, test, inputs, size, ALPHA, out / "runs" / "original")
+    lines = [
+        _candidate(model, target, file, original, test, inputs, size, out)
+        for target, file in TARGETS.items()
+    ]
+    runs = [original, *(Run.open(out / "runs" / Path(file).stem) for file in TARGETS.values())]
+    with display.waiting("Writing the report"):
+        report(runs, out / "report", RADII)
+    _show(summarize_run(original, RADII), lines, size, as_json, time.perf_counter() - start, out)
+
+
+def _unused(out: Path) -> Path:
+    """The folder, or the first of folder-2, folder-3, ... that is not there yet."""
+    number, path = 1, out
+    while path.exists():
+        number += 1
+        path = out.with_name(f"{out.name}-{number}")
+    return path
+
+
+def _train(out: Path, size: Size) -> str:
+    weights = out / "models" / "original.safetensors"
+    source = DataSource("digits", "train", None, None, 1)
+    models.train(source, "small_cnn", SIGMA, weights, (size.epochs, 64, 0.01, 0), "cpu", False)
+    return f"small_cnn@{weights}"
+
+
+def _certify(
+    model: str, test: DataSource, inputs: Inputs, size: Size, alpha: float, out: Path
+) -> Run:
+    settings = Settings(SIGMA, inputs.levels, n=size.n, alpha=alpha)
+    origin = {"model": model, "data": test.to_json()}
+    title = f"Certifying {out.name} ({len(inputs)} images, n = {size.n:,})"
+    with display.bar(title, len(inputs) * (settings.n0 + settings.n)) as tick:
+        how = How(progress=tick, origin=origin)
+        return run_certify(out, load_classifier(model), inputs, settings, how)
+
+
+def _candidate(
+    model: str,
+    target: str,
+    file: str,
+    original: Run,
+    test: DataSource,
+    inputs: Inputs,
+    size: Size,
+    out: Path,
+) -> Line:
+    path = out / "models" / file
+    with display.waiting(f"Compressing to {target}"):
+        train = replace(test, split="train", limit=None).load()
+        change = compress(model, target, path, inputs=train, sigma=SIGMA)
+    display.say(f"Compressed: {change.describe()}")
+    folder = out / "runs" / path.stem
+    irs = Irs(size.per_input, alpha=2 * ALPHA)
+    proven = sum(c.predicted >= 0 for c in original.certificates)
+    with display.bar(f"Recertifying {path.stem}", proven * size.per_input) as tick:
+        origin = {
+            "model": str(path),
+            "data": test.to_json(),
+            "base": str(original.path),
+        }
+        how = How(progress=tick, origin=origin)
+        run = run_recertify(folder, original, load_classifier(path), inputs, irs, how)
+    scratch = _certify(
+        str(path), test, inputs, size, 2 * ALPHA, folder.with_name(f"{path.stem}-from-scratch")
+    )
+    recertified = summarize_run(run, RADII)
+    votes = [record.votes for record in scratch.records(range(len(inputs)))]
+    each = evaluations_for(recertified.acr, votes, scratch.labels, scratch.identity.settings)
+    needed = None if each is None else each * len(inputs)
+    return Line(recertified, summarize_run(scratch, RADII), needed)
+
+
+def _show(
+    original: Summary, lines: list[Line], size: Size, as_json: bool, seconds: float, out: Path
+) -> None:
+    if as_json:
+        rows = [asdict(line) | {"saving": line.saving} for line in lines]
+        facts = {"out": str(out), "seconds": round(seconds, 1), "original": asdict(original)}
+        display.show_json(facts | {"candidates": rows})
+        return
+    heads = ["model", "ACR", *(f"CA@{r:g}" for r in RADII), "mean ζ ≤", "evaluations", "seconds"]
+    heads += ["from scratch needs", "saving"]
+    rows = [[*_cells(original), "", ""]]
+    for line in lines:
+        missed = line.needed is None or line.saving is None
+        needs = f"over {line.from_scratch.evaluations:,}" if missed else f"{line.needed:,.0f}"
+        rows.append([*_cells(line.recertified), needs, "" if missed else f"{line.saving:.2f}x"])
+    title = (
+        f"Digits, {original.inputs} images, σ = {SIGMA:g}; "
+        f"IRS with {size.per_input} evaluations each"
+    )
+    display.show_table(heads, rows, title)
+    display.say(
+        f"The original is certified from scratch (n = {size.n:,}, α = {ALPHA:g}); the others reuse "
+        f"its votes (total α = {2 * ALPHA:g}). 'From scratch needs' is how many evaluations "
+        "certifying that model anew takes to reach the same ACR at the same α, read off a full "
+        "run made for the comparison.\n"
+        f"Everything took {seconds:.0f} s. Runs: {out / 'runs'}; "
+        f"report: {out / 'report' / 'index.html'}"
+    )
+
+
+def _cells(s: Summary) -> list[str]:
+    accuracy = [percent(share, s.inputs) for _, share in s.accuracy]
+    zeta = "" if s.zeta is None else ceil_to(s.zeta, 4)
+    return [s.name, floor_to(s.acr, 4), *accuracy, zeta, f"{s.evaluations:,}", f"{s.seconds:.1f}"]

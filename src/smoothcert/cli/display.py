@@ -1,0 +1,88 @@
+"""What a person sees: progress on standard error, results on standard output."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from smoothcert.sampling.engine import Progress as Tick
+
+errors = Console(stderr=True)
+output = Console()
+
+
+class _Speed(ProgressColumn):
+    """Evaluations per second over the last moments."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed else "")
+
+
+@contextmanager
+def bar(title: str, total: int | None) -> Iterator[Tick]:
+    """A progress bar that counts evaluations; plain silence where there is no terminal."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        _Speed(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    progress = Progress(
+        *columns,
+        console=errors,
+        transient=True,
+        speed_estimate_period=10,
+        disable=not errors.is_terminal,
+    )
+    with progress:
+        task = progress.add_task(title, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[None]:
+    """A spinner for work whose length is not known."""
+    with errors.status(title):
+        yield
+
+
+def say(text: str) -> None:
+    """A line for a person, on standard error so that standard output stays the result."""
+    errors.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """A table on standard output."""
+    table = Table(title=title or None, title_justify="left")
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    wide = sum(max(len(r[i]) for r in [heads, *rows]) + 3 for i in range(len(heads))) + 1
+    # A pipe or a log has no width of its own: do not fold the figures there.
+    console = output if output.is_terminal else Console(width=max(80, wide))
+    console.print(table)
+
+
+def show_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(value, indent=1))

@@ -1,0 +1,238 @@
+"""The commands and their options. Nothing heavy is imported before a command runs."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="smoothcert",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Certify classifiers by randomized smoothing, and re-certify compressed versions of them "
+    "for a fraction of the cost. MODEL is x.onnx, x.pt2, arch@weights.safetensors or "
+    "package.module:factory. DATA is digits, x.npz, x.parquet, an image folder or a Hugging Face "
+    "id. Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 130: interrupted.",
+)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
+Data = Annotated[str, typer.Option(help="Data set.", metavar="DATA", show_default=False)]
+Split = Annotated[str, typer.Option(help="Split of the data set.")]
+Grid = Annotated[
+    str | None,
+    typer.Option(help="Step between neighbouring values, as 1/255.", show_default="1/255"),
+]
+Limit = Annotated[int | None, typer.Option(help="Only the first so many inputs.")]
+Every = Annotated[int, typer.Option(help="Only every so-manieth input.")]
+Sigma = Annotated[float, typer.Option(help="Noise, on the [0, 1] scale.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Seed.")]
+Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run that is in --out.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... (torch models).")]
+Batch = Annotated[
+    int | None, typer.Option(help="Rows per forward pass.", show_default="by input size")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Register a command whose errors are one line and an exit code, never a traceback."""
+
+    @functools.wraps(function)
+    def run(**options: Any) -> None:
+        from smoothcert.errors import SmoothcertError
+
+        try:
+            function(**options)
+        except SmoothcertError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt:
+            kept = "Finished blocks are kept; repeat the command with --resume to go on."
+            print(f"\nInterrupted. {kept}", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return app.command()(run)
+
+
+@command
+def demo(
+    out: Annotated[Path, typer.Option(help="New folder for models, runs and report.")] = Path(
+        "smoothcert-demo"
+    ),
+    quick: Annotated[bool, typer.Option("--quick", help="A smaller run, under a minute.")] = False,
+    json: Json = False,
+) -> None:
+    """Train, certify, compress, recertify and report on real digits, in under three minutes."""
+    from smoothcert.cli.demo import run_demo
+
+    run_demo(out, quick, json)
+
+
+@command
+def train(
+    data: Data,
+    sigma: Sigma,
+    out: Out,
+    arch: Annotated[str, typer.Option(help="Architecture of the zoo.")] = "small_cnn",
+    split: Split = "train",
+    grid: Grid = None,
+    limit: Limit = None,
+    every: Every = 1,
+    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 40,
+    batch: Annotated[int, typer.Option(help="Images per step.")] = 64,
+    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.01,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json: Json = False,
+) -> None:
+    """Train a network of the zoo with Gaussian augmentation and write its weights."""
+    from smoothcert.cli import models
+    from smoothcert.cli.sources import DataSource
+
+    source = DataSource(data, split, grid, limit, every)
+    models.train(source, arch, sigma, out, (epochs, batch, rate, seed), device, json)
+
+
+@command
+def certify(
+    model: Model,
+    data: Data,
+    sigma: Sigma,
+    out: Out,
+    n0: Annotated[int, typer.Option("--n0", help="Selection draws.")] = 100,
+    n: Annotated[int, typer.Option("--n", help="Estimation draws.")] = 100_000,
+    alpha: Annotated[float, typer.Option(help="Error probability per input.")] = 0.001,
+    form: Annotated[str, typer.Option(help="binary or multiclass runner-up bound.")] = "binary",
+    seed: Seed = 0,
+    split: Split = "test",
+    grid: Grid = None,
+    limit: Limit = None,
+    every: Every = 1,
+    resume: Resume = False,
+    device: Device = "cpu",
+    batch_size: Batch = None,
+    block_inputs: Annotated[int | None, typer.Option(help="Inputs per block of the run.")] = None,
+    json: Json = False,
+) -> None:
+    """Certify a classifier from scratch into a run directory."""
+    from smoothcert.cli import runs
+    from smoothcert.cli.sources import DataSource
+
+    source = DataSource(data, split, grid, limit, every)
+    where = runs.Where(out, resume, device, batch_size, block_inputs, json)
+    runs.certify(model, source, (sigma, n0, n, alpha, seed, form), where)
+
+
+@command
+def recertify(
+    model: Model,
+    base: Annotated[Path, typer.Option(help="The original's run.", show_default=False)],
+    out: Out,
+    policy: Annotated[
+        str, typer.Option(help="uniform:M, M evaluations per input.", show_default="uniform:n/10")
+    ] = "",
+    method: Annotated[str, typer.Option(help="irs (Ugare et al. 2024).")] = "irs",
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="Total error probability per input.", show_default="twice the base's"),
+    ] = None,
+    gamma: Annotated[float, typer.Option(help="Cached limit from which draws are fresh.")] = 0.99,
+    variant: Annotated[str, typer.Option(help="budget-exact or published.")] = "budget-exact",
+    data: Annotated[str | None, typer.Option(help="If it moved.", show_default="base's")] = None,
+    resume: Resume = False,
+    device: Device = "cpu",
+    batch_size: Batch = None,
+    block_inputs: Annotated[int | None, typer.Option(help="Inputs per block of the run.")] = None,
+    json: Json = False,
+) -> None:
+    """Recertify a changed model by reusing the original's run."""
+    from smoothcert.cli import runs
+
+    where = runs.Where(out, resume, device, batch_size, block_inputs, json)
+    runs.recertify(model, base, data, (policy, method, alpha, gamma, variant), where)
+
+
+@command
+def compress(
+    model: Model,
+    to: Annotated[str, typer.Option(help="int8, bf16, fp16, prune:F or onnx.", show_default=False)],
+    out: Out,
+    data: Annotated[str | None, typer.Option(help="Calibration or example data.")] = None,
+    sigma: Annotated[float | None, typer.Option(help="Calibration noise (int8).")] = None,
+    split: Split = "train",
+    grid: Grid = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Write an approximation of a model as a file the other commands read."""
+    from smoothcert.cli import models
+    from smoothcert.cli.sources import DataSource
+
+    source = DataSource(data, split, grid, None, 1) if data else None
+    models.compress(model, to, out, source, sigma, seed, json)
+
+
+@command
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", show_default=False)],
+    out: Out,
+    radii: Annotated[str, typer.Option(help="Radii for certified accuracy.")] = "0,0.25,0.5,0.75,1",
+    json: Json = False,
+) -> None:
+    """Write an HTML page, a PNG, a CSV and the field's TSV for one run or several."""
+    from smoothcert.cli import runs as actions
+
+    actions.report(runs, out, radii, json)
+
+
+@command
+def verify(
+    run: Annotated[Path, typer.Argument(metavar="RUN", show_default=False)],
+    replay: Annotated[
+        str | None, typer.Option(help="Also re-evaluate such a part of the draws, as 1%.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
+    data: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
+    base: Annotated[Path | None, typer.Option(help="If it moved.", show_default="run's")] = None,
+    device: Device = "cpu",
+    json: Json = False,
+) -> None:
+    """Recompute every certificate of a run from its stored votes."""
+    from smoothcert.cli import runs
+
+    runs.verify(run, replay, (model, data, base), device, json)
+
+
+@command
+def predict(
+    model: Model,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False)],
+    sigma: Sigma,
+    n: Annotated[int, typer.Option("--n", help="Draws.")] = 1000,
+    alpha: Annotated[float, typer.Option(help="Error probability.")] = 0.001,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    batch_size: Batch = None,
+    json: Json = False,
+) -> None:
+    """Predict the smoothed classifier's class of one image, or abstain."""
+    from smoothcert.cli import models
+
+    models.predict(model, image, sigma, n, alpha, seed, device, batch_size, json)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from smoothcert import __version__
+
+        print(f"smoothcert {__version__}")
+        raise typer.Exit

@@ -1,0 +1,175 @@
+"""certify, recertify, report and verify: from options to run directories and tables."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from smoothcert.certificate import Outcome, Settings
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.cli import display
+from smoothcert.cli.sources import DataSource, parse_share, recorded_source
+from smoothcert.errors import InvalidInput, Mismatch
+from smoothcert.methods import Irs
+from smoothcert.report.page import report as write_report
+from smoothcert.report.page import summary_table
+from smoothcert.report.tables import summarize_run
+from smoothcert.runs.runner import How, run_certify, run_recertify
+from smoothcert.runs.store import Run
+from smoothcert.runs.verify import replay as replay_run
+from smoothcert.runs.verify import verify as verify_run
+from smoothcert.verbs.recertify import METHODS, default_alpha
+
+DEFAULT_RADII = (0.0, 0.25, 0.5)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a run is written and how it is computed."""
+
+    out: Path
+    resume: bool = False
+    device: str = "cpu"
+    batch_size: int | None = None
+    block_inputs: int | None = None
+    json: bool = False
+
+    def how(self, tick: display.Tick, origin: dict[str, Any]) -> How:
+        """The runner's settings."""
+        for name, value in (("batch-size", self.batch_size), ("block-inputs", self.block_inputs)):
+            if value is not None and value < 1:
+                raise InvalidInput(f"--{name} must be at least 1; got {value}")
+        return How(self.batch_size, self.block_inputs, self.resume, tick, origin=origin)
+
+
+def certify(
+    model: str,
+    source: DataSource,
+    options: tuple[float, int, int, float, int, str],
+    where: Where,
+) -> None:
+    """Certify from scratch; print the summary."""
+    sigma, n0, n, alpha, seed, form = options
+    with display.waiting("Loading model and data"):
+        inputs = source.load()
+        settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form)
+        classifier = load_classifier(model, where.device)
+    with display.bar("Certifying", len(inputs) * (n0 + n)) as tick:
+        origin = {"model": model, "data": source.to_json()}
+        run = run_certify(where.out, classifier, inputs, settings, where.how(tick, origin))
+    show_run(run, where.json)
+
+
+def recertify(
+    model: str,
+    base: Path,
+    data: str | None,
+    options: tuple[str, str, float | None, float, str],
+    where: Where,
+) -> None:
+    """Recertify against a base run; print the summary."""
+    policy, method, alpha, gamma, variant = options
+    if method not in METHODS:
+        raise InvalidInput(f"--method must be one of {', '.join(METHODS)}; got {method!r}")
+    with display.waiting("Loading model, data and base run"):
+        original = Run.open(base)
+        settings = original.identity.settings
+        per_input = _uniform(policy, settings.n)
+        irs = Irs(per_input, default_alpha(settings, alpha), gamma, variant)
+        source = recorded_source(original.manifest.origin, data)
+        inputs = source.load()
+        classifier = load_classifier(model, where.device)
+    proven = sum(c.outcome is Outcome.CERTIFIED for c in original.certificates)
+    with display.bar("Recertifying", proven * per_input) as tick:
+        origin = {"model": model, "data": source.to_json(), "base": str(base)}
+        how = where.how(tick, origin)
+        run = run_recertify(where.out, original, classifier, inputs, irs, how)
+    show_run(run, where.json)
+
+
+def _uniform(policy: str, n: int) -> int:
+    kind, _, count = (policy or f"uniform:{max(1, n // 10)}").partition(":")
+    if kind != "uniform" or not count.isdecimal():
+        raise InvalidInput(f"--policy is uniform:M with M evaluations per input; got {policy!r}")
+    return int(count)
+
+
+def show_run(run: Run, as_json: bool) -> None:
+    """The summary of a finished run."""
+    summary = summarize_run(run, DEFAULT_RADII)
+    if as_json:
+        display.show_json({"run": str(run.path), **asdict(summary)})
+        return
+    display.show_table(*summary_table([summary]))
+    display.say(f"Written to {run.path}")
+
+
+def report(paths: list[Path], out: Path, radii: str, as_json: bool) -> None:
+    """Write a report folder; print the summary of every run."""
+    try:
+        wanted = [float(r) for r in radii.split(",")]
+    except ValueError:
+        raise InvalidInput(
+            f"--radii are numbers with commas, as 0,0.25,0.5; got {radii!r}"
+        ) from None
+    with display.waiting("Writing the report"):
+        summaries = write_report([Run.open(path) for path in paths], out, wanted)
+    if as_json:
+        display.show_json({"report": str(out), "runs": [asdict(s) for s in summaries]})
+        return
+    display.show_table(*summary_table(summaries))
+    display.say(f"Written to {out}: open {out / 'index.html'}")
+
+
+def verify(
+    path: Path,
+    share: str | None,
+    moved: tuple[str | None, str | None, Path | None],
+    device: str,
+    as_json: bool,
+) -> None:
+    """Check a run; exit with 1 if anything is not as stored."""
+    model, data, base = moved
+    run = Run.open(path)
+    with display.waiting("Recomputing certificates from votes"):
+        result = verify_run(run, _base_run(run, base))
+    problems, replayed = list(result.problems), 0
+    if share is not None and not run.missing:
+        fraction = parse_share(share)
+        origin = run.manifest.origin
+        with display.waiting("Loading model and data"):
+            classifier = load_classifier(model or str(origin.get("model", "")), device)
+            inputs = recorded_source(origin, data).load()
+        total = round(sum(c.evaluations for c in run.certificates) * fraction)
+        with display.bar("Replaying", total) as tick:
+            again = replay_run(run, classifier, inputs, fraction, tick)
+        problems += again.problems
+        replayed = again.replayed
+    if as_json:
+        facts = {"certificates": result.certificates, "replayed": replayed, "problems": problems}
+        display.show_json({"run": str(path), "ok": not problems, **facts})
+    else:
+        drawn = f", {replayed} draws replayed" if share is not None else ""
+        display.output.print(
+            f"{path}: {result.certificates} certificates recomputed from their votes{drawn}: "
+            + ("all as stored." if not problems else f"{len(problems)} problems."),
+            highlight=False,
+            soft_wrap=True,
+        )
+        for problem in problems:
+            display.output.print(f"  - {problem}", highlight=False, markup=False, soft_wrap=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _base_run(run: Run, given: Path | None) -> Run | None:
+    """The base run of a recertified one: the given one, or the recorded one if it is there."""
+    if not run.identity.base:
+        if given is not None:
+            raise Mismatch(f"{run.path} was certified from scratch and has no base run.")
+        return None
+    if given is not None:
+        return Run.open(given)
+    recorded = Path(str(run.manifest.origin.get("base", "")))
+    return Run.open(recorded) if (recorded / "run.json").is_file() else None

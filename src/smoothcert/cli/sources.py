@@ -1,0 +1,59 @@
+"""Data and models as the command line names them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from smoothcert.errors import InvalidInput
+from smoothcert.sampling.datasets import load_inputs
+from smoothcert.sampling.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data reference with its selection; stored in a run, so that later commands find it."""
+
+    data: str
+    split: str
+    grid: str | None
+    limit: int | None
+    every: int
+
+    def load(self) -> Inputs:
+        """Open the data set; see `load_inputs`."""
+        return load_inputs(self.data, self.split, parse_grid(self.grid), self.limit, self.every)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def parse_grid(text: str | None) -> Fraction | None:
+    """`1/255` or `0.5` as a fraction."""
+    if text is None:
+        return None
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise InvalidInput(f"--grid is a step such as 1/255; got {text!r}") from None
+
+
+def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSource:
+    """The data source that a run recorded, at its new place if it moved."""
+    recorded = origin.get("data")
+    if not isinstance(recorded, dict):
+        raise InvalidInput(
+            "The run does not say where its data is; it was not written by the command line. "
+            "Use the Python API."
+        )
+    source = DataSource(**recorded)
+    return replace(source, data=moved_to) if moved_to else source
+
+
+def parse_share(text: str) -> float:
+    """`1%` or `0.01` as a fraction."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise InvalidInput(f"--replay is a share such as 1% or 0.01; got {text!r}") from None
