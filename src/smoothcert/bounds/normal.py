@@ -18,11 +18,16 @@ def quantile_below(q: ArrayLike) -> NDArray[np.float64]:
     Args:
         q: probabilities in [0, 1], any shape. 0 gives -inf and 1 gives +inf.
     """
-    z = special.ndtri(np.asarray(q, float))
-    return np.where(np.isfinite(z), np.nextafter(z - _RELATIVE * np.abs(z), -np.inf), z)
+    return _moved(q, -1)
 
 
 def quantile_above(q: ArrayLike) -> NDArray[np.float64]:
     """A float not below the exact quantile of q; arguments as for `quantile_below`."""
+    return _moved(q, +1)
+
+
+def _moved(q: ArrayLike, side: int) -> NDArray[np.float64]:
     z = special.ndtri(np.asarray(q, float))
-    return np.where(np.isfinite(z), np.nextafter(z + _RELATIVE * np.abs(z), np.inf), z)
+    finite = np.where(np.isfinite(z), z, 0.0)
+    moved = np.nextafter(finite + side * _RELATIVE * np.abs(finite), side * np.inf)
+    return np.where(np.isfinite(z), moved, z)

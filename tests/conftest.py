@@ -1,0 +1,54 @@
+"""Shared, small and real: the embedded digits, a network trained on them, a classifier with known truth."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import smoothcert
+from smoothcert.sampling.inputs import Inputs
+
+from known_truth import PixelSum
+
+
+@pytest.fixture(scope="session")
+def digits() -> Inputs:
+    return smoothcert.load_inputs("digits", limit=12)
+
+
+@pytest.fixture(scope="session")
+def network():
+    """A small network trained on digits at sigma 0.25, a few seconds."""
+    from smoothcert.training.gaussian import Recipe, train
+
+    return train(Recipe("small_cnn", 0.25, epochs=12), smoothcert.load_inputs("digits", "train"))
+
+
+@pytest.fixture(scope="session")
+def models(network, tmp_path_factory) -> Path:
+    """The network in every format, and its approximations."""
+    from smoothcert.classifiers.pytorch import save_weights
+    from smoothcert.compress import compress
+
+    folder = tmp_path_factory.mktemp("models")
+    weights = folder / "net.safetensors"
+    save_weights(network, "small_cnn", weights)
+    data = smoothcert.load_inputs("digits", "train")
+    model = f"small_cnn@{weights}"
+    compress(model, "onnx", folder / "net.onnx", inputs=data)
+    compress(model, "int8", folder / "int8.onnx", inputs=data, sigma=0.25)
+    compress(model, "prune:0.2", folder / "prune.safetensors")
+    compress(model, "bf16", folder / "bf16.pt2", inputs=data)
+    return folder
+
+
+@pytest.fixture
+def tiny_inputs() -> Inputs:
+    """Thirty inputs of shape (1, 2, 2) on the grid 1/16, all with true probability around 0.8."""
+    images = np.full((30, 1, 2, 2), 8 / 16)
+    return Inputs.from_arrays(images, np.ones(30, int), 1 / 16)
+
+
+@pytest.fixture
+def pixel_sum() -> PixelSum:
+    return PixelSum(threshold=28)

@@ -1,0 +1,181 @@
+"""Packing never changes a vote: order, batches, blocks, threads."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from smoothcert.sampling.engine import NO_CLASS, Request, default_batch_size, labels_of, sample
+from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.noise import RoundedGaussian, Stream
+
+LAW = RoundedGaussian(0.25, 1 / 16)
+
+
+def labels(classifier, requests, batch_size=8, seed=0):
+    return list(sample(classifier, requests, LAW, seed, batch_size))
+
+
+def requests(tiny_inputs, count=12, draws=37):
+    return [Request(item, Stream.ESTIMATION, range(draws)) for item in tiny_inputs][:count]
+
+
+def by_hand(classifier, request, seed=0):
+    """One draw at a time, straight from the definitions."""
+    out = []
+    for draw in request.draws:
+        shape = request.item.pixels.shape
+        steps = LAW.draws(seed, request.item.index, request.stream, [draw], shape)
+        image = (request.item.pixels + steps).astype(np.float32) * np.float32(1 / 16)
+        out.append(int(classifier.logits(image).argmax()))
+    return out
+
+
+def test_labels_are_those_of_one_draw_at_a_time(tiny_inputs, pixel_sum):
+    wanted = requests(tiny_inputs)
+    for request, found in zip(wanted, labels(pixel_sum, wanted), strict=True):
+        assert found.tolist() == by_hand(pixel_sum, request)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 64, 1000])
+def test_batch_size_changes_nothing(tiny_inputs, pixel_sum, batch_size):
+    wanted = requests(tiny_inputs)
+    expected = labels(pixel_sum, wanted)
+    for a, b in zip(expected, labels(pixel_sum, wanted, batch_size), strict=True):
+        assert (a == b).all()
+
+
+def test_order_of_inputs_and_of_draws_changes_nothing(tiny_inputs, pixel_sum):
+    wanted = requests(tiny_inputs)
+    expected = labels(pixel_sum, wanted)
+    order = np.random.default_rng(0).permutation(len(wanted))
+    for place, found in zip(order, labels(pixel_sum, [wanted[i] for i in order]), strict=True):
+        assert (found == expected[place]).all()
+    some = np.array([30, 2, 17, 5])
+    request = Request(wanted[3].item, Stream.ESTIMATION, some)
+    assert (labels(pixel_sum, [request])[0] == expected[3][some]).all()
+
+
+def test_mixed_streams_share_batches(tiny_inputs, pixel_sum):
+    item = tiny_inputs.item(0)
+    wanted = [Request(item, stream, range(5)) for stream in (Stream.SELECTION, Stream.FRESH)]
+    for request, found in zip(wanted, labels(pixel_sum, wanted), strict=True):
+        assert found.tolist() == by_hand(pixel_sum, request)
+
+
+def test_every_batch_has_the_fixed_shape_and_none_is_wasted(tiny_inputs, pixel_sum):
+    seen = []
+
+    class Spy:
+        name, fingerprint, device, fixed_batch = "spy", "spy", "cpu", None
+
+        def logits(self, images):
+            seen.append(images.shape)
+            return pixel_sum.logits(images)
+
+    done = []
+    wanted = requests(tiny_inputs, count=10, draws=13)
+    list(sample(Spy(), wanted, LAW, 0, 32, done.append))
+    assert seen == [(32, 1, 2, 2)] * -(-130 // 32)
+    assert sum(done) == 130
+
+
+def test_requests_are_read_only_as_needed(tiny_inputs, pixel_sum):
+    read = []
+
+    def stream():
+        for request in requests(tiny_inputs, count=20, draws=8):
+            read.append(request.item.index)
+            yield request
+
+    found = sample(pixel_sum, stream(), LAW, 0, 8)
+    next(found)
+    assert len(read) <= 2
+
+
+def test_requests_for_nothing_get_nothing(tiny_inputs, pixel_sum):
+    item = tiny_inputs.item(0)
+    empty, some = Request(item, Stream.FRESH, range(0)), Request(item, Stream.FRESH, range(3))
+    assert [len(x) for x in labels(pixel_sum, [empty, some, empty])] == [0, 3, 0]
+    assert [len(x) for x in labels(pixel_sum, [empty, empty])] == [0, 0]
+
+
+def test_ties_and_nan_vote_for_no_class():
+    nan, inf = np.nan, np.inf
+    logits = np.array([[1, 2], [2, 2], [nan, 0], [0, nan], [-inf, inf], [inf, inf], [-0.0, 0.0]])
+    assert labels_of(logits).tolist() == [1, NO_CLASS, NO_CLASS, NO_CLASS, 1, NO_CLASS, NO_CLASS]
+
+
+def test_votes_do_not_depend_on_threads(digits, models):
+    """The real network, ONNX Runtime and torch, 1 and 2 threads, and two workers at once."""
+    import torch
+
+    import smoothcert
+
+    law = RoundedGaussian(0.25, 1 / 256)
+    wanted = [Request(item, Stream.ESTIMATION, range(300)) for item in digits]
+
+    def votes(classifier, some):
+        return np.concatenate(list(sample(classifier, some, law, 0, 128)))
+
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        net = smoothcert.load_classifier(f"small_cnn@{models / 'net.safetensors'}")
+        onnx = smoothcert.load_classifier(models / "net.onnx", threads=threads)
+        now = [votes(net, wanted), votes(onnx, wanted)]
+        if threads == 1:
+            first = now
+        for a, b in zip(first, now, strict=True):
+            assert (a == b).all()
+    halves = [wanted[:5], wanted[5:]]
+    with ThreadPoolExecutor(2) as pool:
+        both = np.concatenate(list(pool.map(lambda part: votes(net, part), halves)))
+    assert (both == first[0]).all()
+
+
+def test_the_device_path_gives_the_same_votes(digits, network):
+    """What runs on CUDA, run here on torch's CPU device."""
+    import torch
+
+    from smoothcert.classifiers.pytorch import TorchClassifier
+    from smoothcert.sampling.engine import NumpyLabels
+    from smoothcert.sampling.torch_noise import DeviceLabels
+
+    law, classifier = RoundedGaussian(0.25, 1 / 256), TorchClassifier.of(network, "net")
+    pixels = np.stack([item.pixels for item in digits])
+    inputs = np.arange(12)
+    streams, draws = np.full(12, 1), np.arange(12) * 7
+    host = NumpyLabels(classifier, law, 3)(pixels, inputs, streams, draws)
+    device = DeviceLabels(classifier, law, 3)(pixels, inputs, streams, draws)
+    assert (host == device).all()
+    assert torch.is_inference_mode_enabled() is False
+
+
+def test_device_labels_count_ties_as_no_class(digits):
+    from torch import nn
+
+    from smoothcert.classifiers.pytorch import TorchClassifier
+    from smoothcert.sampling.torch_noise import DeviceLabels
+
+    class Tied(nn.Module):
+        def forward(self, images):
+            return images.flatten(1)[:, :1].repeat(1, 3)
+
+    item = digits.item(0)
+    zero = np.zeros(1, dtype=np.int64)
+    labeller = DeviceLabels(TorchClassifier.of(Tied(), "tied"), RoundedGaussian(0.25, 1 / 256), 0)
+    assert labeller(item.pixels[None], zero, zero, zero).tolist() == [NO_CLASS]
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((1, 8, 8), 256), ((3, 32, 32), 256), ((3, 224, 224), 16)]
+)
+def test_default_batch_sizes(shape, size):
+    assert default_batch_size(shape) == size
+
+
+def test_an_item_knows_its_content():
+    a, b = Item(0, np.zeros((1, 2, 2), np.int32)), Item(5, np.zeros((1, 2, 2), np.int32))
+    assert a.content == b.content
+    assert a.content != Item(0, np.ones((1, 2, 2), np.int32)).content
+    assert a.content != Item(0, np.zeros((1, 4, 1), np.int32)).content
