@@ -30,34 +30,53 @@ _TARGETS = re.compile(
 )
 _SYMBOL = re.compile(r"Symbol\('[su]\d+'(, \w+=(True|False))*\)")
 _EXPRESSION = re.compile(r"([su]\d+|[A-Z][A-Za-z]*|\d+(\.\d+)?|[\s+\-*/(),<>=%])*")
-_LARGEST_JSON = 256 * 2**20
+_SMALL = 2**20
 
 
-def check_pt2(path: Path) -> None:
-    """Raise ModelError unless everything in the archive is plain tensors and tensor operators."""
+def checked_pt2(path: Path) -> io.BytesIO:
+    """A copy of the archive in memory, of exactly what was checked.
+
+    The copy matters: two zip readers can see different members in one crafted file, and what
+    torch reads must be what was looked at.
+
+    Raises:
+        ModelError: damaged, or not everything in it is plain tensors and tensor operators.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if not _MEMBERS.fullmatch(name):
-                    raise _refused(path, f"the archive member {name!r}")
-            for name in archive.namelist():
-                if name.endswith("_config.json"):
-                    _check_payload(path, _json(archive, name))
-                elif name.endswith("models/model.json"):
-                    _check_program(path, _json(archive, name))
-                elif name.endswith(".pt"):
-                    _check_sample_inputs(path, archive.read(name))
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+            members = {name: _read(archive, name) for name in archive.namelist()}
+        for name, data in members.items():
+            _check_member(path, name, data)
+    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError, OSError) as error:
         raise ModelError(
             f"{path.name} is not a readable torch.export archive ({error}). It may be "
             "truncated, or a file of another format; write it with torch.export.save."
         ) from error
+    copy = io.BytesIO()
+    with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    copy.seek(0)
+    return copy
 
 
-def _json(archive: zipfile.ZipFile, name: str) -> Any:
-    if archive.getinfo(name).file_size > _LARGEST_JSON:
-        raise ValueError(f"{name} is unreasonably large")
-    return json.loads(archive.read(name))
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read a member; torch stores without compression, so nothing may grow when unpacked."""
+    facts = archive.getinfo(name)
+    if facts.file_size > max(_SMALL, 4 * facts.compress_size):
+        raise ValueError(f"{name} would unpack to {facts.file_size} bytes")
+    return archive.read(name)
+
+
+def _check_member(path: Path, name: str, data: bytes) -> None:
+    if not _MEMBERS.fullmatch(name):
+        raise _refused(path, f"the archive member {name!r}")
+    if name.endswith("_config.json"):
+        _check_payload(path, json.loads(data))
+    elif name.endswith("models/model.json"):
+        _check_program(path, json.loads(data))
+    elif name.endswith(".pt"):
+        _check_sample_inputs(path, data)
 
 
 def _check_payload(path: Path, config: Any) -> None:

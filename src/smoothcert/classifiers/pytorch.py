@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from smoothcert import zoo
-from smoothcert.classifiers.pt2_guard import check_pt2
+from smoothcert.classifiers.pt2_guard import checked_pt2
+from smoothcert.classifiers.quiet import quiet
 from smoothcert.errors import ModelError
 
 METADATA = "smoothcert"
@@ -70,14 +71,15 @@ def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
     from smoothcert.classifiers.loading import fingerprint_file
 
     _check_device(device)
-    check_pt2(path)
+    archive = checked_pt2(path)
     try:
-        program = torch.export.load(path)
-        module = program.module().to(device)
+        with quiet():
+            program = torch.export.load(archive)
+            module = program.module().to(device)
     except Exception as error:  # torch raises many kinds; all mean that the file is no good
         raise ModelError(
             f"{path.name} cannot be loaded as a torch.export program: {_first_line(error)}. "
-            "Export it again with the installed torch "
+            "It may be truncated, or made by another version: export it again with the installed torch "
             f"({torch.__version__}): torch.export.save(torch.export.export(...), 'x.pt2')."
         ) from error
     return TorchClassifier(

@@ -1,15 +1,11 @@
 """A torch network as an ONNX file, float32, with a dynamic batch dimension."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.compress import check_suffix, torch_source
 from smoothcert.compress.record import Change
 from smoothcert.errors import ModelError
@@ -53,20 +49,3 @@ def to_onnx(module: nn.Module, shape: tuple[int, ...], out: Path) -> None:
         raise ModelError(
             f"torch cannot export the network to ONNX: {str(error).strip().splitlines()[0]}"
         ) from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the exporters' notices about optional packages off the user's screen."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)

@@ -14,7 +14,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from smoothcert.compress.compress import check_suffix, torch_source
-from smoothcert.compress.export import quiet, to_onnx
+from smoothcert.classifiers.quiet import quiet
+from smoothcert.compress.export import to_onnx
 from smoothcert.compress.record import Change
 from smoothcert.errors import ModelError
 from smoothcert.sampling.engine import to_float
