@@ -68,6 +68,11 @@ def recertify(
             f"The original was certified on the grid 1/{settings.levels}; the inputs are on "
             f"1/{inputs.levels}. Recertify on the data the original was certified on."
         )
+    if len(inputs) != len(base.records):
+        raise Mismatch(
+            f"The original was certified on {len(base.records)} inputs, and {len(inputs)} were "
+            "given. Recertify on the same inputs, in the same order."
+        )
     irs_settings = Irs(per_input, default_alpha(settings, alpha), gamma, variant)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     size = batch_size or default_batch_size(inputs.shape)
