@@ -1,0 +1,289 @@
+"""Run directories: the same bytes however they are made, and refusal of what does not fit."""
+
+import errno
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import smoothcert
+from known_truth import PixelSum
+from smoothcert.certificate import Settings
+from smoothcert.errors import InvalidInput, Mismatch, StoreError
+from smoothcert.methods import Irs
+from smoothcert.runs.runner import How, run_certify, run_recertify
+from smoothcert.runs.store import Run
+from smoothcert.runs.verify import replay, verify
+from smoothcert.sampling.inputs import Inputs
+
+SETTINGS = Settings(0.25, 16, n0=20, n=200)
+SMALL = How(batch_size=16, block_inputs=7)
+
+
+@pytest.fixture
+def base(tmp_path, tiny_inputs, pixel_sum):
+    return run_certify(tmp_path / "base", pixel_sum, tiny_inputs, SETTINGS, SMALL)
+
+
+def bytes_of(directory: Path) -> dict[str, bytes]:
+    """Everything that must be equal between equal runs."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*.parquet"))
+    }
+
+
+def test_a_run_holds_what_certify_returns(base, tiny_inputs, pixel_sum):
+    result = smoothcert.certify(pixel_sum, tiny_inputs, 0.25, n0=20, n=200)
+    assert base.certificates == result.certificates
+    records = list(base.records(range(30)))
+    assert [r.votes for r in records] == [r.votes for r in result.records]
+    assert base.labels == tiny_inputs.labels
+    assert len(base.blocks) == 5
+    assert base.seconds > 0
+
+
+def test_repeating_a_run_gives_the_same_bytes(base, tmp_path, tiny_inputs, pixel_sum):
+    again = run_certify(tmp_path / "again", pixel_sum, tiny_inputs, SETTINGS, SMALL)
+    assert bytes_of(base.path) == bytes_of(again.path)
+    assert (base.path / "run.json").read_bytes() == (again.path / "run.json").read_bytes()
+
+
+def test_workers_and_their_order_change_nothing(base, tmp_path, tiny_inputs, pixel_sum):
+    with ThreadPoolExecutor(3) as pool:
+        threaded = run_certify(
+            tmp_path / "t", pixel_sum, tiny_inputs, SETTINGS, replace(SMALL, map=pool.map)
+        )
+    backwards = run_certify(
+        tmp_path / "b",
+        pixel_sum,
+        tiny_inputs,
+        SETTINGS,
+        replace(SMALL, map=lambda f, blocks: [f(b) for b in reversed(list(blocks))]),
+    )
+    assert bytes_of(base.path) == bytes_of(threaded.path) == bytes_of(backwards.path)
+
+
+def test_block_and_batch_size_change_no_vote(base, tmp_path, tiny_inputs, pixel_sum):
+    other = run_certify(
+        tmp_path / "o", pixel_sum, tiny_inputs, SETTINGS, How(batch_size=33, block_inputs=4)
+    )
+    assert other.certificates == base.certificates
+
+
+def test_resume_does_only_what_is_missing(base, tiny_inputs, pixel_sum):
+    before = bytes_of(base.path)
+    for lost in ("certificates/00001.parquet", "certificates/00003.parquet", "votes/00003.parquet"):
+        (base.path / lost).unlink()
+    assert Run.open(base.path).missing == (1, 3)
+    done = []
+    how = replace(SMALL, resume=True, progress=done.append)
+    run_certify(base.path, pixel_sum, tiny_inputs, SETTINGS, how)
+    assert sum(done) == 2 * 7 * 220
+    assert bytes_of(base.path) == before
+
+
+def test_an_existing_directory_is_not_touched(base, tmp_path, tiny_inputs, pixel_sum):
+    with pytest.raises(StoreError, match="already exists and is not empty. Pass --resume"):
+        run_certify(base.path, pixel_sum, tiny_inputs, SETTINGS, SMALL)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    with pytest.raises(StoreError, match="already exists and is not empty"):
+        run_certify(
+            tmp_path / "mine", pixel_sum, tiny_inputs, SETTINGS, replace(SMALL, resume=True)
+        )
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sigma": 0.3}, r"another settings .*\"sigma\": 0.25.* stored, .*\"sigma\": 0.3"),
+        ({"seed": 1}, "another settings"),
+        ({"n": 100}, "another settings"),
+    ],
+)
+def test_resuming_with_other_settings(change, message, base, tiny_inputs, pixel_sum):
+    before = bytes_of(base.path)
+    with pytest.raises(Mismatch, match=message):
+        run_certify(
+            base.path,
+            pixel_sum,
+            tiny_inputs,
+            replace(SETTINGS, **change),
+            replace(SMALL, resume=True),
+        )
+    assert bytes_of(base.path) == before
+
+
+def test_resuming_with_another_model_or_data(base, tiny_inputs, pixel_sum):
+    how = replace(SMALL, resume=True)
+    with pytest.raises(Mismatch, match=r"another model \(its fingerprint\): \"pixel-sum-28\""):
+        run_certify(base.path, PixelSum(29), tiny_inputs, SETTINGS, how)
+    images = np.full((30, 1, 2, 2), 8 / 16)
+    images[4, 0, 0, 0] = 9 / 16
+    with pytest.raises(Mismatch, match=r"another data \(its content\)"):
+        run_certify(base.path, pixel_sum, Inputs.from_arrays(images, grid=1 / 16), SETTINGS, how)
+    with pytest.raises(Mismatch, match="another batch size: 16 stored, 8 now"):
+        run_certify(base.path, pixel_sum, tiny_inputs, SETTINGS, replace(how, batch_size=8))
+
+
+def test_resuming_under_another_noise_law(base, tiny_inputs, pixel_sum):
+    edit(base.path, lambda body: body["identity"].update(noise_law="something-else"))
+    with pytest.raises(Mismatch, match='another noise law: "something-else" stored'):
+        run_certify(base.path, pixel_sum, tiny_inputs, SETTINGS, replace(SMALL, resume=True))
+
+
+def edit(directory, change):
+    body = json.loads((directory / "run.json").read_text())
+    change(body)
+    (directory / "run.json").write_text(json.dumps(body))
+
+
+def test_damaged_or_newer_manifests(base, tmp_path):
+    with pytest.raises(StoreError, match="is no run directory: it has no run.json"):
+        Run.open(tmp_path)
+    edit(base.path, lambda body: body.update(format=99))
+    with pytest.raises(StoreError, match="has run format 99; this smoothcert reads format 1"):
+        Run.open(base.path)
+    (base.path / "run.json").write_text('{"format": 1, "identity"')
+    with pytest.raises(StoreError, match="run.json is damaged"):
+        Run.open(base.path)
+
+
+def test_labels_outside_the_classes(tmp_path, pixel_sum):
+    bad = Inputs.from_arrays(np.full((3, 1, 2, 2), 0.5), [0, 1, 2], grid=1 / 16)
+    with pytest.raises(InvalidInput, match="has the label 2, but the classifier has classes 0..1"):
+        run_certify(tmp_path / "r", pixel_sum, bad, SETTINGS, SMALL)
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_full_disk_keeps_what_is_done(tmp_path, tiny_inputs, pixel_sum, monkeypatch):
+    """The third block's write fails as on a full disk; the first two stay, and resume finishes."""
+    import os
+
+    undisturbed = run_certify(tmp_path / "u", pixel_sum, tiny_inputs, SETTINGS, SMALL)
+    real, calls = os.fsync, []
+
+    def fsync(handle):
+        calls.append(handle)
+        if len(calls) == 4 + 2 * 2 * 2 + 1:  # run.json and inputs, two blocks of two files
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StoreError, match="the disk is full. Blocks already finished are kept"):
+        run_certify(tmp_path / "r", pixel_sum, tiny_inputs, SETTINGS, SMALL)
+    monkeypatch.setattr(os, "fsync", real)
+    assert len(Run.open(tmp_path / "r").missing) == 3
+    assert not list((tmp_path / "r").rglob("*.tmp"))
+    run_certify(tmp_path / "r", pixel_sum, tiny_inputs, SETTINGS, replace(SMALL, resume=True))
+    assert bytes_of(tmp_path / "r") == bytes_of(undisturbed.path)
+
+
+def test_an_interrupt_keeps_finished_blocks(tmp_path, tiny_inputs, pixel_sum):
+    done = []
+
+    def progress(count):
+        done.append(count)
+        if sum(done) > 2 * 7 * 220 + 100:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_certify(
+            tmp_path / "r", pixel_sum, tiny_inputs, SETTINGS, replace(SMALL, progress=progress)
+        )
+    assert Run.open(tmp_path / "r").missing == (2, 3, 4)
+
+
+def test_recertify_into_a_run(base, tmp_path, tiny_inputs, pixel_sum):
+    run = run_recertify(tmp_path / "new", base, PixelSum(29), tiny_inputs, Irs(50), SMALL)
+    in_memory = smoothcert.recertify(
+        smoothcert.certify(pixel_sum, tiny_inputs, 0.25, n0=20, n=200),
+        PixelSum(29),
+        tiny_inputs,
+        per_input=50,
+    )
+    assert run.certificates == in_memory.certificates
+    assert run.identity.base == base.identity.hash
+    result = verify(run, base)
+    assert (result.certificates, result.problems) == (30, ())
+
+
+def test_recertify_refuses_an_unfinished_or_foreign_base(base, tmp_path, tiny_inputs, pixel_sum):
+    other = Inputs.from_arrays(np.full((30, 1, 2, 2), 9 / 16), grid=1 / 16)
+    with pytest.raises(Mismatch, match="30 of 30 inputs have other content, the first at index 0"):
+        run_recertify(tmp_path / "n", base, pixel_sum, other, Irs(50), SMALL)
+    with pytest.raises(Mismatch, match="Use the same --data, --split, --limit and --every"):
+        run_recertify(
+            tmp_path / "n", base, pixel_sum, tiny_inputs.select(range(9)), Irs(50), SMALL
+        )
+    (base.path / "certificates" / "00002.parquet").unlink()
+    with pytest.raises(StoreError, match="is unfinished: 1 of 5 blocks are missing"):
+        run_recertify(tmp_path / "n", base, pixel_sum, tiny_inputs, Irs(50), SMALL)
+
+
+def test_verify_finds_a_certificate_that_claims_too_much(base):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    assert verify(base).problems == ()
+    path = base.path / "certificates" / "00000.parquet"
+    rows = parquet.read_table(path).to_pylist()
+    rows[2]["radius"] += 0.01
+    parquet.write_table(pa.Table.from_pylist(rows), path)
+    (problem,) = verify(base).problems
+    assert problem.startswith("input 2: stored radius")
+
+
+def test_verify_finds_missing_and_damaged_blocks(base):
+    (base.path / "certificates" / "00001.parquet").unlink()
+    path = base.path / "votes" / "00000.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    problems = verify(base).problems
+    assert any("1 of 5 blocks are missing" in p for p in problems)
+    assert any("is damaged" in p for p in problems)
+
+
+def test_verify_finds_swapped_blocks(base):
+    a, b = (base.path / "votes" / f"0000{i}.parquet" for i in (0, 1))
+    raw = a.read_bytes()
+    a.write_bytes(b.read_bytes())
+    b.write_bytes(raw)
+    assert any("does not hold the inputs it should" in p for p in verify(base).problems)
+
+
+def test_verify_finds_votes_of_another_base(base, tmp_path, tiny_inputs, pixel_sum):
+    run = run_recertify(tmp_path / "new", base, PixelSum(29), tiny_inputs, Irs(50), SMALL)
+    other = run_certify(
+        tmp_path / "other", pixel_sum, tiny_inputs, replace(SETTINGS, seed=9), SMALL
+    )
+    assert verify(run, other).problems == (f"{other.path} is not the run this one was made from",)
+
+
+def test_replay_agrees_and_notices(base, tiny_inputs, pixel_sum):
+    result = replay(base, pixel_sum, tiny_inputs, 0.1)
+    assert (result.replayed, result.problems) == (30 * 22, ())
+
+    class Impostor(PixelSum):
+        """Claims to be the same model and is not."""
+
+        def logits(self, images):
+            return -super().logits(images)
+
+    (problem,) = replay(base, Impostor(28), tiny_inputs, 0.1).problems
+    assert "660 of 660 replayed draws have another label" in problem
+    with pytest.raises(Mismatch, match="was made with a model of fingerprint pixel-sum-28"):
+        replay(base, PixelSum(5), tiny_inputs, 0.1)
+    with pytest.raises(InvalidInput, match=r"must be in \(0, 1\]; got 2"):
+        replay(base, pixel_sum, tiny_inputs, 2)
+
+
+def test_other_tools_read_the_files_as_they_are(base):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.read_parquet(base.path / "certificates")
+    assert len(frame) == 30
+    assert frame["radius"].max() > 0
