@@ -1,0 +1,179 @@
+"""The commands, as a user runs them: a process, its output, its exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from smoothcert.runs.store import Run
+
+
+def run(*arguments, cwd, code=0):
+    """Run the command line; return (stdout, stderr)."""
+    result = subprocess.run(
+        [sys.executable, "-m", "smoothcert", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+    )
+    assert result.returncode == code, (result.stdout, result.stderr)
+    assert "Traceback" not in result.stderr
+    return result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(models, tmp_path_factory) -> Path:
+    """A folder with a base run, a recertified one, and a report of both."""
+    path = tmp_path_factory.mktemp("cli")
+    common = ("--data", "digits", "--limit", 20, "--sigma", 0.25, "--n", 500, "--n0", 20)
+    run("certify", models / "net.onnx", *common, "--out", "base", cwd=path)
+    to = ("--base", "base", "--policy", "uniform:100", "--out", "int8")
+    run("recertify", models / "int8.onnx", *to, cwd=path)
+    return path
+
+
+def test_certify_writes_a_run_and_prints_its_summary(folder):
+    base = Run.open(folder / "base")
+    assert len(base.certificates) == 20
+    assert base.manifest.origin["data"]["limit"] == 20
+
+
+def test_json_is_one_document(folder, models):
+    out, _ = run(
+        *("certify", models / "net.onnx", "--data", "digits", "--limit", 5, "--sigma", 0.25),
+        *("--n", 100, "--out", "j", "--json"),
+        cwd=folder,
+    )
+    summary = json.loads(out)
+    assert (summary["inputs"], summary["evaluations"]) == (5, 5 * 200)
+
+
+def test_resume_and_refusals(folder, models):
+    common = ("certify", models / "net.onnx", "--data", "digits", "--limit", 20, "--n0", 20)
+    _, err = run(*common, "--sigma", 0.25, "--n", 500, "--out", "base", cwd=folder, code=2)
+    assert "Pass --resume to continue" in err
+    run(*common, "--sigma", 0.25, "--n", 500, "--out", "base", "--resume", cwd=folder)
+    _, err = run(*common, "--sigma", 0.5, "--n", 500, "--out", "base", "--resume", cwd=folder, code=2)
+    assert "was made with another settings" in err
+
+
+def test_verify(folder):
+    out, _ = run("verify", "base", "--replay", "5%", cwd=folder)
+    assert "20 certificates recomputed from their votes, 520 draws replayed: all as stored." in out
+    out, _ = run("verify", "int8", "--replay", "5%", "--json", cwd=folder)
+    facts = json.loads(out)
+    assert facts["ok"]
+    assert facts["certificates"] == 20
+
+
+def test_verify_exits_with_1_when_something_is_wrong(folder, tmp_path):
+    import shutil
+
+    shutil.copytree(folder / "base", tmp_path / "broken")
+    (tmp_path / "broken" / "votes" / "00000.parquet").write_bytes(b"PAR1")
+    out, _ = run("verify", "broken", cwd=tmp_path, code=1)
+    assert "1 problems" in out
+    assert "is damaged" in out
+
+
+def test_report(folder):
+    out, _ = run("report", "base", "int8", "--out", "report", "--radii", "0,0.3", cwd=folder)
+    assert "CA@0.3" in out
+    assert (folder / "report" / "index.html").exists()
+    assert (folder / "report" / "base.tsv").exists()
+
+
+def test_train_compress_predict(folder, tmp_path):
+    out, _ = run(
+        *("train", "--data", "digits", "--sigma", 0.25, "--epochs", 6, "--limit", 400),
+        *("--out", "f.safetensors", "--json"),
+        cwd=tmp_path,
+    )
+    model = json.loads(out)["model"]
+    out, _ = run("compress", model, "--to", "prune:0.1", "--out", "p.safetensors", "--json", cwd=tmp_path)
+    assert json.loads(out)["tensors_changed"] > 0
+    pixels = np.kron(np.eye(8), np.ones((1, 1))) * 255
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "image.png")
+    out, _ = run("predict", "p.safetensors", "image.png", "--sigma", 0.25, "--json", cwd=tmp_path)
+    prediction = json.loads(out)
+    assert prediction["draws"] == 1000
+    assert -1 <= prediction["predicted"] < 10
+    out, _ = run("predict", "p.safetensors", "image.png", "--sigma", 0.25, cwd=tmp_path)
+    assert out.startswith(("class ", "abstain: class "))
+
+
+def test_users_own_files_end_to_end(models, tmp_path):
+    """A factory in the working directory, on an image folder."""
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        (tmp_path / "pictures" / str(number % 2)).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pictures" / str(number % 2) / f"{number}.png")
+    (tmp_path / "mine.py").write_text(
+        f"from smoothcert import load_classifier\n"
+        f"def make():\n    return load_classifier({str(models / 'net.onnx')!r})\n"
+    )
+    common = ("--data", "pictures", "--sigma", 0.25, "--n", 100, "--out", "runs/mine")
+    out, _ = run("certify", "mine:make", *common, "--json", cwd=tmp_path)
+    assert json.loads(out)["inputs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("certify", "gone.onnx", "--data", "digits", "--sigma", "1", "--out", "x"), "There is no"),
+        (("certify", "a.pth", "--data", "digits", "--sigma", "1", "--out", "x"), "is a pickle"),
+        (("certify", "NET", "--data", "digits", "--sigma", "0", "--out", "x"), "sigma must be"),
+        (("certify", "NET", "--data", "digits", "--sigma", "nan", "--out", "x"), "got nan"),
+        (("certify", "NET", "--data", "gone.npz", "--sigma", "1", "--out", "x"), "no data file"),
+        (("certify", "NET", "--data", "digits", "--grid", "7", "--sigma", "1", "--out", "x"), "grid"),
+        (("certify", "NET", "--data", "digits", "--grid", "a", "--sigma", "1", "--out", "x"), "1/255"),
+        (
+            ("certify", "NET", "--data", "digits", "--sigma", "1", "--batch-size", "0", "--out", "x"),
+            "--batch-size must be at least 1",
+        ),
+        (("recertify", "NET", "--base", "gone", "--out", "x"), "is no run directory"),
+        (("recertify", "NET", "--base", "base", "--policy", "most", "--out", "x"), "--policy is"),
+        (("recertify", "NET", "--base", "base", "--method", "m", "--out", "x"), "--method must be"),
+        (("report", "base", "--radii", "a", "--out", "x"), "--radii are numbers"),
+        (("verify", "base", "--replay", "much"), "--replay is a share"),
+        (("verify", "base", "--base", "int8"), "was certified from scratch and has no base run"),
+        (("compress", "NET", "--to", "int3", "--out", "x.onnx"), "There is no target 'int3'"),
+        (("train", "--data", "digits", "--sigma", "1", "--out", "x.pt"), "written as .safetensors"),
+        (("predict", "NET", "gone.png", "--sigma", "1"), "There is no image"),
+        (("certify",), "Missing argument"),
+        (("fly",), "No such command"),
+    ],
+)
+def test_misuse_is_one_line_and_exit_code_2(arguments, message, folder, models):
+    named = [str(models / "net.onnx") if a == "NET" else a for a in arguments]
+    _, err = run(*named, cwd=folder, code=2)
+    assert message in err
+    assert not (folder / "x").exists()
+
+
+def test_help_and_version():
+    out, _ = run("--help", cwd=".")
+    for name in ("demo", "train", "certify", "recertify", "compress", "report", "verify", "predict"):
+        assert f"  {name} " in out
+    out, _ = run("--version", cwd=".")
+    assert out.startswith("smoothcert 0.")
+
+
+def test_quick_demo(tmp_path):
+    out, _ = run("demo", "--quick", "--out", "d", "--json", cwd=tmp_path)
+    result = json.loads(out)
+    assert [c["recertified"]["name"] for c in result["candidates"]] == ["int8", "bf16", "prune20"]
+    assert result["original"]["inputs"] == 100
+    assert result["original"]["acr"] > 0.2
+    for candidate in result["candidates"]:
+        assert 0 < candidate["recertified"]["acr"] <= result["original"]["acr"] * 1.05
+        assert candidate["recertified"]["zeta"] > 0
+    assert (tmp_path / "d" / "report" / "certified_accuracy.png").exists()
+    assert Run.open(tmp_path / "d" / "runs" / "int8").missing == ()

@@ -1,0 +1,170 @@
+"""What holds for the package as a whole: imports, layers, sizes, and what the README promises."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import smoothcert
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "smoothcert"
+MODULES = sorted(SOURCE.rglob("*.py"))
+HEAVY = ("torch", "onnxruntime", "onnx", "ray", "matplotlib", "sklearn", "datasets", "PIL", "jinja2")
+
+# Imports go downwards only: a layer may use those before it and itself.
+LAYERS = (
+    *("errors", "bounds", "zoo", "classifiers", "sampling", "certificate", "methods", "verbs"),
+    *("training", "compress", "runs", "report", "cli", "__main__"),
+)
+# The noise law needs the rounded quantile; the certificate's values need the law's name; the
+# engine and the probe run classifiers.
+ABOVE_ITSELF: set[tuple[str, str]] = set()
+
+
+def loaded_after(code: str) -> set[str]:
+    """Which heavy packages a fresh interpreter has loaded after running code."""
+    report = f"import sys; {code}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    assert loaded_after("import smoothcert") == set()
+
+
+def test_nor_does_the_mathematics_or_the_command_line():
+    assert loaded_after("import smoothcert.bounds, smoothcert.verbs.recertify") == set()
+    assert loaded_after("import smoothcert.cli.main, smoothcert.runs.runner") == set()
+
+
+def test_the_check_sees_what_is_loaded():
+    """The control: it is not blind."""
+    assert loaded_after("import smoothcert.report.plots") == {"matplotlib"}
+
+
+def test_help_imports_not_even_numpy():
+    code = "import smoothcert.cli.main, sys; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", sorted(smoothcert._HOMES))
+def test_public_names_resolve_and_are_documented(name):
+    value = getattr(smoothcert, name)
+    assert name in dir(smoothcert)
+    assert isinstance(value, int) or value.__doc__
+
+
+def test_the_typed_and_the_lazy_names_are_the_same():
+    tree = ast.parse((SOURCE / "__init__.py").read_text())
+    typed = {
+        alias.asname: node.module.removeprefix("smoothcert.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("smoothcert.")
+        for alias in node.names
+    }
+    assert typed == smoothcert._HOMES
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'certifi'"):
+        _ = smoothcert.certifi
+
+
+def layer(module: str) -> str:
+    return module.removeprefix("smoothcert.").split(".")[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_go_downwards(path):
+    here = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if here == "__init__":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("smoothcert."):
+            there = layer(node.module)
+            assert LAYERS.index(there) <= LAYERS.index(here), (here, there)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_modules_and_functions_stay_small(path):
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.end_lineno - node.lineno + 1
+            assert body <= 60 or path.name == "main.py", (node.name, body)
+
+
+def test_no_pickle_or_eval_in_the_package():
+    for path in MODULES:
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec"), path
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
+                assert not {"pickle", "dill", "joblib"} & set(names), path
+        for call in re.findall(r"torch\.load\([^)]*\)+", text):
+            assert "weights_only=True" in call, path
+
+
+def test_a_missing_extra_names_the_line_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "smoothcert.classifiers.onnx", raising=False)
+    file = ROOT / "README.onnx"
+    from smoothcert.classifiers import loading
+
+    with pytest.raises(smoothcert.SmoothcertError, match=r"pip install 'smoothcert\[onnx\]'"):
+        loading._load_onnx(file, "cpu", None)
+
+
+def code_blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_readmes_python_example_runs(models, tmp_path, monkeypatch):
+    import shutil
+
+    (example,) = code_blocks((ROOT / "README.md").read_text(), "python")
+    assert len(example.strip().splitlines()) <= 12
+    shutil.copy(models / "net.onnx", tmp_path / "model.onnx")
+    shutil.copy(models / "int8.onnx", tmp_path / "model-int8.onnx")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+
+
+def test_the_readme_has_exactly_two_set_up_commands():
+    commands = code_blocks((ROOT / "README.md").read_text(), "sh")[:2]
+    assert all(len(c.strip().replace("\\\n", "").splitlines()) == 1 for c in commands)
+    assert "smoothcert demo" in commands[0]
+    assert "pytest" in commands[1]
+    assert all("-c constraints.txt" in c for c in commands)
+
+
+def test_ci_runs_the_readmes_test_command():
+    (test_command,) = code_blocks((ROOT / "README.md").read_text(), "sh")[1:2]
+    assert 'sed -n' in (ROOT / ".ci" / "run").read_text() or test_command.strip() in (
+        ROOT / ".ci" / "run"
+    ).read_text()
+
+
+def test_the_changelog_has_this_version():
+    assert f"## {smoothcert.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_documented_commands_exist():
+    """Every option named in README and docs is one the command has."""
+    from typer.main import get_command
+
+    from smoothcert.cli.main import app
+
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for block in code_blocks(page.read_text(), "sh"):
+            for name, rest in re.findall(r"^smoothcert (\w+)(.*(?:\\\n.*)*)", block, re.MULTILINE):
+                known = {o for p in commands[name].params for o in p.opts}
+                assert set(re.findall(r"(?<=\s)--[\w-]+", rest)) <= known, (page.name, name)
