@@ -1,4 +1,4 @@
-"""Shared, small and real: the embedded digits, a network trained on them, a classifier with known truth."""
+"""Shared, small and real: digits, a network trained on them, a classifier with known truth."""
 
 from pathlib import Path
 
@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 import smoothcert
-from smoothcert.sampling.inputs import Inputs
-
 from known_truth import PixelSum
+from smoothcert.sampling.inputs import Inputs
 
 
 @pytest.fixture(scope="session")

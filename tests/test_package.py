@@ -13,22 +13,31 @@ import smoothcert
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "smoothcert"
 MODULES = sorted(SOURCE.rglob("*.py"))
-HEAVY = ("torch", "onnxruntime", "onnx", "ray", "matplotlib", "sklearn", "datasets", "PIL", "jinja2")
+HEAVY = (
+    "torch",
+    "onnxruntime",
+    "onnx",
+    "ray",
+    "matplotlib",
+    "sklearn",
+    "datasets",
+    "PIL",
+    "jinja2",
+)
 
 # Imports go downwards only: a layer may use those before it and itself.
 LAYERS = (
     *("errors", "bounds", "zoo", "classifiers", "sampling", "certificate", "methods", "verbs"),
     *("training", "compress", "runs", "report", "cli", "__main__"),
 )
-# The noise law needs the rounded quantile; the certificate's values need the law's name; the
-# engine and the probe run classifiers.
-ABOVE_ITSELF: set[tuple[str, str]] = set()
 
 
 def loaded_after(code: str) -> set[str]:
     """Which heavy packages a fresh interpreter has loaded after running code."""
     report = f"import sys; {code}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", report], capture_output=True, text=True, check=True
+    )
     return set(result.stdout.split())
 
 
@@ -43,7 +52,7 @@ def test_nor_does_the_mathematics_or_the_command_line():
 
 def test_the_check_sees_what_is_loaded():
     """The control: it is not blind."""
-    assert loaded_after("import smoothcert.report.plots") == {"matplotlib"}
+    assert "matplotlib" in loaded_after("import smoothcert.report.plots")
 
 
 def test_help_imports_not_even_numpy():
@@ -108,8 +117,10 @@ def test_no_pickle_or_eval_in_the_package():
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
                 assert not {"pickle", "dill", "joblib"} & set(names), path
-        for call in re.findall(r"torch\.load\([^)]*\)+", text):
-            assert "weights_only=True" in call, path
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "np.load"):
+                safe = {"weights_only": True, "allow_pickle": False}
+                options = {k.arg: ast.literal_eval(k.value) for k in node.keywords}
+                assert safe.items() & options.items(), path
 
 
 def test_a_missing_extra_names_the_line_that_installs_it(monkeypatch):
@@ -147,9 +158,8 @@ def test_the_readme_has_exactly_two_set_up_commands():
 
 def test_ci_runs_the_readmes_test_command():
     (test_command,) = code_blocks((ROOT / "README.md").read_text(), "sh")[1:2]
-    assert 'sed -n' in (ROOT / ".ci" / "run").read_text() or test_command.strip() in (
-        ROOT / ".ci" / "run"
-    ).read_text()
+    script = (ROOT / ".ci" / "run").read_text()
+    assert test_command.strip() in script or "README.md" in script
 
 
 def test_the_changelog_has_this_version():

@@ -48,6 +48,7 @@ _HOMES = {
     "summarize": "report.tables",
 }
 
+
 def __getattr__(name: str) -> Any:
     """Import a public name from its home on first use (PEP 562)."""
     if name not in _HOMES:

@@ -22,7 +22,9 @@ def counts(draw, largest: int):
     n = draw(st.one_of(st.integers(1, largest), st.integers(largest // 2, largest)))
     share = draw(st.floats(0.001, 0.999))
     k = draw(st.one_of(st.just(0), st.just(n), st.integers(0, n), st.just(round(share * n))))
-    alpha = draw(st.one_of(st.sampled_from([1e-9, 0.0005, 0.001, 0.05, 0.5, 0.9]), st.floats(1e-12, 0.999)))
+    alpha = draw(
+        st.one_of(st.sampled_from([1e-9, 0.0005, 0.001, 0.05, 0.5, 0.9]), st.floats(1e-12, 0.999))
+    )
     return k, n, alpha
 
 

@@ -20,6 +20,7 @@ def run(*arguments, cwd, code=0):
         cwd=cwd,
         capture_output=True,
         text=True,
+        check=False,
         env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
     )
     assert result.returncode == code, (result.stdout, result.stderr)
@@ -59,7 +60,9 @@ def test_resume_and_refusals(folder, models):
     _, err = run(*common, "--sigma", 0.25, "--n", 500, "--out", "base", cwd=folder, code=2)
     assert "Pass --resume to continue" in err
     run(*common, "--sigma", 0.25, "--n", 500, "--out", "base", "--resume", cwd=folder)
-    _, err = run(*common, "--sigma", 0.5, "--n", 500, "--out", "base", "--resume", cwd=folder, code=2)
+    _, err = run(
+        *common, "--sigma", 0.5, "--n", 500, "--out", "base", "--resume", cwd=folder, code=2
+    )
     assert "was made with another settings" in err
 
 
@@ -96,7 +99,9 @@ def test_train_compress_predict(folder, tmp_path):
         cwd=tmp_path,
     )
     model = json.loads(out)["model"]
-    out, _ = run("compress", model, "--to", "prune:0.1", "--out", "p.safetensors", "--json", cwd=tmp_path)
+    out, _ = run(
+        "compress", model, "--to", "prune:0.1", "--out", "p.safetensors", "--json", cwd=tmp_path
+    )
     assert json.loads(out)["tensors_changed"] > 0
     pixels = np.kron(np.eye(8), np.ones((1, 1))) * 255
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "image.png")
@@ -132,10 +137,27 @@ def test_users_own_files_end_to_end(models, tmp_path):
         (("certify", "NET", "--data", "digits", "--sigma", "0", "--out", "x"), "sigma must be"),
         (("certify", "NET", "--data", "digits", "--sigma", "nan", "--out", "x"), "got nan"),
         (("certify", "NET", "--data", "gone.npz", "--sigma", "1", "--out", "x"), "no data file"),
-        (("certify", "NET", "--data", "digits", "--grid", "7", "--sigma", "1", "--out", "x"), "grid"),
-        (("certify", "NET", "--data", "digits", "--grid", "a", "--sigma", "1", "--out", "x"), "1/255"),
         (
-            ("certify", "NET", "--data", "digits", "--sigma", "1", "--batch-size", "0", "--out", "x"),
+            ("certify", "NET", "--data", "digits", "--grid", "7", "--sigma", "1", "--out", "x"),
+            "grid",
+        ),
+        (
+            ("certify", "NET", "--data", "digits", "--grid", "a", "--sigma", "1", "--out", "x"),
+            "1/255",
+        ),
+        (
+            (
+                "certify",
+                "NET",
+                "--data",
+                "digits",
+                "--sigma",
+                "1",
+                "--batch-size",
+                "0",
+                "--out",
+                "x",
+            ),
             "--batch-size must be at least 1",
         ),
         (("recertify", "NET", "--base", "gone", "--out", "x"), "is no run directory"),
@@ -160,7 +182,16 @@ def test_misuse_is_one_line_and_exit_code_2(arguments, message, folder, models):
 
 def test_help_and_version():
     out, _ = run("--help", cwd=".")
-    for name in ("demo", "train", "certify", "recertify", "compress", "report", "verify", "predict"):
+    for name in (
+        "demo",
+        "train",
+        "certify",
+        "recertify",
+        "compress",
+        "report",
+        "verify",
+        "predict",
+    ):
         assert f"  {name} " in out
     out, _ = run("--version", cwd=".")
     assert out.startswith("smoothcert 0.")

@@ -47,13 +47,17 @@ def overclaims(certificates, p: float) -> int:
     return sum(c.predicted == 1 and c.radius > allowed for c in certificates)
 
 
+COUNTS = [2000, pytest.param(20_000, marks=pytest.mark.full)]
+
+
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("threshold", [24, 27, 29])
-def test_from_scratch(threshold):
-    """2,000 certifications through the whole engine."""
-    result = certify(2000, 150, threshold)
+def test_from_scratch(threshold, count):
+    """Independent certifications through the whole engine."""
+    result = certify(count, 150, threshold)
     p = truth(threshold)
     assert 0.55 < p < 0.99
-    assert not rejected(overclaims(result.certificates, p), 2000, ALPHA)
+    assert not rejected(overclaims(result.certificates, p), count, ALPHA)
 
 
 def test_the_votes_themselves_have_the_true_probability():
@@ -86,16 +90,17 @@ def test_multiclass_form():
     assert not rejected(overclaims(result.certificates, truth(28)), 2000, ALPHA)
 
 
-@pytest.mark.parametrize("gamma", [0.75, 0.8, 0.99])
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("gamma", [0.75, 0.99])
 @pytest.mark.parametrize("threshold", [26, 27])
-def test_irs(gamma, threshold):
+def test_irs(gamma, threshold, count):
     """The original at 26, a new classifier that only loses draws; gammas on both branches."""
-    data = inputs(2000)
+    data = inputs(count)
     base = smoothcert.certify(PixelSum(26), data, SIGMA, n0=10, n=300, alpha=ALPHA / 2, seed=3)
     new = smoothcert.recertify(
         base, PixelSum(threshold), data, per_input=100, alpha=ALPHA, gamma=gamma
     )
-    assert not rejected(overclaims(new.certificates, truth(threshold)), 2000, ALPHA)
+    assert not rejected(overclaims(new.certificates, truth(threshold)), count, ALPHA)
     if gamma == 0.75:
         assert {c.method for c in new.certificates} == {"irs", "irs-fresh"}
 

@@ -26,7 +26,9 @@ def replayed(k, flips, m, method):
     original = labels((1, m))
     new = labels((0, flips), (1, m - flips))
     cached = Cached(0, "c", 1, k, 1000)
-    return irs.certificate(cached, Votes(original=original, estimation=new), method, SETTINGS, SHAPE)
+    return irs.certificate(
+        cached, Votes(original=original, estimation=new), method, SETTINGS, SHAPE
+    )
 
 
 def test_theorem_two_of_the_paper():

@@ -16,9 +16,7 @@ SETTINGS = Settings(0.25, 255, n0=10, n=100)
 
 
 def votes(selection, estimation):
-    return Votes(
-        selection=np.array(selection, np.int32), estimation=np.array(estimation, np.int32)
-    )
+    return Votes(selection=np.array(selection, np.int32), estimation=np.array(estimation, np.int32))
 
 
 def certificate(v, settings=SETTINGS, classes=3):

@@ -57,9 +57,7 @@ def test_the_page_is_self_contained_and_well_formed(runs, tmp_path):
 
 
 def test_names_are_escaped(tmp_path, tiny_inputs, pixel_sum):
-    run = run_certify(
-        tmp_path / "<b>&x", pixel_sum, tiny_inputs, SETTINGS, How()
-    )
+    run = run_certify(tmp_path / "<b>&x", pixel_sum, tiny_inputs, SETTINGS, How())
     report([run], tmp_path / "out", (0.0,))
     page = (tmp_path / "out" / "index.html").read_text()
     assert "<b>" not in page

@@ -17,7 +17,9 @@ from smoothcert.runs.runner import How, run_certify
 
 def certificate(index, candidate, radius):
     outcome = Outcome.CERTIFIED if radius > 0 else Outcome.UNDECIDED
-    return Certificate(index, "c", "rs", candidate, outcome, radius, 0.9, 0.1, 90, 100, evaluations=110)
+    return Certificate(
+        index, "c", "rs", candidate, outcome, radius, 0.9, 0.1, 90, 100, evaluations=110
+    )
 
 
 CERTIFICATES = [certificate(0, 3, 0.5), certificate(1, 2, 0.4), certificate(2, 1, 0.0)]

@@ -36,7 +36,9 @@ def test_golden_bytes():
     assert (codec.decode(GOLDEN) == labels).all()
 
 
-GOLDEN = bytes.fromhex("160000000000000028b52ffd2016b100000102030000000a00000000000000d78000002d010100")
+GOLDEN = bytes.fromhex(
+    "160000000000000028b52ffd2016b100000102030000000a00000000000000d78000002d010100"
+)
 
 
 def _raw(blob):

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from test_runner import bytes_of
 
 TESTS = Path(__file__).parents[1]
@@ -33,14 +34,15 @@ def start(out):
     return subprocess.Popen([sys.executable, "-c", COMMAND, str(out)], cwd=TESTS)
 
 
-def test_ten_kills(tmp_path):
+@pytest.mark.parametrize("wanted", [10, pytest.param(50, marks=pytest.mark.full)])
+def test_killed_runs_resume_to_the_same_bytes(tmp_path, wanted):
     begun = time.monotonic()
     assert start(tmp_path / "calm").wait() == 0
     whole = time.monotonic() - begun
     calm = bytes_of(tmp_path / "calm")
     rng = random.Random(0)
     kills = 0
-    while kills < 10:
+    while kills < wanted:
         out = tmp_path / f"killed{kills}"
         process = start(out)
         time.sleep(rng.uniform(0.2, 0.95) * whole)

@@ -46,6 +46,13 @@ def test_a_run_holds_what_certify_returns(base, tiny_inputs, pixel_sum):
     assert base.seconds > 0
 
 
+def test_a_run_comes_back_as_a_certification(base, tiny_inputs, pixel_sum):
+    loaded = base.certification()
+    new = smoothcert.recertify(loaded, PixelSum(29), tiny_inputs, per_input=50)
+    assert len(new.certificates) == 30
+    assert loaded.certificates == base.certificates
+
+
 def test_repeating_a_run_gives_the_same_bytes(base, tmp_path, tiny_inputs, pixel_sum):
     again = run_certify(tmp_path / "again", pixel_sum, tiny_inputs, SETTINGS, SMALL)
     assert bytes_of(base.path) == bytes_of(again.path)
@@ -218,9 +225,7 @@ def test_recertify_refuses_an_unfinished_or_foreign_base(base, tmp_path, tiny_in
     with pytest.raises(Mismatch, match="30 of 30 inputs have other content, the first at index 0"):
         run_recertify(tmp_path / "n", base, pixel_sum, other, Irs(50), SMALL)
     with pytest.raises(Mismatch, match="Use the same --data, --split, --limit and --every"):
-        run_recertify(
-            tmp_path / "n", base, pixel_sum, tiny_inputs.select(range(9)), Irs(50), SMALL
-        )
+        run_recertify(tmp_path / "n", base, pixel_sum, tiny_inputs.select(range(9)), Irs(50), SMALL)
     (base.path / "certificates" / "00002.parquet").unlink()
     with pytest.raises(StoreError, match="is unfinished: 1 of 5 blocks are missing"):
         run_recertify(tmp_path / "n", base, pixel_sum, tiny_inputs, Irs(50), SMALL)

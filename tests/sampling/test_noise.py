@@ -1,6 +1,7 @@
 """The rounded Gaussian: fixed values, the exact law, the same bits from torch."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import mpmath
 import numpy as np
@@ -62,7 +63,18 @@ def test_thresholds_are_exact_to_64_bits():
     table = LAW.table
     half = len(table) // 2
     with mpmath.workdps(60):
-        for j in [0, 1, 2, 10, half - 300, half - 1, half, half + 77, len(table) - 2, len(table) - 1]:
+        for j in [
+            0,
+            1,
+            2,
+            10,
+            half - 300,
+            half - 1,
+            half,
+            half + 77,
+            len(table) - 2,
+            len(table) - 1,
+        ]:
             z = (mpmath.mpf(j - half) + mpmath.mpf(1) / 2) / 64
             exact = mpmath.ncdf(z) * 2**64
             assert abs(int(table[j]) - exact) <= 0.5 + 1e-9, j
@@ -85,7 +97,9 @@ def test_goodness_of_fit_and_a_wrong_law_fails(sigma):
         reach = int(np.ceil(2.5 * s * 256))
         edges = np.concatenate([[-np.inf], np.arange(-reach, reach + 2) - 0.5, [np.inf]])
         law_mass = np.diff(special.ndtr(edges / (s * 256)))
-        counts = np.histogram(np.clip(drawn, -reach - 1, reach + 1), np.arange(-reach - 1, reach + 3) - 0.5)[0]
+        counts = np.histogram(
+            np.clip(drawn, -reach - 1, reach + 1), np.arange(-reach - 1, reach + 3) - 0.5
+        )[0]
         return stats.chisquare(counts, law_mass * drawn.size).pvalue
 
     assert p_value(sigma) > 1e-6
@@ -99,8 +113,8 @@ def test_slack_bounds_the_total_variation():
     edges = [0, *(int(t) for t in table), 2**64]
     with mpmath.workdps(50):
         cdf = [mpmath.ncdf((mpmath.mpf(e) + 0.5) / 4) for e in range(-half - 1, half + 1)]
-        exact = [b - a for a, b in zip(cdf, cdf[1:], strict=False)]
-        given = [mpmath.mpf(b - a) / 2**64 for a, b in zip(edges, edges[1:], strict=False)]
+        exact = [b - a for a, b in pairwise(cdf)]
+        given = [mpmath.mpf(b - a) / 2**64 for a, b in pairwise(edges)]
         outside = 1 - sum(exact)
         distance = (sum(abs(a - b) for a, b in zip(exact, given, strict=True)) + outside) / 2
     assert 0 < distance <= law.slack((1,))

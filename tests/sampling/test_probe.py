@@ -57,7 +57,9 @@ def dynamic(images):
 
 
 def test_batch_dependence_is_refused(tiny_inputs):
-    with pytest.raises(ModelError, match=r"is batch-dependent: .* static quantization .*batch-size 1"):
+    with pytest.raises(
+        ModelError, match=r"is batch-dependent: .* static quantization .*batch-size 1"
+    ):
         look(dynamic, tiny_inputs)
 
 

@@ -63,7 +63,7 @@ class TorchClassifier:
 
 
 def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
-    """Load a torch.export archive, after checking that loading and running it runs only tensor ops.
+    """Load a torch.export archive, after checking that it holds only tensors and tensor ops.
 
     Raises:
         ModelError: damaged, of an older format, or holding anything that can run code.

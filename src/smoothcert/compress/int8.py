@@ -13,8 +13,8 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from smoothcert.compress.compress import check_suffix, torch_source
 from smoothcert.classifiers.quiet import quiet
+from smoothcert.compress.compress import check_suffix, torch_source
 from smoothcert.compress.export import to_onnx
 from smoothcert.compress.record import Change
 from smoothcert.errors import ModelError

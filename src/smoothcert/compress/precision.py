@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from smoothcert.compress.compress import check_suffix, torch_source
 from smoothcert.classifiers.quiet import quiet
+from smoothcert.compress.compress import check_suffix, torch_source
 from smoothcert.compress.record import Change
 from smoothcert.errors import ModelError
 from smoothcert.sampling.inputs import Inputs

@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from smoothcert.certificate import Certificate, Record, Votes
+from smoothcert.certificate import Certificate, Certification, Record, Votes
 from smoothcert.errors import StoreError
 from smoothcert.runs import codec
 from smoothcert.runs.files import read_table, table_bytes, write_whole
@@ -212,6 +212,24 @@ class Run:
                 block = position // size
                 held = self.read_block(block)
             yield held[position % size]
+
+    def certification(self) -> Certification:
+        """The whole run in memory, as `certify` or `recertify` returned it.
+
+        Raises:
+            StoreError: the run is unfinished or damaged.
+        """
+        self.require_complete()
+        identity = self.identity
+        return Certification(
+            identity.settings,
+            identity.method,
+            str(self.manifest.origin.get("model", self.name)),
+            identity.model,
+            identity.num_classes,
+            identity.shape,
+            tuple(self.records(range(len(identity.indices)))),
+        )
 
     @cached_property
     def block_seconds(self) -> dict[int, float]:

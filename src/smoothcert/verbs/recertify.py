@@ -34,17 +34,14 @@ def recertify(
 ) -> Certification:
     """Certify a changed classifier by replaying part of the noise the original was certified on.
 
-    The new classifier must have been made without looking at the cached noise.
-
     Args:
         base: the original's certification, from `certify`.
-        classifier: the new one; any kind, with the same classes.
+        classifier: the new one, of any kind, made without looking at the cached noise.
         inputs: the same inputs as the original's.
         per_input: evaluations of the new classifier per input.
         method: `irs`.
         alpha: total error probability per input; twice the original's by default.
-        gamma: see `Irs`.
-        variant: see `Irs`.
+        gamma, variant: see `Irs`.
         batch_size: rows per forward pass; chosen from the input size by default.
         progress: called with the number of evaluations after every batch.
 
@@ -63,16 +60,7 @@ def recertify(
         raise InvalidInput(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     inputs = as_inputs(inputs)
     settings = base.settings
-    if inputs.levels != settings.levels:
-        raise Mismatch(
-            f"The original was certified on the grid 1/{settings.levels}; the inputs are on "
-            f"1/{inputs.levels}. Recertify on the data the original was certified on."
-        )
-    if len(inputs) != len(base.records):
-        raise Mismatch(
-            f"The original was certified on {len(base.records)} inputs, and {len(inputs)} were "
-            "given. Recertify on the same inputs, in the same order."
-        )
+    _check_inputs(base, inputs)
     irs_settings = Irs(per_input, default_alpha(settings, alpha), gamma, variant)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     size = batch_size or default_batch_size(inputs.shape)
@@ -90,6 +78,19 @@ def recertify(
         inputs.shape,
         tuple(records),
     )
+
+
+def _check_inputs(base: Certification, inputs: Inputs) -> None:
+    if inputs.levels != base.settings.levels:
+        raise Mismatch(
+            f"The original was certified on the grid 1/{base.settings.levels}; the inputs are on "
+            f"1/{inputs.levels}. Recertify on the data the original was certified on."
+        )
+    if len(inputs) != len(base.records):
+        raise Mismatch(
+            f"The original was certified on {len(base.records)} inputs, and {len(inputs)} were "
+            "given. Recertify on the same inputs, in the same order."
+        )
 
 
 def default_alpha(settings: Settings, alpha: float | None) -> float:

@@ -1,0 +1,39 @@
+"""Peak memory of certifying does not grow with the number of draws."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+COMMAND = """
+import resource, sys, tempfile
+import numpy as np
+from known_truth import PixelSum
+from smoothcert.certificate import Settings
+from smoothcert.runs.runner import How, run_certify
+from smoothcert.sampling.inputs import Inputs
+
+count, n = map(int, sys.argv[1:])
+data = Inputs.from_arrays(np.full((count, 1, 2, 2), 0.5), grid=1 / 16)
+with tempfile.TemporaryDirectory() as folder:
+    run_certify(folder + "/run", PixelSum(28), data, Settings(0.25, 16, n=n), How())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def peak_megabytes(count: int, n: int) -> float:
+    arguments = [sys.executable, "-c", COMMAND, str(count), str(n)]
+    result = subprocess.run(arguments, cwd=TESTS, capture_output=True, text=True, check=True)
+    return float(result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("count", "small", "large"),
+    [(200, 100, 5_000), pytest.param(200, 1_000, 100_000, marks=pytest.mark.full)],
+)
+def test_memory_does_not_grow_with_n(count, small, large):
+    few, many = peak_megabytes(count, small), peak_megabytes(count, large)
+    print(f"{count} inputs: {few:.0f} MB at n = {small}, {many:.0f} MB at n = {large}")
+    assert many - few < 50
