@@ -79,8 +79,8 @@ def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
     except Exception as error:  # torch raises many kinds; all mean that the file is no good
         raise ModelError(
             f"{path.name} cannot be loaded as a torch.export program: {_first_line(error)}. "
-            "It may be truncated, or made by another version: export it again with the installed torch "
-            f"({torch.__version__}): torch.export.save(torch.export.export(...), 'x.pt2')."
+            "It may be truncated, or made by another version: export it again with the installed "
+            f"torch ({torch.__version__}): torch.export.save(torch.export.export(...), 'x.pt2')."
         ) from error
     return TorchClassifier(
         module, path.name, fingerprint_file(path), device, fixed_batch=_fixed_batch(program)
