@@ -180,6 +180,27 @@ def test_misuse_is_one_line_and_exit_code_2(arguments, message, folder, models):
     assert not (folder / "x").exists()
 
 
+def test_ctrl_c_says_how_to_go_on(models, tmp_path):
+    import signal
+    import time
+
+    command = [sys.executable, "-m", "smoothcert", "certify", str(models / "net.onnx")]
+    command += ["--data", "digits", "--sigma", "0.25", "--n", "20000", "--block-inputs", "1"]
+    process = subprocess.Popen(
+        [*command, "--out", "r"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    blocks = tmp_path / "r" / "certificates"
+    deadline = time.monotonic() + 60
+    while not (blocks.is_dir() and any(blocks.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "repeat the command with --resume" in err
+    assert "Traceback" not in err
+    assert 0 < len(Run.open(tmp_path / "r").missing) < 500
+
+
 def test_help_and_version():
     out, _ = run("--help", cwd=".")
     for name in (

@@ -206,6 +206,30 @@ def test_an_interrupt_keeps_finished_blocks(tmp_path, tiny_inputs, pixel_sum):
     assert Run.open(tmp_path / "r").missing == (2, 3, 4)
 
 
+def test_a_worker_that_dies_loses_only_its_block(tmp_path, tiny_inputs, pixel_sum):
+    undisturbed = run_certify(tmp_path / "u", pixel_sum, tiny_inputs, SETTINGS, SMALL)
+
+    class Dying(PixelSum):
+        calls = []  # noqa: RUF012 - shared on purpose
+
+        def logits(self, images):
+            self.calls.append(1)
+            if len(self.calls) == 250:
+                raise RuntimeError("the device fell off the bus")
+            return super().logits(images)
+
+    with ThreadPoolExecutor(2) as pool, pytest.raises(RuntimeError, match="fell off"):
+        how = replace(SMALL, map=pool.map)
+        run_certify(tmp_path / "r", Dying(28), tiny_inputs, SETTINGS, how)
+    assert 0 < len(Run.open(tmp_path / "r").missing) < 5
+    run_certify(tmp_path / "r", pixel_sum, tiny_inputs, SETTINGS, replace(SMALL, resume=True))
+    assert bytes_of(tmp_path / "r") == bytes_of(undisturbed.path)
+
+
+def test_whether_rows_were_exact_is_recorded(base):
+    assert base.manifest.origin["row_exact"] is True
+
+
 def test_recertify_into_a_run(base, tmp_path, tiny_inputs, pixel_sum):
     run = run_recertify(tmp_path / "new", base, PixelSum(29), tiny_inputs, Irs(50), SMALL)
     in_memory = smoothcert.recertify(

@@ -34,7 +34,7 @@ class OnnxClassifier:
             ModelError: not a readable ONNX model, or not one float tensor in.
         """
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = threads or _cores()
         options.log_severity_level = 3
         try:
             fingerprint = _fingerprint(path)
@@ -68,6 +68,13 @@ class OnnxClassifier:
                 f"{self.name} failed on a batch of shape {images.shape}: it expects "
                 f"{tensor.shape}. ({str(error).strip().splitlines()[0]})"
             ) from error
+
+
+def _cores() -> int:
+    """Cores this process may use, where the system can tell; else all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _fingerprint(path: Path) -> str:

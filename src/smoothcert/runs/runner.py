@@ -57,8 +57,8 @@ def run_certify(
 ) -> Run:
     """Certify from scratch into a run directory; see `certify`."""
     draws = settings.n0 + settings.n
-    identity = _identity(classifier, inputs, settings, None, draws, "", how)
-    run = _open(directory, identity, inputs, how)
+    identity, row_exact = _identity(classifier, inputs, settings, None, draws, "", how)
+    run = _open(directory, identity, row_exact, inputs, how)
 
     def work(positions: range) -> Iterable[Record]:
         items = map(inputs.item, positions)
@@ -76,9 +76,11 @@ def run_recertify(
     base.require_complete()
     check_same_inputs(base, inputs)
     settings = base.identity.settings
-    identity = _identity(classifier, inputs, settings, irs, irs.per_input, base.identity.hash, how)
+    identity, row_exact = _identity(
+        classifier, inputs, settings, irs, irs.per_input, base.identity.hash, how
+    )
     check_classes(identity.num_classes, base.identity.num_classes)
-    run = _open(directory, identity, inputs, how)
+    run = _open(directory, identity, row_exact, inputs, how)
 
     def work(positions: range) -> Iterable[Record]:
         pairs = zip(map(inputs.item, positions), base.records(positions), strict=True)
@@ -122,11 +124,12 @@ def _identity(
     draws: int,
     base: str,
     how: How,
-) -> Identity:
+) -> tuple[Identity, bool]:
+    """What the run will be, and whether the probe saw rows independent to the last bit."""
     size = how.batch_size or classifier.fixed_batch or default_batch_size(inputs.shape)
     found = probe(classifier, inputs.item(0), settings.noise, settings.seed, size)
     inputs.check_labels(found.num_classes)
-    return Identity(
+    identity = Identity(
         settings=settings,
         method=irs,
         model=classifier.fingerprint,
@@ -140,14 +143,18 @@ def _identity(
         noise_hash=found.noise_hash,
         base=base,
     )
+    return identity, found.row_exact
 
 
-def _open(directory: Path | str, identity: Identity, inputs: Inputs, how: How) -> Run:
+def _open(
+    directory: Path | str, identity: Identity, row_exact: bool, inputs: Inputs, how: How
+) -> Run:
     if how.resume and (Path(directory) / "run.json").exists():
         run = Run.open(directory)
         run.identity.require(identity, str(directory))
         return run
-    return Run.create(directory, Manifest(identity, how.origin), inputs.contents, inputs.labels)
+    manifest = Manifest(identity, {**how.origin, "row_exact": row_exact})
+    return Run.create(directory, manifest, inputs.contents, inputs.labels)
 
 
 def _run_blocks(run: Run, work: Callable[[range], Iterable[Record]], how: How) -> Run:
