@@ -39,22 +39,17 @@ def is_close_lower(p: float, k: int, n: int, alpha: float) -> bool:
     return k == 0 or further >= 1 or tail(k, n, further)[0] > Fraction(alpha)
 
 
-@given(counts(2000))
-@settings(max_examples=300, deadline=None, derandomize=True)
-def test_lower_is_safe_and_close_for_small_n(case):
-    k, n, alpha = case
-    p = float(binomial.lower(k, n, alpha))
-    assert is_safe_lower(p, k, n, alpha)
-    assert is_close_lower(p, k, n, alpha)
+@pytest.mark.parametrize(("largest", "examples"), [(2000, 300), (10**6, 40)])
+def test_lower_is_safe_and_close(largest, examples):
+    @given(counts(largest))
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    def check(case):
+        k, n, alpha = case
+        p = float(binomial.lower(k, n, alpha))
+        assert is_safe_lower(p, k, n, alpha)
+        assert is_close_lower(p, k, n, alpha)
 
-
-@given(counts(10**6))
-@settings(max_examples=40, deadline=None, derandomize=True)
-def test_lower_is_safe_and_close_up_to_a_million(case):
-    k, n, alpha = case
-    p = float(binomial.lower(k, n, alpha))
-    assert is_safe_lower(p, k, n, alpha)
-    assert is_close_lower(p, k, n, alpha)
+    check()
 
 
 @given(counts(10**6))

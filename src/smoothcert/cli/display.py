@@ -71,15 +71,17 @@ def say(text: str) -> None:
 
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """A table on standard output."""
+    """A table on standard output, turned on its side where the terminal is too narrow for it."""
+    # A pipe or a log has no width of its own: do not fold the figures there.
+    wide = sum(max(len(r[i]) for r in [heads, *rows]) + 3 for i in range(len(heads))) + 1
+    console = output if output.is_terminal else Console(width=max(80, wide))
+    if wide > console.width:
+        heads, *rows = (list(column) for column in zip(heads, *rows, strict=True))
     table = Table(title=title or None, title_justify="left")
     for number, head in enumerate(heads):
         table.add_column(head, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    wide = sum(max(len(r[i]) for r in [heads, *rows]) + 3 for i in range(len(heads))) + 1
-    # A pipe or a log has no width of its own: do not fold the figures there.
-    console = output if output.is_terminal else Console(width=max(80, wide))
     console.print(table)
 
 

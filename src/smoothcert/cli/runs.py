@@ -35,6 +35,13 @@ class Where:
     block_inputs: int | None = None
     json: bool = False
 
+    def remaining(self, evaluations: int) -> int:
+        """About how many of a whole run's evaluations are still to be made."""
+        if not (self.resume and (self.out / "run.json").exists()):
+            return evaluations
+        run = Run.open(self.out)
+        return evaluations * len(run.missing) // len(run.blocks)
+
     def how(self, tick: display.Tick, origin: dict[str, Any]) -> How:
         """The runner's settings."""
         for name, value in (("batch-size", self.batch_size), ("block-inputs", self.block_inputs)):
@@ -55,7 +62,7 @@ def certify(
         inputs = source.load()
         settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form)
         classifier = load_classifier(model, where.device)
-    with display.bar("Certifying", len(inputs) * (n0 + n)) as tick:
+    with display.bar("Certifying", where.remaining(len(inputs) * (n0 + n))) as tick:
         origin = {"model": model, "data": source.to_json()}
         run = run_certify(where.out, classifier, inputs, settings, where.how(tick, origin))
     show_run(run, where.json)
@@ -81,7 +88,7 @@ def recertify(
         inputs = source.load()
         classifier = load_classifier(model, where.device)
     proven = sum(c.outcome is Outcome.CERTIFIED for c in original.certificates)
-    with display.bar("Recertifying", proven * per_input) as tick:
+    with display.bar("Recertifying", where.remaining(proven * per_input)) as tick:
         origin = {"model": model, "data": source.to_json(), "base": str(base)}
         how = where.how(tick, origin)
         run = run_recertify(where.out, original, classifier, inputs, irs, how)
