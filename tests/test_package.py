@@ -27,7 +27,17 @@ HEAVY = (
 
 # Imports go downwards only: a layer may use those before it and itself.
 LAYERS = (
-    *("errors", "bounds", "zoo", "classifiers", "sampling", "certificate", "methods", "verbs"),
+    *(
+        "errors",
+        "bounds",
+        "zoo",
+        "classifiers",
+        "sampling",
+        "certificate",
+        "methods",
+        "planning",
+        "verbs",
+    ),
     *("training", "compress", "runs", "report", "cli", "__main__"),
 )
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from smoothcert.sampling.inputs import Inputs as Inputs
     from smoothcert.sampling.noise import RoundedGaussian as RoundedGaussian
     from smoothcert.verbs.certify import certify as certify
+    from smoothcert.verbs.decide import decide as decide
     from smoothcert.verbs.predict import predict as predict
     from smoothcert.verbs.recertify import recertify as recertify
 
@@ -41,6 +42,7 @@ _HOMES = {
     "SmoothcertError": "errors",
     "Votes": "certificate",
     "certify": "verbs.certify",
+    "decide": "verbs.decide",
     "load_classifier": "classifiers.loading",
     "load_inputs": "sampling.datasets",
     "predict": "verbs.predict",

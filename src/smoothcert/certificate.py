@@ -30,6 +30,10 @@ class Outcome(Enum):
         "Abstained without evaluations: the original's votes do not prove its class, so there "
         "is nothing to carry over; certify the new model from scratch here."
     )
+    EXCLUDED = (
+        "Excluded at the radius asked for: the votes prove the class less likely than that radius "
+        "needs, so more samples will not certify it there; it does not prove that an attack exists."
+    )
 
 
 def check_alpha(alpha: float, name: str = "alpha") -> None:
@@ -132,8 +136,10 @@ class Certificate:
         n: estimation (or fresh) draws of this classifier.
         cached_k: the original's votes for the candidate among cached_n.
         cached_n: the original's estimation draws; 0 when certified from scratch.
-        flips: replayed draws on which the two labels differ.
+        flips: replayed draws on which the two labels differ; beyond the paper, those that the
+            original gave the candidate and this classifier does not.
         zeta: upper limit of the disparity, the probability of such a draw; 0 if unused.
+        losers: replayed draws that the original had not given the candidate.
         budget: each event that could make the certificate wrong, with its probability.
         evaluations: forward passes of this classifier that it cost.
     """
@@ -152,6 +158,7 @@ class Certificate:
     cached_n: int = 0
     flips: int = 0
     zeta: float = 0.0
+    losers: int = 0
     budget: tuple[tuple[str, float], ...] = ()
     evaluations: int = 0
 
@@ -224,6 +231,7 @@ class Certification:
         num_classes: its classes.
         shape: shape of one input.
         records: one per input, in the order given.
+        pilot_evaluations: spent on planning, beside those of the records.
     """
 
     settings: Settings
@@ -233,6 +241,7 @@ class Certification:
     num_classes: int
     shape: tuple[int, ...]
     records: tuple[Record, ...]
+    pilot_evaluations: int = 0
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
@@ -241,5 +250,5 @@ class Certification:
 
     @property
     def evaluations(self) -> int:
-        """Forward passes spent in all."""
-        return sum(c.evaluations for c in self.certificates)
+        """Forward passes spent in all, the pilot's included."""
+        return self.pilot_evaluations + sum(c.evaluations for c in self.certificates)

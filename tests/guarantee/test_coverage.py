@@ -98,7 +98,7 @@ def test_irs(gamma, threshold, count):
     data = inputs(count)
     base = smoothcert.certify(PixelSum(26), data, SIGMA, n0=10, n=300, alpha=ALPHA / 2, seed=3)
     new = smoothcert.recertify(
-        base, PixelSum(threshold), data, per_input=100, alpha=ALPHA, gamma=gamma
+        base, PixelSum(threshold), data, per_input=100, alpha=ALPHA, gamma=gamma, method="irs"
     )
     assert not rejected(overclaims(new.certificates, truth(threshold)), count, ALPHA)
     if gamma == 0.75:

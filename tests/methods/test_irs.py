@@ -100,7 +100,7 @@ def base(tiny_inputs, pixel_sum):
 
 
 def test_the_same_model_again_never_flips(base, tiny_inputs, pixel_sum):
-    result = smoothcert.recertify(base, pixel_sum, tiny_inputs, per_input=100)
+    result = smoothcert.recertify(base, pixel_sum, tiny_inputs, per_input=100, method="irs")
     assert all(c.flips == 0 for c in result.certificates)
     assert result.evaluations == 100 * sum(
         c.outcome is not Outcome.ORIGINAL_ABSTAINED for c in result.certificates
@@ -108,7 +108,7 @@ def test_the_same_model_again_never_flips(base, tiny_inputs, pixel_sum):
 
 
 def test_a_changed_model(base, tiny_inputs):
-    result = smoothcert.recertify(base, PixelSum(29), tiny_inputs, per_input=100)
+    result = smoothcert.recertify(base, PixelSum(29), tiny_inputs, per_input=100, method="irs")
     for old, new in zip(base.records, result.records, strict=True):
         c = new.certificate
         if c.outcome is Outcome.ORIGINAL_ABSTAINED:
@@ -148,9 +148,18 @@ def test_other_classes_are_refused(base, tiny_inputs):
         ({"per_input": 500}, "was certified with n = 400 draws, of which 500 cannot be replayed"),
         ({"per_input": 0}, "per_input must be a whole number"),
         ({"per_input": 10, "alpha": 2}, "alpha is an error probability"),
-        ({"per_input": 10, "gamma": 0.3}, r"gamma must be a probability in \(0.5, 1\]; got 0.3"),
-        ({"per_input": 10, "variant": "fast"}, "variant must be one of budget-exact, published"),
-        ({"per_input": 10, "method": "magic"}, "method must be one of irs; got 'magic'"),
+        (
+            {"per_input": 10, "method": "irs", "gamma": 0.3},
+            r"gamma must be a probability in \(0.5, 1\]; got 0.3",
+        ),
+        (
+            {"per_input": 10, "method": "irs", "variant": "fast"},
+            "variant must be one of budget-exact, published",
+        ),
+        (
+            {"per_input": 10, "method": "magic"},
+            "method must be one of auto, joint, stratified, irs; got 'magic'",
+        ),
     ],
 )
 def test_bad_settings(options, message, base, tiny_inputs, pixel_sum):

@@ -237,6 +237,7 @@ def test_recertify_into_a_run(base, tmp_path, tiny_inputs, pixel_sum):
         PixelSum(29),
         tiny_inputs,
         per_input=50,
+        method="irs",
     )
     assert run.certificates == in_memory.certificates
     assert run.identity.base == base.identity.hash

@@ -5,16 +5,30 @@ without the classifier: `recheck`.
 """
 
 from smoothcert.certificate import Certificate, Record, Settings
-from smoothcert.methods import irs, rs
+from smoothcert.methods import irs, reuse, rs, sequential
 from smoothcert.methods.irs import Cached, Irs
+from smoothcert.methods.reuse import Reuse
+from smoothcert.methods.sequential import Decision
+
+Method = Irs | Reuse | Decision
+"""Settings of a method other than certifying from scratch with a fixed n."""
 
 
 def recheck(
-    record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int, method: Irs | None
+    record: Record,
+    settings: Settings,
+    shape: tuple[int, ...],
+    num_classes: int,
+    method: Method | None,
 ) -> Certificate:
     """Recompute a certificate from its votes (and, recertified, the cached counts it records)."""
     old = record.certificate
     if method is None:
         return rs.certificate(old.index, old.content, record.votes, settings, shape, num_classes)
+    if isinstance(method, Decision):
+        return sequential.certificate(old.index, old.content, record.votes, method, settings, shape)
     cached = Cached(old.index, old.content, old.candidate, old.cached_k, old.cached_n)
-    return irs.certificate(cached, record.votes, method, settings, shape)
+    if isinstance(method, Irs):
+        return irs.certificate(cached, record.votes, method, settings, shape)
+    share = reuse.share_of(old)
+    return reuse.certificate(cached, record.votes, share, method, settings, shape)

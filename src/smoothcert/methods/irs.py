@@ -15,12 +15,13 @@ from smoothcert.bounds.rounding import difference_below, sum_above
 from smoothcert.certificate import (
     Certificate,
     Outcome,
+    Record,
     Settings,
     Votes,
     check_alpha,
     check_count,
 )
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.sampling.engine import Request
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import Stream
@@ -80,6 +81,22 @@ class Cached:
     candidate: int
     k: int
     n: int
+
+    @staticmethod
+    def of(item: Item, record: Record) -> "Cached":
+        """The cached counts of a record, once it is known to be this item's.
+
+        Raises:
+            Mismatch: the record is of another input, or of other content.
+        """
+        old = record.certificate
+        if (item.index, item.content) != (old.index, old.content):
+            raise Mismatch(
+                f"Input {item.index} has content {item.content}, but the original was certified "
+                f"on input {old.index} with content {old.content}. Recertify on the same data, "
+                "in the same order."
+            )
+        return Cached(old.index, old.content, old.candidate, old.k, old.n)
 
 
 def request(item: Item, cached: Cached, original: NDArray[np.int32], irs: Irs) -> Request:

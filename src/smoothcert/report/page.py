@@ -7,8 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from smoothcert.certificate import Certificate
+from smoothcert.certificate import Certificate, Settings
 from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.methods import Decision, Irs, Method, Reuse
 from smoothcert.report.tables import (
     Summary,
     ceil_to,
@@ -91,21 +92,26 @@ def _page(runs: Sequence[Run], summaries: Sequence[Summary], figure: bytes) -> s
 
 def _run_facts(run: Run) -> dict[str, Any]:
     settings, method = run.identity.settings, run.identity.method
-    alpha = settings.alpha if method is None else method.alpha
-    how = (
-        f"Certified from scratch with {settings.n0} selection and {settings.n} estimation draws"
-        if method is None
-        else f"Recertified by IRS ({method.variant}) with {method.per_input} evaluations per input"
-    )
+    alpha = method.alpha if isinstance(method, Irs | Reuse) else settings.alpha
     return {
         "name": run.name,
-        "claim": f"{how} at σ = {settings.sigma:g}, α = {alpha:g} per input.",
+        "claim": f"{_how(settings, method)} at σ = {settings.sigma:g}, α = {alpha:g} per input.",
         "facts": json.dumps(json_form(run.identity) | {"indices": "…"}, indent=1),
         "certificates": [
             _certificate_facts(c, label, settings.sigma)
             for c, label in zip(run.certificates, run.labels, strict=True)
         ],
     }
+
+
+def _how(settings: Settings, method: Method | None) -> str:
+    if isinstance(method, Irs):
+        return f"Recertified by IRS ({method.variant}), {method.per_input} evaluations per input,"
+    if isinstance(method, Reuse):
+        return f"Recertified from the original's cache ({method.method}, {method.policy})"
+    if isinstance(method, Decision):
+        return f"Decided at radius {method.radius:g} with at most {settings.n} draws"
+    return f"Certified from scratch with {settings.n0} selection and {settings.n} estimation draws"
 
 
 def _certificate_facts(c: Certificate, label: int | None, sigma: float) -> dict[str, Any]:

@@ -76,6 +76,7 @@ def summarize(
     radii: Sequence[float] = (0.0, 0.25, 0.5),
     name: str = "",
     seconds: float | None = None,
+    pilot_evaluations: int = 0,
 ) -> Summary:
     """Average certified radius and certified accuracy.
 
@@ -85,6 +86,7 @@ def summarize(
         radii: at which certified accuracy is wanted, >= 0.
         name: to show.
         seconds: to show.
+        pilot_evaluations: spent on planning, added to the certificates' own.
 
     Raises:
         InvalidInput: no certificates, or labels that do not line up.
@@ -101,7 +103,7 @@ def summarize(
         acr=float(np.clip(correct, 0, None).mean()),
         accuracy=tuple((r, float((correct >= r).mean())) for r in radii),
         zeta=float(np.mean(replayed)) if replayed else None,
-        evaluations=sum(c.evaluations for c in certificates),
+        evaluations=pilot_evaluations + sum(c.evaluations for c in certificates),
         seconds=seconds,
     )
 
@@ -109,7 +111,8 @@ def summarize(
 def summarize_run(run: Run, radii: Sequence[float]) -> Summary:
     """`summarize` for a finished run."""
     run.require_complete()
-    return summarize(run.certificates, run.labels, radii, run.name, run.seconds)
+    facts = (run.name, run.seconds, run.pilot_evaluations)
+    return summarize(run.certificates, run.labels, radii, *facts)
 
 
 def correct_radii(

@@ -10,10 +10,12 @@ from typing import Any, Self
 
 from smoothcert.certificate import Settings
 from smoothcert.errors import Mismatch, StoreError
-from smoothcert.methods import Irs
+from smoothcert.methods import Decision, Irs, Method, Reuse
 from smoothcert.sampling.noise import LAW
 
 FORMAT = 1
+
+_KINDS = {"irs": Irs, "reuse": Reuse, "sequential": Decision}
 
 _WHAT = {
     "settings": "settings (sigma, n0, n, alpha, seed, form)",
@@ -39,7 +41,7 @@ class Identity:
 
     Attributes:
         settings: of the certification from scratch.
-        method: None, or the settings of the method that reuses the base run.
+        method: None from scratch, else the settings of the method.
         model: fingerprint of the classifier.
         data: fingerprint of the inputs' content.
         indices: of the inputs in their data set.
@@ -55,7 +57,7 @@ class Identity:
     """
 
     settings: Settings
-    method: Irs | None
+    method: Method | None
     model: str
     data: str
     indices: tuple[int, ...]
@@ -72,7 +74,7 @@ class Identity:
     @property
     def hash(self) -> str:
         """Names this run in the manifest of one that reuses it."""
-        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+        return sha256(json.dumps(json_form(self), sort_keys=True).encode()).hexdigest()[:32]
 
     def require(self, other: "Identity", directory: str) -> None:
         """Raise Mismatch naming every part in which the stored identity differs from `other`."""
@@ -118,7 +120,7 @@ class Manifest:
             raw = body["identity"]
             values = raw | {
                 "settings": Settings(**raw["settings"]),
-                "method": Irs(**raw["method"]) if raw["method"] else None,
+                "method": _method(raw["method"]),
                 "indices": tuple(raw["indices"]),
                 "shape": tuple(raw["shape"]),
             }
@@ -135,7 +137,16 @@ def json_form(identity: Identity) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return asdict(value) if isinstance(value, Settings | Irs) else value
+    for kind, class_ in _KINDS.items():
+        if isinstance(value, class_):
+            return {"kind": kind, **asdict(value)}
+    return asdict(value) if isinstance(value, Settings) else value
+
+
+def _method(raw: Mapping[str, Any] | None) -> Method | None:
+    if raw is None:
+        return None
+    return _KINDS[raw["kind"]](**{name: raw[name] for name in raw if name != "kind"})
 
 
 def _short(value: Any) -> str:

@@ -9,14 +9,18 @@ from typing import Any, Protocol
 from smoothcert.certificate import Record, Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import Mismatch
-from smoothcert.methods import Irs
+from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
+from smoothcert.runs import ledger
 from smoothcert.runs.manifest import Identity, Manifest
+from smoothcert.runs.plans import plan_bytes, read_plan
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress, default_batch_size
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.probe import probe
+from smoothcert.verbs import planned
 from smoothcert.verbs.certify import certify_items
-from smoothcert.verbs.recertify import check_classes, recertify_items
+from smoothcert.verbs.decide import decide_items
+from smoothcert.verbs.recertify import check_base, check_classes, recertify_items
 
 # Draws per block: some seconds of work, and a few megabytes of labels in memory.
 _BLOCK_DRAWS = 2**21
@@ -69,24 +73,117 @@ def run_certify(
     return _run_blocks(run, work, how)
 
 
-def run_recertify(
-    directory: Path | str, base: Run, classifier: Classifier, inputs: Inputs, irs: Irs, how: How
+def run_decide(
+    directory: Path | str,
+    classifier: Classifier,
+    inputs: Inputs,
+    settings: Settings,
+    decision: Decision,
+    how: How,
 ) -> Run:
-    """Recertify a base run's inputs with a new classifier into a run directory; see `recertify`."""
-    base.require_complete()
-    check_same_inputs(base, inputs)
-    settings = base.identity.settings
-    identity, row_exact = _identity(
-        classifier, inputs, settings, irs, irs.per_input, base.identity.hash, how
-    )
-    check_classes(identity.num_classes, base.identity.num_classes)
+    """Decide one radius for every input, into a run directory; see `decide`."""
+    sequential.thresholds(decision, settings, inputs.shape)  # a radius out of reach, before work
+    # Rounds fill batches only if many inputs are watched together, most of them briefly.
+    identity, row_exact = _identity(classifier, inputs, settings, decision, 1, "", how)
     run = _open(directory, identity, row_exact, inputs, how)
 
     def work(positions: range) -> Iterable[Record]:
-        pairs = zip(map(inputs.item, positions), base.records(positions), strict=True)
-        return recertify_items(classifier, pairs, settings, irs, identity.batch_size, how.progress)
+        items = map(inputs.item, positions)
+        size = identity.batch_size
+        return decide_items(classifier, items, settings, decision, size, how.progress)
 
     return _run_blocks(run, work, how)
+
+
+def run_recertify(
+    directory: Path | str,
+    base: Run,
+    classifier: Classifier,
+    inputs: Inputs,
+    method: Irs | Reuse,
+    how: How,
+) -> Run:
+    """Recertify a base run's inputs with a new classifier into a run directory; see `recertify`."""
+    base.require_complete()
+    check_base(base.identity.method)
+    check_same_inputs(base, inputs)
+    settings = base.identity.settings
+    draws = method.per_input if isinstance(method, Irs) else settings.n // 10 + 1
+    identity, row_exact = _identity(
+        classifier, inputs, settings, method, draws, base.identity.hash, how
+    )
+    check_classes(identity.num_classes, base.identity.num_classes)
+    if isinstance(method, Irs):
+        run = _open(directory, identity, row_exact, inputs, how)
+        work = _irs_work(base, classifier, inputs, method, identity, how)
+    else:
+        run = _resumed(directory, identity, how)
+        if run is None:
+            run = _create_planned(
+                directory, base, classifier, inputs, method, identity, row_exact, how
+            )
+        work = _planned_work(run, base, classifier, inputs, method, how)
+    run = _run_blocks(run, work, how)
+    ledger.enter(base, run, classifier)
+    return run
+
+
+_Work = Callable[[range], Iterable[Record]]
+
+
+def _irs_work(
+    base: Run, classifier: Classifier, inputs: Inputs, irs: Irs, identity: Identity, how: How
+) -> _Work:
+    def work(positions: range) -> Iterable[Record]:
+        pairs = zip(map(inputs.item, positions), base.records(positions), strict=True)
+        size = identity.batch_size
+        return recertify_items(classifier, pairs, identity.settings, irs, size, how.progress)
+
+    return work
+
+
+def _planned_work(
+    run: Run, base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, how: How
+) -> _Work:
+    shares = read_plan(run.path)
+
+    def work(positions: range) -> Iterable[Record]:
+        items, records = map(inputs.item, positions), base.records(positions)
+        triples = zip(items, records, (shares[p] for p in positions), strict=True)
+        facts = (run.identity.settings, reuse, run.identity.batch_size)
+        return planned.replay_items(classifier, triples, *facts, how.progress)
+
+    return work
+
+
+def _create_planned(
+    directory: Path | str,
+    base: Run,
+    classifier: Classifier,
+    inputs: Inputs,
+    reuse: Reuse,
+    identity: Identity,
+    row_exact: bool,
+    how: How,
+) -> Run:
+    """Run the pilot, make the plan, and store it with the run: a resumed one must not replan."""
+    pilot = pilot_of(base, classifier, inputs, reuse, identity.batch_size)
+    t = planned.tabulate(identity.settings, pilot, reuse)
+    chosen = planned.make_plan(base.certificates, identity.settings, pilot, reuse, t)
+    origin = {**how.origin, "row_exact": row_exact, "pilot_evaluations": pilot.evaluations}
+    extra = {"plan.parquet": plan_bytes(chosen.shares, identity.indices)}
+    manifest = Manifest(identity, origin)
+    return Run.create(directory, manifest, inputs.contents, inputs.labels, extra)
+
+
+def pilot_of(
+    base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, batch_size: int
+) -> planned.Pilot:
+    """The pilot on a base run's own draws."""
+    positions = planned.pilot_positions(base.certificates, reuse)
+    records = base.records(positions.tolist())
+    settings = base.identity.settings
+    return planned.run_pilot(classifier, inputs, records, positions, settings, batch_size)
 
 
 def check_same_inputs(base: Run, inputs: Inputs) -> None:
@@ -120,7 +217,7 @@ def _identity(
     classifier: Classifier,
     inputs: Inputs,
     settings: Settings,
-    irs: Irs | None,
+    method: Method | None,
     draws: int,
     base: str,
     how: How,
@@ -131,7 +228,7 @@ def _identity(
     inputs.check_labels(found.num_classes)
     identity = Identity(
         settings=settings,
-        method=irs,
+        method=method,
         model=classifier.fingerprint,
         data=inputs.fingerprint,
         indices=inputs.indices,
@@ -149,15 +246,22 @@ def _identity(
 def _open(
     directory: Path | str, identity: Identity, row_exact: bool, inputs: Inputs, how: How
 ) -> Run:
-    if how.resume and (Path(directory) / "run.json").exists():
-        run = Run.open(directory)
-        run.identity.require(identity, str(directory))
+    if run := _resumed(directory, identity, how):
         return run
     manifest = Manifest(identity, {**how.origin, "row_exact": row_exact})
     return Run.create(directory, manifest, inputs.contents, inputs.labels)
 
 
-def _run_blocks(run: Run, work: Callable[[range], Iterable[Record]], how: How) -> Run:
+def _resumed(directory: Path | str, identity: Identity, how: How) -> Run | None:
+    """The run that is there, if it is to be continued and is the same."""
+    if not (how.resume and (Path(directory) / "run.json").exists()):
+        return None
+    run = Run.open(directory)
+    run.identity.require(identity, str(directory))
+    return run
+
+
+def _run_blocks(run: Run, work: _Work, how: How) -> Run:
     def one(block: int) -> None:
         start = time.perf_counter()
         records = tuple(work(run.blocks[block]))

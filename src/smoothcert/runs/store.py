@@ -42,6 +42,7 @@ _SCHEMA = pa.schema(
         ("cached_n", pa.int64()),
         ("flips", pa.int64()),
         ("zeta", pa.float64()),
+        ("losers", pa.int64()),
         ("budget", pa.string()),
         ("evaluations", pa.int64()),
     ]
@@ -78,8 +79,9 @@ class Run:
         manifest: Manifest,
         contents: Sequence[str],
         labels: Sequence[int] | None,
+        extra: Mapping[str, bytes] | None = None,
     ) -> "Run":
-        """Start a run in an empty or new directory.
+        """Start a run in an empty or new directory, with `extra` files by name.
 
         Raises:
             StoreError: the directory holds something already, or cannot be written.
@@ -103,6 +105,8 @@ class Run:
             for folder in ("certificates", "votes"):
                 (aside / folder).mkdir(parents=True)
             write_whole(aside / "inputs.parquet", table_bytes(table))
+            for name, data in (extra or {}).items():
+                write_whole(aside / name, data)
             write_whole(aside / "run.json", manifest.to_json().encode())
             aside.rename(path)
         except OSError as error:
@@ -229,7 +233,13 @@ class Run:
             identity.num_classes,
             identity.shape,
             tuple(self.records(range(len(identity.indices)))),
+            self.pilot_evaluations,
         )
+
+    @property
+    def pilot_evaluations(self) -> int:
+        """Evaluations spent on planning, beside those of the certificates."""
+        return int(self.manifest.origin.get("pilot_evaluations", 0))
 
     @cached_property
     def block_seconds(self) -> dict[int, float]:

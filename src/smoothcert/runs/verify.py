@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch, SmoothcertError
-from smoothcert.methods import recheck
+from smoothcert.methods import recheck, reuse
 from smoothcert.runs.runner import check_same_inputs
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress, Request, sample
@@ -116,34 +116,40 @@ def replay(
     total = differing = 0
     for positions in run.blocks:
         stored = [
-            (position, stream, labels)
+            (position, *evaluated)
             for position, record in zip(positions, run.records(positions), strict=True)
-            for stream, labels in _evaluated(record)
+            for evaluated in _evaluated(record)
         ]
-        picks = [_pick(rng, len(labels), fraction) for _, _, labels in stored]
+        picks = [_pick(rng, len(labels), fraction) for _, _, _, labels in stored]
         requests = (
-            Request(inputs.item(position), stream, pick)
-            for (position, stream, _), pick in zip(stored, picks, strict=True)
+            Request(inputs.item(position), stream, draws[pick])
+            for (position, stream, draws, _), pick in zip(stored, picks, strict=True)
         )
         noise, seed = identity.settings.noise, identity.settings.seed
         again = sample(classifier, requests, noise, seed, identity.batch_size, progress)
-        for (_, _, labels), pick, new in zip(stored, picks, again, strict=True):
+        for (_, _, _, labels), pick, new in zip(stored, picks, again, strict=True):
             total += len(pick)
             differing += int((labels[pick] != new).sum())
     problems = (f"{differing} of {total} replayed draws have another label",) if differing else ()
     return Verification(0, total, differing, problems)
 
 
-def _evaluated(record: Record) -> Iterator[tuple[Stream, NDArray[np.int32]]]:
-    """The labels of a record that its own classifier gave."""
-    votes = record.votes
-    for stream, labels in (
-        (Stream.SELECTION, votes.selection),
-        (Stream.ESTIMATION, votes.estimation),
-        (Stream.FRESH, votes.fresh),
+_Evaluated = tuple[Stream, NDArray[np.int64], NDArray[np.int32]]
+
+
+def _evaluated(record: Record) -> Iterator[_Evaluated]:
+    """Streams, draws and labels of a record that its own classifier evaluated."""
+    votes, c = record.votes, record.certificate
+    replayed = np.arange(len(votes.estimation))
+    if c.method in (reuse.How.JOINT, reuse.How.STRATIFIED):
+        replayed = reuse.draws(votes.original, c.candidate, reuse.share_of(c))
+    for stream, draws, labels in (
+        (Stream.SELECTION, np.arange(len(votes.selection)), votes.selection),
+        (Stream.ESTIMATION, replayed, votes.estimation),
+        (Stream.FRESH, np.arange(len(votes.fresh)), votes.fresh),
     ):
         if len(labels):
-            yield stream, labels
+            yield stream, draws, labels
 
 
 def _pick(rng: np.random.Generator, count: int, fraction: float) -> NDArray[np.int64]:

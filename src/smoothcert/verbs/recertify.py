@@ -4,19 +4,22 @@ from collections.abc import Iterable, Iterator
 
 from numpy.typing import ArrayLike
 
-from smoothcert.certificate import Certification, Record, Settings, Votes
+from smoothcert.certificate import Certification, Record, Settings, Votes, check_count
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.methods import irs
+from smoothcert.methods import irs, reuse
 from smoothcert.methods.irs import Cached, Irs
+from smoothcert.methods.reuse import Reuse
+from smoothcert.planning import Policy
 from smoothcert.sampling.engine import Progress, Request, default_batch_size, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
 from smoothcert.sampling.probe import probe
+from smoothcert.verbs import planned
 from smoothcert.verbs.certify import as_inputs
 
-METHODS = ("irs",)
+METHODS = (*reuse.METHODS, "irs")
 
 
 def recertify(
@@ -24,8 +27,9 @@ def recertify(
     classifier: Classifier | object,
     inputs: Inputs | ArrayLike,
     *,
-    per_input: int,
-    method: str = "irs",
+    per_input: int | None = None,
+    policy: str | None = None,
+    method: str = "auto",
     alpha: float | None = None,
     gamma: float = 0.99,
     variant: str = "budget-exact",
@@ -38,10 +42,11 @@ def recertify(
         base: the original's certification, from `certify`.
         classifier: the new one, of any kind, made without looking at the cached noise.
         inputs: the same inputs as the original's.
-        per_input: evaluations of the new classifier per input.
-        method: `irs`.
+        per_input: evaluations per input, short for the policy `uniform:per_input`.
+        policy: how much to spend where, see `planning.Policy`; `uniform:n/10` by default.
+        method: `auto`, `joint`, `stratified` or `irs`.
         alpha: total error probability per input; twice the original's by default.
-        gamma, variant: see `Irs`.
+        gamma, variant: of `irs`, see `Irs`.
         batch_size: rows per forward pass; chosen from the input size by default.
         progress: called with the number of evaluations after every batch.
 
@@ -54,33 +59,78 @@ def recertify(
         InvalidInput: a setting is out of range, or asks for more draws than were cached.
         ModelError: the classifier is not one, or its rows depend on each other.
 
-    Source: Ugare et al., ICLR 2024; docs/theory.md, section 3.
+    Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7 and 8.
     """
-    if method not in METHODS:
-        raise InvalidInput(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     inputs = as_inputs(inputs)
     settings = base.settings
     _check_inputs(base, inputs)
-    irs_settings = Irs(per_input, default_alpha(settings, alpha), gamma, variant)
+    chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     size = batch_size or default_batch_size(inputs.shape)
     found = probe(loaded, inputs.item(0), settings.noise, settings.seed, size)
     check_classes(found.num_classes, base.num_classes)
-    records = recertify_items(
-        loaded, zip(inputs, base.records, strict=True), settings, irs_settings, size, progress
-    )
-    return Certification(
-        settings,
-        irs_settings,
-        loaded.name,
-        loaded.fingerprint,
-        found.num_classes,
-        inputs.shape,
-        tuple(records),
-    )
+    pairs = zip(inputs, base.records, strict=True)
+    spent = 0
+    if isinstance(chosen, Irs):
+        records = recertify_items(loaded, pairs, settings, chosen, size, progress)
+    else:
+        where = planned.pilot_positions(base.certificates, chosen)
+        picked = [base.records[position] for position in where.tolist()]
+        pilot = planned.run_pilot(loaded, inputs, picked, where, settings, size)
+        t, spent = planned.tabulate(settings, pilot, chosen), pilot.evaluations
+        shares = planned.make_plan(base.certificates, settings, pilot, chosen, t).shares
+        triples = ((i, r, s) for (i, r), s in zip(pairs, shares, strict=True))
+        records = planned.replay_items(loaded, triples, settings, chosen, size, progress)
+    facts = (loaded.name, loaded.fingerprint, found.num_classes, inputs.shape)
+    return Certification(settings, chosen, *facts, tuple(records), spent)
+
+
+def method_settings(
+    settings: Settings,
+    per_input: int | None,
+    policy: str | None,
+    method: str,
+    alpha: float | None,
+    gamma: float,
+    variant: str,
+) -> Irs | Reuse:
+    """The settings of the method that is asked for.
+
+    Raises:
+        InvalidInput: something out of range, or a policy that the method does not take.
+    """
+    if method not in METHODS:
+        raise InvalidInput(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    if per_input is not None and policy is not None:
+        raise InvalidInput("Give per_input or a policy, not both.")
+    if per_input is not None:
+        check_count(per_input, "per_input")
+    text = policy or f"uniform:{per_input or max(1, settings.n // 10)}"
+    rule, total = Policy.parse(text), default_alpha(settings, alpha)
+    if rule.kind == "uniform" and rule.value > settings.n:
+        raise InvalidInput(
+            f"The original was certified with n = {settings.n} draws, of which {rule.value:g} "
+            "cannot be replayed. Ask for at most that many per input, or certify the original "
+            "with a larger n."
+        )
+    if method != "irs":
+        return Reuse(text, method, total)
+    if rule.kind != "uniform":
+        raise InvalidInput(f"irs takes the policy uniform:M alone; got {text!r}")
+    return Irs(int(rule.value), total, gamma, variant)
+
+
+def check_base(method: object) -> None:
+    """Raise Mismatch unless the base was certified from scratch with a fixed number of draws."""
+    if method is not None:
+        raise Mismatch(
+            "The base was itself recertified, or decided at one radius; only a certification "
+            "from scratch leaves votes that can be reused. Certify the original without --radius."
+        )
 
 
 def _check_inputs(base: Certification, inputs: Inputs) -> None:
+    check_base(base.method)
     if inputs.levels != base.settings.levels:
         raise Mismatch(
             f"The original was certified on the grid 1/{base.settings.levels}; the inputs are on "
@@ -120,7 +170,7 @@ def recertify_items(
 
     def requests() -> Iterator[Request]:
         for item, record in pairs:
-            cached = _cached(item, record)
+            cached = Cached.of(item, record)
             request = irs.request(item, cached, record.votes.estimation, irs_settings)
             waiting.append((cached, record, request))
             yield request
@@ -134,14 +184,3 @@ def recertify_items(
             votes = Votes(original=record.votes.estimation[: len(label)], estimation=label)
         shape = request.item.pixels.shape
         yield Record(irs.certificate(cached, votes, irs_settings, settings, shape), votes)
-
-
-def _cached(item: Item, record: Record) -> Cached:
-    old = record.certificate
-    if (item.index, item.content) != (old.index, old.content):
-        raise Mismatch(
-            f"Input {item.index} has content {item.content}, but the original was certified on "
-            f"input {old.index} with content {old.content}. Recertify on the same data, in the "
-            "same order."
-        )
-    return Cached(old.index, old.content, old.candidate, old.k, old.n)

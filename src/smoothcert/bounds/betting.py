@@ -1,0 +1,126 @@
+"""Limits of a proportion that hold at every number of draws at once, so one may stop anywhere.
+
+Before each draw the Krichevsky-Trofimov bettor gives a hit the probability (H + 1/2)/(T + 1),
+with H hits among T draws so far. Q, the probability it gave to what was seen, over the
+probability under p is a martingale of mean 1 if p is true, so by Ville's inequality it ever
+exceeds 1/alpha with probability at most alpha (Voracek, NeurIPS 2024, arXiv 2406.17830;
+docs/theory.md, section 9). The comparison allows for the error of floats.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from smoothcert.errors import InvalidInput
+
+# Relative to the largest terms of the evidence, T log T and the evidence itself: some twenty
+# times the worst error seen against mpmath, up to 10^15 draws.
+_ERROR = 1e-14
+_BISECTIONS = 40
+
+
+def log_evidence(hits: ArrayLike, draws: ArrayLike, p: ArrayLike) -> NDArray[np.float64]:
+    """Logarithm of the evidence against p: log Q - H log p - (T - H) log(1 - p).
+
+    Args:
+        hits: H, integers in 0..draws; broadcasts with the others.
+        draws: T, integers >= 0 (T = 0 gives 0).
+        p: probabilities of a hit in [0, 1].
+
+    Returns:
+        Array of the broadcast shape, in nats, rounded to nearest; +inf where p rules out what
+        was seen. Q = B(H + 1/2, T - H + 1/2) / pi, the product of the bettor's probabilities.
+
+    Raises:
+        InvalidInput: an argument out of range, not whole, or not finite.
+    """
+    return _log_evidence(*_checked(hits, draws, p, "p must be probabilities"))
+
+
+def rejects(hits: ArrayLike, draws: ArrayLike, p: ArrayLike, alpha: ArrayLike) -> NDArray[np.bool_]:
+    """Whether the evidence against p exceeds 1/alpha, beyond the error of floats.
+
+    If p is true, P[some T >= 1 rejects it] <= alpha. If p < H/T is rejected so is every
+    smaller one, and if p > H/T every larger one.
+
+    Args:
+        hits, draws, p: as for `log_evidence`.
+        alpha: error probability in [0, 1]; 0 rejects nothing.
+
+    Raises:
+        InvalidInput: as for `log_evidence`, or alpha out of range.
+    """
+    _checked(hits, draws, alpha, "alpha must be error probabilities")
+    hits, draws, p = _checked(hits, draws, p, "p must be probabilities")
+    return _exceeds(_log_evidence(hits, draws, p), draws, np.asarray(alpha, float))
+
+
+def lower(hits: ArrayLike, draws: ArrayLike, alpha: ArrayLike) -> NDArray[np.float64]:
+    """Lower limit of the hit probability, valid at all numbers of draws together.
+
+    Args:
+        hits: integers in 0..draws; broadcasts with the others.
+        draws: integers >= 0 (0 gives 0).
+        alpha: error probability in [0, 1], shared with `upper`; 0 gives 0.
+
+    Returns:
+        Array of the broadcast shape: every p at or below a returned value above 0 is
+        rejected, and the smallest kept one is within 1e-9.
+
+    Raises:
+        InvalidInput: hits, draws or alpha out of range, not whole, or not finite.
+    """
+    hits, draws, alpha = _checked(hits, draws, alpha, "alpha must be error probabilities")
+    rejected, kept = np.zeros(hits.shape), hits / np.maximum(draws, 1)
+    for _ in range(_BISECTIONS):
+        middle = (rejected + kept) / 2
+        out = _exceeds(_log_evidence(hits, draws, middle), draws, alpha)
+        rejected, kept = np.where(out, middle, rejected), np.where(out, kept, middle)
+    return rejected
+
+
+def upper(hits: ArrayLike, draws: ArrayLike, alpha: ArrayLike) -> NDArray[np.float64]:
+    """Upper limit of the hit probability; arguments and errors as for `lower`.
+
+    Every p at or above a returned value below 1 is rejected. `lower` and `upper` together
+    are wrong, at any number of draws, with probability at most alpha.
+    """
+    # By symmetry: the lower limit for misses, whose complement is rounded up.
+    hits, draws, alpha = _checked(hits, draws, alpha, "alpha must be error probabilities")
+    misses = lower(draws - hits, draws, alpha)
+    return np.where(misses == 0, 1.0, np.nextafter(1 - misses, 1))
+
+
+def _log_evidence(hits: NDArray, draws: NDArray, p: NDArray) -> NDArray[np.float64]:
+    log_q = special.betaln(hits + 0.5, draws - hits + 0.5) - np.log(np.pi)
+    evidence = log_q - special.xlogy(hits, p) - special.xlog1py(draws - hits, -p)
+    return np.where(draws > 0, evidence, 0.0)
+
+
+def _exceeds(evidence: NDArray, draws: NDArray, alpha: NDArray) -> NDArray[np.bool_]:
+    """Whether the exact evidence is above log(1/alpha), shown from the computed one."""
+    needed = -special.xlogy(1.0, alpha) * (1 + _ERROR)
+    # A factor instead of a difference, as the evidence may be infinite.
+    return evidence * (1 - _ERROR) > needed + _ERROR * (draws + 1) * np.log(draws + 2)
+
+
+def _checked(
+    hits: ArrayLike, draws: ArrayLike, share: ArrayLike, wanted: str
+) -> tuple[NDArray[np.float64], ...]:
+    """Broadcast floats: whole 0 <= hits <= draws, and a share in [0, 1] that `wanted` names."""
+    hits, draws, share = np.broadcast_arrays(
+        np.asarray(hits, float), np.asarray(draws, float), np.asarray(share, float)
+    )
+    for values, good, message in (
+        (draws, (draws >= 0) & (draws == np.floor(draws)), "draws must be whole numbers >= 0"),
+        (draws, draws < 2**53, "draws must be below 2^53"),
+        (
+            hits,
+            (hits >= 0) & (hits <= draws) & (hits == np.floor(hits)),
+            "hits must be whole numbers in 0..draws",
+        ),
+        (share, (share >= 0) & (share <= 1), f"{wanted} in [0, 1]"),
+    ):
+        if not good.all():
+            raise InvalidInput(f"{message}; got {float(values[~good].flat[0])}")
+    return hits, draws, share

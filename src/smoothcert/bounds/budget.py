@@ -1,0 +1,73 @@
+"""The conditional error budget: how much error the replay may make, given the cache's evidence.
+
+Let s be superuniform (a p-value of the cache at the true parameter) and let a second test err
+with probability at most g(s) given the cache. The pair errs with probability at most the
+integral of g over [0, 1] when g is nonincreasing (docs/theory.md, section 7).
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.errors import InvalidInput
+
+_SHRINK = 1e-12  # so that the integral of the floats, summed exactly, stays below alpha
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A nonincreasing step function g on [0, 1]: 1, then falling as 1/s, then a floor.
+
+    Args:
+        alpha: what the integral may come to.
+        floor: the smallest value, available whatever the cache says; alpha/2 by default (0).
+        cells: steps of the falling part; more are tighter and slower.
+
+    Raises:
+        InvalidInput: alpha or floor out of range.
+    """
+
+    alpha: float
+    floor: float = 0.0
+    cells: int = 64
+
+    def __post_init__(self) -> None:
+        """Check the numbers, and that the integral of what was built is at most alpha."""
+        if not 0 < self.alpha < 1 or not 0 <= self.floor < self.alpha or self.cells < 8:
+            raise InvalidInput(
+                "A budget needs 0 <= floor < alpha < 1 and eight cells; got "
+                f"alpha={self.alpha}, floor={self.floor}, cells={self.cells}"
+            )
+        if self.integral > Fraction(self.alpha):
+            raise InvalidInput(f"The budget's integral exceeds alpha = {self.alpha}")
+
+    @property
+    def lowest(self) -> float:
+        """The floor in use."""
+        return self.floor or self.alpha / 2
+
+    @cached_property
+    def edges(self) -> NDArray[np.float64]:
+        """Left ends of the steps after the first, shape (cells + 1,); the first runs from 0.
+
+        Where s is below edges[0], g is 1: the cache alone rules such a parameter out.
+        """
+        ratio = (1 / self.lowest) ** (1 / self.cells)
+        start = (self.alpha - self.lowest) / (self.cells * (1 - 1 / ratio)) * (1 - _SHRINK)
+        return start * ratio ** np.arange(self.cells + 1)
+
+    @cached_property
+    def values(self) -> NDArray[np.float64]:
+        """g on (edges[i], edges[i + 1]], and last on (edges[-1], 1]: shape (cells + 1,)."""
+        falling = np.maximum(self.edges[0] / self.edges[1:], self.lowest)
+        return np.append(falling, self.lowest)
+
+    @property
+    def integral(self) -> Fraction:
+        """The integral of g over [0, 1], exactly."""
+        edges = [Fraction(e) for e in self.edges.tolist()] + [Fraction(1)]
+        steps = zip(edges, edges[1:], self.values.tolist(), strict=False)
+        return edges[0] + sum((b - a) * Fraction(g) for a, b, g in steps)

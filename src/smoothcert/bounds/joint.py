@@ -1,0 +1,50 @@
+"""The joint bound: cached votes of the original and flips of the new classifier, in one budget.
+
+Only flips away from the class matter: p' >= P[f = c and f' = c] = p (1 - u), with u the chance
+that a draw which the original won is lost. The cache's evidence against small p and the
+replay's evidence against large u pay for each other (docs/theory.md, section 7).
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from smoothcert.bounds import binomial
+from smoothcert.bounds.budget import Budget
+
+
+def lower(
+    k: ArrayLike, n: ArrayLike, flips: ArrayLike, m: ArrayLike, alpha: float | Budget
+) -> NDArray[np.float64]:
+    """Lower limit of p', wrong with probability at most alpha.
+
+    Args:
+        k: cached votes for the class, among
+        n: cached draws; broadcasts with the others.
+        flips: replayed winners that the new classifier does not give the class, among
+        m: replayed winners, chosen from the cache alone; m = 0 gives 0.
+        alpha: total error probability, or the budget to use.
+
+    Returns:
+        Array of the broadcast shape, rounded down.
+
+    Raises:
+        InvalidInput: counts or alpha out of range.
+    """
+    budget = alpha if isinstance(alpha, Budget) else Budget(alpha)
+    k, n, flips, m = np.broadcast_arrays(k, n, flips, m)
+    # Many inputs share their counts: the limits are computed once per distinct pair.
+    p = _per_pair(binomial.lower, k, n, budget.edges)
+    u = _per_pair(binomial.upper, flips, m, budget.values)
+    # On the cell above edges[i] the true p is at least p[i] and g is values[i].
+    limits = np.nextafter(p * np.nextafter(1 - u, -1), -1).min(axis=-1)
+    return np.maximum(limits, 0.0)
+
+
+def _per_pair(
+    limit, counts: NDArray, draws: NDArray, alphas: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`limit(counts, draws, alphas)`, shape (*counts.shape, len(alphas)), by distinct pair."""
+    pairs = np.stack([counts.ravel(), draws.ravel()], axis=1)
+    distinct, where = np.unique(pairs, axis=0, return_inverse=True)
+    table = limit(distinct[:, :1], distinct[:, 1:], alphas)
+    return table[where.ravel()].reshape(*counts.shape, len(alphas))

@@ -1,0 +1,77 @@
+"""The stratified bound: the votes that the new classifier would cast on the cached draws.
+
+The cached draws fall into strata known from the cache (winners, losers). Part of each is
+replayed, and a hypergeometric limit covers the rest; the sum bounds the new classifier's own
+vote count on all cached draws, which bounds p' as any count does (docs/theory.md, section 8).
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from smoothcert.bounds import binomial, hypergeometric
+from smoothcert.bounds.budget import Budget
+from smoothcert.errors import InvalidInput
+
+CELLS = 16
+"""Cells of the outer budget that is made of a plain alpha."""
+
+_INNER_CELLS = 8
+
+
+def lower(
+    hits: ArrayLike, replayed: ArrayLike, sizes: ArrayLike, n: ArrayLike, alpha: float | Budget
+) -> NDArray[np.float64]:
+    """Lower limit of p', wrong with probability at most alpha.
+
+    Args:
+        hits: replayed draws to which the new classifier gives the class, shape (..., strata).
+        replayed: draws replayed per stratum, chosen from the cache alone and, within a stratum,
+            uniformly (or by index); a stratum of which none is replayed counts as no votes.
+        sizes: cached draws per stratum; strata left out altogether count as no votes.
+        n: cached draws in all, shape (...).
+        alpha: total error probability, or the budget to use.
+
+    Returns:
+        Array of shape (...), rounded down.
+
+    Raises:
+        InvalidInput: counts out of range.
+    """
+    budget = alpha if isinstance(alpha, Budget) else Budget(alpha, cells=CELLS)
+    hits, replayed, sizes = (
+        np.asarray(a, np.int64) for a in np.broadcast_arrays(hits, replayed, sizes)
+    )
+    n = np.broadcast_to(np.asarray(n, np.int64), hits.shape[:-1])
+    if not np.all((hits >= 0) & (hits <= replayed) & (replayed <= sizes)):
+        raise InvalidInput("A stratum needs 0 <= hits <= replayed <= size")
+    uncertain = (replayed > 0) & (replayed < sizes)
+    limits = np.empty(n.shape)
+    # One pass per pattern of uncertain strata: what is replayed whole takes no share of the error.
+    for pattern in np.unique(uncertain.reshape(-1, uncertain.shape[-1]), axis=0):
+        rows = (uncertain == pattern).all(axis=-1)
+        counts = tuple(a[rows] for a in (hits, replayed, sizes))
+        certain = counts[0][:, ~pattern].sum(axis=-1)
+        if pattern.any():
+            partly = tuple(a[:, pattern] for a in counts)
+            votes = certain[:, None] + _votes(*partly, budget.values)
+            limits[rows] = binomial.lower(votes, n[rows][:, None], budget.edges).min(axis=-1)
+        else:  # the count is exact, and all of alpha goes to the binomial limit
+            limits[rows] = binomial.lower(certain, n[rows], budget.alpha)
+    return limits
+
+
+def _votes(hits: NDArray, replayed: NDArray, sizes: NDArray, deltas: NDArray) -> NDArray[np.int64]:
+    """Lower limits on the strata's total of votes at each delta: (inputs, strata) to (inputs, D).
+
+    Strata are sampled independently, so the evidence of one and the error allowed to the rest
+    pay for each other as cache and replay do.
+    """
+    first = tuple(a[:, :1] for a in (hits, replayed, sizes))
+    if hits.shape[1] == 1:
+        return hypergeometric.lower(*first, deltas)
+    rest = tuple(a[:, 1:] for a in (hits, replayed, sizes))
+    inner = [Budget(float(delta), cells=_INNER_CELLS) for delta in deltas]
+    edges = np.concatenate([budget.edges for budget in inner])
+    values = np.concatenate([budget.values for budget in inner])
+    totals = hypergeometric.lower(*first, edges) + _votes(*rest, values)
+    return totals.reshape(len(hits), len(deltas), -1).min(axis=-1)

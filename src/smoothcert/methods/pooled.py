@@ -1,0 +1,270 @@
+"""Dataset certificates: what a few replayed draws per input prove of a changed model's accuracy.
+
+The cached winners of every eligible input are replayed; flips away from the class, pooled over
+groups of inputs, bound each group's mean flip rate, and an adversary places the flips where
+they hurt most. At radii named in advance, which inputs flipped is used too. Everything here
+is a pure function of counts, so `recheck` repeats it (docs/theory.md, section 7).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import fsum
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from smoothcert.bounds import adversary
+from smoothcert.methods.screening import Pool, Screening, Target, Verdict
+
+# The guess of an input's flip rate that its later draws are tested with: any rule is valid that
+# looks only at the cache and at earlier rounds. These constants make it a good one.
+_FIRST_RATE = 0.03  # at a vote share of 1/2, before anything is known of the model
+_STRENGTH = 50  # draws of the input's own that weigh as much as its group
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group's pooled flips and the limit of its mean flip rate."""
+
+    inputs: int
+    flips: int
+    draws: int
+    limit: float
+
+
+@dataclass(frozen=True)
+class Named:
+    """What is proven at a radius named in advance: how many inputs are robust there."""
+
+    radius: float
+    robust: int
+
+
+@dataclass(frozen=True)
+class DatasetCertificate:
+    """What is proven of one model on a labelled data set, with the counts that prove it.
+
+    All statements of all certificates of one screening hold together with probability
+    1 - alpha. Certified accuracy is the share of inputs whose smoothed class is the label and
+    constant within the radius; the mean radius counts the others as 0.
+
+    Attributes:
+        name, fingerprint: of the model.
+        screening, pool: settings, and what the cache says.
+        flips: flips away from the class, (rounds, eligible), not cumulative.
+        groups: pooled flips and limits.
+        named: robust inputs at the named radii, by the better of both bounds.
+        acr: lower bound of the average certified radius over the data set.
+        verdict: what became of the target, if there is one.
+    """
+
+    name: str
+    fingerprint: str
+    screening: Screening
+    pool: Pool
+    flips: tuple[tuple[int, ...], ...]
+    groups: tuple[Group, ...]
+    named: tuple[Named, ...]
+    acr: float
+    verdict: Verdict | None
+
+    @property
+    def evaluations(self) -> int:
+        """Forward passes of the model that it cost."""
+        return sum(group.draws for group in self.groups)
+
+    @property
+    def alpha(self) -> float:
+        """The total error probability, of all candidates together."""
+        return self.screening.alpha
+
+    def robust(self, radii: ArrayLike) -> NDArray[np.int64]:
+        """Proven number of inputs with the right class and a certified radius above each radius.
+
+        Args:
+            radii: any shape, >= 0; the statements hold for all of them together.
+        """
+        radii = np.asarray(radii, float)
+        count = _pooled(self.pool, self.screening, self.groups, radii)
+        for named in self.named:
+            count = np.where(radii <= named.radius, np.maximum(count, named.robust), count)
+        return count
+
+    def certified_accuracy(self, radii: ArrayLike) -> NDArray[np.float64]:
+        """`robust` as a share of the data set."""
+        return self.robust(radii) / self.pool.inputs
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the statements, the budget, and the counts they follow from."""
+        grid = np.linspace(0, 4, 33) * self.pool.sigma
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "inputs": self.pool.inputs,
+            "eligible": self.pool.eligible,
+            "evaluations": self.evaluations,
+            "acr": self.acr,
+            "certified_accuracy": [
+                {"radius": n.radius, "robust": n.robust, "accuracy": n.robust / self.pool.inputs}
+                for n in self.named
+            ],
+            "curve": np.stack([grid, self.certified_accuracy(grid)], axis=1).tolist(),
+            "verdict": self.verdict and self.verdict.name,
+            "alpha": self.alpha,
+            "budget": dict(self.screening.budget),
+            "groups": [asdict(group) for group in self.groups],
+            "screening": asdict(self.screening),
+            "pool": asdict(self.pool),
+            "flips": [list(row) for row in self.flips],
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """Read back what `to_json` made; the curve is not read but computed again."""
+        settings = dict(row["screening"])
+        target = settings.pop("target")
+        settings["radii"] = tuple(settings["radii"])
+        pool: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in row["pool"].items()
+        }
+        return cls(
+            row["name"],
+            row["fingerprint"],
+            Screening(**settings, target=target and Target(**target)),
+            Pool(**pool),
+            tuple(tuple(flips) for flips in row["flips"]),
+            tuple(Group(**group) for group in row["groups"]),
+            tuple(Named(n["radius"], n["robust"]) for n in row["certified_accuracy"]),
+            row["acr"],
+            row["verdict"] and Verdict[row["verdict"]],
+        )
+
+
+def certificate(
+    name: str,
+    fingerprint: str,
+    screening: Screening,
+    pool: Pool,
+    flips: Sequence[Sequence[int]],
+) -> DatasetCertificate:
+    """The certificate that these counts prove (docs/theory.md, section 7).
+
+    Args:
+        name, fingerprint: of the model.
+        screening, pool: settings, and what the cache says.
+        flips: counts of each finished round, (rounds, eligible).
+    """
+    counts = np.array(flips, dtype=np.int64).reshape(len(flips), pool.eligible)
+    groups = _groups(screening, pool, counts)
+    limits, blocks = pool.limits(screening.alpha_cache), pool.blocks(screening.groups)
+    sums = [
+        adversary.radius_sum(limits[block], group.limit, pool.sigma)
+        for block, group in zip(blocks, groups, strict=True)
+    ]
+    curve = _pooled(pool, screening, groups, np.array(screening.named))
+    evident = _evident(screening, pool, counts)
+    named = [
+        Named(r, int(max(pair))) for r, *pair in zip(screening.named, curve, evident, strict=True)
+    ]
+    return DatasetCertificate(
+        name,
+        fingerprint,
+        screening,
+        pool,
+        tuple(tuple(row) for row in counts.tolist()),
+        groups,
+        tuple(named),
+        max(0.0, float(np.nextafter(fsum(sums) / pool.inputs, 0) * (1 - 1e-15))),
+        _verdict(screening, pool, counts, named),
+    )
+
+
+def recheck(old: DatasetCertificate) -> DatasetCertificate:
+    """Recompute a certificate from its counts."""
+    return certificate(old.name, old.fingerprint, old.screening, old.pool, old.flips)
+
+
+def ranked(
+    certificates: Iterable[DatasetCertificate], radius: float | None = None
+) -> list[DatasetCertificate]:
+    """Sort by proven certified accuracy at a radius, or by average radius; the best first."""
+    key = (lambda c: c.acr) if radius is None else (lambda c: (int(c.robust(radius)), c.acr))
+    return sorted(certificates, key=key, reverse=True)
+
+
+def _groups(screening: Screening, pool: Pool, counts: NDArray[np.int64]) -> tuple[Group, ...]:
+    blocks, total = pool.blocks(screening.groups), counts.sum(axis=0)
+    draws = screening.rounds[len(counts) - 1] if len(counts) else 0
+    share = screening.alpha_curve / (max(1, len(blocks)) * screening.looks)
+    return tuple(
+        Group(
+            len(block),
+            int(total[block].sum()),
+            draws * len(block),
+            adversary.mean_flip_limit(total[block], draws, share),
+        )
+        for block in blocks
+    )
+
+
+def _pooled(
+    pool: Pool, screening: Screening, groups: tuple[Group, ...], radii: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Robust inputs at each radius by the pooled limits alone."""
+    limits, blocks = pool.limits(screening.alpha_cache), pool.blocks(screening.groups)
+    robust = np.full(radii.shape, pool.eligible)
+    for block, group in zip(blocks, groups, strict=True):
+        robust = robust - adversary.lost_inputs(limits[block], group.limit, pool.sigma, radii)
+    return robust
+
+
+def _evident(screening: Screening, pool: Pool, counts: NDArray[np.int64]) -> list[int]:
+    """Robust inputs at each named radius by the evidence of every input."""
+    limits = pool.limits(screening.alpha_cache)
+    breaking = adversary.breaking_rates(limits, pool.sigma, np.array(screening.named))
+    evidence, past, seen = np.zeros(breaking.shape), np.zeros(pool.eligible), 0
+    for row, until in zip(counts, screening.rounds, strict=False):
+        guesses = _guesses(limits, pool.blocks(screening.groups), past, seen)
+        evidence += adversary.log_evidence(row, until - seen, guesses, breaking)
+        past, seen = past + row, until
+    share = screening.alpha_radius if screening.named else 1.0
+    return [pool.eligible - adversary.lost_at_most(row, share) for row in evidence]
+
+
+def _guesses(
+    limits: NDArray, blocks: list[NDArray[np.intp]], past: NDArray, seen: int
+) -> NDArray[np.float64]:
+    """Each input's flip rate as far as the cache and earlier rounds tell.
+
+    Flips go with the density of noise at the decision boundary, scaled to the group's flips so
+    far and drawn towards the input's own. It grows with every flip, so that no flips at all are
+    the best that can still happen.
+    """
+    shape = np.exp(-(special.ndtri(limits) ** 2) / 2)
+    rate = np.empty(len(limits))
+    for block in blocks:
+        expected = seen * shape[block].sum() + 0.5 / _FIRST_RATE
+        rate[block] = (past[block].sum() + 0.5) / expected * shape[block]
+    return np.clip((_STRENGTH * rate + past) / (_STRENGTH + seen), 1e-6, 1 - 1e-6)
+
+
+def _verdict(
+    screening: Screening, pool: Pool, counts: NDArray[np.int64], named: list[Named]
+) -> Verdict | None:
+    target = screening.target
+    if target is None:
+        return None
+    (robust,) = (n.robust for n in named if n.radius == target.radius)
+    if robust >= target.needed(pool.inputs):
+        return Verdict.ACCEPTED
+    left = len(screening.rounds) - len(counts)
+    if left:
+        best = np.concatenate([counts, np.zeros((left, pool.eligible), np.int64)])
+        radii = np.array([target.radius])
+        hoped = _pooled(pool, screening, _groups(screening, pool, best), radii)
+        proven = _evident(screening, pool, best)[screening.named.index(target.radius)]
+        if max(int(hoped[0]), proven) < target.needed(pool.inputs):
+            return Verdict.UNREACHABLE
+    return Verdict.UNDECIDED

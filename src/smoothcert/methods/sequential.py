@@ -1,0 +1,189 @@
+"""Deciding one radius, stopping as soon as it is proven or excluded (Voracek, NeurIPS 2024).
+
+The certified radius is at least r exactly if the class's probability is at least Phi(r/sigma).
+A confidence sequence is watched after every draw until it leaves that threshold on one side
+(arXiv 2406.17830; docs/theory.md, section 9).
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, inf
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from smoothcert.bounds import betting, normal
+from smoothcert.bounds.rounding import difference_below, sum_above
+from smoothcert.certificate import Certificate, Outcome, Settings, Votes, check_count
+from smoothcert.errors import InvalidInput
+from smoothcert.methods import rs
+from smoothcert.sampling.engine import Request
+from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.noise import RoundedGaussian, Stream
+
+# Relative steps by which Phi(r/sigma) is moved until its own quantile shows it is past r/sigma.
+_STEPS = (1e-15, 1e-14, 1e-13, 1e-12)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Settings of the method, beside `Settings` with the largest n, and alpha.
+
+    Args:
+        radius: the l2 radius to decide, on the [0, 1] scale; 0 asks for the class alone.
+        first: estimation draws evaluated at first, 1..10^9.
+        growth: draws evaluated in all grow by this factor (above 1) while undecided. The test
+            looks at every draw, so `first` and `growth` change no decision, only how many
+            evaluations lie beyond it.
+    """
+
+    radius: float
+    first: int = 32
+    growth: float = 1.25
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if not 0 <= self.radius < inf:
+            raise InvalidInput(
+                f"radius must be a finite l2 radius >= 0 on the [0, 1] scale; got {self.radius}"
+            )
+        check_count(self.first, "first")
+        if not 1 < self.growth < inf:
+            raise InvalidInput(f"growth must be a finite factor above 1; got {self.growth}")
+
+    def look(self, draws: int, n: int) -> int:
+        """The number of draws to have evaluated next, after `draws` of at most n."""
+        return min(n, max(self.first, draws + 1, ceil(draws * self.growth)))
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the draws of one input are tested against.
+
+    Attributes:
+        proves: rejecting this probability of a vote from below proves the radius.
+        excludes: rejecting this one from above excludes it.
+        alpha: error probability of the two together.
+    """
+
+    proves: float
+    excludes: float
+    alpha: float
+
+    def crossings(
+        self, hits: NDArray[np.int64], draws: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """At each pair of counts, whether the radius is proven, and whether it is excluded."""
+        proven = betting.rejects(hits, draws, self.proves, self.alpha)
+        excluded = betting.rejects(hits, draws, self.excludes, self.alpha)
+        return proven & (hits > draws * self.proves), excluded & (hits < draws * self.excludes)
+
+    def stop(self, wins: NDArray[np.bool_], hits: int = 0, draws: int = 0) -> int | None:
+        """How many of these draws decide, after `hits` among `draws`; None if all do not."""
+        counts = hits + np.cumsum(wins), draws + np.arange(1, len(wins) + 1)
+        decided = np.logical_or(*self.crossings(*counts))
+        return int(decided.argmax()) + 1 if decided.any() else None
+
+
+@lru_cache(maxsize=16)
+def thresholds(decision: Decision, settings: Settings, shape: tuple[int, ...]) -> Thresholds:
+    """The radius as probabilities of a vote, rounded outward and moved by the noise's slack.
+
+    Raises:
+        InvalidInput: the form is not binary, or even n votes for one class would not prove
+            the radius.
+    """
+    if settings.form != "binary":
+        raise InvalidInput(
+            f"Deciding a radius takes the form binary, without a runner-up; got {settings.form!r}"
+        )
+    noise, n = settings.noise, settings.n
+    slack = noise.slack(shape)
+    proves = sum_above(_probability_above(noise, decision.radius), slack)
+    if not betting.rejects(n, n, proves, settings.alpha):
+        most = float(betting.lower(n, n, settings.alpha))
+        reach = float(noise.radius(difference_below(most, slack)))
+        raise InvalidInput(
+            f"radius {decision.radius:g} is out of reach at sigma {noise.sigma:g}: even {n} votes "
+            f"for one class in n = {n} draws prove only {reach:.4g}. Ask for a smaller radius, or "
+            "raise n or sigma."
+        )
+    excludes = difference_below(_probability_below(noise, decision.radius), slack)
+    return Thresholds(proves, excludes, settings.alpha)
+
+
+def requests(item: Item, decision: Decision, settings: Settings) -> tuple[Request, Request]:
+    """Selection draws and, apart from them, the first estimation draws."""
+    selection, _ = rs.requests(item, settings)
+    return selection, request(item, 0, decision, settings)
+
+
+def request(item: Item, drawn: int, decision: Decision, settings: Settings) -> Request:
+    """The next estimation draws of an input that `drawn` did not decide."""
+    return Request(item, Stream.ESTIMATION, range(drawn, decision.look(drawn, settings.n)))
+
+
+def certificate(
+    index: int,
+    content: str,
+    votes: Votes,
+    decision: Decision,
+    settings: Settings,
+    shape: tuple[int, ...],
+) -> Certificate:
+    """The certificate that these votes prove, the estimation votes up to the first that decides.
+
+    Its radius is the one asked for, or 0; q is the confidence sequence's lower limit there.
+    """
+    chosen = rs.candidate(votes.selection)
+    tested = thresholds(decision, settings, shape)
+    wins = votes.estimation[: settings.n] == chosen
+    n = tested.stop(wins) or len(wins)
+    k = int(wins[:n].sum())
+    proven, excluded = (bool(c) for c in tested.crossings(np.array(k), np.array(n)))
+    limit = float(betting.lower(k, n, settings.alpha))
+    q = difference_below(limit, settings.noise.slack(shape))
+    if proven:  # what was tested may be above the limit by less than the bisection's last step
+        q = max(q, _probability_above(settings.noise, decision.radius))
+    undecided = Outcome.EXCLUDED if excluded else Outcome.UNDECIDED
+    return Certificate(
+        index=index,
+        content=content,
+        method="sequential",
+        candidate=chosen,
+        outcome=Outcome.CERTIFIED if proven else undecided,
+        radius=float(decision.radius) if proven else 0.0,
+        q=q,
+        runner_up=sum_above(1.0, -q),
+        k=k,
+        n=n,
+        budget=(("sequential", settings.alpha),),
+        evaluations=len(votes.selection) + _evaluated(n, decision, settings.n),
+    )
+
+
+def _evaluated(stopped: int, decision: Decision, n: int) -> int:
+    """The draws evaluated until the look that the stop fell into."""
+    drawn = 0
+    while drawn < stopped:
+        drawn = decision.look(drawn, n)
+    return drawn
+
+
+def _probability_above(noise: RoundedGaussian, radius: float) -> float:
+    """A float not below Phi(radius / sigma); 1 if none below 1 can be shown to be."""
+    for step in _STEPS:
+        p = min(1.0, float(special.ndtr(radius / noise.sigma)) * (1 + step))
+        if noise.radius(p) >= radius:  # rounded down itself
+            return p
+    return 1.0
+
+
+def _probability_below(noise: RoundedGaussian, radius: float) -> float:
+    """A float not above Phi(radius / sigma); 1/2 if none above it can be shown to be."""
+    for step in _STEPS:
+        p = float(special.ndtr(radius / noise.sigma)) * (1 - step)
+        if np.nextafter(noise.sigma * normal.quantile_above(p), inf) <= radius:
+            return p
+    return 0.5

@@ -1,0 +1,1 @@
+"""Certify-and-recertify simulated on published per-image logs; no model is run."""

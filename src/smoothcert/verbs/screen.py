@@ -1,0 +1,183 @@
+"""The original's certification and new classifiers in, dataset certificates out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.certificate import Certification
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.errors import InvalidInput, Mismatch
+from smoothcert.methods import pooled
+from smoothcert.methods.pooled import DatasetCertificate
+from smoothcert.methods.screening import Pool, Screening, Target, Verdict
+from smoothcert.sampling.engine import Progress, Request, default_batch_size, sample
+from smoothcert.sampling.inputs import Inputs, Item
+from smoothcert.sampling.noise import Stream
+from smoothcert.sampling.probe import probe
+from smoothcert.verbs.recertify import check_classes
+
+
+def screen(
+    base: Certification,
+    classifiers: Sequence[Classifier | object],
+    inputs: Inputs,
+    *,
+    per_input: int = 100,
+    alpha: float = 0.002,
+    radii: Sequence[float] = (),
+    groups: int = 4,
+    accept: str | Target | None = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[DatasetCertificate, ...]:
+    """Bound the certified accuracy and mean radius of changed classifiers on a data set.
+
+    Args:
+        base: the original's certification, from `certify`.
+        classifiers: the candidates, made without looking at the cached noise.
+        inputs: the original's inputs, with labels.
+        per_input: evaluations of each candidate per input that the original certifies with the
+            right class; the others cost nothing.
+        alpha: probability that anything stated of any of the candidates is wrong.
+        radii: radii at which a tighter bound is wanted; see `Screening`.
+        groups: groups of inputs of similar vote share.
+        accept: a target such as `ca@0.5>=0.40`; a candidate is stopped as soon as it is proven
+            to reach it, or cannot be proven to with these evaluations.
+        batch_size: rows per forward pass; chosen from the input size by default.
+        progress: called with the number of evaluations after every batch.
+
+    Returns:
+        A certificate for each candidate, in their order; `methods.pooled.ranked` sorts them.
+
+    Raises:
+        Mismatch: other inputs, another grid, or other classes than the original's, or the
+            original was itself recertified, or stopped early.
+        InvalidInput: a setting is out of range, there are no labels, or an input has fewer
+            cached draws of its class than are to be replayed.
+        ModelError: a candidate is not a classifier, or its rows depend on each other.
+
+    Source: docs/theory.md, section 7.
+    """
+    if not classifiers:
+        raise InvalidInput("There is nothing to screen: give at least one classifier.")
+    target = Target.parse(accept) if isinstance(accept, str) else accept
+    named = tuple(float(r) for r in radii)
+    screening = Screening(per_input, alpha, named, groups, target, len(classifiers))
+    pool, sources = prepare(base, inputs, screening)
+    size = batch_size or default_batch_size(inputs.shape)
+    settings = base.settings
+    loaded = [load_classifier(c) for c in classifiers]  # type: ignore[arg-type]
+    for classifier in loaded:
+        found = probe(classifier, inputs.item(0), settings.noise, settings.seed, size)
+        check_classes(found.num_classes, base.num_classes)
+    return tuple(
+        screen_candidate(classifier, base, pool, sources, screening, size, progress)
+        for classifier in loaded
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where one eligible input's draws come from: its class, and the draws that voted for it."""
+
+    inputs: Inputs
+    position: int
+    candidate: int
+    winners: NDArray[np.int64]
+
+    @property
+    def item(self) -> Item:
+        """Read the input."""
+        return self.inputs.item(self.position)
+
+
+def prepare(
+    base: Certification, inputs: Inputs, screening: Screening
+) -> tuple[Pool, tuple[Source, ...]]:
+    """Check that data and cache belong together, and pick the draws to replay from the cache."""
+    labels = _checked_labels(base, inputs)
+    pool = Pool.of(base, labels, screening.alpha_cache)
+    position = {index: i for i, index in enumerate(inputs.indices)}
+    sources = []
+    for index, k in zip(pool.indices, pool.k, strict=True):
+        if k < screening.per_input:
+            raise InvalidInput(
+                f"Input {index} has {k} cached draws of its class, of which "
+                f"{screening.per_input} cannot be replayed. Ask for at most that many per "
+                "input, or certify the original with a larger n."
+            )
+        record = base.records[position[index]]
+        candidate = record.certificate.candidate
+        winners = np.flatnonzero(record.votes.estimation == candidate)
+        if len(winners) != k:
+            raise Mismatch(
+                f"Input {index} has {len(winners)} cached votes for its class, but its "
+                f"certificate counts {k}. The cache is damaged: certify the original again."
+            )
+        sources.append(Source(inputs, position[index], candidate, winners[: screening.per_input]))
+    return pool, tuple(sources)
+
+
+def _checked_labels(base: Certification, inputs: Inputs) -> tuple[int, ...]:
+    if base.method is not None or any(c.method != "rs" for c in base.certificates):
+        raise Mismatch(
+            "The base of a screening must be a certification from scratch with a fixed number "
+            "of draws, neither recertified nor stopped early: the limits of its votes assume it."
+        )
+    if inputs.labels is None:
+        raise InvalidInput(
+            f"{inputs.name} has no labels, and certified accuracy is about them. Give labels."
+        )
+    inputs.check_labels(base.num_classes)
+    if inputs.levels != base.settings.levels:
+        raise Mismatch(
+            f"The original was certified on the grid 1/{base.settings.levels}; the inputs are on "
+            f"1/{inputs.levels}. Screen on the data the original was certified on."
+        )
+    if len(set(inputs.indices)) < len(inputs):
+        raise InvalidInput(
+            f"{inputs.name} has an input twice; it would be tested on the same noise twice, and "
+            "the bounds need independent inputs. Select each input once."
+        )
+    old = [(c.index, c.content) for c in base.certificates]
+    if old != list(zip(inputs.indices, inputs.contents, strict=True)):
+        raise Mismatch(
+            f"The inputs of {inputs.name} are not those the original was certified on "
+            f"({len(inputs)} given, {len(old)} certified). Screen on the same data, in the same "
+            "order."
+        )
+    return inputs.labels
+
+
+def screen_candidate(
+    classifier: Classifier,
+    base: Certification,
+    pool: Pool,
+    sources: Sequence[Source],
+    screening: Screening,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> DatasetCertificate:
+    """Evaluate one candidate, already probed, round by round until its target is decided."""
+    flips: list[list[int]] = []
+    name, fingerprint = classifier.name, classifier.fingerprint
+    seen, found = 0, pooled.certificate(name, fingerprint, screening, pool, flips)
+    for until in screening.rounds:
+        if found.verdict in (Verdict.ACCEPTED, Verdict.UNREACHABLE):
+            break
+        requests = _requests(sources, seen, until)
+        labels = sample(
+            classifier, requests, base.settings.noise, base.settings.seed, batch_size, progress
+        )
+        flips.append(
+            [int((new != s.candidate).sum()) for s, new in zip(sources, labels, strict=True)]
+        )
+        seen, found = until, pooled.certificate(name, fingerprint, screening, pool, flips)
+    return found
+
+
+def _requests(sources: Sequence[Source], start: int, stop: int) -> Iterator[Request]:
+    return (Request(s.item, Stream.ESTIMATION, s.winners[start:stop]) for s in sources)

@@ -1,0 +1,177 @@
+"""Do dataset certificates claim too much more often than they may? On simulated data sets.
+
+A data set counts as an error if any of its statements is false: at any radius of the curve, at
+a named radius, or the mean radius. As in test_coverage.py a sound bound fails a test with
+probability at most ERROR, and deliberately wrong ones must be rejected. The worlds are those
+where an error is nearest: flip rates just high enough for what the adversary would do.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from smoothcert.bounds import adversary
+from smoothcert.methods import pooled
+from smoothcert.methods.screening import Pool, Screening, Target, Verdict
+
+ERROR = 1e-6
+SIGMA = 0.5
+ALPHA = 0.1
+INPUTS = 60
+RADII = np.linspace(0, 1.5, 61)
+DATA_SETS = [300, pytest.param(3000, marks=pytest.mark.full)]
+
+
+def rejected(errors: int, trials: int, alpha: float = ALPHA) -> bool:
+    """Whether so many errors show that their rate is above alpha."""
+    return stats.binom.sf(errors - 1, trials, alpha) < ERROR
+
+
+@dataclass(frozen=True)
+class World:
+    """True probabilities of the original and flip rates of the changed model; it gains nothing."""
+
+    p: np.ndarray
+    rates: np.ndarray
+
+    @property
+    def radii(self) -> np.ndarray:
+        return SIGMA * np.maximum(0, stats.norm.ppf(self.p * (1 - self.rates)))
+
+    def pool(self, rng, n: int, alpha: float) -> Pool:
+        k = rng.binomial(n, self.p)
+        size = len(k)
+        everything = Pool(
+            SIGMA, 0.0, size, size, tuple(range(size)), tuple(k.tolist()), (n,) * size
+        )
+        kept = np.flatnonzero(everything.limits(alpha) > 0.5)
+        columns = tuple(kept.tolist()), tuple(k[kept].tolist()), (n,) * len(kept)
+        return Pool(SIGMA, 0.0, size, size, *columns)
+
+    def flips(self, rng, pool: Pool, screening: Screening) -> list[list[int]]:
+        rates = self.rates[list(pool.indices)]
+        return [
+            rng.binomial(size, rates).tolist() for size in np.diff([0, *screening.rounds]).tolist()
+        ]
+
+
+def worlds() -> dict[str, World]:
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.7, 0.999, INPUTS)
+    boundary = stats.norm.ppf(p)
+    some = np.arange(INPUTS) % 3 == 0
+    edge = 1 - stats.norm.cdf(0.25 / SIGMA) / np.full(INPUTS, 0.95) + 1e-9
+    return {
+        "flips near the boundary": World(p, 0.2 * np.exp(-(boundary**2) / 2) * rng.random(INPUTS)),
+        "a third just lost": World(np.full(INPUTS, 0.95), np.where(some, edge, 0)),
+        "all just lost": World(np.full(INPUTS, 0.95), edge),
+        "the surest are capped": World(p, np.maximum(0, 1 - 0.9 / p)),
+    }
+
+
+WORLDS = worlds()
+
+
+def overclaims(world: World, c: pooled.DatasetCertificate) -> bool:
+    """Whether anything that the certificate states is false."""
+    robust = (world.radii[:, None] > RADII).sum(axis=0)
+    named = any(n.robust > (world.radii > n.radius).sum() for n in c.named)
+    return bool(named or (c.robust(RADII) > robust).any() or c.acr > world.radii.mean())
+
+
+def errors(world: World, screening: Screening, count: int, n: int = 20_000) -> int:
+    found = 0
+    for seed in range(count):
+        rng = np.random.default_rng([7, seed])
+        pool = world.pool(rng, n, screening.alpha_cache)
+        flips = world.flips(rng, pool, screening)
+        found += overclaims(world, pooled.certificate("", "", screening, pool, flips))
+    return found
+
+
+@pytest.mark.parametrize("count", DATA_SETS)
+@pytest.mark.parametrize("name", sorted(WORLDS))
+def test_all_statements_hold_together(name, count):
+    screening = Screening(40, ALPHA, radii=(0.0, 0.25), groups=2)
+    assert not rejected(errors(WORLDS[name], screening, count), count)
+
+
+def sharp(monkeypatch) -> None:
+    """Cached limits at their true values, so that what is broken is not hidden behind them."""
+    monkeypatch.setattr(Pool, "limits", lambda self, alpha: np.full(self.eligible, 0.95))
+
+
+def plain_mean(flips, draws, alpha) -> float:
+    return float(np.sum(flips) / (len(flips) * draws)) if draws else 1.0
+
+
+def test_known_limits_hold_too(monkeypatch):
+    """The harder case: nothing is lost to the cache, and the rates stand at their thresholds."""
+    sharp(monkeypatch)
+    screening = Screening(40, ALPHA, radii=(0.25,), groups=1)
+    for name in ("a third just lost", "all just lost"):
+        assert not rejected(errors(WORLDS[name], screening, 300), 300)
+
+
+def test_an_estimate_instead_of_a_limit_is_caught(monkeypatch):
+    sharp(monkeypatch)
+    monkeypatch.setattr(adversary, "mean_flip_limit", plain_mean)
+    count = errors(WORLDS["a third just lost"], Screening(40, ALPHA, groups=1), 300)
+    assert rejected(count, 300)
+
+
+def test_guesses_that_look_at_the_counts_they_test_are_caught(monkeypatch):
+    sharp(monkeypatch)
+    world, screening = WORLDS["all just lost"], Screening(40, ALPHA, radii=(0.25,), groups=1)
+    found = 0
+    for seed in range(100):
+        rng = np.random.default_rng([8, seed])
+        pool = world.pool(rng, 20_000, screening.alpha_cache)
+        flips = np.array(world.flips(rng, pool, screening))
+        peek = np.clip(flips.sum(axis=0) / 40, 0.001, 0.999)
+        with monkeypatch.context() as patch:
+            patch.setattr(pooled, "_guesses", lambda *_, peek=peek: peek)
+            c = pooled.certificate("", "", screening, pool, flips.tolist())
+        found += overclaims(world, c)
+    assert rejected(found, 100)
+
+
+def accepted(world: World, screening: Screening, seed: int) -> bool:
+    """Screen round by round, as the verb does, until the target is decided."""
+    rng = np.random.default_rng([9, seed])
+    pool = world.pool(rng, 20_000, screening.alpha_cache)
+    flips = world.flips(rng, pool, screening)
+    for rounds in range(len(flips) + 1):
+        verdict = pooled.certificate("", "", screening, pool, flips[:rounds]).verdict
+        if verdict in (Verdict.ACCEPTED, Verdict.UNREACHABLE):
+            return verdict is Verdict.ACCEPTED
+    return False
+
+
+# At radius 0.25 forty of sixty inputs are robust: one more than that must not be accepted.
+TOO_MUCH = Target(0.25, 41 / 60)
+TRUE = Target(0.25, 25 / 60)
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(3000, marks=pytest.mark.full)])
+def test_stopping_early_accepts_no_false_target_too_often(count, monkeypatch):
+    sharp(monkeypatch)
+    screening = Screening(60, ALPHA, groups=1, target=TOO_MUCH)
+    wrong = sum(accepted(WORLDS["a third just lost"], screening, s) for s in range(count))
+    assert not rejected(wrong, count)
+
+
+def test_stopping_early_with_an_estimate_is_caught(monkeypatch):
+    sharp(monkeypatch)
+    monkeypatch.setattr(adversary, "mean_flip_limit", plain_mean)
+    screening = Screening(60, ALPHA, groups=1, target=TOO_MUCH)
+    wrong = sum(accepted(WORLDS["a third just lost"], screening, s) for s in range(200))
+    assert rejected(wrong, 200)
+
+
+def test_a_true_target_is_accepted():
+    screening = Screening(60, ALPHA, groups=1, target=TRUE)
+    right = sum(accepted(WORLDS["a third just lost"], screening, s) for s in range(50))
+    assert right >= 45

@@ -1,0 +1,227 @@
+"""From votes to decisions of one radius, and through the engine."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import smoothcert
+from known_truth import LEVELS, PixelSum, probability_above
+from smoothcert.bounds import betting
+from smoothcert.certificate import ABSTAIN, Certificate, Outcome, Settings, Votes
+from smoothcert.errors import InvalidInput
+from smoothcert.methods import sequential
+from smoothcert.methods.sequential import Decision
+from smoothcert.sampling.inputs import Inputs
+from smoothcert.verbs.certify import as_inputs
+from smoothcert.verbs.decide import decide, decide_items
+
+SIGMA = 0.25
+SETTINGS = Settings(SIGMA, 255, n0=10, n=1000)
+DECISION = Decision(0.2)  # Phi(0.8) = 0.788
+TRUTH = probability_above(28, np.full(4, 8), SIGMA)
+
+
+def votes(selection, estimation):
+    return Votes(selection=np.array(selection, np.int32), estimation=np.array(estimation, np.int32))
+
+
+def certificate(v, decision=DECISION, settings=SETTINGS):
+    return sequential.certificate(0, "c", v, decision, settings, (1, 2, 2))
+
+
+def radius_at(p: float) -> float:
+    return float(SIGMA * stats.norm.ppf(p))
+
+
+def test_proven_at_the_first_draw_that_shows_it():
+    c = certificate(votes([1] * 10, [1] * 1000))
+    first = next(t for t in range(1, 1000) if betting.rejects(t, t, stats.norm.cdf(0.8), 0.001))
+    assert (c.outcome, c.radius, c.predicted) == (Outcome.CERTIFIED, 0.2, 1)
+    assert (c.k, c.n, c.method) == (first, first, "sequential")
+    assert c.q == pytest.approx(betting.lower(first, first, 0.001), abs=1e-9)
+    assert c.q >= stats.norm.cdf(0.8) - 1e-12
+    assert SETTINGS.noise.radius(c.q) >= c.radius
+    assert c.budget == (("sequential", 0.001),)
+
+
+def test_excluded_at_the_first_draw_that_shows_it():
+    c = certificate(votes([1] * 10, [1, 0] * 500))
+    counts = [(t // 2 + t % 2, t) for t in range(1, 1001)]
+    rejected = [(k, t) for k, t in counts if betting.rejects(k, t, stats.norm.cdf(0.8), 0.001)]
+    assert (c.outcome, c.radius, c.predicted) == (Outcome.EXCLUDED, 0.0, ABSTAIN)
+    assert (c.k, c.n) == rejected[0]
+    assert betting.upper(c.k, c.n, 0.001) < stats.norm.cdf(0.8)
+    assert "does not prove that an attack exists" in c.outcome.value
+    assert f"{c.k} of {c.n} draws voted for class 1" in c.explain(SIGMA)
+
+
+def test_undecided_when_the_draws_run_out():
+    c = certificate(votes([1] * 10, [1, 1, 1, 1, 0] * 200))
+    assert (c.outcome, c.radius, c.predicted) == (Outcome.UNDECIDED, 0.0, ABSTAIN)
+    assert (c.k, c.n, c.evaluations) == (800, 1000, 1010)
+    assert 0.7 < c.q < 0.8
+
+
+def test_what_follows_the_decision_changes_nothing():
+    short = certificate(votes([1] * 10, [1] * 100))
+    assert short.n < 100
+    assert certificate(votes([1] * 10, [1] * 100 + [0] * 900)) == short
+    undecided = [1, 1, 1, 1, 0] * 200
+    assert certificate(votes([1], undecided + [0] * 500)) == certificate(votes([1], undecided))
+
+
+def test_looks_cost_evaluations_and_change_nothing_else():
+    v = votes([1] * 10, [1] * 200)
+    c = certificate(v)
+    every = certificate(v, replace(DECISION, first=1, growth=1.0001))
+    late = certificate(v, replace(DECISION, first=500))
+    assert every == replace(c, evaluations=10 + c.n)
+    assert late == replace(c, evaluations=10 + 500)
+    assert certificate(v, replace(DECISION, first=5000)).evaluations == 10 + SETTINGS.n
+
+
+def test_draws_without_a_class_count_against():
+    with_none = certificate(votes([1] * 10, [1, -1] * 500))
+    assert with_none == certificate(votes([1] * 10, [1, 0] * 500))
+    assert certificate(votes([-1] * 10, [-1] * 100)).outcome is Outcome.EXCLUDED
+
+
+def test_radius_zero_asks_for_the_class():
+    c = certificate(votes([1] * 10, [1] * 30), Decision(0.0))
+    assert (c.outcome, c.predicted, c.radius) == (Outcome.CERTIFIED, 1, 0.0)
+    assert c.q > 0.5
+
+
+@pytest.mark.parametrize("radius", [0.0, 1e-300, 1e-9, 0.1, 0.25, 0.3333, 0.5])
+def test_thresholds_lie_outside_the_exact_probability(radius):
+    import mpmath
+
+    mpmath.mp.dps = 50
+    exact = mpmath.ncdf(mpmath.mpf(radius) / mpmath.mpf(SIGMA))
+    for shape in ((1,), (3, 224, 224)):
+        found = sequential.thresholds(Decision(radius), SETTINGS, shape)
+        slack = mpmath.mpf(SETTINGS.noise.slack(shape))
+        assert exact + slack <= found.proves < exact + slack + mpmath.mpf("1e-11")
+        assert exact - slack >= found.excludes > exact - slack - mpmath.mpf("1e-11")
+
+
+def test_slack_moves_both_thresholds():
+    """In enormous dimension the gap between them is twice the law's slack."""
+    far = sequential.thresholds(DECISION, SETTINGS, (10**9,))
+    slack = SETTINGS.noise.slack((10**9,))
+    assert far.proves - far.excludes == pytest.approx(2 * slack, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("p0", "outcome"), [(0.5, Outcome.CERTIFIED), (0.85, Outcome.EXCLUDED), (TRUTH, None)]
+)
+def test_decide_where_the_truth_is_known(p0, outcome, tiny_inputs, pixel_sum):
+    result = decide(pixel_sum, tiny_inputs, SIGMA, radius_at(p0), n0=50, n=2000, seed=3)
+    outcomes = [c.outcome for c in result.certificates]
+    assert outcomes.count(outcome or Outcome.UNDECIDED) >= 25
+    assert result.method == Decision(radius_at(p0))
+    for record in result.records:
+        old = record.certificate
+        again = sequential.certificate(
+            old.index, old.content, record.votes, result.method, result.settings, result.shape
+        )
+        assert again == old
+        assert len(record.votes.estimation) == old.n
+        assert Certificate.from_json(old.to_json()) == old
+
+
+def test_a_decision_depends_on_its_own_draws_only(tiny_inputs, pixel_sum):
+    radius = radius_at(0.55)
+    result = decide(pixel_sum, tiny_inputs, SIGMA, radius, n=2000)
+    seen = []
+    again = decide(
+        pixel_sum, tiny_inputs, SIGMA, radius, n=2000, batch_size=7, progress=seen.append
+    )
+    assert again.records == result.records
+    assert sum(seen) == result.evaluations
+    alone = decide(pixel_sum, tiny_inputs.select([4]), SIGMA, radius, n=2000)
+    assert alone.records == result.records[4:5]
+    fine = decide_items(
+        pixel_sum, tiny_inputs, result.settings, Decision(radius, first=3, growth=1.01), 256
+    )
+    for a, b in zip(fine, result.records, strict=True):
+        assert a.votes == b.votes
+        assert replace(a.certificate, evaluations=b.certificate.evaluations) == b.certificate
+
+
+def test_the_draws_are_those_of_certify(tiny_inputs, pixel_sum):
+    result = decide(pixel_sum, tiny_inputs, SIGMA, radius_at(0.55), n=500)
+    full = smoothcert.certify(pixel_sum, tiny_inputs, SIGMA, n=500)
+    for a, b in zip(result.records, full.records, strict=True):
+        assert (a.votes.selection == b.votes.selection).all()
+        assert (a.votes.estimation == b.votes.estimation[: a.certificate.n]).all()
+
+
+def test_labels_are_never_seen(tiny_inputs, pixel_sum):
+    other = smoothcert.Inputs(**{**vars(tiny_inputs), "labels": (0,) * 30})
+    a = decide(pixel_sum, tiny_inputs, SIGMA, 0.05, n=300)
+    b = decide(pixel_sum, other, SIGMA, 0.05, n=300)
+    assert a.records == b.records
+
+
+def test_it_takes_far_fewer_draws_than_a_fixed_number():
+    """Against the usual 10,000, and all 40 are decided; -s prints the averages."""
+    data = Inputs.from_arrays(np.full((40, 1, 2, 2), 8 / LEVELS), grid=1 / LEVELS)
+    for threshold, p0 in ((18, 0.85), (24, 0.7), (28, 0.85)):
+        p = probability_above(threshold, np.full(4, 8), SIGMA)
+        result = decide(PixelSum(threshold), data, SIGMA, radius_at(p0), n=10_000)
+        expected = Outcome.CERTIFIED if p > p0 else Outcome.EXCLUDED
+        assert {c.outcome for c in result.certificates} == {expected}
+        draws = np.mean([c.n for c in result.certificates])
+        spent = result.evaluations / len(data) - 100
+        print(f"p {p:.3f} against {p0}: {draws:.0f} draws, {spent:.0f} evaluated, of 10000")
+        assert draws <= spent < 1.4 * draws + 32
+        assert spent < 1000
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"radius": -0.1}, "radius must be a finite l2 radius >= 0 .* got -0.1"),
+        ({"radius": float("nan")}, "radius must be a finite l2 radius"),
+        ({"radius": float("inf")}, "radius must be a finite l2 radius"),
+        ({"radius": 1.5}, r"out of reach at sigma 0.25: even 100000 votes .* prove only 0.9"),
+        ({"n": 5}, r"radius 0.1 is out of reach .* n = 5 draws prove only 0\. Ask"),
+        ({"n": 0}, "n must be a whole number from 1 to 10.9; got 0"),
+        ({"n0": -1}, "n0 must be a whole number"),
+        ({"alpha": 1.5}, "alpha is an error probability"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"sigma": -1.0}, "sigma must be a positive number"),
+    ],
+)
+def test_bad_settings(change, message, tiny_inputs, pixel_sum):
+    arguments = {"sigma": SIGMA, "radius": 0.1, **change}
+    with pytest.raises(InvalidInput, match=message):
+        decide(pixel_sum, tiny_inputs, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"first": 0}, "first must be a whole number from 1"),
+        ({"growth": 1.0}, "growth must be a finite factor above 1; got 1.0"),
+        ({"growth": float("inf")}, "growth must be a finite factor above 1"),
+    ],
+)
+def test_bad_looks(change, message):
+    with pytest.raises(InvalidInput, match=message):
+        Decision(0.1, **change)
+
+
+def test_the_multiclass_form_is_refused():
+    with pytest.raises(InvalidInput, match="takes the form binary.*got 'multiclass'"):
+        certificate(votes([1], [1] * 50), settings=replace(SETTINGS, form="multiclass"))
+
+
+def test_arrays_are_taken_as_they_are():
+    images = np.full((1, 1, 2, 2), 128, np.uint8)
+    result = decide(PixelSum(100, levels=255), images, SIGMA, 0.1, n=300)
+    assert result.shape == as_inputs(images).shape
+    assert result.settings.levels == 255
