@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from smoothcert.classifiers.loading import load_classifier as load_classifier
     from smoothcert.classifiers.protocol import Classifier as Classifier
     from smoothcert.errors import SmoothcertError as SmoothcertError
+    from smoothcert.methods.pooled import DatasetCertificate as DatasetCertificate
     from smoothcert.report.tables import summarize as summarize
     from smoothcert.runs.store import Run as Run
     from smoothcert.sampling.datasets import load_inputs as load_inputs
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
     from smoothcert.verbs.decide import decide as decide
     from smoothcert.verbs.predict import predict as predict
     from smoothcert.verbs.recertify import recertify as recertify
+    from smoothcert.verbs.screen import screen as screen
 
 _HOMES = {
     "ABSTAIN": "certificate",
     "Certificate": "certificate",
     "Certification": "certificate",
     "Classifier": "classifiers.protocol",
+    "DatasetCertificate": "methods.pooled",
     "Inputs": "sampling.inputs",
     "Outcome": "certificate",
     "RoundedGaussian": "sampling.noise",
@@ -47,6 +50,7 @@ _HOMES = {
     "load_inputs": "sampling.datasets",
     "predict": "verbs.predict",
     "recertify": "verbs.recertify",
+    "screen": "verbs.screen",
     "summarize": "report.tables",
 }
 

@@ -1,6 +1,6 @@
 """Frozen values that flow between the layers: settings, votes, certificates, outcomes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from fractions import Fraction
@@ -240,7 +240,7 @@ class Certification:
     fingerprint: str
     num_classes: int
     shape: tuple[int, ...]
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     pilot_evaluations: int = 0
 
     @property

@@ -85,6 +85,46 @@ def test_verify_exits_with_1_when_something_is_wrong(folder, tmp_path):
     assert "is damaged" in out
 
 
+def test_plan_shows_costs_before_they_are_paid(folder, models):
+    out, err = run("plan", models / "int8.onnx", "--base", "base", cwd=folder)
+    assert "budget:0.02" in out
+    assert "not proven" in out
+    assert "The pilot took" in err
+    chosen = ("--policy", "uniform:50", "--policy", "radius:0.1", "--json")
+    out, _ = run("plan", models / "int8.onnx", "--base", "base", *chosen, cwd=folder)
+    facts = json.loads(out)
+    assert [p["policy"] for p in facts["policies"]] == ["uniform:50", "radius:0.1"]
+    assert 0 < facts["policies"][0]["evaluations"] <= 50 * 20
+
+
+def test_screen_ranks_models(folder, models):
+    two = (models / "int8.onnx", models / "prune.safetensors")
+    options = ("--per-input", 50, "--radii", "0,0.2", "--out", "screen.json")
+    out, err = run("screen", *two, "--base", "base", *options, cwd=folder)
+    assert "CA@0.2 ≥" in out
+    assert "different models" in err
+    assert len(json.loads((folder / "screen.json").read_text())) == 2
+    accept = ("--per-input", 50, "--accept", "ca@0.1>=0.1", "--json")
+    out, _ = run("screen", models / "net.onnx", "--base", "base", *accept, cwd=folder)
+    (found,) = json.loads(out)
+    assert found["verdict"] in ("ACCEPTED", "UNDECIDED", "UNREACHABLE")
+    _, err = run("screen", *two, "--base", "base", "--accept", "ca>1", cwd=folder, code=2)
+    assert "ca@" in err
+
+
+def test_certify_decides_a_radius(folder, models):
+    common = ("--data", "digits", "--limit", 10, "--sigma", 0.25, "--n", 2000)
+    out, _ = run(
+        *("certify", models / "net.onnx", *common, "--radius", 0.2, "--out", "decided", "--json"),
+        cwd=folder,
+    )
+    assert json.loads(out)["evaluations"] < 10 * 2100
+    run("verify", "decided", "--replay", "5%", cwd=folder)
+    to = ("--base", "decided", "--out", "y")
+    _, err = run("recertify", models / "int8.onnx", *to, cwd=folder, code=2)
+    assert "only a certification from scratch leaves votes" in err
+
+
 def test_report(folder):
     out, _ = run("report", "base", "int8", "--out", "report", "--radii", "0,0.3", cwd=folder)
     assert "CA@0.3" in out
@@ -161,8 +201,8 @@ def test_users_own_files_end_to_end(models, tmp_path):
             "--batch-size must be at least 1",
         ),
         (("recertify", "NET", "--base", "gone", "--out", "x"), "is no run directory"),
-        (("recertify", "NET", "--base", "base", "--policy", "most", "--out", "x"), "--policy is"),
-        (("recertify", "NET", "--base", "base", "--method", "m", "--out", "x"), "--method must be"),
+        (("recertify", "NET", "--base", "base", "--policy", "most", "--out", "x"), "A policy is"),
+        (("recertify", "NET", "--base", "base", "--method", "m", "--out", "x"), "method must be"),
         (("report", "base", "--radii", "a", "--out", "x"), "--radii are numbers"),
         (("verify", "base", "--replay", "much"), "--replay is a share"),
         (("verify", "base", "--base", "int8"), "was certified from scratch and has no base run"),
@@ -221,11 +261,13 @@ def test_help_and_version():
 def test_quick_demo(tmp_path):
     out, _ = run("demo", "--quick", "--out", "d", "--json", cwd=tmp_path)
     result = json.loads(out)
-    assert [c["recertified"]["name"] for c in result["candidates"]] == ["int8", "bf16", "prune20"]
+    names = [line["recertified"]["name"] for line in result["recertified"]]
+    assert names == ["int8-irs", "int8", "bf16-irs", "bf16", "prune20-irs", "prune20"]
     assert result["original"]["inputs"] == 100
     assert result["original"]["acr"] > 0.2
-    for candidate in result["candidates"]:
-        assert 0 < candidate["recertified"]["acr"] <= result["original"]["acr"] * 1.05
-        assert candidate["recertified"]["zeta"] > 0
+    for line in result["recertified"]:
+        assert 0 < line["recertified"]["acr"] <= result["original"]["acr"] * 1.05
+    assert len(result["screened"]) == 3
+    assert all(c["acr"] > 0 for c in result["screened"])
     assert (tmp_path / "d" / "report" / "certified_accuracy.png").exists()
     assert Run.open(tmp_path / "d" / "runs" / "int8").missing == ()

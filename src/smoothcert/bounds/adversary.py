@@ -2,7 +2,7 @@
 
 Input i keeps probability p'_i >= limits_i * (1 - u_i), where the flip rate u_i is unknown and
 only the mean over each group of inputs is bounded. Every bound here is the worst over all
-rates that are allowed (docs/theory.md, section 7), and every result is on the safe side.
+rates that are allowed (docs/theory.md, section 10), and every result is on the safe side.
 """
 
 import numpy as np

@@ -49,29 +49,31 @@ def lower(
     # One pass per pattern of uncertain strata: what is replayed whole takes no share of the error.
     for pattern in np.unique(uncertain.reshape(-1, uncertain.shape[-1]), axis=0):
         rows = (uncertain == pattern).all(axis=-1)
-        counts = tuple(a[rows] for a in (hits, replayed, sizes))
-        certain = counts[0][:, ~pattern].sum(axis=-1)
+        certain = hits[rows][:, ~pattern].sum(axis=-1)
         if pattern.any():
-            partly = tuple(a[:, pattern] for a in counts)
-            votes = certain[:, None] + _votes(*partly, budget.values)
+            some = (hits[rows][:, pattern], replayed[rows][:, pattern], sizes[rows][:, pattern])
+            votes = certain[:, None] + _votes(some, budget.values)
             limits[rows] = binomial.lower(votes, n[rows][:, None], budget.edges).min(axis=-1)
         else:  # the count is exact, and all of alpha goes to the binomial limit
             limits[rows] = binomial.lower(certain, n[rows], budget.alpha)
     return limits
 
 
-def _votes(hits: NDArray, replayed: NDArray, sizes: NDArray, deltas: NDArray) -> NDArray[np.int64]:
+_Strata = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def _votes(strata: _Strata, deltas: NDArray) -> NDArray[np.int64]:
     """Lower limits on the strata's total of votes at each delta: (inputs, strata) to (inputs, D).
 
     Strata are sampled independently, so the evidence of one and the error allowed to the rest
     pay for each other as cache and replay do.
     """
-    first = tuple(a[:, :1] for a in (hits, replayed, sizes))
+    hits, replayed, sizes = strata
     if hits.shape[1] == 1:
-        return hypergeometric.lower(*first, deltas)
-    rest = tuple(a[:, 1:] for a in (hits, replayed, sizes))
+        return hypergeometric.lower(hits, replayed, sizes, deltas)
     inner = [Budget(float(delta), cells=_INNER_CELLS) for delta in deltas]
     edges = np.concatenate([budget.edges for budget in inner])
     values = np.concatenate([budget.values for budget in inner])
-    totals = hypergeometric.lower(*first, edges) + _votes(*rest, values)
-    return totals.reshape(len(hits), len(deltas), -1).min(axis=-1)
+    first = hypergeometric.lower(hits[:, :1], replayed[:, :1], sizes[:, :1], edges)
+    rest = _votes((hits[:, 1:], replayed[:, 1:], sizes[:, 1:]), values)
+    return (first + rest).reshape(len(hits), len(deltas), -1).min(axis=-1)

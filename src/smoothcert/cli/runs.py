@@ -9,17 +9,18 @@ import typer
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.cli import display
-from smoothcert.cli.sources import DataSource, parse_share, recorded_source
+from smoothcert.cli.sources import DataSource, parse_radii, parse_share, recorded_source
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.methods import Irs
+from smoothcert.methods import Decision, Irs, Reuse
+from smoothcert.planning import Policy
 from smoothcert.report.page import report as write_report
 from smoothcert.report.page import summary_table
 from smoothcert.report.tables import summarize_run
-from smoothcert.runs.runner import How, run_certify, run_recertify
+from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import replay as replay_run
 from smoothcert.runs.verify import verify as verify_run
-from smoothcert.verbs.recertify import METHODS, default_alpha
+from smoothcert.verbs.recertify import method_settings
 
 DEFAULT_RADII = (0.0, 0.25, 0.5)
 
@@ -54,9 +55,10 @@ def certify(
     model: str,
     source: DataSource,
     options: tuple[float, int, int, float, int, str],
+    radius: float | None,
     where: Where,
 ) -> None:
-    """Certify from scratch; print the summary."""
+    """Certify from scratch, or decide one radius; print the summary."""
     sigma, n0, n, alpha, seed, form = options
     with display.waiting("Loading model and data"):
         inputs = source.load()
@@ -64,7 +66,12 @@ def certify(
         classifier = load_classifier(model, where.device)
     with display.bar("Certifying", where.remaining(len(inputs) * (n0 + n))) as tick:
         origin = {"model": model, "data": source.to_json()}
-        run = run_certify(where.out, classifier, inputs, settings, where.how(tick, origin))
+        how = where.how(tick, origin)
+        if radius is None:
+            run = run_certify(where.out, classifier, inputs, settings, how)
+        else:
+            decision = Decision(radius)
+            run = run_decide(where.out, classifier, inputs, settings, decision, how)
     show_run(run, where.json)
 
 
@@ -72,34 +79,31 @@ def recertify(
     model: str,
     base: Path,
     data: str | None,
-    options: tuple[str, str, float | None, float, str],
+    options: tuple[str | None, str, float | None, float, str],
     where: Where,
 ) -> None:
     """Recertify against a base run; print the summary."""
     policy, method, alpha, gamma, variant = options
-    if method not in METHODS:
-        raise InvalidInput(f"--method must be one of {', '.join(METHODS)}; got {method!r}")
     with display.waiting("Loading model, data and base run"):
         original = Run.open(base)
         settings = original.identity.settings
-        per_input = _uniform(policy, settings.n)
-        irs = Irs(per_input, default_alpha(settings, alpha), gamma, variant)
+        chosen = method_settings(settings, None, policy, method, alpha, gamma, variant)
         source = recorded_source(original.manifest.origin, data)
         inputs = source.load()
         classifier = load_classifier(model, where.device)
-    proven = sum(c.outcome is Outcome.CERTIFIED for c in original.certificates)
-    with display.bar("Recertifying", where.remaining(proven * per_input)) as tick:
+    with display.bar("Recertifying", where.remaining(_most(original, chosen))) as tick:
         origin = {"model": model, "data": source.to_json(), "base": str(base)}
         how = where.how(tick, origin)
-        run = run_recertify(where.out, original, classifier, inputs, irs, how)
+        run = run_recertify(where.out, original, classifier, inputs, chosen, how)
     show_run(run, where.json)
 
 
-def _uniform(policy: str, n: int) -> int:
-    kind, _, count = (policy or f"uniform:{max(1, n // 10)}").partition(":")
-    if kind != "uniform" or not count.isdecimal():
-        raise InvalidInput(f"--policy is uniform:M with M evaluations per input; got {policy!r}")
-    return int(count)
+def _most(original: Run, chosen: Irs | Reuse) -> int:
+    """About how many evaluations a recertification will take."""
+    proven = sum(c.outcome is Outcome.CERTIFIED for c in original.certificates)
+    if isinstance(chosen, Irs):
+        return proven * chosen.per_input
+    return round(Policy.parse(chosen.policy).total(proven, original.identity.settings.n))
 
 
 def show_run(run: Run, as_json: bool) -> None:
@@ -114,12 +118,7 @@ def show_run(run: Run, as_json: bool) -> None:
 
 def report(paths: list[Path], out: Path, radii: str, as_json: bool) -> None:
     """Write a report folder; print the summary of every run."""
-    try:
-        wanted = [float(r) for r in radii.split(",")]
-    except ValueError:
-        raise InvalidInput(
-            f"--radii are numbers with commas, as 0,0.25,0.5; got {radii!r}"
-        ) from None
+    wanted = parse_radii(radii)
     with display.waiting("Writing the report"):
         summaries = write_report([Run.open(path) for path in paths], out, wanted)
     if as_json:

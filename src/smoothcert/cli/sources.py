@@ -51,6 +51,16 @@ def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSour
     return replace(source, data=moved_to) if moved_to else source
 
 
+def parse_radii(text: str) -> tuple[float, ...]:
+    """`0,0.25,0.5` as numbers."""
+    try:
+        return tuple(float(r) for r in text.split(","))
+    except ValueError:
+        raise InvalidInput(
+            f"--radii are numbers with commas, as 0,0.25,0.5; got {text!r}"
+        ) from None
+
+
 def parse_share(text: str) -> float:
     """`1%` or `0.01` as a fraction."""
     try:

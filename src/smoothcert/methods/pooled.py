@@ -3,7 +3,7 @@
 The cached winners of every eligible input are replayed; flips away from the class, pooled over
 groups of inputs, bound each group's mean flip rate, and an adversary places the flips where
 they hurt most. At radii named in advance, which inputs flipped is used too. Everything here
-is a pure function of counts, so `recheck` repeats it (docs/theory.md, section 7).
+is a pure function of counts, so `recheck` repeats it (docs/theory.md, section 10).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -149,7 +149,7 @@ def certificate(
     pool: Pool,
     flips: Sequence[Sequence[int]],
 ) -> DatasetCertificate:
-    """The certificate that these counts prove (docs/theory.md, section 7).
+    """The certificate that these counts prove (docs/theory.md, section 10).
 
     Args:
         name, fingerprint: of the model.

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import pyarrow as pa
 
@@ -48,6 +48,36 @@ _SCHEMA = pa.schema(
     ]
 )
 _VOTES_SCHEMA = pa.schema([("index", pa.int64()), *((name, pa.binary()) for name in _VOTES)])
+
+
+class StoredRecords(Sequence[Record]):
+    """A run's records by position, one block of them in memory at a time."""
+
+    def __init__(self, run: "Run") -> None:
+        """Read nothing yet."""
+        self._run, self._block = run, -1
+        self._held: tuple[Record, ...] = ()
+
+    def __len__(self) -> int:
+        """Count the inputs."""
+        return len(self._run.identity.indices)
+
+    @overload
+    def __getitem__(self, position: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> tuple[Record, ...]: ...
+
+    def __getitem__(self, position: int | slice) -> Record | tuple[Record, ...]:
+        """Read a record, or a tuple of them for a slice."""
+        if isinstance(position, slice):
+            return tuple(self[p] for p in range(*position.indices(len(self))))
+        if not -len(self) <= position < len(self):
+            raise IndexError(position)
+        block, row = divmod(position % len(self), self._run.identity.block_inputs)
+        if block != self._block:
+            self._held, self._block = self._run.read_block(block), block
+        return self._held[row]
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +248,7 @@ class Run:
             yield held[position % size]
 
     def certification(self) -> Certification:
-        """The whole run in memory, as `certify` or `recertify` returned it.
+        """The run as `certify` or `recertify` returned it; records are read when asked for.
 
         Raises:
             StoreError: the run is unfinished or damaged.
@@ -232,7 +262,7 @@ class Run:
             identity.model,
             identity.num_classes,
             identity.shape,
-            tuple(self.records(range(len(identity.indices)))),
+            StoredRecords(self),
             self.pilot_evaluations,
         )
 

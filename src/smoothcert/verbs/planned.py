@@ -55,7 +55,9 @@ def pilot_positions(certificates: Sequence[Certificate], reuse: Reuse) -> NDArra
     As many as the settings say, but no more than a twentieth of the evaluations allows.
     """
     (candidates,) = np.nonzero(proven(certificates, reuse.alpha))
-    ordered = candidates[np.argsort([certificates[p].k for p in candidates], kind="stable")]
+    ordered = candidates[
+        np.argsort([certificates[p].k for p in candidates.tolist()], kind="stable")
+    ]
     total = Policy.parse(reuse.policy).total(len(candidates), certificates[0].n)
     affordable = max(_FEWEST, int(total / 20 / (PILOT_WINNERS + PILOT_LOSERS)))
     count = min(reuse.pilot, affordable, len(ordered))

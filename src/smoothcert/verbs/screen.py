@@ -59,7 +59,7 @@ def screen(
             cached draws of its class than are to be replayed.
         ModelError: a candidate is not a classifier, or its rows depend on each other.
 
-    Source: docs/theory.md, section 7.
+    Source: docs/theory.md, section 10.
     """
     if not classifiers:
         raise InvalidInput("There is nothing to screen: give at least one classifier.")
@@ -117,7 +117,9 @@ def prepare(
                 f"Input {index} has {len(winners)} cached votes for its class, but its "
                 f"certificate counts {k}. The cache is damaged: certify the original again."
             )
-        sources.append(Source(inputs, position[index], candidate, winners[: screening.per_input]))
+        sources.append(
+            Source(inputs, position[index], candidate, winners[: screening.per_input].copy())
+        )
     return pool, tuple(sources)
 
 
