@@ -25,7 +25,7 @@ def missing_functions() -> list[str]:
     for line in (ROOT / "docs" / "theory.md").read_text().splitlines():
         for name in re.findall(r"`(smoothcert\.[\w.]+)`", line):
             parts = name.split(".")
-            for depth in range(len(parts) - 1, 0, -1):
+            for depth in range(len(parts), 0, -1):
                 try:
                     value = import_module(".".join(parts[:depth]))
                 except ImportError:

@@ -1,5 +1,6 @@
 """Shared, small and real: digits, a network trained on them, a classifier with known truth."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,9 @@ import pytest
 
 import smoothcert
 from known_truth import PixelSum
+
+# As the command line does, before torch is imported: its threads would spin otherwise.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from smoothcert.sampling.inputs import Inputs
 
 

@@ -38,7 +38,7 @@ LAYERS = (
         "planning",
         "verbs",
     ),
-    *("training", "compress", "runs", "report", "cli", "__main__"),
+    *("training", "compress", "runs", "report", "simulation", "cli", "__main__"),
 )
 
 

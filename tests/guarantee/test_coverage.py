@@ -212,3 +212,28 @@ def _claims_too_much_with(method, settings, a, b, law, allowed):
         return _claims_too_much(method, settings, (1,), 30, a, b, law, 0.5, allowed)
     finally:
         stats.binom.pmf = original
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize(
+    ("method", "policy"),
+    [("joint", "uniform:100"), ("stratified", "uniform:100"), ("auto", "budget:0.1")],
+)
+def test_planned_recertification(method, policy, count):
+    """Pilot, plan and replay through the whole engine, for a classifier that only loses draws."""
+    data = inputs(count)
+    base = smoothcert.certify(PixelSum(26), data, SIGMA, n0=10, n=300, alpha=ALPHA / 2, seed=3)
+    new = smoothcert.recertify(base, PixelSum(27), data, method=method, policy=policy, alpha=ALPHA)
+    assert not rejected(overclaims(new.certificates, truth(27)), count, ALPHA)
+    assert any(c.predicted == 1 for c in new.certificates)
+
+
+def test_reused_votes_without_their_flips_are_caught():
+    """The joint bound told that nothing flipped."""
+    from smoothcert.bounds import joint
+
+    data = inputs(2000)
+    base = smoothcert.certify(PixelSum(26), data, SIGMA, n0=10, n=300, alpha=ALPHA / 2, seed=3)
+    k = np.array([c.k for c in base.certificates if c.candidate == 1])
+    claims = joint.lower(k, 300, 0, 200, ALPHA)
+    assert rejected(int((claims > truth(29)).sum()), len(k), ALPHA)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.bounds import binomial
-from smoothcert.certificate import Certificate, Record, Settings
+from smoothcert.certificate import Certificate, Certification, Record, Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import reuse as reusing
 from smoothcert.methods.irs import Cached
@@ -133,6 +133,18 @@ def make_plan(
     in_sigmas = rule.value / settings.sigma
     rule = Policy("radius", in_sigmas) if rule.kind == "radius" else rule
     return plan(rule, k, settings.n, proven(certificates, reuse.alpha), t, seen)
+
+
+def prepare(
+    classifier: Classifier, inputs: Inputs, base: Certification, reuse: Reuse, batch_size: int
+) -> tuple[Pilot, tuple[Share, ...]]:
+    """The pilot and the plan for a certification in memory."""
+    settings, certificates = base.settings, base.certificates
+    where = pilot_positions(certificates, reuse)
+    picked = (base.records[position] for position in where.tolist())
+    pilot = run_pilot(classifier, inputs, picked, where, settings, batch_size)
+    t = tabulate(settings, pilot, reuse)
+    return pilot, make_plan(certificates, settings, pilot, reuse, t).shares
 
 
 def replay_items(

@@ -74,13 +74,10 @@ def recertify(
     if isinstance(chosen, Irs):
         records = recertify_items(loaded, pairs, settings, chosen, size, progress)
     else:
-        where = planned.pilot_positions(base.certificates, chosen)
-        picked = [base.records[position] for position in where.tolist()]
-        pilot = planned.run_pilot(loaded, inputs, picked, where, settings, size)
-        t, spent = planned.tabulate(settings, pilot, chosen), pilot.evaluations
-        shares = planned.make_plan(base.certificates, settings, pilot, chosen, t).shares
+        pilot, shares = planned.prepare(loaded, inputs, base, chosen, size)
         triples = ((i, r, s) for (i, r), s in zip(pairs, shares, strict=True))
         records = planned.replay_items(loaded, triples, settings, chosen, size, progress)
+        spent = pilot.evaluations
     facts = (loaded.name, loaded.fingerprint, found.num_classes, inputs.shape)
     return Certification(settings, chosen, *facts, tuple(records), spent)
 

@@ -1,0 +1,109 @@
+"""Plans: what a policy may spend, what it expects, and that it never sees a label."""
+
+import time
+
+import numpy as np
+import pytest
+from scipy import special
+
+import smoothcert
+from known_truth import PixelSum, probability_above
+from smoothcert.bounds.budget import Budget
+from smoothcert.errors import InvalidInput
+from smoothcert.methods.reuse import How
+from smoothcert.planning import Flips, Policy, plan, table
+
+N = 10_000
+
+
+@pytest.fixture(scope="module")
+def what():
+    return table(N, Flips(away=0.05, back=0.05), Budget(0.002, cells=32))
+
+
+def caches(count: int, seed: int = 0):
+    """Cached votes of a spread of inputs, and which of them are proven."""
+    z = np.random.default_rng(seed).normal(1, 0.8, count)
+    k = np.minimum((N * special.ndtr(z)).astype(np.int64), N)
+    return k, k > 5200
+
+
+@pytest.mark.parametrize(
+    "text", ["", "most", "uniform", "uniform:0", "uniform:1.5", "budget:-1", "retain:2", "radius:x"]
+)
+def test_bad_policies(text):
+    with pytest.raises(InvalidInput, match="A policy is uniform:M, budget:B"):
+        Policy.parse(text)
+
+
+@pytest.mark.parametrize("policy", ["budget:0.01", "budget:200000", "budget:0.1"])
+def test_a_budget_is_kept_and_used(policy, what):
+    k, proven = caches(2000)
+    rule = Policy.parse(policy)
+    made = plan(rule, k, N, proven, what)
+    total = rule.total(len(k), N)
+    assert 0.85 * total <= made.evaluations <= total
+
+
+def test_more_budget_is_never_worse_and_beats_uniform(what):
+    k, proven = caches(2000)
+    expected = []
+    for fraction in (0.005, 0.01, 0.02, 0.05, 0.2):
+        made = plan(Policy("budget", fraction), k, N, proven, what)
+        expected.append(made.radius.mean())
+        same = plan(Policy("uniform", made.evaluations // int(proven.sum())), k, N, proven, what)
+        assert made.radius.mean() >= same.radius.mean() - 1e-3
+    assert (np.diff(expected) > 0).all()
+
+
+def test_the_unproven_get_nothing(what):
+    k, proven = caches(500)
+    for text in ("uniform:100", "budget:0.05", "retain:0.9", "radius:0.5"):
+        made = plan(Policy.parse(text), k, N, proven, what)
+        assert all(s.how is How.NOTHING for s, p in zip(made.shares, proven, strict=True) if not p)
+
+
+def test_retain_reaches_its_share_of_the_cached_radius(what):
+    k, proven = caches(500)
+    made = plan(Policy("retain", 0.8), k, N, proven, what)
+    row = np.clip(np.searchsorted(what.z, special.ndtri(np.clip(k / N, 0.5, 1 - 3e-5))), 0, 159)
+    spent = np.array([s.evaluations > 0 for s in made.shares])
+    assert (made.radius[spent] >= 0.8 * what.cached[row][spent] - 1e-9).all()
+    assert spent[proven].mean() > 0.8
+
+
+def test_what_the_pilot_saw_is_not_asked_for_again(what):
+    k, proven = caches(300)
+    seen = (np.full(300, 40), np.minimum(20, N - k))
+    made = plan(Policy("uniform", N), k, N, proven, what, seen)
+    for share, votes, losers in zip(made.shares, k, seen[1], strict=True):
+        assert share.winners <= votes - 40
+        assert share.losers <= N - votes - losers
+
+
+def test_flips_are_fitted_to_what_was_seen():
+    p = np.linspace(0.55, 0.99, 40)
+    truth = Flips(0.08, 0.03)
+    u, v = truth.rates(p)
+    winners, losers = np.full(40, 4000), np.full(40, 4000)
+    found = Flips.fit(p, winners, np.rint(winners * u), losers, np.rint(losers * v))
+    assert found.away == pytest.approx(0.08, rel=0.02)
+    assert found.back == pytest.approx(0.03, rel=0.02)
+
+
+def test_expectations_are_near_what_comes(tiny_inputs, pixel_sum):
+    """The planned mean radius against the proven one, on a pair with known truth."""
+    data = smoothcert.Inputs.from_arrays(np.full((60, 1, 2, 2), 0.5), grid=1 / 16)
+    base = smoothcert.certify(pixel_sum, data, 0.25, n=4000)
+    new = smoothcert.recertify(base, PixelSum(29), data, policy="uniform:800")
+    p = probability_above(29, np.full(4, 8), 0.25)
+    radii = np.array([c.radius for c in new.certificates])
+    assert 0.6 * 0.25 * special.ndtri(p) < radii.mean() < 0.25 * special.ndtri(p)
+
+
+def test_fifty_thousand_inputs_take_seconds(what):
+    """Measured in benchmarks; here only that it is vectorized."""
+    k, proven = caches(50_000)
+    start = time.perf_counter()
+    assert len(plan(Policy("budget", 0.02), k, N, proven, what).shares) == 50_000
+    assert time.perf_counter() - start < 60
