@@ -241,6 +241,22 @@ def test_ctrl_c_says_how_to_go_on(models, tmp_path):
     assert 0 < len(Run.open(tmp_path / "r").missing) < 500
 
 
+def test_replay_says_that_it_is_simulated(tmp_path):
+    rows = [f"{i}\t0\t0\t{0.1 + 0.02 * i:.3f}\t1\t0:00:01" for i in range(40)]
+    text = "\n".join(["idx\tlabel\tpredict\tradius\tcorrect\ttime", *rows])
+    (tmp_path / "made_up_sigma_0.50.tsv").write_text(text + "\n")
+    options = ("--n", 1000, "--repetitions", 1, "--disparity", 0.005)
+    out, err = run("replay", "made_up_sigma_0.50.tsv", *options, cwd=tmp_path)
+    assert "SIMULATED on made_up_sigma_0.50: 40 images" in out
+    assert "nothing is certified" in err
+    out, _ = run("replay", "made_up_sigma_0.50.tsv", *options, "--json", cwd=tmp_path)
+    (facts,) = json.loads(out)
+    assert facts["notice"].startswith("SIMULATION")
+    assert {m["method"] for m in facts["methods"]} >= {"from-scratch", "irs", "joint-planned"}
+    _, err = run("replay", "gone.tsv", cwd=tmp_path, code=2)
+    assert "gone.tsv" in err
+
+
 def test_help_and_version():
     out, _ = run("--help", cwd=".")
     for name in (

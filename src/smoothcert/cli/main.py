@@ -293,6 +293,29 @@ def predict(
     models.predict(model, image, sigma, n, alpha, seed, device, batch_size, json)
 
 
+@command
+def replay(
+    logs: Annotated[list[Path], typer.Argument(metavar="LOG...", show_default=False)],
+    disparity: Annotated[float, typer.Option(help="Mean probability of a changed label.")] = 0.01,
+    away: Annotated[float, typer.Option(help="Share of the changes that leave the class.")] = 0.5,
+    sigma: Annotated[
+        float | None, typer.Option(help="Noise of the logs.", show_default="from the file's name")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", help="Cached draws per image.")] = 10_000,
+    accounting: Annotated[
+        str, typer.Option(help="all: every evaluation; published: as in the 2024 tables.")
+    ] = "all",
+    repetitions: Annotated[int, typer.Option(help="Simulations to average.")] = 3,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """SIMULATE recertification on published per-image logs, without any model."""
+    from smoothcert.cli import simulations
+
+    options = (n, accounting, repetitions, seed)
+    simulations.replay(logs, sigma, (disparity, away), options, json)
+
+
 @app.callback(invoke_without_command=True)
 def _version(
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,

@@ -137,9 +137,11 @@ def share_limits(
     flips = (winners - kept)[some]
     q[some] = joint.lower(world.k[some], world.n, flips, winners[some], reuse.budget)
     some = how == How.STRATIFIED
-    sizes = (world.k, world.n - world.k)
-    strata = (np.stack(pair, axis=1)[some] for pair in ((kept, won), (winners, losers), sizes))
-    q[some] = stratified.lower(*strata, world.n, reuse.budget)
+    hit, drawn, size = (
+        np.stack(pair, axis=1)[some]
+        for pair in ((kept, won), (winners, losers), (world.k, world.n - world.k))
+    )
+    q[some] = stratified.lower(hit, drawn, size, world.n, reuse.budget)
     some = how == How.FRESH
     q[some] = binomial.lower(hits[some], fresh[some], reuse.budget.lowest)
     return q
