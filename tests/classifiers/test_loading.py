@@ -183,7 +183,8 @@ def test_archives_that_could_run_code_are_refused(change, message, exported, tmp
 def test_an_untouched_copy_of_the_archive_is_accepted(exported, tmp_path):
     """The control: the rewriting itself is not what is refused."""
     rewrite(exported, tmp_path / "same.pt2", lambda name, data: (name, data))
-    smoothcert.load_classifier(tmp_path / "same.pt2")
+    copy = smoothcert.load_classifier(tmp_path / "same.pt2")
+    assert copy.logits(np.zeros((2, 1, 8, 8), np.float32)).shape == (2, 10)
 
 
 def test_an_archive_that_two_zip_readers_see_differently(exported, tmp_path):
