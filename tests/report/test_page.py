@@ -56,6 +56,15 @@ def test_the_page_is_self_contained_and_well_formed(runs, tmp_path):
     assert page.count("<tr") == 1 + 2 + 2 * (1 + 30)
 
 
+def test_the_page_says_how_many_models_a_cache_has_served(runs, tmp_path, tiny_inputs):
+    base, _ = runs
+    report([base], tmp_path / "one", (0.0,))
+    assert "changed models" not in (tmp_path / "one" / "index.html").read_text()
+    run_recertify(tmp_path / "more", base, PixelSum(30), tiny_inputs, Irs(50), How())
+    report([base], tmp_path / "two", (0.0,))
+    assert "has served 2 changed models" in (tmp_path / "two" / "index.html").read_text()
+
+
 def test_names_are_escaped(tmp_path, tiny_inputs, pixel_sum):
     run = run_certify(tmp_path / "<b>&x", pixel_sum, tiny_inputs, SETTINGS, How())
     report([run], tmp_path / "out", (0.0,))

@@ -19,6 +19,7 @@ from smoothcert.report.tables import (
     summarize_run,
     tsv,
 )
+from smoothcert.runs import ledger
 from smoothcert.runs.files import write_whole
 from smoothcert.runs.manifest import json_form
 from smoothcert.runs.store import Run
@@ -93,8 +94,14 @@ def _page(runs: Sequence[Run], summaries: Sequence[Summary], figure: bytes) -> s
 def _run_facts(run: Run) -> dict[str, Any]:
     settings, method = run.identity.settings, run.identity.method
     alpha = method.alpha if isinstance(method, Irs | Reuse) else settings.alpha
+    served = ledger.models_served(run.path)
     return {
         "name": run.name,
+        "served": f"This cache has served {served} changed models. If one was chosen for its "
+        "result on it, the guarantee is alpha times that number, or the winner is certified anew "
+        "on fresh noise (another seed)."
+        if served > 1
+        else "",
         "claim": f"{_how(settings, method)} at σ = {settings.sigma:g}, α = {alpha:g} per input.",
         "facts": json.dumps(json_form(run.identity) | {"indices": "…"}, indent=1),
         "certificates": [
