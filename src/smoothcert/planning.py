@@ -204,7 +204,10 @@ def _stratified(
     winners, losers = (p * n)[..., None], ((1 - p) * n)[..., None]
     of_losers = np.minimum(share * m[..., None], losers)
     of_winners = np.minimum(m[..., None] - of_losers, winners)
-    delta = budget.values
+    # Where both strata are uncertain, nesting the budgets costs more than the quadrature below
+    # shows; a twelfth of delta makes up for it (compared with proven radii in simulations).
+    both = (of_losers > 0) & (of_losers < losers) & (of_winners < winners)
+    delta = np.where(both, budget.values / 12, budget.values)
     lost = (_upper(of_winners * u, of_winners, delta) - u) * winners
     lost = lost * np.sqrt(np.maximum(1 - of_winners / winners, 0))
     won, missed = losers * v, 0.0
