@@ -26,6 +26,10 @@ class Outcome(Enum):
         "Abstained: these votes do not prove the class more likely than all others; more "
         "estimation samples may, unless the classifier is truly undecided here."
     )
+    UNSPENT = (
+        "Abstained without evaluations: the plan had nothing to spend here; give it a larger "
+        "budget, or another policy."
+    )
     ORIGINAL_ABSTAINED = (
         "Abstained without evaluations: the original's votes do not prove its class, so there "
         "is nothing to carry over; certify the new model from scratch here."
@@ -188,7 +192,7 @@ class Certificate:
     def explain(self, sigma: float) -> str:
         """The certificate's own argument, in words."""
         spent = ", ".join(f"{name} {share:g}" for name, share in self.budget)
-        if self.outcome is Outcome.ORIGINAL_ABSTAINED:
+        if self.outcome in (Outcome.ORIGINAL_ABSTAINED, Outcome.UNSPENT):
             return self.outcome.value
         if self.method == "irs":
             counts = (

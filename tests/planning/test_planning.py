@@ -101,6 +101,14 @@ def test_expectations_are_near_what_comes(tiny_inputs, pixel_sum):
     assert 0.6 * 0.25 * special.ndtri(p) < radii.mean() < 0.25 * special.ndtri(p)
 
 
+def test_why_an_input_got_nothing_is_said(tiny_inputs, pixel_sum):
+    """A radius that no replay reaches: the plan spends nothing, and that is not the original's."""
+    base = smoothcert.certify(pixel_sum, tiny_inputs, 0.25, n=2000)
+    new = smoothcert.recertify(base, PixelSum(29), tiny_inputs, policy="radius:2")
+    assert {c.outcome for c in new.certificates} == {smoothcert.Outcome.UNSPENT}
+    assert "larger budget" in new.certificates[0].explain(0.25)
+
+
 def test_fifty_thousand_inputs_take_seconds(what):
     """Measured in benchmarks; here only that it is vectorized."""
     k, proven = caches(50_000)

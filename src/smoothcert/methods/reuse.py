@@ -142,7 +142,7 @@ def certificate(
         limit = float(binomial.lower(hits, share.fresh, budget.lowest))
     q = difference_below(limit, settings.noise.slack(shape))
     radius = float(settings.noise.radius(q))
-    undecided = Outcome.ORIGINAL_ABSTAINED if share.how is How.NOTHING else Outcome.UNDECIDED
+    undecided = _spared(cached, reuse) if share.how is How.NOTHING else Outcome.UNDECIDED
     return Certificate(
         index=cached.index,
         content=cached.content,
@@ -161,6 +161,12 @@ def certificate(
         budget=spent,
         evaluations=share.evaluations,
     )
+
+
+def _spared(cached: Cached, reuse: Reuse) -> Outcome:
+    """Why an input got nothing."""
+    proven = float(binomial.lower(cached.k, cached.n, reuse.alpha)) > 0.5
+    return Outcome.UNSPENT if proven else Outcome.ORIGINAL_ABSTAINED
 
 
 def share_of(certificate_: Certificate) -> Share:
