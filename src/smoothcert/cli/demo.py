@@ -111,7 +111,8 @@ def _unused(out: Path) -> Path:
 def _train(out: Path, size: Size) -> str:
     weights = out / "models" / "original.safetensors"
     source = DataSource("digits", "train", None, None, 1)
-    models.train(source, "small_cnn", SIGMA, weights, (size.epochs, 64, 0.01, 0), "cpu", False)
+    recipe = models.recipe("quick", SIGMA, (None, size.epochs, None, None, None), 0)
+    models.train(source, recipe, weights, False, "cpu", False)
     return f"small_cnn@{weights}"
 
 

@@ -83,15 +83,27 @@ def train(
     data: Data,
     sigma: Sigma,
     out: Out,
-    arch: Annotated[str, typer.Option(help="Architecture of the zoo.")] = "small_cnn",
+    recipe: Annotated[
+        str, typer.Option(help="quick (digits), short (CIFAR-10 on a CPU) or cohen2019.")
+    ] = "quick",
+    arch: Annotated[
+        str | None,
+        typer.Option(help="small_cnn or cifar_resnet20 (also 8, 14, 32, 44, 56, 110)."),
+    ] = None,
     split: Split = "train",
     grid: Grid = None,
     limit: Limit = None,
     every: Every = 1,
-    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 40,
-    batch: Annotated[int, typer.Option(help="Images per step.")] = 64,
-    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 0.01,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images per step.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    consistency: Annotated[
+        float | None, typer.Option(help="Weight of the noise-consistency term.")
+    ] = None,
     seed: Seed = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")
+    ] = False,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -100,7 +112,8 @@ def train(
     from smoothcert.cli.sources import DataSource
 
     source = DataSource(data, split, grid, limit, every)
-    models.train(source, arch, sigma, out, (epochs, batch, rate, seed), device, json)
+    chosen = models.recipe(recipe, sigma, (arch, epochs, batch, rate, consistency), seed)
+    models.train(source, chosen, out, resume, device, json)
 
 
 @command

@@ -1,7 +1,8 @@
 """train, compress and predict: the commands about one model."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.cli import display
@@ -13,44 +14,78 @@ from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import RoundedGaussian
 from smoothcert.verbs.predict import predict as predict_item
 
+if TYPE_CHECKING:
+    from smoothcert.training.recipe import Recipe
 
-def train(
-    source: DataSource,
-    arch: str,
+
+def recipe(
+    name: str,
     sigma: float,
-    out: Path,
-    schedule: tuple[int, int, float, int],
-    device: str,
-    as_json: bool,
-) -> None:
-    """Train and write weights."""
+    changed: tuple[str | None, int | None, int | None, float | None, float | None],
+    seed: int,
+) -> "Recipe":
+    """A recipe by name with the architecture, epochs, batch, rate and consistency given."""
     try:
-        from smoothcert.classifiers.pytorch import save_weights
-        from smoothcert.training.gaussian import Recipe
-        from smoothcert.training.gaussian import train as fit
+        from smoothcert.training import recipe as recipes
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "torch") from error
+    arch, epochs, batch, rate, consistency = changed
+    return recipes.recipe(
+        name,
+        sigma,
+        architecture=arch,
+        epochs=epochs,
+        batch=batch,
+        rate=rate,
+        consistency=consistency,
+        seed=seed,
+    )
+
+
+def train(
+    source: DataSource, recipe: "Recipe", out: Path, resume: bool, device: str, as_json: bool
+) -> None:
+    """Train and write weights."""
+    from smoothcert.classifiers.pytorch import save_weights
+    from smoothcert.training.checkpoint import Checkpoint
+    from smoothcert.training.gaussian import accuracy
+    from smoothcert.training.gaussian import train as fit
+
     if out.suffix != ".safetensors":
         raise InvalidInput(f"Weights are written as .safetensors; got {out.name!r}")
-    epochs, batch, rate, seed = schedule
-    recipe = Recipe(arch, sigma, epochs, batch, rate, seed)
     with display.waiting("Loading data"):
         inputs = source.load()
-    loss = 0.0
-    with display.bar("Training (images)", epochs * len(inputs)) as tick:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = Checkpoint(out.with_suffix(".checkpoint"), recipe, inputs.fingerprint)
+    if not resume:
+        checkpoint.remove()
+    loss = float("nan")
+    with display.bar("Training (images)", recipe.epochs * len(inputs)) as tick:
 
-        def progress(_epoch: int, mean: float) -> None:
+        def progress(epoch: int, mean: float) -> None:
             nonlocal loss
             loss = mean
             tick(len(inputs))
+            if not display.errors.is_terminal:
+                display.say(f"Epoch {epoch} of {recipe.epochs}: loss {mean:.4f}")
 
-        network = fit(recipe, inputs, device, progress)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(network, arch, out, sigma=sigma, data=source.data, recipe=asdict(recipe))
+        network = fit(recipe, inputs, device, progress, checkpoint)
+    with display.waiting("Measuring accuracy"):
+        held_out = replace(source, split="test").load() if source.split == "train" else inputs
+        found = {s: accuracy(network, held_out, s) for s in (0.0, recipe.sigma)}
+    facts = {"sigma": recipe.sigma, "data": source.data, "recipe": asdict(recipe)}
+    facts["accuracy"] = {"clean": found[0.0], "noisy": found[recipe.sigma], "of": held_out.name}
+    save_weights(network, recipe.architecture, out, **facts)
+    checkpoint.remove()
+    model = f"{recipe.architecture}@{out}"
     if as_json:
-        display.show_json({"weights": str(out), "model": f"{arch}@{out}", "loss": loss})
-    else:
-        display.say(f"Trained {arch} on {len(inputs)} images (loss {loss:.3f}): {arch}@{out}")
+        display.show_json({"weights": str(out), "model": model, "loss": loss} | facts)
+        return
+    display.say(
+        f"Trained {recipe.architecture} on {len(inputs)} images (loss {loss:.3f}; accuracy on "
+        f"{len(held_out)} {'test' if source.split == 'train' else 'of these'} images "
+        f"{found[0.0]:.1%} clean, {found[recipe.sigma]:.1%} under noise): {model}"
+    )
 
 
 def compress(

@@ -6,19 +6,20 @@ import torch
 from torch import nn
 
 from smoothcert.classifiers.quiet import quiet
-from smoothcert.compress.compress import check_suffix, torch_source
 from smoothcert.compress.record import Change
+from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError
-from smoothcert.sampling.inputs import Inputs
 
 _OPSET = 20
 
 
-def export(model: str, out: Path, inputs: Inputs) -> Change:
+def write(request: Request) -> Change:
     """Write the network behind a torch reference as ONNX; no weight changes."""
-    check_suffix(out, ".onnx", "onnx")
-    module = torch_source(model).module
-    to_onnx(module, inputs.shape, out)
+    request.no_argument()
+    request.check_suffix(".onnx")
+    shape, out = request.needed_inputs().shape, request.out
+    module = request.torch_source().module
+    to_onnx(module, shape, out)
     size = sum(p.numel() * p.element_size() for p in module.state_dict().values())
     count = len(module.state_dict())
     return Change(out, "export to ONNX", 0, count, 0.0, size, out.stat().st_size, exact=True)

@@ -14,9 +14,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from smoothcert.classifiers.quiet import quiet
-from smoothcert.compress.compress import check_suffix, torch_source
 from smoothcert.compress.export import to_onnx
 from smoothcert.compress.record import Change
+from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError
 from smoothcert.sampling.engine import to_float
 from smoothcert.sampling.inputs import Inputs
@@ -26,14 +26,16 @@ _IMAGES = 256
 _BATCH = 64
 
 
-def quantize(model: str, out: Path, inputs: Inputs, sigma: float, seed: int) -> Change:
+def write(request: Request) -> Change:
     """Quantize an ONNX model, or a torch one by way of ONNX."""
-    check_suffix(out, ".onnx", "int8")
+    request.no_argument()
+    request.check_suffix(".onnx")
+    sigma, inputs, out = request.needed_sigma(), request.needed_inputs(), request.out
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(model)
+        source = Path(request.model)
         if source.suffix != ".onnx":
             source = Path(folder) / "float.onnx"
-            to_onnx(torch_source(model).module, inputs.shape, source)
+            to_onnx(request.torch_source().module, inputs.shape, source)
         elif not source.is_file():
             raise ModelError(f"There is no model file {source}")
         prepared = Path(folder) / "prepared.onnx"
@@ -43,7 +45,7 @@ def quantize(model: str, out: Path, inputs: Inputs, sigma: float, seed: int) -> 
             quantize_static(
                 str(prepared),
                 str(out),
-                _Calibration(name, inputs, sigma, seed),
+                _Calibration(name, inputs, sigma, request.seed),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,

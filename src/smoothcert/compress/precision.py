@@ -1,16 +1,14 @@
 """Reduced-precision arithmetic: weights and activations in bfloat16 or float16, as a .pt2."""
 
 import copy
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from smoothcert.classifiers.quiet import quiet
-from smoothcert.compress.compress import check_suffix, torch_source
 from smoothcert.compress.record import Change
+from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError
-from smoothcert.sampling.inputs import Inputs
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -26,10 +24,12 @@ class _Reduced(nn.Module):
         return self.network(images.to(self.dtype)).to(torch.float32)
 
 
-def reduce_precision(model: str, kind: str, out: Path, inputs: Inputs) -> Change:
+def write(request: Request) -> Change:
     """Convert a torch network to `bf16` or `fp16` and export it with a dynamic batch."""
-    check_suffix(out, ".pt2", kind)
-    source = torch_source(model)
+    request.no_argument()
+    request.check_suffix(".pt2")
+    shape, out = request.needed_inputs().shape, request.out
+    source, kind = request.torch_source(), request.target
     dtype = _DTYPES[kind]
     if isinstance(source.module, torch.fx.GraphModule):
         raise ModelError(
@@ -40,7 +40,7 @@ def reduce_precision(model: str, kind: str, out: Path, inputs: Inputs) -> Change
     with quiet():
         program = torch.export.export(
             _Reduced(reduced, dtype).eval(),
-            (torch.full((2, *inputs.shape), 0.5),),
+            (torch.full((2, *shape), 0.5),),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
         torch.export.save(program, out)

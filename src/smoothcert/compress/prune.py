@@ -7,24 +7,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.loading import load_classifier
-from smoothcert.compress.compress import check_suffix
 from smoothcert.compress.record import Change
+from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError
 
 
-def prune(model: str, fraction: float, out: Path) -> Change:
+def write(request: Request) -> Change:
     """Prune the convolution and linear weights of an ONNX or safetensors model.
 
     Weights are the floating tensors of two dimensions or more; biases and normalization stay,
     as in Ugare et al. (2024). The threshold is one for the whole network.
     """
+    model, out, fraction = request.model, request.out, request.fraction()
     file = Path(model.rpartition("@")[2])
     if file.suffix not in (".onnx", ".safetensors"):
         raise ModelError(
             f"Pruning rewrites the weights of an .onnx or .safetensors file; got {model!r}. "
             "Convert first with --to onnx."
         )
-    check_suffix(out, file.suffix, "prune")
+    request.check_suffix(file.suffix)
     load_classifier(model)  # a wrong reference fails here, with its own message
     if file.suffix == ".onnx":
         before, after = _prune_onnx(file, fraction, out)

@@ -1,0 +1,82 @@
+"""What is asked of a compression, and the checks that several of them share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from smoothcert.errors import InvalidInput, ModelError
+from smoothcert.sampling.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Request:
+    """One compression to do.
+
+    Attributes:
+        model: reference of the original.
+        target: as it was asked for, for messages: `prune:0.2`.
+        argument: what follows the colon: `0.2`; empty if there is none.
+        out: the file to write.
+        inputs: example, calibration or training data, or None.
+        sigma: noise that the model will see, or None.
+        seed: of everything drawn at random.
+    """
+
+    model: str
+    target: str
+    argument: str
+    out: Path
+    inputs: Inputs | None
+    sigma: float | None
+    seed: int
+
+    def needed_inputs(self) -> Inputs:
+        """The data; InvalidInput if none was given."""
+        if self.inputs is None:
+            raise InvalidInput(f"{self.target} needs example data: give --data.")
+        return self.inputs
+
+    def needed_sigma(self) -> float:
+        """The noise; InvalidInput if none was given."""
+        if self.sigma is None:
+            raise InvalidInput(f"{self.target} is fitted to noisy inputs: give sigma.")
+        return self.sigma
+
+    def fraction(self) -> float:
+        """The argument as a fraction strictly between 0 and 1; InvalidInput otherwise."""
+        try:
+            value = float(self.argument)
+        except ValueError:
+            value = -1.0
+        kind = self.target.partition(":")[0]
+        if not 0 < value < 1:
+            raise InvalidInput(
+                f"{kind} takes a fraction between 0 and 1, as in {kind}:0.2; got {self.argument!r}"
+            )
+        return value
+
+    def no_argument(self) -> None:
+        """InvalidInput if something follows the target's name."""
+        if self.argument:
+            raise InvalidInput(
+                f"{self.target.partition(':')[0]} takes no argument; got {self.target!r}"
+            )
+
+    def check_suffix(self, *suffixes: str) -> None:
+        """InvalidInput unless the output is named as the format that will be written."""
+        if self.out.suffix not in suffixes:
+            raise InvalidInput(
+                f"{self.target} writes a {' or '.join(suffixes)} file; got {self.out.name!r}"
+            )
+
+    def torch_source(self):
+        """The torch classifier behind the model, or a ModelError that says what is needed."""
+        from smoothcert.classifiers.loading import load_classifier
+        from smoothcert.classifiers.pytorch import TorchClassifier
+
+        classifier = load_classifier(self.model)
+        if not isinstance(classifier, TorchClassifier):
+            raise ModelError(
+                f"{classifier.name} is no torch model. This target needs one: x.pt2, "
+                "arch@weights.safetensors or package.module:factory."
+            )
+        return classifier
