@@ -65,6 +65,8 @@ class Settings:
         n: estimation draws, which prove it; independent of the selection draws.
         alpha: probability of a wrong certificate, per input.
         seed: noise seed, 0..2^64 - 1.
+        keep_margins: also keep, in a byte per estimation draw, how near it was to changing
+            sides, so that a recertification can look there first.
         form: `binary` bounds the runner-up by 1 - q; `multiclass` bounds every other class
             separately, spending half of alpha on the class and half on the others.
     """
@@ -76,6 +78,7 @@ class Settings:
     alpha: float = 0.001
     seed: int = 0
     form: str = "binary"
+    keep_margins: bool = False
 
     def __post_init__(self) -> None:
         """Check every field; sigma is checked against the grid."""
@@ -107,12 +110,18 @@ class Votes:
         estimation: of the classifier, on the estimation stream.
         original: of the original classifier, on the estimation draws that were replayed.
         fresh: of the classifier, on the fresh stream.
+        margins: of the estimation draws, where they were kept: 0 (about to change sides) to
+            254, see `methods.margins.ranked`.
+        roles: of the draws in `original`: 0 where the classifier was not evaluated, else the
+            part they have in the bound, see `methods.reuse`. Empty means that all were.
     """
 
     selection: NDArray[np.int32] = field(default_factory=_none)
     estimation: NDArray[np.int32] = field(default_factory=_none)
     original: NDArray[np.int32] = field(default_factory=_none)
     fresh: NDArray[np.int32] = field(default_factory=_none)
+    margins: NDArray[np.int32] = field(default_factory=_none)
+    roles: NDArray[np.int32] = field(default_factory=_none)
 
     def __eq__(self, other: object) -> bool:
         """Compare label by label."""
@@ -130,7 +139,8 @@ class Certificate:
     Attributes:
         index: the input's index in its data set.
         content: hash of the input's content.
-        method: `rs` (from scratch), `irs` (replayed) or `irs-fresh` (resampled).
+        method: `rs` (from scratch), `irs` (replayed) or `irs-fresh` (resampled); `joint`,
+            `stratified`, `fresh` or `nothing`; `sequential`.
         candidate: the class chosen on selection draws, of the original where there is one.
         outcome: how it ended.
         radius: l2 radius on the [0, 1] scale, rounded down; 0 when abstaining.

@@ -135,3 +135,8 @@ def test_ten_thousand_inputs_take_seconds():
     limits = joint.lower(k, 10**5, rng.poisson(5, 10**4), rng.integers(10, 5000, 10**4), 0.002)
     assert limits.shape == (10**4,)
     assert time.perf_counter() - start < 60
+
+
+def test_a_budget_that_does_not_fit_below_one_is_refused():
+    with pytest.raises(InvalidInput, match="A floor of 0.01 is too small for alpha = 0.1"):
+        Budget(0.1, floor=0.01)

@@ -8,9 +8,8 @@ from scipy import special
 
 import smoothcert
 from known_truth import PixelSum, probability_above
-from smoothcert.bounds.budget import Budget
 from smoothcert.errors import InvalidInput
-from smoothcert.methods.reuse import How
+from smoothcert.methods.reuse import How, Reuse
 from smoothcert.planning import Flips, Policy, plan, table
 
 N = 10_000
@@ -18,7 +17,7 @@ N = 10_000
 
 @pytest.fixture(scope="module")
 def what():
-    return table(N, Flips(away=0.05, back=0.05), Budget(0.002, cells=32))
+    return table(N, Flips(away=0.05, back=0.05), Reuse("uniform:1"))
 
 
 def caches(count: int, seed: int = 0):
@@ -79,6 +78,40 @@ def test_what_the_pilot_saw_is_not_asked_for_again(what):
     for share, votes, losers in zip(made.shares, k, seen[1], strict=True):
         assert share.winners <= votes - 40
         assert share.losers <= N - votes - losers
+
+
+def test_what_the_pilot_saw_is_counted_whole(what):
+    """In strata the pilot's draws are known; left in the population, a plan that looked at them
+    would sample the rest of it with a bias."""
+    k, proven = caches(300)
+    seen = (np.full(300, 40), np.minimum(20, N - k))
+    made = plan(Policy("uniform", 2000), k, N, proven, what, seen)
+    stratified = [s for s in made.shares if s.how is How.STRATIFIED]
+    assert len(stratified) > 30
+    assert all((s.seen_winners, s.seen_losers) == (40, 20) for s in stratified)
+    assert all(s.evaluations <= 2000 for s in stratified)
+
+
+def test_an_input_never_chooses_between_two_p_values():
+    """The joint bound and the strata are each proven alone, with fresh draws as a way out."""
+    flips = Flips(away=0.05, back=0.05)
+    kinds = {
+        method: {c.how for c in table(N, flips, Reuse("uniform:1", method), True).choices}
+        for method in ("auto", "stratified", "joint")
+    }
+    assert kinds["auto"] == {How.STRATIFIED, How.FRESH}
+    assert kinds["joint"] == {How.JOINT, How.FRESH}
+    assert kinds["stratified"] == {How.STRATIFIED}
+
+
+def test_near_draws_are_planned_for_where_changes_are_near():
+    flips = Flips(away=0.05, back=0.05).with_depths(np.full(50, 0.02), np.full(50, 0.02))
+    assert flips.away_depth == pytest.approx(0.03, abs=0.012)
+    near, plain = (table(N, flips, Reuse("uniform:1"), margins) for margins in (True, False))
+    assert (near.radius >= plain.radius - 1e-12).all()
+    assert (near.radius > plain.radius + 0.01).mean() > 0.1
+    anywhere = Flips(0.05, 0.05).with_depths(np.linspace(0, 1, 50), np.linspace(0, 1, 50))
+    assert np.isinf(anywhere.away_depth)
 
 
 def test_flips_are_fitted_to_what_was_seen():

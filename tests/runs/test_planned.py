@@ -8,7 +8,7 @@ from test_runner import bytes_of
 import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
-from smoothcert.errors import Mismatch
+from smoothcert.errors import Mismatch, StoreError
 from smoothcert.methods import Reuse
 from smoothcert.methods.sequential import Decision
 from smoothcert.report.tables import summarize_run
@@ -91,3 +91,57 @@ def test_decided_runs_verify_and_replay(tmp_path, tiny_inputs, pixel_sum):
     assert replay(run, pixel_sum, tiny_inputs, 0.2).problems == ()
     in_memory = smoothcert.decide(pixel_sum, tiny_inputs, 0.25, 0.1, n0=20, n=2000)
     assert run.certificates == in_memory.certificates
+
+
+def test_margins_and_fresh_seeds_are_kept_and_verified(tmp_path, tiny_inputs, pixel_sum):
+    settings = replace(SETTINGS, keep_margins=True)
+    base = run_certify(tmp_path / "base", pixel_sum, tiny_inputs, settings, SMALL)
+    assert all(len(r.votes.margins) == 2000 for r in base.records(range(30)))
+    assert verify(base).problems == ()
+    assert replay(base, pixel_sum, tiny_inputs, 0.1).problems == ()
+    near = run_recertify(
+        tmp_path / "near", base, PixelSum(29), tiny_inputs, Reuse("uniform:900"), SMALL
+    )
+    fresh = run_recertify(
+        tmp_path / "fresh",
+        base,
+        PixelSum(29),
+        tiny_inputs,
+        Reuse("uniform:300", "fresh", fresh_seed=5),
+        SMALL,
+    )
+    for run in (near, fresh):
+        assert verify(run, base).problems == ()
+        result = replay(run, PixelSum(29), tiny_inputs, 0.5)
+        assert (result.differing, result.problems) == (0, ())
+    assert any(share.near_winners for share in read_plan(near.path))
+    with_other = run_recertify(
+        tmp_path / "other",
+        base,
+        PixelSum(29),
+        tiny_inputs,
+        Reuse("uniform:300", "fresh", fresh_seed=6),
+        SMALL,
+    )
+    assert bytes_of(with_other.path / "votes") != bytes_of(fresh.path / "votes")
+
+
+def test_a_taken_directory_is_refused_before_the_pilot(base, tmp_path, tiny_inputs):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.tex").write_text("...")
+    with pytest.raises(StoreError, match="already exists and is not empty"):
+        run_recertify(
+            tmp_path / "taken", base, Unusable(29), tiny_inputs, Reuse("uniform:50"), SMALL
+        )
+
+
+class Unusable(PixelSum):
+    """Answers the load-time probe, and fails at the pilot, which comes after."""
+
+    def logits(self, images):
+        assert len(calls) < 40, "the pilot ran"
+        calls.append(len(images))
+        return super().logits(images)
+
+
+calls: list[int] = []

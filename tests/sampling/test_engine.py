@@ -5,7 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from smoothcert.sampling.engine import NO_CLASS, Request, default_batch_size, labels_of, sample
+from smoothcert.sampling.engine import (
+    CONTEST,
+    LABEL,
+    NO_CLASS,
+    Request,
+    contests_of,
+    default_batch_size,
+    labels_of,
+    sample,
+)
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import RoundedGaussian, Stream
 
@@ -146,8 +155,12 @@ def test_the_device_path_gives_the_same_votes(digits, network):
     inputs = np.arange(12)
     streams, draws = np.full(12, 1), np.arange(12) * 7
     host = NumpyLabels(classifier, law, 3)(pixels, inputs, streams, draws)
-    device = DeviceLabels(classifier, law, 3)(pixels, inputs, streams, draws)
+    device = DeviceLabels(classifier, law, 3, LABEL)(pixels, inputs, streams, draws)
     assert (host == device).all()
+    host = NumpyLabels(classifier, law, 3, CONTEST)(pixels, inputs, streams, draws)
+    device = DeviceLabels(classifier, law, 3, CONTEST)(pixels, inputs, streams, draws)
+    assert (host == device).all()
+    assert (host["label"] != host["second"]).all()
     assert torch.is_inference_mode_enabled() is False
 
 
@@ -163,8 +176,20 @@ def test_device_labels_count_ties_as_no_class(digits):
 
     item = digits.item(0)
     zero = np.zeros(1, dtype=np.int64)
-    labeller = DeviceLabels(TorchClassifier.of(Tied(), "tied"), RoundedGaussian(0.25, 1 / 256), 0)
-    assert labeller(item.pixels[None], zero, zero, zero).tolist() == [NO_CLASS]
+    law = RoundedGaussian(0.25, 1 / 256)
+    for answer in (LABEL, CONTEST):
+        labeller = DeviceLabels(TorchClassifier.of(Tied(), "tied"), law, 0, answer)
+        found = labeller(item.pixels[None], zero, zero, zero)
+        assert (found if answer == LABEL else found["label"]).tolist() == [NO_CLASS]
+    assert found["gap"].tolist() == [0.0]
+
+
+def test_contests_by_hand():
+    logits = np.array([[1.0, 3.0, 2.5], [4.0, 0.0, 4.0], [np.nan, 1.0, 2.0]], np.float32)
+    found = contests_of(logits)
+    assert found["label"].tolist() == [1, NO_CLASS, NO_CLASS]
+    assert found["second"][0] == 2
+    assert found["gap"].tolist() == [0.5, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_shares_are_the_real_method(log_file):
     kinds = (
         Share(How.NOTHING),
         Share(How.JOINT, winners=100),
-        Share(How.STRATIFIED, winners=90, losers=1),
+        Share(How.STRATIFIED, winners=90, losers=1, seen_winners=5),
     )
     shares = [kinds[i % 3] for i in range(log.images)]
     q = share_limits(world, shares, reuse, np.random.default_rng(4))
@@ -161,11 +161,10 @@ def test_shares_are_the_real_method(log_file):
     for i, share in list(enumerate(shares))[30:36]:
         k = int(world.k[i])
         original = (np.arange(n) >= k).astype(np.int32)
-        labels = original[reusing.draws(original, 0, share)]
-        votes = reusing.votes_of(labels, original, 0, share)
-        real = reusing.certificate(
-            Cached(i, "c", 0, k, n), votes, share, reuse, settings, (1, 1, 1)
-        )
+        cache, cached = Votes(estimation=original), Cached(i, "c", 0, k, n)
+        parts = reusing.roles(cache, 0, share, 0, i)
+        votes = reusing.votes_of(original[reusing.evaluated(parts)], parts, cache, share)
+        real = reusing.certificate(cached, votes, share.how, reuse, settings, (1, 1, 1))
         assert q[i] == pytest.approx(real.q, abs=1e-9)
     fresh = share_limits(world, [Share(How.FRESH, fresh=500)] * 60, reuse, np.random.default_rng(4))
     assert (fresh[np.argsort(log.p)[-5:]] > 0.97).all()

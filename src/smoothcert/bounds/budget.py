@@ -41,6 +41,11 @@ class Budget:
                 "A budget needs 0 <= floor < alpha < 1 and eight cells; got "
                 f"alpha={self.alpha}, floor={self.floor}, cells={self.cells}"
             )
+        if self.edges[-1] > 1:
+            raise InvalidInput(
+                f"A floor of {self.floor} is too small for alpha = {self.alpha}: the budget's "
+                "falling part would not end before 1. Give a larger floor."
+            )
         if self.integral > Fraction(self.alpha):
             raise InvalidInput(f"The budget's integral exceeds alpha = {self.alpha}")
 

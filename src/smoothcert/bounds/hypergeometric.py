@@ -36,34 +36,75 @@ def lower(
     )
     if not np.all((hits >= 0) & (hits <= sampled) & (sampled <= size)):
         raise InvalidInput("A sample needs 0 <= hits <= sampled <= size")
+    return _search(hits.ravel(), sampled.ravel(), size.ravel(), alpha.ravel()).reshape(hits.shape)
+
+
+def _search(hits: NDArray, sampled: NDArray, size: NDArray, alpha: NDArray) -> NDArray[np.int64]:
+    """Bisect over whole numbers: the tail grows with M and is 1 at the largest M that fits."""
     low, high = hits.copy(), size - (sampled - hits)
     margin = np.maximum(_MARGIN, _EPSILON * size * np.log(np.maximum(size, 2)))
     target = alpha * (1 - np.minimum(margin, 1))
-    # The tail grows with M and is 1 at the largest M that fits: bisect over whole numbers.
-    while (low < high).any():
-        middle = (low + high) // 2
-        reached = _tail(hits, sampled, size, middle) > target
-        low, high = np.where(reached, low, middle + 1), np.where(reached, middle, high)
-        low = np.minimum(low, high)
+    # Two probes around a guess leave most bisections a short interval.
+    guess, width = _guess(hits, sampled, size, alpha)
+    probes = [guess - width, guess + width]
+    open_ = np.flatnonzero(low < high)
+    while open_.size:
+        middle = (low[open_] + high[open_]) // 2
+        if probes:
+            middle = np.clip(probes.pop()[open_], low[open_], high[open_] - 1)
+        reached = _tail(hits[open_], sampled[open_], size[open_], middle) > target[open_]
+        high[open_[reached]] = middle[reached]
+        low[open_[~reached]] = middle[~reached] + 1
+        open_ = open_[low[open_] < high[open_]]
     return low
 
 
+def _guess(
+    hits: NDArray, sampled: NDArray, size: NDArray, alpha: NDArray
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """About where the limit is, and how far off: the binomial limit, nearer by the finite size."""
+    share = hits / np.maximum(sampled, 1)
+    limit = special.betaincinv(np.maximum(hits, 1e-9), sampled - hits + 1, np.clip(alpha, 0, 1))
+    below = size * (share - limit) * np.sqrt(1 - sampled / np.maximum(size, 1))
+    return (size * share - below).astype(np.int64), (below / 8).astype(np.int64) + 2
+
+
 def _tail(hits: NDArray, sampled: NDArray, size: NDArray, members: NDArray) -> NDArray[np.float64]:
-    """P[Hypergeometric(size, members, sampled) >= hits], for members that make it possible."""
+    """P[Hypergeometric(size, members, sampled) >= hits], for members that make it possible.
+
+    The terms are summed away from the mean, so that the first is the largest: started on the
+    other side of the mean it can underflow to 0, and everything after it with it.
+    """
+    upwards = hits * size > sampled * members
+    first = np.where(upwards, hits, hits - 1)
     term = np.exp(
-        _log_choose(members, hits)
-        + _log_choose(size - members, sampled - hits)
+        _log_choose(members, first)
+        + _log_choose(size - members, sampled - first)
         - _log_choose(size, sampled)
     )
-    total, j = term.copy(), hits.astype(float)
-    while True:
-        ratio = (members - j) * (sampled - j) / ((j + 1) * (size - members - sampled + j + 1))
-        term = term * ratio
-        total += term
-        j += 1
-        if np.all((ratio < 1) & (term <= 1e-17 * total)):
-            return total
+    # Below the fewest hits that are possible there is nothing to sum.
+    possible = first >= np.maximum(0, sampled - (size - members))
+    total = np.where(possible, term, 0.0)
+    left = np.flatnonzero(total > 0)
+    term, j, up = total[left], first[left].astype(float), upwards[left]
+    members, sampled = members[left], sampled[left]
+    rest = (size[left] - members - sampled).astype(float)
+    while left.size:
+        rising = (members - j) * (sampled - j) / ((j + 1) * (rest + j + 1))
+        falling = j * (rest + j) / ((members - j + 1) * (sampled - j + 1))
+        term = term * np.where(up, rising, falling)
+        total[left] += term
+        j = j + np.where(up, 1, -1)
+        on = term > 1e-17 * total[left]
+        if not on.all():
+            left, term, j, up = left[on], term[on], j[on], up[on]
+            members, sampled, rest = members[on], sampled[on], rest[on]
+    return np.where(upwards, total, 1 - total)
 
 
 def _log_choose(n: NDArray, k: NDArray) -> NDArray[np.float64]:
-    return special.gammaln(n + 1.0) - special.gammaln(k + 1.0) - special.gammaln(n - k + 1.0)
+    """-inf where k is out of range."""
+    inside = (k >= 0) & (k <= n)
+    k = np.where(inside, k, 0)
+    value = special.gammaln(n + 1.0) - special.gammaln(k + 1.0) - special.gammaln(n - k + 1.0)
+    return np.where(inside, value, -np.inf)

@@ -126,6 +126,10 @@ def certify(
     n: Annotated[int, typer.Option("--n", help="Estimation draws.")] = 100_000,
     alpha: Annotated[float, typer.Option(help="Error probability per input.")] = 0.001,
     form: Annotated[str, typer.Option(help="binary or multiclass runner-up bound.")] = "binary",
+    keep_margins: Annotated[
+        bool,
+        typer.Option("--keep-margins", help="Keep a byte per draw: recertifying gets cheaper."),
+    ] = False,
     radius: Annotated[
         float | None,
         typer.Option(help="Only decide this radius, stopping as soon as it is proven or excluded."),
@@ -147,7 +151,7 @@ def certify(
 
     source = DataSource(data, split, grid, limit, every)
     where = runs.Where(out, resume, device, batch_size, block_inputs, json)
-    runs.certify(model, source, (sigma, n0, n, alpha, seed, form), radius, where)
+    runs.certify(model, source, (sigma, n0, n, alpha, seed, form, keep_margins), radius, where)
 
 
 Base = Annotated[Path, typer.Option(help="The original's run.", show_default=False)]
@@ -160,6 +164,13 @@ Policy = Annotated[
     ),
 ]
 Method = Annotated[str, typer.Option(help="auto, joint, stratified, or irs (Ugare et al. 2024).")]
+FreshSeed = Annotated[
+    int | None,
+    typer.Option(
+        help="Replay nothing and draw from this seed: for a model chosen by its result here.",
+        show_default=False,
+    ),
+]
 TotalAlpha = Annotated[
     float | None,
     typer.Option(help="Total error probability per input.", show_default="twice the base's"),
@@ -179,6 +190,7 @@ def recertify(
         float, typer.Option(help="irs: cached limit from which draws are fresh.")
     ] = 0.99,
     variant: Annotated[str, typer.Option(help="irs: budget-exact or published.")] = "budget-exact",
+    fresh_seed: FreshSeed = None,
     data: Moved = None,
     resume: Resume = False,
     device: Device = "cpu",
@@ -190,7 +202,7 @@ def recertify(
     from smoothcert.cli import runs
 
     where = runs.Where(out, resume, device, batch_size, block_inputs, json)
-    runs.recertify(model, base, data, (policy, method, alpha, gamma, variant), where)
+    runs.recertify(model, base, data, (policy, method, alpha, gamma, variant, fresh_seed), where)
 
 
 @command

@@ -16,10 +16,9 @@ from smoothcert.methods.reuse import Reuse
 from smoothcert.report.tables import floor_to, percent
 from smoothcert.runs import ledger
 from smoothcert.runs.files import write_whole
-from smoothcert.runs.runner import check_same_inputs, pilot_of
+from smoothcert.runs.runner import check_same_inputs, explore
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import default_batch_size
-from smoothcert.verbs import planned
 from smoothcert.verbs.recertify import check_base, method_settings
 from smoothcert.verbs.screen import screen as screen_models
 
@@ -52,12 +51,12 @@ def plan(
         classifier = load_classifier(model, device)
         size = batch_size or classifier.fixed_batch or default_batch_size(inputs.shape)
         start = time.perf_counter()
-        pilot = pilot_of(run, classifier, inputs, reuse, size)
+        prospects = explore(run, classifier, inputs, reuse, size)
+        pilot = prospects.pilot
         speed = pilot.evaluations / (time.perf_counter() - start)
-        t = planned.tabulate(settings, pilot, reuse)
     rows = []
     for policy in policies or _SHOWN:
-        made = planned.make_plan(run.certificates, settings, pilot, reuse, t, policy)
+        made = prospects.plan(policy)
         radius = float(made.radius.mean()) * settings.sigma
         rows.append((policy, made.evaluations, made.evaluations / speed, radius))
     whole = float(np.mean([c.radius for c in run.certificates]))
@@ -120,8 +119,8 @@ def screen(
     served = ledger.models_served(run.path)
     display.say(
         f"All of it holds together with probability {1 - alpha:g}. This cache has served {served} "
-        "different models: if one was chosen for its result here, certify it on fresh noise "
-        "(another --seed), or divide alpha by that number."
+        "different models: if one was chosen for its result here, recertify it with --fresh-seed, "
+        "or divide alpha by that number."
     )
 
 

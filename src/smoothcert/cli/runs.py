@@ -54,15 +54,15 @@ class Where:
 def certify(
     model: str,
     source: DataSource,
-    options: tuple[float, int, int, float, int, str],
+    options: tuple[float, int, int, float, int, str, bool],
     radius: float | None,
     where: Where,
 ) -> None:
     """Certify from scratch, or decide one radius; print the summary."""
-    sigma, n0, n, alpha, seed, form = options
+    sigma, n0, n, alpha, seed, form, keep_margins = options
     with display.waiting("Loading model and data"):
         inputs = source.load()
-        settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form)
+        settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
         classifier = load_classifier(model, where.device)
     with display.bar("Certifying", where.remaining(len(inputs) * (n0 + n))) as tick:
         origin = {"model": model, "data": source.to_json()}
@@ -79,15 +79,15 @@ def recertify(
     model: str,
     base: Path,
     data: str | None,
-    options: tuple[str | None, str, float | None, float, str],
+    options: tuple[str | None, str, float | None, float, str, int | None],
     where: Where,
 ) -> None:
     """Recertify against a base run; print the summary."""
-    policy, method, alpha, gamma, variant = options
+    policy, method, alpha, gamma, variant, fresh_seed = options
     with display.waiting("Loading model, data and base run"):
         original = Run.open(base)
         settings = original.identity.settings
-        chosen = method_settings(settings, None, policy, method, alpha, gamma, variant)
+        chosen = method_settings(settings, None, policy, method, alpha, gamma, variant, fresh_seed)
         source = recorded_source(original.manifest.origin, data)
         inputs = source.load()
         classifier = load_classifier(model, where.device)

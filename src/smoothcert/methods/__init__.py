@@ -30,5 +30,5 @@ def recheck(
     cached = Cached(old.index, old.content, old.candidate, old.cached_k, old.cached_n)
     if isinstance(method, Irs):
         return irs.certificate(cached, record.votes, method, settings, shape)
-    share = reuse.share_of(old)
-    return reuse.certificate(cached, record.votes, share, method, settings, shape)
+    how = reuse.How(old.method)
+    return reuse.certificate(cached, record.votes, how, method, settings, shape)

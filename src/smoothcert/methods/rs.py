@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from smoothcert.bounds import binomial
 from smoothcert.bounds.rounding import difference_below, sum_above
 from smoothcert.certificate import Certificate, Outcome, Settings, Votes
+from smoothcert.methods.margins import ranked
 from smoothcert.sampling.engine import NO_CLASS, Request
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import Stream
@@ -25,6 +26,15 @@ def candidate(selection: NDArray[np.int32]) -> int:
     If no draw voted for any class it is class 0, which the estimation votes then do not prove.
     """
     return int(np.bincount(selection[selection != NO_CLASS], minlength=1).argmax())
+
+
+def votes(selection: NDArray, estimation: NDArray) -> Votes:
+    """The record of an input's answers; with margins, if the runners-up were kept."""
+    if selection.dtype.names is None:
+        return Votes(selection=selection, estimation=estimation)
+    chosen = selection["label"].copy()
+    margins = ranked(estimation, candidate(chosen))
+    return Votes(selection=chosen, estimation=estimation["label"].copy(), margins=margins)
 
 
 def certificate(

@@ -13,12 +13,12 @@ from smoothcert.errors import Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse
 from smoothcert.sampling.noise import LAW
 
-FORMAT = 1
+FORMAT = 2
 
 _KINDS = {"irs": Irs, "reuse": Reuse, "sequential": Decision}
 
 _WHAT = {
-    "settings": "settings (sigma, n0, n, alpha, seed, form)",
+    "settings": "settings (sigma, n0, n, alpha, seed, form, margins)",
     "method": "method settings",
     "noise_law": "noise law",
     "noise_hash": "noise itself",

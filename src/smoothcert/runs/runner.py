@@ -13,7 +13,7 @@ from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
 from smoothcert.runs import ledger
 from smoothcert.runs.manifest import Identity, Manifest
 from smoothcert.runs.plans import plan_bytes, read_plan
-from smoothcert.runs.store import Run
+from smoothcert.runs.store import Run, StoredRecords, require_unused
 from smoothcert.sampling.engine import Progress, default_batch_size
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.probe import probe
@@ -167,23 +167,21 @@ def _create_planned(
     how: How,
 ) -> Run:
     """Run the pilot, make the plan, and store it with the run: a resumed one must not replan."""
-    pilot = pilot_of(base, classifier, inputs, reuse, identity.batch_size)
-    t = planned.tabulate(identity.settings, pilot, reuse)
-    chosen = planned.make_plan(base.certificates, identity.settings, pilot, reuse, t)
-    origin = {**how.origin, "row_exact": row_exact, "pilot_evaluations": pilot.evaluations}
-    extra = {"plan.parquet": plan_bytes(chosen.shares, identity.indices)}
+    require_unused(directory)
+    prospects = explore(base, classifier, inputs, reuse, identity.batch_size)
+    spent = prospects.pilot.evaluations
+    origin = {**how.origin, "row_exact": row_exact, "pilot_evaluations": spent}
+    extra = {"plan.parquet": plan_bytes(prospects.plan().shares, identity.indices)}
     manifest = Manifest(identity, origin)
     return Run.create(directory, manifest, inputs.contents, inputs.labels, extra)
 
 
-def pilot_of(
+def explore(
     base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, batch_size: int
-) -> planned.Pilot:
-    """The pilot on a base run's own draws."""
-    positions = planned.pilot_positions(base.certificates, reuse)
-    records = base.records(positions.tolist())
-    settings = base.identity.settings
-    return planned.run_pilot(classifier, inputs, records, positions, settings, batch_size)
+) -> planned.Prospects:
+    """Run the pilot against a base run; its certificates are read without their votes."""
+    stored = (base.certificates, StoredRecords(base), base.identity.settings)
+    return planned.explore(classifier, inputs, *stored, reuse, batch_size)
 
 
 def check_same_inputs(base: Run, inputs: Inputs) -> None:

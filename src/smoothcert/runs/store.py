@@ -117,11 +117,7 @@ class Run:
             StoreError: the directory holds something already, or cannot be written.
         """
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise StoreError(
-                f"{path} already exists and is not empty. Pass --resume to continue a run there, "
-                "or choose another --out."
-            )
+        require_unused(path)
         table = pa.table(
             {
                 "index": pa.array(manifest.identity.indices, pa.int64()),
@@ -291,6 +287,16 @@ class Run:
     def seconds(self) -> float:
         """Seconds spent sampling, over all blocks."""
         return sum(self.block_seconds.values())
+
+
+def require_unused(path: Path | str) -> None:
+    """Raise StoreError if a new run cannot go there because something is there already."""
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise StoreError(
+            f"{path} already exists and is not empty. Pass --resume to continue a run there, "
+            "or choose another --out."
+        )
 
 
 def _stem(block: int) -> str:

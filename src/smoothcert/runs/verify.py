@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch, SmoothcertError
-from smoothcert.methods import recheck, reuse
+from smoothcert.methods import Reuse, recheck, reuse
 from smoothcert.runs.runner import check_same_inputs
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress, Request, sample
@@ -125,7 +125,9 @@ def replay(
             Request(inputs.item(position), stream, draws[pick])
             for (position, stream, draws, _), pick in zip(stored, picks, strict=True)
         )
-        noise, seed = identity.settings.noise, identity.settings.seed
+        noise, method = identity.settings.noise, identity.method
+        seed = identity.settings.seed
+        seed = method.seed(identity.settings) if isinstance(method, Reuse) else seed
         again = sample(classifier, requests, noise, seed, identity.batch_size, progress)
         for (_, _, _, labels), pick, new in zip(stored, picks, again, strict=True):
             total += len(pick)
@@ -139,10 +141,10 @@ _Evaluated = tuple[Stream, NDArray[np.int64], NDArray[np.int32]]
 
 def _evaluated(record: Record) -> Iterator[_Evaluated]:
     """Streams, draws and labels of a record that its own classifier evaluated."""
-    votes, c = record.votes, record.certificate
+    votes = record.votes
     replayed = np.arange(len(votes.estimation))
-    if c.method in (reuse.How.JOINT, reuse.How.STRATIFIED):
-        replayed = reuse.draws(votes.original, c.candidate, reuse.share_of(c))
+    if len(votes.roles):
+        replayed = reuse.evaluated(votes.roles)
     for stream, draws, labels in (
         (Stream.SELECTION, np.arange(len(votes.selection)), votes.selection),
         (Stream.ESTIMATION, replayed, votes.estimation),

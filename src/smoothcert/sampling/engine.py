@@ -21,6 +21,12 @@ from smoothcert.sampling.noise import RoundedGaussian, Stream
 NO_CLASS = -1
 """The label of a draw whose logits have a NaN or a tie at the top: it votes for nothing."""
 
+LABEL = np.dtype(np.int32)
+"""What is kept of a draw: the top class."""
+
+CONTEST = np.dtype([("label", np.int32), ("second", np.int32), ("gap", np.float32)])
+"""Or the top class, the second one, and the difference of their logits (0 in a tie)."""
+
 Progress = Callable[[int], None]
 """Called with the number of evaluations just finished."""
 
@@ -46,7 +52,8 @@ def sample(
     seed: int,
     batch_size: int,
     progress: Progress | None = None,
-) -> Iterator[NDArray[np.int32]]:
+    answer: np.dtype = LABEL,
+) -> Iterator[NDArray]:
     """Label every requested draw.
 
     Args:
@@ -57,13 +64,15 @@ def sample(
         batch_size: rows in every batch; the last is filled up with repeats, whose labels
             are dropped.
         progress: told the number of draws labelled after every batch.
+        answer: `LABEL`, or `CONTEST` for the runner-up too.
 
     Yields:
-        For each request, in order, an int32 array of its draws' labels, `NO_CLASS` for none.
+        For each request, in order, an array of that dtype over its draws; a label is
+        `NO_CLASS` where there is none.
     """
-    label = _labeller(classifier, noise, seed)
+    label = _labeller(classifier, noise, seed, answer)
     open_: deque[_Open] = deque()
-    for batch in _batches(requests, batch_size, open_):
+    for batch in _batches(requests, batch_size, open_, answer):
         labels = label(*_arrays(batch, batch_size))
         done = 0
         for request, start, stop in batch:
@@ -83,25 +92,26 @@ class _Open:
     """A request whose labels are still coming in."""
 
     request: Request
-    labels: NDArray[np.int32] = field(init=False)
+    answer: np.dtype
+    labels: NDArray = field(init=False)
     missing: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.missing = len(self.request.draws)
-        self.labels = np.full(self.missing, NO_CLASS, dtype=np.int32)
+        self.labels = np.empty(self.missing, dtype=self.answer)
 
 
 _Segment = tuple[_Open, int, int]
 
 
 def _batches(
-    requests: Iterable[Request], batch_size: int, open_: deque[_Open]
+    requests: Iterable[Request], batch_size: int, open_: deque[_Open], answer: np.dtype
 ) -> Iterator[list[_Segment]]:
     """Cut the requests, end to end, into runs of `batch_size` draws."""
     batch: list[_Segment] = []
     room = batch_size
     for request in requests:
-        current = _Open(request)
+        current = _Open(request, answer)
         open_.append(current)
         start = 0
         while start < len(request.draws):
@@ -130,18 +140,20 @@ def _arrays(batch: list[_Segment], batch_size: int) -> tuple[NDArray, ...]:
 
 
 class Labeller(Protocol):
-    """Labels of one batch, from its pixels (B, *shape) in grid steps and its addresses (B,)."""
+    """Answers of one batch, from its pixels (B, *shape) in grid steps and its addresses (B,)."""
 
     def __call__(
         self, pixels: NDArray, inputs: NDArray, streams: NDArray, draws: NDArray, /
-    ) -> NDArray[np.int32]:
-        """Return int32 labels of shape (B,)."""
+    ) -> NDArray:
+        """Return the answers, shape (B,)."""
         ...
 
 
-def _labeller(classifier: Classifier, noise: RoundedGaussian, seed: int) -> Labeller:
+def _labeller(
+    classifier: Classifier, noise: RoundedGaussian, seed: int, answer: np.dtype
+) -> Labeller:
     if classifier.device == "cpu":
-        return NumpyLabels(classifier, noise, seed)
+        return NumpyLabels(classifier, noise, seed, answer)
     from smoothcert.classifiers.pytorch import TorchClassifier
     from smoothcert.sampling.torch_noise import DeviceLabels
 
@@ -150,7 +162,7 @@ def _labeller(classifier: Classifier, noise: RoundedGaussian, seed: int) -> Labe
             f"Only torch classifiers run on device {classifier.device!r}; "
             f"got {classifier.name}. Load it with device='cpu'."
         )
-    return DeviceLabels(classifier, noise, seed)
+    return DeviceLabels(classifier, noise, seed, answer)
 
 
 @dataclass(frozen=True)
@@ -160,15 +172,17 @@ class NumpyLabels:
     classifier: Classifier
     noise: RoundedGaussian
     seed: int
+    answer: np.dtype = LABEL
 
     def __call__(
         self, pixels: NDArray, inputs: NDArray, streams: NDArray, draws: NDArray
-    ) -> NDArray[np.int32]:
+    ) -> NDArray:
         """Add noise in integers, convert to float32 once, classify."""
         steps = self.noise.rows(self.seed, inputs, streams, draws, prod(pixels.shape[1:]))
         steps += pixels.reshape(steps.shape)
         images = to_float(steps, self.noise.levels).reshape(pixels.shape)
-        return labels_of(self.classifier.logits(images))
+        logits = self.classifier.logits(images)
+        return labels_of(logits) if self.answer == LABEL else contests_of(logits)
 
 
 def to_float(steps: NDArray[np.integer], levels: int) -> NDArray[np.float32]:
@@ -182,3 +196,16 @@ def labels_of(logits: NDArray[np.floating]) -> NDArray[np.int32]:
     best = np.take_along_axis(logits, top[:, None], axis=1)
     decided = (logits == best).sum(axis=1) == 1  # a NaN is the argmax and equals nothing
     return np.where(decided, top, NO_CLASS).astype(np.int32)
+
+
+def contests_of(logits: NDArray[np.floating]) -> NDArray:
+    """Top class, runner-up and the gap between them, of each row of (B, K) logits: `CONTEST`."""
+    rows = np.arange(len(logits))
+    top = logits.argmax(axis=1)
+    others = logits.copy()
+    others[rows, top] = -np.inf
+    found = np.empty(len(logits), dtype=CONTEST)
+    found["label"] = labels_of(logits)
+    found["second"] = others.argmax(axis=1)
+    found["gap"] = np.nan_to_num(logits[rows, top] - others[rows, found["second"]], nan=0.0)
+    return found

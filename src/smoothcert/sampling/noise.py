@@ -42,6 +42,7 @@ class Stream(IntEnum):
     PILOT = 3
     PREDICTION = 4
     PROBE = 5
+    SUBSET = 6
 
 
 def grid_levels(grid: float | Fraction) -> int:
@@ -177,6 +178,12 @@ class RoundedGaussian:
             z = np.nextafter((z - normal.quantile_above(runner_up)) / 2, -np.inf)
         # inf is only met at q = 1, which no finite number of draws proves.
         return np.maximum(np.nextafter(self.sigma * z, -np.inf), 0.0)
+
+
+def words(seed: int, input: int, stream: int, draw: int, count: int) -> NDArray[np.uint64]:
+    """Uniform 64-bit words of one address, shape (count,): what its noise would be made of."""
+    place = (np.array([input]), np.array([stream]), np.array([draw]))
+    return _bits(seed, *place, count)[0]
 
 
 def _bits(

@@ -76,9 +76,11 @@ class TorchNoise:
 class DeviceLabels:
     """Labels under noise with everything but the label on the classifier's device."""
 
-    def __init__(self, classifier: "TorchClassifier", noise: RoundedGaussian, seed: int) -> None:
+    def __init__(
+        self, classifier: "TorchClassifier", noise: RoundedGaussian, seed: int, answer: np.dtype
+    ) -> None:
         """Prepare for batches of one run; see `engine.NumpyLabels` for the CPU's."""
-        self._classifier, self._seed = classifier, seed
+        self._classifier, self._seed, self._answer = classifier, seed, answer
         self._noise = TorchNoise(noise, classifier.device)
         self._scale = float(np.float32(1 / noise.levels))
 
@@ -89,12 +91,20 @@ class DeviceLabels:
         inputs: NDArray[np.int64],
         streams: NDArray[np.int64],
         draws: NDArray[np.int64],
-    ) -> NDArray[np.int32]:
-        """Labels of one batch: pixels (B, *shape) and addresses (B,) in, (B,) out."""
+    ) -> NDArray:
+        """Answers of one batch: pixels (B, *shape) and addresses (B,) in, (B,) out."""
         noise = self._noise.rows(self._seed, inputs, streams, draws, prod(pixels.shape[1:]))
         clean = torch.from_numpy(pixels).to(self._noise.device)
         images = (clean + noise.view(clean.shape)).to(torch.float32) * self._scale
         logits = self._classifier.module_logits(images)
         best, top = logits.max(dim=1)
         decided = (logits == best[:, None]).sum(dim=1) == 1  # a NaN equals nothing
-        return torch.where(decided, top, -1).to(torch.int32).cpu().numpy()
+        labels = torch.where(decided, top, -1).to(torch.int32)
+        if self._answer.names is None:
+            return labels.cpu().numpy()
+        others = logits.scatter(1, top[:, None], -torch.inf)
+        near, second = others.max(dim=1)
+        found = np.empty(len(labels), dtype=self._answer)
+        found["label"], found["second"] = labels.cpu().numpy(), second.cpu().numpy()
+        found["gap"] = torch.nan_to_num(best - near, nan=0.0).float().cpu().numpy()
+        return found

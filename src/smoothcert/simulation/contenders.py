@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 from smoothcert.bounds import binomial, joint, stratified
 from smoothcert.methods import pooled
 from smoothcert.methods.irs import Irs
-from smoothcert.methods.reuse import How, Reuse, Share
+from smoothcert.methods.reuse import How, Reuse, Share, Tally, strata_of
 from smoothcert.methods.screening import Pool, Screening
-from smoothcert.planning import Flips, Table
+from smoothcert.planning import Flips
 from smoothcert.simulation.world import World
 from smoothcert.verbs.planned import (
     PILOT_LOSERS,
     PILOT_WINNERS,
     Pilot,
-    make_plan,
+    Prospects,
     pilot_positions,
     proven,
-    tabulate,
 )
 
 Points = tuple[NDArray[np.float64], NDArray[np.int64]]
@@ -95,7 +94,7 @@ def planned(
     Returns:
         (ACR, evaluations) without the pilot, and the pilot's evaluations, per total.
     """
-    known: dict[int, tuple[Pilot, Table]] = {}
+    known: dict[int, Prospects] = {}
     rows = []
     for total in totals:
         reuse = Reuse(f"budget:{total}", method, alpha)
@@ -103,11 +102,11 @@ def planned(
         # A pilot of so many inputs is one and the same, whatever is spent after it.
         if len(positions) not in known:
             pilot = run_pilot(world, positions, rng)
-            known[len(positions)] = pilot, tabulate(world.settings, pilot, reuse)
-        pilot, table = known[len(positions)]
-        plan = make_plan(world.certificates, world.settings, pilot, reuse, table)
+            known[len(positions)] = Prospects.of(world.certificates, world.settings, reuse, pilot)
+        prospects = known[len(positions)]
+        plan = prospects.plan(reuse.policy)
         q = share_limits(world, plan.shares, reuse, rng)
-        rows.append((float(world.acr(q)), plan.evaluations, pilot.evaluations))
+        rows.append((float(world.acr(q)), plan.evaluations, prospects.pilot.evaluations))
     acr, spent, piloted = (np.array(column) for column in zip(*rows, strict=True))
     return (acr, spent), piloted
 
@@ -127,23 +126,25 @@ def share_limits(
     world: World, shares: Sequence[Share], reuse: Reuse, rng: Generator
 ) -> NDArray[np.float64]:
     """Draw the outcome of every share, and what `methods.reuse.certificate` proves from it."""
-    counts = [(share.winners, share.losers, share.fresh) for share in shares]
-    winners, losers, fresh = np.array(counts, dtype=np.int64).T
-    kept, won = rng.binomial(winners, 1 - world.u), rng.binomial(losers, world.v)
+    counts = [(s.winners, s.losers, s.seen_winners, s.seen_losers, s.fresh) for s in shares]
+    *replayed, fresh = np.array(counts, dtype=np.int64).T
+    rates = (1 - world.u, world.v) * 2
+    drawn = [rng.binomial(count, rate) for count, rate in zip(replayed, rates, strict=True)]
+    hit, all_ = (np.stack(side).reshape(2, 2, -1) for side in (drawn, replayed))
+    tally = Tally(hit, all_)
     hits = rng.binomial(fresh, world.changed)
     how = np.array([share.how for share in shares])
     q = np.zeros(len(shares))
     some = how == How.JOINT
-    flips = (winners - kept)[some]
-    q[some] = joint.lower(world.k[some], world.n, flips, winners[some], reuse.budget)
+    flips, m = (tally.replayed - tally.hits)[0, 0, some], tally.replayed[0, 0, some]
+    q[some] = joint.lower(world.k[some], world.n, flips, m, reuse.budget)
     some = how == How.STRATIFIED
-    hit, drawn, size = (
-        np.stack(pair, axis=1)[some]
-        for pair in ((kept, won), (winners, losers), (world.k, world.n - world.k))
+    strata = strata_of(tally, np.stack([world.k, world.n - world.k]))
+    q[some] = stratified.lower(
+        strata[0][some], strata[1][some], strata[2][some], world.n, reuse.budget
     )
-    q[some] = stratified.lower(hit, drawn, size, world.n, reuse.budget)
     some = how == How.FRESH
-    q[some] = binomial.lower(hits[some], fresh[some], reuse.budget.lowest)
+    q[some] = binomial.lower(hits[some], fresh[some], reuse.fresh_alpha)
     return q
 
 

@@ -4,11 +4,18 @@ from collections.abc import Iterable, Iterator
 
 from numpy.typing import ArrayLike
 
-from smoothcert.certificate import Certification, Record, Settings, Votes
+from smoothcert.certificate import Certification, Record, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import rs
-from smoothcert.sampling.engine import Progress, Request, default_batch_size, sample
+from smoothcert.sampling.engine import (
+    CONTEST,
+    LABEL,
+    Progress,
+    Request,
+    default_batch_size,
+    sample,
+)
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
 
@@ -23,6 +30,7 @@ def certify(
     alpha: float = 0.001,
     seed: int = 0,
     form: str = "binary",
+    keep_margins: bool = False,
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Certification:
@@ -38,6 +46,7 @@ def certify(
         alpha: probability of a wrong certificate, for each input on its own.
         seed: noise seed.
         form: `binary` or `multiclass`, see `Settings`.
+        keep_margins: keep a byte more per draw, which makes recertification cheaper.
         batch_size: rows per forward pass; chosen from the input size by default.
         progress: called with the number of evaluations after every batch.
 
@@ -51,7 +60,7 @@ def certify(
     Source: Cohen, Rosenfeld & Kolter, ICML 2019; docs/theory.md, sections 1 and 2.
     """
     inputs = as_inputs(inputs)
-    settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form)
+    settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     size = batch_size or default_batch_size(inputs.shape)
     found = probe(loaded, inputs.item(0), settings.noise, seed, size)
@@ -88,10 +97,13 @@ def certify_items(
             waiting.append(item)
             yield from rs.requests(item, settings)
 
-    labels = sample(classifier, requests(), settings.noise, settings.seed, batch_size, progress)
-    for selection, estimation in zip(labels, labels, strict=True):
+    answer = CONTEST if settings.keep_margins else LABEL
+    answers = sample(
+        classifier, requests(), settings.noise, settings.seed, batch_size, progress, answer
+    )
+    for selection, estimation in zip(answers, answers, strict=True):
         item = waiting.pop(0)
-        votes = Votes(selection=selection, estimation=estimation)
+        votes = rs.votes(selection, estimation)
         certificate = rs.certificate(
             item.index, item.content, votes, settings, item.pixels.shape, num_classes
         )

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.bounds import binomial
-from smoothcert.certificate import Certificate, Certification, Record, Settings
+from smoothcert.certificate import Certificate, Record, Settings
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.methods import margins
 from smoothcert.methods import reuse as reusing
 from smoothcert.methods.irs import Cached
 from smoothcert.methods.reuse import Reuse, Share
@@ -74,8 +75,7 @@ def run_pilot(
 ) -> Pilot:
     """Replay the last cached winners and losers of the pilot's inputs.
 
-    The plan's shares take the first ones and leave these out, so that what is counted later
-    has not been looked at.
+    No later sample contains them, so that what is estimated from has not been looked at.
 
     Args:
         classifier: the new one.
@@ -85,66 +85,104 @@ def run_pilot(
         settings: of the original's certification.
         batch_size: rows per forward pass.
     """
-    counts = np.zeros((2, len(inputs)), dtype=np.int64)
-    seen: list[tuple[int, Record, int]] = []
+    seen: list[tuple[Record, NDArray[np.int64], int]] = []
 
     def requests() -> Iterator[Request]:
         for position, record in zip(positions.tolist(), records, strict=True):
-            won = record.votes.estimation == record.certificate.candidate
-            # At most half of either kind: the rest must be left for the replay.
-            winners = np.flatnonzero(won)[::-1][: min(PILOT_WINNERS, int(won.sum()) // 2)]
-            losers = np.flatnonzero(~won)[::-1][: min(PILOT_LOSERS, int((~won).sum()) // 2)]
-            counts[:, position] = len(winners), len(losers)
-            seen.append((position, record, len(winners)))
-            draws = np.concatenate([winners, losers])
-            yield Request(inputs.item(position), Stream.ESTIMATION, draws)
+            draws, winners = _pilot_draws(record)
+            seen.append((record, draws, winners))
+            yield Request(inputs.item(position), Stream.ESTIMATION, np.sort(draws))
 
     labels = sample(classifier, requests(), settings.noise, settings.seed, batch_size)
-    shares, changed = [], []
-    for label in labels:
-        _, record, winners = seen.pop(0)
-        kept = label == record.certificate.candidate
+    counts, shares, lost, won = [], [], [], []
+    for label, (record, draws, winners) in zip(labels, seen, strict=False):
         c = record.certificate
+        kept = (label == c.candidate)[np.argsort(np.argsort(draws))]
+        nearness = margins.shares(record.votes.margins[draws]) if settings.keep_margins else draws
+        lost.append(nearness[:winners][~kept[:winners]])
+        won.append(nearness[winners:][kept[winners:]])
         shares.append((c.k + 0.5) / (c.n + 1))
-        changed.append(((~kept[:winners]).sum(), kept[winners:].sum()))
-    lost, won = np.array(changed, dtype=np.int64).reshape(-1, 2).T
-    used = counts[:, positions]
-    flips = Flips.fit(np.array(shares), used[0], lost, used[1], won)
-    return Pilot(flips, counts[0], counts[1])
+        counts.append((winners, len(draws) - winners))
+    used = np.array(counts, dtype=np.int64).reshape(-1, 2).T
+    changed = (np.array([len(x) for x in side], dtype=np.int64) for side in (lost, won))
+    flips = Flips.fit(np.array(shares), used[0], next(changed), used[1], next(changed))
+    if settings.keep_margins:
+        flips = flips.with_depths(np.concatenate(lost), np.concatenate(won))
+    spread = np.zeros((2, len(inputs)), dtype=np.int64)
+    spread[:, positions] = used
+    return Pilot(flips, spread[0], spread[1])
 
 
-def tabulate(settings: Settings, pilot: Pilot, reuse: Reuse) -> Table:
-    """What evaluations buy, with the flip rates of the pilot."""
-    return table(settings.n, pilot.flips, reuse.budget, reuse.method)
+def _pilot_draws(record: Record) -> tuple[NDArray[np.int64], int]:
+    """The last winners and then the last losers of a cached record, and how many winners."""
+    side = record.votes.estimation == record.certificate.candidate
+    # At most half of either kind: the rest must be left for the replay.
+    winners = np.flatnonzero(side)[::-1][: min(PILOT_WINNERS, int(side.sum()) // 2)]
+    losers = np.flatnonzero(~side)[::-1][: min(PILOT_LOSERS, int((~side).sum()) // 2)]
+    return np.concatenate([winners, losers]), len(winners)
 
 
-def make_plan(
+@dataclass(frozen=True, eq=False)
+class Prospects:
+    """What a plan is made from.
+
+    Attributes:
+        certificates: of the original.
+        settings: of its certification.
+        reuse: the method's settings.
+        pilot: what the pilot saw.
+        table: what evaluations buy.
+    """
+
+    certificates: Sequence[Certificate]
+    settings: Settings
+    reuse: Reuse
+    pilot: Pilot
+    table: Table
+
+    @staticmethod
+    def of(
+        certificates: Sequence[Certificate], settings: Settings, reuse: Reuse, pilot: Pilot
+    ) -> "Prospects":
+        """Tabulate what evaluations buy at the flip rates of the pilot."""
+        t = table(settings.n, pilot.flips, reuse, settings.keep_margins)
+        return Prospects(certificates, settings, reuse, pilot, t)
+
+    def plan(self, policy: str | None = None) -> Plan:
+        """The plan of a policy, by default the settings' own."""
+        k = np.array([c.k for c in self.certificates], dtype=np.int64)
+        seen = (self.pilot.winners, self.pilot.losers)
+        rule = Policy.parse(policy or self.reuse.policy)
+        in_sigmas = rule.value / self.settings.sigma
+        rule = Policy("radius", in_sigmas) if rule.kind == "radius" else rule
+        certain = proven(self.certificates, self.reuse.alpha)
+        return plan(rule, k, self.settings.n, certain, self.table, seen)
+
+
+def explore(
+    classifier: Classifier,
+    inputs: Inputs,
     certificates: Sequence[Certificate],
+    records: Sequence[Record],
     settings: Settings,
-    pilot: Pilot,
     reuse: Reuse,
-    t: Table,
-    policy: str | None = None,
-) -> Plan:
-    """The plan of a policy (by default the settings' own) for these cached certificates."""
-    k = np.array([c.k for c in certificates], dtype=np.int64)
-    seen = (pilot.winners, pilot.losers)
-    rule = Policy.parse(policy or reuse.policy)
-    in_sigmas = rule.value / settings.sigma
-    rule = Policy("radius", in_sigmas) if rule.kind == "radius" else rule
-    return plan(rule, k, settings.n, proven(certificates, reuse.alpha), t, seen)
+    batch_size: int,
+) -> Prospects:
+    """Run the pilot against a certification from scratch.
 
-
-def prepare(
-    classifier: Classifier, inputs: Inputs, base: Certification, reuse: Reuse, batch_size: int
-) -> tuple[Pilot, tuple[Share, ...]]:
-    """The pilot and the plan for a certification in memory."""
-    settings, certificates = base.settings, base.certificates
+    Args:
+        classifier: the new one.
+        inputs: the certification's.
+        certificates: its certificates.
+        records: its records, of which the pilot's are read.
+        settings: its settings.
+        reuse: the method's settings.
+        batch_size: rows per forward pass.
+    """
     where = pilot_positions(certificates, reuse)
-    picked = (base.records[position] for position in where.tolist())
+    picked = (records[position] for position in where.tolist())
     pilot = run_pilot(classifier, inputs, picked, where, settings, batch_size)
-    t = tabulate(settings, pilot, reuse)
-    return pilot, make_plan(certificates, settings, pilot, reuse, t).shares
+    return Prospects.of(certificates, settings, reuse, pilot)
 
 
 def replay_items(
@@ -156,16 +194,22 @@ def replay_items(
     progress: Progress | None = None,
 ) -> Iterator[Record]:
     """Recertify items by their shares, all draws in common batches, already probed."""
-    waiting: list[tuple[Cached, Record, Share, tuple[int, ...]]] = []
+    waiting: list[tuple[Cached, Record, Share, NDArray[np.int32]]] = []
+    shape: tuple[int, ...] = ()
 
     def requests() -> Iterator[Request]:
+        nonlocal shape
         for item, record, share in triples:
-            cached = Cached.of(item, record)
-            waiting.append((cached, record, share, item.pixels.shape))
-            yield reusing.request(item, cached, record.votes.estimation, share)
+            cached, shape = Cached.of(item, record), item.pixels.shape
+            parts = reusing.roles(record.votes, cached.candidate, share, settings.seed, item.index)
+            waiting.append((cached, record, share, parts))
+            if share.how is reusing.How.FRESH:
+                yield Request(item, Stream.FRESH, range(share.fresh))
+            else:
+                yield Request(item, Stream.ESTIMATION, reusing.evaluated(parts))
 
-    labels = sample(classifier, requests(), settings.noise, settings.seed, batch_size, progress)
-    for label in labels:
-        cached, record, share, shape = waiting.pop(0)
-        votes = reusing.votes_of(label, record.votes.estimation, cached.candidate, share)
-        yield Record(reusing.certificate(cached, votes, share, reuse, settings, shape), votes)
+    seed = reuse.seed(settings)
+    for label in sample(classifier, requests(), settings.noise, seed, batch_size, progress):
+        cached, record, share, parts = waiting.pop(0)
+        votes = reusing.votes_of(label, parts, record.votes, share)
+        yield Record(reusing.certificate(cached, votes, share.how, reuse, settings, shape), votes)

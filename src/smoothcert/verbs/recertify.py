@@ -33,6 +33,7 @@ def recertify(
     alpha: float | None = None,
     gamma: float = 0.99,
     variant: str = "budget-exact",
+    fresh_seed: int | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Certification:
@@ -44,27 +45,26 @@ def recertify(
         inputs: the same inputs as the original's.
         per_input: evaluations per input, short for the policy `uniform:per_input`.
         policy: how much to spend where, see `planning.Policy`; `uniform:n/10` by default.
-        method: `auto`, `joint`, `stratified` or `irs`.
+        method: `auto`, `joint`, `stratified`, `fresh` or `irs`; see `Reuse` and `Irs`.
         alpha: total error probability per input; twice the original's by default.
-        gamma, variant: of `irs`, see `Irs`.
+        gamma, variant: of `irs`.
+        fresh_seed: for a classifier chosen by its result on this base: nothing is replayed.
         batch_size: rows per forward pass; chosen from the input size by default.
         progress: called with the number of evaluations after every batch.
 
     Returns:
-        Certificates and votes in the order of the inputs. Where the original's votes do not
-        prove its class, the new certificate abstains at no cost.
+        Certificates and votes in order. Inputs whose cached votes prove nothing abstain, unpaid.
 
     Raises:
         Mismatch: other inputs, another grid, or other classes than the original's.
-        InvalidInput: a setting is out of range, or asks for more draws than were cached.
+        InvalidInput: a setting out of range, or more draws than were cached.
         ModelError: the classifier is not one, or its rows depend on each other.
 
     Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7 and 8.
     """
-    inputs = as_inputs(inputs)
-    settings = base.settings
+    inputs, settings = as_inputs(inputs), base.settings
     _check_inputs(base, inputs)
-    chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant)
+    chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh_seed)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     size = batch_size or default_batch_size(inputs.shape)
     found = probe(loaded, inputs.item(0), settings.noise, settings.seed, size)
@@ -74,10 +74,12 @@ def recertify(
     if isinstance(chosen, Irs):
         records = recertify_items(loaded, pairs, settings, chosen, size, progress)
     else:
-        pilot, shares = planned.prepare(loaded, inputs, base, chosen, size)
+        facts = (base.certificates, base.records, settings, chosen, size)
+        prospects = planned.explore(loaded, inputs, *facts)
+        shares = prospects.plan().shares
         triples = ((i, r, s) for (i, r), s in zip(pairs, shares, strict=True))
         records = planned.replay_items(loaded, triples, settings, chosen, size, progress)
-        spent = pilot.evaluations
+        spent = prospects.pilot.evaluations
     facts = (loaded.name, loaded.fingerprint, found.num_classes, inputs.shape)
     return Certification(settings, chosen, *facts, tuple(records), spent)
 
@@ -90,6 +92,7 @@ def method_settings(
     alpha: float | None,
     gamma: float,
     variant: str,
+    fresh_seed: int | None = None,
 ) -> Irs | Reuse:
     """The settings of the method that is asked for.
 
@@ -110,11 +113,24 @@ def method_settings(
             "cannot be replayed. Ask for at most that many per input, or certify the original "
             "with a larger n."
         )
+    if fresh_seed is not None:
+        return _fresh(settings, text, method, total, fresh_seed)
     if method != "irs":
         return Reuse(text, method, total)
     if rule.kind != "uniform":
         raise InvalidInput(f"irs takes the policy uniform:M alone; got {text!r}")
     return Irs(int(rule.value), total, gamma, variant)
+
+
+def _fresh(settings: Settings, policy: str, method: str, alpha: float, seed: int) -> Reuse:
+    if method not in ("auto", "fresh"):
+        raise InvalidInput(f"A fresh seed leaves nothing to replay for {method!r}; leave that out.")
+    if not isinstance(seed, int) or not 0 <= seed < 2**64 or seed == settings.seed:
+        raise InvalidInput(
+            f"The fresh seed must be in 0..2^64 - 1 and not the base's own; got {seed} and the "
+            f"base has {settings.seed}. Take one that nothing has been certified with."
+        )
+    return Reuse(policy, "fresh", alpha, fresh_seed=seed)
 
 
 def check_base(method: object) -> None:

@@ -1,0 +1,124 @@
+"""From a policy and a table to every input's share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from smoothcert.methods.reuse import How, Share
+from smoothcert.planning.policy import Policy
+from smoothcert.planning.table import Choice, Table
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What every input gets, and what is expected of it.
+
+    Attributes:
+        shares: one per input, in order.
+        radius: expected radius per input, in units of sigma; 0 where nothing is spent.
+    """
+
+    shares: tuple[Share, ...]
+    radius: NDArray[np.float64]
+
+    @property
+    def evaluations(self) -> int:
+        """Forward passes in all."""
+        return sum(share.evaluations for share in self.shares)
+
+
+def plan(
+    policy: Policy,
+    k: NDArray[np.int64],
+    n: int,
+    proven: NDArray[np.bool_],
+    t: Table,
+    reserved: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+) -> Plan:
+    """Give every input its share.
+
+    Args:
+        policy: how much to spend where.
+        k: cached votes for the class, shape (inputs,).
+        n: cached draws.
+        proven: inputs that the original certifies; the others get nothing.
+        t: what evaluations buy.
+        reserved: winners and losers of each input that the pilot has seen. They go into no
+            sample; where strata are counted they are replayed whole, for up to so many
+            evaluations more than the policy asks for.
+    """
+    z = special.ndtri(np.clip(k / n, 0.5, 1 - 0.3 / n))
+    row = np.clip(np.searchsorted(t.z, z), 0, len(t.z) - 1)
+    column = _columns(policy, t, row, proven, n)
+    column[~proven] = 0
+    seen = reserved or (np.zeros_like(k), np.zeros_like(k))
+    size = t.shares[row, column]
+    if policy.kind == "uniform":  # exactly as asked, not the grid's next smaller size
+        size = np.where((column > 0) & proven, int(policy.value), 0)
+    shares = [
+        _share(
+            t.choices[int(t.how[r, c])],
+            int(m),
+            (int(won), n - int(won)),
+            (int(seen_won), int(lost)),
+        )
+        for r, c, m, won, seen_won, lost in zip(row, column, size, k, *seen, strict=True)
+    ]
+    return Plan(tuple(shares), t.radius[row, column])
+
+
+def _columns(
+    policy: Policy, t: Table, row: NDArray, proven: NDArray[np.bool_], n: int
+) -> NDArray[np.int64]:
+    radius = t.radius[row]
+    if policy.kind == "uniform":
+        column = int(np.searchsorted(t.evaluations, policy.value, side="right")) - 1
+        return np.full(len(row), max(column, 1))
+    if policy.kind == "retain":
+        return _first_reaching(radius, policy.value * t.cached[row])
+    if policy.kind == "radius":
+        return _first_reaching(radius, np.full(len(row), policy.value))
+    return _water_filling(radius, t.shares[row], proven, policy.total(len(row), n))
+
+
+def _first_reaching(radius: NDArray, target: NDArray) -> NDArray[np.int64]:
+    """The cheapest column that reaches the target; none (0) where no column does."""
+    reached = radius >= target[:, None]
+    return np.where(reached.any(axis=1), reached.argmax(axis=1), 0)
+
+
+def _water_filling(
+    radius: NDArray, cost: NDArray, proven: NDArray[np.bool_], total: float
+) -> NDArray[np.int64]:
+    """Maximize the summed radius within a total cost: bisect the price of an evaluation."""
+    low, high = 0.0, 1.0
+    column = np.zeros(len(radius), dtype=np.int64)
+    for _ in range(60):
+        price = (low + high) / 2
+        tried = (radius - price * cost).argmax(axis=1)
+        spent = cost[np.arange(len(cost)), tried][proven].sum()
+        if spent <= total:
+            high, column = price, tried
+        else:
+            low = price
+    return column
+
+
+def _share(choice: Choice, size: int, cached: tuple[int, int], seen: tuple[int, int]) -> Share:
+    """The share of this size, as far as the cached winners and losers go."""
+    if size == 0:
+        return Share(How.NOTHING)
+    if choice.how is How.FRESH:
+        return Share(choice.how, fresh=size)
+    winners, losers = cached[0] - seen[0], cached[1] - seen[1]
+    if choice.how is How.JOINT:
+        return Share(choice.how, min(size, winners))
+    size = max(size - sum(seen), size // 2)
+    parts = (choice.near_winners, winners), (choice.near_losers, losers)
+    near = tuple(min(round(part * size), there) for part, there in parts)
+    rest = size - sum(near)
+    lost = min(round(choice.losers * rest), losers - near[1])
+    won = min(rest - lost, winners - near[0])
+    return Share(choice.how, won, lost, 0, *near, *seen)

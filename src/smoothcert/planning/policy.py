@@ -1,0 +1,41 @@
+"""Rules of spending."""
+
+from dataclasses import dataclass
+
+from smoothcert.errors import InvalidInput
+
+_POLICIES = "uniform:M, budget:B (a count, or a fraction of a run from scratch), retain:R, radius:R"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A rule of spending: `uniform`, `budget`, `retain` or `radius`, and its number."""
+
+    kind: str
+    value: float
+
+    @staticmethod
+    def parse(text: str) -> "Policy":
+        """Read `kind:number`.
+
+        Raises:
+            InvalidInput: an unknown kind, or a number out of its range.
+        """
+        kind, _, number = text.partition(":")
+        try:
+            value = float(number)
+        except ValueError:
+            value = float("nan")
+        ranges = {"uniform": (1, 1e9), "budget": (0, 1e15), "retain": (0, 1), "radius": (0, 1e6)}
+        low, high = ranges.get(kind, (1, 0))
+        if not low <= value <= high or (kind == "uniform" and value != int(value)):
+            raise InvalidInput(f"A policy is {_POLICIES}; got {text!r}")
+        return Policy(kind, value)
+
+    def total(self, inputs: int, n: int) -> float:
+        """Evaluations that it allows in all; a tenth of all cached draws where it sets no limit."""
+        if self.kind == "uniform":
+            return self.value * inputs
+        if self.kind == "budget":
+            return self.value if self.value > 1 else self.value * inputs * n
+        return inputs * n / 10
