@@ -137,6 +137,10 @@ def test_ten_thousand_inputs_take_seconds():
     assert time.perf_counter() - start < 60
 
 
-def test_a_budget_that_does_not_fit_below_one_is_refused():
-    with pytest.raises(InvalidInput, match="A floor of 0.01 is too small for alpha = 0.1"):
-        Budget(0.1, floor=0.01)
+@pytest.mark.parametrize(("alpha", "floor"), [(0.1, 0.01), (0.82, 0.41), (0.99, 0.0)])
+def test_a_large_budget_ends_at_one(alpha, floor):
+    budget = Budget(alpha, floor=floor, cells=8)
+    assert budget.edges.max() <= 1
+    assert (np.diff(budget.edges) >= 0).all()
+    assert (np.diff(budget.values) <= 0).all()
+    assert Fraction(alpha) * Fraction(1, 2) < budget.integral <= Fraction(alpha)

@@ -12,6 +12,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.methods import margins
 from smoothcert.methods.irs import Cached
 from smoothcert.methods.reuse import (
+    FLOOR,
     SAMPLED,
     WHOLE,
     How,
@@ -116,7 +117,7 @@ def test_fresh_draws_have_all_of_alpha_only_if_nothing_else_could_be_chosen():
     auto = certificate(cached, votes, share.how, Reuse("uniform:200"), settings, (1, 1, 1))
     only = Reuse("uniform:200", "fresh", fresh_seed=1)
     alone = certificate(cached, votes, share.how, only, settings, (1, 1, 1))
-    assert auto.q == pytest.approx(0.0016 ** (1 / 200), abs=1e-9)
+    assert auto.q == pytest.approx((FLOOR * 0.002) ** (1 / 200), abs=1e-9)
     assert alone.q == pytest.approx(0.002 ** (1 / 200), abs=1e-9)
 
 

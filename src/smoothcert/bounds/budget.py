@@ -41,11 +41,6 @@ class Budget:
                 "A budget needs 0 <= floor < alpha < 1 and eight cells; got "
                 f"alpha={self.alpha}, floor={self.floor}, cells={self.cells}"
             )
-        if self.edges[-1] > 1:
-            raise InvalidInput(
-                f"A floor of {self.floor} is too small for alpha = {self.alpha}: the budget's "
-                "falling part would not end before 1. Give a larger floor."
-            )
         if self.integral > Fraction(self.alpha):
             raise InvalidInput(f"The budget's integral exceeds alpha = {self.alpha}")
 
@@ -60,6 +55,11 @@ class Budget:
 
         Where s is below edges[0], g is 1: the cache alone rules such a parameter out.
         """
+        # With a large alpha the falling part would go on beyond 1, where no s can be.
+        return np.minimum(self._uncut, 1.0)
+
+    @cached_property
+    def _uncut(self) -> NDArray[np.float64]:
         ratio = (1 / self.lowest) ** (1 / self.cells)
         start = (self.alpha - self.lowest) / (self.cells * (1 - 1 / ratio)) * (1 - _SHRINK)
         return start * ratio ** np.arange(self.cells + 1)
@@ -67,7 +67,7 @@ class Budget:
     @cached_property
     def values(self) -> NDArray[np.float64]:
         """g on (edges[i], edges[i + 1]], and last on (edges[-1], 1]: shape (cells + 1,)."""
-        falling = np.maximum(self.edges[0] / self.edges[1:], self.lowest)
+        falling = np.maximum(self._uncut[0] / self._uncut[1:], self.lowest)
         return np.append(falling, self.lowest)
 
     @property

@@ -19,8 +19,9 @@ from smoothcert.errors import InvalidInput
 from smoothcert.methods.irs import Cached
 from smoothcert.sampling.noise import Stream, words
 
-FLOOR = 0.8
-"""The budget's floor over alpha, from replays of published logs: see docs/theory.md, section 7."""
+FLOOR = 0.65
+"""The budget's floor over alpha. A higher one helps where p is near 1, a lower one at small m and
+p near 0.8: see docs/theory.md, section 7."""
 
 SAMPLED, WHOLE = 1, 2
 """Roles of a replayed draw: of a stratum's sample, or of a stratum replayed whole."""

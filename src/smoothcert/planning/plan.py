@@ -117,8 +117,8 @@ def _share(choice: Choice, size: int, cached: tuple[int, int], seen: tuple[int, 
         return Share(choice.how, min(size, winners))
     size = max(size - sum(seen), size // 2)
     parts = (choice.near_winners, winners), (choice.near_losers, losers)
-    near = tuple(min(round(part * size), there) for part, there in parts)
-    rest = size - sum(near)
-    lost = min(round(choice.losers * rest), losers - near[1])
-    won = min(rest - lost, winners - near[0])
-    return Share(choice.how, won, lost, 0, *near, *seen)
+    near_won, near_lost = (min(round(part * size), there) for part, there in parts)
+    rest = size - near_won - near_lost
+    lost = min(round(choice.losers * rest), losers - near_lost)
+    won = min(rest - lost, winners - near_won)
+    return Share(choice.how, won, lost, 0, near_won, near_lost, *seen)
