@@ -14,7 +14,7 @@ TRIALS = [2000, pytest.param(20_000, marks=pytest.mark.full)]
 
 def away(depth):
     """P[a winner at this depth (0: about to change) is lost]: nearly all of it near 0."""
-    return 0.6 * np.exp(-depth / 0.1)
+    return 0.9 * np.exp(-depth / 0.2)
 
 
 TRUTH = P * float(np.mean(away(np.linspace(0, 1, 100_001))))
@@ -41,7 +41,7 @@ def uniform(rng, ordered):
 
 def farthest(rng, ordered):
     """Wrong: the sample is where changes are rarest."""
-    return ordered[:5], ordered[-40:]
+    return ordered[:0], ordered[-60:]
 
 
 def errors(choose, count: int) -> int:
