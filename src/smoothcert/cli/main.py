@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from smoothcert.references import DATA_FORMS, MODEL_FORMS
+
 app = typer.Typer(
     name="smoothcert",
     no_args_is_help=True,
@@ -16,9 +18,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Certify classifiers by randomized smoothing, and re-certify compressed versions of them "
-    "for a fraction of the cost. MODEL is x.onnx, x.pt2, arch@weights.safetensors or "
-    "package.module:factory. DATA is digits, x.npz, x.parquet, an image folder or a Hugging Face "
-    "id. Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 130: interrupted.",
+    f"for a fraction of the cost. MODEL is {MODEL_FORMS}. DATA is {DATA_FORMS}. "
+    "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 130: interrupted.",
 )
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
