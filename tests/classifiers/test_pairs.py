@@ -72,18 +72,20 @@ def test_another_format_of_the_same_network_flips_almost_nothing(
     options = {"per_input": 400, "method": "irs", "gamma": 0.9999}  # all replayed
     changed = smoothcert.recertify(original, folder / FORMATS[new], digits, **options)
     proven = [
-        (old.certificate, new.certificate)
-        for old, new in zip(original.records, changed.records, strict=True)
-        if old.certificate.predicted >= 0
+        (before, after)
+        for before, after in zip(original.certificates, changed.certificates, strict=True)
+        if before.predicted >= 0
     ]
     assert len(proven) >= 6
-    flips, draws = (sum(c) for c in zip(*((new.flips, new.n) for _, new in proven), strict=True))
+    flips, draws = (
+        sum(c) for c in zip(*((after.flips, after.n) for _, after in proven), strict=True)
+    )
     print(f"{flips} flips in {draws} draws")
     assert draws == 400 * len(proven)
     assert flips <= 1
-    for old, new in proven:
-        assert new.predicted == old.predicted
-        assert new.zeta < 0.02  # no flip in 400 draws leaves 0.017 at alpha = 0.001
+    for before, after in proven:
+        assert after.predicted == before.predicted
+        assert after.zeta < 0.02  # no flip in 400 draws leaves 0.017 at alpha = 0.001
 
 
 def test_the_measurement_sees_flips(models, digits):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from test_commands import run
 
 import smoothcert
 from smoothcert.compress import compress
@@ -11,7 +12,6 @@ from smoothcert.errors import InvalidInput
 from smoothcert.runs.store import Run
 from smoothcert.training.gaussian import train
 from smoothcert.training.recipe import recipe
-from test_commands import run
 
 MODELS = """
 import torch
