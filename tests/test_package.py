@@ -18,6 +18,7 @@ HEAVY = (
     "onnxruntime",
     "onnx",
     "ray",
+    "transformers",
     "matplotlib",
     "sklearn",
     "datasets",
@@ -29,6 +30,7 @@ HEAVY = (
 LAYERS = (
     *(
         "errors",
+        "references",
         "bounds",
         "zoo",
         "classifiers",

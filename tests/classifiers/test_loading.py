@@ -8,6 +8,9 @@ import pytest
 import torch
 
 import smoothcert
+from smoothcert import zoo
+from smoothcert.classifiers.loading import file_of
+from smoothcert.compress import compress
 from smoothcert.errors import ModelError
 from smoothcert.sampling.noise import RoundedGaussian
 from smoothcert.sampling.probe import probe
@@ -47,6 +50,41 @@ def test_formats_of_one_network_agree(models, exported, digits, network):
     logits = [smoothcert.load_classifier(r).logits(images) for r in references]
     for other in logits[1:]:
         assert np.abs(other - logits[0]).max() < 1e-4
+
+
+def test_weights_that_come_with_the_package(models, tmp_path, monkeypatch):
+    """A reference without a path, for every command that takes one, pruning among them."""
+    monkeypatch.setattr(zoo, "PRETRAINED", tmp_path / "pretrained")
+    (tmp_path / "pretrained").mkdir()
+    for name in ("small_cnn-0.25.safetensors", "small_cnn-0.25-wide.safetensors"):
+        (tmp_path / "pretrained" / name).write_bytes((models / "net.safetensors").read_bytes())
+    images = np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32)
+    expected = smoothcert.load_classifier(models / "net.safetensors").logits(images)
+    found = smoothcert.load_classifier("small_cnn@pretrained-0.25")
+    assert (found.logits(images) == expected).all()
+    change = compress("small_cnn@pretrained-0.25", "prune:0.2", tmp_path / "p.safetensors")
+    assert change.fraction_changed == pytest.approx(0.2, abs=0.001)
+    pruned = smoothcert.load_classifier(tmp_path / "p.safetensors").logits(images)
+    again = smoothcert.load_classifier(models / "prune.safetensors").logits(images)
+    assert (pruned == again).all()
+    data = smoothcert.load_inputs("digits", limit=4)
+    compress("small_cnn@pretrained-0.25", "int8", tmp_path / "q.onnx", inputs=data, sigma=0.25)
+    assert smoothcert.load_classifier(tmp_path / "q.onnx").logits(images).shape == (5, 10)
+    with pytest.raises(ModelError, match="there are: small_cnn@pretrained-0.25, small_cnn@pretr"):
+        smoothcert.load_classifier("small_cnn@pretrained-0.5")
+    with pytest.raises(ModelError, match="No weights small_cnn@pretrained-1 come with the package"):
+        compress("small_cnn@pretrained-1", "prune:0.2", tmp_path / "x.safetensors")
+
+
+def test_an_at_sign_in_a_path_is_no_architecture(models, tmp_path, monkeypatch):
+    folder = tmp_path / "me@home"
+    folder.mkdir()
+    (folder / "net.safetensors").write_bytes((models / "net.safetensors").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    for reference in ("me@home/net.safetensors", f"small_cnn@{folder / 'net.safetensors'}"):
+        classifier = smoothcert.load_classifier(reference)
+        assert classifier.logits(np.zeros((2, 1, 8, 8), np.float32)).shape == (2, 10)
+    assert file_of(str(folder / "gone.onnx")) == ("", folder / "gone.onnx")
 
 
 def test_fingerprints_tell_models_apart(models):

@@ -231,7 +231,7 @@ def test_ctrl_c_says_how_to_go_on(models, tmp_path):
     )
     blocks = tmp_path / "r" / "certificates"
     deadline = time.monotonic() + 60
-    while not (blocks.is_dir() and any(blocks.iterdir())) and time.monotonic() < deadline:
+    while not (blocks.is_dir() and any(blocks.glob("*.parquet"))) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

@@ -60,6 +60,27 @@ def test_npz(tmp_path):
     assert (table.shape, table.levels) == ((11,), 16)
 
 
+def test_npz_on_a_ten_bit_grid(tmp_path):
+    steps = np.random.default_rng(0).integers(0, 1024, (3, 1, 4, 4))
+    np.savez(tmp_path / "a.npz", x=(steps / 1023).astype(np.float32))
+    data = smoothcert.load_inputs(str(tmp_path / "a.npz"), grid=1 / 1023)
+    assert (data.levels, data.shape) == (1023, (1, 4, 4))
+    assert all((item.pixels == step).all() for item, step in zip(data, steps, strict=True))
+    with pytest.raises(InvalidInput, match="values off the grid 1/255"):
+        smoothcert.load_inputs(str(tmp_path / "a.npz"))
+
+
+def test_npz_of_tensors_that_are_no_images(tmp_path):
+    """Under `inputs` the shape is taken as it is; under `x` (N, 6, 3) are grey images."""
+    values = np.random.default_rng(0).integers(0, 17, (4, 6, 3)) / 16
+    np.savez(tmp_path / "t.npz", inputs_test=values, x_train=values, y=np.arange(4))
+    data = smoothcert.load_inputs(str(tmp_path / "t.npz"), grid=1 / 16)
+    assert (data.shape, data.labels) == ((6, 3), (0, 1, 2, 3))
+    assert (data.item(2).pixels == 16 * values[2]).all()
+    train = smoothcert.load_inputs(str(tmp_path / "t.npz"), "train", grid=1 / 16)
+    assert train.shape == (1, 6, 3)
+
+
 def test_image_folder(tmp_path):
     images = rng_images()
     for number, name in enumerate(["cat", "cat", "dog", "dog"]):
@@ -69,6 +90,76 @@ def test_image_folder(tmp_path):
     data = smoothcert.load_inputs(str(tmp_path))
     assert (len(data), data.labels, data.classes) == (4, (0, 0, 1, 1), ("cat", "dog"))
     assert (data.item(3).pixels == images[3].transpose(2, 0, 1)).all()
+
+
+def class_folders(folder, sizes, names=("n01", "n02", "n03")):
+    """An image in each class's folder, of these (height, width)."""
+    rng = np.random.default_rng(0)
+    for name, size in zip(names, sizes, strict=True):
+        (folder / name).mkdir(parents=True)
+        array = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(array).save(folder / name / "a.png")
+
+
+def test_resizing_is_shorter_side_256_and_the_centre_of_224(tmp_path):
+    class_folders(tmp_path / "val", [(200, 300), (300, 200), (256, 256)])
+    data = smoothcert.load_inputs(str(tmp_path), "val", size=224)
+    assert (data.shape, data.labels) == ((3, 224, 224), (0, 1, 2))
+    # By hand: 300x200 becomes 384x256, whose central square begins at (384 - 224) / 2 = 80.
+    steps = {
+        "n01": ((384, 256), (80, 16, 304, 240)),
+        "n02": ((256, 384), (16, 80, 240, 304)),
+        "n03": ((256, 256), (16, 16, 240, 240)),
+    }
+    for position, (name, (whole, box)) in enumerate(steps.items()):
+        image = Image.open(tmp_path / "val" / name / "a.png")
+        expected = np.asarray(image.resize(whole, Image.Resampling.BILINEAR).crop(box))
+        assert (data.item(position).pixels == expected.transpose(2, 0, 1)).all()
+
+
+def test_resizing_is_antialiased(tmp_path):
+    """A checkerboard of single pixels, made four times smaller, is grey."""
+    board = np.indices((512, 512)).sum(axis=0) % 2 * 255
+    Image.fromarray(board.astype(np.uint8)).save(tmp_path / "a.png")
+    data = smoothcert.load_inputs(str(tmp_path), size=112)
+    assert data.shape == (1, 112, 112)
+    assert np.abs(data.item(0).pixels - 127.5).max() < 2
+
+
+def test_sizes_that_cannot_be(tmp_path):
+    class_folders(tmp_path, [(8, 8), (8, 9), (8, 8)])
+    with pytest.raises(InvalidInput, match=r"have \(3, 8, 8\).*give --size \(224 for"):
+        _ = smoothcert.load_inputs(str(tmp_path)).contents
+    with pytest.raises(InvalidInput, match="size must be at least 1; got 0"):
+        smoothcert.load_inputs(str(tmp_path), size=0)
+    with pytest.raises(InvalidInput, match="size is for image files; digits holds arrays"):
+        smoothcert.load_inputs("digits", size=8)
+
+
+def test_files_are_not_opened_at_load(tmp_path):
+    """Only the first, for the shape: the others here are no images at all."""
+    class_folders(tmp_path, [(8, 8)], ["a"])
+    (tmp_path / "b").mkdir()
+    for number in range(2000):
+        (tmp_path / "b" / f"{number:05}.jpg").touch()
+    data = smoothcert.load_inputs(str(tmp_path), limit=1000)
+    assert (len(data), data.labels[:2]) == (1000, (0, 1))
+    with pytest.raises(InvalidInput, match="00000.jpg cannot be read as an image"):
+        data.item(1)
+
+
+def test_the_order_of_classes_can_be_listed(tmp_path):
+    class_folders(tmp_path / "test", [(4, 4)] * 3, ["cat", "ant", "dog"])
+    assert smoothcert.load_inputs(str(tmp_path)).classes == ("ant", "cat", "dog")
+    (tmp_path / "classes.txt").write_text("bee\ndog\ncat\n\nant\n")
+    data = smoothcert.load_inputs(str(tmp_path))
+    assert (data.classes, data.labels) == (("bee", "dog", "cat", "ant"), (1, 2, 3))
+    (tmp_path / "classes.txt").write_text("dog\ncat\n")
+    with pytest.raises(InvalidInput, match="must name every class folder once.* it lacks ant"):
+        smoothcert.load_inputs(str(tmp_path))
+    (tmp_path / "classes.txt").write_text("dog\ncat\nant\ndog\n")
+    with pytest.raises(InvalidInput, match="has 4 names, 3 of them different"):
+        smoothcert.load_inputs(str(tmp_path))
 
 
 def test_flat_folder_of_grey_images_has_no_labels(tmp_path):
@@ -113,8 +204,24 @@ def test_cifar10_in_the_hugging_face_layout():
     folder = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
     if not folder.is_dir():
         pytest.skip("the CIFAR-10 files are not here")
-    data = smoothcert.load_inputs(str(folder), every=1000)
-    assert (len(data), data.shape, data.levels) == (10, (3, 32, 32), 255)
+    for split, count, each in (("test", 10_000, 1000), ("train", 50_000, 5000)):
+        data = smoothcert.load_inputs(str(folder), split)
+        assert (len(data), data.shape, data.levels) == (count, (3, 32, 32), 255)
+        assert np.bincount(data.labels).tolist() == [each] * 10
+        assert data.item(7).pixels.max() > 100
+    assert smoothcert.load_inputs(str(folder), every=1000).indices == tuple(range(0, 10_000, 1000))
+
+
+def test_class_names_in_the_metadata_of_a_parquet_file(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {"img": datasets.Image(), "label": datasets.ClassLabel(names=["plane", "car"])}
+    )
+    rows = {"img": [Image.fromarray(i) for i in rng_images()], "label": [1, 0, 0, 1]}
+    made = datasets.Dataset.from_dict(rows, features=features)
+    made.to_parquet(tmp_path / "test-00000-of-00001.parquet")
+    data = smoothcert.load_inputs(str(tmp_path))
+    assert (data.labels, data.classes) == ((1, 0, 0, 1), ("plane", "car"))
 
 
 @pytest.mark.parametrize(

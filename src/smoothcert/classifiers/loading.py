@@ -1,4 +1,4 @@
-"""From a reference (a file, an architecture, a factory, a module) to a classifier."""
+"""From a reference (a file, an architecture, a hub's name, a factory, a module) to a classifier."""
 
 import sys
 from collections.abc import Iterator
@@ -8,14 +8,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smoothcert import zoo
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.quiet import quiet
 from smoothcert.errors import MissingExtra, ModelError
+from smoothcert.references import MODEL_FORMS
 
 if TYPE_CHECKING:
     import torch
 
 _PICKLED = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib"}
-_FORMS = "x.onnx, x.pt2, arch@weights.safetensors or package.module:factory"
+_READ = {".onnx", ".pt2", ".safetensors"}
+_HUBS = {"timm": "from_timm", "torchvision": "from_torchvision", "hf": "from_transformers"}
+"""Prefix of a reference, which is also the name of an extra, to the module that loads it."""
 
 
 def load_classifier(
@@ -27,9 +32,12 @@ def load_classifier(
 
     Args:
         model: `x.onnx`; `x.pt2` (torch.export); `arch@weights.safetensors`, or
-            `weights.safetensors` if it was written by this package; `package.module:factory`,
-            a function without arguments that returns a module or a classifier; a
-            `torch.nn.Module`; or an object that already is a `Classifier`.
+            `weights.safetensors` if it was written by this package; `arch@pretrained-NAME`,
+            weights that come with this package; `timm:NAME`, `torchvision:NAME` (with
+            `@weights.safetensors` for other weights than the published) or `hf:org/name` and
+            `hf:/folder`, whose published normalization is put inside;
+            `package.module:factory`, a function without arguments that returns a module or a
+            classifier; a `torch.nn.Module`; or an object that already is a `Classifier`.
         device: `cpu`, or for torch models also `cuda`, `cuda:1`, ...
         threads: CPU threads for ONNX Runtime; the number of cores by default.
 
@@ -45,7 +53,7 @@ def load_classifier(
     if hasattr(model, "logits") and hasattr(model, "fingerprint"):
         return model  # type: ignore[return-value]
     raise ModelError(
-        f"A model is a reference ({_FORMS}), a torch.nn.Module or a Classifier; "
+        f"A model is a reference ({MODEL_FORMS}), a torch.nn.Module or a Classifier; "
         f"got {type(model).__name__}"
     )
 
@@ -59,26 +67,78 @@ def fingerprint_file(path: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def _from_reference(reference: str, device: str, threads: int | None) -> Classifier:
-    architecture, at, weights = reference.rpartition("@")
-    path = Path(weights if at else reference)
+def file_of(reference: str) -> tuple[str, Path] | None:
+    """The architecture (may be empty) and the file that a reference names.
+
+    None for a reference to something else than a file: a factory, or a name of a hub.
+
+    Raises:
+        ModelError: weights that do not come with the package.
+    """
+    named = Path(reference).suffix in _READ | _PICKLED
+    if _hub_of(reference) or (":" in reference and "@" not in reference and not named):
+        return None
+    architecture, at, rest = reference.partition("@")
+    if not at or Path(reference).is_file() or "/" in architecture:  # a path with an @ in it
+        return "", Path(reference)
+    if rest.startswith("pretrained-") and Path(rest).suffix not in _READ:
+        return architecture, zoo.pretrained(architecture, rest.removeprefix("pretrained-"))
+    return architecture, Path(rest)
+
+
+def checked_file(path: Path) -> Path:
+    """The path, if it is of a model file that can be read without running what is in it.
+
+    Raises:
+        ModelError: a pickle, or not there.
+    """
     if path.suffix in _PICKLED:
         raise ModelError(
             f"{path.name} is a pickle, which can run code when loaded, so it is not read. Save "
             "the weights with safetensors.torch.save_file and pass arch@weights.safetensors, or "
             "save the whole network with torch.export.save as x.pt2."
         )
-    if path.suffix in (".onnx", ".pt2", ".safetensors"):
-        if not path.is_file():
-            raise ModelError(f"There is no model file {path}")
-        if path.suffix == ".onnx":
-            return _load_onnx(path, device, threads)
-        if path.suffix == ".pt2":
-            return _pytorch().load_pt2(path, device)
-        return _pytorch().load_weights(path, architecture, device)
-    if ":" in reference and not at:
+    if path.suffix in _READ and not path.is_file():
+        raise ModelError(f"There is no model file {path}")
+    return path
+
+
+def _from_reference(reference: str, device: str, threads: int | None) -> Classifier:
+    if hub := _hub_of(reference):
+        return _from_hub(hub, reference.removeprefix(f"{hub}:"), device)
+    found = file_of(reference)
+    if found is None:
         return _from_factory(reference, device)
-    raise ModelError(f"{reference!r} names no model: give {_FORMS}")
+    architecture, path = found
+    suffix = checked_file(path).suffix
+    if suffix == ".onnx":
+        return _load_onnx(path, device, threads)
+    if suffix == ".pt2":
+        return _pytorch().load_pt2(path, device)
+    if suffix == ".safetensors":
+        return _pytorch().load_weights(path, architecture, device)
+    raise ModelError(f"{reference!r} names no model: give {MODEL_FORMS}")
+
+
+def _hub_of(reference: str) -> str:
+    prefix, colon, _ = reference.partition(":")
+    return prefix if colon and prefix in _HUBS else ""
+
+
+def _from_hub(hub: str, name: str, device: str) -> Classifier:
+    if not name:
+        raise ModelError(f"'{hub}:' names no model: give {MODEL_FORMS}")
+    try:
+        with quiet():  # what these packages say when imported is not about the user's model
+            source = import_module(f"smoothcert.classifiers.{_HUBS[hub]}")
+    except ImportError as error:
+        raise MissingExtra(error.name or hub, hub) from error
+    except (RuntimeError, OSError) as error:  # how a torchvision built for another torch fails
+        raise ModelError(
+            f"A package that {hub}: models need cannot be imported: {error}. "
+            "Install builds of torch and torchvision that belong together."
+        ) from error
+    return source.load(name, device)
 
 
 def _load_onnx(path: Path, device: str, threads: int | None) -> Classifier:
@@ -105,7 +165,7 @@ def _from_factory(reference: str, device: str) -> Classifier:
         try:
             factory = getattr(import_module(module_name), function)
         except (ImportError, AttributeError) as error:
-            raise ModelError(f"Cannot import {reference!r}: {error}. Give {_FORMS}") from error
+            raise ModelError(f"Cannot import {reference!r}: {error}. Give {MODEL_FORMS}") from error
         made = factory()
     if _is_module(made):
         return _pytorch().TorchClassifier.of(made, reference, device)

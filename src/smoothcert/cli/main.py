@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from smoothcert.references import DATA_FORMS, MODEL_FORMS
+
 app = typer.Typer(
     name="smoothcert",
     no_args_is_help=True,
@@ -16,9 +18,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Certify classifiers by randomized smoothing, and re-certify compressed versions of them "
-    "for a fraction of the cost. MODEL is x.onnx, x.pt2, arch@weights.safetensors or "
-    "package.module:factory. DATA is digits, x.npz, x.parquet, an image folder or a Hugging Face "
-    "id. Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 130: interrupted.",
+    f"for a fraction of the cost. MODEL is {MODEL_FORMS}. DATA is {DATA_FORMS}. "
+    "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 130: interrupted.",
 )
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
@@ -30,6 +31,14 @@ Grid = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many inputs.")]
 Every = Annotated[int, typer.Option(help="Only every so-manieth input.")]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        help="Resize images and keep the central square of this side: for 224, shorter side to "
+        "256 first (bilinear).",
+        show_default="as they are",
+    ),
+]
 Sigma = Annotated[float, typer.Option(help="Noise, on the [0, 1] scale.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed.")]
 Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
@@ -94,6 +103,7 @@ def train(
     grid: Grid = None,
     limit: Limit = None,
     every: Every = 1,
+    size: Size = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images per step.")] = None,
     rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
@@ -111,7 +121,7 @@ def train(
     from smoothcert.cli import models
     from smoothcert.cli.sources import DataSource
 
-    source = DataSource(data, split, grid, limit, every)
+    source = DataSource(data, split, grid, limit, every, size)
     chosen = models.recipe(recipe, sigma, (arch, epochs, batch, rate, consistency), seed)
     models.train(source, chosen, out, resume, device, json)
 
@@ -139,6 +149,7 @@ def certify(
     grid: Grid = None,
     limit: Limit = None,
     every: Every = 1,
+    size: Size = None,
     resume: Resume = False,
     device: Device = "cpu",
     batch_size: Batch = None,
@@ -149,7 +160,7 @@ def certify(
     from smoothcert.cli import runs
     from smoothcert.cli.sources import DataSource
 
-    source = DataSource(data, split, grid, limit, every)
+    source = DataSource(data, split, grid, limit, every, size)
     where = runs.Where(out, resume, device, batch_size, block_inputs, json)
     runs.certify(model, source, (sigma, n0, n, alpha, seed, form, keep_margins), radius, where)
 
@@ -258,6 +269,7 @@ def compress(
     sigma: Annotated[float | None, typer.Option(help="Calibration noise (int8).")] = None,
     split: Split = "train",
     grid: Grid = None,
+    size: Size = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -265,7 +277,7 @@ def compress(
     from smoothcert.cli import models
     from smoothcert.cli.sources import DataSource
 
-    source = DataSource(data, split, grid, None, 1) if data else None
+    source = DataSource(data, split, grid, None, 1, size) if data else None
     models.compress(model, to, out, source, sigma, seed, json)
 
 
@@ -307,6 +319,7 @@ def predict(
     sigma: Sigma,
     n: Annotated[int, typer.Option("--n", help="Draws.")] = 1000,
     alpha: Annotated[float, typer.Option(help="Error probability.")] = 0.001,
+    size: Size = None,
     seed: Seed = 0,
     device: Device = "cpu",
     batch_size: Batch = None,
@@ -315,7 +328,7 @@ def predict(
     """Predict the smoothed classifier's class of one image, or abstain."""
     from smoothcert.cli import models
 
-    models.predict(model, image, sigma, n, alpha, seed, device, batch_size, json)
+    models.predict(model, image, size, sigma, n, alpha, seed, device, batch_size, json)
 
 
 @command

@@ -9,7 +9,7 @@ from smoothcert.cli import display
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress as write_compressed
 from smoothcert.errors import InvalidInput, MissingExtra
-from smoothcert.sampling.datasets import decode
+from smoothcert.sampling.images import decode
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import RoundedGaussian
 from smoothcert.verbs.predict import predict as predict_item
@@ -112,6 +112,7 @@ def compress(
 def predict(
     model: str,
     image: Path,
+    size: int | None,
     sigma: float,
     n: int,
     alpha: float,
@@ -125,7 +126,7 @@ def predict(
         raise InvalidInput(f"There is no image {image}")
     noise = RoundedGaussian(sigma, 1 / 255)
     classifier = load_classifier(model, device)
-    item = Item(0, decode(image).astype("int32"))
+    item = Item(0, decode(image, size=size).astype("int32"))
     found = predict_item(
         classifier, item, noise, n=n, alpha=alpha, seed=seed, batch_size=batch_size
     )

@@ -19,10 +19,12 @@ class DataSource:
     grid: str | None
     limit: int | None
     every: int
+    size: int | None = None
 
     def load(self) -> Inputs:
         """Open the data set; see `load_inputs`."""
-        return load_inputs(self.data, self.split, parse_grid(self.grid), self.limit, self.every)
+        grid = parse_grid(self.grid)
+        return load_inputs(self.data, self.split, grid, self.limit, self.every, self.size)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

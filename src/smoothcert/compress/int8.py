@@ -13,11 +13,11 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from smoothcert.classifiers.loading import checked_file, file_of
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.export import to_onnx
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
-from smoothcert.errors import ModelError
 from smoothcert.sampling.engine import to_float
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.noise import RoundedGaussian, Stream
@@ -32,12 +32,10 @@ def write(request: Request) -> Change:
     request.check_suffix(".onnx")
     sigma, inputs, out = request.needed_sigma(), request.needed_inputs(), request.out
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(request.model)
-        if source.suffix != ".onnx":
+        _, source = file_of(request.model) or ("", Path())
+        if checked_file(source).suffix != ".onnx":
             source = Path(folder) / "float.onnx"
             to_onnx(request.torch_source().module, inputs.shape, source)
-        elif not source.is_file():
-            raise ModelError(f"There is no model file {source}")
         prepared = Path(folder) / "prepared.onnx"
         name = onnx.load(source).graph.input[0].name
         with quiet():

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.classifiers.loading import load_classifier
+from smoothcert.classifiers.loading import file_of, load_classifier
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError
@@ -19,7 +19,7 @@ def write(request: Request) -> Change:
     as in Ugare et al. (2024). The threshold is one for the whole network.
     """
     model, out, fraction = request.model, request.out, request.fraction()
-    file = Path(model.rpartition("@")[2])
+    architecture, file = file_of(model) or ("", Path())
     if file.suffix not in (".onnx", ".safetensors"):
         raise ModelError(
             f"Pruning rewrites the weights of an .onnx or .safetensors file; got {model!r}. "
@@ -30,7 +30,7 @@ def write(request: Request) -> Change:
     if file.suffix == ".onnx":
         before, after = _prune_onnx(file, fraction, out)
     else:
-        before, after = _prune_safetensors(model, file, fraction, out)
+        before, after = _prune_safetensors(architecture, file, fraction, out)
     changed = [int((before[key] != after[key]).sum()) for key in before]
     return Change(
         path=out,
@@ -71,7 +71,9 @@ def _prune_onnx(file: Path, fraction: float, out: Path) -> tuple[dict, dict]:
     return before, after
 
 
-def _prune_safetensors(model: str, file: Path, fraction: float, out: Path) -> tuple[dict, dict]:
+def _prune_safetensors(
+    architecture: str, file: Path, fraction: float, out: Path
+) -> tuple[dict, dict]:
     import torch
 
     from smoothcert import zoo
@@ -81,6 +83,6 @@ def _prune_safetensors(model: str, file: Path, fraction: float, out: Path) -> tu
     before = {k: t.numpy() for k, t in state.items() if t.ndim > 1 and t.dtype == torch.float32}
     after = without_smallest(before, fraction)
     pruned = {k: torch.from_numpy(after[k]) if k in after else t for k, t in state.items()}
-    architecture = model.rpartition("@")[0] or metadata["architecture"]
+    architecture = architecture or metadata["architecture"]
     save_weights(zoo.rebuild(architecture, pruned), architecture, out, pruned=fraction)
     return before, after

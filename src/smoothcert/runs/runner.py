@@ -62,6 +62,7 @@ def run_certify(
     """Certify from scratch into a run directory; see `certify`."""
     draws = settings.n0 + settings.n
     identity, row_exact = _identity(classifier, inputs, settings, None, draws, "", how)
+    inputs.check_labels(identity.num_classes)
     run = _open(directory, identity, row_exact, inputs, how)
 
     def work(positions: range) -> Iterable[Record]:
@@ -85,6 +86,7 @@ def run_decide(
     sequential.thresholds(decision, settings, inputs.shape)  # a radius out of reach, before work
     # Rounds fill batches only if many inputs are watched together, most of them briefly.
     identity, row_exact = _identity(classifier, inputs, settings, decision, 1, "", how)
+    inputs.check_labels(identity.num_classes)
     run = _open(directory, identity, row_exact, inputs, how)
 
     def work(positions: range) -> Iterable[Record]:
@@ -113,6 +115,7 @@ def run_recertify(
         classifier, inputs, settings, method, draws, base.identity.hash, how
     )
     check_classes(identity.num_classes, base.identity.num_classes)
+    inputs.check_labels(identity.num_classes)
     if isinstance(method, Irs):
         run = _open(directory, identity, row_exact, inputs, how)
         work = _irs_work(base, classifier, inputs, method, identity, how)
@@ -223,7 +226,6 @@ def _identity(
     """What the run will be, and whether the probe saw rows independent to the last bit."""
     size = how.batch_size or classifier.fixed_batch or default_batch_size(inputs.shape)
     found = probe(classifier, inputs.item(0), settings.noise, settings.seed, size)
-    inputs.check_labels(found.num_classes)
     identity = Identity(
         settings=settings,
         method=method,

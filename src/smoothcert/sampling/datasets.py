@@ -1,6 +1,7 @@
 """Data sets by reference: the embedded digits, .npz, image folders, Parquet, Hugging Face ids."""
 
 import io
+import json
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.references import DATA_FORMS
+from smoothcert.sampling.images import decode
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.noise import grid_levels
 
@@ -25,20 +28,25 @@ def load_inputs(
     grid: float | Fraction | None = None,
     limit: int | None = None,
     every: int = 1,
+    size: int | None = None,
 ) -> Inputs:
     """Open a data set.
 
     Args:
         reference: `digits` (scikit-learn's 8x8 scans, 1,297 for training and 500 for test);
-            a `.npz` file (arrays `x` or `images`, optionally `y` or `labels`, or with the
-            split's name, `x_test` and `y_test`); a `.parquet` file or a folder of them named
-            by split (Hugging Face image columns); a folder of images, with a subfolder per
-            class if labelled and a level per split if there are several; or the id of a
-            Hugging Face data set.
+            a `.npz` file (images in `x` or `images`, tensors of any shape in `inputs`,
+            optionally labels in `y` or `labels`, or with the split's name, `x_test` and
+            `y_test`); a `.parquet` file or a folder of them named by split (Hugging Face image
+            columns); a folder of images, with a subfolder per class if labelled and a level per
+            split if there are several; or the id of a Hugging Face data set. Classes are the
+            subfolders in sorted order, or in that of a `classes.txt` beside them, one name per
+            line, which may list more classes than there are folders.
         split: `train` or `test`, or another name that the data set has.
         grid: the step between neighbouring values; 1/255 by default, 1/256 for digits.
         limit: keep the first so many (after `every`).
         every: keep every so-manieth input, as is usual for expensive test sets.
+        size: side of the square that images are resized and cropped to, see `images.decode`;
+            None leaves them as they are. Files are opened when their input is read.
 
     Raises:
         InvalidInput: nothing there, or nothing that can be read as inputs of one shape.
@@ -46,13 +54,19 @@ def load_inputs(
     """
     if every < 1 or (limit is not None and limit < 1):
         raise InvalidInput(f"limit and every must be at least 1; got {limit} and {every}")
-    inputs = _open(reference, split, grid)
+    if size is not None and size < 1:
+        raise InvalidInput(f"size must be at least 1; got {size}")
+    inputs = _open(reference, split, grid, size)
     chosen = range(0, len(inputs), every)[:limit]
     return inputs if len(chosen) == len(inputs) else inputs.select(chosen)
 
 
-def _open(reference: str, split: str, grid: float | Fraction | None) -> Inputs:
+def _open(reference: str, split: str, grid: float | Fraction | None, size: int | None) -> Inputs:
     path = Path(reference)
+    if size is not None and (reference == "digits" or path.suffix == ".npz"):
+        raise InvalidInput(
+            f"size is for image files; {reference} holds arrays of one shape. Leave --size out."
+        )
     if reference == "digits":
         return _digits(split, grid)
     if path.suffix == ".npz":
@@ -62,13 +76,13 @@ def _open(reference: str, split: str, grid: float | Fraction | None) -> Inputs:
             f"Image files hold 8-bit values, whose grid is 1/255; got {grid}. Leave --grid out."
         )
     if path.suffix == ".parquet":
-        return _parquet([path], reference)
+        return _parquet([path], reference, size)
     if path.is_dir():
         tables = sorted(path.glob(f"{split}*.parquet"))
-        return _parquet(tables, reference) if tables else _folder(path, split)
+        return _parquet(tables, reference, size) if tables else _folder(path, split, size)
     if path.suffix or path.is_absolute() or reference.startswith("."):
-        raise InvalidInput(f"There is no data at {reference}")
-    return _hub(reference, split)
+        raise InvalidInput(f"There is no data at {reference}. DATA is {DATA_FORMS}.")
+    return _hub(reference, split, size)
 
 
 def _digits(split: str, grid: float | Fraction | None) -> Inputs:
@@ -103,14 +117,16 @@ def _npz(path: Path, split: str, grid: float | Fraction | None) -> Inputs:
             f"{path.name} is not a readable .npz file of plain arrays: {error}"
         ) from error
     images = _first(arrays, f"x_{split}", f"images_{split}", "x", "images")
+    tensors = _first(arrays, f"inputs_{split}", "inputs")
     labels = _first(arrays, f"y_{split}", f"labels_{split}", "y", "labels")
-    if images is None:
+    if images is None and tensors is None:
         raise InvalidInput(
             f"{path.name} has the arrays {', '.join(arrays) or '(none)'}; inputs are looked for "
-            f"under 'x_{split}', 'images_{split}', 'x' and 'images'."
+            f"under 'x_{split}', 'images_{split}', 'x' and 'images', and tensors that are no "
+            f"images under 'inputs_{split}' and 'inputs'."
         )
-    images = _channels_first(images)
-    return Inputs.from_arrays(images, labels, _EIGHT_BIT if grid is None else grid, path.name)
+    values: Any = tensors if images is None else _channels_first(images)
+    return Inputs.from_arrays(values, labels, _EIGHT_BIT if grid is None else grid, path.name)
 
 
 def _first(arrays: dict[str, NDArray], *names: str) -> NDArray | None:
@@ -126,12 +142,13 @@ def _channels_first(images: NDArray) -> NDArray:
     return images
 
 
-def _folder(path: Path, split: str) -> Inputs:
+def _folder(path: Path, split: str, size: int | None) -> Inputs:
     root = path / split if (path / split).is_dir() else path
-    classes = tuple(sorted(child.name for child in root.iterdir() if child.is_dir()))
+    classes = _class_order(root, path)
     files = [
         (file, label)
         for label, folder in enumerate([root / name for name in classes] or [root])
+        if folder.is_dir()
         for file in sorted(folder.iterdir())
         if file.suffix.lower() in _IMAGE_FILES
     ]
@@ -141,10 +158,28 @@ def _folder(path: Path, split: str) -> Inputs:
             "directly nor in one subfolder per class."
         )
     labels = [label for _, label in files] if classes else None
-    return _images(str(path), len(files), lambda i: files[i][0], labels, classes)
+    return _images(str(path), len(files), lambda i: files[i][0], labels, classes, size)
 
 
-def _parquet(paths: Sequence[Path], reference: str) -> Inputs:
+def _class_order(root: Path, path: Path) -> tuple[str, ...]:
+    """The subfolders' names, sorted or as `classes.txt` lists them."""
+    there = tuple(sorted(child.name for child in root.iterdir() if child.is_dir()))
+    lists = [place / "classes.txt" for place in (root, path)]
+    listing = next((file for file in lists if file.is_file()), None)
+    if listing is None or not there:
+        return there
+    listed = tuple(line.strip() for line in listing.read_text("utf-8").splitlines() if line.strip())
+    unlisted = sorted(set(there) - set(listed))
+    if unlisted or len(set(listed)) < len(listed):
+        raise InvalidInput(
+            f"{listing} must name every class folder once, in the order of the classifier's "
+            f"classes; it lacks {', '.join(unlisted[:3]) or 'none'} and has {len(listed)} names, "
+            f"{len(set(listed))} of them different."
+        )
+    return listed
+
+
+def _parquet(paths: Sequence[Path], reference: str, size: int | None) -> Inputs:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -166,10 +201,21 @@ def _parquet(paths: Sequence[Path], reference: str) -> Inputs:
         len(table),
         lambda i: io.BytesIO(column[i].as_py()["bytes"]),
         table[labels].to_pylist() if labels else None,
+        _class_names(table.schema.metadata, labels),
+        size,
     )
 
 
-def _hub(reference: str, split: str) -> Inputs:
+def _class_names(metadata: Any, labels: str | None) -> tuple[str, ...]:
+    """The names of the classes, if Hugging Face's metadata is in the file."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return tuple(map(str, features[labels]["names"]))
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def _hub(reference: str, split: str, size: int | None) -> Inputs:
     try:
         import datasets
     except ImportError as error:
@@ -189,6 +235,7 @@ def _hub(reference: str, split: str) -> Inputs:
         lambda i: data[i][images],
         list(data[labels]) if labels else None,
         tuple(names or ()),
+        size,
     )
 
 
@@ -207,34 +254,23 @@ def _images(
     count: int,
     open_: Callable[[int], Any],
     labels: Sequence[int] | None,
-    classes: tuple[str, ...] = (),
+    classes: tuple[str, ...],
+    size: int | None,
 ) -> Inputs:
     """Inputs decoded when read; the first decides the shape, and colour or grey."""
     if count == 0:
         raise InvalidInput(f"The data set {name} is empty: nothing to certify.")
-    first = decode(open_(0))
-    return Inputs(
-        name,
-        first.shape,
-        255,
-        tuple(range(count)),
-        lambda index: decode(open_(index), len(first)),
-        None if labels is None else tuple(labels),
-        classes,
-    )
+    shape = decode(open_(0), size=size).shape
 
+    def read(index: int) -> NDArray[np.uint8]:
+        pixels = decode(open_(index), shape[0], size)
+        if pixels.shape != shape:
+            raise InvalidInput(
+                f"Input {index} of {name} has shape {pixels.shape}; the others have {shape}. All "
+                "inputs must have one shape: give --size (224 for most ImageNet models) to have "
+                "images resized and cropped to a square."
+            )
+        return pixels
 
-def decode(source: Any, channels: int | None = None) -> NDArray[np.uint8]:
-    """An image file (path, stream or PIL image) as uint8 (C, H, W); grey stays one channel."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtra("pillow", "data") from error
-    try:
-        image = source if isinstance(source, Image.Image) else Image.open(source)
-        grey = image.mode in ("L", "1") if channels is None else channels == 1
-        array = np.asarray(image.convert("L" if grey else "RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        shown = source if isinstance(source, str | Path) else "The image"
-        raise InvalidInput(f"{shown} cannot be read as an image: {error}") from error
-    return array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1))
+    known = None if labels is None else tuple(labels)
+    return Inputs(name, shape, 255, tuple(range(count)), read, known, classes)

@@ -35,7 +35,7 @@ class Inputs:
 
     Args:
         name: how to refer to the data in messages; the reference it was loaded by.
-        shape: shape of one input, (channels, height, width) for images.
+        shape: shape of one input, (channels, height, width) for images; any other for tensors.
         levels: grid steps in 1; pixel values are whole numbers in 0..levels.
         indices: each input's index in the full data set, which addresses its noise.
         read: from an index to that input's values in grid steps, of the given shape.

@@ -41,10 +41,16 @@ def train(
         whether interrupted or not.
 
     Raises:
-        InvalidInput: the data has no labels, or the checkpoint is of another training run.
+        InvalidInput: the data has no labels or no images, or the checkpoint is of another run.
     """
     if data.labels is None:
         raise InvalidInput(f"{data.name} has no labels; training needs them.")
+    if len(data.shape) != 3:
+        raise InvalidInput(
+            f"{data.name} has inputs of shape {data.shape}; the zoo's networks take images of "
+            "shape (channels, height, width). Train a network of your own and pass it as "
+            "package.module:factory."
+        )
     steps = np.stack([item.pixels for item in data])
     images = torch.from_numpy(steps.astype(np.uint8 if data.levels < 256 else np.int32))
     images, labels = images.to(device), torch.tensor(data.labels, device=device)

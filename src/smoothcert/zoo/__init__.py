@@ -58,7 +58,7 @@ def pretrained(architecture: str, name: str) -> Path:
     path = PRETRAINED / f"{architecture}-{name}.safetensors"
     if not path.is_file():
         there = sorted(file.stem for file in PRETRAINED.glob("*.safetensors"))
-        known = ", ".join("@pretrained-".join(stem.rsplit("-", 1)) for stem in there)
+        known = ", ".join("@pretrained-".join(stem.split("-", 1)) for stem in there)
         raise ModelError(
             f"No weights {architecture}@pretrained-{name} come with the package; "
             f"there are: {known or '(none)'}."

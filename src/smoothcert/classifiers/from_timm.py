@@ -1,0 +1,42 @@
+"""`timm:NAME` and `timm:NAME@weights.safetensors`: the networks of timm."""
+
+from pathlib import Path
+from typing import Any
+
+import timm  # pyright: ignore[reportMissingImports] (not on every machine)
+
+from smoothcert.classifiers.published import Normalized, brief, filled
+from smoothcert.classifiers.pytorch import TorchClassifier
+from smoothcert.classifiers.quiet import quiet
+from smoothcert.errors import ModelError
+
+
+def load(name: str, device: str = "cpu") -> TorchClassifier:
+    """Make a network of timm, with its published weights or those of a file.
+
+    Its normalization is the published configuration's. timm reads safetensors, or else with
+    `weights_only=True`.
+
+    Raises:
+        ModelError: no such name, no network to download from, or weights that do not fit.
+    """
+    kind, _, weights = name.partition("@")
+
+    def build(**options: Any) -> Any:
+        try:
+            with quiet():
+                return timm.create_model(kind, **options)
+        except Exception as error:  # timm's, the hub's and the network's have no common base
+            raise ModelError(
+                f"timm cannot make {kind!r}: {brief(error)}. Check the name "
+                "(timm.list_models()) and the network, or give timm:NAME@weights.safetensors."
+            ) from error
+
+    if weights:
+        network: Any = filled(build, Path(weights), f"timm's {kind}")
+    else:
+        network = build(pretrained=True)
+    published = network.pretrained_cfg
+    facts = f"timm {published.get('architecture', kind)}"
+    module = Normalized(network, published["mean"], published["std"], facts)
+    return TorchClassifier.of(module, f"timm:{name}", device)

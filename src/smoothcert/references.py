@@ -1,0 +1,11 @@
+"""How models and data are named, in the words of every help text and error."""
+
+MODEL_FORMS = (
+    "x.onnx, x.pt2, arch@weights.safetensors, arch@pretrained-NAME, "
+    "timm:NAME[@weights.safetensors], torchvision:NAME[@weights], hf:org/name, hf:/folder "
+    "or package.module:factory"
+)
+"""What MODEL can be."""
+
+DATA_FORMS = "digits, x.npz, x.parquet, a folder of Parquet files or images, or a Hugging Face id"
+"""What DATA can be."""
