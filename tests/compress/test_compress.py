@@ -119,7 +119,7 @@ def test_export_is_not_called_an_approximation(models, train, tmp_path):
         ("net.onnx", "int4", "q.onnx", "There is no target 'int4'; there are: int8"),
         ("net.onnx", "prune:2", "q.onnx", "prune takes a fraction between 0 and 1"),
         ("net.onnx", "prune:", "q.onnx", "prune takes a fraction between 0 and 1"),
-        ("net.onnx", "int8:3", "q.onnx", "int8 takes no argument; got 'int8:3'"),
+        ("net.onnx", "bf16:3", "q.pt2", "bf16 takes no argument; got 'bf16:3'"),
         ("net.onnx", "prune:0.2", "q.pt2", "prune:0.2 writes a .onnx file; got 'q.pt2'"),
         ("net.safetensors", "bf16", "q.pt2", "bf16 needs example data: give --data"),
         ("net.onnx", "int8", "q.onnx", "int8 is fitted to noisy inputs: give sigma"),

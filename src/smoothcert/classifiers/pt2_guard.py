@@ -3,7 +3,9 @@
 `torch.export.load` unpickles weights whose config says so, falls back to full unpickling for
 sample inputs, evaluates symbolic expressions with sympy, and resolves any dotted name that
 starts with `torch.` as an operator. An archive whose every part is on the lists below needs
-none of that; an ordinary export passes.
+none of that; an ordinary export passes. So does a quantized one (PT2E): its operators in
+`quantized_decomposed` are torch's own Python functions on tensors, registered by importing
+`torch.ao`; an operator that nothing has registered makes the load fail, not run.
 """
 
 import io

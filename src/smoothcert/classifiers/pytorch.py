@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,9 @@ def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
     archive = checked_pt2(path)
     try:
         with quiet():
+            if b"quantized_decomposed" in archive.getvalue():
+                # Registers those operators: torch's own code, nothing of the archive's.
+                import_module("torch.ao.quantization.fx._decomposed")
             program = torch.export.load(archive)
             module = program.module().to(device)
     except Exception as error:  # torch raises many kinds; all mean that the file is no good
@@ -103,12 +107,15 @@ def load_weights(path: Path, architecture: str = "", device: str = "cpu") -> Tor
 
 
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """The tensors of a safetensors file in file order, and what `save_weights` recorded."""
+    """The tensors of a safetensors file in file order, and what `save_weights` recorded.
+
+    Weights stored in a 16-bit type come as float32, in which the architectures compute.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             order = metadata.get("order", file.keys())
-            return {key: file.get_tensor(key) for key in order}, metadata
+            return {key: _widened(file.get_tensor(key)) for key in order}, metadata
     except (SafetensorError, ValueError) as error:
         raise ModelError(
             f"{path.name} is not a readable safetensors file: {_first_line(error)}. "
@@ -123,6 +130,10 @@ def save_weights(module: nn.Module, architecture: str, path: Path, **facts: obje
     state = {key: value.contiguous() for key, value in module.state_dict().items()}
     record = {"architecture": architecture, "order": list(state), **facts}
     save_file(state, path, metadata={METADATA: json.dumps(record)})
+
+
+def _widened(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def _fixed_batch(program: torch.export.ExportedProgram) -> int | None:

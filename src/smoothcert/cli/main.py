@@ -263,11 +263,24 @@ def screen(
 @command
 def compress(
     model: Model,
-    to: Annotated[str, typer.Option(help="int8, bf16, fp16, prune:F or onnx.", show_default=False)],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
+            "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights, int4-weights "
+            "(weights only), prune:F or onnx.",
+            show_default=False,
+        ),
+    ],
     out: Out,
     data: Annotated[str | None, typer.Option(help="Calibration or example data.")] = None,
-    sigma: Annotated[float | None, typer.Option(help="Calibration noise (int8).")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Noise to calibrate on and to measure accuracy under.")
+    ] = None,
     split: Split = "train",
+    test_split: Annotated[
+        str, typer.Option(help="Split to measure accuracy on, if the data has it and labels.")
+    ] = "test",
     grid: Grid = None,
     size: Size = None,
     seed: Seed = 0,
@@ -278,7 +291,7 @@ def compress(
     from smoothcert.cli.sources import DataSource
 
     source = DataSource(data, split, grid, None, 1, size) if data else None
-    models.compress(model, to, out, source, sigma, seed, json)
+    models.compress(model, to, out, source, test_split, sigma, seed, json)
 
 
 @command

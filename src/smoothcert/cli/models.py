@@ -10,7 +10,7 @@ from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress as write_compressed
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.sampling.images import decode
-from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import RoundedGaussian
 from smoothcert.verbs.predict import predict as predict_item
 
@@ -93,20 +93,39 @@ def compress(
     target: str,
     out: Path,
     source: DataSource | None,
+    test_split: str,
     sigma: float | None,
     seed: int,
     as_json: bool,
 ) -> None:
-    """Write an approximation and say what changed."""
+    """Write an approximation, say what changed, and what that cost in accuracy."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with display.waiting(f"Compressing to {target}"):
         inputs = source.load() if source else None
-        change = write_compressed(model, target, out, inputs=inputs, sigma=sigma, seed=seed)
+        held_out = _held_out(source, test_split, inputs) if source and inputs and sigma else None
+        change = write_compressed(
+            *(model, target, out),
+            inputs=inputs,
+            sigma=sigma,
+            seed=seed,
+            held_out=held_out,
+        )
     if as_json:
         facts = asdict(change) | {"path": str(out), "nothing_changed": change.nothing_changed}
         display.show_json(facts)
     else:
         display.say(f"{change.describe().rstrip('.')}. Written to {out}")
+
+
+def _held_out(source: DataSource, split: str, inputs: Inputs) -> Inputs | None:
+    """The labelled inputs of another split, or None if there are none but these."""
+    try:
+        found = replace(source, split=split).load()
+    except InvalidInput:
+        return None
+    # A single file has no splits, and gives the same inputs whatever the split is called.
+    same = len(found) == len(inputs) and found.item(0).content == inputs.item(0).content
+    return None if same or found.labels is None else found
 
 
 def predict(

@@ -1,4 +1,5 @@
 """Approximations of a model: each writes a file the other commands read, and says what changed."""
 
 from smoothcert.compress.compress import compress as compress
+from smoothcert.compress.record import Accuracy as Accuracy
 from smoothcert.compress.record import Change as Change

@@ -3,20 +3,31 @@
 from importlib import import_module
 from pathlib import Path
 
+from smoothcert.classifiers.quiet import quiet
+from smoothcert.compress.measure import with_accuracy
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.sampling.inputs import Inputs
 
 TARGETS = {
-    "int8": ("int8", "static int8: integer convolutions and matrix products (.onnx)"),
+    "int8": ("int8", "static int8 (.onnx); int8:LAYER=int4,LAYER=fp32 makes exceptions of layers"),
     "bf16": ("precision", "bfloat16 weights and arithmetic (torch models; .pt2)"),
     "fp16": ("precision", "float16 weights and arithmetic (torch models; .pt2)"),
+    "int8-dynamic": ("dynamic", "dynamic int8 (.onnx); batch-dependent: certify in batches of 1"),
+    "int8-pt2e": ("pt2e", "static int8 by torchao, simulated in float32 (torch models; .pt2)"),
+    "bf16-weights": ("weights_only", "weights rounded to bfloat16, float32 arithmetic"),
+    "fp16-weights": ("weights_only", "weights rounded to float16, float32 arithmetic"),
+    "int8-weights": ("weights_only", "weights on 255 levels per channel, float32 arithmetic"),
+    "int4-weights": ("weights_only", "weights on 15 levels per channel, float32 arithmetic"),
     "prune": ("prune", "prune:F sets the fraction F of the weights, the smallest, to zero"),
     "onnx": ("export", "no approximation: the same float32 network (.onnx)"),
 }
 """Name of a target to the module of this folder whose `write(request)` makes it, and a line of
 help. `NAME:ARGUMENT` gives the module an argument."""
+
+_EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx", "ml_dtypes": "onnx", "torchao": "quant"}
+"""Package to the extra that installs it; everything else comes with `torch`."""
 
 
 def compress(
@@ -27,6 +38,7 @@ def compress(
     inputs: Inputs | None = None,
     sigma: float | None = None,
     seed: int = 0,
+    held_out: Inputs | None = None,
 ) -> Change:
     """Write an approximation of a model.
 
@@ -34,11 +46,13 @@ def compress(
         model: a reference to a file or a factory, as `load_classifier` takes.
         target: one of `TARGETS`; `prune:0.2` prunes 20 %.
         out: the file to write; its suffix must be the target's (`.onnx`, `.pt2`, or the
-            original's own for pruning).
+            original's own for pruning and rounded weights).
         inputs: data to calibrate or train on, best the training split; also the example that
             an export to another format needs.
         sigma: noise on that data, as the model will see noisy inputs.
         seed: of the noise, and of whatever else is drawn at random.
+        held_out: labelled inputs that were not trained or calibrated on. With them and sigma
+            the accuracy of the original and the result is measured, on 512 of them at most.
 
     Returns:
         What was changed.
@@ -53,7 +67,13 @@ def compress(
         raise InvalidInput(f"There is no target {target!r}; there are: {', '.join(TARGETS)}.")
     request = Request(str(model), target, argument, Path(out), inputs, sigma, seed)
     try:
-        return import_module(f"smoothcert.compress.{TARGETS[kind][0]}").write(request)
+        with quiet():  # torchao speaks while it is imported
+            module = import_module(f"smoothcert.compress.{TARGETS[kind][0]}")
+        change = module.write(request)
     except ModuleNotFoundError as error:
-        extra = "onnx" if (error.name or "").startswith("onnx") else "torch"
-        raise MissingExtra(error.name or "torch", extra) from error
+        name = error.name or "torch"
+        package = name.partition(".")[0]
+        raise MissingExtra(name, _EXTRAS.get(package, "torch")) from error
+    if held_out is None or held_out.labels is None or sigma is None:
+        return change
+    return with_accuracy(change, str(model), held_out, sigma, seed)

@@ -2,69 +2,119 @@
 
 Scales are calibrated on noisy inputs, since those are what a smoothed classifier sees, and
 are fixed afterwards, so a row's result does not depend on its batch.
+
+`int8:layer3=int4,fc=fp32` makes exceptions of layers (see `layers.assigned`). An int4 layer has
+its weights on the 15 levels of a per-channel symmetric 4-bit grid, kept in int8, so that the
+same integer kernels run it: ONNX Runtime has none for packed 4-bit convolutions and would
+compute them in float32. A fp32 layer keeps its weights and float32 arithmetic; its input is
+what the quantized layer before it passes on.
 """
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from smoothcert.classifiers.loading import checked_file, file_of
 from smoothcert.classifiers.quiet import quiet
+from smoothcert.compress.calibration import noisy_batches
 from smoothcert.compress.export import to_onnx
+from smoothcert.compress.layers import Layer, assigned, layers, weights_of
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
-from smoothcert.sampling.engine import to_float
-from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.noise import RoundedGaussian, Stream
-
-_IMAGES = 256
-_BATCH = 64
+from smoothcert.compress.symmetric import along, scales
+from smoothcert.errors import InvalidInput
 
 
 def write(request: Request) -> Change:
     """Quantize an ONNX model, or a torch one by way of ONNX."""
-    request.no_argument()
     request.check_suffix(".onnx")
     sigma, inputs, out = request.needed_sigma(), request.needed_inputs(), request.out
     with tempfile.TemporaryDirectory() as folder:
-        _, source = file_of(request.model) or ("", Path())
-        if checked_file(source).suffix != ".onnx":
-            source = Path(folder) / "float.onnx"
-            to_onnx(request.torch_source().module, inputs.shape, source)
-        prepared = Path(folder) / "prepared.onnx"
-        name = onnx.load(source).graph.input[0].name
+        source, size = prepared(request, Path(folder))
+        model = onnx.load(source)
+        found = layers(model)
+        precisions = assigned(request.argument, found, "int8", ("int8", "int4", "fp32"))
+        left = [layer for layer in found if precisions[layer.node] == "fp32"]
+        if len(left) == len(found):
+            raise InvalidInput(f"{request.target} leaves no layer to quantize.")
+        reader = _Calibration(model.graph.input[0].name, noisy_batches(inputs, sigma, request.seed))
         with quiet():
-            quant_pre_process(str(source), str(prepared))
             quantize_static(
-                str(prepared),
+                str(source),
                 str(out),
-                _Calibration(name, inputs, sigma, request.seed),
+                reader,
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
+                nodes_to_exclude=[layer.node for layer in left],
+                extra_options={"TensorQuantOverrides": _overrides(model, found, precisions)},
             )
-        return _change(prepared, out, source.stat().st_size)
+        if left:
+            _keep_float(out, left)
+    kinds = [precisions[layer.node] for layer in found]
+    return quantized_change(model, out, size, _method(kinds))
+
+
+def prepared(request: Request, folder: Path) -> tuple[Path, int]:
+    """The original as ONNX with named nodes, known shapes and folded constants, and its size.
+
+    Raises:
+        ModelError: no such file, or a model that cannot be exported.
+        InvalidInput: a torch model, which is exported, without example data.
+    """
+    _, source = file_of(request.model) or ("", Path())
+    if checked_file(source).suffix != ".onnx":
+        source = folder / "float.onnx"
+        to_onnx(request.torch_source().module, request.needed_inputs().shape, source)
+    ready = folder / "prepared.onnx"
+    with quiet():
+        quant_pre_process(str(source), str(ready))
+    model = onnx.load(ready)
+    layers(model)  # names the nodes
+    onnx.save(model, ready)
+    return ready, source.stat().st_size
+
+
+def quantized_change(
+    before: onnx.ModelProto, after: Path, size: int, method: str, *, batch_dependent: bool = False
+) -> Change:
+    """Count the weights that became integers, and the values that rounding moved."""
+    found = layers(before)
+    originals = weights_of(before, found)
+    now = {t.name: numpy_helper.to_array(t) for t in onnx.load(after).graph.initializer}
+    moved = []
+    for layer in {layer.weight: layer for layer in found}.values():
+        weights = originals[layer.weight]
+        steps = now.get(f"{layer.weight}_quantized")
+        if steps is not None:
+            zero, scale = (now[f"{layer.weight}_{part}"] for part in ("zero_point", "scale"))
+            if scale.ndim:
+                zero, scale = (along(v, layer.axis, weights.ndim) for v in (zero, scale))
+            values = (steps.astype(np.float32) - zero.astype(np.float32)) * scale
+            moved.append(int((values != weights).sum()))
+    return Change(
+        path=after,
+        method=method,
+        tensors_changed=sum(1 for count in moved if count),
+        tensors=len(originals),
+        fraction_changed=sum(moved) / max(1, sum(w.size for w in originals.values())),
+        bytes_before=size,
+        bytes_after=after.stat().st_size,
+        batch_dependent=batch_dependent,
+    )
 
 
 class _Calibration(CalibrationDataReader):
-    """Noisy batches of the first inputs, in the interface of ONNX Runtime."""
+    """Batches in the interface of ONNX Runtime."""
 
-    def __init__(self, name: str, inputs: Inputs, sigma: float, seed: int) -> None:
-        noise = RoundedGaussian(sigma, 1 / inputs.levels)
-        chosen = [inputs.item(p) for p in range(min(_IMAGES, len(inputs)))]
-        steps = np.stack(
-            [
-                i.pixels + noise.draws(seed, i.index, Stream.PROBE, [0], inputs.shape)[0]
-                for i in chosen
-            ]
-        )
-        batches = np.array_split(to_float(steps, inputs.levels), -(-len(steps) // _BATCH))
+    def __init__(self, name: str, batches: list) -> None:
         self._feeds = iter([{name: batch} for batch in batches])
 
     def get_next(self) -> dict | None:  # type: ignore[override]
@@ -72,22 +122,70 @@ class _Calibration(CalibrationDataReader):
         return next(self._feeds, None)
 
 
-def _change(before: Path, after: Path, size: int) -> Change:
-    """Count the weight tensors that became int8, and the values that rounding moved."""
-    originals = {
-        t.name: numpy_helper.to_array(t)
-        for t in onnx.load(before).graph.initializer
-        if len(t.dims) > 1
+def _overrides(
+    model: onnx.ModelProto, found: list[Layer], precisions: Mapping[str, str]
+) -> dict[str, list[dict]]:
+    """For each int4 weight, the scale and zero point of every output channel."""
+    chosen = [layer for layer in found if precisions[layer.node] == "int4"]
+    weights = weights_of(model, chosen)
+    zero = np.zeros((), np.int8)
+    return {
+        layer.weight: [
+            {
+                "axis": layer.axis % weights[layer.weight].ndim,
+                "quant_type": QuantType.QInt8,
+                "scale": np.array(scale, np.float32),
+                "zero_point": zero,
+            }
+            for scale in scales(weights[layer.weight], layer.axis, "int4")
+        ]
+        for layer in chosen
     }
-    now = {t.name: t for t in onnx.load(after).graph.initializer}
-    quantized = [n for n in originals if f"{n}_quantized" in now]
-    total = sum(w.size for w in originals.values())
-    return Change(
-        path=after,
-        method="static int8 (QDQ, per-channel weights)",
-        tensors_changed=len(quantized),
-        tensors=len(originals),
-        fraction_changed=sum(originals[n].size for n in quantized) / max(1, total),
-        bytes_before=size,
-        bytes_after=after.stat().st_size,
-    )
+
+
+def _keep_float(out: Path, left: list[Layer]) -> None:
+    """Hide these layers from ONNX Runtime's own quantization of weights.
+
+    Its optimizer (WeightBiasQuantization) makes an excluded layer between quantized neighbours
+    integer after all, with one scale for the whole weight, if its input is dequantized with one
+    scale. The same scale repeated for every channel means the same and is left alone.
+    """
+    model = onnx.load(out)
+    graph = model.graph
+    makers = {node.output[0]: node for node in graph.node}
+    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    for layer in left:
+        node = next(n for n in graph.node if n.name == layer.node)
+        maker = makers.get(node.input[0])
+        if maker is None or maker.op_type != "DequantizeLinear" or node.op_type == "MatMul":
+            continue
+        weights, groups = constants[layer.weight], _attribute(node, "group", 1)
+        if node.op_type == "Conv":
+            channels = weights.shape[1] * groups
+        elif node.op_type == "ConvTranspose":
+            channels = weights.shape[0]
+        else:
+            channels = weights.shape[1 - layer.axis]
+        names = [f"{layer.node}_input_{part}" for part in ("scale", "zero_point")]
+        for name, source in zip(names, maker.input[1:], strict=True):
+            repeated = np.full(channels, constants[source])
+            graph.initializer.append(numpy_helper.from_array(repeated, name))
+        node.input[0] = f"{layer.node}_input"
+        own = helper.make_node(
+            "DequantizeLinear", [maker.input[0], *names], [node.input[0]], node.input[0], axis=1
+        )
+        graph.node.insert(list(graph.node).index(node), own)
+    onnx.save(model, out)
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
+    return next((a.i for a in node.attribute if a.name == name), default)
+
+
+def _method(kinds: list[str]) -> str:
+    text = "static int8 (QDQ, per-channel weights)"
+    if "int4" in kinds:
+        text += f", {kinds.count('int4')} layers with 4-bit weights kept and computed with in int8"
+    if "fp32" in kinds:
+        text += f", {kinds.count('fp32')} layers left in float32"
+    return text

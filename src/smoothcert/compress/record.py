@@ -5,6 +5,23 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """How often a classifier was right; an estimate from few inputs, nothing certified.
+
+    Attributes:
+        clean: share of the inputs classified correctly without noise, 0 to 1.
+        noisy: the same under one draw of noise each.
+        sigma: that noise.
+        inputs: how many inputs were classified.
+    """
+
+    clean: float
+    noisy: float
+    sigma: float
+    inputs: int
+
+
+@dataclass(frozen=True)
 class Change:
     """The record of one compression.
 
@@ -17,6 +34,10 @@ class Change:
         bytes_before: size of the original file, 0 if it was not a file.
         bytes_after: size of the new file.
         exact: True for a mere change of format, which is meant to change nothing.
+        batch_dependent: True if a row's result depends on its batch, so that certifying needs
+            batches of one.
+        accuracy_before: the original's accuracy on held-out inputs, None where not measured.
+        accuracy_after: the new model's on the same inputs under the same noise.
     """
 
     path: Path
@@ -27,6 +48,9 @@ class Change:
     bytes_before: int
     bytes_after: int
     exact: bool = False
+    batch_dependent: bool = False
+    accuracy_before: Accuracy | None = None
+    accuracy_after: Accuracy | None = None
 
     @property
     def nothing_changed(self) -> bool:
@@ -34,16 +58,35 @@ class Change:
         return self.tensors_changed == 0
 
     def describe(self) -> str:
-        """One line for a person; loud if nothing changed."""
+        """One line for a person; loud if nothing changed or the batch decides."""
+        return "; ".join(
+            part for part in (self._what(), self._warning(), self._accuracies()) if part
+        )
+
+    def _what(self) -> str:
         if self.exact:
             return f"{self.method}: the same weights in another format"
         if self.nothing_changed:
             return (
                 f"NOTHING WAS CHANGED: {self.method} left all {self.tensors} weight tensors as "
-                "they were, so recertifying would compare a model with itself."
+                "they were, so recertifying would compare a model with itself"
             )
         return (
             f"{self.method}: {self.tensors_changed} of {self.tensors} weight tensors, "
             f"{100 * self.fraction_changed:.1f} % of the weights changed; "
             f"{self.bytes_before:,} to {self.bytes_after:,} bytes"
+        )
+
+    def _warning(self) -> str:
+        if not self.batch_dependent:
+            return ""
+        return "BATCH-DEPENDENT: certify it with --batch-size 1, other batches are refused"
+
+    def _accuracies(self) -> str:
+        before, after = self.accuracy_before, self.accuracy_after
+        if before is None or after is None:
+            return ""
+        return (
+            f"accuracy {before.clean:.1%} to {after.clean:.1%} clean, {before.noisy:.1%} to "
+            f"{after.noisy:.1%} under noise {after.sigma:g} (estimated on {after.inputs} inputs)"
         )

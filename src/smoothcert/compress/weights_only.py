@@ -1,0 +1,189 @@
+"""Rounded weights with float32 arithmetic, in the original's own format.
+
+`bf16-weights` and `fp16-weights` round every weight to that type and back, as Ugare et al. (2024)
+did; compare `bf16` and `fp16`, which also compute in it. `int8-weights` and `int4-weights` put
+the weights of convolutions and matrix products on a symmetric grid of 255 or 15 levels per
+output channel. The files keep the small numbers where their format can say so: ONNX with a
+Cast or DequantizeLinear before the layer, safetensors as a 16-bit type.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.classifiers.loading import file_of, load_classifier
+from smoothcert.compress.record import Change
+from smoothcert.compress.request import Request
+from smoothcert.compress.symmetric import BITS, integers, levels, on_grid, scales
+from smoothcert.errors import ModelError
+
+_PARAMETERS = (
+    *("Conv", "ConvTranspose", "Gemm", "MatMul"),
+    *("BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"),
+)
+_OPSETS = {"bf16": 13, "fp16": 13, "int8": 13, "int4": 21}
+"""The first ONNX operator set that can restore each type."""
+
+Weights = dict[str, NDArray]
+
+
+def write(request: Request) -> Change:
+    """Round the weights of an ONNX or safetensors model."""
+    request.no_argument()
+    architecture, file = file_of(request.model) or ("", Path())
+    precision = request.target.partition("-")[0]
+    if file.suffix not in (".onnx", ".safetensors"):
+        raise ModelError(
+            f"{request.target} rewrites the weights of an .onnx or .safetensors file; got "
+            f"{request.model!r}. Convert first with --to onnx."
+        )
+    request.check_suffix(file.suffix)
+    load_classifier(request.model)  # a wrong reference fails here, with its own message
+    if file.suffix == ".onnx":
+        before, after = _round_onnx(file, precision, request.out)
+        kept = "stored in that type"
+    else:
+        before, after = _round_safetensors(architecture, file, precision, request.out)
+        kept = "stored as float32 on that grid" if precision in BITS else "stored in that type"
+    changed = [int((before[key] != after[key]).sum()) for key in before]
+    return Change(
+        path=request.out,
+        method=f"{_words(precision)}, float32 arithmetic, {kept}",
+        tensors_changed=sum(1 for count in changed if count),
+        tensors=len(before),
+        fraction_changed=sum(changed) / max(1, sum(w.size for w in before.values())),
+        bytes_before=file.stat().st_size,
+        bytes_after=request.out.stat().st_size,
+    )
+
+
+def _words(precision: str) -> str:
+    if precision in BITS:
+        grid = f"a symmetric {BITS[precision]}-bit grid per output channel"
+        return f"weights rounded to {grid} ({2 * levels(precision) + 1} levels)"
+    return f"weights rounded to {'bfloat16' if precision == 'bf16' else 'float16'}"
+
+
+def _round_onnx(file: Path, precision: str, out: Path) -> tuple[Weights, Weights]:
+    import onnx
+    from onnx import numpy_helper
+
+    from smoothcert.compress.layers import layers, weights_of
+
+    model = onnx.load(file)
+    found = layers(model)
+    axes = {layer.weight: layer.axis for layer in found}
+    read = {name for n in model.graph.node if n.op_type in _PARAMETERS for name in n.input[1:]}
+    if precision in BITS:
+        before = weights_of(model, found)
+    else:
+        before = {
+            t.name: numpy_helper.to_array(t)
+            for t in model.graph.initializer
+            if t.name in read and t.data_type == onnx.TensorProto.FLOAT
+        }
+    model = _with_opset(model, _OPSETS[precision])
+    graph = model.graph
+    kept = [t for t in graph.initializer if t.name not in before]
+    inputs = [i for i in graph.input if i.name not in before]
+    nodes, after = [], {}
+    for name, weights in before.items():
+        if precision in BITS:
+            made = _stored_integers(name, weights, axes[name], precision)
+            after[name] = on_grid(weights, axes[name], precision)
+        else:
+            made = _stored_floats(name, weights, precision)
+            after[name] = numpy_helper.to_array(made[0][0]).astype(np.float32)
+        kept += made[0]
+        nodes.append(made[1])
+    _check_finite(after, precision)
+    nodes += graph.node
+    for field, values in (("initializer", kept), ("input", inputs), ("node", nodes)):
+        graph.ClearField(field)
+        getattr(graph, field).extend(values)
+    onnx.save(model, out)
+    return before, after
+
+
+def _stored_integers(name: str, weights: NDArray, axis: int, precision: str) -> tuple:
+    """The tensors (integers, scales) and the node that makes float32 weights of them."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    steps, names = integers(weights, axis, precision), [f"{name}_{precision}", f"{name}_scale"]
+    if precision == "int8":
+        stored = numpy_helper.from_array(steps, names[0])
+    else:
+        stored = helper.make_tensor(names[0], TensorProto.INT4, steps.shape, steps.ravel())
+    scale = numpy_helper.from_array(scales(weights, axis, precision), names[1])
+    axis = axis % weights.ndim
+    node = helper.make_node("DequantizeLinear", names, [name], f"{name}_restored", axis=axis)
+    return [stored, scale], node
+
+
+def _stored_floats(name: str, weights: NDArray, precision: str) -> tuple:
+    """The 16-bit tensor, alone in a list, and the node that makes float32 weights of it."""
+    import ml_dtypes
+    from onnx import TensorProto, helper
+
+    small, kind = (
+        (ml_dtypes.bfloat16, TensorProto.BFLOAT16)
+        if precision == "bf16"
+        else (np.float16, TensorProto.FLOAT16)
+    )
+    stored = f"{name}_{precision}"
+    with np.errstate(over="ignore"):  # found by _check_finite
+        raw = weights.astype(small).tobytes()
+    tensor = helper.make_tensor(stored, kind, weights.shape, raw, raw=True)
+    node = helper.make_node("Cast", [stored], [name], f"{name}_restored", to=TensorProto.FLOAT)
+    return [tensor], node
+
+
+def _with_opset(model, needed: int):
+    """The model with at least this version of the standard operators."""
+    from onnx import version_converter
+
+    (version,) = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    if version >= needed:
+        return model
+    try:
+        return version_converter.convert_version(model, needed)
+    except Exception as error:  # the converter has no exceptions of its own
+        raise ModelError(
+            f"The ONNX graph has operator set {version}; storing these weights needs {needed}, "
+            f"and it cannot be converted: {str(error).strip().splitlines()[0]}. Export it again "
+            f"with opset_version={needed}."
+        ) from error
+
+
+def _round_safetensors(
+    named: str, file: Path, precision: str, out: Path
+) -> tuple[Weights, Weights]:
+    import torch
+
+    from smoothcert import zoo
+    from smoothcert.classifiers.pytorch import read_weights, save_weights
+
+    state, metadata = read_weights(file)
+    architecture = named or metadata["architecture"]
+    floating = [key for key, tensor in state.items() if tensor.is_floating_point()]
+    if precision in BITS:
+        chosen = [key for key in floating if state[key].ndim > 1]
+        rounded = {k: torch.from_numpy(on_grid(state[k].numpy(), 0, precision)) for k in chosen}
+        network = zoo.rebuild(architecture, state | rounded)
+    else:
+        chosen, kind = floating, torch.bfloat16 if precision == "bf16" else torch.float16
+        network = zoo.rebuild(architecture, state).to(kind)
+    now = network.state_dict()
+    after = {key: now[key].float().numpy() for key in chosen}
+    _check_finite(after, precision)
+    save_weights(network, architecture, out, rounded=precision)
+    return {key: state[key].numpy() for key in chosen}, after
+
+
+def _check_finite(weights: Weights, precision: str) -> None:
+    for name, values in weights.items():
+        if not np.isfinite(values).all():
+            raise ModelError(
+                f"The weights {name!r} exceed the range of {precision}; use bf16-weights."
+            )
