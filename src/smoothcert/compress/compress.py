@@ -13,6 +13,11 @@ TARGETS = {
     "bf16": ("precision", "bfloat16 weights and arithmetic (torch models; .pt2)"),
     "fp16": ("precision", "float16 weights and arithmetic (torch models; .pt2)"),
     "prune": ("prune", "prune:F sets the fraction F of the weights, the smallest, to zero"),
+    "prune-layers": ("prune", "prune-layers:F does so in each layer by itself"),
+    "prune-channels": ("channels", "prune-channels:F removes the fraction F of inner channels"),
+    "lowrank": ("lowrank", "lowrank:F factorizes layers to the fraction F of their rank"),
+    "distill": ("distill", "distill:ARCH or distill:ARCH,EPOCHS trains a student of the zoo"),
+    "finetune": ("finetune", "finetune:EPOCHS trains on; weights that are zero stay zero"),
     "onnx": ("export", "no approximation: the same float32 network (.onnx)"),
 }
 """Name of a target to the module of this folder whose `write(request)` makes it, and a line of
@@ -36,7 +41,7 @@ def compress(
         out: the file to write; its suffix must be the target's (`.onnx`, `.pt2`, or the
             original's own for pruning).
         inputs: data to calibrate or train on, best the training split; also the example that
-            an export to another format needs.
+            an export to another format needs. Fine-tuning needs its labels.
         sigma: noise on that data, as the model will see noisy inputs.
         seed: of the noise, and of whatever else is drawn at random.
 
