@@ -240,10 +240,19 @@ def screen(
 @command
 def compress(
     model: Model,
-    to: Annotated[str, typer.Option(help="int8, bf16, fp16, prune:F or onnx.", show_default=False)],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="int8, bf16, fp16, prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
+            "distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx.",
+            show_default=False,
+        ),
+    ],
     out: Out,
-    data: Annotated[str | None, typer.Option(help="Calibration or example data.")] = None,
-    sigma: Annotated[float | None, typer.Option(help="Calibration noise (int8).")] = None,
+    data: Annotated[str | None, typer.Option(help="Calibration, training or example data.")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Noise on it (int8, distill, finetune).")
+    ] = None,
     split: Split = "train",
     grid: Grid = None,
     seed: Seed = 0,

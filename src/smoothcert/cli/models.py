@@ -99,9 +99,16 @@ def compress(
 ) -> None:
     """Write an approximation and say what changed."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with display.waiting(f"Compressing to {target}"):
+    with display.waiting(f"Compressing to {target}") as tell:
+
+        def progress(epoch: int, mean: float) -> None:
+            show = tell if display.errors.is_terminal else display.say
+            show(f"Epoch {epoch}: loss {mean:.4f}")
+
         inputs = source.load() if source else None
-        change = write_compressed(model, target, out, inputs=inputs, sigma=sigma, seed=seed)
+        change = write_compressed(
+            model, target, out, inputs=inputs, sigma=sigma, seed=seed, progress=progress
+        )
     if as_json:
         facts = asdict(change) | {"path": str(out), "nothing_changed": change.nothing_changed}
         display.show_json(facts)

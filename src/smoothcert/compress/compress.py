@@ -1,5 +1,6 @@
 """From a target's name to the module that does it."""
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def compress(
     inputs: Inputs | None = None,
     sigma: float | None = None,
     seed: int = 0,
+    progress: Callable[[int, float], None] | None = None,
 ) -> Change:
     """Write an approximation of a model.
 
@@ -44,6 +46,7 @@ def compress(
             an export to another format needs. Fine-tuning needs its labels.
         sigma: noise on that data, as the model will see noisy inputs.
         seed: of the noise, and of whatever else is drawn at random.
+        progress: called with (epochs done, mean loss) after every epoch, by targets that train.
 
     Returns:
         What was changed.
@@ -56,7 +59,7 @@ def compress(
     kind, _, argument = target.partition(":")
     if kind not in TARGETS:
         raise InvalidInput(f"There is no target {target!r}; there are: {', '.join(TARGETS)}.")
-    request = Request(str(model), target, argument, Path(out), inputs, sigma, seed)
+    request = Request(str(model), target, argument, Path(out), inputs, sigma, seed, progress)
     try:
         return import_module(f"smoothcert.compress.{TARGETS[kind][0]}").write(request)
     except ModuleNotFoundError as error:

@@ -32,7 +32,7 @@ def write(request: Request) -> Change:
     data, sigma = request.needed_inputs(), request.needed_sigma()
     teacher = load_classifier(request.model)
     recipe = recipe_for(architecture, data, sigma, request.seed, epochs)
-    student = train(recipe, data, teacher=_Teacher(teacher))
+    student = train(recipe, data, progress=request.progress, teacher=_Teacher(teacher))
     save_weights(student, architecture, request.out, compressed=request.target, sigma=sigma)
     tensors = sum(1 for tensor in student.state_dict().values() if tensor.ndim > 1)
     return Change(

@@ -35,7 +35,7 @@ def write(request: Request) -> Change:
             f"{data.name} has the label {max(data.labels)}, but the network has {classes} classes."
         )
     network, zeros = source.module, keep_zeros(source.module)
-    train(recipe, data, network=network)
+    train(recipe, data, progress=request.progress, network=network)
     save_weights(network, architecture, request.out, compressed=request.target)
     weights = (
         {k: t.numpy() for k, t in tensors.items() if t.ndim > 1}

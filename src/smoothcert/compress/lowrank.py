@@ -7,6 +7,7 @@ part; Denton et al. 2014). A linear layer becomes two.
 """
 
 import copy
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -33,8 +34,7 @@ def write(request: Request) -> Change:
             "arch@weights.safetensors or package.module:factory."
         )
     network = factorized(source.module, fraction).eval()
-    export = to_onnx if request.out.suffix == ".onnx" else to_pt2
-    export(network, shape, request.out)
+    (to_onnx if request.out.suffix == ".onnx" else to_pt2)(network, shape, request.out)
     before, after = _weights(source.module), _weights(network)
     changed, count, part_changed = differences(before, after)
     whole = f"; {count - changed} of {count} stay whole: two layers would save nothing there"
@@ -53,7 +53,7 @@ def factorized(network: nn.Module, fraction: float) -> nn.Module:
     """A copy of the network with every layer cut to the fraction of its rank where that saves."""
     network = copy.deepcopy(network)
     for name, layer in list(network.named_modules()):
-        if type(layer) not in (nn.Conv2d, nn.Linear) or getattr(layer, "groups", 1) > 1:
+        if not _is_plain(layer):
             continue
         outputs, inputs = layer.weight.flatten(1).shape
         rank = max(1, part(fraction, min(outputs, inputs)))
@@ -93,6 +93,11 @@ def cut(layer: nn.Conv2d | nn.Linear, rank: int) -> nn.Sequential:
     if bias is not None:
         second.bias = nn.Parameter(bias.detach().clone())
     return nn.Sequential(first, second)
+
+
+def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.Linear]:
+    """Of exactly these types, since a subclass may compute otherwise, and not grouped."""
+    return type(layer) in (nn.Conv2d, nn.Linear) and getattr(layer, "groups", 1) == 1
 
 
 def _weights(network: nn.Module) -> dict:

@@ -26,8 +26,8 @@ Weights = Mapping[str, NDArray]
 def write(request: Request) -> Change:
     """Prune the convolution and linear weights of an ONNX or safetensors model.
 
-    Biases and normalization stay, as in Ugare et al. (2024). `prune` ranks all weights of the network together, `prune-layers`
-    those of each tensor by themselves.
+    Biases and normalization stay, as in Ugare et al. (2024). `prune` ranks
+    all weights of the network together, `prune-layers` those of each tensor by themselves.
     """
     fraction = request.fraction()
     file = Path(request.model.rpartition("@")[2])
@@ -59,7 +59,7 @@ def without_smallest(weights: Weights, fraction: float) -> dict[str, NDArray]:
     The fraction is rounded down to a whole number of weights; of equal ones the first go first.
     """
     if not weights:
-        raise ModelError("The model has no convolution or linear weights to prune.")
+        raise ModelError("The model has no weight tensors of convolutions or linear layers.")
     flat = np.concatenate([w.ravel() for w in weights.values()])
     flat[np.argsort(np.abs(flat), kind="stable")[: part(fraction, flat.size)]] = 0
     ends = np.cumsum([w.size for w in weights.values()])[:-1]

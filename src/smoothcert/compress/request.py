@@ -1,5 +1,6 @@
 """What is asked of a compression, and the checks that several of them share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +21,7 @@ class Request:
         inputs: example, calibration or training data, or None.
         sigma: noise that the model will see, or None.
         seed: of everything drawn at random.
+        progress: called with (epochs done, mean loss) after every epoch of a training.
     """
 
     model: str
@@ -29,6 +31,7 @@ class Request:
     inputs: Inputs | None
     sigma: float | None
     seed: int
+    progress: Callable[[int, float], None] | None = None
 
     @property
     def kind(self) -> str:
@@ -92,7 +95,7 @@ class Request:
         return classifier
 
     def zoo_source(self):
-        """(architecture, tensors) of a network of the zoo, or a ModelError that says what to give."""
+        """(architecture, tensors) of a network of the zoo, or a ModelError saying what to give."""
         from smoothcert.classifiers.loading import load_classifier
         from smoothcert.classifiers.pytorch import read_weights
 
