@@ -6,11 +6,11 @@ import pytest
 from onnx import numpy_helper
 
 import smoothcert
+from small_networks import logits, random_network, saved, weights
 from smoothcert.compress import compress
 from smoothcert.compress.prune import without_smallest, without_smallest_of_each
 from smoothcert.compress.request import part
 from smoothcert.errors import InvalidInput, ModelError
-from small_networks import logits, random_network, saved, weights
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_ties_do_not_take_more_than_was_asked():
     assert without_smallest(equal, 0.5)["a"].tolist() == [0, 0, 0, -1]
     assert without_smallest_of_each(equal, 0.5)["a"].tolist() == [0, 0, 1, -1]
     assert without_smallest_of_each(equal, 0.5)["b"].tolist() == [[0], [2]]
-    with pytest.raises(ModelError, match="no convolution or linear weights"):
+    with pytest.raises(ModelError, match="no weight tensors of convolutions"):
         without_smallest_of_each({}, 0.5)
 
 
