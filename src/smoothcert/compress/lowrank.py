@@ -37,7 +37,7 @@ def write(request: Request) -> Change:
     (to_onnx if request.out.suffix == ".onnx" else to_pt2)(network, shape, request.out)
     before, after = _weights(source.module), _weights(network)
     changed, count, part_changed = differences(before, after)
-    whole = f"; {count - changed} of {count} stay whole: two layers would save nothing there"
+    whole = f"; {count - changed} of {count} stay whole (grouped, or nothing saved)"
     return Change(
         request.out,
         f"layers cut to {100 * fraction:g} % of their rank" + (whole if changed < count else ""),
