@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,16 @@ def test_train_compress_predict(folder, tmp_path):
     assert -1 <= prediction["predicted"] < 10
     out, _ = run("predict", "p.safetensors", "image.png", "--sigma", 0.25, cwd=tmp_path)
     assert out.startswith(("class ", "abstain: class "))
+
+
+def test_compressions_that_train_tell_their_epochs(models, tmp_path):
+    out, err = run(
+        *("compress", models / "net.safetensors", "--to", "finetune:2", "--data", "digits"),
+        *("--sigma", 0.25, "--out", "f.safetensors", "--json"),
+        cwd=tmp_path,
+    )
+    assert json.loads(out)["fraction_changed"] > 0.9
+    assert re.findall(r"Epoch (\d): loss 0\.\d", err) == ["1", "2"]
 
 
 def test_users_own_files_end_to_end(models, tmp_path):

@@ -1,7 +1,7 @@
 """What a person sees: progress on standard error, results on standard output."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,10 +59,10 @@ def bar(title: str, total: int | None) -> Iterator[Tick]:
 
 
 @contextmanager
-def waiting(title: str) -> Iterator[None]:
-    """A spinner for work whose length is not known."""
-    with errors.status(title):
-        yield
+def waiting(title: str) -> Iterator[Callable[[str], None]]:
+    """A spinner for work whose length is not known; what it yields tells how far the work is."""
+    with errors.status(title) as status:
+        yield lambda state: status.update(f"{title}: {state}")
 
 
 def say(text: str) -> None:

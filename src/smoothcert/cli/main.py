@@ -268,14 +268,15 @@ def compress(
         typer.Option(
             help="int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
             "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights, int4-weights "
-            "(weights only), prune:F or onnx.",
+            "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
+            "distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx.",
             show_default=False,
         ),
     ],
     out: Out,
-    data: Annotated[str | None, typer.Option(help="Calibration or example data.")] = None,
+    data: Annotated[str | None, typer.Option(help="Calibration, training or example data.")] = None,
     sigma: Annotated[
-        float | None, typer.Option(help="Noise to calibrate on and to measure accuracy under.")
+        float | None, typer.Option(help="Noise to calibrate, train and measure accuracy under.")
     ] = None,
     split: Split = "train",
     test_split: Annotated[

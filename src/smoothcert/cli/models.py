@@ -100,7 +100,12 @@ def compress(
 ) -> None:
     """Write an approximation, say what changed, and what that cost in accuracy."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with display.waiting(f"Compressing to {target}"):
+    with display.waiting(f"Compressing to {target}") as tell:
+
+        def progress(epoch: int, mean: float) -> None:
+            show = tell if display.errors.is_terminal else display.say
+            show(f"Epoch {epoch}: loss {mean:.4f}")
+
         inputs = source.load() if source else None
         held_out = _held_out(source, test_split, inputs) if source and inputs and sigma else None
         change = write_compressed(
@@ -109,6 +114,7 @@ def compress(
             sigma=sigma,
             seed=seed,
             held_out=held_out,
+            progress=progress,
         )
     if as_json:
         facts = asdict(change) | {"path": str(out), "nothing_changed": change.nothing_changed}

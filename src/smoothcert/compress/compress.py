@@ -1,5 +1,6 @@
 """From a target's name to the module that does it."""
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -21,6 +22,11 @@ TARGETS = {
     "int8-weights": ("weights_only", "weights on 255 levels per channel, float32 arithmetic"),
     "int4-weights": ("weights_only", "weights on 15 levels per channel, float32 arithmetic"),
     "prune": ("prune", "prune:F sets the fraction F of the weights, the smallest, to zero"),
+    "prune-layers": ("prune", "prune-layers:F does so in each layer by itself"),
+    "prune-channels": ("channels", "prune-channels:F removes the fraction F of inner channels"),
+    "lowrank": ("lowrank", "lowrank:F factorizes layers to the fraction F of their rank"),
+    "distill": ("distill", "distill:ARCH or distill:ARCH,EPOCHS trains a student of the zoo"),
+    "finetune": ("finetune", "finetune:EPOCHS trains on; weights that are zero stay zero"),
     "onnx": ("export", "no approximation: the same float32 network (.onnx)"),
 }
 """Name of a target to the module of this folder whose `write(request)` makes it, and a line of
@@ -39,6 +45,7 @@ def compress(
     sigma: float | None = None,
     seed: int = 0,
     held_out: Inputs | None = None,
+    progress: Callable[[int, float], None] | None = None,
 ) -> Change:
     """Write an approximation of a model.
 
@@ -48,11 +55,12 @@ def compress(
         out: the file to write; its suffix must be the target's (`.onnx`, `.pt2`, or the
             original's own for pruning and rounded weights).
         inputs: data to calibrate or train on, best the training split; also the example that
-            an export to another format needs.
+            an export to another format needs. Fine-tuning needs its labels.
         sigma: noise on that data, as the model will see noisy inputs.
         seed: of the noise, and of whatever else is drawn at random.
         held_out: labelled inputs that were not trained or calibrated on. With them and sigma
             the accuracy of the original and the result is measured, on 512 of them at most.
+        progress: called with (epochs done, mean loss) after every epoch, by targets that train.
 
     Returns:
         What was changed.
@@ -65,7 +73,7 @@ def compress(
     kind, _, argument = target.partition(":")
     if kind not in TARGETS:
         raise InvalidInput(f"There is no target {target!r}; there are: {', '.join(TARGETS)}.")
-    request = Request(str(model), target, argument, Path(out), inputs, sigma, seed)
+    request = Request(str(model), target, argument, Path(out), inputs, sigma, seed, progress)
     try:
         with quiet():  # torchao speaks while it is imported
             module = import_module(f"smoothcert.compress.{TARGETS[kind][0]}")

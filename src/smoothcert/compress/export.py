@@ -50,3 +50,23 @@ def to_onnx(module: nn.Module, shape: tuple[int, ...], out: Path) -> None:
         raise ModelError(
             f"torch cannot export the network to ONNX: {str(error).strip().splitlines()[0]}"
         ) from error
+
+
+def to_pt2(module: nn.Module, shape: tuple[int, ...], out: Path) -> None:
+    """Export with torch.export, with a dynamic batch dimension.
+
+    Raises:
+        ModelError: torch cannot export the module.
+    """
+    try:
+        with quiet():
+            program = torch.export.export(
+                module.eval(),
+                (torch.full((2, *shape), 0.5),),
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )
+            torch.export.save(program, out)
+    except Exception as error:  # the exporter wraps whatever the module raises
+        raise ModelError(
+            f"torch cannot export the network: {str(error).strip().splitlines()[0]}"
+        ) from error

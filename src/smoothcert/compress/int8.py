@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from smoothcert.classifiers.loading import checked_file, file_of
+from smoothcert.classifiers.loading import checked_file
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.calibration import noisy_batches
 from smoothcert.compress.export import to_onnx
@@ -69,7 +69,7 @@ def prepared(request: Request, folder: Path) -> tuple[Path, int]:
         ModelError: no such file, or a model that cannot be exported.
         InvalidInput: a torch model, which is exported, without example data.
     """
-    _, source = file_of(request.model) or ("", Path())
+    _, source = request.source
     if checked_file(source).suffix != ".onnx":
         source = folder / "float.onnx"
         to_onnx(request.torch_source().module, request.needed_inputs().shape, source)

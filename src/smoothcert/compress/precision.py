@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from smoothcert.classifiers.quiet import quiet
+from smoothcert.compress.export import to_pt2
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError
@@ -37,13 +37,7 @@ def write(request: Request) -> Change:
             "arch@weights.safetensors or package.module:factory."
         )
     reduced = copy.deepcopy(source.module).to(dtype)
-    with quiet():
-        program = torch.export.export(
-            _Reduced(reduced, dtype).eval(),
-            (torch.full((2, *shape), 0.5),),
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-        )
-        torch.export.save(program, out)
+    to_pt2(_Reduced(reduced, dtype), shape, out)
     before = {k: v for k, v in source.module.state_dict().items() if v.is_floating_point()}
     after = reduced.state_dict()
     changed = [int((value != after[key].to(value.dtype)).sum()) for key, value in before.items()]

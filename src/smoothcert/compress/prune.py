@@ -1,88 +1,127 @@
-"""Magnitude pruning over the whole network: the smallest weights become zero."""
+"""Magnitude pruning: the smallest weights become zero, over the whole network or in each layer.
 
-from collections.abc import Mapping
-from pathlib import Path
+The weights are those of the file. A torch network keeps batch normalization apart, while the
+ONNX exporter folds it into the convolutions, which scales every filter: the two formats of one
+network rank their weights differently, so pruning before and after `--to onnx` differ.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.classifiers.loading import file_of, load_classifier
-from smoothcert.compress.record import Change
-from smoothcert.compress.request import Request
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.compress.record import Change, differences
+from smoothcert.compress.request import Request, part
 from smoothcert.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnx
+
+Weights = Mapping[str, NDArray]
 
 
 def write(request: Request) -> Change:
     """Prune the convolution and linear weights of an ONNX or safetensors model.
 
-    Weights are the floating tensors of two dimensions or more; biases and normalization stay,
-    as in Ugare et al. (2024). The threshold is one for the whole network.
+    Biases and normalization stay, as in Ugare et al. (2024). `prune` ranks
+    all weights of the network together, `prune-layers` those of each tensor by themselves.
     """
-    model, out, fraction = request.model, request.out, request.fraction()
-    architecture, file = file_of(model) or ("", Path())
+    fraction = request.fraction()
+    _, file = request.source
     if file.suffix not in (".onnx", ".safetensors"):
         raise ModelError(
-            f"Pruning rewrites the weights of an .onnx or .safetensors file; got {model!r}. "
-            "Convert first with --to onnx."
+            "Pruning rewrites the weights of an .onnx or .safetensors file; got "
+            f"{request.model!r}. Prune the weights that it was made from, or convert a float32 "
+            "model with --to onnx and prune the result."
         )
     request.check_suffix(file.suffix)
-    load_classifier(model)  # a wrong reference fails here, with its own message
-    if file.suffix == ".onnx":
-        before, after = _prune_onnx(file, fraction, out)
-    else:
-        before, after = _prune_safetensors(architecture, file, fraction, out)
-    changed = [int((before[key] != after[key]).sum()) for key in before]
+    pruned, of = {
+        "prune": (without_smallest, "the weights"),
+        "prune-layers": (without_smallest_of_each, "each layer's weights"),
+    }[request.kind]
+    rewrite = _rewrite_onnx if file.suffix == ".onnx" else _rewrite_safetensors
+    before, after = rewrite(request, lambda weights: pruned(weights, fraction))
     return Change(
-        path=out,
-        method=f"the smallest {100 * fraction:g} % of the weights set to zero",
-        tensors_changed=sum(1 for count in changed if count),
-        tensors=len(before),
-        fraction_changed=sum(changed) / max(1, sum(w.size for w in before.values())),
-        bytes_before=file.stat().st_size,
-        bytes_after=out.stat().st_size,
+        request.out,
+        f"the smallest {100 * fraction:g} % of {of} set to zero",
+        *differences(before, after),
+        request.bytes_before,
+        request.out.stat().st_size,
     )
 
 
-def without_smallest(weights: Mapping[str, NDArray], fraction: float) -> dict[str, NDArray]:
-    """The weights with the smallest magnitudes, over all tensors together, set to zero."""
+def without_smallest(weights: Weights, fraction: float) -> dict[str, NDArray]:
+    """The weights with the smallest magnitudes, over all tensors together, set to zero.
+
+    The fraction is rounded down to a whole number of weights; of equal ones the first go first.
+    """
     if not weights:
-        raise ModelError("The model has no weight tensors of two dimensions or more to prune.")
-    magnitudes = np.concatenate([np.abs(w).ravel() for w in weights.values()])
-    count = int(fraction * magnitudes.size)
-    if count == 0:
-        return dict(weights)
-    threshold = np.partition(magnitudes, count - 1)[count - 1]
-    return {key: np.where(np.abs(w) <= threshold, 0, w) for key, w in weights.items()}
+        raise ModelError("The model has no weight tensors of convolutions or linear layers.")
+    flat = np.concatenate([w.ravel() for w in weights.values()])
+    flat[np.argsort(np.abs(flat), kind="stable")[: part(fraction, flat.size)]] = 0
+    ends = np.cumsum([w.size for w in weights.values()])[:-1]
+    pieces = np.split(flat, ends)
+    return {
+        key: piece.reshape(w.shape).astype(w.dtype)
+        for (key, w), piece in zip(weights.items(), pieces, strict=True)
+    }
 
 
-def _prune_onnx(file: Path, fraction: float, out: Path) -> tuple[dict, dict]:
+def without_smallest_of_each(weights: Weights, fraction: float) -> dict[str, NDArray]:
+    """In each tensor, the weights with the smallest magnitudes set to zero."""
+    if not weights:
+        return without_smallest(weights, fraction)
+    return {key: without_smallest({key: w}, fraction)[key] for key, w in weights.items()}
+
+
+def _rewrite_onnx(
+    request: Request, pruned: Callable[[Weights], Weights]
+) -> tuple[Weights, Weights]:
     import onnx
     from onnx import numpy_helper
 
-    model = onnx.load(file)
-    tensors = {t.name: t for t in model.graph.initializer if len(t.dims) > 1}
+    load_classifier(request.model)  # a wrong reference fails here, with its own message
+    model = onnx.load(request.source[1])
+    weights_of_layers = _names_of_weights(model.graph)
+    tensors = {t.name: t for t in model.graph.initializer if t.name in weights_of_layers}
     arrays = {name: numpy_helper.to_array(t) for name, t in tensors.items()}
     before = {name: w for name, w in arrays.items() if np.issubdtype(w.dtype, np.floating)}
-    after = without_smallest(before, fraction)
+    after = pruned(before)
     for name, weights in after.items():
-        array = weights.astype(before[name].dtype)
-        tensors[name].CopyFrom(numpy_helper.from_array(array, name))
-    onnx.save(model, out)
+        tensors[name].CopyFrom(numpy_helper.from_array(weights, name))
+    onnx.save(model, request.out)
     return before, after
 
 
-def _prune_safetensors(
-    architecture: str, file: Path, fraction: float, out: Path
-) -> tuple[dict, dict]:
+def _names_of_weights(graph: "onnx.GraphProto") -> set[str]:
+    """What convolutions and matrix products multiply by, also by way of a change of shape.
+
+    Other constants of several dimensions, such as a normalization's divisors, must not be zero.
+    """
+    names: set[str] = set()
+    for node in reversed(graph.node):  # which are in the order of computation
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+            names |= set(node.input[:2])
+        elif node.op_type in ("Identity", "Transpose", "Reshape", "Cast") and (
+            node.output[0] in names
+        ):
+            names.add(node.input[0])
+    return names
+
+
+def _rewrite_safetensors(
+    request: Request, pruned: Callable[[Weights], Weights]
+) -> tuple[Weights, Weights]:
     import torch
 
     from smoothcert import zoo
-    from smoothcert.classifiers.pytorch import read_weights, save_weights
+    from smoothcert.classifiers.pytorch import save_weights
 
-    state, metadata = read_weights(file)
+    architecture, state = request.zoo_source()
     before = {k: t.numpy() for k, t in state.items() if t.ndim > 1 and t.dtype == torch.float32}
-    after = without_smallest(before, fraction)
-    pruned = {k: torch.from_numpy(after[k]) if k in after else t for k, t in state.items()}
-    architecture = architecture or metadata["architecture"]
-    save_weights(zoo.rebuild(architecture, pruned), architecture, out, pruned=fraction)
+    after = pruned(before)
+    network = zoo.rebuild(architecture, state | {k: torch.from_numpy(w) for k, w in after.items()})
+    save_weights(network, architecture, request.out, compressed=request.target)
     return before, after

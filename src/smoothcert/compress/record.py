@@ -1,7 +1,11 @@
 """What a compression did."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,16 @@ class Accuracy:
 class Change:
     """The record of one compression.
 
+    The counts are over the original's weight tensors and weights. Where sizes change, removed
+    weights count as changed, and those of a tensor replaced by others (a factorized layer) all
+    do. A student shares nothing with its teacher: the counts are over its own, all changed.
+
     Attributes:
         path: the file written.
         method: what was done, in words.
-        tensors_changed: weight tensors whose values differ from the original's.
+        tensors_changed: weight tensors whose values or sizes differ from the original's.
         tensors: weight tensors in all.
-        fraction_changed: of all weights, those whose value differs.
+        fraction_changed: of all weights, those whose value differs or that are gone.
         bytes_before: size of the original file, 0 if it was not a file.
         bytes_after: size of the new file.
         exact: True for a mere change of format, which is meant to change nothing.
@@ -90,3 +98,23 @@ class Change:
             f"accuracy {before.clean:.1%} to {after.clean:.1%} clean, {before.noisy:.1%} to "
             f"{after.noisy:.1%} under noise {after.sigma:g} (estimated on {after.inputs} inputs)"
         )
+
+
+def differences(
+    before: Mapping[str, NDArray], after: Mapping[str, NDArray]
+) -> tuple[int, int, float]:
+    """(tensors changed, tensors, fraction of weights changed), as `Change` counts them.
+
+    A tensor of other sizes is taken to keep the values that it still has.
+    """
+    changed = [_changed(tensor, after.get(key)) for key, tensor in before.items()]
+    weights = sum(tensor.size for tensor in before.values())
+    return sum(1 for count in changed if count), len(before), sum(changed) / max(1, weights)
+
+
+def _changed(before: NDArray, after: NDArray | None) -> int:
+    if after is None:
+        return before.size
+    if before.shape != after.shape:
+        return before.size - after.size
+    return int(np.count_nonzero(before != after))

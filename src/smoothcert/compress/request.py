@@ -1,8 +1,11 @@
 """What is asked of a compression, and the checks that several of them share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
+from smoothcert.classifiers.loading import file_of, load_classifier
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.sampling.inputs import Inputs
 
@@ -19,6 +22,7 @@ class Request:
         inputs: example, calibration or training data, or None.
         sigma: noise that the model will see, or None.
         seed: of everything drawn at random.
+        progress: called with (epochs done, mean loss) after every epoch of a training.
     """
 
     model: str
@@ -28,6 +32,23 @@ class Request:
     inputs: Inputs | None
     sigma: float | None
     seed: int
+    progress: Callable[[int, float], None] | None = None
+
+    @property
+    def kind(self) -> str:
+        """The target's name without its argument: `prune`."""
+        return self.target.partition(":")[0]
+
+    @property
+    def bytes_before(self) -> int:
+        """Size of the original file, 0 if it is not a file."""
+        _, path = self.source
+        return path.stat().st_size if path.is_file() else 0
+
+    @property
+    def source(self) -> tuple[str, Path]:
+        """Architecture and file of the original; no path at all if it is not a file."""
+        return file_of(self.model) or ("", Path())
 
     def needed_inputs(self) -> Inputs:
         """The data; InvalidInput if none was given."""
@@ -47,19 +68,17 @@ class Request:
             value = float(self.argument)
         except ValueError:
             value = -1.0
-        kind = self.target.partition(":")[0]
         if not 0 < value < 1:
             raise InvalidInput(
-                f"{kind} takes a fraction between 0 and 1, as in {kind}:0.2; got {self.argument!r}"
+                f"{self.kind} takes a fraction between 0 and 1, as in {self.kind}:0.2; "
+                f"got {self.argument!r}"
             )
         return value
 
     def no_argument(self) -> None:
         """InvalidInput if something follows the target's name."""
         if self.argument:
-            raise InvalidInput(
-                f"{self.target.partition(':')[0]} takes no argument; got {self.target!r}"
-            )
+            raise InvalidInput(f"{self.kind} takes no argument; got {self.target!r}")
 
     def check_suffix(self, *suffixes: str) -> None:
         """InvalidInput unless the output is named as the format that will be written."""
@@ -70,7 +89,6 @@ class Request:
 
     def torch_source(self):
         """The torch classifier behind the model, or a ModelError that says what is needed."""
-        from smoothcert.classifiers.loading import load_classifier
         from smoothcert.classifiers.pytorch import TorchClassifier
 
         classifier = load_classifier(self.model)
@@ -80,3 +98,22 @@ class Request:
                 "arch@weights.safetensors or package.module:factory."
             )
         return classifier
+
+    def zoo_source(self):
+        """(architecture, tensors) of a network of the zoo, or a ModelError saying what to give."""
+        from smoothcert.classifiers.pytorch import read_weights
+
+        architecture, path = self.source
+        if path.suffix != ".safetensors":
+            raise ModelError(
+                f"{self.kind} needs the weights of a network of the zoo; got {self.model!r}. Give "
+                "arch@weights.safetensors, as `train` writes them."
+            )
+        load_classifier(self.model)  # a wrong reference fails here, with its own message
+        tensors, metadata = read_weights(path)
+        return architecture or metadata["architecture"], tensors
+
+
+def part(fraction: float, size: int) -> int:
+    """The fraction of a count, rounded down; 0.29 of 100 is 29, though not in binary."""
+    return int(Fraction(str(fraction)) * size)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.classifiers.loading import file_of, load_classifier
+from smoothcert.classifiers.loading import load_classifier
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
 from smoothcert.compress.symmetric import BITS, integers, levels, on_grid, scales
@@ -31,7 +31,7 @@ Weights = dict[str, NDArray]
 def write(request: Request) -> Change:
     """Round the weights of an ONNX or safetensors model."""
     request.no_argument()
-    architecture, file = file_of(request.model) or ("", Path())
+    architecture, file = request.source
     precision = request.target.partition("-")[0]
     if file.suffix not in (".onnx", ".safetensors"):
         raise ModelError(

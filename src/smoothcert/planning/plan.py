@@ -59,7 +59,8 @@ def plan(
         size = np.where((column > 0) & proven, int(policy.value), 0)
     shares = [
         _share(
-            t.choices[int(t.how[r, c])],
+            t.choices,
+            int(t.how[r, c]),
             int(m),
             (int(won), n - int(won)),
             (int(seen_won), int(lost)),
@@ -106,12 +107,21 @@ def _water_filling(
     return column
 
 
-def _share(choice: Choice, size: int, cached: tuple[int, int], seen: tuple[int, int]) -> Share:
+def _share(
+    choices: tuple[Choice, ...],
+    chosen: int,
+    size: int,
+    cached: tuple[int, int],
+    seen: tuple[int, int],
+) -> Share:
     """The share of this size, as far as the cached winners and losers go."""
+    choice = choices[chosen]
+    # What the pilot saw must be replayed whole: where that would be most of it, draw afresh.
+    crowded = choice.how is How.STRATIFIED and 2 * sum(seen) > size
     if size == 0:
         return Share(How.NOTHING)
-    if choice.how is How.FRESH:
-        return Share(choice.how, fresh=size)
+    if choice.how is How.FRESH or (crowded and Choice(How.FRESH) in choices):
+        return Share(How.FRESH, fresh=size)
     winners, losers = cached[0] - seen[0], cached[1] - seen[1]
     if choice.how is How.JOINT:
         return Share(choice.how, min(size, winners))

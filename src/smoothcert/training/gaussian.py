@@ -16,7 +16,13 @@ from smoothcert.sampling.inputs import Inputs
 from smoothcert.training.checkpoint import Checkpoint
 from smoothcert.training.recipe import Recipe, optimizer_for, schedule_for
 
+TEMPERATURE = 4.0
+"""Of the softmax that a student matches."""
+
 _EDGE = 4  # pixels of zeros around an image before the random crop
+
+# The loss of logits, given the noisy images they are of and which rows of the data these are.
+_Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def train(
@@ -25,16 +31,23 @@ def train(
     device: str = "cpu",
     progress: Callable[[int, float], None] | None = None,
     checkpoint: Checkpoint | None = None,
+    *,
+    network: nn.Module | None = None,
+    teacher: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> nn.Module:
     """Train a network of the zoo from scratch, or go on from a checkpoint.
 
     Args:
         recipe: what and how.
-        data: labelled training inputs.
+        data: training inputs; labelled, unless there is a teacher.
         device: where to train.
         progress: called with (epochs done, mean loss) after every epoch, and with a loss of NaN
             for the epochs that a checkpoint had done.
         checkpoint: where the state is kept after every epoch.
+        network: one to start from, which is changed; by default one of the recipe's
+            architecture, freshly initialized.
+        teacher: from noisy images to the logits to imitate, in place of the labels (Hinton et
+            al. 2015): its softmax at `TEMPERATURE` on the very draws that the network sees.
 
     Returns:
         The network in eval mode, on the CPU. Equal calls on one machine give equal weights,
@@ -43,7 +56,7 @@ def train(
     Raises:
         InvalidInput: the data has no labels or no images, or the checkpoint is of another run.
     """
-    if data.labels is None:
+    if data.labels is None and teacher is None:
         raise InvalidInput(f"{data.name} has no labels; training needs them.")
     if len(data.shape) != 3:
         raise InvalidInput(
@@ -52,12 +65,18 @@ def train(
             "package.module:factory."
         )
     steps = np.stack([item.pixels for item in data])
-    images = torch.from_numpy(steps.astype(np.uint8 if data.levels < 256 else np.int32))
-    images, labels = images.to(device), torch.tensor(data.labels, device=device)
+    images = torch.from_numpy(steps.astype(np.uint8 if data.levels < 256 else np.int32)).to(device)
+    if teacher is not None:
+        loss, classes = _imitating(teacher), teacher(images[:1] / data.levels).shape[1]
+    else:
+        labels = torch.tensor(data.labels, device=device)
+        loss, classes = _labelled(labels, recipe), int(labels.max()) + 1
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        network = zoo.build(recipe.architecture, data.shape[0], int(labels.max()) + 1).to(device)
-        _fit(network, images, labels, data.levels, recipe, progress, checkpoint)
+        if network is None:
+            network = zoo.build(recipe.architecture, data.shape[0], classes)
+        network = network.to(device)
+        _fit(network, images, data.levels, loss, recipe, progress, checkpoint)
     return network.cpu().eval()
 
 
@@ -85,8 +104,8 @@ def accuracy(network: nn.Module, data: Inputs, sigma: float, seed: int = 0) -> f
 def _fit(
     network: nn.Module,
     images: torch.Tensor,
-    labels: torch.Tensor,
     levels: int,
+    loss_of: _Loss,
     recipe: Recipe,
     progress: Callable[[int, float], None] | None,
     checkpoint: Checkpoint | None,
@@ -101,7 +120,8 @@ def _fit(
     for epoch in range(done, recipe.epochs):
         total = torch.zeros((), device=images.device)
         for rows in torch.randperm(len(images), device=images.device).split(recipe.batch):
-            loss = _loss(network, _augmented(images[rows], levels, recipe), labels[rows], recipe)
+            noisy = _noisy(_augmented(images[rows], levels, recipe), recipe)
+            loss = loss_of(_logits(network, noisy, recipe), noisy, rows)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -133,19 +153,43 @@ def _cropped(pixels: torch.Tensor) -> torch.Tensor:
     return padded[torch.arange(count, device=device)[:, None, None, None], planes, rows, columns]
 
 
-def _loss(
-    network: nn.Module, clean: torch.Tensor, labels: torch.Tensor, recipe: Recipe
-) -> torch.Tensor:
+def _noisy(clean: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """One draw of noise per image, or two: those of all images, then all of them again."""
     copies = clean.repeat(2, 1, 1, 1) if recipe.consistency else clean
-    noisy = copies + recipe.sigma * torch.randn_like(copies)
+    return copies + recipe.sigma * torch.randn_like(copies)
+
+
+def _logits(network: nn.Module, noisy: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     bf16 = recipe.precision == "bf16"
-    with torch.autocast(clean.device.type, torch.bfloat16, enabled=bf16):
-        logits = network(noisy)
-    logits = logits.float()
-    if not recipe.consistency:
-        return F.cross_entropy(logits, labels, label_smoothing=recipe.smoothing)
-    fitted = F.cross_entropy(logits, labels.repeat(2), label_smoothing=recipe.smoothing)
-    logs = F.log_softmax(logits, dim=1).view(2, len(labels), -1)
-    mean = logs.exp().mean(0)
-    apart = F.kl_div(logs, mean.expand_as(logs), reduction="none").sum(2).mean()
-    return fitted + recipe.consistency * apart
+    with torch.autocast(noisy.device.type, torch.bfloat16, enabled=bf16):
+        return network(noisy).float()
+
+
+def _labelled(labels: torch.Tensor, recipe: Recipe) -> _Loss:
+    """Cross-entropy, and the noise-consistency term if the recipe has it."""
+
+    def loss(logits: torch.Tensor, _noisy: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        draws = len(logits) // len(rows)
+        known = labels[rows].repeat(draws)
+        fitted = F.cross_entropy(logits, known, label_smoothing=recipe.smoothing)
+        if not recipe.consistency:
+            return fitted
+        logs = F.log_softmax(logits, dim=1).view(draws, len(rows), -1)
+        mean = logs.exp().mean(0)
+        apart = F.kl_div(logs, mean.expand_as(logs), reduction="none").sum(2).mean()
+        return fitted + recipe.consistency * apart
+
+    return loss
+
+
+def _imitating(teacher: Callable[[torch.Tensor], torch.Tensor]) -> _Loss:
+    """The divergence from the teacher's softened prediction, times the squared temperature."""
+
+    def loss(logits: torch.Tensor, noisy: torch.Tensor, _rows: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            aim = F.log_softmax(teacher(noisy) / TEMPERATURE, dim=1)
+        softened = F.log_softmax(logits / TEMPERATURE, dim=1)
+        apart = F.kl_div(softened, aim, reduction="batchmean", log_target=True)
+        return TEMPERATURE**2 * apart
+
+    return loss

@@ -17,8 +17,12 @@ ARCHITECTURES: dict[str, tuple[str, tuple[int, ...]]] = {
         for depth in (8, 14, 20, 32, 44, 56, 110)
     },
 }
-"""Name to a module, which has `build(in_channels, num_classes, ...)` and `sizes(state)`, and the
-further arguments of its `build`."""
+"""Name to a module and the further arguments of its `build`. The module has
+
+- `build(in_channels, num_classes, *arguments, inner=None)`, with other inner widths if given;
+- `inner_layers(state)`: (convolution, its normalization, the convolution that reads it) by name,
+  for every convolution that only one other reads, so that its width is free;
+- `sizes(state)`: the input channels, the classes and the inner widths of these weights."""
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 """Weights that come with the package: `ARCH-NAME.safetensors` is `ARCH@pretrained-NAME`."""
@@ -33,20 +37,30 @@ def build(name: str, in_channels: int, num_classes: int) -> "torch.nn.Module":
 def rebuild(name: str, state: Mapping[str, "torch.Tensor"]) -> "torch.nn.Module":
     """The network that these weights belong to, with the weights loaded, in eval mode.
 
+    Inner widths are read from the weights, so that a slimmed network is rebuilt as it is.
+
     Raises:
         ModelError: the weights do not fit the architecture.
     """
     module, arguments = _entry(name)
     family = import_module(module)
     try:
-        network = family.build(*family.sizes(state), *arguments)
+        in_channels, num_classes, inner = family.sizes(state)
+        network = family.build(in_channels, num_classes, *arguments, inner=inner)
         network.load_state_dict(state)
-    except (KeyError, RuntimeError, IndexError) as error:
+    except (KeyError, RuntimeError, IndexError, ValueError) as error:
         raise ModelError(
             f"The weights do not fit the architecture {name!r}: {error}. "
             f"Name the architecture they were trained with ({', '.join(ARCHITECTURES)})."
         ) from error
     return network.eval()
+
+
+def inner_layers(
+    name: str, state: Mapping[str, "torch.Tensor"]
+) -> tuple[tuple[str, str, str], ...]:
+    """(convolution, its normalization, its only reader) of every layer whose width is free."""
+    return import_module(_entry(name)[0]).inner_layers(state)
 
 
 def pretrained(architecture: str, name: str) -> Path:

@@ -8,11 +8,15 @@ from torch import nn
 WIDTHS = (16, 32, 32)
 
 
-def build(in_channels: int, num_classes: int) -> nn.Module:
-    """Three 3x3 convolutions with batch normalization, the last two halving the size."""
+def build(in_channels: int, num_classes: int, inner: tuple[int, ...] | None = None) -> nn.Module:
+    """Three 3x3 convolutions with batch normalization, the last two halving the size.
+
+    `inner` are the widths of the first two, where they are not the usual ones.
+    """
     layers: list[nn.Module] = [Centre()]
     channels = in_channels
-    for width, stride in zip(WIDTHS, (1, 2, 2), strict=True):
+    widths = (*(inner or WIDTHS[:2]), WIDTHS[2])
+    for width, stride in zip(widths, (1, 2, 2), strict=True):
         layers += [
             nn.Conv2d(channels, width, 3, stride, padding=1, bias=False),
             nn.BatchNorm2d(width),
@@ -23,10 +27,16 @@ def build(in_channels: int, num_classes: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def sizes(state: Mapping[str, torch.Tensor]) -> tuple[int, int]:
-    """(in_channels, num_classes) of the network with these weights."""
+def inner_layers(_state: Mapping[str, torch.Tensor]) -> tuple[tuple[str, str, str], ...]:
+    """The first two convolutions; the third is read by the linear layer."""
+    return (("1", "2", "4"), ("4", "5", "7"))
+
+
+def sizes(state: Mapping[str, torch.Tensor]) -> tuple[int, int, tuple[int, ...]]:
+    """(in_channels, num_classes, inner widths) of the network with these weights."""
     weights = [tensor for tensor in state.values() if tensor.ndim > 1]
-    return weights[0].shape[1], weights[-1].shape[0]
+    inner = tuple(tensor.shape[0] for tensor in weights[:2])
+    return weights[0].shape[1], weights[-1].shape[0], inner
 
 
 class Centre(nn.Module):

@@ -1,0 +1,63 @@
+"""Distillation: a small network of the zoo learns the original's logits on noisy inputs."""
+
+import torch
+
+from smoothcert import zoo
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.pytorch import save_weights
+from smoothcert.compress.learning import epochs_of, recipe_for
+from smoothcert.compress.record import Change
+from smoothcert.compress.request import Request
+from smoothcert.errors import InvalidInput, ModelError
+from smoothcert.training.gaussian import TEMPERATURE, train
+
+
+def write(request: Request) -> Change:
+    """Train a student and write its weights (safetensors); any classifier can be the teacher.
+
+    The student matches the teacher's softened prediction on the same noisy images, and sees no
+    labels (Hinton et al. 2015, with the weight of the labels at zero): the fewer draws the two
+    disagree on, the more of a certificate carries over.
+    """
+    architecture, comma, text = request.argument.partition(",")
+    if architecture not in zoo.ARCHITECTURES:
+        raise InvalidInput(
+            "distill takes an architecture and, if need be, epochs, as in "
+            f"distill:cifar_resnet8,8; got {request.target!r}. There are: "
+            f"{', '.join(zoo.ARCHITECTURES)}."
+        )
+    epochs = epochs_of(request, text, f"distill:{architecture},8") if comma else None
+    request.check_suffix(".safetensors")
+    data, sigma = request.needed_inputs(), request.needed_sigma()
+    teacher = load_classifier(request.model)
+    recipe = recipe_for(architecture, data, sigma, request.seed, epochs)
+    student = train(recipe, data, progress=request.progress, teacher=_Teacher(teacher))
+    save_weights(student, architecture, request.out, compressed=request.target, sigma=sigma)
+    tensors = sum(1 for tensor in student.state_dict().values() if tensor.ndim > 1)
+    return Change(
+        request.out,
+        f"{architecture} trained for {recipe.epochs} epochs on the logits of {teacher.name} at "
+        f"temperature {TEMPERATURE:g} and sigma {sigma:g}",
+        tensors,
+        tensors,
+        1.0,
+        request.bytes_before,
+        request.out.stat().st_size,
+    )
+
+
+class _Teacher:
+    """A classifier as a function of tensors, without gradients."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        if classifier.fixed_batch is not None:
+            raise ModelError(
+                f"{classifier.name} only takes batches of {classifier.fixed_batch}; a teacher "
+                "needs a dynamic batch dimension. Export it again with one."
+            )
+        self.classifier = classifier
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        logits = self.classifier.logits(images.cpu().numpy())
+        return torch.from_numpy(logits).to(images.device, torch.float32)
