@@ -66,15 +66,22 @@ def train(
             nonlocal loss
             loss = mean
             tick(len(inputs))
-            if not display.errors.is_terminal:
+            told = recipe.epochs <= 20 or epoch % (recipe.epochs // 10) == 0
+            if told and not display.errors.is_terminal:
                 display.say(f"Epoch {epoch} of {recipe.epochs}: loss {mean:.4f}")
 
         network = fit(recipe, inputs, device, progress, checkpoint)
     with display.waiting("Measuring accuracy"):
         held_out = replace(source, split="test").load() if source.split == "train" else inputs
         found = {s: accuracy(network, held_out, s) for s in (0.0, recipe.sigma)}
-    facts = {"sigma": recipe.sigma, "data": source.data, "recipe": asdict(recipe)}
-    facts["accuracy"] = {"clean": found[0.0], "noisy": found[recipe.sigma], "of": held_out.name}
+    # Weights travel: the data's own name, not where it lay on this machine.
+    facts = {"sigma": recipe.sigma, "data": Path(source.data).name, "recipe": asdict(recipe)}
+    facts["accuracy"] = {
+        "clean": found[0.0],
+        "noisy": found[recipe.sigma],
+        "inputs": len(held_out),
+        "split": "test" if source.split == "train" else source.split,
+    }
     save_weights(network, recipe.architecture, out, **facts)
     checkpoint.remove()
     model = f"{recipe.architecture}@{out}"
