@@ -10,7 +10,7 @@ import smoothcert
 from known_truth import PixelSum, probability_above
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.reuse import How, Reuse
-from smoothcert.planning import Flips, Policy, plan, table
+from smoothcert.planning import Flips, Policy, family, plan, table
 
 N = 10_000
 
@@ -99,18 +99,36 @@ def test_an_input_never_chooses_between_two_p_values():
     """The joint bound and the strata are each proven alone, with fresh draws as a way out."""
     flips = Flips(away=0.05, back=0.05)
     kinds = {
-        method: {c.how for c in table(N, flips, Reuse("uniform:1", method), True).choices}
-        for method in ("auto", "stratified", "joint")
+        choice: {c.how for c in table(N, flips, Reuse("uniform:1"), choice, True).choices}
+        for choice in ("strata", "stratified", "joint")
     }
-    assert kinds["auto"] == {How.STRATIFIED, How.FRESH}
+    assert kinds["strata"] == {How.STRATIFIED, How.FRESH}
     assert kinds["joint"] == {How.JOINT, How.FRESH}
     assert kinds["stratified"] == {How.STRATIFIED}
+
+
+@pytest.mark.parametrize(
+    ("policy", "method", "choice"),
+    [
+        ("uniform:999", "auto", "joint"),
+        ("uniform:1000", "auto", "strata"),
+        ("budget:0.05", "auto", "joint"),
+        ("budget:200000", "auto", "strata"),
+        ("retain:0.9", "auto", "strata"),
+        ("uniform:5000", "joint", "joint"),
+        ("uniform:5", "stratified", "stratified"),
+    ],
+)
+def test_auto_decides_by_what_is_to_be_spent(policy, method, choice):
+    assert family(Reuse(policy, method), 100, N) == choice
 
 
 def test_near_draws_are_planned_for_where_changes_are_near():
     flips = Flips(away=0.05, back=0.05).with_depths(np.full(50, 0.02), np.full(50, 0.02))
     assert flips.away_depth == pytest.approx(0.03, abs=0.012)
-    near, plain = (table(N, flips, Reuse("uniform:1"), margins) for margins in (True, False))
+    near, plain = (
+        table(N, flips, Reuse("uniform:1"), "strata", margins) for margins in (True, False)
+    )
     assert (near.radius >= plain.radius - 1e-12).all()
     assert (near.radius > plain.radius + 0.01).mean() > 0.1
     anywhere = Flips(0.05, 0.05).with_depths(np.linspace(0, 1, 50), np.linspace(0, 1, 50))

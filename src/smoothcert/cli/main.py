@@ -75,16 +75,19 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 @command
 def demo(
+    data: Annotated[
+        str, typer.Option(help="digits, or CIFAR-10: a Parquet folder or a Hugging Face id.")
+    ] = "digits",
     out: Annotated[Path, typer.Option(help="New folder for models, runs and report.")] = Path(
         "smoothcert-demo"
     ),
     quick: Annotated[bool, typer.Option("--quick", help="A smaller run, under a minute.")] = False,
     json: Json = False,
 ) -> None:
-    """Train, certify, compress, recertify and report on real digits, in under three minutes."""
+    """Train, certify, compress, recertify and report on real images, in about three minutes."""
     from smoothcert.cli.demo import run_demo
 
-    run_demo(out, quick, json)
+    run_demo(data, out, quick, json)
 
 
 @command

@@ -106,7 +106,6 @@ def compress(
     as_json: bool,
 ) -> None:
     """Write an approximation, say what changed, and what that cost in accuracy."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     with display.waiting(f"Compressing to {target}") as tell:
 
         def progress(epoch: int, mean: float) -> None:

@@ -52,8 +52,8 @@ def compress(
     Args:
         model: a reference to a file or a factory, as `load_classifier` takes.
         target: one of `TARGETS`; `prune:0.2` prunes 20 %.
-        out: the file to write; its suffix must be the target's (`.onnx`, `.pt2`, or the
-            original's own for pruning and rounded weights).
+        out: the file to write; its folder is made if need be, and its suffix must be the
+            target's (`.onnx`, `.pt2`, or the original's own for pruning and rounded weights).
         inputs: data to calibrate or train on, best the training split; also the example that
             an export to another format needs. Fine-tuning needs its labels.
         sigma: noise on that data, as the model will see noisy inputs.
@@ -77,6 +77,7 @@ def compress(
     try:
         with quiet():  # torchao speaks while it is imported
             module = import_module(f"smoothcert.compress.{TARGETS[kind][0]}")
+        request.out.parent.mkdir(parents=True, exist_ok=True)
         change = module.write(request)
     except ModuleNotFoundError as error:
         name = error.name or "torch"

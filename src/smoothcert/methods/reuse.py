@@ -76,9 +76,10 @@ class Reuse:
 
     Args:
         policy: how much to spend where, see `planning.Policy`.
-        method: `auto` (samples of strata, or fresh draws, chosen per input), `joint` (winners
-            alone in the joint bound, or fresh draws), `stratified` (no fresh draws) or `fresh`
-            (nothing is replayed: for a model that was chosen by its result on this cache).
+        method: `joint` (winners alone in the joint bound, or fresh draws, chosen per input),
+            `stratified` (samples of strata), `auto` (as `joint`, but from a tenth of the cached
+            draws on strata or fresh draws) or `fresh` (nothing is replayed: for a model that
+            was chosen by its result on this cache).
         alpha: total error probability per input.
         pilot: inputs on which the pilot is run.
         fresh_seed: of `fresh`, a noise seed that nothing was drawn from before.

@@ -10,4 +10,5 @@ from smoothcert.planning.plan import Plan as Plan
 from smoothcert.planning.plan import plan as plan
 from smoothcert.planning.policy import Policy as Policy
 from smoothcert.planning.table import Table as Table
+from smoothcert.planning.table import family as family
 from smoothcert.planning.table import table as table

@@ -9,6 +9,7 @@ from scipy import special
 from smoothcert.bounds.budget import Budget
 from smoothcert.methods.reuse import How, Reuse
 from smoothcert.planning.flips import Flips, within
+from smoothcert.planning.policy import Policy
 
 _COLUMNS = 28
 _ROWS = 160
@@ -71,27 +72,44 @@ _NEAR = tuple(
 _FRESH = (Choice(How.FRESH),)
 # The joint bound and the strata have different p-values: an input may not choose between them.
 _CHOICES = {
-    "auto": (*_SAMPLES, *_FRESH),
+    "strata": (*_SAMPLES, *_FRESH),
     "stratified": _SAMPLES,
     "joint": (Choice(How.JOINT), *_FRESH),
     "fresh": _FRESH,
 }
 
 
-def table(n: int, flips: Flips, reuse: Reuse, margins: bool = False) -> Table:
+_STRATA_FROM = 0.1  # of the cached draws: from here on, flips back are worth following
+
+
+def family(reuse: Reuse, inputs: int, n: int) -> str:
+    """The choices that a run's inputs have: `joint`, `strata`, `stratified` or `fresh`.
+
+    `auto` decides by how much is to be spent, which no draw has a say in.
+    """
+    if reuse.method != "auto":
+        return reuse.method
+    spent = Policy.parse(reuse.policy).total(inputs, n) / (inputs * n)
+    return "strata" if spent >= _STRATA_FROM else "joint"
+
+
+def table(
+    n: int, flips: Flips, reuse: Reuse, choice: str = "strata", margins: bool = False
+) -> Table:
     """Tabulate what evaluations buy, for caches of n draws.
 
     Args:
         n: cached draws per input.
         flips: the flip rates to expect.
-        reuse: method and error budget.
+        reuse: the error budget.
+        choice: what an input may choose from, see `family`.
         margins: whether the cache has the draws' margins.
     """
     z = np.linspace(0.005, special.ndtri(1 - 0.3 / n), _ROWS)
     m = np.unique(np.geomspace(_FEWEST, n, _COLUMNS).astype(int))
     p, sizes = special.ndtr(z)[:, None], m[None, :].astype(float)
-    choices = _CHOICES[reuse.method]
-    if margins and reuse.method in ("auto", "stratified"):
+    choices = _CHOICES[choice]
+    if margins and choice in ("strata", "stratified"):
         choices = (*choices, *_NEAR)
     limits = [_limits(choice, p, n, sizes, flips, reuse) for choice in choices]
     values = np.maximum(special.ndtri(np.clip(np.stack(limits), 1e-12, 1 - 1e-12)), 0)

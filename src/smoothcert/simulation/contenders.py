@@ -15,7 +15,7 @@ from smoothcert.methods import pooled
 from smoothcert.methods.irs import Irs
 from smoothcert.methods.reuse import How, Reuse, Share, Tally, strata_of
 from smoothcert.methods.screening import Pool, Screening
-from smoothcert.planning import Flips
+from smoothcert.planning import Flips, family
 from smoothcert.simulation.world import World
 from smoothcert.verbs.planned import (
     PILOT_LOSERS,
@@ -94,16 +94,17 @@ def planned(
     Returns:
         (ACR, evaluations) without the pilot, and the pilot's evaluations, per total.
     """
-    known: dict[int, Prospects] = {}
+    known: dict[tuple[int, str], Prospects] = {}
     rows = []
     for total in totals:
         reuse = Reuse(f"budget:{total}", method, alpha)
         positions = pilot_positions(world.certificates, reuse)
         # A pilot of so many inputs is one and the same, whatever is spent after it.
-        if len(positions) not in known:
+        key = len(positions), family(reuse, world.log.images, world.n)
+        if key not in known:
             pilot = run_pilot(world, positions, rng)
-            known[len(positions)] = Prospects.of(world.certificates, world.settings, reuse, pilot)
-        prospects = known[len(positions)]
+            known[key] = Prospects.of(world.certificates, world.settings, reuse, pilot)
+        prospects = known[key]
         plan = prospects.plan(reuse.policy)
         q = share_limits(world, plan.shares, reuse, rng)
         rows.append((float(world.acr(q)), plan.evaluations, prospects.pilot.evaluations))

@@ -13,7 +13,7 @@ from smoothcert.methods import margins
 from smoothcert.methods import reuse as reusing
 from smoothcert.methods.irs import Cached
 from smoothcert.methods.reuse import Reuse, Share
-from smoothcert.planning import Flips, Plan, Policy, Table, plan, table
+from smoothcert.planning import Flips, Plan, Policy, Table, family, plan, table
 from smoothcert.sampling.engine import Progress, Request, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
@@ -145,7 +145,8 @@ class Prospects:
         certificates: Sequence[Certificate], settings: Settings, reuse: Reuse, pilot: Pilot
     ) -> "Prospects":
         """Tabulate what evaluations buy at the flip rates of the pilot."""
-        t = table(settings.n, pilot.flips, reuse, settings.keep_margins)
+        choice = family(reuse, len(certificates), settings.n)
+        t = table(settings.n, pilot.flips, reuse, choice, settings.keep_margins)
         return Prospects(certificates, settings, reuse, pilot, t)
 
     def plan(self, policy: str | None = None) -> Plan:
