@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import re
+import textwrap
 import time
 import tomllib
 from collections.abc import Callable
@@ -44,7 +45,7 @@ FLIPS = [
     *("flips", "flips near %", "harmful near %"),
 ]
 COSTS = [
-    *("target", "weights changed %", "file kB", "evaluations/s", "smoothed %"),
+    *("target", "weights changed %", "file kB", "evaluations/s per core", "smoothed %"),
     *(f"certified {radius:g} %" for radius in RADII),
 ]
 
@@ -302,19 +303,26 @@ def accuracy(row: dict) -> tuple[float | None, ...]:
 
 def text(plan: Plan, rows: list[dict]) -> str:
     """What stands between the marks."""
-    count = len(range(0, 10_000, plan.every))
     near = next((row["near_all"] for row in rows if row["target"] == CONTROL), None)
-    command = "python experiments/compressions.py DATA --out FOLDER"
+    there = {row["target"] for row in rows}
+    missing = ", ".join(f"`{target}`" for target in plan.targets if target not in there)
+    facts = textwrap.fill(
+        f"`python experiments/compressions.py DATA --out FOLDER` made these tables on "
+        f"{len(os.sched_getaffinity(0))} CPU cores, with torch {torch.__version__.split('+')[0]} "
+        f"and ONNX Runtime {onnxruntime.__version__}: `{plan.model}`, CIFAR-10 (JPEG), every "
+        f"{plan.every}th test image ({len(range(0, 10_000, plan.every))} of them), sigma "
+        f"{plan.sigma:g}, seed {plan.seed}, {plan.n0} selection and {plan.n} estimation draws per "
+        f"image where no other number is given, alpha {plan.alpha:g}, batches of "
+        f"{plan.batch_size}. Not measured yet: {missing or 'nothing'}.",
+        118,
+        break_on_hyphens=False,
+    )
     return f"""
-`{command}` made these tables on {len(os.sched_getaffinity(0))} CPU cores, with
-torch {torch.__version__.partition("+")[0]} and ONNX Runtime {onnxruntime.__version__}: \
-`{plan.model}`, CIFAR-10 (JPEG), every {plan.every}th test image ({count} of them), sigma
-{plan.sigma:g}, seed {plan.seed}, {plan.n0} selection and {plan.n} estimation draws per image, alpha
-{plan.alpha:g}, batches of {plan.batch_size}.
+{facts}
 
 {table(FLIPS, flip_lines(rows))}
 
-Draws near a change of sides are {percent(near)} % of all draws.
+Of all draws, {percent(near)} % are near.
 
 {table(COSTS, cost_lines(rows))}
 """
