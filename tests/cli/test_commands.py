@@ -245,7 +245,7 @@ def test_ctrl_c_says_how_to_go_on(models, tmp_path):
     while not (blocks.is_dir() and any(blocks.glob("*.parquet"))) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "repeat the command with --resume" in err
     assert "Traceback" not in err
