@@ -25,7 +25,7 @@ from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.calibration import noisy_batches
 from smoothcert.compress.export import to_onnx
 from smoothcert.compress.layers import Layer, assigned, layers, weights_of
-from smoothcert.compress.record import Change
+from smoothcert.compress.record import Change, differences
 from smoothcert.compress.request import Request
 from smoothcert.compress.symmetric import along, scales
 from smoothcert.errors import InvalidInput
@@ -89,7 +89,7 @@ def quantized_change(
     found = layers(before)
     originals = weights_of(before, found)
     now = {t.name: numpy_helper.to_array(t) for t in onnx.load(after).graph.initializer}
-    moved = []
+    after_weights = dict(originals)
     for layer in {layer.weight: layer for layer in found}.values():
         weights = originals[layer.weight]
         steps = now.get(f"{layer.weight}_quantized")
@@ -98,15 +98,13 @@ def quantized_change(
             if scale.ndim:
                 zero, scale = (along(v, layer.axis, weights.ndim) for v in (zero, scale))
             values = (steps.astype(np.float32) - zero.astype(np.float32)) * scale
-            moved.append(int((values != weights).sum()))
+            after_weights[layer.weight] = values
     return Change(
-        path=after,
-        method=method,
-        tensors_changed=sum(1 for count in moved if count),
-        tensors=len(originals),
-        fraction_changed=sum(moved) / max(1, sum(w.size for w in originals.values())),
-        bytes_before=size,
-        bytes_after=after.stat().st_size,
+        after,
+        method,
+        *differences(originals, after_weights),
+        size,
+        after.stat().st_size,
         batch_dependent=batch_dependent,
     )
 

@@ -6,11 +6,12 @@ import numpy as np
 
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.compress.calibration import with_noise
 from smoothcert.compress.record import Accuracy, Change
 from smoothcert.errors import InvalidInput
 from smoothcert.sampling.engine import default_batch_size, labels_of, to_float
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.noise import RoundedGaussian, Stream
+from smoothcert.sampling.noise import RoundedGaussian
 
 _INPUTS = 512
 
@@ -57,8 +58,7 @@ def accuracy(
         labels = np.array([held_out.labels[row] for row in rows])
         items = [held_out.item(row) for row in rows]
         clean = np.stack([item.pixels for item in items])
-        steps = [noise.draws(seed, i.index, Stream.PROBE, [0], held_out.shape)[0] for i in items]
-        for number, pixels in enumerate((clean, clean + np.stack(steps))):
+        for number, pixels in enumerate((clean, with_noise(items, noise, seed))):
             full = np.resize(pixels, (size, *held_out.shape))  # a fixed batch is filled up
             found = labels_of(classifier.logits(to_float(full, held_out.levels)))
             right[number] += int((found[: len(rows)] == labels).sum())

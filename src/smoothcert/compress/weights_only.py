@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.loading import load_classifier
-from smoothcert.compress.record import Change
+from smoothcert.compress.record import Change, differences
 from smoothcert.compress.request import Request
 from smoothcert.compress.symmetric import BITS, integers, levels, on_grid, scales
 from smoothcert.errors import ModelError
@@ -31,7 +31,7 @@ Weights = dict[str, NDArray]
 def write(request: Request) -> Change:
     """Round the weights of an ONNX or safetensors model."""
     request.no_argument()
-    architecture, file = request.source
+    _, file = request.source
     precision = request.target.partition("-")[0]
     if file.suffix not in (".onnx", ".safetensors"):
         raise ModelError(
@@ -39,22 +39,19 @@ def write(request: Request) -> Change:
             f"{request.model!r}. Convert first with --to onnx."
         )
     request.check_suffix(file.suffix)
-    load_classifier(request.model)  # a wrong reference fails here, with its own message
     if file.suffix == ".onnx":
+        load_classifier(request.model)  # a wrong reference fails here, with its own message
         before, after = _round_onnx(file, precision, request.out)
         kept = "stored in that type"
     else:
-        before, after = _round_safetensors(architecture, file, precision, request.out)
+        before, after = _round_safetensors(request, precision)
         kept = "stored as float32 on that grid" if precision in BITS else "stored in that type"
-    changed = [int((before[key] != after[key]).sum()) for key in before]
     return Change(
-        path=request.out,
-        method=f"{_words(precision)}, float32 arithmetic, {kept}",
-        tensors_changed=sum(1 for count in changed if count),
-        tensors=len(before),
-        fraction_changed=sum(changed) / max(1, sum(w.size for w in before.values())),
-        bytes_before=file.stat().st_size,
-        bytes_after=request.out.stat().st_size,
+        request.out,
+        f"{_words(precision)}, float32 arithmetic, {kept}",
+        *differences(before, after),
+        request.bytes_before,
+        request.out.stat().st_size,
     )
 
 
@@ -156,16 +153,13 @@ def _with_opset(model, needed: int):
         ) from error
 
 
-def _round_safetensors(
-    named: str, file: Path, precision: str, out: Path
-) -> tuple[Weights, Weights]:
+def _round_safetensors(request: Request, precision: str) -> tuple[Weights, Weights]:
     import torch
 
     from smoothcert import zoo
-    from smoothcert.classifiers.pytorch import read_weights, save_weights
+    from smoothcert.classifiers.pytorch import save_weights
 
-    state, metadata = read_weights(file)
-    architecture = named or metadata["architecture"]
+    architecture, state = request.zoo_source()
     floating = [key for key, tensor in state.items() if tensor.is_floating_point()]
     if precision in BITS:
         chosen = [key for key in floating if state[key].ndim > 1]
@@ -177,7 +171,7 @@ def _round_safetensors(
     now = network.state_dict()
     after = {key: now[key].float().numpy() for key in chosen}
     _check_finite(after, precision)
-    save_weights(network, architecture, out, rounded=precision)
+    save_weights(network, architecture, request.out, rounded=precision)
     return {key: state[key].numpy() for key in chosen}, after
 
 

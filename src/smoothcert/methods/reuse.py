@@ -7,6 +7,7 @@ they can be chosen input by input at no cost in confidence (docs/theory.md, sect
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,7 @@ class Reuse:
                 f"method {self.method!r} and fresh_seed {self.fresh_seed}"
             )
 
-    @property
+    @cached_property
     def budget(self) -> Budget:
         """The error budget that every share draws on."""
         return Budget(self.alpha, floor=FLOOR * self.alpha, cells=32)

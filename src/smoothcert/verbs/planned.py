@@ -85,27 +85,27 @@ def run_pilot(
         settings: of the original's certification.
         batch_size: rows per forward pass.
     """
-    seen: list[tuple[Record, NDArray[np.int64], int]] = []
+    seen: list[tuple[Certificate, NDArray[np.float64], int]] = []
 
     def requests() -> Iterator[Request]:
         for position, record in zip(positions.tolist(), records, strict=True):
             draws, winners = _pilot_draws(record)
-            seen.append((record, draws, winners))
-            yield Request(inputs.item(position), Stream.ESTIMATION, np.sort(draws))
+            known = record.votes.margins[draws] if settings.keep_margins else np.zeros_like(draws, np.int32)
+            seen.append((record.certificate, margins.shares(known), winners))
+            yield Request(inputs.item(position), Stream.ESTIMATION, draws)
 
     labels = sample(classifier, requests(), settings.noise, settings.seed, batch_size)
     counts, shares, lost, won = [], [], [], []
-    for label, (record, draws, winners) in zip(labels, seen, strict=False):
-        c = record.certificate
-        kept = (label == c.candidate)[np.argsort(np.argsort(draws))]
-        nearness = margins.shares(record.votes.margins[draws]) if settings.keep_margins else draws
+    for label in labels:
+        c, nearness, winners = seen.pop(0)
+        kept = label == c.candidate
         lost.append(nearness[:winners][~kept[:winners]])
         won.append(nearness[winners:][kept[winners:]])
         shares.append((c.k + 0.5) / (c.n + 1))
-        counts.append((winners, len(draws) - winners))
+        counts.append((winners, len(label) - winners))
     used = np.array(counts, dtype=np.int64).reshape(-1, 2).T
-    changed = (np.array([len(x) for x in side], dtype=np.int64) for side in (lost, won))
-    flips = Flips.fit(np.array(shares), used[0], next(changed), used[1], next(changed))
+    away, back = (np.array([len(x) for x in side], dtype=np.int64) for side in (lost, won))
+    flips = Flips.fit(np.array(shares), used[0], away, used[1], back)
     if settings.keep_margins:
         flips = flips.with_depths(np.concatenate(lost), np.concatenate(won))
     spread = np.zeros((2, len(inputs)), dtype=np.int64)
