@@ -90,7 +90,11 @@ def run_pilot(
     def requests() -> Iterator[Request]:
         for position, record in zip(positions.tolist(), records, strict=True):
             draws, winners = _pilot_draws(record)
-            known = record.votes.margins[draws] if settings.keep_margins else np.zeros_like(draws, np.int32)
+            known = (
+                record.votes.margins[draws]
+                if settings.keep_margins
+                else np.zeros_like(draws, np.int32)
+            )
             seen.append((record.certificate, margins.shares(known), winners))
             yield Request(inputs.item(position), Stream.ESTIMATION, draws)
 
