@@ -18,6 +18,7 @@ HEAVY = (
     "onnxruntime",
     "onnx",
     "ray",
+    "numba",
     "transformers",
     "matplotlib",
     "sklearn",
@@ -145,7 +146,7 @@ def test_a_missing_extra_names_the_line_that_installs_it(monkeypatch):
     from smoothcert.classifiers import loading
 
     with pytest.raises(smoothcert.SmoothcertError, match=r"pip install 'smoothcert\[onnx\]'"):
-        loading._load_onnx(file, "cpu", None)
+        loading._load_onnx(file, "cpu")
 
 
 def code_blocks(text: str, language: str) -> list[str]:

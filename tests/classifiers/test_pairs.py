@@ -15,7 +15,7 @@ from smoothcert.compress import compress
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Reuse
 from smoothcert.runs.runner import How, run_certify, run_recertify
-from smoothcert.sampling.engine import to_float
+from smoothcert.sampling.inputs import to_float
 from smoothcert.sampling.noise import RoundedGaussian, Stream
 from smoothcert.training.gaussian import train
 from smoothcert.training.recipe import recipe

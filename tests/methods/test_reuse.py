@@ -23,7 +23,7 @@ from smoothcert.methods.reuse import (
     roles,
     votes_of,
 )
-from smoothcert.sampling.engine import CONTEST
+from smoothcert.sampling.answers import CONTEST
 
 N = 400
 RNG = np.random.default_rng(0)

@@ -1,22 +1,18 @@
 """Packing never changes a vote: order, batches, blocks, threads."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
-from smoothcert.sampling.engine import (
-    CONTEST,
-    LABEL,
-    NO_CLASS,
-    Request,
-    contests_of,
-    default_batch_size,
-    labels_of,
-    sample,
-)
+from smoothcert.sampling.answers import CONTEST, LABEL, NO_CLASS, contests_of, labels_of
+from smoothcert.sampling.batches import Batch, Request
+from smoothcert.sampling.engine import default_batch_size, sample
+from smoothcert.sampling.host import on_host
 from smoothcert.sampling.inputs import Item
-from smoothcert.sampling.noise import RoundedGaussian, Stream
+from smoothcert.sampling.noise import Addresses, RoundedGaussian, Stream
 
 LAW = RoundedGaussian(0.25, 1 / 16)
 
@@ -99,7 +95,7 @@ def test_requests_are_read_only_as_needed(tiny_inputs, pixel_sum):
 
     found = sample(pixel_sum, stream(), LAW, 0, 8)
     next(found)
-    assert len(read) <= 2
+    assert len(read) <= 8  # the batches under way
 
 
 def test_requests_for_nothing_get_nothing(tiny_inputs, pixel_sum):
@@ -116,30 +112,97 @@ def test_ties_and_nan_vote_for_no_class():
 
 
 def test_votes_do_not_depend_on_threads(digits, models):
-    """The real network, ONNX Runtime and torch, 1 and 2 threads, and two workers at once."""
+    """The real network, ONNX Runtime and torch: 1 to 3 batches at once, and two runs at once."""
     import torch
 
     import smoothcert
 
     law = RoundedGaussian(0.25, 1 / 256)
     wanted = [Request(item, Stream.ESTIMATION, range(300)) for item in digits]
+    before = torch.get_num_threads()
 
     def votes(classifier, some):
         return np.concatenate(list(sample(classifier, some, law, 0, 128)))
 
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        net = smoothcert.load_classifier(f"small_cnn@{models / 'net.safetensors'}")
-        onnx = smoothcert.load_classifier(models / "net.onnx", threads=threads)
-        now = [votes(net, wanted), votes(onnx, wanted)]
-        if threads == 1:
-            first = now
-        for a, b in zip(first, now, strict=True):
-            assert (a == b).all()
-    halves = [wanted[:5], wanted[5:]]
-    with ThreadPoolExecutor(2) as pool:
-        both = np.concatenate(list(pool.map(lambda part: votes(net, part), halves)))
-    assert (both == first[0]).all()
+    for model in (f"small_cnn@{models / 'net.safetensors'}", models / "net.onnx"):
+        first = votes(smoothcert.load_classifier(model, threads=1), wanted)
+        for threads in (2, 3):
+            assert (
+                votes(smoothcert.load_classifier(model, threads=threads), wanted) == first
+            ).all()
+        loaded = smoothcert.load_classifier(model)
+        with ThreadPoolExecutor(2) as pool:
+            both = list(pool.map(partial(votes, loaded), [wanted[:5], wanted[5:]]))
+        assert (np.concatenate(both) == first).all()
+    assert torch.get_num_threads() == before
+
+
+def test_workers_share_parameters_and_nothing_else():
+    """A module that keeps its input while it works, as many do, gives each thread its own."""
+    import time
+
+    import torch
+
+    from smoothcert.classifiers.pytorch import TorchClassifier
+
+    class Keeping(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, images):
+            self.kept = images
+            time.sleep(0.002)
+            return self.kept.flatten(1)[:, :3] * self.scale
+
+    classifier = TorchClassifier.of(Keeping(), "keeping")
+    one, many = (replace(classifier, threads=threads) for threads in (1, 4))
+    item = Item(0, np.arange(12, dtype=np.int32).reshape(3, 2, 2))
+    wanted = [Request(item, Stream.ESTIMATION, range(400))]
+    assert (labels(one, wanted)[0] == labels(many, wanted)[0]).all()
+    with many.workers() as workers:
+        assert len({id(worker.module.scale) for worker in workers}) == 1
+
+
+def test_a_failing_batch_stops_the_run(tiny_inputs):
+    class Failing:
+        name, fingerprint, device, fixed_batch = "failing", "failing", "cpu", None
+        calls = 0
+
+        def logits(self, images):
+            self.calls += 1
+            if self.calls == 5:
+                raise ZeroDivisionError("here")
+            return images.reshape(len(images), -1)
+
+    failing = Failing()
+    with pytest.raises(ZeroDivisionError, match="here"):
+        labels(failing, requests(tiny_inputs, count=30, draws=100))
+    assert failing.calls < 20
+
+
+def test_noise_is_made_while_a_serial_classifier_works(tiny_inputs, pixel_sum):
+    """One that is not `Parallel` is never called by two threads at once."""
+    import threading
+
+    class Serial:
+        name, fingerprint, device, fixed_batch = "serial", "serial", "cpu", None
+        lock = threading.Lock()
+
+        def logits(self, images):
+            assert self.lock.acquire(blocking=False)
+            try:
+                return pixel_sum.logits(images)
+            finally:
+                self.lock.release()
+
+    wanted = requests(tiny_inputs)
+    for a, b in zip(labels(Serial(), wanted), labels(pixel_sum, wanted), strict=True):
+        assert (a == b).all()
+
+
+def one_batch(items, addresses):
+    return Batch(np.stack([i.pixels for i in items]), np.arange(len(items)), addresses)
 
 
 def test_the_device_path_gives_the_same_votes(digits, network):
@@ -147,20 +210,18 @@ def test_the_device_path_gives_the_same_votes(digits, network):
     import torch
 
     from smoothcert.classifiers.pytorch import TorchClassifier
-    from smoothcert.sampling.engine import NumpyLabels
-    from smoothcert.sampling.torch_noise import DeviceLabels
+    from smoothcert.sampling.torch_noise import on_device
 
     law, classifier = RoundedGaussian(0.25, 1 / 256), TorchClassifier.of(network, "net")
-    pixels = np.stack([item.pixels for item in digits])
-    inputs = np.arange(12)
-    streams, draws = np.full(12, 1), np.arange(12) * 7
-    host = NumpyLabels(classifier, law, 3)(pixels, inputs, streams, draws)
-    device = DeviceLabels(classifier, law, 3, LABEL)(pixels, inputs, streams, draws)
-    assert (host == device).all()
-    host = NumpyLabels(classifier, law, 3, CONTEST)(pixels, inputs, streams, draws)
-    device = DeviceLabels(classifier, law, 3, CONTEST)(pixels, inputs, streams, draws)
-    assert (host == device).all()
-    assert (host["label"] != host["second"]).all()
+    batch = one_batch(digits, Addresses(np.arange(12), np.full(12, 1), np.arange(12) * 7))
+    for answer in (LABEL, CONTEST):
+        with (
+            on_host(classifier, law, 3, answer) as host,
+            on_device(classifier, law, 3, answer) as device,
+        ):
+            here, there = host.submit(batch).result(), device.submit(batch).result()
+        assert (here == there).all()
+    assert (here["label"] != here["second"]).all()
     assert torch.is_inference_mode_enabled() is False
 
 
@@ -168,18 +229,18 @@ def test_device_labels_count_ties_as_no_class(digits):
     from torch import nn
 
     from smoothcert.classifiers.pytorch import TorchClassifier
-    from smoothcert.sampling.torch_noise import DeviceLabels
+    from smoothcert.sampling.torch_noise import on_device
 
     class Tied(nn.Module):
         def forward(self, images):
             return images.flatten(1)[:, :1].repeat(1, 3)
 
-    item = digits.item(0)
     zero = np.zeros(1, dtype=np.int64)
+    batch = one_batch([digits.item(0)], Addresses(zero, zero, zero))
     law = RoundedGaussian(0.25, 1 / 256)
     for answer in (LABEL, CONTEST):
-        labeller = DeviceLabels(TorchClassifier.of(Tied(), "tied"), law, 0, answer)
-        found = labeller(item.pixels[None], zero, zero, zero)
+        with on_device(TorchClassifier.of(Tied(), "tied"), law, 0, answer) as labels:
+            found = labels.submit(batch).result()
         assert (found if answer == LABEL else found["label"]).tolist() == [NO_CLASS]
     assert found["gap"].tolist() == [0.0]
 

@@ -9,8 +9,10 @@ import pytest
 from scipy import special, stats
 
 from smoothcert.errors import InvalidInput
+from smoothcert.sampling.compiled import noisy, search
 from smoothcert.sampling.gaussian_table import thresholds
-from smoothcert.sampling.noise import RoundedGaussian, Stream
+from smoothcert.sampling.inputs import to_float
+from smoothcert.sampling.noise import Addresses, RoundedGaussian, Stream
 
 LAW = RoundedGaussian(0.25, Fraction(1, 256))
 
@@ -122,6 +124,35 @@ def test_slack_bounds_the_total_variation():
     assert law.slack((2, 3)) == pytest.approx(6 * law.slack((1,)))
 
 
+@pytest.mark.parametrize("sigma", [0.01, 0.5, 16.0])
+@pytest.mark.parametrize("size", [1, 3, 4, 1023, 1026, 3072])
+def test_compiled_noise_gives_the_same_bits(sigma, size):
+    law = RoundedGaussian(sigma, 1 / 255)
+    rng = np.random.default_rng(size)
+    pixels, item = rng.integers(0, 256, (3, size), dtype=np.int32), rng.integers(0, 3, 7)
+    addresses = Addresses(
+        rng.integers(0, 2**40, 7), rng.integers(0, 7, 7), rng.integers(0, 2**62, 7)
+    )
+    for seed in (0, 1234, 2**63, 2**64 - 1):
+        expected = to_float(law.rows(seed, addresses, size) + pixels[item], law.levels)
+        found = noisy(law, seed, addresses, pixels, item)
+        assert found.dtype == np.float32
+        assert (found == expected).all()
+
+
+def test_compiled_look_up_at_every_threshold():
+    """The words at, just below and just above each threshold, and the first and last words."""
+    law = RoundedGaussian(0.5, 1 / 8)
+    table = law.table
+    ends = np.array([0, 1, 2**64 - 2, 2**64 - 1], dtype=np.uint64)
+    words = np.concatenate([table, table - np.uint64(1), table + np.uint64(1), ends])
+    below, guide, shift = search(law.ratio)
+    found = guide[(words >> shift).astype(int)].astype(int)
+    while (more := below[found] < words).any():
+        found += more
+    assert (found == np.searchsorted(table, words, side="right")).all()
+
+
 @pytest.mark.parametrize("seed", [0, 1234, 2**63, 2**64 - 1])
 def test_torch_gives_the_same_bits(seed):
     torch = pytest.importorskip("torch")
@@ -131,9 +162,10 @@ def test_torch_gives_the_same_bits(seed):
     inputs = np.array([0, 1, 10**6, 3], dtype=np.int64)
     streams = np.array([0, 1, 2, 3], dtype=np.int64)
     draws = np.array([0, 10**9, 5, 2**40], dtype=np.int64)
+    addresses = Addresses(inputs, streams, draws)
     for size in (1, 4, 7, 3072):
-        expected = law.rows(seed, inputs, streams, draws, size)
-        found = TorchNoise(law, "cpu").rows(seed, inputs, streams, draws, size)
+        expected = law.rows(seed, addresses, size)
+        found = TorchNoise(law, "cpu").rows(seed, addresses, size)
         assert found.dtype == torch.int32
         assert (found.numpy() == expected).all()
 

@@ -3,15 +3,16 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smoothcert import zoo
-from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.protocol import Classifier, Parallel
 from smoothcert.classifiers.quiet import quiet
-from smoothcert.errors import MissingExtra, ModelError
+from smoothcert.errors import InvalidInput, MissingExtra, ModelError
 from smoothcert.references import MODEL_FORMS
 
 if TYPE_CHECKING:
@@ -39,15 +40,25 @@ def load_classifier(
             `package.module:factory`, a function without arguments that returns a module or a
             classifier; a `torch.nn.Module`; or an object that already is a `Classifier`.
         device: `cpu`, or for torch models also `cuda`, `cuda:1`, ...
-        threads: CPU threads for ONNX Runtime; the number of cores by default.
+        threads: batches computed at once on the CPU, each on one core; by default as many as
+            there are cores. It changes no logit.
 
     Raises:
         ModelError: the file is missing, damaged, of another format, or one that would run
             code when loaded.
         MissingExtra: the model needs a package that is not installed.
     """
+    if threads is not None and threads < 1:
+        raise InvalidInput(f"threads must be at least 1; got {threads}")
+    loaded = _loaded(model, device)
+    if threads is not None and isinstance(loaded, Parallel):
+        return replace(loaded, threads=threads)  # type: ignore[type-var]
+    return loaded
+
+
+def _loaded(model: "str | Path | torch.nn.Module | Classifier", device: str) -> Classifier:
     if isinstance(model, str | Path):
-        return _from_reference(str(model), device, threads)
+        return _from_reference(str(model), device)
     if _is_module(model):
         return _pytorch().TorchClassifier.of(model, type(model).__name__, device)  # type: ignore[arg-type]
     if hasattr(model, "logits") and hasattr(model, "fingerprint"):
@@ -103,7 +114,7 @@ def checked_file(path: Path) -> Path:
     return path
 
 
-def _from_reference(reference: str, device: str, threads: int | None) -> Classifier:
+def _from_reference(reference: str, device: str) -> Classifier:
     if hub := _hub_of(reference):
         return _from_hub(hub, reference.removeprefix(f"{hub}:"), device)
     found = file_of(reference)
@@ -112,7 +123,7 @@ def _from_reference(reference: str, device: str, threads: int | None) -> Classif
     architecture, path = found
     suffix = checked_file(path).suffix
     if suffix == ".onnx":
-        return _load_onnx(path, device, threads)
+        return _load_onnx(path, device)
     if suffix == ".pt2":
         return _pytorch().load_pt2(path, device)
     if suffix == ".safetensors":
@@ -141,14 +152,14 @@ def _from_hub(hub: str, name: str, device: str) -> Classifier:
     return source.load(name, device)
 
 
-def _load_onnx(path: Path, device: str, threads: int | None) -> Classifier:
+def _load_onnx(path: Path, device: str) -> Classifier:
     if device != "cpu":
         raise ModelError(f"ONNX models run on device 'cpu'; got {device!r}")
     try:
         from smoothcert.classifiers.onnx import OnnxClassifier
     except ImportError as error:
         raise MissingExtra(error.name or "onnxruntime", "onnx") from error
-    return OnnxClassifier.load(path, threads)
+    return OnnxClassifier.load(path)
 
 
 def _pytorch() -> Any:

@@ -1,7 +1,8 @@
 """ONNX models, run by ONNX Runtime on the CPU."""
 
-import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.loading import fingerprint_file
 from smoothcert.errors import ModelError
 
@@ -18,23 +20,27 @@ _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(d
 
 @dataclass(frozen=True, eq=False)
 class OnnxClassifier:
-    """A session whose first input is the images and whose first output is the logits."""
+    """A session whose first input is the images and whose first output is the logits.
+
+    A session computes on one core, and `threads` of them at once when the engine runs it.
+    """
 
     session: onnxruntime.InferenceSession
     name: str
     fingerprint: str
     fixed_batch: int | None
     device: str = "cpu"
+    threads: int = field(default_factory=cores, kw_only=True)
 
     @staticmethod
-    def load(path: Path, threads: int | None = None) -> "OnnxClassifier":
+    def load(path: Path) -> "OnnxClassifier":
         """Open a model file.
 
         Raises:
             ModelError: not a readable ONNX model, or not one float tensor in.
         """
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or _cores()
+        options.intra_op_num_threads = 1
         options.log_severity_level = 3
         try:
             fingerprint = _fingerprint(path)
@@ -57,6 +63,11 @@ class OnnxClassifier:
         fixed = batch if isinstance(batch, int) else None
         return OnnxClassifier(session, path.name, fingerprint, fixed)
 
+    @contextmanager
+    def workers(self) -> Iterator[list["OnnxClassifier"]]:
+        """The session itself: it takes calls from many threads, and computes in the caller's."""
+        yield [self] * self.threads
+
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
         """Run the session on one batch."""
         tensor = self.session.get_inputs()[0]
@@ -68,13 +79,6 @@ class OnnxClassifier:
                 f"{self.name} failed on a batch of shape {images.shape}: it expects "
                 f"{tensor.shape}. ({str(error).strip().splitlines()[0]})"
             ) from error
-
-
-def _cores() -> int:
-    """Cores this process may use, where the system can tell; else all there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _fingerprint(path: Path) -> str:

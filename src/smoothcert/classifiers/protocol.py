@@ -1,6 +1,8 @@
-"""What the engine asks of a classifier, and nothing more."""
+"""What the engine asks of a classifier, and what one may offer beyond that."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,4 +36,17 @@ class Classifier(Protocol):
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
         """Logits (B, K) of a float32 batch (B, *shape)."""
+        ...
+
+
+@runtime_checkable
+class Parallel(Protocol):
+    """A classifier on the CPU that can work on several batches at once.
+
+    One core for each batch is faster than all cores for one batch, since cores never wait for
+    each other, and makes logits independent of the number of cores.
+    """
+
+    def workers(self) -> AbstractContextManager[Sequence[Classifier]]:
+        """Equal classifiers; each computes on one core, for one thread at a time."""
         ...

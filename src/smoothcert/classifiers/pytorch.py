@@ -1,7 +1,10 @@
 """torch networks: modules, exported programs (.pt2) and architectures with weights."""
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from smoothcert import zoo
+from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.pt2_guard import checked_pt2
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.errors import ModelError
@@ -30,6 +34,8 @@ class TorchClassifier:
     fingerprint: str
     device: str = "cpu"
     fixed_batch: int | None = field(default=None, kw_only=True)
+    threads: int = field(default_factory=cores, kw_only=True)
+    one_core: bool = field(default=False, kw_only=True)
 
     @staticmethod
     def of(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":
@@ -40,8 +46,22 @@ class TorchClassifier:
             module = module.eval()
         return TorchClassifier(module, name, _fingerprint(module), device)
 
+    @contextmanager
+    def workers(self) -> Iterator[list["TorchClassifier"]]:
+        """Copies of the module around the same parameters: a forward may keep things in it."""
+        shared = {id(p): p for p in self.module.parameters()}
+        before = torch.get_num_threads()
+        try:
+            with quiet():
+                modules = [deepcopy(self.module, dict(shared)) for _ in range(self.threads)]
+            yield [replace(self, module=module, one_core=True) for module in modules]
+        finally:
+            torch.set_num_threads(before)  # the last to set it, for threads still to come
+
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
         """Logits as float32 on the host."""
+        if self.one_core and torch.get_num_threads() != 1:
+            torch.set_num_threads(1)  # of the calling thread
         with torch.inference_mode():
             batch = torch.from_numpy(images).to(self.device)
             return self.module_logits(batch).float().cpu().numpy()

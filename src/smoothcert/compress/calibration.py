@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.sampling.engine import to_float
-from smoothcert.sampling.inputs import Inputs, Item
+from smoothcert.sampling.inputs import Inputs, Item, to_float
 from smoothcert.sampling.noise import RoundedGaussian, Stream
 
 _IMAGES = 256

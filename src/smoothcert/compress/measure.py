@@ -9,8 +9,9 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.compress.calibration import with_noise
 from smoothcert.compress.record import Accuracy, Change
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling.engine import default_batch_size, labels_of, to_float
-from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.answers import labels_of
+from smoothcert.sampling.engine import default_batch_size
+from smoothcert.sampling.inputs import Inputs, to_float
 from smoothcert.sampling.noise import RoundedGaussian
 
 _INPUTS = 512

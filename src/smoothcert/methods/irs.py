@@ -22,7 +22,7 @@ from smoothcert.certificate import (
     check_count,
 )
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.sampling.engine import Request
+from smoothcert.sampling.batches import Request
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import Stream
 

@@ -18,7 +18,7 @@ from smoothcert.bounds.rounding import difference_below, sum_above
 from smoothcert.certificate import Certificate, Outcome, Settings, Votes, check_count
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import rs
-from smoothcert.sampling.engine import Request
+from smoothcert.sampling.batches import Request
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import RoundedGaussian, Stream
 

@@ -13,7 +13,8 @@ from smoothcert.errors import InvalidInput, Mismatch, SmoothcertError
 from smoothcert.methods import Reuse, recheck, reuse
 from smoothcert.runs.runner import check_same_inputs
 from smoothcert.runs.store import Run
-from smoothcert.sampling.engine import Progress, Request, sample
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.noise import Stream
 

@@ -146,6 +146,11 @@ class Inputs:
         )
 
 
+def to_float(steps: NDArray[np.integer], levels: int) -> NDArray[np.float32]:
+    """Grid steps to the classifier's float32: one float per integer, on every device."""
+    return steps.astype(np.float32) * np.float32(1 / levels)
+
+
 def to_steps(images: NDArray, levels: int, name: str) -> NDArray[np.int32]:
     """Values as whole grid steps: uint8 are taken as such on the grid 1/255, floats scaled."""
     if images.dtype == np.uint8:

@@ -10,11 +10,11 @@ input `input` in stream `stream` is word i mod 4 of the block with counter
 (i div 4, draw, input, stream), looked up in the 64-bit thresholds of the law.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -29,8 +29,6 @@ LAW = "rounded-gaussian/philox4x64-10/v1"
 
 _FINEST, _COARSEST = 4096, Fraction(1, 8)  # the sigmas, in grid steps, that the table covers
 _MAX_LEVELS = 2**20  # so that a grid point plus noise stays exact in float32
-_GUIDE_BITS = 16
-_CHUNK = 2**16  # elements looked up at a time: small enough for the cache
 
 
 class Stream(IntEnum):
@@ -121,38 +119,20 @@ class RoundedGaussian:
             int32 array of shape (m, *shape).
         """
         draws = np.atleast_1d(np.asarray(draws, dtype=np.int64))
-        inputs, streams = np.full(draws.shape, input), np.full(draws.shape, stream)
-        rows = self.rows(seed, inputs, streams, draws, prod(shape))
+        rows = self.rows(seed, Addresses.of(input, stream, draws), prod(shape))
         return rows.reshape(len(draws), *shape)
 
-    def rows(
-        self,
-        seed: int,
-        inputs: NDArray[np.int64],
-        streams: NDArray[np.int64],
-        draws: NDArray[np.int64],
-        size: int,
-    ) -> NDArray[np.int32]:
-        """Noise of many addresses at once: (m,) arrays in, (m, size) out; see `draws`."""
-        if not 0 <= seed < 2**64:
-            raise InvalidInput(f"seed must be a whole number in 0..2^64 - 1; got {seed}")
-        if draws.size and (draws.min() < 0 or inputs.min() < 0):
-            raise InvalidInput("input and draw indices must be >= 0")
-        out = np.empty((len(draws), size), dtype=np.int32)
-        chunk = max(1, _CHUNK // size)
-        for start in range(0, len(draws), chunk):
-            part = slice(start, start + chunk)
-            out[part] = self._look_up(_bits(seed, inputs[part], streams[part], draws[part], size))
-        return out
+    def rows(self, seed: int, addresses: "Addresses", size: int) -> NDArray[np.int32]:
+        """Noise of many addresses at once, shape (len(addresses), size); see `draws`.
 
-    def _look_up(self, bits: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """searchsorted(table, bits, "right") - half, through a guide on the leading bits."""
-        guide, half = _guide(self.ratio), len(self.table) // 2
-        found = guide[(bits >> np.uint64(64 - _GUIDE_BITS)).view(np.int64)]
-        split = found < 0
-        found[split] = np.searchsorted(self.table, bits[split], side="right")
-        found -= np.int32(half)
-        return found
+        This is the definition; `compiled.noisy` is what the engine runs.
+        """
+        addresses.check(seed)
+        out = np.empty((len(addresses), size), dtype=np.int32)
+        half = len(self.table) // 2
+        for row, address in enumerate(addresses):
+            out[row] = np.searchsorted(self.table, _bits(seed, *address, size), side="right")
+        return out - half
 
     def slack(self, shape: Sequence[int]) -> float:
         """Bound on the total variation between one input's sampled and exact noise.
@@ -180,41 +160,41 @@ class RoundedGaussian:
         return np.maximum(np.nextafter(self.sigma * z, -np.inf), 0.0)
 
 
+@dataclass(frozen=True)
+class Addresses:
+    """Which draws: input, stream and draw index of each, int64 arrays of shape (m,)."""
+
+    inputs: NDArray[np.int64]
+    streams: NDArray[np.int64]
+    draws: NDArray[np.int64]
+
+    @staticmethod
+    def of(input: int, stream: int, draws: NDArray[np.int64]) -> "Addresses":
+        """Draws of one input."""
+        return Addresses(np.full_like(draws, input), np.full_like(draws, stream), draws)
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.draws)
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """One after the other."""
+        return zip(*(a.tolist() for a in (self.inputs, self.streams, self.draws)), strict=True)
+
+    def check(self, seed: int) -> None:
+        """Raise InvalidInput for what is not an address, or not a seed."""
+        if not 0 <= seed < 2**64:
+            raise InvalidInput(f"seed must be a whole number in 0..2^64 - 1; got {seed}")
+        if len(self) and min(self.draws.min(), self.inputs.min()) < 0:
+            raise InvalidInput("input and draw indices must be >= 0")
+
+
 def words(seed: int, input: int, stream: int, draw: int, count: int) -> NDArray[np.uint64]:
     """Uniform 64-bit words of one address, shape (count,): what its noise would be made of."""
-    place = (np.array([input]), np.array([stream]), np.array([draw]))
-    return _bits(seed, *place, count)[0]
+    return _bits(seed, int(input), int(stream), int(draw), count)
 
 
-def _bits(
-    seed: int,
-    inputs: NDArray[np.int64],
-    streams: NDArray[np.int64],
-    draws: NDArray[np.int64],
-    size: int,
-) -> NDArray[np.uint64]:
-    """64 uniform bits per element, from NumPy's generator set to each address in turn."""
-    bits = np.empty((len(draws), size), dtype=np.uint64)
-    source = np.random.Philox(key=seed, counter=0)
-    state = source.state
-    counter = state["state"]["counter"]
-    state["buffer_pos"] = 4  # nothing buffered
-    addresses = zip(inputs.tolist(), streams.tolist(), draws.tolist(), strict=True)
-    for row, (input_, stream, draw) in enumerate(addresses):
-        # NumPy increments the 256-bit counter before each block, so start one below block 0.
-        address = (draw << 64 | input_ << 128 | stream << 192) - 1
-        for word in range(4):
-            counter[word] = address >> 64 * word & 0xFFFFFFFFFFFFFFFF
-        source.state = state
-        bits[row] = source.random_raw(size)
-    return bits
-
-
-@lru_cache(maxsize=16)
-def _guide(ratio: Fraction) -> NDArray[np.int32]:
-    """The look-up's answer by leading bits, or -1 where a threshold splits their range."""
-    table = thresholds(ratio)
-    first = np.arange(2**_GUIDE_BITS, dtype=np.uint64) << np.uint64(64 - _GUIDE_BITS)
-    last = first + np.uint64(2 ** (64 - _GUIDE_BITS) - 1)
-    low, high = (np.searchsorted(table, edge, side="right") for edge in (first, last))
-    return np.where(low == high, low, -1).astype(np.int32)
+def _bits(seed: int, input: int, stream: int, draw: int, size: int) -> NDArray[np.uint64]:
+    """From NumPy's generator, which increments its 256-bit counter before each block."""
+    counter = (draw << 64 | input << 128 | stream << 192) - 1
+    return np.random.Philox(key=seed, counter=counter % 2**256).random_raw(size)

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import ModelError
-from smoothcert.sampling.engine import to_float
-from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.inputs import Item, to_float
 from smoothcert.sampling.noise import RoundedGaussian, Stream
 
 # Relative to the largest logit: float kernels differ by 1e-6 between row positions, dynamic

@@ -4,6 +4,9 @@ torch has no unsigned 64-bit arithmetic, so Philox4x64-10 (Salmon et al., SC 201
 in int64 with wrap-around products, and unsigned order is signed order with the top bit flipped.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smoothcert.sampling.noise import RoundedGaussian
+from smoothcert.sampling.batches import Batch
+from smoothcert.sampling.noise import Addresses, RoundedGaussian
 
 if TYPE_CHECKING:
     from smoothcert.classifiers.pytorch import TorchClassifier
@@ -56,19 +60,13 @@ class TorchNoise:
         ordered = noise.table.view(np.int64) ^ np.int64(_TOP_BIT)
         self._table = torch.from_numpy(ordered).to(self.device)
 
-    def rows(
-        self,
-        seed: int,
-        inputs: NDArray[np.int64],
-        streams: NDArray[np.int64],
-        draws: NDArray[np.int64],
-        size: int,
-    ) -> torch.Tensor:
-        """int32 tensor of shape (len(draws), size), equal to `RoundedGaussian.rows`."""
+    def rows(self, seed: int, addresses: Addresses, size: int) -> torch.Tensor:
+        """int32 tensor of shape (len(addresses), size), equal to `RoundedGaussian.rows`."""
         blocks = torch.arange(-(-size // 4), device=self.device)
-        address = [torch.from_numpy(a).to(self.device)[:, None] for a in (draws, inputs, streams)]
+        places = (addresses.draws, addresses.inputs, addresses.streams)
+        address = [torch.from_numpy(a).to(self.device)[:, None] for a in places]
         counter = list(torch.broadcast_tensors(blocks[None, :], *address))
-        bits = torch.stack(_philox(counter, seed), dim=-1).reshape(len(draws), -1)[:, :size]
+        bits = torch.stack(_philox(counter, seed), dim=-1).reshape(len(addresses), -1)[:, :size]
         found = torch.searchsorted(self._table, bits.contiguous() ^ _TOP_BIT, right=True)
         return (found - len(self._table) // 2).to(torch.int32)
 
@@ -76,35 +74,56 @@ class TorchNoise:
 class DeviceLabels:
     """Labels under noise with everything but the label on the classifier's device."""
 
+    ahead = 2
+
     def __init__(
         self, classifier: "TorchClassifier", noise: RoundedGaussian, seed: int, answer: np.dtype
     ) -> None:
-        """Prepare for batches of one run; see `engine.NumpyLabels` for the CPU's."""
+        """Prepare for batches of one run; see `host.HostLabels` for the CPU's."""
         self._classifier, self._seed, self._answer = classifier, seed, answer
         self._noise = TorchNoise(noise, classifier.device)
         self._scale = float(np.float32(1 / noise.levels))
 
     @torch.inference_mode()
-    def __call__(
-        self,
-        pixels: NDArray[np.int32],
-        inputs: NDArray[np.int64],
-        streams: NDArray[np.int64],
-        draws: NDArray[np.int64],
-    ) -> NDArray:
-        """Answers of one batch: pixels (B, *shape) and addresses (B,) in, (B,) out."""
-        noise = self._noise.rows(self._seed, inputs, streams, draws, prod(pixels.shape[1:]))
-        clean = torch.from_numpy(pixels).to(self._noise.device)
+    def submit(self, batch: Batch) -> "Launched":
+        """Start a batch; nothing waits for the device."""
+        noise = self._noise.rows(self._seed, batch.addresses, prod(batch.pixels.shape[1:]))
+        clean = torch.from_numpy(batch.pixels).to(self._noise.device)[batch.item]
         images = (clean + noise.view(clean.shape)).to(torch.float32) * self._scale
-        logits = self._classifier.module_logits(images)
+        return Launched(self._answers(self._classifier.module_logits(images)), self._answer)
+
+    def _answers(self, logits: torch.Tensor) -> list[torch.Tensor]:
+        """The columns of `answers.answers_of`, on the device."""
         best, top = logits.max(dim=1)
         decided = (logits == best[:, None]).sum(dim=1) == 1  # a NaN equals nothing
         labels = torch.where(decided, top, -1).to(torch.int32)
         if self._answer.names is None:
-            return labels.cpu().numpy()
-        others = logits.scatter(1, top[:, None], -torch.inf)
-        near, second = others.max(dim=1)
-        found = np.empty(len(labels), dtype=self._answer)
-        found["label"], found["second"] = labels.cpu().numpy(), second.cpu().numpy()
-        found["gap"] = torch.nan_to_num(best - near, nan=0.0).float().cpu().numpy()
+            return [labels]
+        near, second = logits.scatter(1, top[:, None], -torch.inf).max(dim=1)
+        return [labels, second, torch.nan_to_num(best - near, nan=0.0).float()]
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A batch whose answers the device will have."""
+
+    columns: list[torch.Tensor]
+    answer: np.dtype
+
+    def result(self) -> NDArray:
+        """Fetch them, shape (B,)."""
+        host = [column.cpu().numpy() for column in self.columns]
+        if self.answer.names is None:
+            return host[0]
+        found = np.empty(len(host[0]), dtype=self.answer)
+        for name, column in zip(self.answer.names, host, strict=True):
+            found[name] = column
         return found
+
+
+@contextmanager
+def on_device(
+    classifier: "TorchClassifier", noise: RoundedGaussian, seed: int, answer: np.dtype
+) -> Iterator[DeviceLabels]:
+    """The device for a run."""
+    yield DeviceLabels(classifier, noise, seed, answer)

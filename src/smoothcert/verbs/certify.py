@@ -8,14 +8,9 @@ from smoothcert.certificate import Certification, Record, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import rs
-from smoothcert.sampling.engine import (
-    CONTEST,
-    LABEL,
-    Progress,
-    Request,
-    default_batch_size,
-    sample,
-)
+from smoothcert.sampling.answers import CONTEST, LABEL
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.engine import Progress, default_batch_size, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
 

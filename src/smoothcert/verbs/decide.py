@@ -11,7 +11,8 @@ from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import rs, sequential
 from smoothcert.methods.sequential import Decision, Thresholds
-from smoothcert.sampling.engine import Progress, Request, default_batch_size, sample
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.engine import Progress, default_batch_size, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
 from smoothcert.verbs.certify import as_inputs

@@ -14,7 +14,8 @@ from smoothcert.methods import reuse as reusing
 from smoothcert.methods.irs import Cached
 from smoothcert.methods.reuse import Reuse, Share
 from smoothcert.planning import Flips, Plan, Policy, Table, family, plan, table
-from smoothcert.sampling.engine import Progress, Request, sample
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
 

@@ -7,7 +7,9 @@ import numpy as np
 from smoothcert.bounds import binomial
 from smoothcert.certificate import ABSTAIN, check_alpha, check_count
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.sampling.engine import NO_CLASS, Request, default_batch_size, sample
+from smoothcert.sampling.answers import NO_CLASS
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.engine import default_batch_size, sample
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import RoundedGaussian, Stream
 from smoothcert.sampling.probe import probe

@@ -12,7 +12,8 @@ from smoothcert.methods import irs, reuse
 from smoothcert.methods.irs import Cached, Irs
 from smoothcert.methods.reuse import Reuse
 from smoothcert.planning import Policy
-from smoothcert.sampling.engine import Progress, Request, default_batch_size, sample
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.engine import Progress, default_batch_size, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
 from smoothcert.sampling.probe import probe

@@ -13,7 +13,8 @@ from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import pooled
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening, Target, Verdict
-from smoothcert.sampling.engine import Progress, Request, default_batch_size, sample
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.engine import Progress, default_batch_size, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
 from smoothcert.sampling.probe import probe

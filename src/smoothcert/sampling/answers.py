@@ -1,0 +1,39 @@
+"""What is kept of a draw, and how it follows from the logits."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_CLASS = -1
+"""The label of a draw whose logits have a NaN or a tie at the top: it votes for nothing."""
+
+LABEL = np.dtype(np.int32)
+"""What is kept of a draw: the top class."""
+
+CONTEST = np.dtype([("label", np.int32), ("second", np.int32), ("gap", np.float32)])
+"""Or the top class, the second one, and the difference of their logits (0 in a tie)."""
+
+
+def answers_of(logits: NDArray[np.floating], answer: np.dtype) -> NDArray:
+    """What `answer` asks of each row of (B, K) logits."""
+    return labels_of(logits) if answer == LABEL else contests_of(logits)
+
+
+def labels_of(logits: NDArray[np.floating]) -> NDArray[np.int32]:
+    """The top class of each row of (B, K) logits; `NO_CLASS` where there is a tie or a NaN."""
+    top = logits.argmax(axis=1)
+    best = np.take_along_axis(logits, top[:, None], axis=1)
+    decided = (logits == best).sum(axis=1) == 1  # a NaN is the argmax and equals nothing
+    return np.where(decided, top, NO_CLASS).astype(np.int32)
+
+
+def contests_of(logits: NDArray[np.floating]) -> NDArray:
+    """Top class, runner-up and the gap between them, of each row of (B, K) logits: `CONTEST`."""
+    rows = np.arange(len(logits))
+    top = logits.argmax(axis=1)
+    others = logits.copy()
+    others[rows, top] = -np.inf
+    found = np.empty(len(logits), dtype=CONTEST)
+    found["label"] = labels_of(logits)
+    found["second"] = others.argmax(axis=1)
+    found["gap"] = np.nan_to_num(logits[rows, top] - others[rows, found["second"]], nan=0.0)
+    return found
