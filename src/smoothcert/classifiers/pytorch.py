@@ -24,6 +24,9 @@ from smoothcert.errors import ModelError
 METADATA = "smoothcert"
 """The safetensors metadata key under which `save_weights` writes a JSON object."""
 
+CHANNELS_LAST = "channels-last"
+"""The layout in which an image's channels lie next to each other."""
+
 
 @dataclass(frozen=True, eq=False)
 class TorchClassifier:
@@ -36,6 +39,7 @@ class TorchClassifier:
     fixed_batch: int | None = field(default=None, kw_only=True)
     threads: int = field(default_factory=cores, kw_only=True)
     one_core: bool = field(default=False, kw_only=True)
+    layout: str = field(default="", kw_only=True)
 
     @staticmethod
     def of(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":
@@ -45,6 +49,14 @@ class TorchClassifier:
         if not isinstance(module, torch.fx.GraphModule):  # an exported graph's mode is fixed
             module = module.eval()
         return TorchClassifier(module, name, _fingerprint(module), device)
+
+    def layouts(self) -> list["TorchClassifier"]:
+        """Itself, and with the channels last where it has convolutions, which is often faster."""
+        if not any(parameter.ndim == 4 for parameter in self.module.parameters()):
+            return [self]
+        with quiet():
+            module = deepcopy(self.module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return [self, replace(self, module=module, layout=CHANNELS_LAST)]
 
     @contextmanager
     def workers(self) -> Iterator[list["TorchClassifier"]]:
@@ -68,6 +80,8 @@ class TorchClassifier:
 
     def module_logits(self, batch: torch.Tensor) -> torch.Tensor:
         """The module's logits, on its device; errors name the shape that caused them."""
+        if self.layout == CHANNELS_LAST and batch.ndim == 4:
+            batch = batch.contiguous(memory_format=torch.channels_last)
         try:
             logits = self.module(batch)
         except (RuntimeError, ValueError, AssertionError) as error:

@@ -28,6 +28,7 @@ _WHAT = {
     "indices": "selection of inputs",
     "shape": "input shape",
     "batch_size": "batch size",
+    "layout": "memory layout",
     "block_inputs": "block size",
     "device": "device",
     "versions": "library versions",
@@ -48,6 +49,7 @@ class Identity:
         shape: of one input.
         num_classes: of the classifier.
         batch_size: rows per forward pass.
+        layout: order of tensors in memory, empty for the model's own.
         block_inputs: inputs per block.
         device: where the classifier ran.
         noise_hash: hash of the run's first noise.
@@ -68,6 +70,7 @@ class Identity:
     device: str
     noise_hash: str
     base: str = ""
+    layout: str = ""
     versions: Mapping[str, str] = field(default_factory=lambda: library_versions())
     noise_law: str = LAW
 

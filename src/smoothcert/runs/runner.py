@@ -14,9 +14,10 @@ from smoothcert.runs import ledger
 from smoothcert.runs.manifest import Identity, Manifest
 from smoothcert.runs.plans import plan_bytes, read_plan
 from smoothcert.runs.store import Run, StoredRecords, require_unused
-from smoothcert.sampling.engine import Progress, default_batch_size
+from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.probe import probe
+from smoothcert.sampling.tuning import arranged, in_layout, layout_of
 from smoothcert.verbs import planned
 from smoothcert.verbs.certify import certify_items
 from smoothcert.verbs.decide import decide_items
@@ -61,7 +62,8 @@ def run_certify(
 ) -> Run:
     """Certify from scratch into a run directory; see `certify`."""
     draws = settings.n0 + settings.n
-    identity, row_exact = _identity(classifier, inputs, settings, None, draws, "", how)
+    classifier, size = _arrangement(directory, classifier, inputs, settings, draws, how)
+    identity, row_exact = _identity(classifier, inputs, settings, None, draws, "", how, size)
     inputs.check_labels(identity.num_classes)
     run = _open(directory, identity, row_exact, inputs, how)
 
@@ -85,7 +87,8 @@ def run_decide(
     """Decide one radius for every input, into a run directory; see `decide`."""
     sequential.thresholds(decision, settings, inputs.shape)  # a radius out of reach, before work
     # Rounds fill batches only if many inputs are watched together, most of them briefly.
-    identity, row_exact = _identity(classifier, inputs, settings, decision, 1, "", how)
+    classifier, size = _arrangement(directory, classifier, inputs, settings, settings.n // 10, how)
+    identity, row_exact = _identity(classifier, inputs, settings, decision, 1, "", how, size)
     inputs.check_labels(identity.num_classes)
     run = _open(directory, identity, row_exact, inputs, how)
 
@@ -111,8 +114,9 @@ def run_recertify(
     check_same_inputs(base, inputs)
     settings = base.identity.settings
     draws = method.per_input if isinstance(method, Irs) else settings.n // 10 + 1
+    classifier, size = _arrangement(directory, classifier, inputs, settings, draws, how)
     identity, row_exact = _identity(
-        classifier, inputs, settings, method, draws, base.identity.hash, how
+        classifier, inputs, settings, method, draws, base.identity.hash, how, size
     )
     check_classes(identity.num_classes, base.identity.num_classes)
     inputs.check_labels(identity.num_classes)
@@ -214,6 +218,24 @@ def check_same_inputs(base: Run, inputs: Inputs) -> None:
         )
 
 
+def _arrangement(
+    directory: Path | str,
+    classifier: Classifier,
+    inputs: Inputs,
+    settings: Settings,
+    draws: int,
+    how: How,
+) -> tuple[Classifier, int]:
+    """Memory layout and batch size: a resumed run's own, else given, else found."""
+    if how.resume and (Path(directory) / "run.json").exists():
+        stored = Run.open(directory).identity
+        return in_layout(classifier, stored.layout), how.batch_size or stored.batch_size
+    evaluations = len(inputs) * draws
+    item = inputs.item(0)
+    chosen = arranged(classifier, item, settings.noise, evaluations, how.batch_size)
+    return chosen.classifier, chosen.batch_size
+
+
 def _identity(
     classifier: Classifier,
     inputs: Inputs,
@@ -222,9 +244,9 @@ def _identity(
     draws: int,
     base: str,
     how: How,
+    size: int,
 ) -> tuple[Identity, bool]:
     """What the run will be, and whether the probe saw rows independent to the last bit."""
-    size = how.batch_size or classifier.fixed_batch or default_batch_size(inputs.shape)
     found = probe(classifier, inputs.item(0), settings.noise, settings.seed, size)
     identity = Identity(
         settings=settings,
@@ -239,6 +261,7 @@ def _identity(
         device=classifier.device,
         noise_hash=found.noise_hash,
         base=base,
+        layout=layout_of(classifier),
     )
     return identity, found.row_exact
 

@@ -17,6 +17,7 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.noise import Stream
+from smoothcert.sampling.tuning import in_layout
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def replay(
             f"{run.path} was made with a model of fingerprint {identity.model}; "
             f"{classifier.name} has {classifier.fingerprint}. Replay needs the same model file."
         )
+    classifier = in_layout(classifier, identity.layout)
     check_same_inputs(run, inputs)
     rng = np.random.default_rng()  # which part is checked must not be foreseeable
     total = differing = 0

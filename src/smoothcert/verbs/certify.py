@@ -10,9 +10,10 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import rs
 from smoothcert.sampling.answers import CONTEST, LABEL
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import Progress, default_batch_size, sample
+from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
+from smoothcert.sampling.tuning import arranged
 
 
 def certify(
@@ -42,7 +43,8 @@ def certify(
         seed: noise seed.
         form: `binary` or `multiclass`, see `Settings`.
         keep_margins: keep a byte more per draw, which makes recertification cheaper.
-        batch_size: rows per forward pass; chosen from the input size by default.
+        batch_size: rows per forward pass; by default what the input size suggests, or the
+            fastest found where the run is long.
         progress: called with the number of evaluations after every batch.
 
     Returns:
@@ -57,8 +59,10 @@ def certify(
     inputs = as_inputs(inputs)
     settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
-    size = batch_size or default_batch_size(inputs.shape)
-    found = probe(loaded, inputs.item(0), settings.noise, seed, size)
+    first, evaluations = inputs.item(0), len(inputs) * (n0 + n)
+    run = arranged(loaded, first, settings.noise, evaluations, batch_size)
+    loaded, size = run.classifier, run.batch_size
+    found = probe(loaded, first, settings.noise, seed, size)
     records = certify_items(loaded, inputs, settings, found.num_classes, size, progress)
     return Certification(
         settings,

@@ -13,10 +13,11 @@ from smoothcert.methods.irs import Cached, Irs
 from smoothcert.methods.reuse import Reuse
 from smoothcert.planning import Policy
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import Progress, default_batch_size, sample
+from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
 from smoothcert.sampling.probe import probe
+from smoothcert.sampling.tuning import arranged
 from smoothcert.verbs import planned
 from smoothcert.verbs.certify import as_inputs
 
@@ -50,7 +51,7 @@ def recertify(
         alpha: total error probability per input; twice the original's by default.
         gamma, variant: of `irs`.
         fresh_seed: for a classifier chosen by its result on this base: nothing is replayed.
-        batch_size: rows per forward pass; chosen from the input size by default.
+        batch_size: rows per forward pass; see `certify`.
         progress: called with the number of evaluations after every batch.
 
     Returns:
@@ -67,8 +68,10 @@ def recertify(
     _check_inputs(base, inputs)
     chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh_seed)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
-    size = batch_size or default_batch_size(inputs.shape)
-    found = probe(loaded, inputs.item(0), settings.noise, settings.seed, size)
+    first = inputs.item(0)
+    run = arranged(loaded, first, settings.noise, len(inputs) * settings.n // 10, batch_size)
+    loaded, size = run.classifier, run.batch_size
+    found = probe(loaded, first, settings.noise, settings.seed, size)
     check_classes(found.num_classes, base.num_classes)
     pairs = zip(inputs, base.records, strict=True)
     spent = 0
