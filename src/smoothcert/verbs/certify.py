@@ -58,21 +58,33 @@ def certify(
     """
     inputs = as_inputs(inputs)
     settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
-    loaded = load_classifier(classifier)  # type: ignore[arg-type]
-    first, evaluations = inputs.item(0), len(inputs) * (n0 + n)
-    run = arranged(loaded, first, settings.noise, evaluations, batch_size)
-    loaded, size = run.classifier, run.batch_size
-    found = probe(loaded, first, settings.noise, seed, size)
-    records = certify_items(loaded, inputs, settings, found.num_classes, size, progress)
+    evaluations = len(inputs) * (n0 + n)
+    loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
+    records = certify_items(loaded, inputs, settings, classes, size, progress)
     return Certification(
         settings,
         None,
         loaded.name,
         loaded.fingerprint,
-        found.num_classes,
+        classes,
         inputs.shape,
         tuple(records),
     )
+
+
+def prepared(
+    model: Classifier | object,
+    inputs: Inputs,
+    settings: Settings,
+    evaluations: int,
+    batch_size: int | None,
+) -> tuple[Classifier, int, int]:
+    """A model loaded, arranged and probed: the classifier, rows per batch, number of classes."""
+    item, noise = inputs.item(0), settings.noise
+    loaded = load_classifier(model)  # type: ignore[arg-type]
+    run = arranged(loaded, item, noise, evaluations, batch_size)
+    found = probe(run.classifier, item, noise, settings.seed, run.batch_size)
+    return run.classifier, run.batch_size, found.num_classes
 
 
 def as_inputs(inputs: Inputs | ArrayLike) -> Inputs:

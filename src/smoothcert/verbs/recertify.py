@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from numpy.typing import ArrayLike
 
 from smoothcert.certificate import Certification, Record, Settings, Votes, check_count
-from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import irs, reuse
@@ -16,10 +15,8 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
-from smoothcert.sampling.probe import probe
-from smoothcert.sampling.tuning import arranged
 from smoothcert.verbs import planned
-from smoothcert.verbs.certify import as_inputs
+from smoothcert.verbs.certify import as_inputs, prepared
 
 METHODS = (*reuse.METHODS, "irs")
 
@@ -67,12 +64,9 @@ def recertify(
     inputs, settings = as_inputs(inputs), base.settings
     _check_inputs(base, inputs)
     chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh_seed)
-    loaded = load_classifier(classifier)  # type: ignore[arg-type]
-    first = inputs.item(0)
-    run = arranged(loaded, first, settings.noise, len(inputs) * settings.n // 10, batch_size)
-    loaded, size = run.classifier, run.batch_size
-    found = probe(loaded, first, settings.noise, settings.seed, size)
-    check_classes(found.num_classes, base.num_classes)
+    evaluations = len(inputs) * settings.n // 10
+    loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
+    check_classes(classes, base.num_classes)
     pairs = zip(inputs, base.records, strict=True)
     spent = 0
     if isinstance(chosen, Irs):
@@ -84,7 +78,7 @@ def recertify(
         triples = ((i, r, s) for (i, r), s in zip(pairs, shares, strict=True))
         records = planned.replay_items(loaded, triples, settings, chosen, size, progress)
         spent = prospects.pilot.evaluations
-    facts = (loaded.name, loaded.fingerprint, found.num_classes, inputs.shape)
+    facts = (loaded.name, loaded.fingerprint, classes, inputs.shape)
     return Certification(settings, chosen, *facts, tuple(records), spent)
 
 
