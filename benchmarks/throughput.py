@@ -7,7 +7,8 @@ the machine meets all of them:
 
 - limit: the forward pass alone on a resident batch, in the best arrangement found (all cores on one
   batch, or a batch on each core; several sizes): nothing that also makes noise can be faster;
-- ours: `sampling.engine.sample`, n = 10,000 of one input after the other;
+- ours: `sampling.engine.sample`, n = 10,000 of one input after the other, in the layout and batch
+  size that the search at the start of a long run takes;
 - mixed: the same with 20 to 1,000 draws of an input, not contiguous (planned runs, screening);
 - plain: a loop of 2019: torch, batch 1,000, `randn_like`, one input at a time, counts to the host;
 - copied: the same with the noise made by the CPU and copied (on a CPU there is nothing to copy).
@@ -29,14 +30,17 @@ import torch
 
 import smoothcert
 from smoothcert import zoo
+from smoothcert.classifiers.protocol import Layered
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.compress.compress import compress
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.noise import RoundedGaussian, Stream
+from smoothcert.sampling.tuning import Arrangement, arranged, layout_of
 
 SIGMA, LEVELS = 0.5, 255
+NOISE = RoundedGaussian(SIGMA, 1 / LEVELS)
 SIZES = {32: (16, 32, 64, 256), 224: (1, 4, 16)}
 
 Timed = Callable[[float], float]
@@ -87,27 +91,31 @@ def bare_on_device(classifier: TorchClassifier, batch: np.ndarray) -> Timed:
     return lambda seconds: repeated(call, 8 * len(batch), seconds)
 
 
-def limits(classifier, all_cores, inputs: Inputs, seconds: float) -> tuple[str, Timed, int]:
-    """The fastest way to run the network, and the batch size of it."""
+def limits(classifier, all_cores, inputs: Inputs, seconds: float) -> tuple[str, Timed]:
+    """The fastest way to run the network."""
     found = []
     sizes = SIZES[inputs.shape[-1]] if classifier.device == "cpu" else (256, 1024, 4096)
     for size in sizes:
         batch = np.random.default_rng(0).random((size, *inputs.shape), dtype=np.float32)
-        ways = {"a batch on each core": bare(classifier, batch, False)}
+        ways = {}
+        for layout in classifier.layouts() if isinstance(classifier, Layered) else [classifier]:
+            name = f"{layout_of(layout)} {size} rows"
+            if classifier.device != "cpu":
+                ways[f"resident, {name}"] = bare_on_device(layout, batch)
+            else:
+                ways[f"a batch on each core, {name}"] = bare(layout, batch, False)
         if all_cores is not None:
-            ways["all cores on a batch"] = bare(all_cores, batch, True)
-        if classifier.device != "cpu":
-            ways = {"resident": bare_on_device(classifier, batch)}
-        found += [(way(seconds), f"{name}, {size} rows", way, size) for name, way in ways.items()]
-    for speed, name, _, _ in found:
+            ways[f"all cores on a batch, {size} rows"] = bare(all_cores, batch, True)
+        found += [(way(seconds), name, way) for name, way in ways.items()]
+    for speed, name, _ in found:
         print(f"    {name}: {speed:,.0f}", flush=True)
-    _, name, way, size = max(found, key=lambda entry: entry[0])
-    return name, way, size
+    _, name, way = max(found, key=lambda entry: entry[0])
+    return name, way
 
 
-def ours(classifier, inputs: Inputs, size: int, budgets: Callable[[], np.ndarray]) -> Timed:
+def ours(arrangement: Arrangement, inputs: Inputs, budgets: Callable[[], np.ndarray]) -> Timed:
     """The engine, one input after the other, until the time is over."""
-    noise = RoundedGaussian(SIGMA, 1 / LEVELS)
+    classifier, size = arrangement.classifier, arrangement.batch_size
 
     def timed(seconds: float) -> float:
         done, start = 0, time.perf_counter()
@@ -124,7 +132,7 @@ def ours(classifier, inputs: Inputs, size: int, budgets: Callable[[], np.ndarray
                         done += len(part)
                         yield Request(item, Stream.ESTIMATION, part)
 
-        for _ in sample(classifier, requests(), noise, 0, size):
+        for _ in sample(classifier, requests(), NOISE, 0, size):
             pass
         return done / (time.perf_counter() - start)
 
@@ -210,10 +218,11 @@ def on_cpu(module: torch.nn.Module, inputs: Inputs, seconds: float, rounds: int)
                 )
                 together = replace(classifier, session=session)
             print(f"{name}")
-            way, limit, size = limits(classifier, together, inputs, seconds)
-            uniform = ours(classifier, inputs, size, lambda: np.arange(10_000))
-            mixed = ours(classifier, inputs, size, mixed_budgets())
-            print(f"  limit: {way}")
+            way, limit = limits(classifier, together, inputs, seconds)
+            best = arranged(classifier, inputs.item(0), NOISE, 10**9)
+            uniform = ours(best, inputs, lambda: np.arange(10_000))
+            mixed = ours(best, inputs, mixed_budgets())
+            print(f"  limit: {way}; ours: {layout_of(best.classifier)} {best.batch_size} rows")
             ways = {"limit": limit, "ours": uniform, "mixed": mixed, "plain": loop}
             compare(name, ways, rounds, seconds)
 
@@ -223,13 +232,14 @@ def on_device(
 ) -> None:
     """The same on an accelerator."""
     classifier = TorchClassifier.of(module, "torch", device)
-    way, limit, size = limits(classifier, None, inputs, seconds)
-    print(f"  limit: {way}")
+    way, limit = limits(classifier, None, inputs, seconds)
+    best = arranged(classifier, inputs.item(0), NOISE, 10**9)
+    print(f"  limit: {way}; ours: {layout_of(best.classifier)} {best.batch_size} rows")
     batch = 1000 if inputs.shape[-1] < 64 else 400
     ways = {
         "limit": limit,
-        "ours": ours(classifier, inputs, size, lambda: np.arange(10_000)),
-        "mixed": ours(classifier, inputs, size, mixed_budgets()),
+        "ours": ours(best, inputs, lambda: np.arange(10_000)),
+        "mixed": ours(best, inputs, mixed_budgets()),
         "plain": plain(module, inputs, device, batch, False),
         "copied": plain(module, inputs, device, batch, True),
     }

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.protocol import Classifier, Parallel
-from smoothcert.sampling import compiled
 from smoothcert.sampling.answers import answers_of
 from smoothcert.sampling.batches import Batch
+from smoothcert.sampling.compiled import NoisyImages
 from smoothcert.sampling.noise import RoundedGaussian
 
 
@@ -28,8 +28,7 @@ class HostLabels:
     workers: "SimpleQueue[Classifier]"
     pool: ThreadPoolExecutor
     ahead: int
-    noise: RoundedGaussian
-    seed: int
+    noisy: NoisyImages
     answer: np.dtype
     _space: threading.local = field(default_factory=threading.local)
 
@@ -38,9 +37,8 @@ class HostLabels:
         return self.pool.submit(self._answers, batch)
 
     def _answers(self, batch: Batch) -> NDArray:
-        images = compiled.noisy(
-            self.noise, self.seed, batch.addresses, batch.pixels, batch.item, self._images(batch)
-        )
+        images = self._images(batch)
+        self.noisy(batch.addresses, batch.pixels, batch.item, images)
         worker = self.workers.get()
         try:
             logits = worker.logits(images)
@@ -69,4 +67,4 @@ def on_host(
         threads = max(2, workers.qsize())
         pool = ThreadPoolExecutor(threads, thread_name_prefix="smoothcert")
         stack.callback(pool.shutdown, cancel_futures=True)
-        yield HostLabels(workers, pool, 2 * threads, noise, seed, answer)
+        yield HostLabels(workers, pool, 2 * threads, NoisyImages(noise, seed), answer)

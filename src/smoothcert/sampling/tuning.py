@@ -15,8 +15,9 @@ from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import RoundedGaussian, Stream
 
 _FEW = 50_000  # evaluations that are over before a search has paid
-_LONG = 60.0  # seconds from which on a search of two or three pays
-_TRIAL = 0.4  # seconds for each arrangement
+_LONG = 120.0  # seconds from which on a search of some seconds pays
+_TRIAL = 0.3  # seconds for each arrangement, in each round
+_ROUNDS = 2  # other work on the machine only ever slows a trial down, so the best one counts
 _BETTER = 1.05  # than the default, by so much, or chance would choose
 
 
@@ -48,18 +49,15 @@ def arranged(
     default = Arrangement(classifier, size)
     if batch_size or evaluations < _FEW:
         return default
-    best = _BETTER * speed(default, item, noise)
-    if best * _LONG > evaluations:
+    if speed(default, item, noise) * _LONG > evaluations:
         return default
-    chosen = default
-    for candidate in _candidates(default):
-        try:
-            found = speed(candidate, item, noise)
-        except ModelError:  # some graphs only take the layout they were exported with
-            continue
-        if found > best:
-            best, chosen = found, candidate
-    return chosen
+    candidates = [default, *_candidates(default)]
+    speeds = [0.0] * len(candidates)
+    for _ in range(_ROUNDS):
+        for place, candidate in enumerate(candidates):
+            speeds[place] = max(speeds[place], speed(candidate, item, noise))
+    fastest = max(speeds)
+    return default if fastest < _BETTER * speeds[0] else candidates[speeds.index(fastest)]
 
 
 def _candidates(default: Arrangement) -> Iterator[Arrangement]:
@@ -74,7 +72,7 @@ def _candidates(default: Arrangement) -> Iterator[Arrangement]:
 
 
 def speed(arrangement: Arrangement, item: Item, noise: RoundedGaussian) -> float:
-    """Evaluations per second of the engine itself, warmed up before."""
+    """Evaluations per second of the engine itself, warmed up before; 0 where it fails."""
     size = arrangement.batch_size
 
     def requests(seconds: float) -> Iterator[Request]:
@@ -86,9 +84,12 @@ def speed(arrangement: Arrangement, item: Item, noise: RoundedGaussian) -> float
         labels = sample(arrangement.classifier, requests(seconds), noise, 0, size)
         return sum(len(some) for some in labels)
 
-    run(0.0)
-    start = time.perf_counter()
-    return run(_TRIAL) / (time.perf_counter() - start)
+    try:
+        run(0.0)
+        start = time.perf_counter()
+        return run(_TRIAL) / (time.perf_counter() - start)
+    except ModelError:  # some graphs only take the layout they were exported with
+        return 0.0
 
 
 def layout_of(classifier: Classifier) -> str:
