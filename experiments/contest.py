@@ -66,6 +66,11 @@ class Points:
     draws: NDArray[np.int64]
     extra: NDArray[np.int64]
 
+    @property
+    def evaluations(self) -> NDArray[np.int64]:
+        """In all, shape (sizes,)."""
+        return self.draws.sum(axis=1) + self.extra
+
     def within(self, low: float, high: float) -> "Points":
         """The sizes of a range, ends included."""
         keep = (self.sizes >= low - 0.5) & (self.sizes <= high + 0.5)
@@ -84,6 +89,10 @@ class Points:
             self, radius=self.radius[:, images], draws=self.draws[:, images], extra=extra
         )
 
+    def free_of_extra(self) -> "Points":
+        """Without selection draws."""
+        return replace(self, extra=np.zeros_like(self.extra))
+
     def skipping(self, wrong: NDArray[np.bool_]) -> "Points":
         """As the authors count: images on which the original is wrong cost and prove nothing."""
         return replace(
@@ -91,36 +100,31 @@ class Points:
         )
 
 
-def curve(name: str, points: Points, accounting: str, radius: float | None = None) -> Curve:
+def curve(points: Points, radius: float | None = None) -> Curve:
     """ACR against evaluations, or certified accuracy at a radius against them."""
     found = points.radius if radius is None else points.radius >= radius
-    cost = points.draws.sum(axis=1) + (points.extra if accounting != "draws" else 0)
-    value = found.mean(axis=1)
+    value, cost = found.mean(axis=1), points.evaluations
     order = np.lexsort((-value, cost))
     cost, value = cost[order], value[order]
     first = np.append(True, np.diff(cost) > 0)  # of equal cost, the best
-    return Curve(name, cost[first].astype(float), value[first])
+    return Curve("", cost[first].astype(float), value[first])
 
 
-def ratio(
-    base: Points, method: Points, accounting: str, radius: float | None = None
-) -> float | None:
+def ratio(base: Points, method: Points, radius: float | None = None) -> float | None:
     """Area under evaluations from scratch over that of the method, over the common range."""
-    curves = (curve("", points, accounting, radius) for points in (base, method))
-    return area_ratio(*curves)
+    return area_ratio(curve(base, radius), curve(method, radius))
 
 
-def interval(base: Points, method: Points, accounting: str, resamples: int) -> tuple[float, float]:
+def interval(base: Points, method: Points, resamples: int) -> tuple[float | None, float | None]:
     """5 and 95 % quantiles of the ratio when the images are drawn again from themselves."""
     rng, images = np.random.default_rng(0), base.radius.shape[1]
     found = []
     for _ in range(resamples):
         some = rng.integers(images, size=images)
-        again = ratio(base.of(some), method.of(some), accounting)
+        again = ratio(base.of(some), method.of(some))
         if again is not None:
             found.append(again)
-    low, high = np.quantile(found, [0.05, 0.95]) if found else (np.nan, np.nan)
-    return float(low), float(high)
+    return tuple(np.quantile(found, [0.05, 0.95]).tolist()) if found else (None, None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ is not there is then evaluated. A rerun evaluates only what is still missing.
 
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def main() -> None:
     training = load_inputs(given.data, "train", limit=sizes.training_images)
     collection = Collection(sizes, images, training, given.weights)
     for place in places(sizes, given.out):
-        original = Place(place.architecture, place.sigma, ORIGINAL, given.out)
+        original = replace(place, network=ORIGINAL)
         if place.network == ORIGINAL or not (finished(place) and finished(original)):
             continue
         new, start = Recorded.read(place.folder), time.perf_counter()

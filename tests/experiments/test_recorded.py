@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contest import Contest, Plan, Points, curve, ratio
+from contest import Contest, Plan, Points, curve, interval, ratio
 from recorded import Fresh, LookUp, Planner, Recorded, cut, incremental, read_fresh, write_fresh
 
 import smoothcert
@@ -162,17 +162,25 @@ def points(radius, draws, extra):
 
 def test_accountings_by_hand():
     base = points([[1, 0, 3], [2, 0, 4]], [[10] * 3, [20] * 3], [6, 6])
-    one = curve("", base, "all")
+    one = curve(base)
     assert one.evaluations.tolist() == [36, 66]
     assert one.acr == pytest.approx([4 / 3, 2])
-    assert curve("", base, "draws").evaluations.tolist() == [30, 60]
-    assert curve("", base, "all", radius=2.0).acr == pytest.approx([1 / 3, 2 / 3])
-    skipping = base.skipping(np.array([False, True, True]))
-    assert curve("", skipping, "draws").evaluations.tolist() == [10, 20]
-    assert curve("", skipping, "draws").acr == pytest.approx([1 / 3, 2 / 3])
+    assert curve(base.free_of_extra()).evaluations.tolist() == [30, 60]
+    assert curve(base, radius=2.0).acr == pytest.approx([1 / 3, 2 / 3])
+    skipping = curve(base.free_of_extra().skipping(np.array([False, True, True])))
+    assert skipping.evaluations.tolist() == [10, 20]
+    assert skipping.acr == pytest.approx([1 / 3, 2 / 3])
     cheap = points([[1, 0, 3], [2, 0, 4]], [[5] * 3, [10] * 3], [0, 0])
-    assert ratio(base, cheap, "draws") == pytest.approx(2)
-    assert ratio(base, cheap, "all") == pytest.approx(51 / 22.5)
-    doubled = base.of(np.array([0, 1, 2, 0, 1, 2]))
-    assert curve("", doubled, "all").evaluations.tolist() == [72, 132]
-    assert curve("", doubled, "all").acr == pytest.approx(one.acr)
+    assert ratio(base.free_of_extra(), cheap) == pytest.approx(2)
+    assert ratio(base, cheap) == pytest.approx(51 / 22.5)
+    doubled = curve(base.of(np.array([0, 1, 2, 0, 1, 2])))
+    assert doubled.evaluations.tolist() == [72, 132]
+    assert doubled.acr == pytest.approx(one.acr)
+    # Resampled images change both alike: here every image costs the same, so nothing moves.
+    assert interval(base, cheap, 20) == pytest.approx((51 / 22.5, 51 / 22.5))
+
+
+def test_equal_costs_count_once_with_the_larger_radius():
+    twice = points([[1, 0], [3, 0], [2, 0]], [[5, 5], [5, 5], [9, 9]], [0, 0, 0])
+    assert curve(twice).evaluations.tolist() == [10, 18]
+    assert curve(twice).acr.tolist() == [1.5, 1]
