@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 # Okabe & Ito's colours, and a marker each: told apart without colour too.
 STYLES = {
-    "from-scratch": ("from scratch", "#000000", "o"),
+    "from-scratch": ("from scratch", "#000000", ""),
     "irs-published": ("IRS as published", "#D55E00", "s"),
     "joint-uniform": ("joint, uniform", "#0072B2", "^"),
-    "auto-planned": ("auto, planned", "#009E73", "v"),
+    "auto-planned": ("planned", "#009E73", "v"),
 }
 SIGMAS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 SHOWN = ("int8", "prune20")
@@ -25,7 +25,7 @@ def write(folder: Path, rows: dict[str, list[dict]]) -> None:
         name: [r for r in some if all(r.get(k, first[k]) == first[k] for k in same)]
         for name, some in rows.items()
     }
-    with mpl.rc_context({"svg.hashsalt": "smoothcert", "font.size": 8}):
+    with mpl.rc_context({"svg.hashsalt": "smoothcert", "svg.fonttype": "none", "font.size": 8}):
         for name, figure in (("curves", _curves(chosen)), ("pruning", _pruning(chosen))):
             figure.savefig(folder / f"results-{name}.svg", metadata={"Date": None})
 
@@ -45,7 +45,8 @@ def _curves(rows: dict[str, list[dict]]) -> Figure:
         line[0].set_ylabel("average certified radius")
     for axes in panels[-1]:
         axes.set_xlabel("evaluations per image")
-    panels[0][0].legend(frameon=False)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 
@@ -79,7 +80,7 @@ def _pruning(rows: dict[str, list[dict]]) -> Figure:
     zeta.set(xlabel="pruned %", ylabel="mean ζ from 1,000 draws, %", ylim=(0, None))
     zeta.legend(frameon=False)
     speed.set(xlabel="pruned %", ylabel="speedup (area ratio)", ylim=(0, None))
-    speed.set_title("dashed: IRS as published; solid: joint, planned")
+    speed.set_title("IRS as published dashed, joint planned solid")
     here = {"network": "int8", "sigma": max(sigmas)}
     for method, (label, colour, marker) in STYLES.items():
         some = _where(rows["curves"], here | {"method": method})

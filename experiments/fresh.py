@@ -10,7 +10,7 @@ is not there is then evaluated. A rerun evaluates only what is still missing.
 
 import time
 import tomllib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,11 @@ def collect(collection: Collection, place: Place, new: Recorded, needs: dict[int
     return done
 
 
+def _key(original: Recorded, new: Recorded, plan: Plan) -> str:
+    """What a finished collection of fresh draws was made for."""
+    return f"{asdict(plan)} {original.identity} {new.identity}"
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("data", help="folder with CIFAR-10 (JPEG)")
@@ -75,8 +80,12 @@ def main() -> None:
         if place.network == ORIGINAL or not (finished(place) and finished(original)):
             continue
         new, start = Recorded.read(place.folder), time.perf_counter()
-        needs = asked(Recorded.read(original.folder), new, plan)
+        base, note = Recorded.read(original.folder), place.folder / "fresh.txt"
+        if note.exists() and note.read_text() == _key(base, new, plan):
+            continue
+        needs = asked(base, new, plan)
         done = collect(collection, place, new, needs) if needs else 0
+        note.write_text(_key(base, Recorded.read(place.folder), plan))
         spent = time.perf_counter() - start
         print(f"{place.title}: {done:,} fresh draws, {spent:.0f} s in all", flush=True)
 

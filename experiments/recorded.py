@@ -199,7 +199,7 @@ def write_fresh(folder: Path, fresh: Fresh) -> None:
     """Replace the stored fresh draws, all or nothing."""
     aside = folder / "fresh.new.npz"
     labels = {str(index): some.astype(np.int16) for index, some in fresh.items()}
-    np.savez_compressed(aside, **labels)
+    np.savez_compressed(aside, **labels)  # type: ignore[arg-type]
     aside.replace(folder / "fresh.npz")
 
 

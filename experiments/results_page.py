@@ -10,9 +10,20 @@ import torch
 from collect import Sizes
 from compressions import percent, table
 from contest import Plan
+from published import published_table
 
 METHODS = ("irs-published", "irs", "joint-uniform", "joint-planned")
 HEADS = ("IRS as published", "IRS", "joint, uniform", "joint, planned")
+FIGURES = """### Figures
+
+Average certified radius against evaluations per image, everything counted, up to 80 % of n:
+
+![average certified radius against evaluations per image, by method](results-curves.svg)
+
+As more is pruned: mean ζ, and the speedups; and int8 with 1 to 10 % of n (selection draws and the
+pilot come on top):
+
+![zeta and speedups by pruned share; int8 by number of draws](results-pruning.svg)"""
 COUNTED = {
     "all": "Everything counted (`all`)",
     "draws": "Selection draws of from scratch not counted (`draws`)",
@@ -53,7 +64,7 @@ def text(
     for n in sorted({row["n"] for row in rows["speedups"]}):
         some = {k: [r for r in found if r.get("n", n) == n] for k, found in rows.items()}
         parts += ["### " + heading(n), *contest(some, n)]
-    parts += ["### Accuracy (Tables 8 and 9)", accuracies(rows["accuracy"])]
+    parts += [FIGURES, "### Accuracy (Tables 8 and 9)", accuracies(rows["accuracy"])]
     parts += ["### Evaluations per second while collecting", speed_table(speeds)]
     return "\n\n".join(parts)
 
@@ -122,7 +133,7 @@ def speedups(rows: list[dict], screened: dict[tuple, dict]) -> str:
         for method in METHODS:
             low, high = row.get(f"{method} 5%"), row.get(f"{method} 95%")
             line.append(number(row[method]))
-            if low is not None:
+            if low is not None:  # a quantile over resampled images
                 line[-1] += f" ({number(low, 1)} to {number(high, 1)})"
         where = row["architecture"], row["sigma"], row["network"]
         found = [screened.get((*where, m)) for m in shown]
@@ -166,7 +177,10 @@ def at_radius(rows: list[dict]) -> str:
 def gammas(rows: list[dict]) -> str:
     """A column per gamma."""
     found = sorted({row["gamma"] for row in rows})
+    paper = [row["cifar_resnet20"] for row in published_table("gamma") if row["gamma"] in found]
     lines: dict[tuple, list[str]] = {}
+    if len(paper) == len(found):
+        lines[()] = ["published, resnet20", "–", *(number(acr, 3) for acr in paper)]
     for row in rows:
         lines.setdefault(tuple(names(row)), names(row)).append(number(row["acr"], 4))
     return table(["network", "σ", *(f"{gamma:g}" for gamma in found)], list(lines.values()))

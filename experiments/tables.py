@@ -12,7 +12,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import figures
@@ -20,6 +20,7 @@ import numpy as np
 import results_page
 from collect import HERE, ORIGINAL, Place, Sizes, finished, options, places
 from contest import ACCOUNTINGS, Contest, Plan, Points, curve, interval, load, ratio, save
+from published import published
 from recorded import Recorded
 
 from smoothcert.bounds import binomial
@@ -182,21 +183,6 @@ def recorded(place: Place) -> Recorded:
     return Recorded.read(place.folder)
 
 
-@cache
-def _paper() -> dict:
-    return tomllib.loads((HERE / "published.toml").read_text())
-
-
-def published(table: str, facts: dict, **keys: object) -> float | None:
-    """A figure of published.toml for this network."""
-    wanted = {"dataset": "cifar10", "sigma": facts["sigma"]} | keys
-    wanted["architecture"] = facts["architecture"].removeprefix("cifar_")
-    for row in _paper()[table]:
-        if all(row[key] == value for key, value in wanted.items()):
-            return row.get(facts["network"].partition("-")[0])
-    return None
-
-
 def accuracy(place: Place) -> dict:
     """Tables 8 and 9: of the network on noisy images, and of its majority vote, in percent."""
     found = recorded(place)
@@ -211,26 +197,34 @@ def accuracy(place: Place) -> dict:
     }
 
 
-def rows_of(there: list[Place], plan: Plan) -> tuple[dict[str, list[dict]], dict[str, float]]:
-    """All tables by name, a network at a time, and the speeds by network."""
+def rows_of(
+    there: list[Place], plan: Plan
+) -> tuple[dict[str, list[dict]], dict[str, float], list[str]]:
+    """All tables by name, a network at a time; the speeds by network; and what lacks draws."""
     rows: dict[str, list[dict]] = {name: [] for name in (*MANY, "disparity", "accuracy")}
-    speeds = {}
+    speeds, lacking = {}, []
     for place in there:
         speeds[place.title] = recorded(place).speed
         rows["accuracy"].append(accuracy(place))
         if place.network != ORIGINAL and finished(original_of(place)):
-            pair = Pair.read(place, plan)
+            try:
+                pair = Pair.read(place, plan)
+            except LookupError as error:
+                print(f"{place.title}: {error}", flush=True)
+                lacking.append(place.title)
+                continue
             rows["disparity"].append(pair.disparity())
             for name in MANY:
                 rows[name] += getattr(pair, name)()
-    return rows, speeds
+    return rows, speeds, lacking
 
 
 def write_csv(folder: Path, name: str, rows: list[dict]) -> None:
     """Figures with six digits: more than they mean."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        columns = dict.fromkeys(key for row in rows for key in row)
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
         for row in rows:
             cells = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
@@ -247,13 +241,13 @@ def main() -> None:
     plan = Plan(**tomllib.loads(given.plan.read_text()))
     everything = list(places(sizes, given.out))
     there = sorted((p for p in everything if finished(p)), key=_order)
-    rows, speeds = rows_of(there, plan)
+    rows, speeds, lacking = rows_of(there, plan)
     if not rows["speedups"]:
-        raise SystemExit("There is no original with a changed network yet: run collect.py first")
+        raise SystemExit("No changed network is complete: run collect.py, then fresh.py")
     for name, some in rows.items():
         write_csv(given.results / given.size, name, some)
     figures.write(given.docs, rows)
-    missing = [place.title for place in everything if not finished(place)]
+    missing = [place.title for place in everything if not finished(place)] + lacking
     text = results_page.text(given.size, sizes, plan, rows, speeds, missing)
     results_page.put(given.docs / "results.md", "tables", text)
 
