@@ -1,15 +1,20 @@
 """certify, recertify, report and verify: from options to run directories and tables."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from smoothcert.certificate import Outcome, Settings
-from smoothcert.classifiers.loading import load_classifier
 from smoothcert.cli import display
-from smoothcert.cli.sources import DataSource, parse_radii, parse_share, recorded_source
+from smoothcert.cli.sources import (
+    DataSource,
+    Processor,
+    parse_radii,
+    parse_share,
+    recorded_source,
+)
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.planning import Policy
@@ -31,7 +36,7 @@ class Where:
 
     out: Path
     resume: bool = False
-    device: str = "cpu"
+    processor: Processor = field(default_factory=Processor)
     batch_size: int | None = None
     block_inputs: int | None = None
     json: bool = False
@@ -63,7 +68,7 @@ def certify(
     with display.waiting("Loading model and data"):
         inputs = source.load()
         settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
-        classifier = load_classifier(model, where.device)
+        classifier = where.processor.load(model)
     with display.bar("Certifying", where.remaining(len(inputs) * (n0 + n))) as tick:
         origin = {"model": model, "data": source.to_json()}
         how = where.how(tick, origin)
@@ -90,7 +95,7 @@ def recertify(
         chosen = method_settings(settings, None, policy, method, alpha, gamma, variant, fresh_seed)
         source = recorded_source(original.manifest.origin, data)
         inputs = source.load()
-        classifier = load_classifier(model, where.device)
+        classifier = where.processor.load(model)
     with display.bar("Recertifying", where.remaining(_most(original, chosen))) as tick:
         origin = {"model": model, "data": source.to_json(), "base": str(base)}
         how = where.how(tick, origin)
@@ -132,7 +137,7 @@ def verify(
     path: Path,
     share: str | None,
     moved: tuple[str | None, str | None, Path | None],
-    device: str,
+    processor: Processor,
     as_json: bool,
 ) -> None:
     """Check a run; exit with 1 if anything is not as stored."""
@@ -145,7 +150,7 @@ def verify(
         fraction = parse_share(share)
         origin = run.manifest.origin
         with display.waiting("Loading model and data"):
-            classifier = load_classifier(model or str(origin.get("model", "")), device)
+            classifier = processor.load(model or str(origin.get("model", "")))
             inputs = recorded_source(origin, data).load()
         total = round(sum(c.evaluations for c in run.certificates) * fraction)
         with display.bar("Replaying", total) as tick:

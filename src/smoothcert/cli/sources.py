@@ -5,9 +5,33 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput
 from smoothcert.sampling.datasets import load_inputs
 from smoothcert.sampling.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Processor:
+    """Where classifiers run.
+
+    Attributes:
+        device: `cpu`, `cuda`, `cuda:1`, ...
+        threads: batches at once on the CPU, a core each; None for all cores.
+    """
+
+    device: str = "cpu"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse no threads at all before anything is loaded."""
+        if self.threads is not None and self.threads < 1:
+            raise InvalidInput(f"--threads must be at least 1; got {self.threads}")
+
+    def load(self, model: str) -> Classifier:
+        """The classifier behind a reference; see `load_classifier`."""
+        return load_classifier(model, self.device, self.threads)
 
 
 @dataclass(frozen=True)

@@ -55,14 +55,14 @@ def accuracy(
         raise InvalidInput(f"{held_out.name} has no labels; accuracy needs them.")
     chosen = held_out.select(range(0, len(held_out), -(-len(held_out) // _INPUTS)))
     size = 1 if alone else classifier.fixed_batch or default_batch_size(held_out.shape)
-    clean = [labels_of(logits) for logits in logits_of(classifier, _batches(chosen, size))]
+    noise = RoundedGaussian(sigma, 1 / held_out.levels)
     requests = (Request(item, Stream.PROBE, range(1)) for item in chosen)
-    noisy = sample(classifier, requests, RoundedGaussian(sigma, 1 / held_out.levels), seed, size)
-    right = [
-        float((np.concatenate([*found])[: len(chosen)] == chosen.labels).mean())
-        for found in (clean, noisy)
-    ]
-    return Accuracy(*right, sigma, len(chosen))
+    noisy = np.concatenate([*sample(classifier, requests, noise, seed, size)])
+    logits = logits_of(classifier, _batches(chosen, size))
+    clean = np.concatenate([labels_of(some) for some in logits])[: len(chosen)]
+    labels = np.array(chosen.labels)
+    shares = (float((found == labels).mean()) for found in (clean, noisy))
+    return Accuracy(*shares, sigma=sigma, inputs=len(chosen))
 
 
 def _batches(inputs: Inputs, size: int) -> Iterator[NDArray[np.float32]]:

@@ -83,8 +83,10 @@ def _threads(
     """Equal classifiers, and threads that are enough to keep them busy, with their number."""
     with ExitStack() as stack:
         workers: SimpleQueue[Classifier] = SimpleQueue()
-        parallel = classifier.device == "cpu" and isinstance(classifier, Parallel)
-        for worker in stack.enter_context(classifier.workers()) if parallel else [classifier]:
+        equal = [classifier]
+        if classifier.device == "cpu" and isinstance(classifier, Parallel):
+            equal = stack.enter_context(classifier.workers())
+        for worker in equal:
             workers.put(worker)
         count = max(2, workers.qsize())
         pool = ThreadPoolExecutor(count, thread_name_prefix="smoothcert")
