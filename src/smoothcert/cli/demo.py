@@ -7,7 +7,8 @@ from pathlib import Path
 from smoothcert.certificate import Settings
 from smoothcert.cli import display, models
 from smoothcert.cli.plans import screen_table
-from smoothcert.cli.sources import DataSource, Processor
+from smoothcert.cli.sources import DataSource
+from smoothcert.cli.where import Processor
 from smoothcert.compress import compress
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import Irs, Reuse

@@ -83,7 +83,7 @@ def demo(
 ) -> None:
     """Train, certify, compress, recertify and report on real images, in about three minutes."""
     from smoothcert.cli.demo import run_demo
-    from smoothcert.cli.sources import Processor
+    from smoothcert.cli.where import Processor
 
     run_demo(data, out, quick, Processor("cpu", threads), json)
 
@@ -145,6 +145,14 @@ def certify(
         float | None,
         typer.Option(help="Only decide this radius, stopping as soon as it is proven or excluded."),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="torch or onnx; onnx converts a torch model, compares both on noisy inputs and "
+            "certifies the ONNX twin, kept as twin.onnx in --out.",
+            show_default="as the model is",
+        ),
+    ] = None,
     seed: Seed = 0,
     split: Split = "test",
     grid: Grid = None,
@@ -160,11 +168,13 @@ def certify(
 ) -> None:
     """Certify a classifier from scratch into a run directory."""
     from smoothcert.cli import runs
-    from smoothcert.cli.sources import DataSource, Processor
+    from smoothcert.cli.sources import DataSource
+    from smoothcert.cli.where import Processor, Where
 
     source = DataSource(data, split, grid, limit, every, size)
-    where = runs.Where(out, resume, Processor(device, threads), batch_size, block_inputs, json)
-    runs.certify(model, source, (sigma, n0, n, alpha, seed, form, keep_margins), radius, where)
+    where = Where(out, resume, Processor(device, threads), batch_size, block_inputs, json)
+    options = (sigma, n0, n, alpha, seed, form, keep_margins)
+    runs.certify(model, source, options, radius, engine, where)
 
 
 @command
@@ -190,9 +200,9 @@ def recertify(
 ) -> None:
     """Recertify a changed model by reusing the original's run."""
     from smoothcert.cli import runs
-    from smoothcert.cli.sources import Processor
+    from smoothcert.cli.where import Processor, Where
 
-    where = runs.Where(out, resume, Processor(device, threads), batch_size, block_inputs, json)
+    where = Where(out, resume, Processor(device, threads), batch_size, block_inputs, json)
     runs.recertify(model, base, data, (policy, method, alpha, gamma, variant, fresh_seed), where)
 
 
@@ -214,7 +224,7 @@ def plan(
 ) -> None:
     """Show what policies would cost and buy, after a small pilot."""
     from smoothcert.cli import plans
-    from smoothcert.cli.sources import Processor
+    from smoothcert.cli.where import Processor
 
     processor = Processor(device, threads)
     plans.plan(model, base, data, (policies or [], method, alpha), processor, batch_size, json)
@@ -239,7 +249,7 @@ def screen(
 ) -> None:
     """Bound certified accuracy and mean radius of models on the whole data set, cheaply."""
     from smoothcert.cli import plans
-    from smoothcert.cli.sources import Processor
+    from smoothcert.cli.where import Processor
 
     options, processor = (per_input, alpha, radii, accept), Processor(device, threads)
     plans.screen(models, base, data, options, out, processor, batch_size, json)
@@ -308,7 +318,7 @@ def verify(
 ) -> None:
     """Recompute every certificate of a run from its stored votes."""
     from smoothcert.cli import runs
-    from smoothcert.cli.sources import Processor
+    from smoothcert.cli.where import Processor
 
     runs.verify(run, replay, (model, data, base), Processor(device, threads), json)
 
@@ -329,7 +339,7 @@ def predict(
 ) -> None:
     """Predict the smoothed classifier's class of one image, or abstain."""
     from smoothcert.cli import models
-    from smoothcert.cli.sources import Processor
+    from smoothcert.cli.where import Processor
 
     processor = Processor(device, threads)
     models.predict(model, image, size, sigma, n, alpha, seed, processor, batch_size, json)

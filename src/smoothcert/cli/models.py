@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smoothcert.cli import display
-from smoothcert.cli.sources import DataSource, Processor
+from smoothcert.cli.sources import DataSource
+from smoothcert.cli.where import Processor
 from smoothcert.compress import compress as write_compressed
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.sampling.images import decode

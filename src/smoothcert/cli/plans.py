@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from smoothcert.cli import display
-from smoothcert.cli.sources import Processor, parse_radii, recorded_source
+from smoothcert.cli.sources import parse_radii, recorded_source
+from smoothcert.cli.where import Processor
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.pooled import DatasetCertificate, ranked
 from smoothcert.methods.reuse import Reuse

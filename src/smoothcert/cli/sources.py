@@ -5,33 +5,11 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from smoothcert.classifiers.loading import load_classifier
-from smoothcert.classifiers.protocol import Classifier
+from smoothcert.compress import twin
 from smoothcert.errors import InvalidInput
+from smoothcert.runs.store import Run
 from smoothcert.sampling.datasets import load_inputs
 from smoothcert.sampling.inputs import Inputs
-
-
-@dataclass(frozen=True)
-class Processor:
-    """Where classifiers run.
-
-    Attributes:
-        device: `cpu`, `cuda`, `cuda:1`, ...
-        threads: batches at once on the CPU, a core each; None for all cores.
-    """
-
-    device: str = "cpu"
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse no threads at all before anything is loaded."""
-        if self.threads is not None and self.threads < 1:
-            raise InvalidInput(f"--threads must be at least 1; got {self.threads}")
-
-    def load(self, model: str) -> Classifier:
-        """The classifier behind a reference; see `load_classifier`."""
-        return load_classifier(model, self.device, self.threads)
 
 
 @dataclass(frozen=True)
@@ -75,6 +53,15 @@ def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSour
         )
     source = DataSource(**recorded)
     return replace(source, data=moved_to) if moved_to else source
+
+
+def recorded_model(run: Run) -> str:
+    """The model that a run was made with; an ONNX twin is in the run's directory, where it is now.
+
+    Empty if it was not written by the command line.
+    """
+    origin = run.manifest.origin
+    return str(run.path / twin.FILE) if "twin_of" in origin else str(origin.get("model", ""))
 
 
 def parse_radii(text: str) -> tuple[float, ...]:

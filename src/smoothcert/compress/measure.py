@@ -13,7 +13,6 @@ from smoothcert.errors import InvalidInput
 from smoothcert.sampling.answers import labels_of
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import default_batch_size, sample
-from smoothcert.sampling.host import logits_of
 from smoothcert.sampling.inputs import Inputs, to_float
 from smoothcert.sampling.noise import RoundedGaussian, Stream
 
@@ -51,6 +50,8 @@ def accuracy(
     Raises:
         InvalidInput: the inputs have no labels.
     """
+    from smoothcert.sampling.host import logits_of  # imports the compiler of the noise
+
     if held_out.labels is None:
         raise InvalidInput(f"{held_out.name} has no labels; accuracy needs them.")
     chosen = held_out.select(range(0, len(held_out), -(-len(held_out) // _INPUTS)))
