@@ -13,7 +13,7 @@ from smoothcert.errors import InvalidInput, Mismatch, ModelError
 from smoothcert.runs.store import Run, require_unused
 from smoothcert.sampling.inputs import Inputs
 
-_LARGE = 100_000  # evaluations from which half the time is worth a line
+_LARGE = 100_000  # evaluations from which the time saved is worth a line
 
 
 @dataclass(frozen=True)
@@ -94,4 +94,4 @@ def _kept(run: Run, original: Classifier, where: Where) -> Chosen:
 def _offer(classifier: Classifier, evaluations: int, where: Where) -> None:
     """One line about the twin, where it would save a person time."""
     if evaluations > _LARGE and not where.json and twin.is_likely(classifier):
-        display.say("An ONNX twin is usually about twice as fast here: --engine onnx")
+        display.say("An ONNX twin is often 1.5 times as fast or more: --engine onnx")
