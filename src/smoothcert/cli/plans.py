@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from smoothcert.classifiers.loading import load_classifier
 from smoothcert.cli import display
 from smoothcert.cli.sources import parse_radii, recorded_source
+from smoothcert.cli.where import Processor
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.pooled import DatasetCertificate, ranked
 from smoothcert.methods.reuse import Reuse
@@ -31,7 +31,7 @@ def plan(
     base: Path,
     data: str | None,
     options: tuple[Sequence[str], str, float | None],
-    device: str,
+    processor: Processor,
     batch_size: int | None,
     as_json: bool,
 ) -> None:
@@ -48,7 +48,7 @@ def plan(
         assert isinstance(reuse, Reuse)
         inputs = recorded_source(run.manifest.origin, data).load()
         check_same_inputs(run, inputs)
-        classifier = load_classifier(model, device)
+        classifier = processor.load(model)
         size = batch_size or classifier.fixed_batch or default_batch_size(inputs.shape)
         start = time.perf_counter()
         prospects = explore(run, classifier, inputs, reuse, size)
@@ -80,7 +80,7 @@ def screen(
     data: str | None,
     options: tuple[int, float, str, str | None],
     out: Path | None,
-    device: str,
+    processor: Processor,
     batch_size: int | None,
     as_json: bool,
 ) -> None:
@@ -90,7 +90,7 @@ def screen(
         run = Run.open(base)
         inputs = recorded_source(run.manifest.origin, data).load()
         check_same_inputs(run, inputs)
-        loaded = [load_classifier(model, device) for model in models]
+        loaded = [processor.load(model) for model in models]
         original = run.certification()
         named = parse_radii(radii) if radii else ()
     with display.bar("Screening", len(models) * len(inputs) * per_input) as tick:

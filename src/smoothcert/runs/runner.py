@@ -47,6 +47,7 @@ class How:
         progress: called with evaluations as they finish.
         map: the executor.
         origin: references to record in run.json, so that later commands find model and data.
+        files: to keep in a new run's directory, contents by name.
     """
 
     batch_size: int | None = None
@@ -55,6 +56,7 @@ class How:
     progress: Progress | None = None
     map: Map = map
     origin: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def run_certify(
@@ -178,7 +180,7 @@ def _create_planned(
     prospects = explore(base, classifier, inputs, reuse, identity.batch_size)
     spent = prospects.pilot.evaluations
     origin = {**how.origin, "row_exact": row_exact, "pilot_evaluations": spent}
-    extra = {"plan.parquet": plan_bytes(prospects.plan().shares, identity.indices)}
+    extra = {**how.files, "plan.parquet": plan_bytes(prospects.plan().shares, identity.indices)}
     manifest = Manifest(identity, origin)
     return Run.create(directory, manifest, inputs.contents, inputs.labels, extra)
 
@@ -272,7 +274,7 @@ def _open(
     if run := _resumed(directory, identity, how):
         return run
     manifest = Manifest(identity, {**how.origin, "row_exact": row_exact})
-    return Run.create(directory, manifest, inputs.contents, inputs.labels)
+    return Run.create(directory, manifest, inputs.contents, inputs.labels, how.files)
 
 
 def _resumed(directory: Path | str, identity: Identity, how: How) -> Run | None:
