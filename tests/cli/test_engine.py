@@ -5,10 +5,10 @@ import shutil
 import sys
 
 import pytest
-from smoothcert.compress.twin import onnx_twin
 from test_threads import run
 
 import smoothcert
+from smoothcert.compress.twin import onnx_twin
 from smoothcert.errors import MissingExtra, ModelError
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import to_float
