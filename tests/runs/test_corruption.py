@@ -183,10 +183,8 @@ def test_a_block_of_another_run_is_seen(pristine, tmp_path):
     """All three files of a block, from a run that differs in nothing but the seed."""
     other = Settings(0.25, 16, n0=20, n=60, keep_margins=True, seed=1)
     run = run_certify(tmp_path / "other", PixelSum(28), DATA, other, SMALL)
-    for folder in ("votes", "certificates", "events"):
-        shutil.copy(pristine / "base" / folder / "00001.parquet", run.path / folder) if (
-            folder != "events"
-        ) else shutil.copy(pristine / "base" / folder / "00001.json", run.path / folder)
+    for name in ("votes/00001.parquet", "certificates/00001.parquet", "events/00001.json"):
+        shutil.copy(pristine / "base" / name, run.path / name)
     assert len(found(run.path)) == 2
     with pytest.raises(Damaged, match="taken from another run"):
         run.read_certificates(1)
@@ -204,6 +202,24 @@ def test_votes_and_certificates_of_two_workers_are_told_apart(run):
         run.read_block(0)
     assert run.mend() == (0,)
     assert run.missing == (0,)
+
+
+def test_rows_of_other_inputs_are_refused_however_well_sealed(run):
+    from pyarrow import parquet
+
+    for folder in ("votes", "certificates"):
+        name = f"{folder}/00000.parquet"
+        data = (run.path / name).read_bytes()
+        file = parquet.ParquetFile(run.path / name)
+        notes = {k.decode(): v.decode() for k, v in file.metadata.metadata.items() if k == b"votes"}
+        run.write(name, table_bytes(file.read().take([1, 0]), notes))
+        with pytest.raises(Damaged):
+            run.read_block(0)
+        (run.path / name).write_bytes(data)
+    with pytest.raises(Damaged, match="is not of this format: it holds other inputs"):
+        file = parquet.ParquetFile(run.path / name)
+        run.write(name, table_bytes(file.read().take([1, 0]), notes))
+        run.read_block(0)
 
 
 def test_a_stray_file_is_named_and_a_half_written_one_is_not(run):

@@ -16,16 +16,16 @@ import glob
 import json
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from smoothcert.certificate import Certificate, Certification, Record
+from smoothcert.certificate import Certificate, Certification, Record, Votes
 from smoothcert.errors import Damaged, StoreError
 from smoothcert.runs import manifest as manifests
 from smoothcert.runs.blocks import certificates_of, certificates_table, votes_of, votes_table
@@ -33,6 +33,7 @@ from smoothcert.runs.files import ASIDE, json_bytes, reason, sync_folder, table_
 from smoothcert.runs.manifest import Identity, Manifest
 from smoothcert.runs.seal import digest, read_sealed, seal
 
+_Row = TypeVar("_Row", Certificate, Votes)
 _FOLDERS = ("certificates", "events", "votes")
 _AGAIN = "Repeat the run's command with --resume: only what is damaged is sampled anew."
 _RESTORE = "Restore it from a copy, or make the run again in a new directory."
@@ -243,9 +244,9 @@ class Run:
         Raises:
             Damaged: a file is missing or changed, or the two do not belong together.
         """
-        files = self._files(block)
-        votes = votes_of(parquet.ParquetFile(pa.BufferReader(files[0])).read())
-        pairs = zip(self._certificates(block, files[1]), votes, strict=True)
+        votes, certificates = self._files(block)
+        found = self._decoded(block, votes_of, votes)
+        pairs = zip(self._decoded(block, certificates_of, certificates), found, strict=True)
         return tuple(Record(certificate, of) for certificate, of in pairs)
 
     def _files(self, block: int) -> tuple[bytes, bytes]:
@@ -262,15 +263,21 @@ class Run:
 
     def read_certificates(self, block: int) -> tuple[Certificate, ...]:
         """The certificates of a block, without reading its votes."""
-        return self._certificates(block, self.read(_name("certificates", block)))
+        return self._decoded(block, certificates_of, self.read(_name("certificates", block)))
 
-    def _certificates(self, block: int, data: bytes) -> tuple[Certificate, ...]:
+    def _decoded(
+        self, block: int, rows_of: Callable[[pa.Table], tuple[_Row, ...]], data: bytes
+    ) -> tuple[_Row, ...]:
+        """The rows of a sealed file; one that is sealed and wrong was written by something else."""
+        expected = [self.identity.indices[position] for position in self.blocks[block]]
         try:
-            return certificates_of(parquet.ParquetFile(pa.BufferReader(data)).read())
-        except (KeyError, TypeError, ValueError) as error:
+            table = parquet.ParquetFile(pa.BufferReader(data)).read()
+            if table["index"].to_pylist() != expected:
+                raise ValueError("it holds other inputs")
+            return rows_of(table)
+        except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
             raise Damaged(
-                f"Block {block} of {self.path} does not hold certificates of this format "
-                f"({error!r}). {_AGAIN}"
+                f"Block {block} of {self.path} is not of this format: {error}. {_AGAIN}"
             ) from error
 
     def mend(self) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ def verify(run: Run, base: Run | None = None) -> Verification:
             cached = base.records(positions) if base else repeat(None, len(positions))
             for position, record, old in zip(positions, run.read_block(block), cached, strict=True):
                 checked += 1
-                problems += _check(run, position, record, old)
+                problems += _check(run, record, old)
                 if contents and record.certificate.content != contents[position]:
                     index = record.certificate.index
                     problems.append(f"input {index}: inputs.parquet names different content")
@@ -100,7 +100,7 @@ def _contents(run: Run) -> tuple[str, ...]:
         return ()  # named already
 
 
-def _check(run: Run, position: int, record: Record, cached: Record | None) -> Iterator[str]:
+def _check(run: Run, record: Record, cached: Record | None) -> Iterator[str]:
     stored, identity = record.certificate, run.identity
     again = recheck(
         record, identity.settings, identity.shape, identity.num_classes, identity.method
@@ -110,8 +110,6 @@ def _check(run: Run, position: int, record: Record, cached: Record | None) -> It
             f"input {stored.index}: stored radius {stored.radius!r} and outcome "
             f"{stored.outcome.name}, but its votes give {again.radius!r} and {again.outcome.name}"
         )
-    if stored.index != identity.indices[position]:
-        yield f"input {stored.index} stands where input {identity.indices[position]} belongs"
     if cached is not None:
         old, m = cached.certificate, len(record.votes.original)
         same = np.array_equal(cached.votes.estimation[:m], record.votes.original)
