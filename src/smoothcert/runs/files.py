@@ -33,13 +33,13 @@ def write_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         _put(aside, path)
-        sync_folder(path.parent)
     except OSError as error:
         _drop(aside)
         raise StoreError(
             f"Cannot write {path}: {reason(error)}. Blocks already finished are kept: make room "
             "or fix the permissions, and run again with --resume."
         ) from error
+    sync_folder(path.parent)
 
 
 def _put(aside: Path, path: Path) -> None:
@@ -63,14 +63,20 @@ def reason(error: OSError) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename itself survive a power cut, where folders can be synced."""
+    """Make a rename itself survive a power cut, where folders can be synced; or StoreError."""
     if os.name != "posix":
         return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise StoreError(
+            f"Cannot sync {folder}: {reason(error)}. Make room or check the disk, and run again "
+            "with --resume."
+        ) from error
 
 
 def table_bytes(table: pa.Table, notes: Mapping[str, str] | None = None) -> bytes:

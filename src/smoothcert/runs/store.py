@@ -128,12 +128,12 @@ class Run:
                 new.write(name, data)
             write_whole(aside / manifests.NAME, manifest.to_bytes())
             aside.rename(path)
-            sync_folder(path.parent)
         except (OSError, StoreError) as error:
             shutil.rmtree(aside, ignore_errors=True)
             require_unused(path)  # another process was first
             why = reason(error) if isinstance(error, OSError) else error
             raise StoreError(f"Cannot create {path}: {why}") from error
+        sync_folder(path.parent)
         for left in path.parent.glob(
             f".{glob.escape(path.name)}.*.new"
         ):  # by a process that was killed
