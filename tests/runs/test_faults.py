@@ -24,6 +24,7 @@ from smoothcert.certificate import Settings
 from smoothcert.errors import ModelError, StoreError
 from smoothcert.methods import Irs
 from smoothcert.runs import ledger
+from smoothcert.runs.files import write_whole
 from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
@@ -200,6 +201,24 @@ def test_the_second_process_is_refused_without_resume(tmp_path):
     assert bytes_of(tmp_path / "r") == bytes_of(tmp_path / "calm")
 
 
+def test_a_worker_killed_while_writing_the_same_file(tmp_path, monkeypatch):
+    """One is about to rename its file; another starts on the same one and dies half-way."""
+    path, real, handles = tmp_path / "f", os.fsync, []
+
+    def fsync(handle):
+        handles.append(handle)
+        if len(handles) == 2:
+            raise SystemExit
+        if len(handles) == 1:
+            with pytest.raises(SystemExit):
+                write_whole(path, b"ha")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_whole(path, b"whole")
+    assert path.read_bytes() == b"whole"
+
+
 def test_blocks_that_another_worker_finished_are_not_done_again(tmp_path, calm):
     out, done = tmp_path / "r", []
 
@@ -230,6 +249,9 @@ def test_a_directory_copied_half_way(tmp_path, calm):
                 data = data[: rng.randrange(len(data))]
             if fate != "missing":
                 (out / file).write_bytes(data)
+        for folder in [path for path in out.iterdir() if path.is_dir()]:
+            if not any(folder.iterdir()) or rng.random() < 0.1:
+                shutil.rmtree(folder)
         try:
             certify(out, RESUME)
             assert bytes_of(out) == calm

@@ -319,7 +319,9 @@ def _run_blocks(run: Run, work: _Work, how: How) -> Run:
         start = time.perf_counter()
         with memory.explaining(run.identity.batch_size):
             records = tuple(work(run.blocks[block]))
-        run.write_block(block, records, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        if not run.has(block):  # what is finished stays
+            run.write_block(block, records, seconds)
 
     with deferred() as asked:
         for _ in how.map(one, run.missing):

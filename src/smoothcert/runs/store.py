@@ -17,6 +17,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,10 +135,8 @@ class Run:
             why = reason(error) if isinstance(error, OSError) else error
             raise StoreError(f"Cannot create {path}: {why}") from error
         sync_folder(path.parent)
-        for left in path.parent.glob(
-            f".{glob.escape(path.name)}.*.new"
-        ):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        for killed in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+            shutil.rmtree(killed, ignore_errors=True)
         return Run(path, manifest)
 
     @property
@@ -281,31 +280,40 @@ class Run:
             ) from error
 
     def mend(self) -> tuple[int, ...]:
-        """Take back the finished blocks that are damaged, so that they are missing; name them."""
+        """Take back the finished blocks that are damaged, so that they are missing; name them.
+
+        Raises:
+            StoreError: they cannot be read, or not be removed.
+        """
+        for folder in _FOLDERS:  # copies may lack empty ones
+            self._try(folder, lambda path: path.mkdir(exist_ok=True))
         damaged = []
         for block in self.finished:
             try:
                 self._files(block)
             except Damaged:
                 damaged.append(block)
-                self._remove(_name("certificates", block))
+                self._try(_name("certificates", block), Path.unlink)
         for block in range(len(self.blocks)):
             try:
                 self.read_event(block)
             except Damaged:
-                self._remove(_name("events", block))
+                self._try(_name("events", block), Path.unlink)
         return tuple(damaged)
 
     def sweep(self) -> None:
         """Remove what killed processes left half-written; for a run with nothing left to write."""
-        for left in self.path.rglob(ASIDE):
-            self._remove(str(left.relative_to(self.path)))
+        for killed in self.path.rglob(ASIDE):
+            with suppress(OSError):  # another process sweeps too, or the disk is read-only
+                killed.unlink()
 
-    def _remove(self, name: str) -> None:
+    def _try(self, name: str, change: Callable[[Path], None]) -> None:
         try:
-            (self.path / name).unlink(missing_ok=True)
+            change(self.path / name)
+        except FileNotFoundError:
+            return  # another process was faster
         except OSError as error:
-            raise StoreError(f"Cannot remove {self.path / name}: {reason(error)}") from error
+            raise StoreError(f"Cannot change {self.path / name}: {reason(error)}") from error
 
     @cached_property
     def certificates(self) -> tuple[Certificate, ...]:
