@@ -34,7 +34,7 @@ from smoothcert.classifiers.protocol import Layered
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.compress.compress import compress
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import sample
+from smoothcert.sampling.engine import default_batch_size, sample
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.noise import RoundedGaussian, Stream
 from smoothcert.sampling.tuning import Arrangement, arranged, layout_of
@@ -111,6 +111,12 @@ def limits(classifier, all_cores, inputs: Inputs, seconds: float) -> tuple[str, 
         print(f"    {name}: {speed:,.0f}", flush=True)
     _, name, way = max(found, key=lambda entry: entry[0])
     return name, way
+
+
+def searched(classifier, inputs: Inputs) -> Arrangement:
+    """What a long run would take."""
+    default = Arrangement(classifier, default_batch_size(inputs.shape))
+    return arranged(default, inputs.item(0), NOISE, 10**9)
 
 
 def ours(arrangement: Arrangement, inputs: Inputs, budgets: Callable[[], np.ndarray]) -> Timed:
@@ -219,7 +225,7 @@ def on_cpu(module: torch.nn.Module, inputs: Inputs, seconds: float, rounds: int)
                 together = replace(classifier, session=session)
             print(f"{name}")
             way, limit = limits(classifier, together, inputs, seconds)
-            best = arranged(classifier, inputs.item(0), NOISE, 10**9)
+            best = searched(classifier, inputs)
             uniform = ours(best, inputs, lambda: np.arange(10_000))
             mixed = ours(best, inputs, mixed_budgets())
             print(f"  limit: {way}; ours: {layout_of(best.classifier)} {best.batch_size} rows")
@@ -233,7 +239,7 @@ def on_device(
     """The same on an accelerator."""
     classifier = TorchClassifier.of(module, "torch", device)
     way, limit = limits(classifier, None, inputs, seconds)
-    best = arranged(classifier, inputs.item(0), NOISE, 10**9)
+    best = searched(classifier, inputs)
     print(f"  limit: {way}; ours: {layout_of(best.classifier)} {best.batch_size} rows")
     batch = 1000 if inputs.shape[-1] < 64 else 400
     ways = {

@@ -107,7 +107,7 @@ def screen(
         )
     for certificate in found:
         facts = (certificate.name, certificate.fingerprint, certificate.evaluations)
-        ledger.note(run.path, *facts, str(out or "screen"))
+        ledger.note(run, *facts, str(out or "screen"))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, (json.dumps([c.to_json() for c in found], indent=1) + "\n").encode())
@@ -116,7 +116,7 @@ def screen(
         return
     shown = [r * run.identity.settings.sigma for r in _CURVE] if not named else list(named)
     display.show_table(*screen_table(found, shown), "Proven of the whole data set")
-    served = ledger.models_served(run.path)
+    served = ledger.models_served(run)
     display.say(
         f"All of it holds together with probability {1 - alpha:g}. This cache has served {served} "
         "different models: if one was chosen for its result here, recertify it with --fresh-seed, "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from smoothcert.classifiers.protocol import Classifier, Layered
 from smoothcert.errors import ModelError
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import default_batch_size, sample
+from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import RoundedGaussian, Stream
 
@@ -30,24 +30,18 @@ class Arrangement:
 
 
 def arranged(
-    classifier: Classifier,
-    item: Item,
-    noise: RoundedGaussian,
-    evaluations: int,
-    batch_size: int | None = None,
+    default: Arrangement, item: Item, noise: RoundedGaussian, evaluations: int
 ) -> Arrangement:
     """The arrangement for a run: the default, or the fastest where the run is long.
 
     Args:
-        classifier: to be run; one with a fixed batch size keeps it.
+        default: what a short run takes; larger batches are not tried, nor other sizes where the
+            classifier has a fixed one.
         item: an input to try it on.
         noise: the law of the run.
         evaluations: about how many the run will take.
-        batch_size: asked for; then nothing is searched.
     """
-    size = batch_size or classifier.fixed_batch or default_batch_size(item.pixels.shape)
-    default = Arrangement(classifier, size)
-    if batch_size or evaluations < _FEW:
+    if evaluations < _FEW:
         return default
     if speed(default, item, noise) * _LONG > evaluations:
         return default
@@ -63,7 +57,7 @@ def arranged(
 def _candidates(default: Arrangement) -> Iterator[Arrangement]:
     """Other layouts and smaller batches, the default left out."""
     classifier, size = default.classifier, default.batch_size
-    sizes = [size] if classifier.fixed_batch else [size, size // 2, size // 4, size // 8]
+    sizes = [size] if classifier.fixed_batch else [size // part or 1 for part in (1, 2, 4, 8)]
     layouts = classifier.layouts() if isinstance(classifier, Layered) else [classifier]
     for layout in layouts:
         for some in sizes:
