@@ -96,27 +96,15 @@ def onnx_twin(
     module = _module_of(original)
     if missing := missing_package():
         raise MissingExtra(missing, "onnx")
-    from smoothcert.compress.export import to_onnx
-
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / FILE
-        to_onnx(module, inputs.shape, path)
-        data = path.read_bytes()
-        try:
-            classifier = load_classifier(path, threads=threads)
-        except ModelError as error:  # bfloat16, for one
-            raise ModelError(
-                f"ONNX Runtime cannot run the twin of {original.name}; certify the torch model "
-                f"itself. ({error})"
-            ) from error
+    classifier, data = _converted(module, original.name, inputs.shape, threads)
     count = min(_INPUTS, len(inputs))
     chosen = inputs.select([number * len(inputs) // count for number in range(count)])
-    noise, size = RoundedGaussian(sigma, 1 / inputs.levels), batch_size
-    before, slow = _labels(original, chosen, noise, seed, size)
+    noise = RoundedGaussian(sigma, 1 / inputs.levels)
+    before, slow = _labels(original, chosen, noise, seed, batch_size)
     for other in original.layouts()[1:] if isinstance(original, Layered) else ():
         with suppress(ModelError):  # some graphs only take the layout they were exported with
-            slow = min(slow, _labels(other, chosen, noise, seed, size)[1])
-    after, fast = _labels(classifier, chosen, noise, seed, size)
+            slow = min(slow, _labels(other, chosen, noise, seed, batch_size)[1])
+    after, fast = _labels(classifier, chosen, noise, seed, batch_size)
     same, draws = int((before == after).sum()), len(before)
     if draws - same > _MOST_DIFFERING * draws:
         raise ModelError(
@@ -125,6 +113,24 @@ def onnx_twin(
             "Certify the torch model itself."
         )
     return Twin(classifier, data, same, draws, slow / fast)
+
+
+def _converted(
+    module: "torch.nn.Module", name: str, shape: tuple[int, ...], threads: int | None
+) -> tuple[Classifier, bytes]:
+    """The ONNX model, loaded, and its file."""
+    from smoothcert.compress.export import to_onnx
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / FILE
+        to_onnx(module, shape, path)
+        try:
+            return load_classifier(path, threads=threads), path.read_bytes()
+        except ModelError as error:  # bfloat16, for one
+            raise ModelError(
+                f"ONNX Runtime cannot run the twin of {name}; certify the torch model itself. "
+                f"({error})"
+            ) from error
 
 
 def engine_of(classifier: Classifier) -> str:
