@@ -30,7 +30,15 @@ from smoothcert.certificate import Certificate, Certification, Record, Votes
 from smoothcert.errors import Damaged, StoreError
 from smoothcert.runs import manifest as manifests
 from smoothcert.runs.blocks import certificates_of, certificates_table, votes_of, votes_table
-from smoothcert.runs.files import ASIDE, json_bytes, reason, sync_folder, table_bytes, write_whole
+from smoothcert.runs.files import (
+    ASIDE,
+    json_bytes,
+    read_table,
+    reason,
+    sync_folder,
+    table_bytes,
+    write_whole,
+)
 from smoothcert.runs.manifest import Identity, Manifest
 from smoothcert.runs.seal import digest, read_sealed, seal
 
@@ -185,7 +193,7 @@ class Run:
 
     def read_table(self, name: str) -> pa.Table:
         """Read a Parquet file; Damaged as by `read`."""
-        return parquet.ParquetFile(pa.BufferReader(self.read(name))).read()
+        return read_table(self.read(name))
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a JSON file; Damaged as by `read`."""
@@ -286,7 +294,7 @@ class Run:
         """The rows of a sealed file; one that is sealed and wrong was written by something else."""
         expected = [self.identity.indices[position] for position in self.blocks[block]]
         try:
-            table = parquet.ParquetFile(pa.BufferReader(data)).read()
+            table = read_table(data)
             if table["index"].to_pylist() != expected:
                 raise ValueError("it holds other inputs")
             return rows_of(table)
