@@ -181,12 +181,22 @@ def _philox(counter: Sequence[torch.Tensor], seed: torch.Tensor) -> list[torch.T
 
 
 def _high_product(a: torch.Tensor, m: int) -> torch.Tensor:
-    """The upper 64 bits of the unsigned product of a and the constant m."""
+    """The upper 64 bits of the unsigned product of a and the constant m >= 2^63.
+
+    That is a plus the upper half of a times m - 2^64, which is split at bit 32 into signed parts
+    so that no product overflows: C++ compilers presume that none does, and draw conclusions.
+    """
+    m_high, m_low = _halves(m - 2**64)
     a_low, a_high = a & _LOW, (a >> 32) & _LOW
-    m_low, m_high = m & _LOW, m >> 32
-    carry = a_high * m_low + ((a_low * m_low >> 32) & _LOW)
+    carry = a_high * m_low + (a_low * m_low >> 32)
     middle = a_low * m_high + (carry & _LOW)
-    return a_high * m_high + ((carry >> 32) & _LOW) + ((middle >> 32) & _LOW)
+    return a + (a_high * m_high + (carry >> 32) + (middle >> 32))
+
+
+def _halves(m: int) -> tuple[int, int]:
+    """High and low with high 2^32 + low = m and -2^31 <= low < 2^31."""
+    high = (m + 2**31) >> 32
+    return high, m - (high << 32)
 
 
 def _signed(word: int) -> int:
