@@ -66,8 +66,9 @@ class TorchNoise:
         Returns:
             float32 (B, *shape).
         """
+        blocks = torch.arange(-(-clean[0].numel() // 4), device=self.device)
         tables = (self._guide, self._below, self._bits)
-        return self._noisy(clean, addresses, seed, tables, self._scale, layout)
+        return self._noisy(clean, blocks, addresses, seed, tables, self._scale, layout)
 
 
 def _compiled() -> Callable[..., torch.Tensor]:
@@ -93,6 +94,7 @@ def stacked(addresses: Addresses) -> NDArray[np.int64]:
 
 def noisy(
     clean: torch.Tensor,
+    blocks: torch.Tensor,
     addresses: torch.Tensor,
     seed: torch.Tensor,
     tables: tuple[torch.Tensor, torch.Tensor, int],
@@ -102,16 +104,15 @@ def noisy(
     """The graph that is compiled; see `TorchNoise.images`.
 
     A block of Philox gives four neighbours, so everything up to the floats is done in four
-    strands: the 64-bit words never need to be in memory.
+    strands: the 64-bit words never need to be in memory. The numbers of the blocks, 0, 1, ...,
+    come from memory, as inductor would multiply an index of its own in 32 bits.
     """
     rows, size = len(clean), clean[0].numel()
-    blocks = -(-size // 4)
-    flat = torch.nn.functional.pad(clean.reshape(rows, size), (0, 4 * blocks - size))
-    quads = flat.view(rows, blocks, 4)
-    first = torch.arange(blocks, device=clean.device)[None, :]
-    words = _philox([first, *(place[:, None] for place in addresses)], seed)
+    padding = 4 * len(blocks) - size
+    quads = torch.nn.functional.pad(clean.reshape(rows, size), (0, padding)).view(rows, -1, 4)
+    words = _philox([blocks[None, :], *(place[:, None] for place in addresses)], seed)
     strands = [(_steps(w, *tables) + quads[..., i]).float() * scale for i, w in enumerate(words)]
-    images = torch.stack(strands, dim=-1).view(rows, 4 * blocks)[:, :size]
+    images = torch.stack(strands, dim=-1).view(rows, -1)[:, :size]
     return images.reshape(clean.shape).contiguous(memory_format=layout)
 
 
