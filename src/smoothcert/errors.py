@@ -21,6 +21,10 @@ class StoreError(SmoothcertError):
     """A run directory is missing, damaged, or of a format this version cannot read."""
 
 
+class Damaged(StoreError):
+    """A file of a run directory is missing, or is not as it was written."""
+
+
 class Mismatch(SmoothcertError):
     """Two things that must agree (a run and its model, data, or settings) do not."""
 

@@ -231,7 +231,8 @@ def test_misuse_is_one_line_and_exit_code_2(arguments, message, folder, models):
     assert not (folder / "x").exists()
 
 
-def test_ctrl_c_says_how_to_go_on(models, tmp_path):
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_ctrl_c_and_termination_say_how_to_go_on(models, tmp_path, name, code):
     import signal
     import time
 
@@ -244,9 +245,10 @@ def test_ctrl_c_says_how_to_go_on(models, tmp_path):
     deadline = time.monotonic() + 60
     while not (blocks.is_dir() and any(blocks.glob("*.parquet"))) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=240)
-    assert process.returncode == 130
+    assert process.returncode == code
+    assert "Stopping when the block under way is finished; once more stops at once" in err
     assert "repeat the command with --resume" in err
     assert "Traceback" not in err
     assert 0 < len(Run.open(tmp_path / "r").missing) < 500

@@ -1,6 +1,8 @@
 """Accuracy before and after: counted as an independent loop counts it, on held-out inputs only."""
 
 import json
+import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -59,6 +61,70 @@ def test_as_counted_by_hand_in_batches_of_any_size(fixed, alone, sizes):
     assert found.noisy < found.clean < 0.85
     assert (found.sigma, found.inputs) == (0.5, 60)
     assert set(classifier.sizes) == sizes
+
+
+class Together(Batches):
+    """Two workers that only answer when both have a batch in hand."""
+
+    def __init__(self):
+        super().__init__(fixed_batch=10)
+        self.meeting = threading.Barrier(2, timeout=30)
+
+    @contextmanager
+    def workers(self):
+        yield [self, self]
+
+    def logits(self, images):
+        self.meeting.wait()
+        return super().logits(images)
+
+
+def test_batches_are_computed_at_the_same_time():
+    """Clean and noisy ones: with one after the other the barrier would break."""
+    inputs = some_inputs(40)
+    found = accuracy(Together(), inputs, 0.5, seed=3)
+    assert (found.clean, found.noisy) == pytest.approx(by_hand(inputs, 0.5, 3))
+
+
+@pytest.mark.parametrize(
+    ("model", "fixed", "alone"),
+    [
+        ("net.onnx", 16, False),
+        ("net.onnx", None, False),
+        ("net.onnx", None, True),
+        ("net.safetensors", None, False),
+    ],
+)
+def test_on_all_cores_as_in_one_batch_after_the_other(model, fixed, alone, residual, tmp_path):
+    path = fix_batch(residual / model, tmp_path / model, fixed) if fixed else residual / model
+    data = smoothcert.load_inputs("digits", limit=50)
+    one = smoothcert.load_classifier(path)
+    size = 1 if alone else one.fixed_batch or 256
+    law, right = RoundedGaussian(0.25, 1 / data.levels), [0, 0]
+    noise = [law.draws(5, item.index, Stream.PROBE, [0], data.shape)[0] for item in data]
+    for number in (0, 1):
+        steps = [i.pixels + number * e for i, e in zip(data, noise, strict=True)]
+        rows = (np.stack(steps) / data.levels).astype(np.float32)
+        for start in range(0, 50, size):
+            batch = np.resize(rows[start : start + size], (size, *data.shape))
+            kept = data.labels[start : start + size]
+            right[number] += (one.logits(batch).argmax(1)[: len(kept)] == kept).sum()
+    for threads in (1, 3):
+        many = smoothcert.load_classifier(path, threads=threads)
+        found = accuracy(many, data, 0.25, seed=5, alone=alone)
+        assert [found.clean, found.noisy] == [r / 50 for r in right]
+
+
+def fix_batch(path, out, size):
+    import onnx
+
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].ClearField("dim_param")
+        value.type.tensor_type.shape.dim[0].dim_value = size
+    del model.graph.value_info[:]
+    onnx.save(model, out)
+    return out
 
 
 def test_a_large_set_is_thinned_out_evenly():

@@ -1,57 +1,82 @@
-"""SIGKILL at random moments, then resume: the same bytes as an undisturbed run."""
+"""Killed at random moments and at every file operation, then resumed: the same bytes."""
 
+import os
 import random
-import subprocess
-import sys
+import signal
 import time
-from pathlib import Path
 
 import pytest
+from nursery import Nursery
 from test_runner import bytes_of
 
-TESTS = Path(__file__).parents[1]
+from smoothcert.runs.store import Run
+from smoothcert.runs.verify import verify
 
-COMMAND = """
-import sys, time
-from known_truth import PixelSum
-import numpy as np
-from smoothcert.certificate import Settings
-from smoothcert.runs.runner import How, run_certify
-from smoothcert.sampling.inputs import Inputs
-
-class Slow(PixelSum):
-    def logits(self, images):
-        time.sleep(0.001)
-        return super().logits(images)
-
-data = Inputs.from_arrays(np.full((40, 1, 2, 2), 0.5), grid=1 / 16)
-how = How(batch_size=64, block_inputs=2, resume=True)
-run_certify(sys.argv[1], Slow(28), data, Settings(0.25, 16, n0=20, n=1500), how)
-"""
+LONG = {"model": "slow", "inputs": 40, "n": 1500}
 
 
-def start(out):
-    return subprocess.Popen([sys.executable, "-c", COMMAND, str(out)], cwd=TESTS)
-
-
-@pytest.mark.parametrize("wanted", [10, pytest.param(50, marks=pytest.mark.full)])
+@pytest.mark.parametrize("wanted", [10, pytest.param(200, marks=pytest.mark.full)])
 def test_killed_runs_resume_to_the_same_bytes(tmp_path, wanted):
-    begun = time.monotonic()
-    assert start(tmp_path / "calm").wait() == 0
-    whole = time.monotonic() - begun
-    calm = bytes_of(tmp_path / "calm")
     rng = random.Random(0)
     kills = 0
-    while kills < wanted:
-        out = tmp_path / f"killed{kills}"
-        process = start(out)
-        time.sleep(rng.uniform(0.2, 0.95) * whole)
-        if process.poll() is not None:
-            whole *= 0.9  # it was faster this time; aim earlier
-            continue
-        process.kill()
-        process.wait()
-        kills += 1
-        assert start(out).wait() == 0
-        assert bytes_of(out) == calm
-        assert not list(out.rglob("*.tmp"))
+    with Nursery() as nursery:
+        assert nursery.run(tmp_path / "calm", **LONG) == 0
+        begun = time.monotonic()
+        assert nursery.run(tmp_path / "again", **LONG) == 0
+        whole = time.monotonic() - begun
+        calm = bytes_of(tmp_path / "calm")
+        assert len(calm) == 1 + 20 * 2
+        while kills < wanted:
+            out = tmp_path / f"killed{kills}"
+            pid = nursery.start(out, **LONG)
+            time.sleep(rng.uniform(0, 0.95) * whole)
+            os.kill(pid, signal.SIGKILL)
+            if nursery.wait(pid) == 0:
+                whole *= 0.9  # it was faster this time; aim earlier
+                continue
+            kills += 1
+            assert nursery.run(out, **LONG) == 0
+            assert bytes_of(out) == calm
+            assert not list(out.rglob("*.tmp"))
+            assert not list(tmp_path.glob(f".{out.name}.*"))
+
+
+def test_killed_at_every_file_operation(tmp_path):
+    with Nursery() as nursery:
+        assert nursery.run(tmp_path / "calm") == 0
+        calm = bytes_of(tmp_path / "calm")
+        for at in range(1, 1000):
+            out = tmp_path / f"killed{at}"
+            code = nursery.run(out, at=at, send=signal.SIGKILL)
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL
+            assert nursery.run(out) == 0, (tmp_path / f"killed{at}.err").read_text()
+            assert bytes_of(out) == calm
+            assert verify(Run.open(out)).problems == ()
+            left = [*out.rglob("*.tmp"), *tmp_path.glob(f".{out.name}.*")]
+            assert not left, at
+    assert at > 30  # a run has that many operations
+
+
+def test_a_worker_that_hangs_holds_up_nobody(tmp_path):
+    """Stopped before every file operation; another finishes; woken up, it does no harm."""
+    with Nursery() as nursery:
+        assert nursery.run(tmp_path / "calm") == 0
+        calm = bytes_of(tmp_path / "calm")
+        for at in range(1, 1000):
+            out = tmp_path / f"hung{at}"
+            pid = nursery.start(out, at=at, send=signal.SIGSTOP)
+            code = nursery.wait(pid)
+            if code == 0:
+                break
+            assert code == -signal.SIGSTOP
+            out_err = tmp_path / f"hung{at}.err"
+            assert nursery.run(out) == 0, out_err.read_text()
+            assert bytes_of(out) == calm
+            os.kill(pid, signal.SIGCONT)
+            assert nursery.wait(pid) == 0, (at, out_err.read_text())
+            assert bytes_of(out) == calm
+            assert verify(Run.open(out)).problems == ()
+            assert not [*out.rglob("*.tmp"), *tmp_path.glob(f".{out.name}.*")], at
+    assert at > 30

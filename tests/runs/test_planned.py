@@ -32,7 +32,7 @@ def base(tmp_path, tiny_inputs, pixel_sum):
 def test_a_planned_run(method, policy, base, tmp_path, tiny_inputs):
     reuse = Reuse(policy, method)
     run = run_recertify(tmp_path / "new", base, PixelSum(29), tiny_inputs, reuse, SMALL)
-    shares = read_plan(run.path)
+    shares = read_plan(run)
     assert [s.evaluations for s in shares] == [c.evaluations for c in run.certificates]
     result = verify(run, base)
     assert (result.certificates, result.problems) == (30, ())
@@ -66,8 +66,8 @@ def test_the_ledger_counts_models(base, tmp_path, tiny_inputs):
         out = tmp_path / f"new{number}"
         reuse = Reuse("uniform:50")
         run_recertify(out, base, PixelSum(threshold), tiny_inputs, reuse, SMALL)
-    assert len(ledger.entries(base.path)) == 3
-    assert ledger.models_served(base.path) == 2
+    assert len(ledger.entries(base)) == 3
+    assert ledger.models_served(base) == 2
     assert base.identity.hash == Run.open(base.path).identity.hash
 
 
@@ -114,7 +114,7 @@ def test_margins_and_fresh_seeds_are_kept_and_verified(tmp_path, tiny_inputs, pi
         assert verify(run, base).problems == ()
         result = replay(run, PixelSum(29), tiny_inputs, 0.5)
         assert (result.differing, result.problems) == (0, ())
-    assert any(share.near_winners for share in read_plan(near.path))
+    assert any(share.near_winners for share in read_plan(near))
     with_other = run_recertify(
         tmp_path / "other",
         base,

@@ -1,6 +1,5 @@
 """Run directories: the same bytes however they are made, and refusal of what does not fit."""
 
-import errno
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +13,9 @@ from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.methods import Irs
+from smoothcert.runs.files import json_bytes, table_bytes
 from smoothcert.runs.runner import How, run_certify, run_recertify
+from smoothcert.runs.seal import seal
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import replay, verify
 from smoothcert.sampling.inputs import Inputs
@@ -145,16 +146,18 @@ def test_resuming_under_another_noise_law(base, tiny_inputs, pixel_sum):
 
 
 def edit(directory, change):
+    """Change run.json as another version or a careful forger would: sealed again."""
     body = json.loads((directory / "run.json").read_text())
     change(body)
-    (directory / "run.json").write_text(json.dumps(body))
+    data = json_bytes({key: body[key] for key in body if key != "seal"})
+    (directory / "run.json").write_bytes(seal(data, "run.json"))
 
 
 def test_damaged_or_newer_manifests(base, tmp_path):
     with pytest.raises(StoreError, match="is no run directory: it has no run.json"):
         Run.open(tmp_path)
     edit(base.path, lambda body: body.update(format=99))
-    with pytest.raises(StoreError, match="has run format 99; this smoothcert reads format 2"):
+    with pytest.raises(StoreError, match="has run format 99; this smoothcert reads format 3"):
         Run.open(base.path)
     (base.path / "run.json").write_text('{"format": 1, "identity"')
     with pytest.raises(StoreError, match="run.json is damaged"):
@@ -166,29 +169,6 @@ def test_labels_outside_the_classes(tmp_path, pixel_sum):
     with pytest.raises(InvalidInput, match="has the label 2, but the classifier has classes 0..1"):
         run_certify(tmp_path / "r", pixel_sum, bad, SETTINGS, SMALL)
     assert not (tmp_path / "r").exists()
-
-
-def test_a_full_disk_keeps_what_is_done(tmp_path, tiny_inputs, pixel_sum, monkeypatch):
-    """The third block's write fails as on a full disk; the first two stay, and resume finishes."""
-    import os
-
-    undisturbed = run_certify(tmp_path / "u", pixel_sum, tiny_inputs, SETTINGS, SMALL)
-    real, calls = os.fsync, []
-
-    def fsync(handle):
-        calls.append(handle)
-        if len(calls) == 4 + 2 * 2 * 2 + 1:  # run.json and inputs, two blocks of two files
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(handle)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(StoreError, match="the disk is full. Blocks already finished are kept"):
-        run_certify(tmp_path / "r", pixel_sum, tiny_inputs, SETTINGS, SMALL)
-    monkeypatch.setattr(os, "fsync", real)
-    assert len(Run.open(tmp_path / "r").missing) == 3
-    assert not list((tmp_path / "r").rglob("*.tmp"))
-    run_certify(tmp_path / "r", pixel_sum, tiny_inputs, SETTINGS, replace(SMALL, resume=True))
-    assert bytes_of(tmp_path / "r") == bytes_of(undisturbed.path)
 
 
 def test_an_interrupt_keeps_finished_blocks(tmp_path, tiny_inputs, pixel_sum):
@@ -261,10 +241,12 @@ def test_verify_finds_a_certificate_that_claims_too_much(base):
     from pyarrow import parquet
 
     assert verify(base).problems == ()
-    path = base.path / "certificates" / "00000.parquet"
-    rows = parquet.read_table(path).to_pylist()
+    name = "certificates/00000.parquet"
+    file = parquet.ParquetFile(base.path / name)
+    rows = file.read().to_pylist()
     rows[2]["radius"] += 0.01
-    parquet.write_table(pa.Table.from_pylist(rows), path)
+    notes = {"votes": file.metadata.metadata[b"votes"].decode()}
+    base.write(name, table_bytes(pa.Table.from_pylist(rows), notes))
     (problem,) = verify(base).problems
     assert problem.startswith("input 2: stored radius")
 
@@ -283,7 +265,7 @@ def test_verify_finds_swapped_blocks(base):
     raw = a.read_bytes()
     a.write_bytes(b.read_bytes())
     b.write_bytes(raw)
-    assert any("does not hold the inputs it should" in p for p in verify(base).problems)
+    assert any("renamed or taken from another run" in p for p in verify(base).problems)
 
 
 def test_verify_finds_votes_of_another_base(base, tmp_path, tiny_inputs, pixel_sum):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from smoothcert.classifiers.pytorch import TorchClassifier
-from smoothcert.errors import Mismatch, OutOfMemory
+from smoothcert.errors import InvalidInput, Mismatch, OutOfMemory
 from smoothcert.sampling.answers import CONTEST, LABEL, answers_of
 from smoothcert.sampling.batches import Batch, Request
 from smoothcert.sampling.device import on_device, packed, unpacked
@@ -83,6 +83,18 @@ def test_compiled_noise_gives_the_same_votes(digits, network):
     ):
         for a, b in zip(answers(eager, some), answers(compiled, some), strict=True):
             assert (a == b).all()
+
+
+def test_what_is_no_address_is_refused_in_every_batch(digits, network):
+    classifier = TorchClassifier.of(network, "net")
+    first, later = batches(digits, 2)
+    with on_device(classifier, LAW, 3, LABEL) as labels:
+        labels.submit(first)
+        later.addresses.draws[5] = -1
+        with pytest.raises(InvalidInput, match="draw indices must be >= 0"):
+            labels.submit(later)
+    with on_device(classifier, LAW, -1, LABEL) as labels, pytest.raises(InvalidInput, match="seed"):
+        labels.submit(first)
 
 
 def test_other_noise_than_the_definitions_is_refused(digits, network):

@@ -9,7 +9,7 @@ import pytest
 from scipy import special, stats
 
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling.compiled import noisy, search
+from smoothcert.sampling.compiled import NoisyImages, search
 from smoothcert.sampling.gaussian_table import thresholds
 from smoothcert.sampling.inputs import to_float
 from smoothcert.sampling.noise import Addresses, RoundedGaussian, Stream
@@ -135,8 +135,8 @@ def test_compiled_noise_gives_the_same_bits(sigma, size):
     )
     for seed in (0, 1234, 2**63, 2**64 - 1):
         expected = to_float(law.rows(seed, addresses, size) + pixels[item], law.levels)
-        found = noisy(law, seed, addresses, pixels, item)
-        assert found.dtype == np.float32
+        found = np.empty((7, size), dtype=np.float32)
+        NoisyImages(law, seed)(addresses, pixels, item, found)
         assert (found == expected).all()
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
@@ -70,15 +71,20 @@ class OnnxClassifier:
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
         """Run the session on one batch."""
-        tensor = self.session.get_inputs()[0]
-        feed = {tensor.name: images.astype(_DTYPES[tensor.type], copy=False)}
+        name, dtype, outputs = self._ends
         try:
-            return np.asarray(self.session.run([self.session.get_outputs()[0].name], feed)[0])
+            return self.session.run(outputs, {name: images.astype(dtype, copy=False)})[0]  # type: ignore[return-value]
         except Exception as error:  # the runtime's exceptions have no common public base
             raise ModelError(
                 f"{self.name} failed on a batch of shape {images.shape}: it expects "
-                f"{tensor.shape}. ({str(error).strip().splitlines()[0]})"
+                f"{self.session.get_inputs()[0].shape}. ({str(error).strip().splitlines()[0]})"
             ) from error
+
+    @cached_property
+    def _ends(self) -> tuple[str, type, list[str]]:
+        """The input's name and type and the output's name; asking costs as much as a row."""
+        tensor = self.session.get_inputs()[0]
+        return tensor.name, _DTYPES[tensor.type], [self.session.get_outputs()[0].name]
 
 
 def _fingerprint(path: Path) -> str:

@@ -40,6 +40,20 @@ class Classifier(Protocol):
 
 
 @runtime_checkable
+class Layered(Protocol):
+    """A classifier that can keep its tensors in more than one order in memory."""
+
+    @property
+    def layout(self) -> str:
+        """The order it uses; empty for the one that its model came with."""
+        ...
+
+    def layouts(self) -> Sequence[Classifier]:
+        """Itself, and equal classifiers (up to the last bits of logits) in other orders."""
+        ...
+
+
+@runtime_checkable
 class Parallel(Protocol):
     """A classifier on the CPU that can work on several batches at once.
 

@@ -27,6 +27,9 @@ from smoothcert.errors import ModelError
 METADATA = "smoothcert"
 """The safetensors metadata key under which `save_weights` writes a JSON object."""
 
+CHANNELS_LAST = "channels-last"
+"""The layout in which an image's channels lie next to each other."""
+
 
 @dataclass(frozen=True, eq=False)
 class TorchClassifier:
@@ -43,6 +46,7 @@ class TorchClassifier:
     threads: int = field(default_factory=cores, kw_only=True)
     one_core: bool = field(default=False, kw_only=True)
     mode: str = field(default="eager", kw_only=True)
+    layout: str = field(default="", kw_only=True)
 
     @staticmethod
     def of(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":
@@ -67,6 +71,14 @@ class TorchClassifier:
         fingerprint = sha256(f"{mode}:{self.fingerprint}".encode()).hexdigest()[:32]
         return replace(self, name=f"{mode}:{self.name}", fingerprint=fingerprint, mode=mode)
 
+    def layouts(self) -> list["TorchClassifier"]:
+        """Itself, and with the channels last where it has convolutions, which is often faster."""
+        if not any(parameter.ndim == 4 for parameter in self.module.parameters()):
+            return [self]
+        with quiet():
+            module = deepcopy(self.module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return [self, replace(self, module=module, layout=CHANNELS_LAST)]
+
     @contextmanager
     def workers(self) -> Iterator[list["TorchClassifier"]]:
         """Copies of the module around the same parameters: a forward may keep things in it."""
@@ -89,6 +101,8 @@ class TorchClassifier:
 
     def module_logits(self, batch: torch.Tensor) -> torch.Tensor:
         """The module's logits, on its device; errors name the shape that caused them."""
+        if self.layout == CHANNELS_LAST and batch.ndim == 4:
+            batch = batch.contiguous(memory_format=torch.channels_last)
         try:
             with arithmetic(self.mode):
                 logits = self._forward(batch)

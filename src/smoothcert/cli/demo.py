@@ -1,14 +1,14 @@
 """The demo: from real images to certificates of compressed models, all computed in this run."""
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from smoothcert.certificate import Settings
-from smoothcert.classifiers.loading import load_classifier
 from smoothcert.cli import display, models
 from smoothcert.cli.plans import screen_table
 from smoothcert.cli.sources import DataSource
+from smoothcert.cli.where import Processor
 from smoothcert.compress import compress
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import Irs, Reuse
@@ -36,19 +36,21 @@ TARGETS = {"int8": "int8.onnx", "bf16": "bf16.pt2", "prune:0.2": "prune20.safete
 
 @dataclass(frozen=True)
 class Size:
-    """How much the demo does.
+    """How much the demo does, and where.
 
     Attributes:
         epochs: of training; 0 takes the weights that come with the package.
         images: of the test split, the first ones.
         n: estimation draws per image from scratch.
         per_input: evaluations per image of the published method; the default gets half.
+        processor: where classifiers run.
     """
 
     epochs: int
     images: int
     n: int
     per_input: int
+    processor: Processor = field(default_factory=Processor)
 
 
 FULL = Size(epochs=40, images=200, n=10_000, per_input=1_000)
@@ -89,11 +91,11 @@ class Result:
     screened: tuple[DatasetCertificate, ...]
 
 
-def run_demo(data: str, out: Path, quick: bool, as_json: bool) -> None:
+def run_demo(data: str, out: Path, quick: bool, processor: Processor, as_json: bool) -> None:
     """Run every step into a new folder and print the table."""
     start, out = time.perf_counter(), _unused(out)
     small, large = (QUICK, FULL) if data == "digits" else (CIFAR_QUICK, CIFAR)
-    size = small if quick else large
+    size = replace(small if quick else large, processor=processor)
     test = DataSource(data, "test", None, size.images, 1)
     with display.waiting("Loading data"):
         inputs = test.load()
@@ -111,7 +113,7 @@ def run_demo(data: str, out: Path, quick: bool, as_json: bool) -> None:
         for line in _candidate(model, target, file, original, test, inputs, size, out)
     ]
     with display.waiting("Screening all models"):
-        candidates = [load_classifier(out / "models" / file) for file in TARGETS.values()]
+        candidates = [processor.load(str(out / "models" / file)) for file in TARGETS.values()]
         screened = screen(original.certification(), candidates, inputs, per_input=PER_IMAGE)
     runs = [original, *(Run.open(out / "runs" / Path(file).stem) for file in TARGETS.values())]
     with display.waiting("Writing the report"):
@@ -146,7 +148,7 @@ def _certify(
     title = f"Certifying {out.name} ({len(inputs)} images, n = {size.n:,})"
     with display.bar(title, len(inputs) * (settings.n0 + settings.n)) as tick:
         how = How(progress=tick, origin=origin)
-        return run_certify(out, load_classifier(model), inputs, settings, how)
+        return run_certify(out, size.processor.load(model), inputs, settings, how)
 
 
 def _candidate(
@@ -165,7 +167,8 @@ def _candidate(
         change = compress(model, target, path, inputs=train, sigma=SIGMA)
     display.say(f"Compressed: {change.describe()}")
     folder = out / "runs" / path.stem
-    classifier, origin = load_classifier(path), {"model": str(path), "data": test.to_json()}
+    classifier = size.processor.load(str(path))
+    origin = {"model": str(path), "data": test.to_json()}
     alpha = 2 * ALPHA
     scratch = _certify(
         str(path), test, inputs, size, alpha, folder.with_name(f"{path.stem}-from-scratch")

@@ -9,6 +9,29 @@ from typing import Annotated, Any
 
 import typer
 
+from smoothcert.cli.options import (
+    Base,
+    Batch,
+    Data,
+    Device,
+    Every,
+    FreshSeed,
+    Grid,
+    Json,
+    Limit,
+    Method,
+    Model,
+    Moved,
+    Out,
+    Policy,
+    Resume,
+    Seed,
+    Sigma,
+    Size,
+    Split,
+    Threads,
+    TotalAlpha,
+)
 from smoothcert.references import DATA_FORMS, MODEL_FORMS
 
 app = typer.Typer(
@@ -19,35 +42,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Certify classifiers by randomized smoothing, and re-certify compressed versions of them "
     f"for a fraction of the cost. MODEL is {MODEL_FORMS}. DATA is {DATA_FORMS}. "
-    "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 130: interrupted.",
+    "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 130: interrupted; "
+    "143: terminated.",
 )
-
-Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
-Data = Annotated[str, typer.Option(help="Data set.", metavar="DATA", show_default=False)]
-Split = Annotated[str, typer.Option(help="Split of the data set.")]
-Grid = Annotated[
-    str | None,
-    typer.Option(help="Step between neighbouring values, as 1/255.", show_default="1/255"),
-]
-Limit = Annotated[int | None, typer.Option(help="Only the first so many inputs.")]
-Every = Annotated[int, typer.Option(help="Only every so-manieth input.")]
-Size = Annotated[
-    int | None,
-    typer.Option(
-        help="Resize images and keep the central square of this side: for 224, shorter side to "
-        "256 first (bilinear).",
-        show_default="as they are",
-    ),
-]
-Sigma = Annotated[float, typer.Option(help="Noise, on the [0, 1] scale.", show_default=False)]
-Seed = Annotated[int, typer.Option(help="Seed.")]
-Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue the run that is in --out.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... (torch models).")]
-Batch = Annotated[
-    int | None, typer.Option(help="Rows per forward pass.", show_default="by input size")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -56,19 +53,21 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(**options: Any) -> None:
         from smoothcert.errors import SmoothcertError
+        from smoothcert.runs.signals import as_interrupt
 
         # torch's threads otherwise spin while they wait for each other: with one other process
         # on a two-core machine that was 2,000 evaluations/s instead of 48,000.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
-            function(**options)
+            with as_interrupt():
+                function(**options)
         except SmoothcertError as error:
             print(f"Error: {error}", file=sys.stderr)
             raise typer.Exit(2) from error
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             kept = "Finished blocks are kept; repeat the command with --resume to go on."
             print(f"\nInterrupted. {kept}", file=sys.stderr)
-            raise typer.Exit(130) from None
+            raise typer.Exit(128 + (stop.args[0] if stop.args else 2)) from None
 
     return app.command()(run)
 
@@ -82,12 +81,14 @@ def demo(
         "smoothcert-demo"
     ),
     quick: Annotated[bool, typer.Option("--quick", help="A smaller run, under a minute.")] = False,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Train, certify, compress, recertify and report on real images, in about three minutes."""
     from smoothcert.cli.demo import run_demo
+    from smoothcert.cli.where import Processor
 
-    run_demo(data, out, quick, json)
+    run_demo(data, out, quick, Processor("cpu", threads), json)
 
 
 @command
@@ -147,6 +148,14 @@ def certify(
         float | None,
         typer.Option(help="Only decide this radius, stopping as soon as it is proven or excluded."),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="torch or onnx; onnx converts a torch model, compares both on noisy inputs and "
+            "certifies the ONNX twin, kept as twin.onnx in --out.",
+            show_default="as the model is",
+        ),
+    ] = None,
     seed: Seed = 0,
     split: Split = "test",
     grid: Grid = None,
@@ -155,6 +164,7 @@ def certify(
     size: Size = None,
     resume: Resume = False,
     device: Device = "cpu",
+    threads: Threads = None,
     batch_size: Batch = None,
     block_inputs: Annotated[int | None, typer.Option(help="Inputs per block of the run.")] = None,
     json: Json = False,
@@ -162,34 +172,12 @@ def certify(
     """Certify a classifier from scratch into a run directory."""
     from smoothcert.cli import runs
     from smoothcert.cli.sources import DataSource
+    from smoothcert.cli.where import Processor, Where
 
     source = DataSource(data, split, grid, limit, every, size)
-    where = runs.Where(out, resume, device, batch_size, block_inputs, json)
-    runs.certify(model, source, (sigma, n0, n, alpha, seed, form, keep_margins), radius, where)
-
-
-Base = Annotated[Path, typer.Option(help="The original's run.", show_default=False)]
-Policy = Annotated[
-    str | None,
-    typer.Option(
-        help="uniform:M evaluations per input, budget:B in all (a count, or a fraction of the "
-        "cached draws), retain:R of the original's radius, or radius:R to be decided.",
-        show_default="uniform:n/10",
-    ),
-]
-Method = Annotated[str, typer.Option(help="auto, joint, stratified, or irs (Ugare et al. 2024).")]
-FreshSeed = Annotated[
-    int | None,
-    typer.Option(
-        help="Replay nothing and draw from this seed: for a model chosen by its result here.",
-        show_default=False,
-    ),
-]
-TotalAlpha = Annotated[
-    float | None,
-    typer.Option(help="Total error probability per input.", show_default="twice the base's"),
-]
-Moved = Annotated[str | None, typer.Option(help="If it moved.", show_default="base's")]
+    where = Where(out, resume, Processor(device, threads), batch_size, block_inputs, json)
+    options = (sigma, n0, n, alpha, seed, form, keep_margins)
+    runs.certify(model, source, options, radius, engine, where)
 
 
 @command
@@ -208,14 +196,16 @@ def recertify(
     data: Moved = None,
     resume: Resume = False,
     device: Device = "cpu",
+    threads: Threads = None,
     batch_size: Batch = None,
     block_inputs: Annotated[int | None, typer.Option(help="Inputs per block of the run.")] = None,
     json: Json = False,
 ) -> None:
     """Recertify a changed model by reusing the original's run."""
     from smoothcert.cli import runs
+    from smoothcert.cli.where import Processor, Where
 
-    where = runs.Where(out, resume, device, batch_size, block_inputs, json)
+    where = Where(out, resume, Processor(device, threads), batch_size, block_inputs, json)
     runs.recertify(model, base, data, (policy, method, alpha, gamma, variant, fresh_seed), where)
 
 
@@ -231,13 +221,16 @@ def plan(
     alpha: TotalAlpha = None,
     data: Moved = None,
     device: Device = "cpu",
+    threads: Threads = None,
     batch_size: Batch = None,
     json: Json = False,
 ) -> None:
     """Show what policies would cost and buy, after a small pilot."""
     from smoothcert.cli import plans
+    from smoothcert.cli.where import Processor
 
-    plans.plan(model, base, data, (policies or [], method, alpha), device, batch_size, json)
+    processor = Processor(device, threads)
+    plans.plan(model, base, data, (policies or [], method, alpha), processor, batch_size, json)
 
 
 @command
@@ -253,14 +246,16 @@ def screen(
     data: Moved = None,
     out: Annotated[Path | None, typer.Option(help="Also write the certificates as JSON.")] = None,
     device: Device = "cpu",
+    threads: Threads = None,
     batch_size: Batch = None,
     json: Json = False,
 ) -> None:
     """Bound certified accuracy and mean radius of models on the whole data set, cheaply."""
     from smoothcert.cli import plans
+    from smoothcert.cli.where import Processor
 
-    options = (per_input, alpha, radii, accept)
-    plans.screen(models, base, data, options, out, device, batch_size, json)
+    options, processor = (per_input, alpha, radii, accept), Processor(device, threads)
+    plans.screen(models, base, data, options, out, processor, batch_size, json)
 
 
 @command
@@ -321,12 +316,14 @@ def verify(
     data: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
     base: Annotated[Path | None, typer.Option(help="If it moved.", show_default="run's")] = None,
     device: Device = "cpu",
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Recompute every certificate of a run from its stored votes."""
     from smoothcert.cli import runs
+    from smoothcert.cli.where import Processor
 
-    runs.verify(run, replay, (model, data, base), device, json)
+    runs.verify(run, replay, (model, data, base), Processor(device, threads), json)
 
 
 @command
@@ -339,13 +336,16 @@ def predict(
     size: Size = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    threads: Threads = None,
     batch_size: Batch = None,
     json: Json = False,
 ) -> None:
     """Predict the smoothed classifier's class of one image, or abstain."""
     from smoothcert.cli import models
+    from smoothcert.cli.where import Processor
 
-    models.predict(model, image, size, sigma, n, alpha, seed, device, batch_size, json)
+    processor = Processor(device, threads)
+    models.predict(model, image, size, sigma, n, alpha, seed, processor, batch_size, json)
 
 
 @command

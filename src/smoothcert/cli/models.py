@@ -4,9 +4,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smoothcert.classifiers.loading import load_classifier
 from smoothcert.cli import display
 from smoothcert.cli.sources import DataSource
+from smoothcert.cli.where import Processor
 from smoothcert.compress import compress as write_compressed
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.sampling.images import decode
@@ -148,7 +148,7 @@ def predict(
     n: int,
     alpha: float,
     seed: int,
-    device: str,
+    processor: Processor,
     batch_size: int | None,
     as_json: bool,
 ) -> None:
@@ -156,7 +156,7 @@ def predict(
     if not image.is_file():
         raise InvalidInput(f"There is no image {image}")
     noise = RoundedGaussian(sigma, 1 / 255)
-    classifier = load_classifier(model, device)
+    classifier = processor.load(model)
     item = Item(0, decode(image, size=size).astype("int32"))
     found = predict_item(
         classifier, item, noise, n=n, alpha=alpha, seed=seed, batch_size=batch_size

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from smoothcert.classifiers.loading import load_classifier
 from smoothcert.cli import display
 from smoothcert.cli.sources import parse_radii, recorded_source
+from smoothcert.cli.where import Processor
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.pooled import DatasetCertificate, ranked
 from smoothcert.methods.reuse import Reuse
@@ -31,7 +31,7 @@ def plan(
     base: Path,
     data: str | None,
     options: tuple[Sequence[str], str, float | None],
-    device: str,
+    processor: Processor,
     batch_size: int | None,
     as_json: bool,
 ) -> None:
@@ -48,7 +48,7 @@ def plan(
         assert isinstance(reuse, Reuse)
         inputs = recorded_source(run.manifest.origin, data).load()
         check_same_inputs(run, inputs)
-        classifier = load_classifier(model, device)
+        classifier = processor.load(model)
         size = batch_size or classifier.fixed_batch or default_batch_size(inputs.shape)
         start = time.perf_counter()
         prospects = explore(run, classifier, inputs, reuse, size)
@@ -80,7 +80,7 @@ def screen(
     data: str | None,
     options: tuple[int, float, str, str | None],
     out: Path | None,
-    device: str,
+    processor: Processor,
     batch_size: int | None,
     as_json: bool,
 ) -> None:
@@ -90,7 +90,7 @@ def screen(
         run = Run.open(base)
         inputs = recorded_source(run.manifest.origin, data).load()
         check_same_inputs(run, inputs)
-        loaded = [load_classifier(model, device) for model in models]
+        loaded = [processor.load(model) for model in models]
         original = run.certification()
         named = parse_radii(radii) if radii else ()
     with display.bar("Screening", len(models) * len(inputs) * per_input) as tick:
@@ -107,7 +107,7 @@ def screen(
         )
     for certificate in found:
         facts = (certificate.name, certificate.fingerprint, certificate.evaluations)
-        ledger.note(run.path, *facts, str(out or "screen"))
+        ledger.note(run, *facts, str(out or "screen"))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, (json.dumps([c.to_json() for c in found], indent=1) + "\n").encode())
@@ -116,7 +116,7 @@ def screen(
         return
     shown = [r * run.identity.settings.sigma for r in _CURVE] if not named else list(named)
     display.show_table(*screen_table(found, shown), "Proven of the whole data set")
-    served = ledger.models_served(run.path)
+    served = ledger.models_served(run)
     display.say(
         f"All of it holds together with probability {1 - alpha:g}. This cache has served {served} "
         "different models: if one was chosen for its result here, recertify it with --fresh-seed, "

@@ -1,22 +1,27 @@
 """certify, recertify, report and verify: from options to run directories and tables."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from smoothcert.certificate import Outcome, Settings
-from smoothcert.classifiers.loading import load_classifier
-from smoothcert.cli import display
-from smoothcert.cli.sources import DataSource, parse_radii, parse_share, recorded_source
-from smoothcert.errors import InvalidInput, Mismatch
+from smoothcert.cli import display, engines
+from smoothcert.cli.sources import (
+    DataSource,
+    parse_radii,
+    parse_share,
+    recorded_model,
+    recorded_source,
+)
+from smoothcert.cli.where import Processor, Where
+from smoothcert.errors import Mismatch
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.planning import Policy
 from smoothcert.report.page import report as write_report
 from smoothcert.report.page import summary_table
 from smoothcert.report.tables import summarize_run
-from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
+from smoothcert.runs.runner import run_certify, run_decide, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import replay as replay_run
 from smoothcert.runs.verify import verify as verify_run
@@ -25,48 +30,25 @@ from smoothcert.verbs.recertify import method_settings
 DEFAULT_RADII = (0.0, 0.25, 0.5)
 
 
-@dataclass(frozen=True)
-class Where:
-    """Where a run is written and how it is computed."""
-
-    out: Path
-    resume: bool = False
-    device: str = "cpu"
-    batch_size: int | None = None
-    block_inputs: int | None = None
-    json: bool = False
-
-    def remaining(self, evaluations: int) -> int:
-        """About how many of a whole run's evaluations are still to be made."""
-        if not (self.resume and (self.out / "run.json").exists()):
-            return evaluations
-        run = Run.open(self.out)
-        return evaluations * len(run.missing) // len(run.blocks)
-
-    def how(self, tick: display.Tick, origin: dict[str, Any]) -> How:
-        """The runner's settings."""
-        for name, value in (("batch-size", self.batch_size), ("block-inputs", self.block_inputs)):
-            if value is not None and value < 1:
-                raise InvalidInput(f"--{name} must be at least 1; got {value}")
-        return How(self.batch_size, self.block_inputs, self.resume, tick, origin=origin)
-
-
 def certify(
     model: str,
     source: DataSource,
     options: tuple[float, int, int, float, int, str, bool],
     radius: float | None,
+    engine: str | None,
     where: Where,
 ) -> None:
     """Certify from scratch, or decide one radius; print the summary."""
     sigma, n0, n, alpha, seed, form, keep_margins = options
+    engines.check(engine, where)
     with display.waiting("Loading model and data"):
         inputs = source.load()
         settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
-        classifier = load_classifier(model, where.device)
+        classifier = where.processor.load(model)
+    chosen = engines.choose(engine, model, classifier, inputs, settings, where)
+    classifier = chosen.classifier
     with display.bar("Certifying", where.remaining(len(inputs) * (n0 + n))) as tick:
-        origin = {"model": model, "data": source.to_json()}
-        how = where.how(tick, origin)
+        how = where.how(tick, {**chosen.origin, "data": source.to_json()}, chosen.files)
         if radius is None:
             run = run_certify(where.out, classifier, inputs, settings, how)
         else:
@@ -90,7 +72,7 @@ def recertify(
         chosen = method_settings(settings, None, policy, method, alpha, gamma, variant, fresh_seed)
         source = recorded_source(original.manifest.origin, data)
         inputs = source.load()
-        classifier = load_classifier(model, where.device)
+        classifier = where.processor.load(model)
     with display.bar("Recertifying", where.remaining(_most(original, chosen))) as tick:
         origin = {"model": model, "data": source.to_json(), "base": str(base)}
         how = where.how(tick, origin)
@@ -132,7 +114,7 @@ def verify(
     path: Path,
     share: str | None,
     moved: tuple[str | None, str | None, Path | None],
-    device: str,
+    processor: Processor,
     as_json: bool,
 ) -> None:
     """Check a run; exit with 1 if anything is not as stored."""
@@ -145,7 +127,7 @@ def verify(
         fraction = parse_share(share)
         origin = run.manifest.origin
         with display.waiting("Loading model and data"):
-            classifier = load_classifier(model or str(origin.get("model", "")), device)
+            classifier = processor.load(model or recorded_model(run))
             inputs = recorded_source(origin, data).load()
         total = round(sum(c.evaluations for c in run.certificates) * fraction)
         with display.bar("Replaying", total) as tick:

@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from smoothcert.compress import twin
 from smoothcert.errors import InvalidInput
+from smoothcert.runs.store import Run
 from smoothcert.sampling.datasets import load_inputs
 from smoothcert.sampling.inputs import Inputs
 
@@ -51,6 +53,15 @@ def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSour
         )
     source = DataSource(**recorded)
     return replace(source, data=moved_to) if moved_to else source
+
+
+def recorded_model(run: Run) -> str:
+    """The model that a run was made with; an ONNX twin is in the run's directory, where it is now.
+
+    Empty if it was not written by the command line.
+    """
+    origin = run.manifest.origin
+    return str(run.path / twin.FILE) if "twin_of" in origin else str(origin.get("model", ""))
 
 
 def parse_radii(text: str) -> tuple[float, ...]:

@@ -1,18 +1,20 @@
 """Accuracy before and after a compression, on a few held-out inputs."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.compress.calibration import with_noise
 from smoothcert.compress.record import Accuracy, Change
 from smoothcert.errors import InvalidInput
 from smoothcert.sampling.answers import labels_of
-from smoothcert.sampling.engine import default_batch_size
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.engine import default_batch_size, sample
 from smoothcert.sampling.inputs import Inputs, to_float
-from smoothcert.sampling.noise import RoundedGaussian
+from smoothcert.sampling.noise import RoundedGaussian, Stream
 
 _INPUTS = 512
 
@@ -48,20 +50,25 @@ def accuracy(
     Raises:
         InvalidInput: the inputs have no labels.
     """
+    from smoothcert.sampling.host import logits_of  # imports the compiler of the noise
+
     if held_out.labels is None:
         raise InvalidInput(f"{held_out.name} has no labels; accuracy needs them.")
-    positions = range(0, len(held_out), -(-len(held_out) // _INPUTS))
-    noise = RoundedGaussian(sigma, 1 / held_out.levels)
+    chosen = held_out.select(range(0, len(held_out), -(-len(held_out) // _INPUTS)))
     size = 1 if alone else classifier.fixed_batch or default_batch_size(held_out.shape)
-    right = np.zeros(2, dtype=np.int64)
-    for start in range(0, len(positions), size):
-        rows = [*positions[start : start + size]]
-        labels = np.array([held_out.labels[row] for row in rows])
-        items = [held_out.item(row) for row in rows]
-        clean = np.stack([item.pixels for item in items])
-        for number, pixels in enumerate((clean, with_noise(items, noise, seed))):
-            full = np.resize(pixels, (size, *held_out.shape))  # a fixed batch is filled up
-            found = labels_of(classifier.logits(to_float(full, held_out.levels)))
-            right[number] += int((found[: len(rows)] == labels).sum())
-    clean_share, noisy_share = (right / len(positions)).tolist()
-    return Accuracy(clean_share, noisy_share, sigma, len(positions))
+    noise = RoundedGaussian(sigma, 1 / held_out.levels)
+    requests = (Request(item, Stream.PROBE, range(1)) for item in chosen)
+    noisy = np.concatenate([*sample(classifier, requests, noise, seed, size)])
+    logits = logits_of(classifier, _batches(chosen, size))
+    clean = np.concatenate([labels_of(some) for some in logits])[: len(chosen)]
+    labels = np.array(chosen.labels)
+    shares = (float((found == labels).mean()) for found in (clean, noisy))
+    return Accuracy(*shares, sigma=sigma, inputs=len(chosen))
+
+
+def _batches(inputs: Inputs, size: int) -> Iterator[NDArray[np.float32]]:
+    """The inputs without noise; the last batch is filled up, since some take no other size."""
+    for start in range(0, len(inputs), size):
+        rows = range(start, min(start + size, len(inputs)))
+        pixels = np.stack([inputs.item(row).pixels for row in rows])
+        yield to_float(np.resize(pixels, (size, *inputs.shape)), inputs.levels)

@@ -94,7 +94,7 @@ def _page(runs: Sequence[Run], summaries: Sequence[Summary], figure: bytes) -> s
 def _run_facts(run: Run) -> dict[str, Any]:
     settings, method = run.identity.settings, run.identity.method
     alpha = method.alpha if isinstance(method, Irs | Reuse) else settings.alpha
-    served = ledger.models_served(run.path)
+    served = ledger.models_served(run)
     return {
         "name": run.name,
         "served": f"This cache has served {served} changed models. If one was chosen for its "

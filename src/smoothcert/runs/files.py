@@ -2,13 +2,21 @@
 
 import errno
 import io
+import json
 import os
+import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from smoothcert.errors import StoreError
+from smoothcert.runs.seal import BLANK
+
+ASIDE = ".*.tmp"
+"""Files that are being written, or that a killed process left."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -17,54 +25,76 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         StoreError: the disk is full or not writable; nothing is left behind.
     """
-    # One fixed name, so that what a killed process leaves is overwritten by the next attempt.
-    aside = path.with_name(f".{path.name}.tmp")
+    # A name of its own: two processes that write the same file must not write into each other's.
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with aside.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
-        _sync_folder(path.parent)
+        _put(aside, path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        why = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+        _drop(aside)
         raise StoreError(
-            f"Cannot write {path}: {why}. Blocks already finished are kept: make room or fix "
-            "the permissions, and run again with --resume."
+            f"Cannot write {path}: {reason(error)}. Blocks already finished are kept: make room "
+            "or fix the permissions, and run again with --resume."
+        ) from error
+    sync_folder(path.parent)
+
+
+def _put(aside: Path, path: Path) -> None:
+    try:
+        aside.replace(path)
+    except FileNotFoundError:
+        if not path.exists():  # else another process finished the run, this file too, and swept
+            raise
+
+
+def _drop(aside: Path) -> None:
+    try:
+        aside.unlink(missing_ok=True)
+    except OSError:
+        return  # the disk that cannot be written to cannot be tidied either
+
+
+def reason(error: OSError) -> str:
+    """Why the operating system refused, in words."""
+    return "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename itself survive a power cut, where folders can be synced; or StoreError."""
+    if os.name != "posix":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise StoreError(
+            f"Cannot sync {folder}: {reason(error)}. Make room or check the disk, and run again "
+            "with --resume."
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where folders can be synced."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def table_bytes(table: pa.Table, notes: Mapping[str, str] | None = None) -> bytes:
+    """A Parquet file to be sealed: the same bytes for the same table, by the same pyarrow.
 
-
-def table_bytes(table: pa.Table) -> bytes:
-    """A Parquet file: the same bytes for the same table, with a checksum on every page."""
+    Args:
+        table: the content.
+        notes: more key-value metadata of the file.
+    """
     buffer = io.BytesIO()
-    parquet.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    with parquet.ParquetWriter(
+        buffer, table.schema, compression="zstd", write_page_checksum=True
+    ) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({**(notes or {}), "seal": BLANK})
     return buffer.getvalue()
 
 
-def read_table(path: Path) -> pa.Table:
-    """Read a Parquet file, checking its page checksums.
-
-    Raises:
-        StoreError: missing, truncated or corrupted.
-    """
-    try:
-        return parquet.ParquetFile(path, page_checksum_verification=True).read()
-    except FileNotFoundError:
-        raise StoreError(f"{path} is missing; the run directory is incomplete.") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise StoreError(
-            f"{path} is damaged ({error}). Delete it and run again with --resume: only that "
-            "block is sampled anew."
-        ) from error
+def json_bytes(body: Mapping[str, Any]) -> bytes:
+    """A JSON file to be sealed."""
+    return (json.dumps({**body, "seal": BLANK}, indent=1) + "\n").encode()

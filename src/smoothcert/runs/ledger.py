@@ -1,53 +1,56 @@
-"""ledger.jsonl in a base run: every model that was evaluated against its cache.
+"""ledger/ in a base run: every model that was evaluated against its cache, a file each.
 
 The guarantee needs a model that was fixed without looking at the cached noise. Choosing the
 best of many on one cache breaks it, so a report says how many models a cache has served.
 """
 
-import json
+import re
+import secrets
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.errors import StoreError
+from smoothcert.runs.files import json_bytes
 from smoothcert.runs.store import Run
 
-_NAME = "ledger.jsonl"
+FOLDER = "ledger"
 
 
 def enter(base: Run, run: Run, classifier: Classifier) -> None:
     """Note a finished recertification in its base run."""
     spent = run.pilot_evaluations + sum(c.evaluations for c in run.certificates)
-    note(base.path, classifier.name, classifier.fingerprint, spent, str(run.path))
+    note(base, classifier.name, classifier.fingerprint, spent, str(run.path))
 
 
-def note(directory: Path, name: str, fingerprint: str, evaluations: int, where: str) -> None:
-    """Append one line; a base run that cannot be written to keeps no ledger."""
+def note(base: Run, name: str, fingerprint: str, evaluations: int, where: str) -> None:
+    """Add one entry; a base run that cannot be written to keeps no ledger."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = {"time": now, "model": name, "fingerprint": fingerprint}
     entry |= {"evaluations": evaluations, "result": where}
     try:
-        with (directory / _NAME).open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-    except OSError:
+        (base.path / FOLDER).mkdir(exist_ok=True)
+        base.write(f"{FOLDER}/{secrets.token_hex(8)}.json", json_bytes(entry))
+    except (OSError, StoreError):
         return
 
 
-def entries(directory: Path) -> tuple[dict[str, Any], ...]:
-    """All readable lines, oldest first."""
-    found = []
-    try:
-        lines = (directory / _NAME).read_text().splitlines()
-    except OSError:
-        return ()
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue  # cut off by a crash
-    return tuple(found)
+def is_entry(name: str) -> bool:
+    """Whether a file of a run directory has the name of an entry."""
+    return re.fullmatch(FOLDER + r"/[0-9a-f]{16}\.json", name) is not None
 
 
-def models_served(directory: Path) -> int:
+def entries(base: Run) -> tuple[dict[str, Any], ...]:
+    """All entries, oldest first by the clocks of those who wrote them.
+
+    Raises:
+        Damaged: an entry was changed; leaving it out would count too few models.
+    """
+    names = sorted(path.name for path in (base.path / FOLDER).glob("[!.]*.json"))
+    found = [base.read_json(f"{FOLDER}/{name}") for name in names]
+    return tuple(sorted(found, key=lambda entry: str(entry.get("time"))))
+
+
+def models_served(base: Run) -> int:
     """How many different models the cache has been used for."""
-    return len({entry.get("fingerprint") for entry in entries(directory)})
+    return len({entry.get("fingerprint") for entry in entries(base)})

@@ -9,11 +9,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self
 
 from smoothcert.certificate import Settings
-from smoothcert.errors import Mismatch, StoreError
+from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse
+from smoothcert.runs.files import json_bytes
+from smoothcert.runs.seal import is_sealed, seal
 from smoothcert.sampling.noise import LAW
 
-FORMAT = 2
+FORMAT = 3
+"""docs/store-format.md; goes up with every change that an older reader would not notice."""
+
+NAME = "run.json"
 
 _KINDS = {"irs": Irs, "reuse": Reuse, "sequential": Decision}
 
@@ -28,6 +33,7 @@ _WHAT = {
     "indices": "selection of inputs",
     "shape": "input shape",
     "batch_size": "batch size",
+    "layout": "memory layout",
     "block_inputs": "block size",
     "device": "device",
     "versions": "library versions",
@@ -48,6 +54,7 @@ class Identity:
         shape: of one input.
         num_classes: of the classifier.
         batch_size: rows per forward pass.
+        layout: order of tensors in memory, empty for the model's own.
         block_inputs: inputs per block.
         device: where the classifier ran.
         noise_hash: hash of the run's first noise.
@@ -68,6 +75,7 @@ class Identity:
     device: str
     noise_hash: str
     base: str = ""
+    layout: str = ""
     versions: Mapping[str, str] = field(default_factory=lambda: library_versions())
     noise_law: str = LAW
 
@@ -98,25 +106,27 @@ class Manifest:
     identity: Identity
     origin: Mapping[str, Any]
 
-    def to_json(self) -> str:
-        """The file's text."""
-        body = {"format": FORMAT, "identity": json_form(self.identity), "origin": self.origin}
-        return json.dumps(body, indent=1) + "\n"
+    def to_bytes(self) -> bytes:
+        """The file's content, sealed."""
+        body = {"format": FORMAT, "hash": self.identity.hash, "identity": json_form(self.identity)}
+        return seal(json_bytes({**body, "origin": self.origin}), NAME)
 
     @classmethod
-    def from_json(cls, text: str, directory: str) -> Self:
+    def from_bytes(cls, data: bytes, directory: str) -> Self:
         """Parse run.json.
 
         Raises:
-            StoreError: not JSON, fields missing, or of another format.
+            Damaged: not JSON, cut short or changed.
+            StoreError: of an older or newer format.
         """
+        advice = "Restore it from a copy, or make the run again in a new directory."
         try:
-            body = json.loads(text)
+            body = json.loads(data)
+            # Before the seal, which another format may have elsewhere.
             if body["format"] != FORMAT:
-                raise StoreError(
-                    f"{directory} has run format {body['format']}; this smoothcert reads format "
-                    f"{FORMAT}. Use the version that wrote it, or upgrade."
-                )
+                raise StoreError(_other_format(directory, body["format"]))
+            if not is_sealed(data, NAME):
+                raise ValueError("its checksum does not match")
             raw = body["identity"]
             values = raw | {
                 "settings": Settings(**raw["settings"]),
@@ -126,7 +136,16 @@ class Manifest:
             }
             return cls(Identity(**values), body["origin"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"{directory}/run.json is damaged: {error!r}") from error
+            raise Damaged(f"{directory}/{NAME} is damaged: {error}. {advice}") from error
+
+
+def _other_format(directory: str, found: object) -> str:
+    newer = isinstance(found, int) and found > FORMAT
+    what = "Upgrade smoothcert" if newer else "Read it with the version that wrote it"
+    return (
+        f"{directory} has run format {found}; this smoothcert reads format {FORMAT}. {what}, or "
+        "make the run again in a new directory."
+    )
 
 
 def json_form(identity: Identity) -> dict[str, Any]:

@@ -2,19 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 
 import pyarrow as pa
 
-from smoothcert.errors import StoreError
+from smoothcert.errors import Damaged
 from smoothcert.methods.reuse import How, Share
-from smoothcert.runs.files import read_table, table_bytes
+from smoothcert.runs.files import table_bytes
+from smoothcert.runs.store import Run
+
+NAME = "plan.parquet"
 
 _COUNTS = tuple(f.name for f in fields(Share) if f.name != "how")
 
 
 def plan_bytes(shares: Sequence[Share], indices: Sequence[int]) -> bytes:
-    """The file's content: a row per input, in order."""
+    """The file's content, to be sealed: a row per input, in order."""
     columns = {
         "index": pa.array(indices, pa.int64()),
         "how": pa.array([share.how.value for share in shares], pa.string()),
@@ -24,16 +26,18 @@ def plan_bytes(shares: Sequence[Share], indices: Sequence[int]) -> bytes:
     return table_bytes(pa.table(columns))
 
 
-def read_plan(directory: Path) -> tuple[Share, ...]:
+def read_plan(run: Run) -> tuple[Share, ...]:
     """The shares of a planned run, by position.
 
     Raises:
-        StoreError: the plan is missing or damaged.
+        Damaged: the plan is missing, changed or of other inputs.
     """
-    rows = read_table(directory / "plan.parquet").to_pylist()
+    rows = run.read_table(NAME).to_pylist()
     try:
+        if tuple(row["index"] for row in rows) != run.identity.indices:
+            raise ValueError("it is of other inputs")
         return tuple(
             Share(How(row["how"]), **{name: row[name] for name in _COUNTS}) for row in rows
         )
     except (KeyError, ValueError) as error:
-        raise StoreError(f"{directory}/plan.parquet is damaged: {error!r}") from error
+        raise Damaged(f"{run.path}/{NAME} is damaged: {error}. Make the run again.") from error

@@ -2,21 +2,23 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
 from smoothcert.certificate import Record, Settings
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.errors import Mismatch
+from smoothcert.errors import Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
-from smoothcert.runs import ledger
+from smoothcert.runs import ledger, memory, plans
 from smoothcert.runs.manifest import Identity, Manifest
-from smoothcert.runs.plans import plan_bytes, read_plan
+from smoothcert.runs.signals import deferred
 from smoothcert.runs.store import Run, StoredRecords, require_unused
 from smoothcert.sampling.engine import Progress, default_batch_size
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.probe import probe
+from smoothcert.sampling.tuning import Arrangement, arranged, in_layout, layout_of
 from smoothcert.verbs import planned
 from smoothcert.verbs.certify import certify_items
 from smoothcert.verbs.decide import decide_items
@@ -25,6 +27,10 @@ from smoothcert.verbs.recertify import check_base, check_classes, recertify_item
 # Draws per block: some seconds of work, and a few megabytes of labels in memory.
 _BLOCK_DRAWS = 2**21
 _MOST_INPUTS = 256
+
+
+_Work = Callable[[range], Iterable[Record]]
+_Facts = Mapping[str, Any]
 
 
 class Map(Protocol):
@@ -46,6 +52,7 @@ class How:
         progress: called with evaluations as they finish.
         map: the executor.
         origin: references to record in run.json, so that later commands find model and data.
+        files: to keep in a new run's directory, contents by name.
     """
 
     batch_size: int | None = None
@@ -54,16 +61,20 @@ class How:
     progress: Progress | None = None
     map: Map = map
     origin: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def run_certify(
     directory: Path | str, classifier: Classifier, inputs: Inputs, settings: Settings, how: How
 ) -> Run:
     """Certify from scratch into a run directory; see `certify`."""
+    how = _as_before(directory, how)
     draws = settings.n0 + settings.n
-    identity, row_exact = _identity(classifier, inputs, settings, None, draws, "", how)
+    classifier, identity, facts = _begin(
+        directory, classifier, inputs, settings, None, draws, "", how
+    )
     inputs.check_labels(identity.num_classes)
-    run = _open(directory, identity, row_exact, inputs, how)
+    run = _open(directory, identity, facts, inputs, how)
 
     def work(positions: range) -> Iterable[Record]:
         items = map(inputs.item, positions)
@@ -83,11 +94,14 @@ def run_decide(
     how: How,
 ) -> Run:
     """Decide one radius for every input, into a run directory; see `decide`."""
+    how = _as_before(directory, how)
     sequential.thresholds(decision, settings, inputs.shape)  # a radius out of reach, before work
     # Rounds fill batches only if many inputs are watched together, most of them briefly.
-    identity, row_exact = _identity(classifier, inputs, settings, decision, 1, "", how)
+    classifier, identity, facts = _begin(
+        directory, classifier, inputs, settings, decision, 1, "", how
+    )
     inputs.check_labels(identity.num_classes)
-    run = _open(directory, identity, row_exact, inputs, how)
+    run = _open(directory, identity, facts, inputs, how)
 
     def work(positions: range) -> Iterable[Record]:
         items = map(inputs.item, positions)
@@ -106,32 +120,28 @@ def run_recertify(
     how: How,
 ) -> Run:
     """Recertify a base run's inputs with a new classifier into a run directory; see `recertify`."""
+    how = _as_before(directory, how)
     base.require_complete()
     check_base(base.identity.method)
     check_same_inputs(base, inputs)
     settings = base.identity.settings
     draws = method.per_input if isinstance(method, Irs) else settings.n // 10 + 1
-    identity, row_exact = _identity(
-        classifier, inputs, settings, method, draws, base.identity.hash, how
+    classifier, identity, facts = _begin(
+        directory, classifier, inputs, settings, method, draws, base.identity.hash, how
     )
     check_classes(identity.num_classes, base.identity.num_classes)
     inputs.check_labels(identity.num_classes)
     if isinstance(method, Irs):
-        run = _open(directory, identity, row_exact, inputs, how)
+        run = _open(directory, identity, facts, inputs, how)
         work = _irs_work(base, classifier, inputs, method, identity, how)
     else:
         run = _resumed(directory, identity, how)
         if run is None:
-            run = _create_planned(
-                directory, base, classifier, inputs, method, identity, row_exact, how
-            )
+            run = _create_planned(directory, base, classifier, inputs, method, identity, facts, how)
         work = _planned_work(run, base, classifier, inputs, method, how)
     run = _run_blocks(run, work, how)
     ledger.enter(base, run, classifier)
     return run
-
-
-_Work = Callable[[range], Iterable[Record]]
 
 
 def _irs_work(
@@ -148,7 +158,7 @@ def _irs_work(
 def _planned_work(
     run: Run, base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, how: How
 ) -> _Work:
-    shares = read_plan(run.path)
+    shares = plans.read_plan(run)
 
     def work(positions: range) -> Iterable[Record]:
         items, records = map(inputs.item, positions), base.records(positions)
@@ -166,17 +176,18 @@ def _create_planned(
     inputs: Inputs,
     reuse: Reuse,
     identity: Identity,
-    row_exact: bool,
+    facts: _Facts,
     how: How,
 ) -> Run:
     """Run the pilot, make the plan, and store it with the run: a resumed one must not replan."""
     require_unused(directory)
-    prospects = explore(base, classifier, inputs, reuse, identity.batch_size)
+    with memory.explaining(identity.batch_size):
+        prospects = explore(base, classifier, inputs, reuse, identity.batch_size)
     spent = prospects.pilot.evaluations
-    origin = {**how.origin, "row_exact": row_exact, "pilot_evaluations": spent}
-    extra = {"plan.parquet": plan_bytes(prospects.plan().shares, identity.indices)}
+    origin = {**how.origin, **facts, "pilot_evaluations": spent}
+    extra = {plans.NAME: plans.plan_bytes(prospects.plan().shares, identity.indices)}
     manifest = Manifest(identity, origin)
-    return Run.create(directory, manifest, inputs.contents, inputs.labels, extra)
+    return _created(directory, manifest, inputs, how, extra)
 
 
 def explore(
@@ -214,7 +225,8 @@ def check_same_inputs(base: Run, inputs: Inputs) -> None:
         )
 
 
-def _identity(
+def _begin(
+    directory: Path | str,
     classifier: Classifier,
     inputs: Inputs,
     settings: Settings,
@@ -222,10 +234,22 @@ def _identity(
     draws: int,
     base: str,
     how: How,
-) -> tuple[Identity, bool]:
-    """What the run will be, and whether the probe saw rows independent to the last bit."""
-    size = how.batch_size or classifier.fixed_batch or default_batch_size(inputs.shape)
-    found = probe(classifier, inputs.item(0), settings.noise, settings.seed, size)
+) -> tuple[Classifier, Identity, _Facts]:
+    """The classifier as it will run, what the run will be, and what to record of how that came."""
+    item, noise = inputs.item(0), settings.noise
+    before = _there(directory, how)
+    if before is not None:
+        classifier = in_layout(classifier, before.identity.layout)
+    asked = how.batch_size or classifier.fixed_batch
+    found, size, too_large = memory.fitting(
+        lambda rows: probe(classifier, item, noise, settings.seed, rows),
+        asked or default_batch_size(inputs.shape),
+        free=not asked,
+    )
+    start = Arrangement(classifier, size)
+    if how.batch_size is None and before is None:
+        start = arranged(start, item, noise, len(inputs) * draws)
+        found = probe(start.classifier, item, noise, settings.seed, start.batch_size)
     identity = Identity(
         settings=settings,
         method=method,
@@ -234,39 +258,95 @@ def _identity(
         indices=inputs.indices,
         shape=inputs.shape,
         num_classes=found.num_classes,
-        batch_size=size,
+        batch_size=start.batch_size,
         block_inputs=how.block_inputs or max(1, min(_MOST_INPUTS, _BLOCK_DRAWS // draws)),
         device=classifier.device,
         noise_hash=found.noise_hash,
         base=base,
+        layout=layout_of(start.classifier),
     )
-    return identity, found.row_exact
+    facts: dict[str, Any] = {"batches_too_large": list(too_large)} if too_large else {}
+    if how.files:
+        facts["files"] = {name: sha256(data).hexdigest() for name, data in how.files.items()}
+    return start.classifier, identity, {"row_exact": found.row_exact, **facts}
+
+
+def _as_before(directory: Path | str, how: How) -> How:
+    """Sizes that a resumed run has chosen stay; another machine might choose others."""
+    run = _there(directory, how)
+    if run is None:
+        return how
+    size = how.batch_size or run.identity.batch_size
+    return replace(how, batch_size=size, block_inputs=how.block_inputs or run.identity.block_inputs)
 
 
 def _open(
-    directory: Path | str, identity: Identity, row_exact: bool, inputs: Inputs, how: How
+    directory: Path | str, identity: Identity, facts: _Facts, inputs: Inputs, how: How
 ) -> Run:
     if run := _resumed(directory, identity, how):
         return run
-    manifest = Manifest(identity, {**how.origin, "row_exact": row_exact})
-    return Run.create(directory, manifest, inputs.contents, inputs.labels)
+    manifest = Manifest(identity, {**how.origin, **facts})
+    return _created(directory, manifest, inputs, how)
+
+
+def _created(
+    directory: Path | str,
+    manifest: Manifest,
+    inputs: Inputs,
+    how: How,
+    extra: Mapping[str, bytes] | None = None,
+) -> Run:
+    """The new run, or the same one if another process has just started it and it may be resumed."""
+    try:
+        return Run.create(directory, manifest, inputs.contents, inputs.labels, extra, how.files)
+    except StoreError:
+        if run := _resumed(directory, manifest.identity, how):
+            return run
+        raise
+
+
+def _there(directory: Path | str, how: How) -> Run | None:
+    """The run that is there, if it is to be continued."""
+    path = Path(directory)
+    if not how.resume or not path.is_dir() or not any(path.iterdir()):
+        return None
+    if not (path / "run.json").exists():
+        raise StoreError(
+            f"{path} already exists and is not empty, but has no run.json to resume from: it is "
+            "no run, or was copied incompletely. Copy it again, or choose another --out."
+        )
+    return Run.open(path)
 
 
 def _resumed(directory: Path | str, identity: Identity, how: How) -> Run | None:
-    """The run that is there, if it is to be continued and is the same."""
-    if not (how.resume and (Path(directory) / "run.json").exists()):
+    """The run that is there, if it is to be continued and is the same; damaged blocks are redone.
+
+    What cannot be redone is read now, so that its damage shows before any work.
+    """
+    run = _there(directory, how)
+    if run is None:
         return None
-    run = Run.open(directory)
     run.identity.require(identity, str(directory))
+    _ = run.contents
+    run.mend()
     return run
 
 
 def _run_blocks(run: Run, work: _Work, how: How) -> Run:
     def one(block: int) -> None:
+        if asked() or run.has(block):  # by another worker, meanwhile
+            return
         start = time.perf_counter()
-        records = tuple(work(run.blocks[block]))
-        run.write_block(block, records, time.perf_counter() - start)
+        with memory.explaining(run.identity.batch_size):
+            records = tuple(work(run.blocks[block]))
+        seconds = time.perf_counter() - start
+        if not run.has(block):  # what is finished stays
+            run.write_block(block, records, seconds)
 
-    for _ in how.map(one, run.missing):
-        pass
+    with deferred() as asked:
+        for _ in how.map(one, run.missing):
+            pass
+    if run.missing and asked():
+        raise KeyboardInterrupt(asked())
+    run.sweep()
     return Run(run.path, run.manifest)

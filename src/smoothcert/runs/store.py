@@ -1,53 +1,45 @@
-"""A run directory: run.json, inputs.parquet, and a pair of Parquet files per finished block.
+"""A run directory: run.json, inputs.parquet, and three files per finished block.
 
     run.json                      what the run is
     inputs.parquet                index, content hash and (if known) label of every input
-    certificates/00000.parquet    a row per input of the block
+    plan.parquet                  what every input gets, in planned runs (`plans`)
     votes/00000.parquet           the label of every draw, through `codec`
-    events.jsonl                  timings; the only file that differs between equal runs
+    events/00000.json             how long the block took; differs between equal runs
+    certificates/00000.parquet    a row per input of the block
+    ledger/*.json                 models evaluated against this run's votes (`ledger`)
 
-A block is finished when its certificates are there; its votes were written before them.
+A block is finished when its certificates are there; its votes were written before them. Every file
+carries a checksum (`seal`). docs/store-format.md says all of it.
 """
 
+import glob
 import json
+import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import pyarrow as pa
+from pyarrow import parquet
 
 from smoothcert.certificate import Certificate, Certification, Record, Votes
-from smoothcert.errors import StoreError
-from smoothcert.runs import codec
-from smoothcert.runs.files import read_table, table_bytes, write_whole
+from smoothcert.errors import Damaged, StoreError
+from smoothcert.runs import manifest as manifests
+from smoothcert.runs.blocks import certificates_of, certificates_table, votes_of, votes_table
+from smoothcert.runs.files import ASIDE, json_bytes, reason, sync_folder, table_bytes, write_whole
 from smoothcert.runs.manifest import Identity, Manifest
+from smoothcert.runs.seal import digest, read_sealed, seal
 
-_VOTES = tuple(f.name for f in fields(Votes))
-_SCHEMA = pa.schema(
-    [
-        ("index", pa.int64()),
-        ("content", pa.string()),
-        ("method", pa.string()),
-        ("candidate", pa.int32()),
-        ("outcome", pa.string()),
-        ("radius", pa.float64()),
-        ("q", pa.float64()),
-        ("runner_up", pa.float64()),
-        ("k", pa.int64()),
-        ("n", pa.int64()),
-        ("cached_k", pa.int64()),
-        ("cached_n", pa.int64()),
-        ("flips", pa.int64()),
-        ("zeta", pa.float64()),
-        ("losers", pa.int64()),
-        ("budget", pa.string()),
-        ("evaluations", pa.int64()),
-    ]
-)
-_VOTES_SCHEMA = pa.schema([("index", pa.int64()), *((name, pa.binary()) for name in _VOTES)])
+_Row = TypeVar("_Row", Certificate, Votes)
+_FOLDERS = ("certificates", "events", "votes")
+_AGAIN = "Repeat the run's command with --resume: only what is damaged is sampled anew."
+_RESTORE = "Restore it from a copy, or make the run again in a new directory."
+_DELETE = "It is no evidence: delete it to go on without it."
+_ADVICE = {"votes": _AGAIN, "certificates": _AGAIN, "events": _DELETE, "ledger": _DELETE}
 
 
 class StoredRecords(Sequence[Record]):
@@ -92,16 +84,17 @@ class Run:
         """Open an existing run.
 
         Raises:
-            StoreError: there is none, or its run.json is damaged or of another format.
+            StoreError: there is none, or its run.json is of another format.
+            Damaged: its run.json was changed or cut short.
         """
         path = Path(path)
         try:
-            text = (path / "run.json").read_text()
+            data = (path / manifests.NAME).read_bytes()
         except FileNotFoundError:
             raise StoreError(f"{path} is no run directory: it has no run.json") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise StoreError(f"{path}/run.json cannot be read: {error}") from error
-        return Run(path, Manifest.from_json(text, str(path)))
+        except OSError as error:
+            raise StoreError(f"{path}/run.json cannot be read: {reason(error)}") from error
+        return Run(path, Manifest.from_bytes(data, str(path)))
 
     @staticmethod
     def create(
@@ -110,8 +103,17 @@ class Run:
         contents: Sequence[str],
         labels: Sequence[int] | None,
         extra: Mapping[str, bytes] | None = None,
+        attached: Mapping[str, bytes] | None = None,
     ) -> "Run":
-        """Start a run in an empty or new directory, with `extra` files by name.
+        """Start a run in an empty or new directory.
+
+        Args:
+            path: of the directory.
+            manifest: its run.json, which names the SHA-256 of attached files.
+            contents: content hashes of the inputs.
+            labels: their true classes, if known.
+            extra: files by name, to be sealed.
+            attached: files by name, kept as they are.
 
         Raises:
             StoreError: the directory holds something already, or cannot be written.
@@ -125,18 +127,27 @@ class Run:
                 "label": pa.array(labels or [None] * len(contents), pa.int32()),
             }
         )
-        aside = path.with_name(f".{path.name}.new")
+        # A name of its own, as another process may be starting the same run.
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+        new = Run(aside, manifest)
         try:
-            shutil.rmtree(aside, ignore_errors=True)
-            for folder in ("certificates", "votes"):
+            for folder in _FOLDERS:
                 (aside / folder).mkdir(parents=True)
-            write_whole(aside / "inputs.parquet", table_bytes(table))
+            new.write("inputs.parquet", table_bytes(table))
             for name, data in (extra or {}).items():
+                new.write(name, data)
+            for name, data in (attached or {}).items():
                 write_whole(aside / name, data)
-            write_whole(aside / "run.json", manifest.to_json().encode())
+            write_whole(aside / manifests.NAME, manifest.to_bytes())
             aside.rename(path)
-        except OSError as error:
-            raise StoreError(f"Cannot create {path}: {error.strerror}") from error
+        except (OSError, StoreError) as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            require_unused(path)  # another process was first
+            why = reason(error) if isinstance(error, OSError) else error
+            raise StoreError(f"Cannot create {path}: {why}") from error
+        sync_folder(path.parent)
+        for killed in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+            shutil.rmtree(killed, ignore_errors=True)
         return Run(path, manifest)
 
     @property
@@ -150,6 +161,42 @@ class Run:
         return self.path.resolve().name
 
     @cached_property
+    def _hash(self) -> str:
+        return self.identity.hash
+
+    def write(self, name: str, data: bytes) -> str:
+        """Seal a file and write it, or raise StoreError.
+
+        Args:
+            name: relative to the directory, with slashes.
+            data: with a `BLANK` in it.
+
+        Returns:
+            The digits of its seal.
+        """
+        sealed = seal(data, f"{self._hash}/{name}")
+        write_whole(self.path / name, sealed)
+        return digest(sealed)
+
+    def read(self, name: str) -> bytes:
+        """Read a file, or raise Damaged if it is missing or one bit is not as it was written."""
+        advice = _ADVICE.get(name.partition("/")[0], _RESTORE)
+        return read_sealed(self.path / name, f"{self._hash}/{name}", advice)
+
+    def read_table(self, name: str) -> pa.Table:
+        """Read a Parquet file; Damaged as by `read`."""
+        return parquet.ParquetFile(pa.BufferReader(self.read(name))).read()
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a JSON file; Damaged as by `read`."""
+        return json.loads(self.read(name))
+
+    @property
+    def attached(self) -> Mapping[str, str]:
+        """Files beside its own that were kept with it: SHA-256 by name."""
+        return self.manifest.origin.get("files", {})
+
+    @cached_property
     def blocks(self) -> tuple[range, ...]:
         """The positions of the inputs in each block."""
         count, size = len(self.identity.indices), self.identity.block_inputs
@@ -158,8 +205,25 @@ class Run:
     @property
     def missing(self) -> tuple[int, ...]:
         """The numbers of the blocks that are not finished."""
-        done = {path.stem for path in (self.path / "certificates").glob("*.parquet")}
-        return tuple(b for b in range(len(self.blocks)) if _stem(b) not in done)
+        done = {path.name for path in (self.path / "certificates").glob("*.parquet")}
+        names = (Path(_name("certificates", block)).name for block in range(len(self.blocks)))
+        return tuple(block for block, name in enumerate(names) if name not in done)
+
+    @property
+    def finished(self) -> tuple[int, ...]:
+        """The numbers of the blocks that are."""
+        missing = set(self.missing)
+        return tuple(block for block in range(len(self.blocks)) if block not in missing)
+
+    @cached_property
+    def block_files(self) -> frozenset[str]:
+        """The names of the files that the blocks of a run have when they are finished."""
+        blocks = range(len(self.blocks))
+        return frozenset(_name(folder, block) for folder in _FOLDERS for block in blocks)
+
+    def has(self, block: int) -> bool:
+        """Whether a block is finished, by whichever worker."""
+        return (self.path / _name("certificates", block)).exists()
 
     def require_complete(self) -> None:
         """Raise StoreError if blocks are missing."""
@@ -172,67 +236,105 @@ class Run:
     @cached_property
     def labels(self) -> tuple[int | None, ...]:
         """True classes by position; None where unknown."""
-        return tuple(read_table(self.path / "inputs.parquet")["label"].to_pylist())
+        return tuple(self.read_table("inputs.parquet")["label"].to_pylist())
 
     @cached_property
     def contents(self) -> tuple[str, ...]:
         """Content hashes by position."""
-        return tuple(read_table(self.path / "inputs.parquet")["content"].to_pylist())
+        return tuple(self.read_table("inputs.parquet")["content"].to_pylist())
 
     def write_block(self, block: int, records: Sequence[Record], seconds: float) -> None:
-        """Store a block: votes, then certificates, then its timing."""
-        certificates = [_row(record.certificate) for record in records]
-        votes = [
-            {"index": record.certificate.index}
-            | {name: codec.encode(getattr(record.votes, name)) for name in _VOTES}
-            for record in records
-        ]
-        for folder, rows, schema in (
-            ("votes", votes, _VOTES_SCHEMA),
-            ("certificates", certificates, _SCHEMA),
-        ):
-            data = table_bytes(pa.Table.from_pylist(rows, schema))
-            write_whole(self.path / folder / f"{_stem(block)}.parquet", data)
+        """Store a block: votes, then its timing, then certificates, which finish it."""
+        votes = self.write(_name("votes", block), table_bytes(votes_table(records)))
         evaluations = sum(record.certificate.evaluations for record in records)
         event = {"block": block, "evaluations": evaluations, "seconds": round(seconds, 6)}
-        with (self.path / "events.jsonl").open("a") as file:
-            file.write(json.dumps(event) + "\n")
+        self.write(_name("events", block), json_bytes(event))
+        # They name their votes, since on some devices another worker's votes may differ.
+        data = table_bytes(certificates_table(records), {"votes": votes})
+        self.write(_name("certificates", block), data)
 
     def read_block(self, block: int) -> tuple[Record, ...]:
         """The records of a block, in order.
 
         Raises:
-            StoreError: a file is missing or damaged, or the two do not belong together.
+            Damaged: a file is missing or changed, or the two do not belong together.
         """
-        certificates = self.read_certificates(block)
-        rows = read_table(self.path / "votes" / f"{_stem(block)}.parquet").to_pylist()
-        expected = [self.identity.indices[position] for position in self.blocks[block]]
-        if not expected == [c.index for c in certificates] == [row.get("index") for row in rows]:
-            raise StoreError(
-                f"Block {block} of {self.path} does not hold the inputs it should; it was "
-                "copied from another run or damaged. Delete it and run again with --resume."
+        votes, certificates = self._files(block)
+        found = self._decoded(block, votes_of, votes)
+        pairs = zip(self._decoded(block, certificates_of, certificates), found, strict=True)
+        return tuple(Record(certificate, of) for certificate, of in pairs)
+
+    def _files(self, block: int) -> tuple[bytes, bytes]:
+        """Votes and certificates as they are stored, checked but not decoded."""
+        certificates = self.read(_name("certificates", block))
+        votes = self.read(_name("votes", block))
+        notes = parquet.ParquetFile(pa.BufferReader(certificates)).metadata.metadata
+        if notes.get(b"votes", b"").decode() != digest(votes):
+            raise Damaged(
+                f"Votes and certificates of block {block} of {self.path} do not belong together. "
+                f"{_AGAIN}"
             )
-        return tuple(
-            Record(certificate, Votes(**{name: codec.decode(row[name]) for name in _VOTES}))
-            for certificate, row in zip(certificates, rows, strict=True)
-        )
+        return votes, certificates
 
     def read_certificates(self, block: int) -> tuple[Certificate, ...]:
         """The certificates of a block, without reading its votes."""
-        path = self.path / "certificates" / f"{_stem(block)}.parquet"
+        return self._decoded(block, certificates_of, self.read(_name("certificates", block)))
+
+    def _decoded(
+        self, block: int, rows_of: Callable[[pa.Table], tuple[_Row, ...]], data: bytes
+    ) -> tuple[_Row, ...]:
+        """The rows of a sealed file; one that is sealed and wrong was written by something else."""
+        expected = [self.identity.indices[position] for position in self.blocks[block]]
         try:
-            return tuple(_certificate(row) for row in read_table(path).to_pylist())
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"{path} does not hold certificates of this format ({error!r}). Delete it and "
-                "run again with --resume."
+            table = parquet.ParquetFile(pa.BufferReader(data)).read()
+            if table["index"].to_pylist() != expected:
+                raise ValueError("it holds other inputs")
+            return rows_of(table)
+        except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
+            raise Damaged(
+                f"Block {block} of {self.path} is not of this format: {error}. {_AGAIN}"
             ) from error
+
+    def mend(self) -> tuple[int, ...]:
+        """Take back the finished blocks that are damaged, so that they are missing; name them.
+
+        Raises:
+            StoreError: they cannot be read, or not be removed.
+        """
+        for folder in _FOLDERS:  # copies may lack empty ones
+            self._try(folder, lambda path: path.mkdir(exist_ok=True))
+        damaged = []
+        for block in self.finished:
+            try:
+                self._files(block)
+            except Damaged:
+                damaged.append(block)
+                self._try(_name("certificates", block), Path.unlink)
+        for block in range(len(self.blocks)):
+            try:
+                self.read_event(block)
+            except Damaged:
+                self._try(_name("events", block), Path.unlink)
+        return tuple(damaged)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half-written; for a run with nothing left to write."""
+        for killed in self.path.rglob(ASIDE):
+            with suppress(OSError):  # another process sweeps too, or the disk is read-only
+                killed.unlink()
+
+    def _try(self, name: str, change: Callable[[Path], None]) -> None:
+        try:
+            change(self.path / name)
+        except FileNotFoundError:
+            return  # another process was faster
+        except OSError as error:
+            raise StoreError(f"Cannot change {self.path / name}: {reason(error)}") from error
 
     @cached_property
     def certificates(self) -> tuple[Certificate, ...]:
         """All certificates of the finished blocks, in order."""
-        done = sorted(set(range(len(self.blocks))) - set(self.missing))
-        return tuple(c for block in done for c in self.read_certificates(block))
+        return tuple(c for block in self.finished for c in self.read_certificates(block))
 
     def records(self, positions: Sequence[int]) -> Iterator[Record]:
         """Records by increasing position, reading each block once."""
@@ -267,21 +369,16 @@ class Run:
         """Evaluations spent on planning, beside those of the certificates."""
         return int(self.manifest.origin.get("pilot_evaluations", 0))
 
+    def read_event(self, block: int) -> dict[str, Any] | None:
+        """A block's timing, or None where there is none; Damaged if it was changed."""
+        name = _name("events", block)
+        return self.read_json(name) if (self.path / name).exists() else None
+
     @cached_property
     def block_seconds(self) -> dict[int, float]:
-        """Seconds that each finished block took, where the event was written."""
-        try:
-            lines = (self.path / "events.jsonl").read_text().splitlines()
-        except OSError:
-            return {}
-        seconds = {}
-        for line in lines:
-            try:
-                event = json.loads(line)
-                seconds[int(event["block"])] = float(event["seconds"])
-            except (ValueError, KeyError, TypeError):
-                continue  # a line cut off by a crash; timings are not evidence
-        return seconds
+        """Seconds that each finished block took, where it is known."""
+        events = ((block, self.read_event(block)) for block in range(len(self.blocks)))
+        return {block: float(event["seconds"]) for block, event in events if event}
 
     @property
     def seconds(self) -> float:
@@ -299,14 +396,5 @@ def require_unused(path: Path | str) -> None:
         )
 
 
-def _stem(block: int) -> str:
-    return f"{block:05d}"
-
-
-def _row(certificate: Certificate) -> dict[str, Any]:
-    row = certificate.to_json()
-    return row | {"budget": json.dumps(row["budget"])}
-
-
-def _certificate(row: Mapping[str, Any]) -> Certificate:
-    return Certificate.from_json({**row, "budget": json.loads(row["budget"])})
+def _name(folder: str, block: int) -> str:
+    return f"{folder}/{block:05d}.{'json' if folder == 'events' else 'parquet'}"

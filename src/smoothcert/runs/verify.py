@@ -1,7 +1,8 @@
 """Check a run: recompute every certificate from its votes, and replay some of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import repeat
 
 import numpy as np
@@ -9,14 +10,17 @@ from numpy.typing import NDArray
 
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.errors import InvalidInput, Mismatch, SmoothcertError
+from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
 from smoothcert.methods import Reuse, recheck, reuse
+from smoothcert.runs import ledger, plans
+from smoothcert.runs.files import ASIDE
 from smoothcert.runs.runner import check_same_inputs
 from smoothcert.runs.store import Run
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.noise import Stream
+from smoothcert.sampling.tuning import in_layout
 
 
 @dataclass(frozen=True)
@@ -44,26 +48,70 @@ def verify(run: Run, base: Run | None = None) -> Verification:
         base: the base run of a recertified one, if at hand: cached counts and labels are
             compared with it too.
     """
-    problems: list[str] = []
+    run = Run(run.path, run.manifest)  # what was read before may have changed since
+    problems = list(_beside_blocks(run))
+    contents = _contents(run)
     checked = 0
     if run.missing:
         problems.append(f"{len(run.missing)} of {len(run.blocks)} blocks are missing")
     if base is not None and base.identity.hash != run.identity.base:
         problems.append(f"{base.path} is not the run this one was made from")
         base = None
-    for block in sorted(set(range(len(run.blocks))) - set(run.missing)):
+    for block in run.finished:
         try:
             positions = run.blocks[block]
             cached = base.records(positions) if base else repeat(None, len(positions))
             for position, record, old in zip(positions, run.read_block(block), cached, strict=True):
                 checked += 1
-                problems += _check(run, position, record, old)
+                problems += _check(run, record, old)
+                if contents and record.certificate.content != contents[position]:
+                    index = record.certificate.index
+                    problems.append(f"input {index}: inputs.parquet names different content")
         except SmoothcertError as error:
             problems.append(str(error))
     return Verification(checked, 0, 0, tuple(problems))
 
 
-def _check(run: Run, position: int, record: Record, cached: Record | None) -> Iterator[str]:
+def _beside_blocks(run: Run) -> Iterator[str]:
+    """Problems of the files that are not part of a finished block."""
+    planned = isinstance(run.identity.method, Reuse)
+    reads: list[Callable[[], object]] = [
+        lambda: Run.open(run.path),
+        lambda: run.contents,
+        lambda: _check_attached(run),
+        lambda: plans.read_plan(run) if planned else None,
+        lambda: run.block_seconds,
+        lambda: ledger.entries(run),
+    ]
+    for read in reads:
+        try:
+            read()
+        except SmoothcertError as error:
+            yield str(error)
+    names = {"run.json", "inputs.parquet", *run.block_files, *run.attached}
+    names |= {plans.NAME} if planned else set()
+    for path in sorted(run.path.rglob("*")):
+        name = path.relative_to(run.path).as_posix()
+        known = name in names or ledger.is_entry(name)
+        if path.is_file() and not known and not path.match(ASIDE):
+            yield f"{path} is no part of a run; it was renamed or put there"
+
+
+def _check_attached(run: Run) -> None:
+    for name, expected in run.attached.items():
+        path = run.path / name
+        if not path.is_file() or sha256(path.read_bytes()).hexdigest() != expected:
+            raise Damaged(f"{path} is missing or damaged. Restore it from a copy of the run.")
+
+
+def _contents(run: Run) -> tuple[str, ...]:
+    try:
+        return run.contents
+    except SmoothcertError:
+        return ()  # named already
+
+
+def _check(run: Run, record: Record, cached: Record | None) -> Iterator[str]:
     stored, identity = record.certificate, run.identity
     again = recheck(
         record, identity.settings, identity.shape, identity.num_classes, identity.method
@@ -73,8 +121,6 @@ def _check(run: Run, position: int, record: Record, cached: Record | None) -> It
             f"input {stored.index}: stored radius {stored.radius!r} and outcome "
             f"{stored.outcome.name}, but its votes give {again.radius!r} and {again.outcome.name}"
         )
-    if stored.content != run.contents[position]:
-        yield f"input {stored.index}: certificate and inputs.parquet name different content"
     if cached is not None:
         old, m = cached.certificate, len(record.votes.original)
         same = np.array_equal(cached.votes.estimation[:m], record.votes.original)
@@ -112,6 +158,7 @@ def replay(
             f"{run.path} was made with a model of fingerprint {identity.model}; "
             f"{classifier.name} has {classifier.fingerprint}. Replay needs the same model file."
         )
+    classifier = in_layout(classifier, identity.layout)
     check_same_inputs(run, inputs)
     rng = np.random.default_rng()  # which part is checked must not be foreseeable
     total = differing = 0

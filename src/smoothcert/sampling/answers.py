@@ -20,10 +20,9 @@ def answers_of(logits: NDArray[np.floating], answer: np.dtype) -> NDArray:
 
 def labels_of(logits: NDArray[np.floating]) -> NDArray[np.int32]:
     """The top class of each row of (B, K) logits; `NO_CLASS` where there is a tie or a NaN."""
-    top = logits.argmax(axis=1)
-    best = np.take_along_axis(logits, top[:, None], axis=1)
-    decided = (logits == best).sum(axis=1) == 1  # a NaN is the argmax and equals nothing
-    return np.where(decided, top, NO_CLASS).astype(np.int32)
+    at_top = logits == logits.max(axis=1, keepdims=True)  # a NaN is the maximum, and equals nothing
+    decided = at_top.sum(axis=1) == 1
+    return np.where(decided, at_top.argmax(axis=1), NO_CLASS).astype(np.int32)
 
 
 def contests_of(logits: NDArray[np.floating]) -> NDArray:

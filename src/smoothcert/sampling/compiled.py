@@ -25,40 +25,44 @@ _M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 _W0, _W1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 
 
-def noisy(
-    noise: RoundedGaussian,
-    seed: int,
-    addresses: Addresses,
-    pixels: NDArray[np.int32],
-    item: NDArray[np.int64],
-    out: NDArray[np.float32] | None = None,
-) -> NDArray[np.float32]:
-    """Noisy inputs, ready for a classifier.
+class NoisyImages:
+    """Noise of one run, added to inputs."""
 
-    Args:
-        noise: the law.
-        seed: the run's.
-        addresses: of the B draws.
-        pixels: the inputs in grid steps, shape (inputs, *shape).
-        item: which of them each draw belongs to, shape (B,).
-        out: where to write them; fresh memory costs a quarter more time.
+    def __init__(self, noise: RoundedGaussian, seed: int) -> None:
+        """Prepare what all batches share, so that little is left to do for each."""
+        self._seed = seed
+        self._search = search(noise.ratio)
+        self._scale = np.float32(1 / noise.levels)
 
-    Returns:
-        (pixels + noise) times the grid's step, shape (B, *shape); the bits that `to_float`
-        gives of pixels and `RoundedGaussian.rows`.
-    """
-    addresses.check(seed)
-    if out is None:
-        out = np.empty((len(addresses), *pixels.shape[1:]), dtype=np.float32)
-    _fill(
-        np.uint64(seed),
-        *(addresses.inputs, addresses.streams, addresses.draws, item),
-        np.ascontiguousarray(pixels).reshape(len(pixels), -1),
-        *search(noise.ratio),
-        np.float32(1 / noise.levels),
-        out.reshape(len(out), -1),
-    )
-    return out
+    def __call__(
+        self,
+        addresses: Addresses,
+        pixels: NDArray[np.int32],
+        item: NDArray[np.int64],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write noisy inputs, ready for a classifier.
+
+        Args:
+            addresses: of the B draws.
+            pixels: the inputs in grid steps, shape (inputs, *shape).
+            item: which of them each draw belongs to, shape (B,).
+            out: shape (B, *shape), for (pixels + noise) times the grid's step: the bits that
+                `to_float` gives of pixels and `RoundedGaussian.rows`. Fresh memory for every
+                batch would cost a quarter more time.
+        """
+        addresses.check(self._seed)
+        _fill(
+            np.uint64(self._seed),
+            addresses.inputs,
+            addresses.streams,
+            addresses.draws,
+            item,
+            pixels.reshape(len(pixels), -1),
+            *self._search,
+            self._scale,
+            out.reshape(len(out), -1),
+        )
 
 
 @lru_cache(maxsize=16)

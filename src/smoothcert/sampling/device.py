@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from smoothcert.classifiers.arithmetic import enough_memory
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.errors import Mismatch
-from smoothcert.sampling import compiled
 from smoothcert.sampling.answers import LABEL
 from smoothcert.sampling.batches import Batch
+from smoothcert.sampling.compiled import NoisyImages
 from smoothcert.sampling.noise import Addresses, RoundedGaussian
 from smoothcert.sampling.torch_noise import TorchNoise, stacked
 
@@ -68,6 +68,7 @@ class DeviceLabels:
     @torch.inference_mode()
     def submit(self, batch: Batch) -> "Launched":
         """Start a batch, and do not wait for it."""
+        batch.addresses.check(self.seed)
         rows = len(batch.item)
         with enough_memory(self.classifier.name, self.classifier.device, rows):
             pixels, sent_pixels = self._sent(batch.pixels)
@@ -113,7 +114,8 @@ class DeviceLabels:
         rows = max(1, min(len(batch.item), _CHECKED_VALUES // prod(batch.pixels.shape[1:])))
         a = batch.addresses
         some = Addresses(a.inputs[:rows], a.streams[:rows], a.draws[:rows])
-        expected = compiled.noisy(self.noise, self.seed, some, batch.pixels, batch.item[:rows])
+        expected = np.empty((rows, *batch.pixels.shape[1:]), dtype=np.float32)
+        NoisyImages(self.noise, self.seed)(some, batch.pixels, batch.item[:rows], expected)
         wrong = int((images[:rows].cpu().numpy() != expected).sum())
         if wrong:
             raise Mismatch(

@@ -1,7 +1,8 @@
 """Batches on the CPU: noise and forward passes in threads, one core each."""
 
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -11,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.protocol import Classifier, Parallel
-from smoothcert.sampling import compiled
 from smoothcert.sampling.answers import answers_of
 from smoothcert.sampling.batches import Batch
+from smoothcert.sampling.compiled import NoisyImages
 from smoothcert.sampling.noise import RoundedGaussian
 
 
@@ -28,8 +29,7 @@ class HostLabels:
     workers: "SimpleQueue[Classifier]"
     pool: ThreadPoolExecutor
     ahead: int
-    noise: RoundedGaussian
-    seed: int
+    noisy: NoisyImages
     answer: np.dtype
     _space: threading.local = field(default_factory=threading.local)
 
@@ -38,15 +38,9 @@ class HostLabels:
         return self.pool.submit(self._answers, batch)
 
     def _answers(self, batch: Batch) -> NDArray:
-        images = compiled.noisy(
-            self.noise, self.seed, batch.addresses, batch.pixels, batch.item, self._images(batch)
-        )
-        worker = self.workers.get()
-        try:
-            logits = worker.logits(images)
-        finally:
-            self.workers.put(worker)
-        return answers_of(logits, self.answer)
+        images = self._images(batch)
+        self.noisy(batch.addresses, batch.pixels, batch.item, images)
+        return answers_of(_logits(self.workers, images), self.answer)
 
     def _images(self, batch: Batch) -> NDArray[np.float32]:
         """This thread's room for a batch: fresh memory would cost more than the noise in it."""
@@ -61,12 +55,49 @@ def on_host(
     classifier: Classifier, noise: RoundedGaussian, seed: int, answer: np.dtype
 ) -> Iterator[HostLabels]:
     """Threads for a run, gone at its end with what they had not begun."""
+    with _threads(classifier) as (workers, pool, count):
+        yield HostLabels(workers, pool, 2 * count, NoisyImages(noise, seed), answer)
+
+
+def logits_of(
+    classifier: Classifier, batches: Iterable[NDArray[np.float32]]
+) -> Iterator[NDArray[np.floating]]:
+    """Logits (B, K) of each batch (B, *shape) in order, several at a time.
+
+    The batches are consumed a few ahead of the logits, so memory does not grow with their number.
+    """
+    with _threads(classifier) as (workers, pool, count):
+        flying: deque[Future[NDArray]] = deque()
+        for batch in batches:
+            flying.append(pool.submit(_logits, workers, batch))
+            if len(flying) == 2 * count:
+                yield flying.popleft().result()
+        while flying:
+            yield flying.popleft().result()
+
+
+@contextmanager
+def _threads(
+    classifier: Classifier,
+) -> Iterator[tuple["SimpleQueue[Classifier]", ThreadPoolExecutor, int]]:
+    """Equal classifiers, and threads that are enough to keep them busy, with their number."""
     with ExitStack() as stack:
         workers: SimpleQueue[Classifier] = SimpleQueue()
-        parallel = isinstance(classifier, Parallel)
-        for worker in stack.enter_context(classifier.workers()) if parallel else [classifier]:
+        equal = [classifier]
+        if classifier.device == "cpu" and isinstance(classifier, Parallel):
+            equal = stack.enter_context(classifier.workers())
+        for worker in equal:
             workers.put(worker)
-        threads = max(2, workers.qsize())
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="smoothcert")
+        count = max(2, workers.qsize())
+        pool = ThreadPoolExecutor(count, thread_name_prefix="smoothcert")
         stack.callback(pool.shutdown, cancel_futures=True)
-        yield HostLabels(workers, pool, 2 * threads, noise, seed, answer)
+        yield workers, pool, count
+
+
+def _logits(workers: "SimpleQueue[Classifier]", images: NDArray[np.float32]) -> NDArray:
+    """Wait for a classifier that is free, and run it."""
+    worker = workers.get()
+    try:
+        return worker.logits(images)
+    finally:
+        workers.put(worker)

@@ -25,7 +25,7 @@ _MANTISSA, _BIAS, _OCTAVES = 23, 127, 63  # of float32; of the words below 2^63
 
 
 class TorchNoise:
-    """Noisy inputs on a torch device, equal to those of `compiled.noisy`."""
+    """Noisy inputs on a torch device, equal to those of `compiled.NoisyImages`."""
 
     def __init__(self, noise: RoundedGaussian, device: str, compiled: bool | None = None) -> None:
         """Copy the law's tables to `device`.

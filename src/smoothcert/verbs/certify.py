@@ -13,6 +13,7 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, default_batch_size, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
+from smoothcert.sampling.tuning import Arrangement, arranged
 
 
 def certify(
@@ -42,7 +43,8 @@ def certify(
         seed: noise seed.
         form: `binary` or `multiclass`, see `Settings`.
         keep_margins: keep a byte more per draw, which makes recertification cheaper.
-        batch_size: rows per forward pass; chosen from the input size by default.
+        batch_size: rows per forward pass; by default what the input size suggests, or the
+            fastest found where the run is long.
         progress: called with the number of evaluations after every batch.
 
     Returns:
@@ -56,19 +58,36 @@ def certify(
     """
     inputs = as_inputs(inputs)
     settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
-    loaded = load_classifier(classifier)  # type: ignore[arg-type]
-    size = batch_size or default_batch_size(inputs.shape)
-    found = probe(loaded, inputs.item(0), settings.noise, seed, size)
-    records = certify_items(loaded, inputs, settings, found.num_classes, size, progress)
+    evaluations = len(inputs) * (n0 + n)
+    loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
+    records = certify_items(loaded, inputs, settings, classes, size, progress)
     return Certification(
         settings,
         None,
         loaded.name,
         loaded.fingerprint,
-        found.num_classes,
+        classes,
         inputs.shape,
         tuple(records),
     )
+
+
+def prepared(
+    model: Classifier | object,
+    inputs: Inputs,
+    settings: Settings,
+    evaluations: int,
+    batch_size: int | None,
+) -> tuple[Classifier, int, int]:
+    """A model loaded, arranged and probed: the classifier, rows per batch, number of classes."""
+    item, noise = inputs.item(0), settings.noise
+    loaded = load_classifier(model)  # type: ignore[arg-type]
+    size = batch_size or loaded.fixed_batch or default_batch_size(inputs.shape)
+    run = Arrangement(loaded, size)
+    if batch_size is None:
+        run = arranged(run, item, noise, evaluations)
+    found = probe(run.classifier, item, noise, settings.seed, run.batch_size)
+    return run.classifier, run.batch_size, found.num_classes
 
 
 def as_inputs(inputs: Inputs | ArrayLike) -> Inputs:

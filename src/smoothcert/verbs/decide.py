@@ -7,15 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.certificate import Certification, Record, Settings, Votes
-from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import rs, sequential
 from smoothcert.methods.sequential import Decision, Thresholds
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import Progress, default_batch_size, sample
+from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
-from smoothcert.sampling.probe import probe
-from smoothcert.verbs.certify import as_inputs
+from smoothcert.verbs.certify import as_inputs, prepared
 
 
 def decide(
@@ -61,16 +59,15 @@ def decide(
     settings = Settings(sigma, inputs.levels, n0, n, alpha, seed)
     decision = Decision(radius)
     sequential.thresholds(decision, settings, inputs.shape)  # before any evaluation
-    loaded = load_classifier(classifier)  # type: ignore[arg-type]
-    size = batch_size or default_batch_size(inputs.shape)
-    found = probe(loaded, inputs.item(0), settings.noise, seed, size)
+    evaluations = len(inputs) * n // 10
+    loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
     records = decide_items(loaded, inputs, settings, decision, size, progress)
     return Certification(
         settings,
         decision,
         loaded.name,
         loaded.fingerprint,
-        found.num_classes,
+        classes,
         inputs.shape,
         tuple(records),
     )

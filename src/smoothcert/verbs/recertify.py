@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from numpy.typing import ArrayLike
 
 from smoothcert.certificate import Certification, Record, Settings, Votes, check_count
-from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import irs, reuse
@@ -13,12 +12,11 @@ from smoothcert.methods.irs import Cached, Irs
 from smoothcert.methods.reuse import Reuse
 from smoothcert.planning import Policy
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import Progress, default_batch_size, sample
+from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
-from smoothcert.sampling.probe import probe
 from smoothcert.verbs import planned
-from smoothcert.verbs.certify import as_inputs
+from smoothcert.verbs.certify import as_inputs, prepared
 
 METHODS = (*reuse.METHODS, "irs")
 
@@ -50,7 +48,7 @@ def recertify(
         alpha: total error probability per input; twice the original's by default.
         gamma, variant: of `irs`.
         fresh_seed: for a classifier chosen by its result on this base: nothing is replayed.
-        batch_size: rows per forward pass; chosen from the input size by default.
+        batch_size: rows per forward pass; see `certify`.
         progress: called with the number of evaluations after every batch.
 
     Returns:
@@ -66,10 +64,9 @@ def recertify(
     inputs, settings = as_inputs(inputs), base.settings
     _check_inputs(base, inputs)
     chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh_seed)
-    loaded = load_classifier(classifier)  # type: ignore[arg-type]
-    size = batch_size or default_batch_size(inputs.shape)
-    found = probe(loaded, inputs.item(0), settings.noise, settings.seed, size)
-    check_classes(found.num_classes, base.num_classes)
+    evaluations = len(inputs) * settings.n // 10
+    loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
+    check_classes(classes, base.num_classes)
     pairs = zip(inputs, base.records, strict=True)
     spent = 0
     if isinstance(chosen, Irs):
@@ -81,7 +78,7 @@ def recertify(
         triples = ((i, r, s) for (i, r), s in zip(pairs, shares, strict=True))
         records = planned.replay_items(loaded, triples, settings, chosen, size, progress)
         spent = prospects.pilot.evaluations
-    facts = (loaded.name, loaded.fingerprint, found.num_classes, inputs.shape)
+    facts = (loaded.name, loaded.fingerprint, classes, inputs.shape)
     return Certification(settings, chosen, *facts, tuple(records), spent)
 
 

@@ -1,0 +1,192 @@
+"""The votes behind docs/results.md: every network's label of every draw, each evaluated once.
+
+python experiments/collect.py DATA --size cpu --out FOLDER
+
+DATA is a folder with CIFAR-10 (JPEG), as `load_inputs` reads it. All networks are certified from
+scratch with one seed on the same images, and equal seeds give equal noise: two networks' labels,
+draw by draw, are what every method would have seen at any number of replayed draws, so tables.py
+runs no network again. A rerun goes on where the last one stopped, and says how fast it went.
+"""
+
+import argparse
+import json
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from smoothcert import Inputs, Run, Settings, load_classifier, load_inputs
+from smoothcert.compress.compress import compress
+from smoothcert.runs.runner import How, run_certify
+
+HERE = Path(__file__).parent
+ORIGINAL = "original"
+SUFFIXES = {".onnx": ("onnx", "int8"), ".pt2": ("bf16", "fp16", "int8-pt2e")}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """collect.toml: what is common to all sizes, and the table of one of them."""
+
+    seed: int
+    n0: int
+    alpha: float
+    batch_size: int
+    training_images: int
+    targets: dict[str, str]
+    device: str
+    every: int
+    n: int
+    block_inputs: int
+    sigmas: list[float]
+    stages: list[list[str]]
+    models: dict[str, str]
+
+    @staticmethod
+    def read(file: Path, size: str) -> "Sizes":
+        """Leave out the tables of the other sizes."""
+        found = tomllib.loads(file.read_text())
+        common = {key: found[key] for key in Sizes.__dataclass_fields__ if key in found}
+        return Sizes(**common, **found[size])
+
+    @property
+    def networks(self) -> list[str]:
+        """All of them, in the order of work."""
+        return [network for stage in self.stages for network in stage]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One network of one architecture at one sigma, and its folder."""
+
+    architecture: str
+    sigma: float
+    network: str
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where its model and its votes are."""
+        return self.out / self.architecture / f"{self.sigma:.2f}" / self.network
+
+    @property
+    def run(self) -> Path:
+        """Its run directory."""
+        return self.folder / "run"
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.architecture} sigma {self.sigma:g} {self.network}"
+
+
+def places(sizes: Sizes, out: Path) -> Iterator[Place]:
+    """Everything to be collected, in order: a stage at all sigmas before the next stage."""
+    for stage in sizes.stages:
+        for architecture in sizes.models:
+            for sigma in sizes.sigmas:
+                yield from (Place(architecture, sigma, network, out) for network in stage)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Images, sizes, and where the models come from."""
+
+    sizes: Sizes
+    images: Inputs
+    training: Inputs
+    weights: str
+
+    def model(self, place: Place) -> str:
+        """The reference of the network to run: made, found made, or as it came.
+
+        On a CPU weights are run by ONNX Runtime, as their ONNX twin: twice as fast as torch, and
+        what is left between two networks is their weights. On a GPU torch runs everything.
+        """
+        sizes, target = self.sizes, self.sizes.targets[place.network]
+        original = sizes.models[place.architecture].format(sigma=place.sigma, weights=self.weights)
+        if place.network == ORIGINAL and sizes.device != "cpu":
+            return original
+        suffix = next((s for s, targets in SUFFIXES.items() if target in targets), ".safetensors")
+        file, note = place.folder / f"model{suffix}", place.folder / "change.json"
+        twin = sizes.device == "cpu" and suffix == ".safetensors"
+        run = file.with_suffix(".onnx") if twin else file
+        if not note.exists():
+            change = compress(
+                original, target, file, inputs=self.training, sigma=place.sigma, seed=sizes.seed
+            )
+            if twin:
+                compress(str(file), "onnx", run, inputs=self.training)
+            note.write_text(json.dumps({"target": target, "method": change.method}))
+        return f"{place.architecture}@{run}" if run.suffix == ".safetensors" else str(run)
+
+    def collect(self, place: Place) -> Run:
+        """Certify from scratch into the place's run directory, or go on with it."""
+        sizes = self.sizes
+        settings = Settings(
+            place.sigma,
+            self.images.levels,
+            sizes.n0,
+            sizes.n,
+            sizes.alpha,
+            sizes.seed,
+            keep_margins=place.network == ORIGINAL,
+        )
+        classifier = load_classifier(self.model(place), sizes.device)
+        ticker = Ticker(place.title, len(self.images) * (sizes.n0 + sizes.n))
+        how = How(sizes.batch_size, sizes.block_inputs, resume=True, progress=ticker)
+        return run_certify(place.run, classifier, self.images, settings, how)
+
+
+class Ticker:
+    """A line every half minute."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self.title, self.total, self.done = title, total, 0
+        self.start = self.said = time.perf_counter()
+
+    def __call__(self, evaluations: int) -> None:
+        """Count them."""
+        self.done += evaluations
+        now = time.perf_counter()
+        if now - self.said > 30:
+            self.said, speed = now, self.done / (now - self.start)
+            print(f"  {self.title}: {self.done:,} evaluations, {speed:,.0f}/s", flush=True)
+
+
+def finished(place: Place) -> bool:
+    """Whether all its blocks are there."""
+    return (place.run / "run.json").exists() and not Run.open(place.run).missing
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """What the scripts on one collection are given."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--size", required=True, help="the table of collect.toml")
+    parser.add_argument("--out", type=Path, required=True, help="folder of models and votes")
+    parser.add_argument("--sizes", type=Path, default=HERE / "collect.toml")
+    return parser
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("data", help="folder with CIFAR-10 (JPEG)")
+    parser.add_argument("--weights", default="", help="folder with weights that the package lacks")
+    given = parser.parse_args()
+    sizes = Sizes.read(given.sizes, given.size)
+    images = load_inputs(given.data, "test", every=sizes.every)
+    training = load_inputs(given.data, "train", limit=sizes.training_images)
+    collection = Collection(sizes, images, training, given.weights)
+    for place in places(sizes, given.out):
+        if finished(place):
+            continue
+        start = time.perf_counter()
+        run = collection.collect(place)
+        speed = sum(c.evaluations for c in run.certificates) / max(run.seconds, 1e-9)
+        spent = time.perf_counter() - start
+        print(f"{place.title}: {spent:.0f} s, {speed:,.0f} evaluations/s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The figures of docs/results.md, as SVG; the same rows give the same bytes."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe & Ito's colours, and a marker each: told apart without colour too.
+STYLES = {
+    "from-scratch": ("from scratch", "#000000", ""),
+    "irs-published": ("IRS as published", "#D55E00", "s"),
+    "joint-uniform": ("joint, uniform", "#0072B2", "^"),
+    "auto-planned": ("planned", "#009E73", "v"),
+}
+SIGMAS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+SHOWN = ("int8", "prune20")
+
+
+def write(folder: Path, rows: dict[str, list[dict]]) -> None:
+    """Draw both figures of the first architecture at the smallest cache."""
+    first = rows["curves"][0]
+    same = ("architecture", "n")
+    chosen = {
+        name: [r for r in some if all(r.get(k, first[k]) == first[k] for k in same)]
+        for name, some in rows.items()
+    }
+    with mpl.rc_context({"svg.hashsalt": "smoothcert", "svg.fonttype": "none", "font.size": 8}):
+        for name, figure in (("curves", _curves(chosen)), ("pruning", _pruning(chosen))):
+            figure.savefig(folder / f"results-{name}.svg", metadata={"Date": None})
+
+
+def _curves(rows: dict[str, list[dict]]) -> Figure:
+    """ACR against evaluations, a row of panels per network and a column per sigma."""
+    sigmas = sorted({row["sigma"] for row in rows["curves"]})
+    networks = [x for x in SHOWN if any(row["network"] == x for row in rows["curves"])]
+    size = 2.9 * len(sigmas), 2.5 * len(networks)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(networks), len(sigmas), squeeze=False)
+    for network, line in zip(networks, panels, strict=True):
+        for sigma, axes in zip(sigmas, line, strict=True):
+            here = {"network": network, "sigma": sigma}
+            _curve_panel(axes, _where(rows["curves"], here), _where(rows["screened"], here))
+            axes.set_title(f"{network}, σ = {sigma:g}")
+        line[0].set_ylabel("average certified radius")
+    for axes in panels[-1]:
+        axes.set_xlabel("evaluations per image")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+def _curve_panel(axes: Axes, points: list[dict], screened: list[dict]) -> None:
+    images = screened[0]["images"] if screened else 1
+    for method, (label, colour, marker) in STYLES.items():
+        some = [row for row in points if row["method"] == method]
+        x = [row["evaluations"] / images for row in some]
+        y = [row["acr"] for row in some]
+        axes.plot(x, y, color=colour, marker=marker, markersize=2.5, linewidth=1, label=label)
+    x = [row["evaluations"] / images for row in screened]
+    y = [row["acr"] for row in screened]
+    axes.plot(x, y, "*", color="#CC79A7", markersize=6, label="dataset certificate")
+    axes.set_xscale("log")
+    axes.set_ylim(0)
+    axes.grid(alpha=0.3)
+
+
+def _pruning(rows: dict[str, list[dict]]) -> Figure:
+    """Disparity and speedups against the pruned share, a line per sigma; int8 by n_p."""
+    figure = Figure(figsize=(8.7, 2.7), layout="constrained")
+    zeta, speed, small = figure.subplots(1, 3)
+    sigmas = sorted({row["sigma"] for row in rows["curves"]})
+    for sigma, colour in zip(sigmas, SIGMAS, strict=False):
+        here = {"sigma": sigma}
+        found = _pruned(_where(rows["disparity"], here))
+        zeta.plot(*_columns(found, "zeta", 100), "o-", color=colour, label=f"σ = {sigma:g}")
+        found = _pruned(_where(rows["speedups"], here | {"accounting": "all"}))
+        for method, dash in (("irs-published", "s--"), ("joint-planned", "v-")):
+            speed.plot(*_columns(found, method), dash, color=colour)
+    zeta.set(xlabel="pruned %", ylabel="mean ζ from 1,000 draws, %", ylim=(0, None))
+    zeta.legend(frameon=False)
+    speed.set(xlabel="pruned %", ylabel="speedup (area ratio)", ylim=(0, None))
+    speed.set_title("IRS as published dashed, joint planned solid")
+    here = {"network": "int8", "sigma": max(sigmas)}
+    for method, (label, colour, marker) in STYLES.items():
+        some = _where(rows["curves"], here | {"method": method})
+        some = [row for row in some if 0.0095 <= row["per_image"] / row["n"] <= 0.1005]
+        x = [100 * row["per_image"] / row["n"] for row in some]
+        y = [row["acr"] for row in some]
+        small.plot(x, y, color=colour, marker=marker, markersize=2.5, linewidth=1, label=label)
+    small.set(xlabel="draws per image, % of n", ylabel="average certified radius")
+    small.set_title(f"int8, σ = {max(sigmas):g}")
+    small.legend(frameon=False)
+    for axes in (zeta, speed, small):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def _where(rows: list[dict], wanted: dict) -> list[dict]:
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def _pruned(rows: list[dict]) -> list[dict]:
+    found = [row | {"pruned": int(row["network"][5:])} for row in rows if "prune" in row["network"]]
+    return sorted(found, key=lambda row: row["pruned"])
+
+
+def _columns(rows: list[dict], name: str, factor: float = 1) -> tuple[list[int], list[float]]:
+    kept = [row for row in rows if row[name] is not None]
+    return [row["pruned"] for row in kept], [factor * row[name] for row in kept]

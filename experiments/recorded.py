@@ -1,0 +1,208 @@
+"""Collected votes, and the methods run on them: a label that a method asks for is looked up.
+
+The verbs run as they are, with `sample`, the loop that evaluates a classifier, replaced by a
+look-up of what that classifier answered when it was collected. So a certificate from here is
+the one `recertify` gives (tests/experiments/test_recorded.py), and costs no evaluation.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert import Certification, Run, Votes
+from smoothcert.certificate import Record
+from smoothcert.methods import rs
+from smoothcert.methods.irs import Irs
+from smoothcert.methods.reuse import Reuse
+from smoothcert.planning import family
+from smoothcert.sampling.answers import NO_CLASS
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.noise import Stream
+from smoothcert.verbs import planned, recertify
+
+Fresh = dict[int, NDArray[np.int32]]
+"""Labels of the first draws of the fresh stream, by index of the image."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a method needs of an input besides its noise: everything but the pixels."""
+
+    index: int
+    content: str
+    pixels: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The collected images, in the place of `Inputs`."""
+
+    items: tuple[Named, ...]
+
+    @staticmethod
+    def of(base: Certification) -> "Shown":
+        """Those that were certified."""
+        blank = np.broadcast_to(np.int32(0), base.shape)
+        return Shown(tuple(Named(c.index, c.content, blank) for c in base.certificates))
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Named]:
+        """In order."""
+        return iter(self.items)
+
+    def item(self, position: int) -> Named:
+        """As of `Inputs`."""
+        return self.items[position]
+
+
+@dataclass(frozen=True, eq=False)
+class LookUp:
+    """In the place of `sampling.engine.sample`.
+
+    Attributes:
+        votes: what the classifier answered, by index of the image.
+        fresh: its labels of fresh draws.
+        asked: fresh draws that were asked for and are not there, by index; they count as votes
+            for no class. None: asking for such is an error.
+    """
+
+    votes: dict[int, Votes]
+    fresh: Fresh
+    asked: dict[int, int] | None = None
+
+    def __call__(self, _: object, requests: Iterable[Request], *rest: object) -> Iterator[NDArray]:
+        """Answer the requests in order."""
+        return (self.labels(request) for request in requests)
+
+    def labels(self, request: Request) -> NDArray[np.int32]:
+        """What the classifier said to these draws."""
+        index, draws = request.item.index, np.asarray(request.draws, dtype=np.int64)
+        if request.stream is Stream.ESTIMATION:
+            return self.votes[index].estimation[draws]
+        assert request.stream is Stream.FRESH
+        known, needed = self.fresh.get(index, np.empty(0, np.int32)), int(draws.max()) + 1
+        if len(known) < needed:
+            if self.asked is None:
+                raise LookupError(f"Image {index} needs {needed} fresh draws: run fresh.py first")
+            self.asked[index] = max(needed, self.asked.get(index, 0))
+            known = np.append(known, np.full(needed - len(known), NO_CLASS, np.int32))
+        return known[draws]
+
+
+@contextmanager
+def answered(lookup: LookUp) -> Iterator[None]:
+    """Within it the verbs look labels up."""
+    with patch.object(planned, "sample", lookup), patch.object(recertify, "sample", lookup):
+        yield
+
+
+def cut(whole: Certification, n: int) -> Certification:
+    """What a certification with n estimation draws would have been: the first of them."""
+    if n == whole.settings.n:
+        return whole
+    settings = replace(whole.settings, n=n, keep_margins=False)  # margins rank all the draws
+    facts = (settings, whole.shape, whole.num_classes)
+    records = []
+    for old in whole.records:
+        votes = Votes(selection=old.votes.selection, estimation=old.votes.estimation[:n])
+        c = old.certificate
+        records.append(Record(rs.certificate(c.index, c.content, votes, *facts), votes))
+    return replace(whole, settings=settings, records=tuple(records))
+
+
+def incremental(base: Certification, lookup: LookUp, irs: Irs) -> tuple[Record, ...]:
+    """`recertify` with IRS."""
+    pairs = zip(Shown.of(base), base.records, strict=True)
+    with answered(lookup):
+        return tuple(recertify.recertify_items(None, pairs, base.settings, irs, 0))  # type: ignore[arg-type]
+
+
+@dataclass(eq=False)
+class Planner:
+    """`recertify` with policies; a pilot that several policies would run alike is run once."""
+
+    base: Certification
+    lookup: LookUp
+    alpha: float
+    known: dict[tuple[int, str], planned.Prospects] = field(default_factory=dict)
+
+    def recertify(self, policy: str, method: str) -> tuple[tuple[Record, ...], int]:
+        """Records, and the evaluations of the pilot."""
+        base, shown, reuse = self.base, Shown.of(self.base), Reuse(policy, method, self.alpha)
+        certificates, settings = base.certificates, base.settings
+        pilot_inputs = len(planned.pilot_positions(certificates, reuse))
+        key = pilot_inputs, family(reuse, len(shown), settings.n)
+        with answered(self.lookup):
+            if key not in self.known:
+                facts = (certificates, base.records, settings, reuse, 0)
+                self.known[key] = planned.explore(None, shown, *facts)  # type: ignore[arg-type]
+            prospects = replace(self.known[key], reuse=reuse)
+            triples = zip(shown, base.records, prospects.plan().shares, strict=True)
+            records = planned.replay_items(None, triples, settings, reuse, 0)  # type: ignore[arg-type]
+            return tuple(records), prospects.pilot.evaluations
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """A network's collected votes in memory.
+
+    Attributes:
+        certification: from scratch, on all its draws.
+        classes: true class of every image.
+        fresh: labels of fresh draws, as far as they were collected.
+        speed: evaluations per second while it was collected, noise included.
+        identity: hash of what was collected.
+    """
+
+    certification: Certification
+    classes: NDArray[np.int64]
+    fresh: Fresh
+    speed: float
+    identity: str
+
+    @staticmethod
+    def read(folder: Path) -> "Recorded":
+        """Read a place's run directory, and its fresh draws if there are any."""
+        run = Run.open(folder / "run")
+        whole = run.certification()
+        whole = replace(whole, records=tuple(whole.records))
+        seconds = max(run.seconds, 1e-9)
+        speed, fresh = whole.evaluations / seconds, read_fresh(folder)
+        drawn = sum(len(labels) for labels in fresh.values())
+        identity = f"{run.identity.hash} and {drawn} fresh draws"
+        return Recorded(whole, np.array(run.labels), fresh, speed, identity)
+
+    def lookup(self, asked: dict[int, int] | None = None) -> LookUp:
+        """What this network answers."""
+        votes = {r.certificate.index: r.votes for r in self.certification.records}
+        return LookUp(votes, self.fresh, asked)
+
+
+def read_fresh(folder: Path) -> Fresh:
+    """The fresh draws collected in a place's folder."""
+    file = folder / "fresh.npz"
+    if not file.exists():
+        return {}
+    with np.load(file) as stored:
+        return {int(index): stored[index].astype(np.int32) for index in stored.files}
+
+
+def write_fresh(folder: Path, fresh: Fresh) -> None:
+    """Replace the stored fresh draws, all or nothing."""
+    aside = folder / "fresh.new.npz"
+    labels = {str(index): some.astype(np.int16) for index, some in fresh.items()}
+    np.savez_compressed(aside, **labels)  # type: ignore[arg-type]
+    aside.replace(folder / "fresh.npz")
+
+
+def first_classes(records: Sequence[Record], draws: int) -> NDArray[np.int64]:
+    """The class that the first so many selection draws choose, per image."""
+    return np.array([rs.candidate(r.votes.selection[:draws]) for r in records])

@@ -1,0 +1,217 @@
+"""The text that the scripts put between marks of docs/results.md."""
+
+import os
+import platform
+import textwrap
+from pathlib import Path
+
+import onnxruntime
+import torch
+from collect import Sizes
+from compressions import percent, table
+from contest import Plan
+from published import published_table
+
+METHODS = ("irs-published", "irs", "joint-uniform", "joint-planned")
+HEADS = ("IRS as published", "IRS", "joint, uniform", "joint, planned")
+FIGURES = """### Figures
+
+Average certified radius against evaluations per image, everything counted, up to 80 % of n
+(joint uniform up to 50 %, planned up to 30 %, on average over the images):
+
+![average certified radius against evaluations per image, by method](results-curves.svg)
+
+As more is pruned: mean ζ, and the speedups; and int8 with 1 to 10 % of n (selection draws and the
+pilot come on top):
+
+![zeta and speedups by pruned share; int8 by number of draws](results-pruning.svg)"""
+COUNTED = {
+    "all": "Everything counted (`all`)",
+    "draws": "Selection draws of from scratch not counted (`draws`)",
+    "authors": "As the authors count (`authors`)",
+}
+
+
+def put(page: Path, mark: str, text: str) -> None:
+    """Replace what stands between the marks of that name."""
+    start, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+    before, found, rest = page.read_text().partition(start)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"{page} lacks the marks {start} and {end}")
+    page.write_text(f"{before}{start}\n\n{text.strip()}\n\n{end}{after}")
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Rounded to nearest; a dash where there is none."""
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def text(
+    size: str,
+    sizes: Sizes,
+    plan: Plan,
+    rows: dict[str, list[dict]],
+    speeds: dict[str, float],
+    missing: list[str],
+) -> str:
+    """All tables with their headings."""
+    images = rows["screened"][0]["images"] if rows["screened"] else 0
+    parts = [
+        facts(size, sizes, plan, images, missing),
+        "### How much the labels differ (Table 10)",
+        disparity(rows["disparity"]),
+    ]
+    for n in sorted({row["n"] for row in rows["speedups"]}):
+        some = {k: [r for r in found if r.get("n", n) == n] for k, found in rows.items()}
+        parts += ["### " + heading(n), *contest(some, n)]
+    parts += [FIGURES, "### Accuracy (Tables 8 and 9)", accuracies(rows["accuracy"])]
+    parts += ["### Evaluations per second while collecting", speed_table(speeds)]
+    return "\n\n".join(parts)
+
+
+def heading(n: int) -> str:
+    """Of the tables at one size of cache."""
+    which = {10_000: " (Tables 3 and 5)", 100_000: " (Table 6)", 1_000_000: " (Table 6)"}
+    return f"Speedups, n = {n:,}{which.get(n, '')}"
+
+
+def facts(size: str, sizes: Sizes, plan: Plan, images: int, missing: list[str]) -> str:
+    """What was run, and on what."""
+    cores = f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})"
+    where = cores if sizes.device == "cpu" else "one GPU"
+    said = (
+        f"Size `{size}`: {images} CIFAR-10 test images (every {sizes.every}th), {sizes.n:,} "
+        f"estimation and {sizes.n0} selection draws per image and network, seed {sizes.seed}; "
+        f"collected on {where}, with torch {torch.__version__.partition('+')[0]} and ONNX Runtime "
+        f"{onnxruntime.__version__}. Total error α = {plan.alpha:g} per image for every method. "
+        f"Not collected: {', '.join(missing) or 'nothing'}."
+    )
+    return textwrap.fill(said, 118, break_on_hyphens=False)
+
+
+def contest(rows: dict[str, list[dict]], n: int) -> list[str]:
+    """Everything that depends on the size of the cache."""
+    screened = {
+        (r["architecture"], r["sigma"], r["network"], r["per_input"]): r for r in rows["screened"]
+    }
+    parts = []
+    for accounting, title in COUNTED.items():
+        some = [row for row in rows["speedups"] if row["accounting"] == accounting]
+        parts += [f"**{title}**", speedups(some, screened if accounting == "all" else {})]
+    parts += ["**n_p from 5 to 50 % (Table 2)**", headline(rows["headline"])]
+    parts += ["**At a radius (Table 4)**", at_radius(rows["at_radius"])]
+    parts += ["**Average certified radius of IRS by γ (Table 7)**", gammas(rows["gammas"])]
+    parts += ["**Dataset certificates**", certificates(rows["screened"])]
+    return parts
+
+
+def names(row: dict) -> list[str]:
+    """The first columns."""
+    network = f"{row['architecture'].removeprefix('cifar_')} {row['network']}"
+    return [network, f"{row['sigma']:g}"]
+
+
+def disparity(rows: list[dict]) -> str:
+    """Table 10."""
+    head = ["network", "σ", "published mean ζ %", "mean ζ %", "labels differ %"]
+    keys = ("published", "zeta", "differ", "away", "back")
+    digits = (1, 2, 3, 3, 3)
+    lines = [
+        names(row) + [percent(row[k], d) for k, d in zip(keys, digits, strict=True)] for row in rows
+    ]
+    return table([*head, "away from c %", "back to c %"], lines)
+
+
+def speedups(rows: list[dict], screened: dict[tuple, dict]) -> str:
+    """Area ratios beside the published ones."""
+    head = ["network", "σ", "published IRS", *HEADS]
+    shown = [50, 100] if screened else []
+    head += [f"dataset, {m} per image" for m in shown]
+    lines = []
+    for row in rows:
+        line = [*names(row), number(row["published"])]
+        for method in METHODS:
+            low, high = row.get(f"{method} 5%"), row.get(f"{method} 95%")
+            line.append(number(row[method]))
+            if low is not None:  # a quantile over resampled images
+                line[-1] += f" ({number(low, 1)} to {number(high, 1)})"
+        where = row["architecture"], row["sigma"], row["network"]
+        found = [screened.get((*where, m)) for m in shown]
+        line += ["–" if r is None else number(r["times"], 0) for r in found]
+        lines.append(line)
+    return table(head, lines)
+
+
+def headline(rows: list[dict]) -> str:
+    """Larger shares: area ratios, and seconds to one ACR."""
+    methods, heads = (*METHODS, "auto-planned"), (*HEADS, "auto, planned")
+    head = ["network", "σ", *heads, "ACR", "from scratch, s"]
+    head += [f"{some}, s" for some in (heads[0], heads[3], heads[4])]
+    timed = ("from-scratch", "irs-published", "joint-planned", "auto-planned")
+    lines = [
+        [
+            *names(row),
+            *(number(row[method]) for method in methods),
+            number(row["acr"], 3),
+            *(number(row[f"{method} seconds"], 0) for method in timed),
+        ]
+        for row in rows
+    ]
+    return table(head, lines)
+
+
+def at_radius(rows: list[dict]) -> str:
+    """Certified accuracy in the place of ACR."""
+    lines = [
+        [
+            *names(row),
+            f"{row['radius']:g}",
+            percent(row["highest"], 0),
+            *(number(row[method]) for method in METHODS),
+        ]
+        for row in rows
+    ]
+    return table(["network", "σ", "radius", "certified %, at n_p = 10 %", *HEADS], lines)
+
+
+def gammas(rows: list[dict]) -> str:
+    """A column per gamma."""
+    found = sorted({row["gamma"] for row in rows})
+    paper = [row["cifar_resnet20"] for row in published_table("gamma") if row["gamma"] in found]
+    lines: dict[tuple, list[str]] = {}
+    if len(paper) == len(found):
+        lines[()] = ["published, resnet20", "–", *(number(acr, 3) for acr in paper)]
+    for row in rows:
+        lines.setdefault(tuple(names(row)), names(row)).append(number(row["acr"], 4))
+    return table(["network", "σ", *(f"{gamma:g}" for gamma in found)], list(lines.values()))
+
+
+def certificates(rows: list[dict]) -> str:
+    """What a few replayed winners per correct image prove of the whole set."""
+    head = ["network", "σ", "per correct image", "proven ACR", "evaluations"]
+    lines = [
+        [
+            *names(row),
+            str(row["per_input"]),
+            number(row["acr"], 3),
+            number(row["evaluations"], 0),
+            number(row["from-scratch evaluations"], 0),
+            number(row["times"], 0),
+        ]
+        for row in rows
+    ]
+    return table([*head, "from scratch for that ACR", "times fewer"], lines)
+
+
+def accuracies(rows: list[dict]) -> str:
+    """Ours is on noisy images, and of the majority of all estimation draws."""
+    keys = ("published base", "base", "published smoothed", "smoothed")
+    lines = [names(row) + [number(row[key], 1) for key in keys] for row in rows]
+    head = ["network", "σ", "published base %", "base, noisy %", "published smoothed %"]
+    return table([*head, "smoothed %"], lines)
+
+
+def speed_table(speeds: dict[str, float]) -> str:
+    """Behind every figure in seconds."""
+    return table(["network", "evaluations/s"], [[k, number(v, 0)] for k, v in speeds.items()])

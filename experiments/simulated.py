@@ -1,0 +1,148 @@
+"""Rows for networks that cannot be run here: SIMULATED on published certification logs.
+
+python experiments/simulated.py LOGS --out FOLDER
+
+LOGS has tables of Cohen et al. (2019) named like imagenet_resnet50_sigma_0.50.tsv: idx, label,
+predict, radius, correct, time, tab-separated. Their vote shares are real; the flips are drawn
+from `smoothcert.simulation`'s law, with the mean disparity that the published mean zeta means.
+No model is run and nothing is certified. Finished rows are kept in FOLDER.
+"""
+
+import argparse
+import json
+import time
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from compressions import table
+from published import published
+from results_page import number, put
+from scipy import optimize, special
+from tables import DOCS, HERE, NAMED, write_csv
+
+from smoothcert.errors import InvalidInput
+from smoothcert.simulation.logs import Log, read_log
+from smoothcert.simulation.simulate import NOTICE, FlipModel, Simulation, Study, replay
+
+SHOWN = ("irs-published", "irs", "joint-uniform", "joint-planned")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """simulated.toml."""
+
+    n: int
+    alpha: float
+    repetitions: int
+    seed: int
+    unseen: float
+    screen: list[int]
+    gamma: dict[str, float]
+
+    def study(self, dataset: str, disparity: float, accounting: str) -> Study:
+        """What is simulated for a row."""
+        return Study(
+            FlipModel(disparity),
+            self.n,
+            screen=tuple(self.screen) if accounting == "all" else (),
+            alpha=self.alpha,
+            gamma=self.gamma[dataset],
+            accounting=accounting,
+            repetitions=self.repetitions,
+            seed=self.seed,
+        )
+
+
+def disparity_of(zeta: float, unseen: float, draws: int = 1000, alpha: float = 0.001) -> float:
+    """The share of flips at which so many draws have this upper limit; at least `unseen`."""
+
+    def excess(flips: float) -> float:
+        return float(special.betaincinv(flips + 1, draws - flips, 1 - alpha)) - zeta
+
+    if excess(0) >= 0:
+        return unseen
+    return max(unseen, float(optimize.root_scalar(excess, bracket=(0, draws / 2)).root) / draws)
+
+
+def row_of(log: Log, facts: dict, plan: Plan) -> dict:
+    """Both accountings, or why there is nothing."""
+    keys = {"dataset": facts["dataset"]}
+    zeta = published("zeta", facts, **keys)
+    assert zeta is not None
+    disparity = disparity_of(zeta, plan.unseen)
+    paper = published("speedup", facts, n=plan.n, **keys)
+    row = facts | {"published": paper, "zeta": zeta, "disparity": disparity}
+    row["images"] = log.images
+    try:
+        studies = [plan.study(facts["dataset"], disparity, how) for how in ("all", "published")]
+        everything, theirs = (replay(log, study) for study in studies)
+    except InvalidInput as error:
+        return row | {"problem": str(error)}
+    return row | _ratios(everything, theirs)
+
+
+def _ratios(everything: Simulation, theirs: Simulation) -> dict:
+    found = {name: everything.ratios[name] for name in SHOWN}
+    found |= {f"{name}, published accounting": theirs.ratios[name] for name in SHOWN}
+    return found | {f"dataset {s.per_input}": s.times for s in everything.screened}
+
+
+def finished(file: Path, log: Log, facts: dict, plan: Plan) -> dict:
+    """The row, read back if it was made with these settings."""
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    if kept.get("plan") != asdict(plan):
+        start = time.perf_counter()
+        kept = {"plan": asdict(plan), "row": row_of(log, facts, plan)}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(kept))
+        print(f"{file.stem}: {time.perf_counter() - start:.0f} s", flush=True)
+    return kept["row"]
+
+
+def text(rows: list[dict], plan: Plan) -> str:
+    """What stands between the marks."""
+    dashed = [f"dataset {m}" for m in plan.screen]
+    columns = [*SHOWN, *(f"{name}, published accounting" for name in SHOWN[::3]), *dashed]
+    head = ["network", "σ", "disparity %", "published IRS", "IRS as published", "IRS"]
+    head += ["joint, uniform", "joint, planned", "IRS as published, draws alone"]
+    head += ["joint, planned, draws alone", *(f"dataset, {m} per image" for m in plan.screen)]
+    lines = [
+        [
+            f"{row['dataset']} {row['architecture']} {row['network']}",
+            f"{row['sigma']:g}",
+            number(100 * row["disparity"], 2),
+            number(row["published"]),
+            *(number(row.get(c), 0 if c in dashed else 2) for c in columns),
+        ]
+        for row in rows
+    ]
+    return f"{NOTICE}\n\n{table(head, lines)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("logs", type=Path, help="folder of published logs")
+    parser.add_argument("--out", type=Path, required=True, help="folder of finished rows")
+    parser.add_argument("--plan", type=Path, default=HERE / "simulated.toml")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of CSV")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="with results.md")
+    given = parser.parse_args()
+    plan = Plan(**tomllib.loads(given.plan.read_text()))
+    rows = []
+    for file in sorted(given.logs.glob("*_sigma_*.tsv")):
+        log = read_log(file)
+        dataset, architecture = file.stem.split("_")[:2]
+        for network in NAMED:
+            facts = {"dataset": dataset, "architecture": architecture, "sigma": log.sigma}
+            facts["network"] = network
+            if published("zeta", facts, dataset=dataset) is None:
+                continue  # a sigma that the paper does not have
+            place = given.out / f"{file.stem}_{network}.json"
+            rows.append(finished(place, log, facts, plan))
+    write_csv(given.results, "simulated", rows)
+    put(given.docs / "results.md", "simulated", text(rows, plan))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
+Data = Annotated[str, typer.Option(help="Data set.", metavar="DATA", show_default=False)]
+Split = Annotated[str, typer.Option(help="Split of the data set.")]
+Grid = Annotated[
+    str | None,
+    typer.Option(help="Step between neighbouring values, as 1/255.", show_default="1/255"),
+]
+Limit = Annotated[int | None, typer.Option(help="Only the first so many inputs.")]
+Every = Annotated[int, typer.Option(help="Only every so-manieth input.")]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        help="Resize images and keep the central square of this side: for 224, shorter side to "
+        "256 first (bilinear).",
+        show_default="as they are",
+    ),
+]
+Sigma = Annotated[float, typer.Option(help="Noise, on the [0, 1] scale.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Seed.")]
+Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run that is in --out.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... (torch models).")]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="Batches computed at once on the CPU, a core each.", show_default="all"),
+]
+Batch = Annotated[
+    int | None, typer.Option(help="Rows per forward pass.", show_default="by input size")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Base = Annotated[Path, typer.Option(help="The original's run.", show_default=False)]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        help="uniform:M evaluations per input, budget:B in all (a count, or a fraction of the "
+        "cached draws), retain:R of the original's radius, or radius:R to be decided.",
+        show_default="uniform:n/10",
+    ),
+]
+Method = Annotated[str, typer.Option(help="auto, joint, stratified, or irs (Ugare et al. 2024).")]
+FreshSeed = Annotated[
+    int | None,
+    typer.Option(
+        help="Replay nothing and draw from this seed: for a model chosen by its result here.",
+        show_default=False,
+    ),
+]
+TotalAlpha = Annotated[
+    float | None,
+    typer.Option(help="Total error probability per input.", show_default="twice the base's"),
+]
+Moved = Annotated[str | None, typer.Option(help="If it moved.", show_default="base's")]

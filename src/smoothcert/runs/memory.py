@@ -1,0 +1,74 @@
+"""Batches that do not fit into memory: halved while the size is still free, else explained."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from smoothcert.errors import ModelError
+
+_Found = TypeVar("_Found")
+_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad allocation")
+
+
+def ran_out(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, is about memory.
+
+    Frameworks have kinds of their own for it (torch.OutOfMemoryError), or only a text.
+    """
+    while error is not None:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(error, RuntimeError) and any(words in text for words in _WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def fitting(
+    attempt: Callable[[int], _Found], size: int, free: bool
+) -> tuple[_Found, int, tuple[int, ...]]:
+    """Attempt a batch of `size` rows, and if the size is free, halves of it until one fits.
+
+    Returns:
+        What the attempt found, the size that fitted, and those that did not.
+
+    Raises:
+        ModelError: no size fits, or the only one allowed does not.
+    """
+    too_large: list[int] = []
+    while True:
+        try:
+            return attempt(size), size, tuple(too_large)
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            if size == 1 or not free:
+                raise _explained(error, size) from error
+        too_large.append(size)  # outside the handler, which keeps the batch's memory
+        size //= 2
+
+
+@contextmanager
+def explaining(size: int) -> Iterator[None]:
+    """Turn an error about memory into a ModelError that says what to do at this batch size."""
+    try:
+        yield
+    except Exception as error:
+        if ran_out(error):
+            raise _explained(error, size) from error
+        raise
+
+
+def _explained(error: Exception, size: int) -> ModelError:
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__  # the framework's words: what is around them gives advice too
+    first = (str(root).strip() or type(root).__name__).splitlines()[0].rstrip(".")
+    advice = (
+        f"Pass --batch-size {size // 2} or less, with a new --out, since the batch size is part "
+        "of what a run is."
+        if size > 1
+        else "One row is too much: use a smaller model or a device with more memory."
+    )
+    return ModelError(f"A batch of {size} ran out of memory ({first}). {advice}")

@@ -1,0 +1,70 @@
+"""A checksum inside every file of a run: over all its bytes, its name and the run it belongs to.
+
+A file that is to be sealed holds `BLANK` once, behind anything else that looks like it. The zeros
+are replaced by SHA-256 over the file's name in the run, a line feed, and the file with the zeros.
+So one changed bit, a cut end, another file under this name and a file of another run all show,
+while a Parquet or JSON file stays what it is. docs/store-format.md, section 2.
+"""
+
+import errno
+import os
+from hashlib import sha256
+from pathlib import Path
+
+from smoothcert.errors import Damaged, StoreError
+
+_MARK = b"smoothcert-sha256:"
+_DIGITS = 64
+BLANK = _MARK.decode() + "0" * _DIGITS
+"""What a file holds where its seal will be."""
+
+
+def seal(data: bytes, name: str) -> bytes:
+    """Fill in the seal of a file that holds `BLANK`."""
+    start, digits = _digits(data, name)
+    return data[:start] + digits + data[start + _DIGITS :]
+
+
+def is_sealed(data: bytes, name: str) -> bool:
+    """Whether the data are, to the last bit, what was sealed under this name."""
+    return _MARK in data and seal(data, name) == data
+
+
+def digest(data: bytes) -> str:
+    """The 64 hexadecimal digits of a sealed file."""
+    start = data.rindex(_MARK) + len(_MARK)
+    return data[start : start + _DIGITS].decode()
+
+
+def _digits(data: bytes, name: str) -> tuple[int, bytes]:
+    start = data.rindex(_MARK) + len(_MARK)
+    hashed = sha256(name.encode() + b"\n")
+    hashed.update(data[:start] + b"0" * _DIGITS + data[start + _DIGITS :])
+    return start, hashed.hexdigest().encode()
+
+
+def read_sealed(path: Path, name: str, advice: str) -> bytes:
+    """Read a file and check its seal.
+
+    Args:
+        path: of the file.
+        name: under which it was sealed.
+        advice: what to do if it is damaged, for the message.
+
+    Raises:
+        Damaged: missing, or not as it was written.
+        StoreError: it cannot be read, which says nothing about its content.
+    """
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise Damaged(f"{path} is missing; the run directory is incomplete. {advice}") from None
+    except OSError as error:
+        why = os.strerror(error.errno or errno.EIO)
+        raise StoreError(f"{path} cannot be read: {why}. Check disk and permissions.") from error
+    if not is_sealed(data, name):
+        raise Damaged(
+            f"{path} is damaged: its checksum does not match, so it was changed, cut short, "
+            f"renamed or taken from another run. {advice}"
+        )
+    return data

@@ -1,0 +1,64 @@
+"""Ctrl-C and SIGTERM while blocks are sampled: finish the block, then stop."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_MESSAGE = (
+    b"\nStopping when the block under way is finished; once more stops at once. "
+    b"Nothing finished is lost.\n"
+)
+
+
+@contextmanager
+def deferred() -> Iterator[Callable[[], int]]:
+    """Note the first signal instead of obeying it; a second does what it did before.
+
+    Only the main thread gets signals: in another, nothing changes.
+
+    Yields:
+        What was asked for: the signal's number, or 0 while nothing was.
+    """
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        restore()
+        os.write(2, _MESSAGE)  # print could be what the signal interrupted
+
+    # Not one that is ignored, as under nohup, or that Python has not set.
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: handler for n, handler in found.items() if handler not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield lambda: asked[0] if asked else 0
+    finally:
+        restore()
+
+
+@contextmanager
+def as_interrupt() -> Iterator[None]:
+    """Make SIGTERM raise KeyboardInterrupt, with its number, as Ctrl-C does without one."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

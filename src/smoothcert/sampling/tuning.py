@@ -1,0 +1,108 @@
+"""How a classifier runs fastest here: memory layout and batch size, tried before a long run.
+
+Both may change the last bit of a logit, so they are chosen once, recorded, and kept for a run.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from smoothcert.classifiers.protocol import Classifier, Layered
+from smoothcert.errors import ModelError
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.engine import sample
+from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.noise import RoundedGaussian, Stream
+
+_FEW = 50_000  # evaluations that are over before a search has paid
+_LONG = 120.0  # seconds from which on a search of some seconds pays
+_TRIAL = 0.3  # seconds for each arrangement, in each round
+_ROUNDS = 2  # other work on the machine only ever slows a trial down, so the best one counts
+_BETTER = 1.05  # than the default, by so much, or chance would choose
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """A classifier in a memory layout, and the rows of its batches."""
+
+    classifier: Classifier
+    batch_size: int
+
+
+def arranged(
+    default: Arrangement, item: Item, noise: RoundedGaussian, evaluations: int
+) -> Arrangement:
+    """The arrangement for a run: the default, or the fastest where the run is long.
+
+    Args:
+        default: what a short run takes; larger batches are not tried, nor other sizes where the
+            classifier has a fixed one.
+        item: an input to try it on.
+        noise: the law of the run.
+        evaluations: about how many the run will take.
+    """
+    if evaluations < _FEW:
+        return default
+    if speed(default, item, noise) * _LONG > evaluations:
+        return default
+    candidates = [default, *_candidates(default)]
+    speeds = [0.0] * len(candidates)
+    for _ in range(_ROUNDS):
+        for place, candidate in enumerate(candidates):
+            speeds[place] = max(speeds[place], speed(candidate, item, noise))
+    fastest = max(speeds)
+    return default if fastest < _BETTER * speeds[0] else candidates[speeds.index(fastest)]
+
+
+def _candidates(default: Arrangement) -> Iterator[Arrangement]:
+    """Other layouts and smaller batches, the default left out."""
+    classifier, size = default.classifier, default.batch_size
+    sizes = [size] if classifier.fixed_batch else [size // part or 1 for part in (1, 2, 4, 8)]
+    layouts = classifier.layouts() if isinstance(classifier, Layered) else [classifier]
+    for layout in layouts:
+        for some in sizes:
+            if layout is not classifier or some != size:
+                yield Arrangement(layout, some)
+
+
+def speed(arrangement: Arrangement, item: Item, noise: RoundedGaussian) -> float:
+    """Evaluations per second of the engine itself, warmed up before; 0 where it fails."""
+    size = arrangement.batch_size
+
+    def requests(seconds: float) -> Iterator[Request]:
+        start = time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            yield Request(item, Stream.PROBE, range(size))
+
+    def run(seconds: float) -> int:
+        labels = sample(arrangement.classifier, requests(seconds), noise, 0, size)
+        return sum(len(some) for some in labels)
+
+    try:
+        run(0.0)
+        start = time.perf_counter()
+        return run(_TRIAL) / (time.perf_counter() - start)
+    except ModelError:  # some graphs only take the layout they were exported with
+        return 0.0
+
+
+def layout_of(classifier: Classifier) -> str:
+    """The name of its memory layout; empty for the model's own."""
+    return classifier.layout if isinstance(classifier, Layered) else ""
+
+
+def in_layout(classifier: Classifier, layout: str) -> Classifier:
+    """The classifier in a layout that a run recorded.
+
+    Raises:
+        ModelError: it has no such layout.
+    """
+    if layout == layout_of(classifier):
+        return classifier
+    for candidate in classifier.layouts() if isinstance(classifier, Layered) else []:
+        if layout_of(candidate) == layout:
+            return candidate
+    raise ModelError(
+        f"{classifier.name} cannot run in the memory layout {layout!r} of the recorded run. "
+        "Give the model that the run was made with."
+    )

@@ -1,0 +1,49 @@
+"""What is put beside our figures, and into the page."""
+
+import pytest
+from published import published
+from results_page import number, put
+from simulated import disparity_of
+
+from smoothcert.bounds import binomial
+
+RESNET20 = {"architecture": "cifar_resnet20", "sigma": 1.0, "network": "int8"}
+
+
+def test_published_figures_are_found_by_what_they_are_of():
+    assert published("speedup", RESNET20, n=100_000) == 4.31
+    assert published("speedup", RESNET20 | {"network": "int8-pt2e"}, n=100_000) == 4.31
+    assert published("speedup", RESNET20 | {"network": "prune20"}, n=10_000) == 1.39
+    assert published("speedup", RESNET20 | {"network": "prune20"}, n=100_000) is None
+    assert published("zeta", RESNET20 | {"sigma": 0.3}) is None
+    resnet50 = {"architecture": "resnet50", "sigma": 2.0, "network": "fp16"}
+    assert published("speedup", resnet50, n=10_000, dataset="imagenet") == 2.04
+    assert published("speedup", resnet50, n=10_000) is None
+    assert published("accuracy", RESNET20, classifier="smoothed") == 55.8
+
+
+@pytest.mark.parametrize("flips", [1, 12, 60])
+def test_a_published_zeta_gives_back_the_flips(flips):
+    zeta = float(binomial.upper(flips, 1000, 0.001))
+    assert disparity_of(zeta, 0.0003) == pytest.approx(flips / 1000, abs=1e-6)
+    assert disparity_of(zeta, 0.5) == 0.5
+
+
+def test_no_flip_seen_is_the_disparity_assumed():
+    assert disparity_of(0.006, 0.0003) == 0.0003
+
+
+def test_text_goes_between_its_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a <!-- x --> old <!-- end of x --> b <!-- y --><!-- end of y --> c")
+    put(page, "x", "new")
+    put(page, "x", "newer")
+    expected = "a <!-- x -->\n\nnewer\n\n<!-- end of x --> b <!-- y --><!-- end of y --> c"
+    assert page.read_text() == expected
+    with pytest.raises(SystemExit, match="lacks the marks <!-- z -->"):
+        put(page, "z", "text")
+    assert page.read_text() == expected
+
+
+def test_no_figure_is_a_dash():
+    assert (number(None), number(1234.567), number(0.0)) == ("–", "1,234.57", "0.00")

@@ -1,0 +1,172 @@
+"""Run directories of this format as they were first written: readable, and written again, forever.
+
+`python tests/runs/test_golden.py` writes them anew, which only a new format is a reason for.
+"""
+
+import hashlib
+import json
+import shutil
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from known_truth import PixelSum
+from smoothcert.certificate import Settings
+from smoothcert.errors import StoreError
+from smoothcert.methods import Reuse
+from smoothcert.runs import ledger, manifest
+from smoothcert.runs.manifest import FORMAT, Manifest
+from smoothcert.runs.plans import plan_bytes, read_plan
+from smoothcert.runs.runner import How, run_certify, run_recertify
+from smoothcert.runs.store import Run
+from smoothcert.runs.verify import verify
+from smoothcert.sampling.inputs import Inputs
+
+GOLDEN = Path(__file__).parent / "golden"
+SETTINGS = Settings(0.25, 16, n0=20, n=60, keep_margins=True)
+SMALL = How(batch_size=16, block_inputs=2)
+DATA = Inputs.from_arrays(np.full((3, 1, 2, 2), 0.5), [1, 0, 1], grid=1 / 16)
+NAMES = ("base", "new")
+
+
+def write(folder: Path) -> None:
+    """A run from scratch, and a planned one that is noted in the first one's ledger."""
+    base = run_certify(folder / "base", PixelSum(28), DATA, SETTINGS, SMALL)
+    run_recertify(folder / "new", base, PixelSum(29), DATA, Reuse("uniform:30"), SMALL)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_read_and_verified(name):
+    run = Run.open(GOLDEN / name)
+    base = Run.open(GOLDEN / "base") if name == "new" else None
+    result = verify(run, base)
+    assert (result.certificates, result.problems) == (3, ())
+
+
+def test_its_content_is_what_it_was():
+    base, new = Run.open(GOLDEN / "base"), Run.open(GOLDEN / "new")
+    assert base.identity.settings == SETTINGS
+    assert base.labels == (1, 0, 1)
+    assert base.contents == ("67763d1ac9261cad",) * 3
+    assert [(c.k, c.n, c.outcome.name) for c in base.certificates] == COUNTS["base"]
+    assert [(c.k, c.n, c.outcome.name) for c in new.certificates] == COUNTS["new"]
+    assert base.read_block(0)[0].votes.selection.tolist() == SELECTION
+    assert [share.evaluations for share in read_plan(new)] == [30, 0, 0]
+    assert ledger.models_served(base) == 1
+    assert new.identity.base == base.identity.hash
+
+
+COUNTS = {
+    "base": [(45, 60, "CERTIFIED"), (39, 60, "UNDECIDED"), (26, 60, "UNDECIDED")],
+    "new": [(21, 30, "UNDECIDED"), (0, 0, "ORIGINAL_ABSTAINED"), (0, 0, "ORIGINAL_ABSTAINED")],
+}
+SELECTION = [1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_written_again_byte_for_byte(name, tmp_path):
+    """From what was read. pyarrow names itself in its files, so only the same one can."""
+    old = Run.open(GOLDEN / name)
+    shares = read_plan(old) if name == "new" else None
+    extra = {"plan.parquet": plan_bytes(shares, old.identity.indices)} if shares else None
+    new = Run.create(tmp_path / name, old.manifest, old.contents, old.labels, extra)
+    for block in range(2):
+        new.write_block(block, old.read_block(block), old.block_seconds[block])
+    assert verify(new).problems == ()
+    assert list(new.records(range(3))) == list(old.records(range(3)))
+    made_by = parquet.read_metadata(GOLDEN / name / "inputs.parquet").created_by
+    same = parquet.read_metadata(new.path / "inputs.parquet").created_by == made_by
+    names = [path.relative_to(new.path) for path in new.path.rglob("*") if path.is_file()]
+    assert len(names) == (8 if name == "base" else 9)
+    for file in names:
+        if same or file.suffix == ".json":
+            assert (new.path / file).read_bytes() == (old.path / file).read_bytes(), file
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_sampled_again(name, tmp_path, monkeypatch):
+    """The same votes on every machine, since this classifier is exact."""
+    versions = Run.open(GOLDEN / "base").identity.versions
+    monkeypatch.setattr(manifest, "library_versions", lambda: versions)
+    write(tmp_path)
+    old, new = Run.open(GOLDEN / name), Run.open(tmp_path / name)
+    assert new.identity == old.identity
+    for mine, theirs in zip(new.records(range(3)), old.records(range(3)), strict=True):
+        assert mine.votes == theirs.votes
+        assert mine.certificate.agrees(theirs.certificate)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_newer_format_is_refused(name, tmp_path):
+    shutil.copytree(GOLDEN / name, tmp_path / "r")
+    path = tmp_path / "r" / "run.json"
+    path.write_text(path.read_text().replace(f'"format": {FORMAT}', f'"format": {FORMAT + 1}'))
+    with pytest.raises(StoreError, match=f"run format {FORMAT + 1}; .* Upgrade smoothcert"):
+        Run.open(tmp_path / "r")
+
+
+def test_the_manifest_survives_reading_and_writing():
+    for name in NAMES:
+        data = (GOLDEN / name / "run.json").read_bytes()
+        parsed = Manifest.from_bytes(data, name)
+        assert parsed.to_bytes() == data
+        assert json.loads(data)["hash"] == parsed.identity.hash
+        assert replace(parsed.identity, batch_size=17).hash != parsed.identity.hash
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reader_made_from_the_specification_alone(name):
+    """docs/store-format.md, sections 2 and 6, with nothing of smoothcert."""
+    run = Run.open(GOLDEN / name)
+    about = json.loads((run.path / "run.json").read_text())
+    for path in sorted(p for p in run.path.rglob("*") if p.is_file()):
+        relative = path.relative_to(run.path).as_posix()
+        context = relative if relative == "run.json" else f"{about['hash']}/{relative}"
+        _check_seal(path.read_bytes(), context)
+    for block in range(2):
+        table = parquet.read_table(run.path / "votes" / f"{block:05d}.parquet").to_pylist()
+        for row, record in zip(table, run.read_block(block), strict=True):
+            for kind in ("selection", "estimation", "original", "fresh", "margins", "roles"):
+                assert _decode(row[kind]) == getattr(record.votes, kind).tolist()
+
+
+def _check_seal(data: bytes, context: str) -> None:
+    start = data.rindex(b"smoothcert-sha256:") + 18
+    blank = data[:start] + b"0" * 64 + data[start + 64 :]
+    assert (
+        hashlib.sha256(context.encode() + b"\n" + blank).hexdigest().encode()
+        == (data[start : start + 64])
+    )
+
+
+def _decode(blob: bytes) -> list[int]:
+    if not blob:
+        return []
+    (size,) = struct.unpack("<Q", blob[:8])
+    raw = pa.Codec("zstd").decompress(blob[8:], decompressed_size=size, asbytes=True)
+    version, width, common, n = struct.unpack("<BBiQ", raw[:14])
+    assert version == 1
+    mask, rest = raw[14 : 14 + -(-n // 8)], raw[14 + -(-n // 8) :]
+    labels = []
+    for draw in range(n):
+        if mask[draw // 8] >> (7 - draw % 8) & 1:
+            labels.append(common)
+        else:
+            labels.append(int.from_bytes(rest[:width], "little") - 1)
+            rest = rest[width:]
+    assert rest == b""
+    return labels
+
+
+if __name__ == "__main__":
+    import os
+
+    shutil.rmtree(GOLDEN, ignore_errors=True)
+    GOLDEN.mkdir()
+    os.chdir(GOLDEN)  # so that the ledger holds no path of this machine
+    write(Path())
