@@ -13,6 +13,10 @@ class ModelError(SmoothcertError):
     """A model cannot be loaded, or does not behave as a classifier must."""
 
 
+class OutOfMemory(ModelError):
+    """A device has too little memory for a batch."""
+
+
 class StoreError(SmoothcertError):
     """A run directory is missing, damaged, or of a format this version cannot read."""
 

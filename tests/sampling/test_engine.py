@@ -210,7 +210,7 @@ def test_the_device_path_gives_the_same_votes(digits, network):
     import torch
 
     from smoothcert.classifiers.pytorch import TorchClassifier
-    from smoothcert.sampling.torch_noise import on_device
+    from smoothcert.sampling.device import on_device
 
     law, classifier = RoundedGaussian(0.25, 1 / 256), TorchClassifier.of(network, "net")
     batch = one_batch(digits, Addresses(np.arange(12), np.full(12, 1), np.arange(12) * 7))
@@ -229,7 +229,7 @@ def test_device_labels_count_ties_as_no_class(digits):
     from torch import nn
 
     from smoothcert.classifiers.pytorch import TorchClassifier
-    from smoothcert.sampling.torch_noise import on_device
+    from smoothcert.sampling.device import on_device
 
     class Tied(nn.Module):
         def forward(self, images):

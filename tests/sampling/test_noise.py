@@ -153,23 +153,6 @@ def test_compiled_look_up_at_every_threshold():
     assert (found == np.searchsorted(table, words, side="right")).all()
 
 
-@pytest.mark.parametrize("seed", [0, 1234, 2**63, 2**64 - 1])
-def test_torch_gives_the_same_bits(seed):
-    torch = pytest.importorskip("torch")
-    from smoothcert.sampling.torch_noise import TorchNoise
-
-    law = RoundedGaussian(0.5, 1 / 255)
-    inputs = np.array([0, 1, 10**6, 3], dtype=np.int64)
-    streams = np.array([0, 1, 2, 3], dtype=np.int64)
-    draws = np.array([0, 10**9, 5, 2**40], dtype=np.int64)
-    addresses = Addresses(inputs, streams, draws)
-    for size in (1, 4, 7, 3072):
-        expected = law.rows(seed, addresses, size)
-        found = TorchNoise(law, "cpu").rows(seed, addresses, size)
-        assert found.dtype == torch.int32
-        assert (found.numpy() == expected).all()
-
-
 def test_radius_is_rounded_down():
     with mpmath.workdps(40):
         for q in [0.5000001, 0.6, 0.9, 0.99, 0.999993]:

@@ -13,7 +13,7 @@ from smoothcert import zoo
 from smoothcert.classifiers.protocol import Classifier, Parallel
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
-from smoothcert.references import MODEL_FORMS
+from smoothcert.references import MODEL_FORMS, MODES
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,7 @@ def load_classifier(
     model: "str | Path | torch.nn.Module | Classifier",
     device: str = "cpu",
     threads: int | None = None,
+    mode: str = MODES[0],
 ) -> Classifier:
     """Make a classifier of a model.
 
@@ -42,6 +43,10 @@ def load_classifier(
         device: `cpu`, or for torch models also `cuda`, `cuda:1`, ...
         threads: batches computed at once on the CPU, each on one core; by default as many as
             there are cores. It changes no logit.
+        mode: the arithmetic of a torch model: `eager`, strict float32; `compiled`, strict float32
+            by torch.compile; `fast`, compiled, and on CUDA with TensorFloat-32 and convolution
+            algorithms found by trial. It is part of the fingerprint, and of a reference that
+            begins with it: `compiled:arch@weights.safetensors`.
 
     Raises:
         ModelError: the file is missing, damaged, of another format, or one that would run
@@ -50,7 +55,7 @@ def load_classifier(
     """
     if threads is not None and threads < 1:
         raise InvalidInput(f"threads must be at least 1; got {threads}")
-    loaded = _loaded(model, device)
+    loaded = _in_mode(_loaded(model, device), mode)
     if threads is not None and isinstance(loaded, Parallel):
         return replace(loaded, threads=threads)  # type: ignore[type-var]
     return loaded
@@ -86,6 +91,7 @@ def file_of(reference: str) -> tuple[str, Path] | None:
     Raises:
         ModelError: weights that do not come with the package.
     """
+    reference = _mode_of(reference)[1]
     named = Path(reference).suffix in _READ | _PICKLED
     if _hub_of(reference) or (":" in reference and "@" not in reference and not named):
         return None
@@ -115,6 +121,25 @@ def checked_file(path: Path) -> Path:
 
 
 def _from_reference(reference: str, device: str) -> Classifier:
+    mode, reference = _mode_of(reference)
+    return _in_mode(_from_plain(reference, device), mode)
+
+
+def _mode_of(reference: str) -> tuple[str, str]:
+    """The mode that a reference begins with, or the first, and the rest."""
+    prefix, colon, rest = reference.partition(":")
+    return (prefix, rest) if colon and prefix in MODES else (MODES[0], reference)
+
+
+def _in_mode(classifier: Classifier, mode: str) -> Classifier:
+    if mode == MODES[0]:
+        return classifier
+    if not isinstance(classifier, _pytorch().TorchClassifier):
+        raise ModelError(f"Only torch models can be {mode!r}; got {classifier.name}")
+    return classifier.in_mode(mode)  # type: ignore[attr-defined]
+
+
+def _from_plain(reference: str, device: str) -> Classifier:
     if hub := _hub_of(reference):
         return _from_hub(hub, reference.removeprefix(f"{hub}:"), device)
     found = file_of(reference)

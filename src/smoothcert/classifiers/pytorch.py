@@ -1,13 +1,15 @@
 """torch networks: modules, exported programs (.pt2) and architectures with weights."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from smoothcert import zoo
+from smoothcert.classifiers.arithmetic import arithmetic, check_mode, enough_memory
 from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.pt2_guard import checked_pt2
 from smoothcert.classifiers.quiet import quiet
@@ -30,7 +33,10 @@ CHANNELS_LAST = "channels-last"
 
 @dataclass(frozen=True, eq=False)
 class TorchClassifier:
-    """A torch module that maps float32 (B, *shape) to logits (B, K)."""
+    """A torch module that maps float32 (B, *shape) to logits (B, K).
+
+    It computes in one of `arithmetic.MODES`, which is part of what it is.
+    """
 
     module: nn.Module
     name: str
@@ -39,6 +45,7 @@ class TorchClassifier:
     fixed_batch: int | None = field(default=None, kw_only=True)
     threads: int = field(default_factory=cores, kw_only=True)
     one_core: bool = field(default=False, kw_only=True)
+    mode: str = field(default="eager", kw_only=True)
     layout: str = field(default="", kw_only=True)
 
     @staticmethod
@@ -49,6 +56,20 @@ class TorchClassifier:
         if not isinstance(module, torch.fx.GraphModule):  # an exported graph's mode is fixed
             module = module.eval()
         return TorchClassifier(module, name, _fingerprint(module), device)
+
+    def in_mode(self, mode: str) -> "TorchClassifier":
+        """The same network with another arithmetic, hence another name and fingerprint.
+
+        Raises:
+            InvalidInput: none of `arithmetic.MODES`.
+        """
+        check_mode(mode)
+        if mode == self.mode:
+            return self
+        if self.mode != "eager":
+            raise ModelError(f"{self.name} has its mode already; got {mode!r} beside it")
+        fingerprint = sha256(f"{mode}:{self.fingerprint}".encode()).hexdigest()[:32]
+        return replace(self, name=f"{mode}:{self.name}", fingerprint=fingerprint, mode=mode)
 
     def layouts(self) -> list["TorchClassifier"]:
         """Itself, and with the channels last where it has convolutions, which is often faster."""
@@ -74,7 +95,7 @@ class TorchClassifier:
         """Logits as float32 on the host."""
         if self.one_core and torch.get_num_threads() != 1:
             torch.set_num_threads(1)  # of the calling thread
-        with torch.inference_mode():
+        with torch.inference_mode(), enough_memory(self.name, self.device, len(images)):
             batch = torch.from_numpy(images).to(self.device)
             return self.module_logits(batch).float().cpu().numpy()
 
@@ -83,11 +104,15 @@ class TorchClassifier:
         if self.layout == CHANNELS_LAST and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         try:
-            logits = self.module(batch)
+            with arithmetic(self.mode):
+                logits = self._forward(batch)
+        except torch.OutOfMemoryError:
+            raise  # for `enough_memory`
         except (RuntimeError, ValueError, AssertionError) as error:
             raise ModelError(
                 f"{self.name} failed on a batch of shape {tuple(batch.shape)}: "
-                f"{_first_line(error)}. Check that it is the right model for these inputs."
+                f"{_first_line(error)}. Check that it is the right model for these inputs"
+                + ("." if self.mode == "eager" else f", or load it without {self.mode!r}.")
             ) from error
         if not isinstance(logits, torch.Tensor):
             raise ModelError(
@@ -95,6 +120,28 @@ class TorchClassifier:
                 "of logits. Wrap it in a module that does."
             )
         return logits
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        if self.mode == "eager":
+            return self.module(batch)
+        if batch.shape in self._compiled_for:
+            return self._compiled(batch)
+        with _COMPILING:  # one thread compiles, and the others find what it made
+            logits = self._compiled(batch)
+        self._compiled_for.add(batch.shape)
+        return logits
+
+    @cached_property
+    def _compiled(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        # A whole graph or an error: a part that went on as eager would be another arithmetic.
+        return torch.compile(self.module, fullgraph=True, dynamic=False)
+
+    @cached_property
+    def _compiled_for(self) -> set[torch.Size]:
+        return set()
+
+
+_COMPILING = Lock()
 
 
 def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:

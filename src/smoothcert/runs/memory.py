@@ -61,7 +61,10 @@ def explaining(size: int) -> Iterator[None]:
 
 
 def _explained(error: Exception, size: int) -> ModelError:
-    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__  # the framework's words: what is around them gives advice too
+    first = (str(root).strip() or type(root).__name__).splitlines()[0].rstrip(".")
     advice = (
         f"Pass --batch-size {size // 2} or less, with a new --out, since the batch size is part "
         "of what a run is."

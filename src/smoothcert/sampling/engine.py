@@ -113,7 +113,7 @@ def _labels(
 
         return on_host(classifier, noise, seed, answer)
     from smoothcert.classifiers.pytorch import TorchClassifier
-    from smoothcert.sampling.torch_noise import on_device
+    from smoothcert.sampling.device import on_device
 
     if not isinstance(classifier, TorchClassifier):
         raise ModelError(

@@ -1,0 +1,81 @@
+"""How many rows fit a GPU."""
+
+import numpy as np
+import torch
+
+from smoothcert.classifiers.arithmetic import enough_memory
+from smoothcert.classifiers.pytorch import TorchClassifier
+from smoothcert.errors import OutOfMemory
+
+_VALUES = 2**27  # of float32 in the largest batch: 512 MB, which keeps any GPU busy
+_MOST_ROWS, _FIRST_ROWS = 4096, 16
+_SHARE = 0.8  # of the free memory: noise, answers and fragments need some
+
+
+def fitting_batch(classifier: TorchClassifier, shape: tuple[int, ...]) -> int:
+    """The largest batch of the sizes tried that the classifier's device has memory for.
+
+    Sizes are powers of two, from one by the input's shape downwards. Free memory, and with it the
+    answer, is another when something else is on the device, and the batch size is part of a
+    run: one that is resumed takes the recorded size instead of asking again.
+
+    Args:
+        classifier: on its device, of which it may have a fixed batch.
+        shape: of one input.
+
+    Raises:
+        OutOfMemory: not even one row fits.
+    """
+    if classifier.fixed_batch is not None:
+        return classifier.fixed_batch
+    size = min(_most_rows(shape), _by_free_memory(classifier, shape))
+    while True:
+        try:
+            _forward(classifier, shape, size)
+        except OutOfMemory:
+            if size == 1:
+                raise
+            size //= 2
+        else:
+            return size
+        _release(classifier)
+
+
+def _most_rows(shape: tuple[int, ...]) -> int:
+    return _power_of_two(int(np.clip(_VALUES // np.prod(shape), 1, _MOST_ROWS)))
+
+
+def _power_of_two(rows: int) -> int:
+    """The largest one that is not above `rows`; 1 for less."""
+    return 1 << max(0, rows.bit_length() - 1)
+
+
+def _by_free_memory(classifier: TorchClassifier, shape: tuple[int, ...]) -> int:
+    """Rows for which there should be memory, judged by what a small batch takes."""
+    device = torch.device(classifier.device)
+    if device.type != "cuda":
+        return _MOST_ROWS
+    try:
+        _forward(classifier, shape, _FIRST_ROWS)  # what is allocated once, such as workspaces
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        _forward(classifier, shape, _FIRST_ROWS)
+    except OutOfMemory:
+        _release(classifier)
+        return _FIRST_ROWS // 2
+    row = (torch.cuda.max_memory_allocated(device) - before) / _FIRST_ROWS
+    _release(classifier)
+    free, _ = torch.cuda.mem_get_info(device)
+    return _power_of_two(int(_SHARE * free / max(row, 1)))
+
+
+def _forward(classifier: TorchClassifier, shape: tuple[int, ...], rows: int) -> None:
+    with torch.inference_mode(), enough_memory(classifier.name, classifier.device, rows):
+        batch = torch.full((rows, *shape), 0.5, device=classifier.device)
+        classifier.module_logits(batch).sum().item()  # waits, so that it has truly run
+
+
+def _release(classifier: TorchClassifier) -> None:
+    """Give back what the attempts left in torch's cache, after the error that held it is gone."""
+    if torch.device(classifier.device).type == "cuda":
+        torch.cuda.empty_cache()
