@@ -34,10 +34,10 @@ from smoothcert.classifiers.protocol import Layered
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.compress.compress import compress
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import default_batch_size, sample
+from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.noise import RoundedGaussian, Stream
-from smoothcert.sampling.tuning import Arrangement, arranged, layout_of
+from smoothcert.sampling.tuning import Arrangement, arranged, first_size, layout_of
 
 SIGMA, LEVELS = 0.5, 255
 NOISE = RoundedGaussian(SIGMA, 1 / LEVELS)
@@ -115,7 +115,7 @@ def limits(classifier, all_cores, inputs: Inputs, seconds: float) -> tuple[str, 
 
 def searched(classifier, inputs: Inputs) -> Arrangement:
     """What a long run would take."""
-    default = Arrangement(classifier, default_batch_size(inputs.shape))
+    default = Arrangement(classifier, first_size(classifier, inputs.shape))
     return arranged(default, inputs.item(0), NOISE, 10**9)
 
 

@@ -313,7 +313,7 @@ def text(plan: Plan, rows: list[dict]) -> str:
         f"{plan.every}th test image ({len(range(0, 10_000, plan.every))} of them), sigma "
         f"{plan.sigma:g}, seed {plan.seed}, {plan.n0} selection and {plan.n} estimation draws per "
         f"image where no other number is given, alpha {plan.alpha:g}, batches of "
-        f"{plan.batch_size}. Not measured yet: {missing or 'nothing'}.",
+        f"{plan.batch_size}." + (f" Not measured yet: {missing}." if missing else ""),
         118,
         break_on_hyphens=False,
     )

@@ -135,3 +135,12 @@ def test_channels_last_gives_the_same_classes():
     linear = TorchClassifier.of(torch.nn.Linear(3, 2), "linear")
     assert linear.layouts() == [linear]
     assert replace(linear, layout="").layout == ""
+
+
+def test_first_sizes(monkeypatch):
+    from smoothcert.sampling import device_memory
+
+    monkeypatch.setattr(device_memory, "fitting_batch", lambda classifier, shape: 2048)
+    assert tuning.first_size(Clock(), (3, 32, 32)) == 256
+    assert tuning.first_size(Clock(device="cuda"), (3, 32, 32)) == 2048
+    assert tuning.first_size(Clock(device="cuda", fixed_batch=5), (3, 32, 32)) == 5

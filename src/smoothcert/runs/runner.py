@@ -15,10 +15,10 @@ from smoothcert.runs import ledger, memory, plans
 from smoothcert.runs.manifest import Identity, Manifest
 from smoothcert.runs.signals import deferred
 from smoothcert.runs.store import Run, StoredRecords, require_unused
-from smoothcert.sampling.engine import Progress, default_batch_size
+from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.probe import probe
-from smoothcert.sampling.tuning import Arrangement, arranged, in_layout, layout_of
+from smoothcert.sampling.tuning import Arrangement, arranged, first_size, in_layout, layout_of
 from smoothcert.verbs import planned
 from smoothcert.verbs.certify import certify_items
 from smoothcert.verbs.decide import decide_items
@@ -243,7 +243,7 @@ def _begin(
     asked = how.batch_size or classifier.fixed_batch
     found, size, too_large = memory.fitting(
         lambda rows: probe(classifier, item, noise, settings.seed, rows),
-        asked or default_batch_size(inputs.shape),
+        asked or first_size(classifier, inputs.shape),
         free=not asked,
     )
     start = Arrangement(classifier, size)

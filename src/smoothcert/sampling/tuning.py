@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from smoothcert.classifiers.protocol import Classifier, Layered
 from smoothcert.errors import ModelError
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import sample
+from smoothcert.sampling.engine import default_batch_size, sample
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import RoundedGaussian, Stream
 
@@ -27,6 +27,19 @@ class Arrangement:
 
     classifier: Classifier
     batch_size: int
+
+
+def first_size(classifier: Classifier, shape: tuple[int, ...]) -> int:
+    """The rows of a short run's batches: by the input's size on a CPU, by memory on a GPU.
+
+    Raises:
+        OutOfMemory: the device has none for a single row.
+    """
+    if classifier.fixed_batch or classifier.device == "cpu":
+        return classifier.fixed_batch or default_batch_size(shape)
+    from smoothcert.sampling.device_memory import fitting_batch
+
+    return fitting_batch(classifier, shape)  # type: ignore[arg-type]
 
 
 def arranged(

@@ -10,10 +10,10 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import rs
 from smoothcert.sampling.answers import CONTEST, LABEL
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import Progress, default_batch_size, sample
+from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
-from smoothcert.sampling.tuning import Arrangement, arranged
+from smoothcert.sampling.tuning import Arrangement, arranged, first_size
 
 
 def certify(
@@ -82,7 +82,7 @@ def prepared(
     """A model loaded, arranged and probed: the classifier, rows per batch, number of classes."""
     item, noise = inputs.item(0), settings.noise
     loaded = load_classifier(model)  # type: ignore[arg-type]
-    size = batch_size or loaded.fixed_batch or default_batch_size(inputs.shape)
+    size = batch_size or first_size(loaded, inputs.shape)
     run = Arrangement(loaded, size)
     if batch_size is None:
         run = arranged(run, item, noise, evaluations)
