@@ -18,7 +18,7 @@ from smoothcert.runs import ledger
 from smoothcert.runs.files import write_whole
 from smoothcert.runs.runner import check_same_inputs, explore
 from smoothcert.runs.store import Run
-from smoothcert.sampling.engine import default_batch_size
+from smoothcert.sampling.tuning import first_size
 from smoothcert.verbs.recertify import check_base, method_settings
 from smoothcert.verbs.screen import screen as screen_models
 
@@ -49,7 +49,7 @@ def plan(
         inputs = recorded_source(run.manifest.origin, data).load()
         check_same_inputs(run, inputs)
         classifier = processor.load(model)
-        size = batch_size or classifier.fixed_batch or default_batch_size(inputs.shape)
+        size = batch_size or first_size(classifier, inputs.shape)
         start = time.perf_counter()
         prospects = explore(run, classifier, inputs, reuse, size)
         pilot = prospects.pilot

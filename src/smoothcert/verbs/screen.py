@@ -14,10 +14,11 @@ from smoothcert.methods import pooled
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening, Target, Verdict
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import Progress, default_batch_size, sample
+from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
 from smoothcert.sampling.probe import probe
+from smoothcert.sampling.tuning import first_size
 from smoothcert.verbs.recertify import check_classes
 
 
@@ -68,15 +69,15 @@ def screen(
     named = tuple(float(r) for r in radii)
     screening = Screening(per_input, alpha, named, groups, target, len(classifiers))
     pool, sources = prepare(base, inputs, screening)
-    size = batch_size or default_batch_size(inputs.shape)
     settings = base.settings
     loaded = [load_classifier(c) for c in classifiers]  # type: ignore[arg-type]
-    for classifier in loaded:
+    sizes = [batch_size or first_size(classifier, inputs.shape) for classifier in loaded]
+    for classifier, size in zip(loaded, sizes, strict=True):
         found = probe(classifier, inputs.item(0), settings.noise, settings.seed, size)
         check_classes(found.num_classes, base.num_classes)
     return tuple(
         screen_candidate(classifier, base, pool, sources, screening, size, progress)
-        for classifier in loaded
+        for classifier, size in zip(loaded, sizes, strict=True)
     )
 
 
