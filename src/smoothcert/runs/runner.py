@@ -13,8 +13,9 @@ from smoothcert.errors import Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
 from smoothcert.runs import ledger, memory, plans
 from smoothcert.runs.manifest import Identity, Manifest
+from smoothcert.runs.records import StoredRecords
 from smoothcert.runs.signals import deferred
-from smoothcert.runs.store import Run, StoredRecords, require_unused
+from smoothcert.runs.store import Run, require_unused
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.probe import probe
