@@ -1,23 +1,24 @@
 """The records of a run, read when asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import overload
 
 from smoothcert.certificate import Record
-from smoothcert.runs.store import Run
 
 
 class StoredRecords(Sequence[Record]):
     """A run's records by position, one block of them in memory at a time."""
 
-    def __init__(self, run: Run) -> None:
-        """Read nothing yet."""
-        self._run, self._block = run, -1
-        self._held: tuple[Record, ...] = ()
+    def __init__(
+        self, count: int, per_block: int, read: Callable[[int], tuple[Record, ...]]
+    ) -> None:
+        """Read nothing yet; `read` gives the records of a block."""
+        self._count, self._per_block, self._read = count, per_block, read
+        self._block, self._held = -1, ()
 
     def __len__(self) -> int:
         """Count the inputs."""
-        return len(self._run.identity.indices)
+        return self._count
 
     @overload
     def __getitem__(self, position: int) -> Record: ...
@@ -31,7 +32,7 @@ class StoredRecords(Sequence[Record]):
             return tuple(self[p] for p in range(*position.indices(len(self))))
         if not -len(self) <= position < len(self):
             raise IndexError(position)
-        block, row = divmod(position % len(self), self._run.identity.block_inputs)
+        block, row = divmod(position % len(self), self._per_block)
         if block != self._block:
-            self._held, self._block = self._run.read_block(block), block
+            self._held, self._block = self._read(block), block
         return self._held[row]

@@ -13,7 +13,6 @@ from smoothcert.errors import Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
 from smoothcert.runs import ledger, memory, plans
 from smoothcert.runs.manifest import Identity, Manifest
-from smoothcert.runs.records import StoredRecords
 from smoothcert.runs.signals import deferred
 from smoothcert.runs.store import Run, require_unused
 from smoothcert.sampling.engine import Progress
@@ -195,7 +194,7 @@ def explore(
     base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, batch_size: int
 ) -> planned.Prospects:
     """Run the pilot against a base run; its certificates are read without their votes."""
-    stored = (base.certificates, StoredRecords(base), base.identity.settings)
+    stored = (base.certificates, base.stored_records, base.identity.settings)
     return planned.explore(classifier, inputs, *stored, reuse, batch_size)
 
 

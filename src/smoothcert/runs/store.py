@@ -40,6 +40,7 @@ from smoothcert.runs.files import (
     write_whole,
 )
 from smoothcert.runs.manifest import Identity, Manifest
+from smoothcert.runs.records import StoredRecords
 from smoothcert.runs.seal import digest, read_sealed, seal
 
 _Row = TypeVar("_Row", Certificate, Votes)
@@ -338,8 +339,15 @@ class Run:
             identity.model,
             identity.num_classes,
             identity.shape,
-            StoredRecords(self),
+            self.stored_records,
             self.pilot_evaluations,
+        )
+
+    @property
+    def stored_records(self) -> StoredRecords:
+        """All records by position, read when asked for."""
+        return StoredRecords(
+            len(self.identity.indices), self.identity.block_inputs, self.read_block
         )
 
     @property
