@@ -9,20 +9,19 @@ runs no network again. A rerun goes on where the last one stopped, and says how 
 """
 
 import argparse
-import json
 import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from networks import Source, made
+
 from smoothcert import Inputs, Run, Settings, load_classifier, load_inputs
-from smoothcert.compress.compress import compress
 from smoothcert.runs.runner import How, run_certify
 
 HERE = Path(__file__).parent
 ORIGINAL = "original"
-SUFFIXES = {".onnx": ("onnx", "int8"), ".pt2": ("bf16", "fp16", "int8-pt2e")}
 
 
 @dataclass(frozen=True)
@@ -101,24 +100,14 @@ class Collection:
     def model(self, place: Place) -> str:
         """The reference of the network to run: made, found made, or as it came.
 
-        On a CPU weights are run by ONNX Runtime, as their ONNX twin: twice as fast as torch, and
-        what is left between two networks is their weights. On a GPU torch runs everything.
+        On a CPU weights are run as their ONNX twins; on a GPU torch runs everything.
         """
-        sizes, target = self.sizes, self.sizes.targets[place.network]
+        sizes, cpu = self.sizes, self.sizes.device == "cpu"
         original = sizes.models[place.architecture].format(sigma=place.sigma, weights=self.weights)
-        if place.network == ORIGINAL and sizes.device != "cpu":
+        if place.network == ORIGINAL and not cpu:
             return original
-        suffix = next((s for s, targets in SUFFIXES.items() if target in targets), ".safetensors")
-        file, note = place.folder / f"model{suffix}", place.folder / "change.json"
-        twin = sizes.device == "cpu" and suffix == ".safetensors"
-        run = file.with_suffix(".onnx") if twin else file
-        if not note.exists():
-            change = compress(
-                original, target, file, inputs=self.training, sigma=place.sigma, seed=sizes.seed
-            )
-            if twin:
-                compress(str(file), "onnx", run, inputs=self.training)
-            note.write_text(json.dumps({"target": target, "method": change.method}))
+        source = Source(original, self.training, place.sigma, sizes.seed, twins=cpu)
+        run = made(source, sizes.targets[place.network], place.folder).run
         return f"{place.architecture}@{run}" if run.suffix == ".safetensors" else str(run)
 
     def collect(self, place: Place) -> Run:

@@ -21,25 +21,22 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from markdown import percent, put, table
+from networks import Source, made
 
 import smoothcert
 from smoothcert.bounds import binomial
 from smoothcert.classifiers.loading import file_of
-from smoothcert.compress.compress import compress
 from smoothcert.methods.margins import shares
 from smoothcert.report.tables import ceil_to
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "compressions.md"
-START, END = "<!-- made by experiments/compressions.py -->", "<!-- end -->"
+MARK = "tables by experiments/compressions.py"
 ORIGINAL, CONTROL = "original", "onnx"
 NEAR = 0.05
 ENOUGH = 5.0  # seconds of timing
 RADII = (0.25, 0.5)
-SUFFIXES = {
-    ".onnx": ("int8", "int8-dynamic", "lowrank", "onnx"),
-    ".pt2": ("bf16", "fp16", "int8-pt2e"),
-}
 FLIPS = [
     *("target", "draws per image", "labels differ %", "upper limit %", "harmful %", "gains %"),
     *("flips", "flips near %", "harmful near %"),
@@ -79,34 +76,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Made:
-    """A compressed model: its file, what was done, and the file that is run in its place.
-
-    Weights are run by ONNX Runtime, as their ONNX twin, which is faster than torch here and
-    leaves no difference to the original but that of the weights.
-    """
+    """A model, the file or reference that is run in its place, and the batches it is run in."""
 
     file: Path
     run: str | Path
     fraction_changed: float | None
     batch_size: int
-
-
-def made(target: str, plan: Plan, folder: Path, training: smoothcert.Inputs) -> Made:
-    """Make the model, or find it made."""
-    folder.mkdir(parents=True, exist_ok=True)
-    kind, note = target.partition(":")[0], folder / "change.json"
-    suffix = next((s for s, kinds in SUFFIXES.items() if kind in kinds), ".safetensors")
-    file = folder / f"model{suffix}"
-    run = file.with_suffix(".onnx") if suffix == ".safetensors" else file
-    if not note.exists():
-        change = compress(
-            plan.model, target, file, inputs=training, sigma=plan.sigma, seed=plan.seed
-        )
-        if run != file:
-            compress(str(file), "onnx", run, inputs=training)
-        size = 1 if change.batch_dependent else plan.batch_size
-        note.write_text(json.dumps([change.fraction_changed, size]))
-    return Made(file, run, *json.loads(note.read_text()))
 
 
 def votes_of(
@@ -206,11 +181,15 @@ class Bench:
 
     def made(self, target: str) -> Made:
         """The compressed model, or the original itself."""
+        plan = self.plan
         if target != ORIGINAL:
-            return made(target, self.plan, self.folder(target), self.training)
-        found = file_of(self.plan.model)
+            source = Source(plan.model, self.training, plan.sigma, plan.seed)
+            network = made(source, target, self.folder(target))
+            size = 1 if network.batch_dependent else plan.batch_size
+            return Made(network.file, network.run, network.fraction_changed, size)
+        found = file_of(plan.model)
         assert found is not None
-        return Made(found[1], self.plan.model, None, self.plan.batch_size)
+        return Made(found[1], plan.model, None, plan.batch_size)
 
     @cache  # noqa: B019 - lives as long as the script
     def votes(self, target: str) -> smoothcert.Certification:
@@ -245,17 +224,6 @@ class Bench:
             place.write_text(json.dumps(found))
             print(f"{target}: {part.__name__} in {time.perf_counter() - start:.0f} s", flush=True)
         return found
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share in percent, rounded to nearest; a dash where there is none."""
-    return "–" if share is None else f"{100 * share:.{digits}f}"
-
-
-def table(head: list[str], lines: list[list[str]]) -> str:
-    """Markdown, the first column to the left."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
 
 
 def flip_lines(rows: list[dict]) -> list[list[str]]:
@@ -328,13 +296,6 @@ Of all draws, {percent(near)} % are near.
 """
 
 
-def write(page: Path, plan: Plan, rows: list[dict]) -> None:
-    """Put the tables between the marks."""
-    before, _, rest = page.read_text().partition(START)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{START}\n{text(plan, rows)}\n{END}{after}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", help="folder with CIFAR-10 (JPEG)")
@@ -349,7 +310,7 @@ def main() -> None:
     rows = []
     for target in (ORIGINAL, *plan.targets):
         rows.append(bench.finished(target, bench.row) | bench.finished(target, bench.speed))
-        write(given.page, plan, rows)
+        put(given.page, MARK, text(plan, rows))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 import os
 import platform
 import textwrap
-from pathlib import Path
 
 import onnxruntime
 import torch
 from collect import Sizes
-from compressions import percent, table
 from contest import Plan
+from markdown import percent, table
 from published import published_table
 
 METHODS = ("irs-published", "irs", "joint-uniform", "joint-planned")
@@ -30,16 +29,6 @@ COUNTED = {
     "draws": "Selection draws of from scratch not counted (`draws`)",
     "authors": "As the authors count (`authors`)",
 }
-
-
-def put(page: Path, mark: str, text: str) -> None:
-    """Replace what stands between the marks of that name."""
-    start, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
-    before, found, rest = page.read_text().partition(start)
-    _, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise SystemExit(f"{page} lacks the marks {start} and {end}")
-    page.write_text(f"{before}{start}\n\n{text.strip()}\n\n{end}{after}")
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -15,9 +15,9 @@ import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from compressions import table
+from markdown import put, table
 from published import published
-from results_page import number, put
+from results_page import number
 from scipy import optimize, special
 from tables import DOCS, HERE, NAMED, write_csv
 

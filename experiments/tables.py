@@ -20,6 +20,7 @@ import numpy as np
 import results_page
 from collect import HERE, ORIGINAL, Place, Sizes, finished, options, places
 from contest import ACCOUNTINGS, Contest, Plan, Points, curve, interval, load, ratio, save
+from markdown import put
 from published import published
 from recorded import Recorded
 
@@ -249,7 +250,7 @@ def main() -> None:
     figures.write(given.docs, rows)
     missing = [place.title for place in everything if not finished(place)] + lacking
     text = results_page.text(given.size, sizes, plan, rows, speeds, missing)
-    results_page.put(given.docs / "results.md", "tables", text)
+    put(given.docs / "results.md", "tables", text)
 
 
 def original_of(place: Place) -> Place:

@@ -1,8 +1,9 @@
 """What is put beside our figures, and into the page."""
 
 import pytest
+from markdown import put
 from published import published
-from results_page import number, put
+from results_page import number
 from simulated import disparity_of
 
 from smoothcert.bounds import binomial

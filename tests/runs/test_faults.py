@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nursery import OPERATIONS, TESTS, Nursery
+from test_kill import undisturbed
 from test_runner import bytes_of
 
 from known_truth import PixelSum
@@ -177,8 +178,7 @@ def test_two_processes_on_one_directory(tmp_path):
     """At once, on a new run and on an unfinished one: both end well, with the same bytes."""
     long = {"model": "slow", "inputs": 20, "n": 300}
     with Nursery() as nursery:
-        assert nursery.run(tmp_path / "calm", **long) == 0
-        calm = bytes_of(tmp_path / "calm")
+        calm = undisturbed(nursery, tmp_path, **long)
         for attempt in range(6):
             out = tmp_path / f"r{attempt}"
             both = [nursery.start(out, **long) for _ in range(2)]

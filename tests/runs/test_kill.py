@@ -15,16 +15,21 @@ from smoothcert.runs.verify import verify
 LONG = {"model": "slow", "inputs": 40, "n": 1500}
 
 
+def undisturbed(nursery, tmp_path, **how):
+    """What the run leaves when nothing happens to it."""
+    assert nursery.run(tmp_path / "calm", **how) == 0
+    return bytes_of(tmp_path / "calm")
+
+
 @pytest.mark.parametrize("wanted", [10, pytest.param(200, marks=pytest.mark.full)])
 def test_killed_runs_resume_to_the_same_bytes(tmp_path, wanted):
     rng = random.Random(0)
     kills = 0
     with Nursery() as nursery:
-        assert nursery.run(tmp_path / "calm", **LONG) == 0
+        calm = undisturbed(nursery, tmp_path, **LONG)
         begun = time.monotonic()
         assert nursery.run(tmp_path / "again", **LONG) == 0
         whole = time.monotonic() - begun
-        calm = bytes_of(tmp_path / "calm")
         assert len(calm) == 1 + 20 * 2
         while kills < wanted:
             out = tmp_path / f"killed{kills}"
@@ -43,8 +48,7 @@ def test_killed_runs_resume_to_the_same_bytes(tmp_path, wanted):
 
 def test_killed_at_every_file_operation(tmp_path):
     with Nursery() as nursery:
-        assert nursery.run(tmp_path / "calm") == 0
-        calm = bytes_of(tmp_path / "calm")
+        calm = undisturbed(nursery, tmp_path)
         for at in range(1, 1000):
             out = tmp_path / f"killed{at}"
             code = nursery.run(out, at=at, send=signal.SIGKILL)
@@ -62,8 +66,7 @@ def test_killed_at_every_file_operation(tmp_path):
 def test_a_worker_that_hangs_holds_up_nobody(tmp_path):
     """Stopped before every file operation; another finishes; woken up, it does no harm."""
     with Nursery() as nursery:
-        assert nursery.run(tmp_path / "calm") == 0
-        calm = bytes_of(tmp_path / "calm")
+        calm = undisturbed(nursery, tmp_path)
         for at in range(1, 1000):
             out = tmp_path / f"hung{at}"
             pid = nursery.start(out, at=at, send=signal.SIGSTOP)

@@ -160,8 +160,11 @@ def test_workers_share_parameters_and_nothing_else():
     item = Item(0, np.arange(12, dtype=np.int32).reshape(3, 2, 2))
     wanted = [Request(item, Stream.ESTIMATION, range(400))]
     assert (labels(one, wanted)[0] == labels(many, wanted)[0]).all()
-    with many.workers() as workers:
+    with many.workers() as workers, many.workers() as others:
         assert len({id(worker.module.scale) for worker in workers}) == 1
+        assert len({id(worker.module) for worker in [*workers, *others]}) == 8
+    with many.workers() as again:  # copied, and compiled, once and not for every block
+        assert {id(w) for w in again} <= {id(w) for w in [*workers, *others]}
 
 
 def test_a_failing_batch_stops_the_run(tiny_inputs):

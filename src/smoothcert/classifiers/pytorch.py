@@ -82,14 +82,26 @@ class TorchClassifier:
     @contextmanager
     def workers(self) -> Iterator[list["TorchClassifier"]]:
         """Copies of the module around the same parameters: a forward may keep things in it."""
-        shared = {id(p): p for p in self.module.parameters()}
         before = torch.get_num_threads()
+        taken = [self._spared() for _ in range(self.threads)]
         try:
-            with quiet():
-                modules = [deepcopy(self.module, dict(shared)) for _ in range(self.threads)]
-            yield [replace(self, module=module, one_core=True) for module in modules]
+            yield taken
         finally:
+            self._spare.extend(taken)
             torch.set_num_threads(before)  # the last to set it, for threads still to come
+
+    def _spared(self) -> "TorchClassifier":
+        """A copy that no other run is using, made only if there is none (and compiled once)."""
+        try:
+            return self._spare.pop()
+        except IndexError:
+            shared = {id(p): p for p in self.module.parameters()}
+            with quiet():
+                return replace(self, module=deepcopy(self.module, shared), one_core=True)
+
+    @cached_property
+    def _spare(self) -> list["TorchClassifier"]:
+        return []
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
         """Logits as float32 on the host."""

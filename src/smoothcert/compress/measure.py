@@ -12,9 +12,10 @@ from smoothcert.compress.record import Accuracy, Change
 from smoothcert.errors import InvalidInput
 from smoothcert.sampling.answers import labels_of
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import default_batch_size, sample
+from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import Inputs, to_float
 from smoothcert.sampling.noise import RoundedGaussian, Stream
+from smoothcert.sampling.tuning import first_size
 
 _INPUTS = 512
 
@@ -55,7 +56,7 @@ def accuracy(
     if held_out.labels is None:
         raise InvalidInput(f"{held_out.name} has no labels; accuracy needs them.")
     chosen = held_out.select(range(0, len(held_out), -(-len(held_out) // _INPUTS)))
-    size = 1 if alone else classifier.fixed_batch or default_batch_size(held_out.shape)
+    size = 1 if alone else first_size(classifier, held_out.shape)
     noise = RoundedGaussian(sigma, 1 / held_out.levels)
     requests = (Request(item, Stream.PROBE, range(1)) for item in chosen)
     noisy = np.concatenate([*sample(classifier, requests, noise, seed, size)])

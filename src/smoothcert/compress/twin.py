@@ -15,9 +15,10 @@ from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier, Layered
 from smoothcert.errors import MissingExtra, ModelError
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import default_batch_size, sample
+from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.noise import RoundedGaussian, Stream
+from smoothcert.sampling.tuning import first_size
 
 if TYPE_CHECKING:
     import torch
@@ -169,7 +170,7 @@ def _labels(
 ) -> tuple[NDArray[np.int32], float]:
     """The labels of 64 draws of each input, and processor seconds once warm."""
     requests = [Request(item, Stream.PROBE, range(_DRAWS)) for item in inputs]
-    rows = size or classifier.fixed_batch or default_batch_size(inputs.shape)
+    rows = size or first_size(classifier, inputs.shape)
     _ = [*sample(classifier, requests[:1], noise, seed, rows)]
     start = time.process_time()
     labels = np.concatenate([*sample(classifier, requests, noise, seed, rows)])

@@ -68,7 +68,6 @@ def run_certify(
     directory: Path | str, classifier: Classifier, inputs: Inputs, settings: Settings, how: How
 ) -> Run:
     """Certify from scratch into a run directory; see `certify`."""
-    how = _as_before(directory, how)
     draws = settings.n0 + settings.n
     classifier, identity, facts = _begin(
         directory, classifier, inputs, settings, None, draws, "", how
@@ -94,7 +93,6 @@ def run_decide(
     how: How,
 ) -> Run:
     """Decide one radius for every input, into a run directory; see `decide`."""
-    how = _as_before(directory, how)
     sequential.thresholds(decision, settings, inputs.shape)  # a radius out of reach, before work
     # Rounds fill batches only if many inputs are watched together, most of them briefly.
     classifier, identity, facts = _begin(
@@ -120,7 +118,6 @@ def run_recertify(
     how: How,
 ) -> Run:
     """Recertify a base run's inputs with a new classifier into a run directory; see `recertify`."""
-    how = _as_before(directory, how)
     base.require_complete()
     check_base(base.identity.method)
     check_same_inputs(base, inputs)
@@ -235,20 +232,29 @@ def _begin(
     base: str,
     how: How,
 ) -> tuple[Classifier, Identity, _Facts]:
-    """The classifier as it will run, what the run will be, and what to record of how that came."""
+    """The classifier as it will run, what the run will be, and what to record of how that came.
+
+    What a resumed run has chosen stays; another machine might choose otherwise.
+    """
     item, noise = inputs.item(0), settings.noise
-    before = _there(directory, how)
-    if before is not None:
-        classifier = in_layout(classifier, before.identity.layout)
+    if before := _there(directory, how):
+        was = before.identity
+        classifier = in_layout(classifier, was.layout)
+        how = replace(
+            how,
+            batch_size=how.batch_size or was.batch_size,
+            block_inputs=how.block_inputs or was.block_inputs,
+        )
     asked = how.batch_size or classifier.fixed_batch
     found, size, too_large = memory.fitting(
         lambda rows: probe(classifier, item, noise, settings.seed, rows),
         asked or first_size(classifier, inputs.shape),
         free=not asked,
     )
-    start = Arrangement(classifier, size)
-    if how.batch_size is None and before is None:
-        start = arranged(start, item, noise, len(inputs) * draws)
+    first = start = Arrangement(classifier, size)
+    if how.batch_size is None:
+        start = arranged(first, item, noise, len(inputs) * draws)
+    if start is not first:
         found = probe(start.classifier, item, noise, settings.seed, start.batch_size)
     identity = Identity(
         settings=settings,
@@ -269,15 +275,6 @@ def _begin(
     if how.files:
         facts["files"] = {name: sha256(data).hexdigest() for name, data in how.files.items()}
     return start.classifier, identity, {"row_exact": found.row_exact, **facts}
-
-
-def _as_before(directory: Path | str, how: How) -> How:
-    """Sizes that a resumed run has chosen stay; another machine might choose others."""
-    run = _there(directory, how)
-    if run is None:
-        return how
-    size = how.batch_size or run.identity.batch_size
-    return replace(how, batch_size=size, block_inputs=how.block_inputs or run.identity.block_inputs)
 
 
 def _open(

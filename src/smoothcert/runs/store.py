@@ -317,12 +317,7 @@ class Run:
 
     def records(self, positions: Sequence[int]) -> Iterator[Record]:
         """Records by increasing position, reading each block once."""
-        size, block, held = self.identity.block_inputs, -1, ()
-        for position in positions:
-            if position // size != block:
-                block = position // size
-                held = self.read_block(block)
-            yield held[position % size]
+        return map(self.stored_records.__getitem__, positions)
 
     def certification(self) -> Certification:
         """The run as `certify` or `recertify` returned it; records are read when asked for.

@@ -16,13 +16,18 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from smoothcert.sampling.gaussian_table import thresholds
-from smoothcert.sampling.noise import Addresses, RoundedGaussian
+from smoothcert.sampling.noise import (
+    PHILOX_MULTIPLIERS,
+    PHILOX_ROUNDS,
+    PHILOX_WEYL,
+    Addresses,
+    RoundedGaussian,
+)
 
 _WORDS = 1024  # made at a time: two tight loops are faster than one that does everything
 
-_ROUNDS = 10
-_M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
-_W0, _W1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
+_M0, _M1 = (np.uint64(multiplier) for multiplier in PHILOX_MULTIPLIERS)
+_W0, _W1 = (np.uint64(step) for step in PHILOX_WEYL)
 
 
 class NoisyImages:
@@ -95,7 +100,7 @@ def _high_product(_context: Any, a: Any, b: Any) -> Any:
 @njit(nogil=True, inline="always")
 def _philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any) -> Any:
     k1 = np.uint64(0)
-    for _ in range(_ROUNDS):
+    for _ in range(PHILOX_ROUNDS):
         high0, low0 = _high_product(c0, _M0), c0 * _M0  # pyright: ignore[reportCallIssue]
         high1, low1 = _high_product(c2, _M1), c2 * _M1  # pyright: ignore[reportCallIssue]
         c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0

@@ -27,6 +27,11 @@ from smoothcert.sampling.gaussian_table import thresholds
 LAW = "rounded-gaussian/philox4x64-10/v1"
 """Names the law and the addressing; stored with every run, since votes depend on both."""
 
+PHILOX_ROUNDS = 10
+PHILOX_MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
+PHILOX_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+"""Of Philox4x64-10 (Salmon et al., SC 2011), for those who make the same bits without NumPy."""
+
 _FINEST, _COARSEST = 4096, Fraction(1, 8)  # the sigmas, in grid steps, that the table covers
 _MAX_LEVELS = 2**20  # so that a grid point plus noise stays exact in float32
 

@@ -15,11 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from smoothcert.sampling.gaussian_table import thresholds
-from smoothcert.sampling.noise import Addresses, RoundedGaussian
+from smoothcert.sampling.noise import (
+    PHILOX_MULTIPLIERS,
+    PHILOX_ROUNDS,
+    PHILOX_WEYL,
+    Addresses,
+    RoundedGaussian,
+)
 
-_ROUNDS = 10
-_MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
-_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 _LOW = 0xFFFFFFFF
 _MANTISSA, _BIAS, _OCTAVES = 23, 127, 63  # of float32; of the words below 2^63
 
@@ -173,10 +176,11 @@ def _steps(
 
 def _philox(counter: Sequence[torch.Tensor], seed: torch.Tensor) -> list[torch.Tensor]:
     c0, c1, c2, c3 = counter
-    for round_ in range(_ROUNDS):
-        key0, key1 = seed + _signed(round_ * _WEYL[0]), _signed(round_ * _WEYL[1])
-        high0, low0 = _high_product(c0, _MULTIPLIERS[0]), c0 * _signed(_MULTIPLIERS[0])
-        high1, low1 = _high_product(c2, _MULTIPLIERS[1]), c2 * _signed(_MULTIPLIERS[1])
+    m0, m1 = PHILOX_MULTIPLIERS
+    for round_ in range(PHILOX_ROUNDS):
+        key0, key1 = seed + _signed(round_ * PHILOX_WEYL[0]), _signed(round_ * PHILOX_WEYL[1])
+        high0, low0 = _high_product(c0, m0), c0 * _signed(m0)
+        high1, low1 = _high_product(c2, m1), c2 * _signed(m1)
         c0, c1, c2, c3 = high1 ^ c1 ^ key0, low1, high0 ^ c3 ^ key1, low0
     return [c0, c1, c2, c3]
 
