@@ -25,6 +25,10 @@ class Damaged(StoreError):
     """A file of a run directory is missing, or is not as it was written."""
 
 
+class WorkerError(SmoothcertError):
+    """A process that computed a part of a run died or failed, and doing it again did not help."""
+
+
 class Mismatch(SmoothcertError):
     """Two things that must agree (a run and its model, data, or settings) do not."""
 

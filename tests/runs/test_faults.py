@@ -222,14 +222,13 @@ def test_a_worker_killed_while_writing_the_same_file(tmp_path, monkeypatch):
 def test_blocks_that_another_worker_finished_are_not_done_again(tmp_path, calm):
     out, done = tmp_path / "r", []
 
-    def one_elsewhere(function, blocks):
-        for block in blocks:
+    def one_elsewhere(task, stop):
+        for block in task.run.missing:
             if block == 1:
                 certify(out, RESUME)
-            function(block)
-        return ()
+            task.do(block)
 
-    certify(out, replace(SMALL, map=one_elsewhere, progress=done.append))
+    certify(out, replace(SMALL, executor=one_elsewhere, progress=done.append))
     assert sum(done) == 2 * 80
     assert bytes_of(out) == calm
 

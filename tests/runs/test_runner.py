@@ -1,7 +1,6 @@
 """Run directories: the same bytes however they are made, and refusal of what does not fit."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,21 +57,6 @@ def test_repeating_a_run_gives_the_same_bytes(base, tmp_path, tiny_inputs, pixel
     again = run_certify(tmp_path / "again", pixel_sum, tiny_inputs, SETTINGS, SMALL)
     assert bytes_of(base.path) == bytes_of(again.path)
     assert (base.path / "run.json").read_bytes() == (again.path / "run.json").read_bytes()
-
-
-def test_workers_and_their_order_change_nothing(base, tmp_path, tiny_inputs, pixel_sum):
-    with ThreadPoolExecutor(3) as pool:
-        threaded = run_certify(
-            tmp_path / "t", pixel_sum, tiny_inputs, SETTINGS, replace(SMALL, map=pool.map)
-        )
-    backwards = run_certify(
-        tmp_path / "b",
-        pixel_sum,
-        tiny_inputs,
-        SETTINGS,
-        replace(SMALL, map=lambda f, blocks: [f(b) for b in reversed(list(blocks))]),
-    )
-    assert bytes_of(base.path) == bytes_of(threaded.path) == bytes_of(backwards.path)
 
 
 def test_block_and_batch_size_change_no_vote(base, tmp_path, tiny_inputs, pixel_sum):
@@ -186,7 +170,7 @@ def test_an_interrupt_keeps_finished_blocks(tmp_path, tiny_inputs, pixel_sum):
     assert Run.open(tmp_path / "r").missing == (2, 3, 4)
 
 
-def test_a_worker_that_dies_loses_only_its_block(tmp_path, tiny_inputs, pixel_sum):
+def test_an_error_loses_only_its_block(tmp_path, tiny_inputs, pixel_sum):
     undisturbed = run_certify(tmp_path / "u", pixel_sum, tiny_inputs, SETTINGS, SMALL)
 
     class Dying(PixelSum):
@@ -198,9 +182,8 @@ def test_a_worker_that_dies_loses_only_its_block(tmp_path, tiny_inputs, pixel_su
                 raise RuntimeError("the device fell off the bus")
             return super().logits(images)
 
-    with ThreadPoolExecutor(2) as pool, pytest.raises(RuntimeError, match="fell off"):
-        how = replace(SMALL, map=pool.map)
-        run_certify(tmp_path / "r", Dying(28), tiny_inputs, SETTINGS, how)
+    with pytest.raises(RuntimeError, match="fell off"):
+        run_certify(tmp_path / "r", Dying(28), tiny_inputs, SETTINGS, SMALL)
     assert 0 < len(Run.open(tmp_path / "r").missing) < 5
     run_certify(tmp_path / "r", pixel_sum, tiny_inputs, SETTINGS, replace(SMALL, resume=True))
     assert bytes_of(tmp_path / "r") == bytes_of(undisturbed.path)

@@ -69,7 +69,7 @@ def choose(
             settings.sigma,
             seed=settings.seed,
             batch_size=where.batch_size,
-            threads=where.processor.threads,
+            threads=where.shared.threads,
         )
     display.say(made.describe())
     path = where.out / twin.FILE
@@ -88,7 +88,8 @@ def _kept(run: Run, original: Classifier, where: Where) -> Chosen:
             f"{run.path} was made with the ONNX twin of another model, {recorded['model']}. "
             "Resume with that one, or write to a new directory."
         )
-    return Chosen(where.processor.load(str(run.path / twin.FILE)), run.manifest.origin)
+    model = str(run.path / twin.FILE)  # where it is now
+    return Chosen(where.load(model), {**run.manifest.origin, "model": model})
 
 
 def _offer(classifier: Classifier, evaluations: int, where: Where) -> None:

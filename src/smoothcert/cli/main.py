@@ -31,6 +31,7 @@ from smoothcert.cli.options import (
     Split,
     Threads,
     TotalAlpha,
+    Workers,
 )
 from smoothcert.references import DATA_FORMS, MODEL_FORMS
 
@@ -165,6 +166,7 @@ def certify(
     resume: Resume = False,
     device: Device = "cpu",
     threads: Threads = None,
+    workers: Workers = None,
     batch_size: Batch = None,
     block_inputs: Annotated[int | None, typer.Option(help="Inputs per block of the run.")] = None,
     json: Json = False,
@@ -175,7 +177,8 @@ def certify(
     from smoothcert.cli.where import Processor, Where
 
     source = DataSource(data, split, grid, limit, every, size)
-    where = Where(out, resume, Processor(device, threads), batch_size, block_inputs, json)
+    sizes = (batch_size, block_inputs, workers)
+    where = Where(out, resume, Processor(device, threads), *sizes, json)
     options = (sigma, n0, n, alpha, seed, form, keep_margins)
     runs.certify(model, source, options, radius, engine, where)
 
@@ -197,6 +200,7 @@ def recertify(
     resume: Resume = False,
     device: Device = "cpu",
     threads: Threads = None,
+    workers: Workers = None,
     batch_size: Batch = None,
     block_inputs: Annotated[int | None, typer.Option(help="Inputs per block of the run.")] = None,
     json: Json = False,
@@ -205,7 +209,8 @@ def recertify(
     from smoothcert.cli import runs
     from smoothcert.cli.where import Processor, Where
 
-    where = Where(out, resume, Processor(device, threads), batch_size, block_inputs, json)
+    sizes = (batch_size, block_inputs, workers)
+    where = Where(out, resume, Processor(device, threads), *sizes, json)
     runs.recertify(model, base, data, (policy, method, alpha, gamma, variant, fresh_seed), where)
 
 

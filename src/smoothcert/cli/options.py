@@ -31,6 +31,13 @@ Threads = Annotated[
     int | None,
     typer.Option(help="Batches computed at once on the CPU, a core each.", show_default="all"),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that share the run's blocks, each with a GPU of its own on cuda.",
+        show_default="one for each GPU",
+    ),
+]
 Batch = Annotated[
     int | None, typer.Option(help="Rows per forward pass.", show_default="by input size")
 ]

@@ -44,11 +44,11 @@ def certify(
     with display.waiting("Loading model and data"):
         inputs = source.load()
         settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
-        classifier = where.processor.load(model)
+        classifier = where.load(model)
     chosen = engines.choose(engine, model, classifier, inputs, settings, where)
     classifier = chosen.classifier
     with display.bar("Certifying", where.remaining(len(inputs) * (n0 + n))) as tick:
-        how = where.how(tick, {**chosen.origin, "data": source.to_json()}, chosen.files)
+        how = where.how(tick, source, chosen.origin, chosen.files)
         if radius is None:
             run = run_certify(where.out, classifier, inputs, settings, how)
         else:
@@ -72,10 +72,9 @@ def recertify(
         chosen = method_settings(settings, None, policy, method, alpha, gamma, variant, fresh_seed)
         source = recorded_source(original.manifest.origin, data)
         inputs = source.load()
-        classifier = where.processor.load(model)
+        classifier = where.load(model)
     with display.bar("Recertifying", where.remaining(_most(original, chosen))) as tick:
-        origin = {"model": model, "data": source.to_json(), "base": str(base)}
-        how = where.how(tick, origin)
+        how = where.how(tick, source, {"model": model, "base": str(base)})
         run = run_recertify(where.out, original, classifier, inputs, chosen, how)
     show_run(run, where.json)
 

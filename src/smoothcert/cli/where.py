@@ -1,16 +1,20 @@
 """Where a run is written, and what computes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import display
+from smoothcert.cli.sources import DataSource
 from smoothcert.errors import InvalidInput
+from smoothcert.runs.processes import Processes
 from smoothcert.runs.runner import How
 from smoothcert.runs.store import Run
+from smoothcert.sampling.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,40 @@ class Processor:
         """The classifier behind a reference; see `load_classifier`."""
         return load_classifier(model, self.device, self.threads)
 
+    @property
+    def devices(self) -> int:
+        """How many of them there are: all GPUs of the machine for `cuda`, else one."""
+        if self.device != "cuda":
+            return 1
+        import torch
+
+        return max(1, torch.cuda.device_count())
+
+    def shared(self, workers: int) -> "Processor":
+        """What each of several processes gets of the CPU."""
+        if self.device != "cpu" or self.threads is not None or workers == 1:
+            return self
+        return replace(self, threads=max(1, cores() // workers))
+
+    def of(self, worker: int) -> "Processor":
+        """What a worker runs on: the GPUs in turn."""
+        if self.device != "cuda":
+            return self
+        return replace(self, device=f"cuda:{worker % self.devices}")
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Loads a run's model and data in another process."""
+
+    model: str
+    source: DataSource
+    processor: Processor
+
+    def __call__(self, worker: int) -> tuple[Classifier, Inputs]:
+        """See `processes.Load`."""
+        return self.processor.of(worker).load(self.model), self.source.load()
+
 
 @dataclass(frozen=True)
 class Where:
@@ -44,13 +82,33 @@ class Where:
     processor: Processor = field(default_factory=Processor)
     batch_size: int | None = None
     block_inputs: int | None = None
+    workers: int | None = None
     json: bool = False
 
     def __post_init__(self) -> None:
         """Refuse sizes that are none."""
-        for name, value in (("batch-size", self.batch_size), ("block-inputs", self.block_inputs)):
+        sizes = {
+            "batch-size": self.batch_size,
+            "block-inputs": self.block_inputs,
+            "workers": self.workers,
+        }
+        for name, value in sizes.items():
             if value is not None and value < 1:
                 raise InvalidInput(f"--{name} must be at least 1; got {value}")
+
+    @property
+    def count(self) -> int:
+        """How many processes compute."""
+        return self.workers or self.processor.devices
+
+    @property
+    def shared(self) -> Processor:
+        """What each of them gets."""
+        return self.processor.shared(self.count)
+
+    def load(self, model: str) -> Classifier:
+        """The classifier of the first of them."""
+        return self.shared.load(model)
 
     def resumed(self) -> Run | None:
         """The run that is to be continued, if one is there."""
@@ -65,9 +123,20 @@ class Where:
     def how(
         self,
         tick: display.Tick,
+        source: DataSource,
         origin: Mapping[str, Any],
         files: Mapping[str, bytes] | None = None,
     ) -> How:
-        """The runner's settings."""
-        sizes = (self.batch_size, self.block_inputs)
-        return How(*sizes, self.resume, tick, origin=origin, files=files or {})
+        """The runner's settings, with what another process loads to take part."""
+        how = How(
+            self.batch_size,
+            self.block_inputs,
+            self.resume,
+            tick,
+            origin={**origin, "data": source.to_json()},
+            files=files or {},
+        )
+        if self.count == 1:
+            return how
+        loading = Loading(origin["model"], source, self.shared)
+        return replace(how, executor=Processes(loading, self.count))

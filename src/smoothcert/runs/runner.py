@@ -1,13 +1,12 @@
 """Runs on disk: the verbs over blocks of inputs, any of which can be lost and redone."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from smoothcert.certificate import Record, Settings
+from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
@@ -15,30 +14,20 @@ from smoothcert.runs import ledger, memory, plans
 from smoothcert.runs.manifest import Identity, Manifest
 from smoothcert.runs.signals import deferred
 from smoothcert.runs.store import Run, require_unused
+from smoothcert.runs.work import Executor, Task, alone, device_kind
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.probe import probe
 from smoothcert.sampling.tuning import Arrangement, arranged, first_size, in_layout, layout_of
 from smoothcert.verbs import planned
-from smoothcert.verbs.certify import certify_items
-from smoothcert.verbs.decide import decide_items
-from smoothcert.verbs.recertify import check_base, check_classes, recertify_items
+from smoothcert.verbs.recertify import check_base, check_classes
 
 # Draws per block: some seconds of work, and a few megabytes of labels in memory.
 _BLOCK_DRAWS = 2**21
 _MOST_INPUTS = 256
 
 
-_Work = Callable[[range], Iterable[Record]]
 _Facts = Mapping[str, Any]
-
-
-class Map(Protocol):
-    """An executor: the built-in `map`, `ThreadPoolExecutor.map`, ... The order is free."""
-
-    def __call__(self, function: Callable[[int], None], blocks: Iterable[int], /) -> Iterable[None]:
-        """Apply the function to every block."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +39,7 @@ class How:
         block_inputs: inputs per block, or None to choose.
         resume: continue a run that is already there.
         progress: called with evaluations as they finish.
-        map: the executor.
+        executor: who computes the blocks; this process by default.
         origin: references to record in run.json, so that later commands find model and data.
         files: to keep in a new run's directory, contents by name.
     """
@@ -59,7 +48,7 @@ class How:
     block_inputs: int | None = None
     resume: bool = False
     progress: Progress | None = None
-    map: Map = map
+    executor: Executor = alone
     origin: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -74,14 +63,7 @@ def run_certify(
     )
     inputs.check_labels(identity.num_classes)
     run = _open(directory, identity, facts, inputs, how)
-
-    def work(positions: range) -> Iterable[Record]:
-        items = map(inputs.item, positions)
-        return certify_items(
-            classifier, items, settings, identity.num_classes, identity.batch_size, how.progress
-        )
-
-    return _run_blocks(run, work, how)
+    return _run_blocks(Task(run, None, classifier, inputs, how.progress), how)
 
 
 def run_decide(
@@ -100,13 +82,7 @@ def run_decide(
     )
     inputs.check_labels(identity.num_classes)
     run = _open(directory, identity, facts, inputs, how)
-
-    def work(positions: range) -> Iterable[Record]:
-        items = map(inputs.item, positions)
-        size = identity.batch_size
-        return decide_items(classifier, items, settings, decision, size, how.progress)
-
-    return _run_blocks(run, work, how)
+    return _run_blocks(Task(run, None, classifier, inputs, how.progress), how)
 
 
 def run_recertify(
@@ -130,40 +106,13 @@ def run_recertify(
     inputs.check_labels(identity.num_classes)
     if isinstance(method, Irs):
         run = _open(directory, identity, facts, inputs, how)
-        work = _irs_work(base, classifier, inputs, method, identity, how)
     else:
         run = _resumed(directory, identity, how)
         if run is None:
             run = _create_planned(directory, base, classifier, inputs, method, identity, facts, how)
-        work = _planned_work(run, base, classifier, inputs, method, how)
-    run = _run_blocks(run, work, how)
+    run = _run_blocks(Task(run, base, classifier, inputs, how.progress), how)
     ledger.enter(base, run, classifier)
     return run
-
-
-def _irs_work(
-    base: Run, classifier: Classifier, inputs: Inputs, irs: Irs, identity: Identity, how: How
-) -> _Work:
-    def work(positions: range) -> Iterable[Record]:
-        pairs = zip(map(inputs.item, positions), base.records(positions), strict=True)
-        size = identity.batch_size
-        return recertify_items(classifier, pairs, identity.settings, irs, size, how.progress)
-
-    return work
-
-
-def _planned_work(
-    run: Run, base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, how: How
-) -> _Work:
-    shares = plans.read_plan(run)
-
-    def work(positions: range) -> Iterable[Record]:
-        items, records = map(inputs.item, positions), base.records(positions)
-        triples = zip(items, records, (shares[p] for p in positions), strict=True)
-        facts = (run.identity.settings, reuse, run.identity.batch_size)
-        return planned.replay_items(classifier, triples, *facts, how.progress)
-
-    return work
 
 
 def _create_planned(
@@ -266,7 +215,7 @@ def _begin(
         num_classes=found.num_classes,
         batch_size=start.batch_size,
         block_inputs=how.block_inputs or max(1, min(_MOST_INPUTS, _BLOCK_DRAWS // draws)),
-        device=classifier.device,
+        device=device_kind(classifier),
         noise_hash=found.noise_hash,
         base=base,
         layout=layout_of(start.classifier),
@@ -329,20 +278,10 @@ def _resumed(directory: Path | str, identity: Identity, how: How) -> Run | None:
     return run
 
 
-def _run_blocks(run: Run, work: _Work, how: How) -> Run:
-    def one(block: int) -> None:
-        if asked() or run.has(block):  # by another worker, meanwhile
-            return
-        start = time.perf_counter()
-        with memory.explaining(run.identity.batch_size):
-            records = tuple(work(run.blocks[block]))
-        seconds = time.perf_counter() - start
-        if not run.has(block):  # what is finished stays
-            run.write_block(block, records, seconds)
-
+def _run_blocks(task: Task, how: How) -> Run:
+    run = task.run
     with deferred() as asked:
-        for _ in how.map(one, run.missing):
-            pass
+        how.executor(task, asked)
     if run.missing and asked():
         raise KeyboardInterrupt(asked())
     run.sweep()

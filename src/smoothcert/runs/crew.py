@@ -1,0 +1,171 @@
+"""Blocks for several workers: each takes the next one, and what a lost worker had is redone."""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+from typing import Protocol
+
+from smoothcert.errors import WorkerError
+
+_LOSSES = 3  # of workers at one block, before it must be the block's fault
+_SLOW = 3.0  # times the usual time of a block, after which an idle worker does it too
+_START = 10.0  # seconds beyond that, as a worker's first block includes its start
+_FIRST = 120.0  # seconds that stand for the usual time while none is known
+_TICK = 0.2  # seconds between two looks at what has changed
+
+
+class Lost(Exception):
+    """A worker is gone, and with it the block that it was computing."""
+
+
+class Hand(Protocol):
+    """A worker, wherever it is."""
+
+    def do(self, block: int, wanted: Callable[[], bool]) -> None:
+        """Compute and store a block.
+
+        Args:
+            block: its number.
+            wanted: whether it still is: another hand may finish it first.
+
+        Raises:
+            Lost: the worker died, or was given up.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the worker, also in the middle of a block; safe to repeat."""
+        ...
+
+
+class Blocks:
+    """Which block a worker does next; shared by the threads that lead the workers."""
+
+    def __init__(self, missing: Iterable[int], stop: Callable[[], int]) -> None:
+        """Begin with the missing blocks; once `stop` returns something, no more is begun."""
+        self._waiting = deque(missing)
+        self._started: dict[int, float] = {}
+        self._doers: Counter[int] = Counter()
+        self._took: list[float] = []
+        self._losses: Counter[int] = Counter()
+        self._change = threading.Condition()
+        self._stop = stop
+        self._error: BaseException | None = None
+
+    def take(self) -> int | None:
+        """The next block, or None when there is nothing left to begin.
+
+        Waits while all that is left is under way: a worker may be lost, or be so slow that doing
+        its block a second time is faster.
+        """
+        with self._change:
+            while not self._error and not self._stop():
+                block = self._waiting.popleft() if self._waiting else self._straggler()
+                if block is not None:
+                    self._started[block] = time.monotonic()
+                    self._doers[block] += 1
+                    return block
+                if not self._started:
+                    return None
+                self._change.wait(_TICK)
+            return None
+
+    def _straggler(self) -> int | None:
+        """The block that was begun first, if it takes much longer than others did."""
+        if not self._started:
+            return None
+        block = min(self._started, key=self._started.__getitem__)
+        usual = median(self._took) if self._took else _FIRST
+        late = time.monotonic() - self._started[block] > _SLOW * usual + _START
+        return block if late else None
+
+    def wanted(self, block: int) -> bool:
+        """Whether a block under way is still to be finished."""
+        return block in self._started and not self._error
+
+    def finish(self, block: int) -> None:
+        """Note that a block is stored."""
+        with self._change:
+            if block in self._started:
+                self._took.append(time.monotonic() - self._started.pop(block))
+                del self._doers[block]
+            self._change.notify_all()
+
+    def give_back(self, block: int, why: Lost) -> None:
+        """Let others do the block of a lost worker, unless one has finished it already.
+
+        Raises:
+            WorkerError: too many workers were lost at this block.
+        """
+        with self._change:
+            if block in self._started:
+                self._losses[block] += 1
+                self._doers[block] -= 1
+                if self._losses[block] >= _LOSSES:
+                    raise WorkerError(
+                        f"{_LOSSES} workers were lost at block {block}, the last because {why}. "
+                        "Finished blocks are kept. If memory ran out, use fewer workers or a "
+                        "smaller batch; then repeat the command with --resume."
+                    )
+                if not self._doers[block]:
+                    del self._started[block]
+                    self._waiting.appendleft(block)
+            self._change.notify_all()
+
+    def fail(self, error: BaseException) -> None:
+        """Let no worker begin another block."""
+        with self._change:
+            self._error = self._error or error
+            self._change.notify_all()
+
+    def check(self) -> None:
+        """Raise the first error of any worker."""
+        if self._error:
+            raise self._error
+
+
+def drive(makers: Sequence[Callable[[], Hand]], blocks: Blocks) -> None:
+    """Lead workers, a thread for each, until no block is left to begin.
+
+    Args:
+        makers: make a worker; once more after each that is lost.
+        blocks: what there is to do.
+
+    Raises:
+        WorkerError: workers were lost again and again at one block.
+        SmoothcertError: what a worker raised; the others have finished their blocks.
+    """
+    hands: dict[int, Hand] = {}
+
+    def lead(number: int) -> None:
+        try:
+            while (block := blocks.take()) is not None:
+                try:
+                    if number not in hands:
+                        hands[number] = makers[number]()
+                    hands[number].do(block, lambda block=block: blocks.wanted(block))
+                    blocks.finish(block)
+                except Lost as why:
+                    hands.pop(number).close()
+                    blocks.give_back(block, why)
+        except BaseException as error:  # noqa: BLE001 - raised again by whoever leads
+            blocks.fail(error)
+
+    threads = [
+        threading.Thread(target=lead, args=(number,), daemon=True) for number in range(len(makers))
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(_TICK)  # in short pieces, so that signals are handled
+    except BaseException as error:
+        blocks.fail(error)
+        raise
+    finally:
+        for hand in list(hands.values()):
+            hand.close()
+    blocks.check()

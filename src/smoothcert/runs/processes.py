@@ -1,0 +1,196 @@
+"""Several processes of this machine on one run: one for each GPU, or a few on the CPU."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Protocol
+
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError, WorkerError
+from smoothcert.runs.crew import Blocks, Lost, drive
+from smoothcert.runs.work import Order, Task
+from smoothcert.sampling.engine import Progress
+from smoothcert.sampling.inputs import Inputs
+
+_POLL = 0.2  # seconds between two looks at whether a block is still wanted
+_TELL = 0.2  # seconds between two reports of progress
+_GOODBYE = 2.0  # seconds that an idle worker gets to end by itself
+
+
+class Load(Protocol):
+    """Loads model and data in another process, so it must be picklable."""
+
+    def __call__(self, worker: int, /) -> tuple[Classifier, Inputs]:
+        """The run's classifier on this worker's device, and its inputs."""
+        ...
+
+
+@dataclass(frozen=True)
+class Processes:
+    """An executor: this process, with the task's own classifier, and others beside it.
+
+    A worker that dies is replaced and its block done again; one that is silent for too long is
+    ended first.
+
+    Attributes:
+        load: loads model and data in the workers 1, 2, ...; this process is worker 0.
+        count: processes in all.
+        patience: seconds without a sign of life after which a worker counts as hanging. Loading
+            and compiling a model are silent.
+    """
+
+    load: Load
+    count: int
+    patience: float = 900.0
+
+    def __post_init__(self) -> None:
+        """Refuse less than one."""
+        if self.count < 1:
+            raise InvalidInput(f"--workers must be at least 1; got {self.count}")
+        try:
+            ForkingPickler.dumps(self.load)
+        except Exception as error:
+            raise InvalidInput(
+                f"What loads model and data in other processes cannot be sent to them: {error}. "
+                "Give a function of a module, or functools.partial of one."
+            ) from error
+
+    def __call__(self, task: Task, stop: Callable[[], int], /) -> None:
+        """See `Executor`."""
+        order, progress = Order.of(task), one_at_a_time(task.progress)
+        mine = Task(task.run, task.base, task.classifier, task.inputs, progress)
+
+        def other(number: int) -> Callable[[], _Process]:
+            return lambda: _Process(self.load, number, order, progress, self.patience)
+
+        missing = task.run.missing
+        others = range(1, min(self.count, len(missing)))
+        drive([lambda: _Here(mine), *map(other, others)], Blocks(missing, stop))
+
+
+class _Here:
+    """This process as a worker."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def do(self, block: int, wanted: Callable[[], bool]) -> None:
+        self.task.do(block)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class _Process:
+    """A process that was started for the run, and the pipe to it."""
+
+    def __init__(
+        self, load: Load, number: int, order: Order, progress: Progress, patience: float
+    ) -> None:
+        # A forked process could not use CUDA, nor the threads of its parent.
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._progress, self._patience = progress, patience
+        facts = (theirs, load, number, order)
+        self._process = context.Process(target=_serve, args=facts, daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def do(self, block: int, wanted: Callable[[], bool]) -> None:
+        with suppress(OSError):  # why it is gone may still be in the pipe
+            self._pipe.send(block)
+        heard = time.monotonic()
+        while True:
+            if kind_value := self._hear():
+                kind, value = kind_value
+                heard = time.monotonic()
+                if kind == "done":
+                    return
+                if kind == "failed":
+                    raise value
+                self._progress(value)
+            elif not wanted():
+                raise Lost("another worker finished its block")
+            elif time.monotonic() - heard > self._patience:
+                raise Lost(f"it gave no sign of life for {self._patience:g} s")
+
+    def _hear(self) -> tuple[str, Any] | None:
+        """What the worker has to say, or None after a moment of silence."""
+        try:
+            return self._pipe.recv() if self._pipe.poll(_POLL) else None
+        except (EOFError, OSError):
+            self._process.join(_GOODBYE)
+            code = self._process.exitcode
+            raise Lost(f"its process ended with exit code {code}") from None
+
+    def close(self) -> None:
+        self._pipe.close()  # which is how one that waits for a block is told
+        self._process.join(_GOODBYE)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _serve(pipe: Connection, load: Load, number: int, order: Order) -> None:
+    """A worker process: do the blocks that come through the pipe, until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
+    told = Teller(lambda evaluations: pipe.send(("progress", evaluations)))
+    try:
+        try:
+            task = order.start(*load(number), told)
+            while True:
+                block = pipe.recv()
+                task.do(block)
+                told.rest()
+                pipe.send(("done", block))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return  # the run is over, or its first process gone
+        except Exception as error:  # noqa: BLE001 - the first process raises it
+            pipe.send(("failed", portable(error)))
+    except OSError:
+        return
+
+
+class Teller:
+    """Adds up progress, and passes it on a few times a second."""
+
+    def __init__(self, tell: Callable[[int], Any]) -> None:
+        """Pass sums on to `tell`."""
+        self.tell, self.count, self.told = tell, 0, 0.0
+
+    def __call__(self, evaluations: int) -> None:
+        """Count evaluations."""
+        self.count += evaluations
+        if time.monotonic() - self.told > _TELL:
+            self.rest()
+
+    def rest(self) -> None:
+        """Pass on what has not been."""
+        if self.count:
+            self.tell(self.count)
+        self.count, self.told = 0, time.monotonic()
+
+
+def one_at_a_time(progress: Progress | None) -> Progress:
+    """The same callback for several threads."""
+    lock = threading.Lock()
+
+    def tell(evaluations: int) -> None:
+        if progress is not None:
+            with lock:
+                progress(evaluations)
+
+    return tell
+
+
+def portable(error: Exception) -> Exception:
+    """An error that another process can read: one of the package, or one that says the same."""
+    if isinstance(error, SmoothcertError) and not isinstance(error, MissingExtra):
+        return error
+    return WorkerError(f"A worker failed: {type(error).__name__}: {error}")

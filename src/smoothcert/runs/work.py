@@ -1,0 +1,147 @@
+"""A run's blocks as work, for this process or for any other that can load model and data."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from smoothcert.certificate import Record
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.errors import Mismatch
+from smoothcert.methods import Decision, Irs, Reuse
+from smoothcert.runs import memory, plans
+from smoothcert.runs.manifest import library_versions
+from smoothcert.runs.store import Run
+from smoothcert.sampling.engine import Progress
+from smoothcert.sampling.inputs import Inputs, Item
+from smoothcert.sampling.probe import probe
+from smoothcert.sampling.tuning import in_layout
+from smoothcert.verbs import planned
+from smoothcert.verbs.certify import certify_items
+from smoothcert.verbs.decide import decide_items
+from smoothcert.verbs.recertify import recertify_items
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A run, and what it takes to compute its blocks here.
+
+    Attributes:
+        run: whose identity says what is done to every input.
+        base: the run that it reuses, or None.
+        classifier: in the run's memory layout.
+        inputs: of the run.
+        progress: called with evaluations as they finish.
+    """
+
+    run: Run
+    base: Run | None
+    classifier: Classifier
+    inputs: Inputs
+    progress: Progress | None = None
+
+    def do(self, block: int) -> None:
+        """Compute and store a block, unless it is there."""
+        run = self.run
+        if run.has(block):  # by another worker, meanwhile
+            return
+        start = time.perf_counter()
+        with memory.explaining(run.identity.batch_size):
+            records = tuple(self._records(run.blocks[block]))
+        seconds = time.perf_counter() - start
+        if not run.has(block):  # what is finished stays
+            run.write_block(block, records, seconds)
+
+    def _records(self, positions: range) -> Iterable[Record]:
+        identity = self.run.identity
+        settings, size, method = identity.settings, identity.batch_size, identity.method
+        items, here = map(self._item, positions), self.classifier
+        if method is None:
+            classes = identity.num_classes
+            return certify_items(here, items, settings, classes, size, self.progress)
+        if isinstance(method, Decision):
+            return decide_items(here, items, settings, method, size, self.progress)
+        assert self.base is not None
+        records = self.base.records(positions)
+        if isinstance(method, Irs):
+            pairs = zip(items, records, strict=True)
+            return recertify_items(here, pairs, settings, method, size, self.progress)
+        assert isinstance(method, Reuse)
+        shares = plans.read_plan(self.run)
+        triples = zip(items, records, (shares[p] for p in positions), strict=True)
+        return planned.replay_items(here, triples, settings, method, size, self.progress)
+
+    def _item(self, position: int) -> Item:
+        """Read an input; another machine's copy of the data may differ from that of the run."""
+        item = self.inputs.item(position)
+        if item.content != self.run.contents[position]:
+            raise Mismatch(
+                f"Input {item.index} of {self.inputs.name} is not what {self.run.path} was started "
+                "on. Give every worker the same data."
+            )
+        return item
+
+
+@dataclass(frozen=True)
+class Order:
+    """A task as it is sent to another process, which loads model and data itself.
+
+    Attributes:
+        run: path of the run directory.
+        base: path of the run that it reuses, or None.
+    """
+
+    run: str
+    base: str | None
+
+    @staticmethod
+    def of(task: Task) -> "Order":
+        """The paths of its runs."""
+        return Order(str(task.run.path), str(task.base.path) if task.base else None)
+
+    def start(self, classifier: Classifier, inputs: Inputs, progress: Progress | None) -> Task:
+        """The task with this process's model and data.
+
+        Raises:
+            Mismatch: they are not those of the run, or this machine's noise or libraries differ.
+        """
+        run = Run.open(self.run)
+        identity = run.identity
+        classifier = in_layout(classifier, identity.layout)
+        noise, seed = identity.settings.noise, identity.settings.seed
+        found = probe(classifier, inputs.item(0), noise, seed, identity.batch_size)
+        pairs = {
+            "model": (identity.model, classifier.fingerprint),
+            "kind of device": (identity.device, device_kind(classifier)),
+            "selection of inputs": (identity.indices, inputs.indices),
+            "noise": (identity.noise_hash, found.noise_hash),
+            "library versions": (dict(identity.versions), library_versions()),
+        }
+        wrong = [name for name, (stored, here) in pairs.items() if stored != here]
+        if wrong:
+            raise Mismatch(
+                f"A worker of {self.run} has another {', '.join(wrong)} than the run was started "
+                "with. Give every worker the same model, data and packages."
+            )
+        return Task(run, Run.open(self.base) if self.base else None, classifier, inputs, progress)
+
+
+class Executor(Protocol):
+    """Who computes the missing blocks of a task. It changes no byte of the result."""
+
+    def __call__(self, task: Task, stop: Callable[[], int], /) -> None:
+        """Compute blocks until none is missing, or `stop` returns something."""
+        ...
+
+
+def alone(task: Task, stop: Callable[[], int], /) -> None:
+    """This process, one block after the other: the default executor."""
+    for block in task.run.missing:
+        if stop():
+            return
+        task.do(block)
+
+
+def device_kind(classifier: Classifier) -> str:
+    """`cpu`, `cuda`, ...: which of a machine's equal devices is no matter."""
+    return classifier.device.partition(":")[0]

@@ -1,0 +1,77 @@
+"""Classifiers and data as other processes load them; some die, hang or fail there."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from pathlib import Path
+
+import numpy as np
+
+from known_truth import PixelSum
+from smoothcert.errors import ModelError
+from smoothcert.sampling.inputs import Inputs
+
+
+def thirty(value: int = 8) -> Inputs:
+    """The inputs of the fixture `tiny_inputs`."""
+    return Inputs.from_arrays(np.full((30, 1, 2, 2), value / 16), np.ones(30, int), 1 / 16)
+
+
+class Fated(PixelSum):
+    """Meets its fate in the middle of a block, once or always, but never in the first process."""
+
+    def __init__(self, threshold: int, fate: str, once: Path | None = None) -> None:
+        super().__init__(threshold)
+        self.fate, self.once, self.calls = fate, once, 0
+
+    def logits(self, images):
+        self.calls += 1
+        if parent_process() is None:
+            time.sleep(0.01)  # the others are to get something to do
+        elif self.calls == 30 and (self.once is None or not self.once.exists()):
+            if self.once is not None:
+                self.once.touch()
+            meet(self.fate)
+        return super().logits(images)
+
+
+def meet(fate: str) -> None:
+    if fate == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fate == "terminated":
+        os.kill(os.getpid(), signal.SIGTERM)
+    elif fate == "hangs":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif fate == "refuses":
+        raise ModelError("the model says no")
+    elif fate == "raises":
+        raise Unpicklable(1, 2)
+
+
+class Unpicklable(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+@dataclass(frozen=True)
+class Mates:
+    """What a worker loads."""
+
+    threshold: int = 28
+    value: int = 8
+    fate: str = ""
+    once: Path | None = None
+
+    def __call__(self, worker: int):
+        return self.classifier(), thirty(self.value)
+
+    def classifier(self):
+        if self.fate:
+            return Fated(self.threshold, self.fate, self.once)
+        return PixelSum(self.threshold)
+
+
+def not_there(worker: int):
+    raise FileNotFoundError("the weights are on another machine")

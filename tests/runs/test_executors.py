@@ -1,0 +1,291 @@
+"""One contract for all executors: the same bytes, whoever computes and whatever happens to them."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from multiprocessing import active_children
+from pathlib import Path
+
+import psutil
+import pytest
+from mates import Mates, not_there, thirty
+from test_runner import bytes_of
+
+from smoothcert.certificate import Settings
+from smoothcert.errors import InvalidInput, Mismatch, ModelError, WorkerError
+from smoothcert.methods import Irs, Reuse
+from smoothcert.methods.sequential import Decision
+from smoothcert.runs import crew
+from smoothcert.runs.crew import Blocks, Lost, drive
+from smoothcert.runs.processes import Processes
+from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
+from smoothcert.runs.store import Run
+from smoothcert.runs.verify import verify
+
+SETTINGS = Settings(0.25, 16, n0=20, n=600)
+SMALL = How(batch_size=16, block_inputs=3)
+
+
+def backwards(task, stop):
+    for block in reversed(task.run.missing):
+        task.do(block)
+
+
+class InThread:
+    """A worker in a thread of this process."""
+
+    def __init__(self, task):
+        self.task = task
+
+    def do(self, block, wanted):
+        self.task.do(block)
+
+    def close(self):
+        pass
+
+
+def threads(task, stop):
+    drive([lambda: InThread(task)] * 3, Blocks(task.run.missing, stop))
+
+
+EXECUTORS = {
+    "backwards": lambda mates: backwards,
+    "threads": lambda mates: threads,
+    "one process": lambda mates: Processes(mates, 1),
+    "two processes": lambda mates: Processes(mates, 2),
+    "four processes": lambda mates: Processes(mates, 4),
+}
+executors = pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS)
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """Runs of every method that nothing happened to."""
+    folder, inputs = tmp_path_factory.mktemp("calm"), thirty()
+    old, new = Mates(28).classifier(), Mates(29).classifier()
+    base = run_certify(folder / "certify", old, inputs, SETTINGS, SMALL)
+    run_decide(folder / "decide", old, inputs, SETTINGS, Decision(0.1), SMALL)
+    run_recertify(folder / "irs", base, new, inputs, Irs(100), SMALL)
+    run_recertify(folder / "reuse", base, new, inputs, Reuse("budget:0.2"), SMALL)
+    return folder
+
+
+@executors
+def test_the_same_bytes(executor, calm, tmp_path):
+    inputs, how = thirty(), replace(SMALL, executor=executor(Mates(28)))
+    base = run_certify(tmp_path / "certify", Mates(28).classifier(), inputs, SETTINGS, how)
+    assert bytes_of(base.path) == bytes_of(calm / "certify")
+    assert verify(base).problems == ()
+    names = ("run.json", "certificates", "events", "inputs.parquet", "votes")
+    assert sorted(path.name for path in base.path.iterdir()) == sorted(names)
+
+
+@pytest.mark.parametrize("method", [Irs(100), Reuse("budget:0.2")], ids=["irs", "reuse"])
+def test_recertifying(method, calm, tmp_path):
+    base, how = Run.open(calm / "certify"), replace(SMALL, executor=Processes(Mates(29), 2))
+    new = Mates(29).classifier()
+    run = run_recertify(tmp_path / "r", base, new, thirty(), method, how)
+    name = "irs" if isinstance(method, Irs) else "reuse"
+    assert bytes_of(run.path) == bytes_of(calm / name)
+
+
+def test_deciding(calm, tmp_path):
+    how = replace(SMALL, executor=Processes(Mates(28), 2))
+    old = Mates(28).classifier()
+    run = run_decide(tmp_path / "r", old, thirty(), SETTINGS, Decision(0.1), how)
+    assert bytes_of(run.path) == bytes_of(calm / "decide")
+
+
+def test_all_progress_is_told(tmp_path):
+    told = []
+    how = replace(SMALL, executor=Processes(Mates(28, fate="none"), 3), progress=told.append)
+    classifier = Mates(28, fate="none").classifier()
+    run_certify(tmp_path / "r", classifier, thirty(), SETTINGS, how)
+    assert sum(told) == 30 * 620
+
+
+@pytest.mark.parametrize("fate", ["dies", "terminated", "hangs"])
+def test_a_lost_worker_costs_its_block(fate, calm, tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "_SLOW", 1e9)  # so that nobody else does the block of one that hangs
+    mates = Mates(28, fate=fate, once=tmp_path / "once")
+    how = replace(SMALL, executor=Processes(mates, 2, patience=8))
+    run = run_certify(tmp_path / "r", mates.classifier(), thirty(), SETTINGS, how)
+    assert (tmp_path / "once").exists()
+    assert bytes_of(run.path) == bytes_of(calm / "certify")
+    assert verify(run).problems == ()
+
+
+def test_what_a_hanging_worker_had_is_done_by_an_idle_one(calm, tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "_START", 3.0)
+    mates = Mates(28, fate="hangs", once=tmp_path / "once")
+    how = replace(SMALL, executor=Processes(mates, 2, patience=1e6))
+    run = run_certify(tmp_path / "r", mates.classifier(), thirty(), SETTINGS, how)
+    assert (tmp_path / "once").exists()
+    assert bytes_of(run.path) == bytes_of(calm / "certify")
+    assert not active_children()
+
+
+def test_a_block_at_which_every_worker_is_lost_ends_the_run():
+    ended = []
+
+    class Doomed:
+        def do(self, block, wanted):
+            raise Lost("it ran out of memory")
+
+        def close(self):
+            ended.append(1)
+
+    blocks = Blocks([5], lambda: 0)
+    with pytest.raises(WorkerError, match="3 workers were lost at block 5, the last because it r"):
+        drive([Doomed], blocks)
+    assert len(ended) == 3
+
+
+@pytest.mark.parametrize(
+    ("fate", "kind", "message"),
+    [
+        ("refuses", ModelError, "the model says no"),
+        ("raises", WorkerError, "Unpicklable: 1 and 2"),
+    ],
+)
+def test_what_a_worker_raises_is_raised_here(fate, kind, message, calm, tmp_path):
+    mates = Mates(28, fate=fate)
+    how = replace(SMALL, executor=Processes(mates, 2))
+    with pytest.raises(kind, match=message):
+        run_certify(tmp_path / "r", mates.classifier(), thirty(), SETTINGS, how)
+    how = replace(SMALL, resume=True)
+    run = run_certify(tmp_path / "r", Mates(28).classifier(), thirty(), SETTINGS, how)
+    assert bytes_of(run.path) == bytes_of(calm / "certify")
+
+
+@pytest.mark.parametrize(
+    ("load", "message"),
+    [(Mates(29), "another model than"), (Mates(28, value=9), "Input 3 of array is not what")],
+)
+def test_workers_with_another_model_or_data_are_refused(load, message, tmp_path):
+    how = replace(SMALL, executor=Processes(load, 2))
+    classifier = Mates(28, fate="none").classifier()
+    load = replace(load, fate="none")
+    how = replace(SMALL, executor=Processes(load, 2))
+    with pytest.raises(Mismatch, match=message):
+        run_certify(tmp_path / "r", classifier, thirty(), SETTINGS, how)
+
+
+def test_a_worker_that_cannot_load(tmp_path):
+    how = replace(SMALL, executor=Processes(not_there, 2))
+    classifier = Mates(28, fate="none").classifier()
+    message = "A worker failed: FileNotFoundError: the weights are on another machine"
+    with pytest.raises(WorkerError, match=message):
+        run_certify(tmp_path / "r", classifier, thirty(), SETTINGS, how)
+
+
+def test_bad_executors():
+    with pytest.raises(InvalidInput, match="--workers must be at least 1; got 0"):
+        Processes(Mates(28), 0)
+    with pytest.raises(InvalidInput, match="cannot be sent to them"):
+        Processes(lambda worker: None, 2)
+
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+from mates import Mates, thirty
+from smoothcert.certificate import Settings
+from smoothcert.runs.processes import Processes
+from smoothcert.runs.runner import How, run_certify
+
+if __name__ == "__main__":
+    mates = Mates(28, fate="none")
+    how = How(16, 3, resume=True, executor=Processes(mates, 3))
+    run_certify(sys.argv[1], mates.classifier(), thirty(), Settings(0.25, 16, 20, 2000), how)
+"""
+
+
+def crew_in_the_middle(tmp_path: Path) -> subprocess.Popen:
+    """A run of three processes, after its first finished block."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, "script.py", "r"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("r/certificates/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return process
+
+
+def test_workers_end_with_the_first_process(tmp_path):
+    process = crew_in_the_middle(tmp_path)
+    others = psutil.Process(process.pid).children(recursive=True)
+    assert len(others) >= 2
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(others, timeout=30)
+    assert not alive
+    assert Run.open(tmp_path / "r").missing
+
+
+def test_ctrl_c_finishes_the_blocks_under_way(tmp_path):
+    process = crew_in_the_middle(tmp_path)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT, said
+    assert "Stopping when the block under way is finished" in said
+    assert "Traceback" not in said.replace("Traceback", "", 1)  # that of the first process only
+    run = Run.open(tmp_path / "r")
+    assert 0 < len(run.finished) < len(run.blocks)
+    assert not list(run.path.rglob("*.tmp"))
+
+
+class Clock:
+    """A worker that takes so many seconds for some blocks, and notes what it did."""
+
+    def __init__(self, seconds, done):
+        self.seconds, self.done = seconds, done
+
+    def do(self, block, wanted):
+        end = time.monotonic() + self.seconds.get(block, 0.0)
+        while time.monotonic() < end:
+            if not wanted():
+                raise Lost("not wanted")
+            time.sleep(0.005)
+        self.done.append((threading.current_thread().name, block))
+
+    def close(self):
+        pass
+
+
+def test_a_straggler_is_done_twice_and_given_up(monkeypatch):
+    monkeypatch.setattr(crew, "_START", 0.2)
+    done, slow, quick = [], {0: 30.0}, {}
+    begun = time.monotonic()
+    drive([lambda: Clock(slow, done), lambda: Clock(quick, done)], Blocks(range(20), lambda: 0))
+    assert time.monotonic() - begun < 10
+    assert sorted({block for _, block in done}) == list(range(20))
+
+
+def test_blocks_that_take_their_usual_time_are_done_once(monkeypatch):
+    monkeypatch.setattr(crew, "_START", 0.2)
+    done, even = [], dict.fromkeys(range(9), 0.3)
+    drive([lambda: Clock(even, done)] * 4, Blocks(range(9), lambda: 0))
+    assert sorted(block for _, block in done) == list(range(9))
+
+
+def test_after_a_stop_no_block_is_begun():
+    done, stop = [], []
+
+    class Stopping(Clock):
+        def do(self, block, wanted):
+            super().do(block, wanted)
+            stop.append(1)
+
+    drive([lambda: Stopping({}, done)] * 2, Blocks(range(50), lambda: len(stop)))
+    assert 1 <= len(done) <= 2
