@@ -30,9 +30,9 @@ SETTINGS = Settings(0.25, 16, n0=20, n=600)
 SMALL = How(batch_size=16, block_inputs=3)
 
 
-def backwards(task, stop):
-    for block in reversed(task.run.missing):
-        task.do(block)
+def backwards(job, here, stop):
+    for block in reversed(job.missing):
+        here.do(block)
 
 
 class InThread:
@@ -48,8 +48,8 @@ class InThread:
         pass
 
 
-def threads(task, stop):
-    drive([lambda: InThread(task)] * 3, Blocks(task.run.missing, stop))
+def threads(job, here, stop):
+    drive([lambda: InThread(here)] * 3, Blocks(job.missing, stop))
 
 
 EXECUTORS = {

@@ -16,7 +16,7 @@ from smoothcert.methods.reuse import Reuse
 from smoothcert.report.tables import floor_to, percent
 from smoothcert.runs import ledger
 from smoothcert.runs.files import write_whole
-from smoothcert.runs.runner import check_same_inputs, explore
+from smoothcert.runs.opening import check_same_inputs, explore
 from smoothcert.runs.store import Run
 from smoothcert.sampling.tuning import first_size
 from smoothcert.verbs.recertify import check_base, method_settings

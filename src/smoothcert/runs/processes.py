@@ -1,7 +1,6 @@
 """Several processes of this machine on one run: one for each GPU, or a few on the CPU."""
 
 import signal
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError, WorkerError
 from smoothcert.runs.crew import Blocks, Lost, drive
-from smoothcert.runs.work import Order, Task
+from smoothcert.runs.work import Job, Order, Task
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
 
@@ -33,7 +32,7 @@ class Load(Protocol):
 
 @dataclass(frozen=True)
 class Processes:
-    """An executor: this process, with the task's own classifier, and others beside it.
+    """An executor: this process, with its own classifier, and others beside it.
 
     A worker that dies is replaced and its block done again; one that is silent for too long is
     ended first.
@@ -61,17 +60,16 @@ class Processes:
                 "Give a function of a module, or functools.partial of one."
             ) from error
 
-    def __call__(self, task: Task, stop: Callable[[], int], /) -> None:
+    def __call__(self, job: Job, here: Task | None, stop: Callable[[], int], /) -> None:
         """See `Executor`."""
-        order, progress = Order.of(task), one_at_a_time(task.progress)
-        mine = Task(task.run, task.base, task.classifier, task.inputs, progress)
+        assert here is not None
+        order, missing = Order.of(job), job.missing
 
         def other(number: int) -> Callable[[], _Process]:
-            return lambda: _Process(self.load, number, order, progress, self.patience)
+            return lambda: _Process(self.load, number, order, job.progress, self.patience)
 
-        missing = task.run.missing
         others = range(1, min(self.count, len(missing)))
-        drive([lambda: _Here(mine), *map(other, others)], Blocks(missing, stop))
+        drive([lambda: _Here(here), *map(other, others)], Blocks(missing, stop))
 
 
 class _Here:
@@ -175,18 +173,6 @@ class Teller:
         if self.count:
             self.tell(self.count)
         self.count, self.told = 0, time.monotonic()
-
-
-def one_at_a_time(progress: Progress | None) -> Progress:
-    """The same callback for several threads."""
-    lock = threading.Lock()
-
-    def tell(evaluations: int) -> None:
-        if progress is not None:
-            with lock:
-                progress(evaluations)
-
-    return tell
 
 
 def portable(error: Exception) -> Exception:

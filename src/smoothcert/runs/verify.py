@@ -14,7 +14,7 @@ from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
 from smoothcert.methods import Reuse, recheck, reuse
 from smoothcert.runs import ledger, plans
 from smoothcert.runs.files import ASIDE
-from smoothcert.runs.runner import check_same_inputs
+from smoothcert.runs.opening import check_same_inputs
 from smoothcert.runs.store import Run
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample

@@ -1,5 +1,7 @@
 """A run's blocks as work, for this process or for any other that can load model and data."""
 
+import re
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,7 +9,7 @@ from typing import Protocol
 
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.errors import Mismatch
+from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.runs import memory, plans
 from smoothcert.runs.manifest import library_versions
@@ -20,6 +22,61 @@ from smoothcert.verbs import planned
 from smoothcert.verbs.certify import certify_items
 from smoothcert.verbs.decide import decide_items
 from smoothcert.verbs.recertify import recertify_items
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several parts of a run's blocks: those with `block % count == number - 1`.
+
+    Attributes:
+        number: from 1.
+        count: of shards.
+    """
+
+    number: int
+    count: int
+
+    def __post_init__(self) -> None:
+        """Refuse one that there is not."""
+        if not 1 <= self.number <= self.count:
+            raise InvalidInput(
+                f"A shard is I/N with I from 1 to N, as 1/8 to 8/8; got {self.number}/{self.count}"
+            )
+
+    @staticmethod
+    def parse(text: str) -> "Shard":
+        """`2/8`."""
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+        if not found:
+            raise InvalidInput(f"A shard is I/N with I from 1 to N, as 1/8 to 8/8; got {text!r}")
+        return Shard(int(found[1]), int(found[2]))
+
+
+ALL = Shard(1, 1)
+"""All blocks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A run whose blocks are to be computed, by whomever.
+
+    Attributes:
+        run: opened.
+        base: the run that it reuses, or None.
+        shard: which blocks.
+        progress: called with evaluations as they finish; safe from several threads.
+    """
+
+    run: Run
+    base: Run | None
+    shard: Shard
+    progress: Progress
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The blocks of the shard that are not there."""
+        number, count = self.shard.number, self.shard.count
+        return tuple(block for block in self.run.missing if block % count == number - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +141,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Order:
-    """A task as it is sent to another process, which loads model and data itself.
+    """A job as it is sent to another process, which loads model and data itself.
 
     Attributes:
         run: path of the run directory.
@@ -95,9 +152,9 @@ class Order:
     base: str | None
 
     @staticmethod
-    def of(task: Task) -> "Order":
+    def of(job: Job) -> "Order":
         """The paths of its runs."""
-        return Order(str(task.run.path), str(task.base.path) if task.base else None)
+        return Order(str(job.run.path), str(job.base.path) if job.base else None)
 
     def start(self, classifier: Classifier, inputs: Inputs, progress: Progress | None) -> Task:
         """The task with this process's model and data.
@@ -127,19 +184,38 @@ class Order:
 
 
 class Executor(Protocol):
-    """Who computes the missing blocks of a task. It changes no byte of the result."""
+    """Who computes the missing blocks of a job. It changes no byte of the result."""
 
-    def __call__(self, task: Task, stop: Callable[[], int], /) -> None:
-        """Compute blocks until none is missing, or `stop` returns something."""
+    def __call__(self, job: Job, here: Task | None, stop: Callable[[], int], /) -> None:
+        """Compute blocks until none is missing, or `stop` returns something.
+
+        Args:
+            job: what is to be done.
+            here: computes blocks in this process, if it has model and data.
+            stop: whether no more blocks are to be begun.
+        """
         ...
 
 
-def alone(task: Task, stop: Callable[[], int], /) -> None:
+def alone(job: Job, here: Task | None, stop: Callable[[], int], /) -> None:
     """This process, one block after the other: the default executor."""
-    for block in task.run.missing:
+    assert here is not None
+    for block in job.missing:
         if stop():
             return
-        task.do(block)
+        here.do(block)
+
+
+def one_at_a_time(progress: Progress | None) -> Progress:
+    """The same callback for several threads."""
+    lock = threading.Lock()
+
+    def tell(evaluations: int) -> None:
+        if progress is not None:
+            with lock:
+                progress(evaluations)
+
+    return tell
 
 
 def device_kind(classifier: Classifier) -> str:

@@ -1,0 +1,215 @@
+"""The start of a run: what it will be, its directory, and its plan; or finding it started."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from smoothcert.certificate import Settings
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.errors import Mismatch, StoreError
+from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
+from smoothcert.runs import memory, plans
+from smoothcert.runs.manifest import Identity, Manifest
+from smoothcert.runs.store import Run, require_unused
+from smoothcert.runs.work import device_kind
+from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.probe import probe
+from smoothcert.sampling.tuning import Arrangement, arranged, first_size, in_layout, layout_of
+from smoothcert.verbs import planned
+from smoothcert.verbs.recertify import check_base, check_classes
+
+# Draws per block: some seconds of work, and a few megabytes of labels in memory.
+_BLOCK_DRAWS = 2**21
+_MOST_INPUTS = 256
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a run is to be; with model and data, which may be elsewhere, it can be opened.
+
+    Attributes:
+        directory: of the run.
+        settings: of the certification from scratch.
+        method: None from scratch, else the settings of the method.
+        base: the run to reuse, or None.
+        batch_size: rows per forward pass, or None to choose.
+        block_inputs: inputs per block, or None to choose.
+        resume: continue a run that is already there.
+        origin: references to record in run.json, so that later commands find model and data.
+        files: to keep in a new run's directory, contents by name.
+    """
+
+    directory: Path
+    settings: Settings
+    method: Method | None = None
+    base: Run | None = None
+    batch_size: int | None = None
+    block_inputs: int | None = None
+    resume: bool = False
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    def open(self, classifier: Classifier, inputs: Inputs) -> Run:
+        """Start the run, with its pilot and plan if it has one, or find it started.
+
+        Raises:
+            Mismatch: model, data, settings and what is there do not belong together.
+            StoreError: the directory is in use, unfinished in its base, or cannot be written.
+        """
+        self._check(inputs)
+        classifier, identity, facts = _begin(self, classifier, inputs)
+        if self.base is not None:
+            check_classes(identity.num_classes, self.base.identity.num_classes)
+        inputs.check_labels(identity.num_classes)
+        if run := _resumed(self, identity):
+            return run
+        require_unused(self.directory)
+        extra = {}
+        if isinstance(self.method, Reuse):
+            assert self.base is not None
+            with memory.explaining(identity.batch_size):
+                prospects = explore(self.base, classifier, inputs, self.method, identity.batch_size)
+            facts = {**facts, "pilot_evaluations": prospects.pilot.evaluations}
+            shares = prospects.plan().shares  # kept: a resumed run must not plan again
+            extra[plans.NAME] = plans.plan_bytes(shares, identity.indices)
+        manifest = Manifest(identity, {**self.origin, **facts})
+        facts_of_inputs = (inputs.contents, inputs.labels)
+        try:
+            return Run.create(self.directory, manifest, *facts_of_inputs, extra, self.files)
+        except StoreError:
+            if _there(self) is None:
+                raise
+            return self.open(classifier, inputs)  # another process was first: as it chose
+
+    def _check(self, inputs: Inputs) -> None:
+        """What can be refused before any work."""
+        if isinstance(self.method, Decision):
+            sequential.thresholds(self.method, self.settings, inputs.shape)
+        if self.base is not None:
+            self.base.require_complete()
+            check_base(self.base.identity.method)
+            check_same_inputs(self.base, inputs)
+
+    @property
+    def draws(self) -> int:
+        """About how many each input gets."""
+        if self.method is None:
+            return self.settings.n0 + self.settings.n
+        if isinstance(self.method, Irs):
+            return self.method.per_input
+        # Rounds fill batches only if many inputs are watched together, most of them briefly.
+        return 1 if isinstance(self.method, Decision) else self.settings.n // 10 + 1
+
+
+def explore(
+    base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, batch_size: int
+) -> planned.Prospects:
+    """Run the pilot against a base run; its certificates are read without their votes."""
+    stored = (base.certificates, base.stored_records, base.identity.settings)
+    return planned.explore(classifier, inputs, *stored, reuse, batch_size)
+
+
+def check_same_inputs(base: Run, inputs: Inputs) -> None:
+    """Raise Mismatch unless these are the inputs, in content and order, of the base run."""
+    stored = base.identity
+    if (inputs.levels, inputs.shape) != (stored.settings.levels, stored.shape):
+        raise Mismatch(
+            f"{base.path} was made on inputs of shape {stored.shape} on the grid "
+            f"1/{stored.settings.levels}; these have {inputs.shape} on 1/{inputs.levels}. "
+            "Use the data of the base run."
+        )
+    if inputs.indices != stored.indices:
+        raise Mismatch(
+            f"{base.path} was made on {len(stored.indices)} inputs, and {len(inputs)} inputs "
+            "with other indices were given. Use the same --data, --split, --limit and --every."
+        )
+    if inputs.fingerprint != stored.data:
+        changed = [
+            index
+            for index, now, then in zip(inputs.indices, inputs.contents, base.contents, strict=True)
+            if now != then
+        ]
+        raise Mismatch(
+            f"The data is not what {base.path} was made on: {len(changed)} of {len(inputs)} "
+            f"inputs have other content, the first at index {(changed or ['?'])[0]}. Use the data "
+            "of the base run."
+        )
+
+
+def _begin(
+    opening: Opening, classifier: Classifier, inputs: Inputs
+) -> tuple[Classifier, Identity, Mapping[str, Any]]:
+    """The classifier as it will run, what the run will be, and what to record of how that came.
+
+    What a resumed run has chosen stays; another machine might choose otherwise.
+    """
+    item, noise = inputs.item(0), opening.settings.noise
+    seed = opening.settings.seed
+    if before := _there(opening):
+        was = before.identity
+        classifier = in_layout(classifier, was.layout)
+        opening = replace(
+            opening,
+            batch_size=opening.batch_size or was.batch_size,
+            block_inputs=opening.block_inputs or was.block_inputs,
+        )
+    asked = opening.batch_size or classifier.fixed_batch
+    found, size, too_large = memory.fitting(
+        lambda rows: probe(classifier, item, noise, seed, rows),
+        asked or first_size(classifier, inputs.shape),
+        free=not asked,
+    )
+    first = start = Arrangement(classifier, size)
+    if opening.batch_size is None:
+        start = arranged(first, item, noise, len(inputs) * opening.draws)
+    if start is not first:
+        found = probe(start.classifier, item, noise, seed, start.batch_size)
+    usual = max(1, min(_MOST_INPUTS, _BLOCK_DRAWS // opening.draws))
+    identity = Identity(
+        settings=opening.settings,
+        method=opening.method,
+        model=classifier.fingerprint,
+        data=inputs.fingerprint,
+        indices=inputs.indices,
+        shape=inputs.shape,
+        num_classes=found.num_classes,
+        batch_size=start.batch_size,
+        block_inputs=opening.block_inputs or usual,
+        device=device_kind(classifier),
+        noise_hash=found.noise_hash,
+        base=opening.base.identity.hash if opening.base else "",
+        layout=layout_of(start.classifier),
+    )
+    facts: dict[str, Any] = {"batches_too_large": list(too_large)} if too_large else {}
+    if opening.files:
+        facts["files"] = {name: sha256(data).hexdigest() for name, data in opening.files.items()}
+    return start.classifier, identity, {"row_exact": found.row_exact, **facts}
+
+
+def _there(opening: Opening) -> Run | None:
+    """The run that is there, if it is to be continued."""
+    path = opening.directory
+    if not opening.resume or not path.is_dir() or not any(path.iterdir()):
+        return None
+    if not (path / "run.json").exists():
+        raise StoreError(
+            f"{path} already exists and is not empty, but has no run.json to resume from: it is "
+            "no run, or was copied incompletely. Copy it again, or choose another --out."
+        )
+    return Run.open(path)
+
+
+def _resumed(opening: Opening, identity: Identity) -> Run | None:
+    """The run that is there, if it is to be continued and is the same; damaged blocks are redone.
+
+    What cannot be redone is read now, so that its damage shows before any work.
+    """
+    run = _there(opening)
+    if run is None:
+        return None
+    run.identity.require(identity, str(opening.directory))
+    _ = run.contents
+    run.mend()
+    return run
