@@ -1,5 +1,7 @@
 """--workers: several processes on one run change no byte, and take the GPUs in turn."""
 
+import json
+
 import pytest
 import torch
 from test_runner import bytes_of
@@ -61,3 +63,27 @@ def test_a_run_can_be_finished_by_another_number_of_workers(models, tmp_path):
     run("certify", net, *CERTIFY, "--out", out, "--resume")
     assert bytes_of(out) == before
     assert Run.open(out).missing == ()
+
+
+def test_shards_and_merge(models, tmp_path):
+    net, batch = models / "net.safetensors", ("--batch-size", 32)
+    run("certify", net, *CERTIFY, *batch, "--out", tmp_path / "whole")
+    for i in (1, 2):
+        said = run(
+            "certify", net, *CERTIFY, *batch, "--out", tmp_path / f"p{i}", "--shard", f"{i}/2"
+        )
+        assert f"it has {3 - i} of its 3 blocks now" in said.output.replace("\n", " ")
+    parts = (tmp_path / "p1", tmp_path / "p2")
+    told = json.loads(run("merge", parts[0], "--out", tmp_path / "half", "--json").stdout)
+    assert told == {"run": str(tmp_path / "half"), "blocks": 3, "finished": 2}
+    whole = json.loads(run("merge", *parts, "--out", tmp_path / "both", "--json").stdout)
+    assert (
+        whole["certified"]
+        == json.loads(
+            run("report", tmp_path / "whole", "--out", tmp_path / "rep", "--json").stdout
+        )["runs"][0]["certified"]
+    )
+    assert bytes_of(tmp_path / "both") == bytes_of(tmp_path / "whole")
+    said = run("certify", net, *CERTIFY, "--out", tmp_path / "x", "--shard", "0/2", code=2)
+    assert "A shard is I/N with I from 1 to N, as 1/8 to 8/8; got 0/2" in said.output
+    assert not (tmp_path / "x").exists()

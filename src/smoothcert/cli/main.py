@@ -14,6 +14,7 @@ from smoothcert.cli.options import (
     Batch,
     Data,
     Device,
+    Engine,
     Every,
     FreshSeed,
     Grid,
@@ -26,6 +27,7 @@ from smoothcert.cli.options import (
     Policy,
     Resume,
     Seed,
+    Shard,
     Sigma,
     Size,
     Split,
@@ -149,14 +151,7 @@ def certify(
         float | None,
         typer.Option(help="Only decide this radius, stopping as soon as it is proven or excluded."),
     ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            help="torch or onnx; onnx converts a torch model, compares both on noisy inputs and "
-            "certifies the ONNX twin, kept as twin.onnx in --out.",
-            show_default="as the model is",
-        ),
-    ] = None,
+    engine: Engine = None,
     seed: Seed = 0,
     split: Split = "test",
     grid: Grid = None,
@@ -167,6 +162,7 @@ def certify(
     device: Device = "cpu",
     threads: Threads = None,
     workers: Workers = None,
+    shard: Shard = None,
     batch_size: Batch = None,
     block_inputs: Annotated[int | None, typer.Option(help="Inputs per block of the run.")] = None,
     json: Json = False,
@@ -178,7 +174,7 @@ def certify(
 
     source = DataSource(data, split, grid, limit, every, size)
     sizes = (batch_size, block_inputs, workers)
-    where = Where(out, resume, Processor(device, threads), *sizes, json)
+    where = Where(out, resume, Processor(device, threads), *sizes, shard, json)
     options = (sigma, n0, n, alpha, seed, form, keep_margins)
     runs.certify(model, source, options, radius, engine, where)
 
@@ -201,6 +197,7 @@ def recertify(
     device: Device = "cpu",
     threads: Threads = None,
     workers: Workers = None,
+    shard: Shard = None,
     batch_size: Batch = None,
     block_inputs: Annotated[int | None, typer.Option(help="Inputs per block of the run.")] = None,
     json: Json = False,
@@ -210,7 +207,7 @@ def recertify(
     from smoothcert.cli.where import Processor, Where
 
     sizes = (batch_size, block_inputs, workers)
-    where = Where(out, resume, Processor(device, threads), *sizes, json)
+    where = Where(out, resume, Processor(device, threads), *sizes, shard, json)
     runs.recertify(model, base, data, (policy, method, alpha, gamma, variant, fresh_seed), where)
 
 
@@ -309,6 +306,18 @@ def report(
     from smoothcert.cli import runs as actions
 
     actions.report(runs, out, radii, json)
+
+
+@command
+def merge(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", show_default=False)],
+    out: Out,
+    json: Json = False,
+) -> None:
+    """Put the parts of one run together that shards wrote into different directories."""
+    from smoothcert.cli import runs as actions
+
+    actions.merge(runs, out, json)
 
 
 @command

@@ -27,6 +27,14 @@ Seed = Annotated[int, typer.Option(help="Seed.")]
 Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run that is in --out.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... (torch models).")]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="torch or onnx; onnx converts a torch model, compares both on noisy inputs and "
+        "certifies the ONNX twin, kept as twin.onnx in --out.",
+        show_default="as the model is",
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(help="Batches computed at once on the CPU, a core each.", show_default="all"),
@@ -36,6 +44,15 @@ Workers = Annotated[
     typer.Option(
         help="Processes that share the run's blocks, each with a GPU of its own on cuda.",
         show_default="one for each GPU",
+    ),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        help="Compute only part I of N of the run's blocks, as 1/8 to 8/8, in the same --out or "
+        "one for each (then merge).",
+        metavar="I/N",
+        show_default="all",
     ),
 ]
 Batch = Annotated[

@@ -21,6 +21,7 @@ from smoothcert.planning import Policy
 from smoothcert.report.page import report as write_report
 from smoothcert.report.page import summary_table
 from smoothcert.report.tables import summarize_run
+from smoothcert.runs.merging import merge as merge_runs
 from smoothcert.runs.runner import run_certify, run_decide, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import replay as replay_run
@@ -88,13 +89,27 @@ def _most(original: Run, chosen: Irs | Reuse) -> int:
 
 
 def show_run(run: Run, as_json: bool) -> None:
-    """The summary of a finished run."""
+    """The summary of a run, or how far it is if other shards are still to be computed."""
+    if run.missing:
+        done, blocks = len(run.finished), len(run.blocks)
+        if as_json:
+            display.show_json({"run": str(run.path), "blocks": blocks, "finished": done})
+            return
+        display.say(f"Written to {run.path}: it has {done} of its {blocks} blocks now.")
+        return
     summary = summarize_run(run, DEFAULT_RADII)
     if as_json:
         display.show_json({"run": str(run.path), **asdict(summary)})
         return
     display.show_table(*summary_table([summary]))
     display.say(f"Written to {run.path}")
+
+
+def merge(paths: list[Path], out: Path, as_json: bool) -> None:
+    """Merge parts of one run; print its summary, or what is still missing."""
+    with display.waiting("Checking and copying"):
+        run = merge_runs([Run.open(path) for path in paths], out)
+    show_run(run, as_json)
 
 
 def report(paths: list[Path], out: Path, radii: str, as_json: bool) -> None:

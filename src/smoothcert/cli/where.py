@@ -14,6 +14,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.runs.processes import Processes
 from smoothcert.runs.runner import How
 from smoothcert.runs.store import Run
+from smoothcert.runs.work import ALL, Shard
 from smoothcert.sampling.inputs import Inputs
 
 
@@ -83,6 +84,7 @@ class Where:
     batch_size: int | None = None
     block_inputs: int | None = None
     workers: int | None = None
+    shard: str | None = None
     json: bool = False
 
     def __post_init__(self) -> None:
@@ -92,9 +94,15 @@ class Where:
             "block-inputs": self.block_inputs,
             "workers": self.workers,
         }
+        _ = self.part
         for name, value in sizes.items():
             if value is not None and value < 1:
                 raise InvalidInput(f"--{name} must be at least 1; got {value}")
+
+    @property
+    def part(self) -> Shard:
+        """The blocks to compute."""
+        return Shard.parse(self.shard) if self.shard else ALL
 
     @property
     def count(self) -> int:
@@ -112,13 +120,14 @@ class Where:
 
     def resumed(self) -> Run | None:
         """The run that is to be continued, if one is there."""
-        there = self.resume and (self.out / "run.json").exists()
+        there = (self.resume or self.shard) and (self.out / "run.json").exists()
         return Run.open(self.out) if there else None
 
     def remaining(self, evaluations: int) -> int:
         """About how many of a whole run's evaluations are still to be made."""
         run = self.resumed()
-        return evaluations * len(run.missing) // len(run.blocks) if run else evaluations
+        left = evaluations * len(run.missing) // len(run.blocks) if run else evaluations
+        return left // self.part.count
 
     def how(
         self,
@@ -135,6 +144,7 @@ class Where:
             tick,
             origin={**origin, "data": source.to_json()},
             files=files or {},
+            shard=self.part,
         )
         if self.count == 1:
             return how

@@ -40,14 +40,18 @@ def is_entry(name: str) -> bool:
     return re.fullmatch(FOLDER + r"/[0-9a-f]{16}\.json", name) is not None
 
 
+def names(base: Run) -> list[str]:
+    """The files of all entries, relative to the run directory."""
+    return sorted(f"{FOLDER}/{path.name}" for path in (base.path / FOLDER).glob("[!.]*.json"))
+
+
 def entries(base: Run) -> tuple[dict[str, Any], ...]:
     """All entries, oldest first by the clocks of those who wrote them.
 
     Raises:
         Damaged: an entry was changed; leaving it out would count too few models.
     """
-    names = sorted(path.name for path in (base.path / FOLDER).glob("[!.]*.json"))
-    found = [base.read_json(f"{FOLDER}/{name}") for name in names]
+    found = [base.read_json(name) for name in names(base)]
     return tuple(sorted(found, key=lambda entry: str(entry.get("time"))))
 
 

@@ -44,7 +44,9 @@ from smoothcert.runs.records import StoredRecords
 from smoothcert.runs.seal import digest, read_sealed, seal
 
 _Row = TypeVar("_Row", Certificate, Votes)
-_FOLDERS = ("certificates", "events", "votes")
+FOLDERS = ("certificates", "events", "votes")
+"""Of a run directory: each holds a file per finished block."""
+
 _AGAIN = "Repeat the run's command with --resume: only what is damaged is sampled anew."
 _RESTORE = "Restore it from a copy, or make the run again in a new directory."
 _DELETE = "It is no evidence: delete it to go on without it."
@@ -110,7 +112,7 @@ class Run:
         aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         new = Run(aside, manifest)
         try:
-            for folder in _FOLDERS:
+            for folder in FOLDERS:
                 (aside / folder).mkdir(parents=True)
             new.write("inputs.parquet", table_bytes(table))
             for name, data in (extra or {}).items():
@@ -185,7 +187,7 @@ class Run:
     def missing(self) -> tuple[int, ...]:
         """The numbers of the blocks that are not finished."""
         done = {path.name for path in (self.path / "certificates").glob("*.parquet")}
-        names = (Path(_name("certificates", block)).name for block in range(len(self.blocks)))
+        names = (Path(block_name("certificates", block)).name for block in range(len(self.blocks)))
         return tuple(block for block, name in enumerate(names) if name not in done)
 
     @property
@@ -198,11 +200,11 @@ class Run:
     def block_files(self) -> frozenset[str]:
         """The names of the files that the blocks of a run have when they are finished."""
         blocks = range(len(self.blocks))
-        return frozenset(_name(folder, block) for folder in _FOLDERS for block in blocks)
+        return frozenset(block_name(folder, block) for folder in FOLDERS for block in blocks)
 
     def has(self, block: int) -> bool:
         """Whether a block is finished, by whichever worker."""
-        return (self.path / _name("certificates", block)).exists()
+        return (self.path / block_name("certificates", block)).exists()
 
     def require_complete(self) -> None:
         """Raise StoreError if blocks are missing."""
@@ -224,13 +226,13 @@ class Run:
 
     def write_block(self, block: int, records: Sequence[Record], seconds: float) -> None:
         """Store a block: votes, then its timing, then certificates, which finish it."""
-        votes = self.write(_name("votes", block), table_bytes(votes_table(records)))
+        votes = self.write(block_name("votes", block), table_bytes(votes_table(records)))
         evaluations = sum(record.certificate.evaluations for record in records)
         event = {"block": block, "evaluations": evaluations, "seconds": round(seconds, 6)}
-        self.write(_name("events", block), json_bytes(event))
+        self.write(block_name("events", block), json_bytes(event))
         # They name their votes, since on some devices another worker's votes may differ.
         data = table_bytes(certificates_table(records), {"votes": votes})
-        self.write(_name("certificates", block), data)
+        self.write(block_name("certificates", block), data)
 
     def read_block(self, block: int) -> tuple[Record, ...]:
         """The records of a block, in order.
@@ -245,8 +247,8 @@ class Run:
 
     def _files(self, block: int) -> tuple[bytes, bytes]:
         """Votes and certificates as they are stored, checked but not decoded."""
-        certificates = self.read(_name("certificates", block))
-        votes = self.read(_name("votes", block))
+        certificates = self.read(block_name("certificates", block))
+        votes = self.read(block_name("votes", block))
         notes = parquet.ParquetFile(pa.BufferReader(certificates)).metadata.metadata
         if notes.get(b"votes", b"").decode() != digest(votes):
             raise Damaged(
@@ -257,7 +259,7 @@ class Run:
 
     def read_certificates(self, block: int) -> tuple[Certificate, ...]:
         """The certificates of a block, without reading its votes."""
-        return self._decoded(block, certificates_of, self.read(_name("certificates", block)))
+        return self._decoded(block, certificates_of, self.read(block_name("certificates", block)))
 
     def _decoded(
         self, block: int, rows_of: Callable[[pa.Table], tuple[_Row, ...]], data: bytes
@@ -280,7 +282,7 @@ class Run:
         Raises:
             StoreError: they cannot be read, or not be removed.
         """
-        for folder in _FOLDERS:  # copies may lack empty ones
+        for folder in FOLDERS:  # copies may lack empty ones
             self._try(folder, lambda path: path.mkdir(exist_ok=True))
         damaged = []
         for block in self.finished:
@@ -288,12 +290,12 @@ class Run:
                 self._files(block)
             except Damaged:
                 damaged.append(block)
-                self._try(_name("certificates", block), Path.unlink)
+                self._try(block_name("certificates", block), Path.unlink)
         for block in range(len(self.blocks)):
             try:
                 self.read_event(block)
             except Damaged:
-                self._try(_name("events", block), Path.unlink)
+                self._try(block_name("events", block), Path.unlink)
         return tuple(damaged)
 
     def sweep(self) -> None:
@@ -352,7 +354,7 @@ class Run:
 
     def read_event(self, block: int) -> dict[str, Any] | None:
         """A block's timing, or None where there is none; Damaged if it was changed."""
-        name = _name("events", block)
+        name = block_name("events", block)
         return self.read_json(name) if (self.path / name).exists() else None
 
     @cached_property
@@ -377,5 +379,6 @@ def require_unused(path: Path | str) -> None:
         )
 
 
-def _name(folder: str, block: int) -> str:
+def block_name(folder: str, block: int) -> str:
+    """The file of a block in one of `FOLDERS`, relative to the run directory."""
     return f"{folder}/{block:05d}.{'json' if folder == 'events' else 'parquet'}"

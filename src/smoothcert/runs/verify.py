@@ -78,7 +78,7 @@ def _beside_blocks(run: Run) -> Iterator[str]:
     reads: list[Callable[[], object]] = [
         lambda: Run.open(run.path),
         lambda: run.contents,
-        lambda: _check_attached(run),
+        lambda: check_attached(run),
         lambda: plans.read_plan(run) if planned else None,
         lambda: run.block_seconds,
         lambda: ledger.entries(run),
@@ -97,7 +97,8 @@ def _beside_blocks(run: Run) -> Iterator[str]:
             yield f"{path} is no part of a run; it was renamed or put there"
 
 
-def _check_attached(run: Run) -> None:
+def check_attached(run: Run) -> None:
+    """Raise Damaged unless every file that was kept with the run has its recorded SHA-256."""
     for name, expected in run.attached.items():
         path = run.path / name
         if not path.is_file() or sha256(path.read_bytes()).hexdigest() != expected:
