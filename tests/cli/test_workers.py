@@ -1,13 +1,17 @@
 """--workers: several processes on one run change no byte, and take the GPUs in turn."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 from test_runner import bytes_of
 from test_threads import run
 
-from smoothcert.cli.where import Processor
+from smoothcert.cli.where import Processor, Where
+from smoothcert.errors import InvalidInput
+from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 
 CERTIFY = ("--data", "digits", "--limit", 6, "--sigma", 0.25, "--n", 600, "--block-inputs", 2)
@@ -87,3 +91,43 @@ def test_shards_and_merge(models, tmp_path):
     said = run("certify", net, *CERTIFY, "--out", tmp_path / "x", "--shard", "0/2", code=2)
     assert "A shard is I/N with I from 1 to N, as 1/8 to 8/8; got 0/2" in said.output
     assert not (tmp_path / "x").exists()
+
+
+def test_a_cluster_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    named = {
+        "ray": "",
+        "ray://h:10001": "ray://h:10001",
+        "ray:h:6379": "h:6379",
+        "ray:auto": "auto",
+    }
+    for text, address in named.items():
+        assert Where(tmp_path, cluster=text).address == address
+    assert Where(tmp_path).address is None
+    monkeypatch.setenv("RAY_ADDRESS", "h:1")
+    assert Where(tmp_path, cluster="ray").address == "h:1"
+    for wrong in ("", "slurm", "ray:", "ray:/x"):
+        with pytest.raises(InvalidInput, match="--cluster is ray, ray://HOST:PORT or"):
+            Where(tmp_path, cluster=wrong)
+
+
+def test_the_command_line_on_a_cluster(models, tmp_path):
+    """In a process of its own, as Ray stays connected for the life of one."""
+    pytest.importorskip("ray", reason="needs ray: pip install 'smoothcert[cluster]'")
+    net, batch = models / "net.safetensors", ("--batch-size", "32")
+    for place, more in (("one", ()), ("ray", ("--cluster", "ray", "--workers", "2"))):
+        base, new = tmp_path / f"base-{place}", tmp_path / f"new-{place}"
+        for command in (
+            ("certify", net, *CERTIFY, "--out", base, *batch, *more),
+            ("recertify", models / "int8.onnx", "--base", base, "--out", new, *batch, *more),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "smoothcert", *map(str, command)],
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stderr
+    assert bytes_of(tmp_path / "base-one") == bytes_of(tmp_path / "base-ray")
+    assert bytes_of(tmp_path / "new-one") == bytes_of(tmp_path / "new-ray")
+    assert ledger.models_served(Run.open(tmp_path / "base-ray")) == 1

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from multiprocessing import parent_process
@@ -28,13 +29,25 @@ class Fated(PixelSum):
 
     def logits(self, images):
         self.calls += 1
-        if parent_process() is None:
+        if self.fate == "slow":
+            time.sleep(0.02)
+        if ray_worker():
+            self._meet()
+        elif parent_process() is None:
             time.sleep(0.01)  # the others are to get something to do
-        elif self.calls == 30 and (self.once is None or not self.once.exists()):
+        else:
+            self._meet()
+        return super().logits(images)
+
+    def _meet(self):
+        if self.calls == 30 and (self.once is None or not self.once.exists()):
             if self.once is not None:
                 self.once.touch()
             meet(self.fate)
-        return super().logits(images)
+
+
+def ray_worker() -> bool:
+    return "default_worker.py" in " ".join(sys.orig_argv)
 
 
 def meet(fate: str) -> None:

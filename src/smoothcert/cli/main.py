@@ -12,6 +12,7 @@ import typer
 from smoothcert.cli.options import (
     Base,
     Batch,
+    ClusterAt,
     Data,
     Device,
     Engine,
@@ -163,6 +164,7 @@ def certify(
     threads: Threads = None,
     workers: Workers = None,
     shard: Shard = None,
+    cluster: ClusterAt = None,
     batch_size: Batch = None,
     block_inputs: Annotated[int | None, typer.Option(help="Inputs per block of the run.")] = None,
     json: Json = False,
@@ -174,7 +176,7 @@ def certify(
 
     source = DataSource(data, split, grid, limit, every, size)
     sizes = (batch_size, block_inputs, workers)
-    where = Where(out, resume, Processor(device, threads), *sizes, shard, json)
+    where = Where(out, resume, Processor(device, threads), *sizes, shard, cluster, json)
     options = (sigma, n0, n, alpha, seed, form, keep_margins)
     runs.certify(model, source, options, radius, engine, where)
 
@@ -198,6 +200,7 @@ def recertify(
     threads: Threads = None,
     workers: Workers = None,
     shard: Shard = None,
+    cluster: ClusterAt = None,
     batch_size: Batch = None,
     block_inputs: Annotated[int | None, typer.Option(help="Inputs per block of the run.")] = None,
     json: Json = False,
@@ -207,7 +210,7 @@ def recertify(
     from smoothcert.cli.where import Processor, Where
 
     sizes = (batch_size, block_inputs, workers)
-    where = Where(out, resume, Processor(device, threads), *sizes, shard, json)
+    where = Where(out, resume, Processor(device, threads), *sizes, shard, cluster, json)
     runs.recertify(model, base, data, (policy, method, alpha, gamma, variant, fresh_seed), where)
 
 

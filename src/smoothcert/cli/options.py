@@ -55,6 +55,16 @@ Shard = Annotated[
         show_default="all",
     ),
 ]
+ClusterAt = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        help="ray, ray://HOST:PORT or ray:HOST:PORT: compute on a Ray cluster, a worker for each "
+        "GPU with --device cuda, else for each --threads cores.",
+        metavar="ray",
+        show_default="this machine",
+    ),
+]
 Batch = Annotated[
     int | None, typer.Option(help="Rows per forward pass.", show_default="by input size")
 ]

@@ -1,12 +1,12 @@
 """certify, recertify, report and verify: from options to run directories and tables."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import typer
 
 from smoothcert.certificate import Outcome, Settings
-from smoothcert.cli import display, engines
+from smoothcert.cli import clusters, display, engines
 from smoothcert.cli.sources import (
     DataSource,
     parse_radii,
@@ -42,18 +42,28 @@ def certify(
     """Certify from scratch, or decide one radius; print the summary."""
     sigma, n0, n, alpha, seed, form, keep_margins = options
     engines.check(engine, where)
-    with display.waiting("Loading model and data"):
+    clusters.check(engine, where)
+    with display.waiting("Loading data"):
         inputs = source.load()
         settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
+    decision = None if radius is None else Decision(radius)
+    total = where.remaining(len(inputs) * (n0 + n))
+    if where.cluster is not None:
+        with display.bar("Certifying", total) as tick:
+            opening = where.how(tick, source, {"model": model}).opening(where.out, settings)
+            opening = replace(opening, method=decision)
+            run = clusters.run(opening, model, source, where, tick)
+        show_run(run, where.json)
+        return
+    with display.waiting("Loading model"):
         classifier = where.load(model)
     chosen = engines.choose(engine, model, classifier, inputs, settings, where)
     classifier = chosen.classifier
-    with display.bar("Certifying", where.remaining(len(inputs) * (n0 + n))) as tick:
+    with display.bar("Certifying", total) as tick:
         how = where.how(tick, source, chosen.origin, chosen.files)
-        if radius is None:
+        if decision is None:
             run = run_certify(where.out, classifier, inputs, settings, how)
         else:
-            decision = Decision(radius)
             run = run_decide(where.out, classifier, inputs, settings, decision, how)
     show_run(run, where.json)
 
@@ -67,16 +77,19 @@ def recertify(
 ) -> None:
     """Recertify against a base run; print the summary."""
     policy, method, alpha, gamma, variant, fresh_seed = options
-    with display.waiting("Loading model, data and base run"):
+    with display.waiting("Loading the base run"):
         original = Run.open(base)
         settings = original.identity.settings
         chosen = method_settings(settings, None, policy, method, alpha, gamma, variant, fresh_seed)
         source = recorded_source(original.manifest.origin, data)
-        inputs = source.load()
-        classifier = where.load(model)
     with display.bar("Recertifying", where.remaining(_most(original, chosen))) as tick:
         how = where.how(tick, source, {"model": model, "base": str(base)})
-        run = run_recertify(where.out, original, classifier, inputs, chosen, how)
+        if where.cluster is not None:
+            opening = replace(how.opening(where.out, settings), method=chosen, base=original)
+            run = clusters.run(opening, model, source, where, tick)
+        else:
+            classifier, inputs = where.load(model), source.load()
+            run = run_recertify(where.out, original, classifier, inputs, chosen, how)
     show_run(run, where.json)
 
 

@@ -1,5 +1,7 @@
 """Where a run is written, and what computes it."""
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -85,6 +87,7 @@ class Where:
     block_inputs: int | None = None
     workers: int | None = None
     shard: str | None = None
+    cluster: str | None = None
     json: bool = False
 
     def __post_init__(self) -> None:
@@ -95,6 +98,7 @@ class Where:
             "workers": self.workers,
         }
         _ = self.part
+        _ = self.address
         for name, value in sizes.items():
             if value is not None and value < 1:
                 raise InvalidInput(f"--{name} must be at least 1; got {value}")
@@ -103,6 +107,19 @@ class Where:
     def part(self) -> Shard:
         """The blocks to compute."""
         return Shard.parse(self.shard) if self.shard else ALL
+
+    @property
+    def address(self) -> str | None:
+        """Of the Ray cluster: empty for one that is made here, None for no cluster."""
+        if self.cluster is None:
+            return None
+        found = re.fullmatch(r"ray(://.+|:[^/].*)?", self.cluster)
+        if not found:
+            raise InvalidInput(
+                f"--cluster is ray, ray://HOST:PORT or ray:HOST:PORT; got {self.cluster!r}"
+            )
+        there = found[1] or os.environ.get("RAY_ADDRESS", "")
+        return self.cluster if there.startswith("://") else there.removeprefix(":")
 
     @property
     def count(self) -> int:

@@ -49,7 +49,7 @@ class Blocks:
         self._started: dict[int, float] = {}
         self._doers: Counter[int] = Counter()
         self._took: list[float] = []
-        self._losses: Counter[int] = Counter()
+        self._losses: Counter[int | None] = Counter()
         self._change = threading.Condition()
         self._stop = stop
         self._error: BaseException | None = None
@@ -81,6 +81,11 @@ class Blocks:
         late = time.monotonic() - self._started[block] > _SLOW * usual + _START
         return block if late else None
 
+    def left(self) -> bool:
+        """Whether a worker may still get something to do."""
+        with self._change:
+            return not self._error and not self._stop() and bool(self._waiting or self._started)
+
     def wanted(self, block: int) -> bool:
         """Whether a block under way is still to be finished."""
         return block in self._started and not self._error
@@ -91,24 +96,32 @@ class Blocks:
             if block in self._started:
                 self._took.append(time.monotonic() - self._started.pop(block))
                 del self._doers[block]
+                self._losses[None] = 0
             self._change.notify_all()
 
-    def give_back(self, block: int, why: Lost) -> None:
+    def give_back(self, block: int | None, why: Lost) -> None:
         """Let others do the block of a lost worker, unless one has finished it already.
+
+        Args:
+            block: its number, or None if the worker was lost before it began one.
+            why: for the message.
 
         Raises:
             WorkerError: too many workers were lost at this block.
         """
         with self._change:
-            if block in self._started:
+            idle = block is None and bool(self._waiting or self._started)
+            if idle or block in self._started:
                 self._losses[block] += 1
-                self._doers[block] -= 1
                 if self._losses[block] >= _LOSSES:
+                    where = "as they started" if block is None else f"at block {block}"
                     raise WorkerError(
-                        f"{_LOSSES} workers were lost at block {block}, the last because {why}. "
+                        f"{_LOSSES} workers were lost {where}, the last because {why}. "
                         "Finished blocks are kept. If memory ran out, use fewer workers or a "
                         "smaller batch; then repeat the command with --resume."
                     )
+            if block is not None and block in self._started:
+                self._doers[block] -= 1
                 if not self._doers[block]:
                     del self._started[block]
                     self._waiting.appendleft(block)
@@ -141,14 +154,17 @@ def drive(makers: Sequence[Callable[[], Hand]], blocks: Blocks) -> None:
 
     def lead(number: int) -> None:
         try:
-            while (block := blocks.take()) is not None:
+            while blocks.left():
+                block = None
                 try:
                     if number not in hands:
                         hands[number] = makers[number]()
-                    hands[number].do(block, lambda block=block: blocks.wanted(block))
-                    blocks.finish(block)
+                    if (block := blocks.take()) is not None:
+                        hands[number].do(block, lambda block=block: blocks.wanted(block))
+                        blocks.finish(block)
                 except Lost as why:
-                    hands.pop(number).close()
+                    if lost := hands.pop(number, None):
+                        lost.close()
                     blocks.give_back(block, why)
         except BaseException as error:  # noqa: BLE001 - raised again by whoever leads
             blocks.fail(error)

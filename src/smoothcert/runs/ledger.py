@@ -9,7 +9,6 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
-from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import StoreError
 from smoothcert.runs.files import json_bytes
 from smoothcert.runs.store import Run
@@ -17,10 +16,10 @@ from smoothcert.runs.store import Run
 FOLDER = "ledger"
 
 
-def enter(base: Run, run: Run, classifier: Classifier) -> None:
-    """Note a finished recertification in its base run."""
+def enter(base: Run, run: Run, name: str) -> None:
+    """Note a recertification, with the name of its model, in its base run."""
     spent = run.pilot_evaluations + sum(c.evaluations for c in run.certificates)
-    note(base, classifier.name, classifier.fingerprint, spent, str(run.path))
+    note(base, name, run.identity.model, spent, str(run.path))
 
 
 def note(base: Run, name: str, fingerprint: str, evaluations: int, where: str) -> None:

@@ -86,7 +86,7 @@ def run_recertify(
     """Recertify a base run's inputs with a new classifier into a run directory; see `recertify`."""
     opening = how.opening(directory, base.identity.settings)
     run = run_here(replace(opening, method=method, base=base), classifier, inputs, how)
-    ledger.enter(base, run, classifier)
+    ledger.enter(base, run, classifier.name)
     return run
 
 

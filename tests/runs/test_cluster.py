@@ -1,0 +1,151 @@
+"""A Ray cluster on this machine: the same bytes as one process, whatever becomes of its nodes."""
+
+import os
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from mates import Mates, thirty
+from test_executors import SETTINGS, SMALL
+from test_runner import bytes_of
+
+from smoothcert.errors import InvalidInput, Mismatch, MissingExtra, ModelError
+from smoothcert.methods import Irs, Reuse
+from smoothcert.runs.runner import finish, run_certify, run_recertify
+from smoothcert.runs.store import Run
+from smoothcert.runs.verify import verify
+from smoothcert.runs.work import ALL, Job
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+ray = pytest.importorskip("ray", reason="needs ray: pip install 'smoothcert[cluster]'")
+from smoothcert.runs.cluster import Cluster, Shipped  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A head without cores, and two nodes with two each; the second can be removed."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    found = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    found.add_node(num_cpus=2)
+    found.add_node(num_cpus=2)
+    found.wait_for_nodes()
+    yield found
+    ray.shutdown()
+    found.shutdown()
+    os.environ.pop("PYTHONPATH")
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """The runs that one process makes."""
+    folder, inputs = tmp_path_factory.mktemp("calm"), thirty()
+    base = run_certify(folder / "certify", Mates(28).classifier(), inputs, SETTINGS, SMALL)
+    new = Mates(29).classifier()
+    run_recertify(folder / "irs", base, new, inputs, Irs(100), SMALL)
+    run_recertify(folder / "reuse", base, new, inputs, Reuse("budget:0.2"), SMALL)
+    return folder
+
+
+def on(cluster, out, told=None, **changes) -> Run:
+    """Open and compute a run in the cluster; nothing of it is loaded here."""
+    opening = replace(SMALL.opening(out, SETTINGS), **changes)
+    run = cluster.open(opening)
+    job = Job(run, opening.base, ALL, told.append if told is not None else lambda _: None)
+    return finish(job, None, cluster)
+
+
+def test_the_same_bytes(nodes, calm, tmp_path):
+    told = []
+    run = on(Cluster(Mates(28), nodes.address), tmp_path / "r", told)
+    assert bytes_of(run.path) == bytes_of(calm / "certify")
+    assert verify(run).problems == ()
+    assert sum(told) >= 30 * 620  # more where a slow start made an idle worker do a block again
+
+
+@pytest.mark.parametrize("method", [Irs(100), Reuse("budget:0.2")], ids=["irs", "reuse"])
+def test_recertifying(method, nodes, calm, tmp_path):
+    base = Run.open(calm / "certify")
+    run = on(Cluster(Mates(29), nodes.address), tmp_path / "r", method=method, base=base)
+    name = "irs" if isinstance(method, Irs) else "reuse"
+    assert bytes_of(run.path) == bytes_of(calm / name)
+
+
+def test_an_actor_that_dies_is_replaced(nodes, calm, tmp_path):
+    mates = Mates(28, fate="dies", once=tmp_path / "once")
+    run = on(Cluster(mates, nodes.address, workers=2), tmp_path / "r")
+    assert (tmp_path / "once").exists()
+    assert bytes_of(run.path) == bytes_of(calm / "certify")
+
+
+def test_what_a_worker_raises_is_raised_here(nodes, tmp_path):
+    with pytest.raises(ModelError, match="the model says no"):
+        on(Cluster(Mates(28, fate="refuses"), nodes.address, workers=2), tmp_path / "r")
+
+
+def test_what_cannot_be_opened(nodes, calm, tmp_path):
+    base = Run.open(calm / "certify")
+    with pytest.raises(Mismatch, match="30 of 30 inputs have other content"):
+        on(Cluster(Mates(28, value=9), nodes.address), tmp_path / "r", method=Irs(9), base=base)
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_model_file_is_sent_along_once(nodes, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "node"))
+    (tmp_path / "node").mkdir()
+    file = tmp_path / "weights.bin"
+    file.write_bytes(b"some weights")
+    seen = []
+
+    def load(copy: Path):
+        seen.append(copy)
+        return lambda worker: (copy.read_bytes(), worker)
+
+    shipped = Shipped.of(load, file, nodes.address)
+    file.unlink()
+    assert [shipped(1), shipped(2)] == [(b"some weights", 1), (b"some weights", 2)]
+    assert seen[0] == seen[1]
+    assert seen[0].is_relative_to(tmp_path / "node")
+    assert seen[0].parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_more_than_there_is_room_for(nodes, tmp_path):
+    with pytest.raises(InvalidInput, match="has 4 CPUs and 0 GPUs, and a worker needs 1 and 1"):
+        on(Cluster(Mates(28), nodes.address, gpus=1), tmp_path / "r")
+
+
+def test_a_removed_node_and_a_killed_actor(nodes, calm, tmp_path):
+    """The last test, since a node is gone after it."""
+    mates = Mates(28, fate="slow")
+    cluster, out = Cluster(mates, nodes.address), tmp_path / "r"
+
+    def disturb():
+        while len(list(out.glob("certificates/*.parquet"))) < 2:
+            time.sleep(0.05)
+        nodes.remove_node(nodes.list_all_nodes()[-1], allow_graceful=False)
+        while len(list(out.glob("certificates/*.parquet"))) < 5:
+            time.sleep(0.05)
+        worker = next(p for p in psutil.process_iter() if "ray::_Worker" in " ".join(p.cmdline()))
+        worker.kill()
+
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    run = on(cluster, out)
+    disturber.join()
+    assert bytes_of(run.path) == bytes_of(calm / "certify")
+    assert verify(run).problems == ()
+    assert sum(node["Alive"] for node in ray.nodes()) == 2
+
+
+def test_without_ray(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'smoothcert\[cluster\]'"):
+        Cluster(Mates(28)).open(SMALL.opening("r", SETTINGS))
