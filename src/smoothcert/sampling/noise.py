@@ -157,6 +157,9 @@ class RoundedGaussian:
         Returns:
             sigma * quantile(q), or sigma/2 * (quantile(q) - quantile(runner_up)); 0 where that
             is not positive, which means abstain.
+
+        Raises:
+            InvalidInput: a limit that is no probability.
         """
         z = normal.quantile_below(q)
         if runner_up is not None:
