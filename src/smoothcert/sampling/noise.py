@@ -165,7 +165,7 @@ class RoundedGaussian:
         if runner_up is not None:
             with np.errstate(invalid="ignore"):
                 z = np.nextafter((z - normal.quantile_above(runner_up)) / 2, -np.inf)
-        # inf is only met at q = 1, which no finite number of draws proves; inf - inf proves nothing.
+        # inf is only met at q = 1, which no finite number of draws proves; inf - inf is 0 here.
         return np.fmax(np.nextafter(self.sigma * z, -np.inf), 0.0)
 
 
