@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
+import mpmath
 import numpy as np
+from mpmath import mpf
 from numpy.typing import NDArray
 from scipy import special
 
@@ -93,3 +95,66 @@ def _walk(n: int, mode: int, odds: tuple[int, int], step: int) -> list:
         if high < 1 << (_BITS - 200):
             break
     return terms
+
+
+def log_tail(k: int, n: int, p: float | mpf) -> mpf:
+    """log P[Bin(n, p) >= k] to some 30 digits, also at 10^9 trials and 10^-300.
+
+    The continued fraction of the incomplete beta function (DLMF 8.17.22), on the side where it
+    converges, by Lentz's algorithm at 50 digits.
+    """
+    if k <= 0:
+        return mpf(0)
+    with mpmath.workdps(50):
+        p, a, b = mpf(p), mpf(k), mpf(n - k + 1)
+        if p * (a + b + 2) < a + 1:
+            return _log_beta_part(a, b, p)
+        return mpmath.log1p(-mpmath.exp(_log_beta_part(b, a, 1 - p)))
+
+
+def _log_beta_part(a: mpf, b: mpf, x: mpf) -> mpf:
+    d = 1 / (1 - (a + b) * x / (a + 1))
+    c, fraction, m, change = mpf(1), d, 0, mpf(0)
+    while abs(change - 1) > mpf(10) ** -40:
+        m += 1
+        change = mpf(1)
+        for step in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d, c = 1 / (1 + step * d), 1 + step / c
+            change = c * d
+            fraction *= change
+    log_beta = mpmath.loggamma(a) + mpmath.loggamma(b) - mpmath.loggamma(a + b)
+    return (
+        a * mpmath.log(x) + b * mpmath.log1p(-x) - mpmath.log(a) - log_beta + mpmath.log(fraction)
+    )
+
+
+def hypergeometric_tail(hits: int, sampled: int, size: int, members: int) -> mpf:
+    """P[Hypergeometric >= hits] to some 25 digits, for populations too large for fractions."""
+
+    def choose(n, k):
+        return mpmath.loggamma(n + 1) - mpmath.loggamma(k + 1) - mpmath.loggamma(n - k + 1)
+
+    least, most = max(0, sampled - (size - members)), min(sampled, members)
+    if hits <= least:
+        return mpf(1)
+    upwards = hits * size > sampled * members
+    j, step = (hits, 1) if upwards else (hits - 1, -1)
+    with mpmath.workdps(40):
+        log_term = choose(members, j) + choose(size - members, sampled - j) - choose(size, sampled)
+        total = term = mpmath.exp(log_term)
+        while least < j < most or (j == least and upwards) or (j == most and not upwards):
+            if upwards:
+                term *= mpf((members - j) * (sampled - j)) / (
+                    (j + 1) * (size - members - sampled + j + 1)
+                )
+            else:
+                term *= mpf(j * (size - members - sampled + j)) / (
+                    (members - j + 1) * (sampled - j + 1)
+                )
+            total, j = total + term, j + step
+            if term < total * mpf(10) ** -30:
+                break
+        return total if upwards else 1 - total

@@ -46,8 +46,10 @@ def mean_flip_limit(flips: ArrayLike, draws: ArrayLike, alpha: float) -> float:
             "draws must be the same for every input of a group, or their pooled flips do not "
             f"bound the mean rate; got from {draws.min()} to {draws.max()}"
         )
-    if np.any(flips > draws):
-        raise InvalidInput(f"flips must be at most the draws of an input; got {flips.max()}")
+    if not np.all((flips >= 0) & (flips <= draws) & (flips == np.floor(flips))):
+        raise InvalidInput(
+            f"flips must be at most the draws of an input, whole and >= 0; got {flips.tolist()}"
+        )
     total, count = int(draws.sum()), int(flips.sum())
     limit = float(binomial.upper(count, total, alpha))
     in_range = np.nextafter(total * limit, 0) >= count + 1
@@ -65,9 +67,15 @@ def breaking_rates(limits: ArrayLike, sigma: float, radii: ArrayLike) -> NDArray
     Returns:
         1 - Phi(radius / sigma) / limit, shape (*radii.shape, inputs); not positive where the
         input is not certified at that radius in the first place.
+
+    Raises:
+        InvalidInput: an argument out of range, or NaN.
     """
+    limits = np.asarray(limits, float)
+    if not np.all((limits > 0) & (limits <= 1)):
+        raise InvalidInput("limits must be probabilities in (0, 1]")
     needed = _needed(sigma, radii)[..., None]
-    ratio = np.nextafter(needed / np.asarray(limits, float), np.inf)
+    ratio = np.nextafter(needed / limits, np.inf)
     return np.nextafter(1 - ratio, -np.inf)
 
 
@@ -76,6 +84,8 @@ def _needed(sigma: float, radii: ArrayLike) -> NDArray[np.float64]:
     radii = np.asarray(radii, float)
     if not np.all(radii >= 0):
         raise InvalidInput(f"radii must be numbers >= 0; got {radii[~(radii >= 0)].flat[0]}")
+    if not 0 < sigma < np.inf:
+        raise InvalidInput(f"sigma must be a positive number; got {sigma}")
     z = np.nextafter(radii / sigma, np.inf)
     return np.nextafter(special.ndtr(z) * (1 + _RELATIVE), np.inf)
 
@@ -96,6 +106,9 @@ def lost_inputs(
 
     Returns:
         Counts, shape of radii. The others have p' > Phi(radius / sigma), all radii together.
+
+    Raises:
+        InvalidInput: an argument out of range, or NaN.
     """
     limits = np.sort(np.asarray(limits, float))  # the cheapest at one radius are so at every
     costs = np.maximum(breaking_rates(limits, sigma, radii), 0)
@@ -104,6 +117,8 @@ def lost_inputs(
 
 
 def _budget(limits: NDArray[np.float64], mean_rate: float) -> float:
+    if not 0 <= mean_rate <= 1:
+        raise InvalidInput(f"mean_rate must be a flip rate in [0, 1]; got {mean_rate}")
     return float(np.nextafter(len(limits) * mean_rate, np.inf))
 
 
@@ -120,7 +135,7 @@ def radius_sum(limits: ArrayLike, mean_rate: float, sigma: float) -> float:
         sigma: noise standard deviation.
 
     Raises:
-        InvalidInput: a limit is not in (1/2, 1).
+        InvalidInput: a limit is not in (1/2, 1), or mean_rate not in [0, 1].
     """
     limits = np.asarray(limits, float)
     if not np.all((limits > 0.5) & (limits < 1)):
@@ -181,9 +196,16 @@ def log_evidence(
 
     Returns:
         Logarithms, never above the exact ones.
+
+    Raises:
+        InvalidInput: an argument out of range, or NaN.
     """
     flips, draws = np.asarray(flips, float), np.asarray(draws, float)
+    if not np.all((flips >= 0) & (flips <= draws)):
+        raise InvalidInput("flips must be in 0..draws")
     guesses, breaking = np.broadcast_arrays(np.asarray(guesses, float), np.asarray(breaking, float))
+    if not (np.all((guesses > 0) & (guesses < 1)) and np.all(breaking < 1)):
+        raise InvalidInput("guesses must be flip rates in (0, 1), and breaking rates below 1")
     useful = guesses < breaking
     rate = np.where(useful, breaking, guesses)
     kept = draws - flips
@@ -204,7 +226,12 @@ def lost_at_most(log_evidence: ArrayLike, alpha: float) -> int:
         The largest s whose s smallest e-values have a product below 1/alpha: over the truly
         lost inputs the product is an e-value, so it reaches 1/alpha with probability at most
         alpha (Markov; over rounds Ville), and no s inputs have less than the s smallest.
+
+    Raises:
+        InvalidInput: evidence that is not finite, or alpha not in (0, 1].
     """
+    if not np.all(np.isfinite(log_evidence)) or not 0 < alpha <= 1:
+        raise InvalidInput(f"Evidence must be finite, and alpha in (0, 1]; got alpha {alpha}")
     ordered = np.sort(np.asarray(log_evidence, float))
     product = np.cumsum(ordered)
     error = _RELATIVE * (1 + np.cumsum(np.abs(ordered)))

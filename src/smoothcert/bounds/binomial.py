@@ -18,6 +18,9 @@ _STEP = 1e-11
 # What the evaluated tail must stay below alpha by: more than that function's relative error.
 _MARGIN = 1e-11
 _BISECTIONS = 80
+LEAST_ALPHA = 1e-200
+"""Smaller error levels count as 0. SciPy's incomplete beta function is wrong at some tails below
+1e-240, by factors up to e^113: it sums from a first term that underflows."""
 
 
 def lower(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> NDArray[np.float64]:
@@ -26,18 +29,19 @@ def lower(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> NDArray[np.float64]:
     Args:
         k: successes, integers in 0..n; broadcasts with the others.
         n: trials, integers >= 0 (n = 0 gives 0).
-        alpha: one-sided error probability in [0, 1]; 0 gives 0, 1 gives 1 unless k = 0.
+        alpha: one-sided error probability in [0, 1]; 0 (and less than `LEAST_ALPHA`) gives 0,
+            1 gives 1 unless k = 0.
 
     Returns:
         Array of the broadcast shape: P[Bin(n, p) >= k] <= alpha at every returned p, and
-        p is within 1e-9 of the exact limit.
+        p is within 1e-9 of the exact limit for alpha up to 0.999.
 
     Raises:
         InvalidInput: k, n or alpha out of range, not whole, or not finite.
     """
     k, n, alpha = _checked(k, n, alpha)
     limit = np.zeros(k.shape)
-    inner = (k > 0) & (alpha > 0)
+    inner = (k > 0) & (alpha >= LEAST_ALPHA)
     limit[inner & (alpha >= 1)] = 1.0
     inner &= alpha < 1
     limit[inner] = _lower(k[inner], n[inner], alpha[inner])

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from smoothcert.bounds.binomial import LEAST_ALPHA
 from smoothcert.errors import InvalidInput
 
 # The log-gamma terms are as large as n log n, and carry that many times the float's precision.
@@ -23,25 +24,32 @@ def lower(
         hits: members with the property in the sample.
         sampled: sample size, 0..size, drawn uniformly without replacement; broadcasts.
         size: population size.
-        alpha: error probability; at 0 only the hits themselves are certain.
+        alpha: error probability in [0, 1]; at 0, and below `binomial.LEAST_ALPHA`, only the hits
+            themselves are certain.
 
     Returns:
         int64 array, never above the exact limit.
 
     Raises:
-        InvalidInput: counts out of range.
+        InvalidInput: counts or alpha out of range, or not finite; counts that are not whole.
     """
     hits, sampled, size, alpha = np.broadcast_arrays(
-        np.asarray(hits, np.int64), np.asarray(sampled, np.int64), np.asarray(size, np.int64), alpha
+        *(np.asarray(count) for count in (hits, sampled, size)), np.asarray(alpha, float)
     )
-    if not np.all((hits >= 0) & (hits <= sampled) & (sampled <= size)):
-        raise InvalidInput("A sample needs 0 <= hits <= sampled <= size")
+    whole = (hits == np.floor(hits)) & (sampled == np.floor(sampled)) & (size == np.floor(size))
+    if not np.all(whole & (hits >= 0) & (hits <= sampled) & (sampled <= size) & (size < 2**53)):
+        raise InvalidInput("A sample needs whole numbers 0 <= hits <= sampled <= size < 2^53")
+    if not np.all((alpha >= 0) & (alpha <= 1)):
+        raise InvalidInput("alpha must be error probabilities in [0, 1]")
+    hits, sampled, size = (count.astype(np.int64) for count in (hits, sampled, size))
+    alpha = np.where(alpha < LEAST_ALPHA, 0.0, alpha)
     return _search(hits.ravel(), sampled.ravel(), size.ravel(), alpha.ravel()).reshape(hits.shape)
 
 
 def _search(hits: NDArray, sampled: NDArray, size: NDArray, alpha: NDArray) -> NDArray[np.int64]:
     """Bisect over whole numbers: the tail grows with M and is 1 at the largest M that fits."""
-    low, high = hits.copy(), size - (sampled - hits)
+    # At alpha = 0 there is nothing to search: a tail can be 0 by underflow alone.
+    low, high = hits.copy(), np.where(alpha > 0, size - (sampled - hits), hits)
     margin = np.maximum(_MARGIN, _EPSILON * size * np.log(np.maximum(size, 2)))
     target = alpha * (1 - np.minimum(margin, 1))
     # Two probes around a guess leave most bisections a short interval.
@@ -64,7 +72,8 @@ def _guess(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """About where the limit is, and how far off: the binomial limit, nearer by the finite size."""
     share = hits / np.maximum(sampled, 1)
-    limit = special.betaincinv(np.maximum(hits, 1e-9), sampled - hits + 1, np.clip(alpha, 0, 1))
+    # NaN where the routine fails; a bad guess costs time only.
+    limit = np.nan_to_num(special.betaincinv(np.maximum(hits, 1e-9), sampled - hits + 1, alpha))
     below = size * (share - limit) * np.sqrt(1 - sampled / np.maximum(size, 1))
     return (size * share - below).astype(np.int64), (below / 8).astype(np.int64) + 2
 
@@ -75,7 +84,7 @@ def _tail(hits: NDArray, sampled: NDArray, size: NDArray, members: NDArray) -> N
     The terms are summed away from the mean, so that the first is the largest: started on the
     other side of the mean it can underflow to 0, and everything after it with it.
     """
-    upwards = hits * size > sampled * members
+    upwards = hits * size.astype(float) > sampled * members.astype(float)  # no overflow
     first = np.where(upwards, hits, hits - 1)
     term = np.exp(
         _log_choose(members, first)

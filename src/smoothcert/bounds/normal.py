@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from smoothcert.errors import InvalidInput
+
 # Relative error allowed to ndtri, some hundred times what is seen against mpmath.
 _RELATIVE = 1e-13
 
@@ -17,6 +19,9 @@ def quantile_below(q: ArrayLike) -> NDArray[np.float64]:
 
     Args:
         q: probabilities in [0, 1], any shape. 0 gives -inf and 1 gives +inf.
+
+    Raises:
+        InvalidInput: a probability out of range, or NaN.
     """
     return _moved(q, -1)
 
@@ -27,7 +32,11 @@ def quantile_above(q: ArrayLike) -> NDArray[np.float64]:
 
 
 def _moved(q: ArrayLike, side: int) -> NDArray[np.float64]:
-    z = special.ndtri(np.asarray(q, float))
+    q = np.asarray(q, float)
+    inside = (q >= 0) & (q <= 1)
+    if not inside.all():
+        raise InvalidInput(f"q must be probabilities in [0, 1]; got {float(q[~inside].flat[0])}")
+    z = special.ndtri(q)
     finite = np.where(np.isfinite(z), z, 0.0)
     moved = np.nextafter(finite + side * _RELATIVE * np.abs(finite), side * np.inf)
     return np.where(np.isfinite(z), moved, z)

@@ -123,7 +123,7 @@ class TorchClassifier:
         except (RuntimeError, ValueError, AssertionError) as error:
             raise ModelError(
                 f"{self.name} failed on a batch of shape {tuple(batch.shape)}: "
-                f"{_first_line(error)}. Check that it is the right model for these inputs"
+                f"{_first_line(error)}. Check that it takes float32, and inputs of this shape"
                 + ("." if self.mode == "eager" else f", or load it without {self.mode!r}.")
             ) from error
         if not isinstance(logits, torch.Tensor):

@@ -29,10 +29,13 @@ def contests_of(logits: NDArray[np.floating]) -> NDArray:
     """Top class, runner-up and the gap between them, of each row of (B, K) logits: `CONTEST`."""
     rows = np.arange(len(logits))
     top = logits.argmax(axis=1)
-    others = logits.copy()
+    others = logits.astype(np.result_type(logits, np.float32))
+    best = others[rows, top]
     others[rows, top] = -np.inf
     found = np.empty(len(logits), dtype=CONTEST)
     found["label"] = labels_of(logits)
     found["second"] = others.argmax(axis=1)
-    found["gap"] = np.nan_to_num(logits[rows, top] - others[rows, found["second"]], nan=0.0)
+    with np.errstate(invalid="ignore", over="ignore"):  # of two infinities, and beyond float32
+        gap = (best - others[rows, found["second"]]).astype(np.float32)
+    found["gap"] = np.nan_to_num(gap, nan=0.0)
     return found

@@ -109,6 +109,15 @@ def _philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any) -> Any:
     return c0, c1, c2, c3
 
 
+@njit(nogil=True, inline="always")
+def _place(word: Any, below: Any, guide: Any, shift: Any) -> Any:
+    """How many thresholds are at or below a word."""
+    found = np.int64(guide[word >> shift])
+    while below[found] < word:
+        found += 1
+    return found
+
+
 @njit(nogil=True, cache=True)
 def _fill(
     seed: Any,
@@ -138,8 +147,5 @@ def _fill(
                 block = _philox(np.uint64(first // 4 + b), draw, input_, stream, seed)
                 words[4 * b], words[4 * b + 1], words[4 * b + 2], words[4 * b + 3] = block
             for j in range(count):
-                found = np.int64(guide[words[j] >> shift])
-                while below[found] < words[j]:
-                    found += 1
-                steps = found - half + pixels[clean, first + j]
+                steps = _place(words[j], below, guide, shift) - half + pixels[clean, first + j]
                 out[row, first + j] = np.float32(steps) * scale

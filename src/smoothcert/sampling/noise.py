@@ -157,12 +157,16 @@ class RoundedGaussian:
         Returns:
             sigma * quantile(q), or sigma/2 * (quantile(q) - quantile(runner_up)); 0 where that
             is not positive, which means abstain.
+
+        Raises:
+            InvalidInput: a limit that is no probability.
         """
         z = normal.quantile_below(q)
         if runner_up is not None:
-            z = np.nextafter((z - normal.quantile_above(runner_up)) / 2, -np.inf)
-        # inf is only met at q = 1, which no finite number of draws proves.
-        return np.maximum(np.nextafter(self.sigma * z, -np.inf), 0.0)
+            with np.errstate(invalid="ignore"):
+                z = np.nextafter((z - normal.quantile_above(runner_up)) / 2, -np.inf)
+        # inf is only met at q = 1, which no finite number of draws proves; inf - inf is 0 here.
+        return np.fmax(np.nextafter(self.sigma * z, -np.inf), 0.0)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,10 @@ def _checked(classifier: Classifier, images: NDArray[np.float32]) -> NDArray[np.
             f"{classifier.name} returns shape {logits.shape} for a batch of {len(images)}; a "
             f"classifier returns logits of shape ({len(images)}, classes), two classes or more."
         )
+    if logits.dtype.kind not in "fiu":
+        raise ModelError(
+            f"{classifier.name} returns values of type {logits.dtype}; logits are real numbers."
+        )
     if np.isnan(logits).any(axis=1).all():
         raise ModelError(
             f"{classifier.name} returns NaN for every noisy input. Check the weights, and that "
@@ -92,10 +96,10 @@ def _row_exact(
     loud = np.arange(rows) % 2 == 1
     neighbours[loud] = 4 * neighbours[loud]
     kept = ~loud
-    again = np.asarray(classifier.logits(neighbours))[kept]
-    before = logits[::-1][kept]
-    difference = float(np.nanmax(np.abs(again - before), initial=0.0))
-    scale = float(np.nanmax(np.abs(logits), initial=1e-30))
+    again = np.asarray(classifier.logits(neighbours), np.float64)[kept]
+    before = logits[::-1][kept].astype(np.float64)
+    difference = float(_change(before, again).max(initial=0.0))
+    scale = float(np.abs(before[np.isfinite(before)]).max(initial=1e-30))
     if difference > _TOLERANCE * scale:
         raise ModelError(
             f"{classifier.name} is batch-dependent: the same row's logits changed by "
@@ -104,3 +108,10 @@ def _row_exact(
             "--batch-size 1."
         )
     return difference == 0.0
+
+
+def _change(before: NDArray[np.float64], again: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By how much logits changed; infinitely if only one of the two is a number."""
+    same = (before == again) | (np.isnan(before) & np.isnan(again))
+    with np.errstate(invalid="ignore"):
+        return np.where(same, 0.0, np.nan_to_num(np.abs(again - before), nan=np.inf))
