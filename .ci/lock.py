@@ -17,6 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 HEADER = "# Made by .ci/lock.py from pyproject.toml (extra dev) and constraints.txt.\n"
+LOCKS = tuple(
+    ROOT / ".ci" / f"{name}.lock" for name in ("requirements", "torch-cpu", "torch-index")
+)
 TORCH = ("torch==", "triton==", "cuda-", "nvidia-")
 
 # The index does not have this file, so its hash cannot be asked for: CPython 3.11, x86-64 Linux.
@@ -35,6 +38,12 @@ def compiled() -> list[str]:
     return re.findall(r"^\S.*\n(?: .*\n)+", found.stdout, flags=re.MULTILINE)
 
 
+def pins(lock: Path) -> dict[str, tuple[str, ...]]:
+    """What a lock names: `name==version`, each with the SHA-256 of its files."""
+    entries = re.findall(r"^([a-z].*\n(?: .*\n)+)", lock.read_text(), flags=re.MULTILINE)
+    return {e.split()[0]: tuple(re.findall(r"--hash=sha256:(\w{64})\b", e)) for e in entries}
+
+
 def unpinned(entries: list[str]) -> list[str]:
     """The pins that constraints.txt lacks."""
     known = (ROOT / "constraints.txt").read_text().lower().replace("_", "-").split()
@@ -47,11 +56,8 @@ if __name__ == "__main__":
         sys.exit("Add to constraints.txt:\n" + "\n".join(missing))
     if not any(TORCH_CPU.startswith(entry.split()[0] + "+cpu ") for entry in entries):
         sys.exit("TORCH_CPU in .ci/lock.py is of another version than constraints.txt asks for.")
-    locks = {
-        "requirements.lock": [e for e in entries if not e.startswith(TORCH)],
-        "torch-cpu.lock": [TORCH_CPU],
-        "torch-index.lock": [e for e in entries if e.startswith(TORCH)],
-    }
-    for name, chosen in locks.items():
-        (ROOT / ".ci" / name).write_text(HEADER + "".join(chosen))
-        print(f"{name}: {len(chosen)} packages")
+    others = [e for e in entries if not e.startswith(TORCH)]
+    torch = [e for e in entries if e.startswith(TORCH)]
+    for lock, chosen in zip(LOCKS, (others, [TORCH_CPU], torch), strict=True):
+        lock.write_text(HEADER + "".join(chosen))
+        print(f"{lock.name}: {len(chosen)} packages")
