@@ -54,7 +54,7 @@ def reference(name: str) -> str:
 
 
 def license_of(name: str) -> list[dict]:
-    """As the distribution states it: an SPDX expression, or a name."""
+    """As the distribution states it: an SPDX expression, a name, or the file that says it."""
     facts = distribution(name).metadata
     if expression := facts.get("License-Expression"):
         return [{"expression": expression}]
@@ -62,6 +62,7 @@ def license_of(name: str) -> list[dict]:
     stated = (facts.get("License") or "").strip()
     if not named and stated and "\n" not in stated:
         named = [stated]
+    named = named or [f"as in its {file}" for file in facts.get_all("License-File", [])]
     return [{"license": {"name": one}} for one in named]
 
 
