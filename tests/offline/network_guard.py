@@ -45,14 +45,21 @@ def _check(event: str, arguments: tuple) -> None:
 
 
 def _is_here(host: str) -> bool:
+    """Whether it is this machine: what can be bound is its own address. No name is looked up."""
     from ipaddress import ip_address
+    from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
 
     if host in ("", "localhost"):
         return True
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
+        address = ip_address(host)
+        if address.is_multicast or host == "255.255.255.255":
+            return False
+        with socket(AF_INET if address.version == 4 else AF_INET6, SOCK_DGRAM) as own:
+            own.bind((host, 0))
+    except (ValueError, OSError):
         return False
+    return True
 
 
 def forbid() -> None:

@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 
+import psutil
 import pytest
 from guarded import attempts
 
 # RFC 5737 and 2606: an address and a name that belong to nobody.
-ADDRESS, NAME = ("192.0.2.1", 80), "nobody.invalid"
+ADDRESS, NAME = ("203.0.113.1", 80), "nobody.invalid"
 ATTEMPT = f"import socket; socket.create_connection({ADDRESS!r}, timeout=1)"
 
 FORBID = "from network_guard import forbid; forbid(); "
@@ -71,13 +72,40 @@ def test_it_is_refused_in_processes_too():
     assert f"getaddrinfo of '{ADDRESS[0]}'" in attempts()
 
 
+QUIET = f"""
+import pytest, socket
+
+def attempt():
+    try:
+        socket.create_connection({ADDRESS!r}, timeout=1)
+    except OSError:
+        pass
+
+def test_fails():
+    attempt()
+
+@pytest.mark.refused("203.0.113.2")
+def test_fails_too():
+    attempt()
+
+@pytest.mark.refused({ADDRESS[0]!r})
+def test_may():
+    attempt()
+
+def test_does_not():
+    pass
+"""
+
+
 def test_a_swallowed_attempt_fails_its_test(tmp_path):
-    body = f"try:\n        exec({ATTEMPT!r})\n    except OSError:\n        pass"
-    (tmp_path / "test_quiet.py").write_text(f"def test():\n    {body}\ndef test_two(): pass\n")
+    (tmp_path / "test_quiet.py").write_text(QUIET)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = refused: as in guarded.py\n")
     command = [sys.executable, "-m", "pytest", "-p", "guarded", "-p", "no:cacheprovider", tmp_path]
     result = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert "2 passed, 1 error" in result.stdout
+    assert "4 passed, 2 errors" in result.stdout
     assert f"must not use the network: socket.getaddrinfo of '{ADDRESS[0]}'" in result.stdout
+    assert "ERROR test_quiet.py::test_fails " in result.stdout
+    assert "ERROR test_quiet.py::test_fails_too " in result.stdout
 
 
 def test_this_machine_itself_can_be_reached(tmp_path):
@@ -87,6 +115,16 @@ def test_this_machine_itself_can_be_reached(tmp_path):
         server.bind(str(tmp_path / "s"))
         server.listen()
         client.connect(str(tmp_path / "s"))
+    assert attempts() == ""
+
+
+def test_so_can_every_address_of_it():
+    found = [a.address for list_ in psutil.net_if_addrs().values() for a in list_]
+    for address in found:
+        if ":" not in address:
+            with socket.create_server((address, 0)) as server:
+                socket.create_connection(server.getsockname(), timeout=5).close()
+    assert "127.0.0.1" in found
     assert attempts() == ""
 
 
