@@ -1,10 +1,12 @@
 """Shared, small and real: digits, a network trained on them, a classifier with known truth."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+from guarded import no_network  # noqa: F401 - for every test
 
 import smoothcert
 from known_truth import PixelSum
@@ -12,6 +14,9 @@ from known_truth import PixelSum
 # As the command line does, before torch is imported: its threads would spin otherwise.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from smoothcert.sampling.inputs import Inputs
+
+# A shell ignores SIGINT in what it starts in the background, and so would all that is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,14 @@ Everything below is imported when first used, so that `smoothcert --help` is ins
 importing the package imports no framework.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Releases of ONNX Runtime tell their maker what they run unless told not to before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from smoothcert.certificate import ABSTAIN as ABSTAIN
