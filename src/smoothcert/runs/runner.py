@@ -8,12 +8,13 @@ from typing import Any
 
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.errors import Mismatch, StoreError
+from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
 from smoothcert.runs import ledger, memory, plans
 from smoothcert.runs.manifest import Identity, Manifest
 from smoothcert.runs.signals import deferred
 from smoothcert.runs.store import Run, require_unused
+from smoothcert.runs.untrusted import MOST_DRAWS
 from smoothcert.runs.work import Executor, Task, alone, device_kind
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
@@ -214,7 +215,7 @@ def _begin(
         shape=inputs.shape,
         num_classes=found.num_classes,
         batch_size=start.batch_size,
-        block_inputs=how.block_inputs or max(1, min(_MOST_INPUTS, _BLOCK_DRAWS // draws)),
+        block_inputs=_block_inputs(how, draws, settings, len(inputs)),
         device=device_kind(classifier),
         noise_hash=found.noise_hash,
         base=base,
@@ -224,6 +225,19 @@ def _begin(
     if how.files:
         facts["files"] = {name: sha256(data).hexdigest() for name, data in how.files.items()}
     return start.classifier, identity, {"row_exact": found.row_exact, **facts}
+
+
+def _block_inputs(how: How, draws: int, settings: Settings, inputs: int) -> int:
+    """Inputs of a block: as asked for, or some seconds of work; never more than can be read."""
+    each = settings.n0 + settings.n
+    found = how.block_inputs or max(1, min(_MOST_INPUTS, _BLOCK_DRAWS // draws, MOST_DRAWS // each))
+    if min(found, inputs) * each > MOST_DRAWS:
+        raise InvalidInput(
+            f"A block of {min(found, inputs)} inputs with {each} draws each has more than the "
+            f"{MOST_DRAWS} draws that a block may have. Use a smaller --block-inputs, or a "
+            "smaller n."
+        )
+    return found
 
 
 def _open(
