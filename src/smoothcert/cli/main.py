@@ -54,6 +54,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(**options: Any) -> None:
         from smoothcert.errors import SmoothcertError
+        from smoothcert.names import visible
         from smoothcert.runs.signals import as_interrupt
 
         # torch's threads otherwise spin while they wait for each other: with one other process
@@ -63,7 +64,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             with as_interrupt():
                 function(**options)
         except SmoothcertError as error:
-            print(f"Error: {error}", file=sys.stderr)
+            print(visible(f"Error: {error}", keep="\n"), file=sys.stderr)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as stop:
             kept = "Finished blocks are kept; repeat the command with --resume to go on."
