@@ -114,7 +114,7 @@ def votes_in(table: pa.Table, identity: Identity, indices: Sequence[int]) -> tup
             columns[name] = codec.decode(table[name][row].as_py(), min(most, left))
             left -= len(columns[name])
         found.append(Votes(**columns))
-        check_votes(found[-1], identity.num_classes)
+        check_votes(found[-1], identity.method, identity.num_classes)
     return tuple(found)
 
 

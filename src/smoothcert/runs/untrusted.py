@@ -79,6 +79,9 @@ def check_identity(raw: Mapping[str, Any]) -> None:
             if type(value) not in kinds or (isinstance(value, float) and not isfinite(value)):
                 raise ValueError(f"{name} must be a plain value; got {value!r:.60}")
     whole(settings["levels"], "levels", 1, 2**20)
+    whole(settings["seed"], "seed", 0, 2**64 - 1)
+    for name in ("n0", "n"):
+        whole(settings[name], name, 1, 10**9)
     for name in ("sigma", "alpha"):
         number(settings[name], name, 0, 2.0**20)
     whole(settings["keep_margins"] + 0, "keep_margins", 0, 1)
@@ -151,16 +154,20 @@ def check_certificate(c: Certificate, settings: Settings, method: Method | None,
     check_contents([c.content])
 
 
-def check_votes(votes: Votes, num_classes: int) -> None:
-    """Labels of classes that there are, and parts that belong together."""
+def check_votes(votes: Votes, method: Method | None, num_classes: int) -> None:
+    """Labels of classes that there are, and parts that belong together and to the method."""
     for name in ("selection", "estimation", "original", "fresh"):
         _within(getattr(votes, name), -1, num_classes - 1, f"labels in {name}")
     _within(votes.margins, 0, 254, "margins")
     _within(votes.roles, 0, 2, "roles")
+    reused = isinstance(method, Irs | reuse.Reuse)
+    for name in ("selection", "margins") if reused else ("original", "fresh", "roles"):
+        if len(getattr(votes, name)):
+            raise ValueError(f"there are {name} that its method does not have")
     draws, margins = len(votes.estimation), len(votes.margins)
     old, roles = len(votes.original), len(votes.roles)
     replayed = int(np.count_nonzero(votes.roles)) if roles else old
-    if margins not in (0, draws) or roles not in (0, old) or (old and replayed != draws):
+    if margins not in (0, draws) or roles not in (0, old) or (reused and replayed != draws):
         raise ValueError(
             f"{draws} estimation draws do not go with {margins} margins, {old} labels of the "
             f"original and {roles} roles"

@@ -1,7 +1,7 @@
 """Image files as arrays, and the one resizing there is."""
 
 import struct
-import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +50,16 @@ def decode(source: Any, channels: int | None = None, size: int | None = None) ->
     try:
         if isinstance(source, str | Path):
             require_regular(Path(source), MOST_FILE_BYTES, InvalidInput)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes, which are checked here, and of odd EXIF
-            opened = isinstance(source, Image.Image)
-            image = source if opened else Image.open(source, formats=_FORMATS)
+        theirs = isinstance(source, Image.Image)
+        opened = nullcontext(source) if theirs else Image.open(source, formats=_FORMATS)
+        with opened as image:
             _check(image)
-            image.load()
-        grey = image.mode in ("L", "1") if channels is None else channels == 1
-        image = image.convert("L" if grey else "RGB")
+            grey = image.mode in ("L", "1") if channels is None else channels == 1
+            image = image.convert("L" if grey else "RGB")
         array = np.asarray(image if size is None else _cropped(image, size))
     except InvalidInput:
         raise
-    except (*_UNREADABLE, Image.DecompressionBombError) as error:
+    except (*_UNREADABLE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         shown = source if isinstance(source, str | Path) else "The image"
         raise InvalidInput(f"{shown} cannot be read as an image: {error}") from error
     return array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1))
