@@ -17,6 +17,7 @@ from pyarrow import parquet
 import smoothcert
 from smoothcert.errors import InvalidInput
 from smoothcert.sampling import datasets, images
+from smoothcert.simulation.logs import read_log
 
 Image = pytest.importorskip("PIL.Image", reason="the data extra is not installed")
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -229,3 +230,25 @@ def test_notes_of_hugging_face_that_are_none(tmp_path):
 
 def test_the_limit_is_above_real_photographs():
     assert images.MOST_PIXELS > 8000 * 6000
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (b"0\t1\t1\t1e308\t1\t", "radii must be from 0 to 1e"),  # overflowed when divided by sigma
+        (b"0\t1\t1\tnan\t1\t", "a number is needed, got 'nan'"),
+        (b"0\t1\t1\t-1\t1\t", "radii must be from 0 to 1e"),
+        (b"0\t1\t1", "a number is needed, got ''"),
+        (b"\xff", "is not a readable text file"),
+        (b"=cmd\t\t\t\t", "a number is needed"),
+    ],
+)
+def test_logs_that_are_none(row, message, tmp_path):
+    log = tmp_path / "log_sigma_0.50.tsv"
+    log.write_bytes(b"idx\tlabel\tpredict\tradius\tcorrect\ttime\n" + row + b"\n")
+    with pytest.raises(InvalidInput, match=message):
+        read_log(log)
+    log.unlink()
+    os.mkfifo(log)
+    with pytest.raises(InvalidInput, match="is no regular file"):
+        read_log(log)

@@ -318,7 +318,14 @@ def verify(
     replay: Annotated[
         str | None, typer.Option(help="Also re-evaluate such a part of the draws, as 1%.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="If it moved, or is package.module:factory: code that only the run names is not "
+            "imported.",
+            show_default="run's",
+        ),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
     base: Annotated[Path | None, typer.Option(help="If it moved.", show_default="run's")] = None,
     device: Device = "cpu",
