@@ -1,10 +1,7 @@
 """The reader of published logs: InvalidInput, or a log whose numbers make sense."""
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
-from seeds import Choices
+from seeds import Choices, scratch
 
 from smoothcert.errors import InvalidInput
 from smoothcert.simulation import logs
@@ -27,8 +24,7 @@ _CELLS = (
     b"",
     b"\x85",
 )
-_FAST = Path("/dev/shm")
-_FILE = Path(tempfile.mkdtemp(dir=_FAST if _FAST.is_dir() else None)) / "log_sigma_0.50.tsv"
+_FILE = scratch() / "log_sigma_0.50.tsv"
 
 
 def seeds() -> list[bytes]:

@@ -1,6 +1,8 @@
 """Seeds of the fuzz targets: a real run of each kind, made in a second, and what they hold."""
 
+import atexit
 import functools
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +38,18 @@ class Threshold:
         return np.stack([-above, above], axis=1)
 
 
+def scratch() -> Path:
+    """A folder that is removed when the process ends, in memory if it can be."""
+    fast = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=fast if fast.is_dir() else None))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @functools.cache
 def runs() -> tuple[Run, Run]:
-    """A base run with margins and a planned one, two blocks each; in memory if it can be."""
-    fast = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(dir=fast if fast.is_dir() else None))
+    """A base run with margins and a planned one, two blocks each."""
+    folder = scratch()
     data = Inputs.from_arrays(np.full((3, 1, 2, 2), 0.5), [1, 0, 1], grid=1 / 16)
     settings, how = Settings(0.25, 16, n0=10, n=40, keep_margins=True), How(16, 2)
     base = run_certify(folder / "base", Threshold(1.75), data, settings, how)
