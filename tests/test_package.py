@@ -32,6 +32,8 @@ LAYERS = (
     *(
         "errors",
         "references",
+        "names",
+        "regular",
         "bounds",
         "zoo",
         "classifiers",

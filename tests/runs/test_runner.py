@@ -229,7 +229,7 @@ def test_verify_finds_a_certificate_that_claims_too_much(base):
     rows = file.read().to_pylist()
     rows[2]["radius"] += 0.01
     notes = {"votes": file.metadata.metadata[b"votes"].decode()}
-    base.write(name, table_bytes(pa.Table.from_pylist(rows), notes))
+    base.write(name, table_bytes(pa.Table.from_pylist(rows, file.schema_arrow), notes))
     (problem,) = verify(base).problems
     assert problem.startswith("input 2: stored radius")
 

@@ -103,6 +103,12 @@ def file_of(reference: str) -> tuple[str, Path] | None:
     return architecture, Path(rest)
 
 
+def is_code(reference: str) -> bool:
+    """Whether loading it imports a module and calls a function, as `package.module:factory`."""
+    plain = _mode_of(reference)[1]
+    return not _hub_of(plain) and file_of(plain) is None
+
+
 def checked_file(path: Path) -> Path:
     """The path, if it is of a model file that can be read without running what is in it.
 

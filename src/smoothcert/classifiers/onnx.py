@@ -6,16 +6,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.loading import fingerprint_file
 from smoothcert.errors import ModelError
+from smoothcert.regular import require_regular
 
+_MOST_BYTES = 2**40  # of a file of tensors beside a model
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
@@ -48,6 +52,8 @@ class OnnxClassifier:
             session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
+        except ModelError:
+            raise
         except Exception as error:  # protobuf and the runtime each have their own kinds
             raise ModelError(
                 f"{path.name} cannot be loaded as an ONNX model: {error}. "
@@ -60,6 +66,8 @@ class OnnxClassifier:
                 f"{path.name} must take one tensor of floats (normalization inside); "
                 f"it takes {found}"
             )
+        if not session.get_outputs():
+            raise ModelError(f"{path.name} has no output; a classifier's first one is its logits.")
         batch = inputs[0].shape[0] if inputs[0].shape else None
         fixed = batch if isinstance(batch, int) else None
         return OnnxClassifier(session, path.name, fingerprint, fixed)
@@ -73,12 +81,16 @@ class OnnxClassifier:
         """Run the session on one batch."""
         name, dtype, outputs = self._ends
         try:
-            return self.session.run(outputs, {name: images.astype(dtype, copy=False)})[0]  # type: ignore[return-value]
+            logits = self.session.run(outputs, {name: images.astype(dtype, copy=False)})[0]
         except Exception as error:  # the runtime's exceptions have no common public base
             raise ModelError(
                 f"{self.name} failed on a batch of shape {images.shape}: it expects "
                 f"{self.session.get_inputs()[0].shape}. ({str(error).strip().splitlines()[0]})"
             ) from error
+
+        if not isinstance(logits, np.ndarray):
+            raise ModelError(f"{self.name} returns a {type(logits).__name__}, not one tensor.")
+        return logits
 
     @cached_property
     def _ends(self) -> tuple[str, type, list[str]]:
@@ -93,7 +105,7 @@ def _fingerprint(path: Path) -> str:
     digest = sha256(fingerprint_file(path).encode())
     places = {
         entry.value
-        for tensor in model.graph.initializer
+        for tensor in _tensors(model)
         for entry in tensor.external_data
         if entry.key == "location"
     }
@@ -101,5 +113,18 @@ def _fingerprint(path: Path) -> str:
         beside = (path.parent / place).resolve()
         if not beside.is_relative_to(path.parent.resolve()):
             raise ModelError(f"{path.name} keeps tensors outside its folder ({place}); refused.")
+        require_regular(beside, _MOST_BYTES, ModelError)
         digest.update(fingerprint_file(beside).encode())
     return digest.hexdigest()[:32]
+
+
+def _tensors(message: Any) -> Iterator[onnx.TensorProto]:
+    """Every tensor of a model: of its graph, of its nodes' attributes, of graphs inside these."""
+    for kind, value in message.ListFields():
+        if kind.message_type is None:
+            continue
+        for part in (value,) if isinstance(value, Message) else value:
+            if isinstance(part, onnx.TensorProto):
+                yield part
+            else:
+                yield from _tensors(part)

@@ -2,16 +2,19 @@
 
 `torch.export.load` unpickles weights whose config says so, falls back to full unpickling for
 sample inputs, evaluates symbolic expressions with sympy, and resolves any dotted name that
-starts with `torch.` as an operator. An archive whose every part is on the lists below needs
-none of that; an ordinary export passes. So does a quantized one (PT2E): its operators in
-`quantized_decomposed` are torch's own Python functions on tensors, registered by importing
-`torch.ao`; an operator that nothing has registered makes the load fail, not run.
+starts with `torch.` as an operator. `program.module()` then writes Python source from the names
+in the program and executes it, and the source of its guards likewise. An archive whose every part
+is on the lists below needs none of that; an ordinary export passes. So does a quantized one
+(PT2E): its operators in `quantized_decomposed` are torch's own Python functions on tensors,
+registered by importing `torch.ao`; an operator that nothing has registered makes the load fail,
+not run.
 """
 
 import io
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,14 +28,46 @@ _MEMBERS = re.compile(
     r"|data/sample_inputs/model\.pt|models/model\.json|archive_format|archive_version"
     r"|\.data/version|\.data/serialization_id|byteorder)"
 )
+_LOOPS = "cond|while_loop|scan|map_impl|associative_scan|flex_attention|invoke_subgraph"
 _TARGETS = re.compile(
-    r"torch\.ops\.(aten|prims|quantized_decomposed|torchao|higher_order)\.\w+(\.\w+)?"
+    # Not aten.from_file, which maps, and with `shared` makes, any file.
+    r"torch\.ops\.(aten\.(?!from_file\b)|prims\.|quantized_decomposed\.|torchao\.)\w+(\.\w+)?"
+    rf"|torch\.ops\.higher_order\.({_LOOPS}|wrap_with_set_grad_enabled|wrap_with_autocast)"
     r"|_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_)"
     r"|math\.(ceil|floor|sqrt|trunc)|torch\.sym_\w+"
 )
+# A power only of a symbol, to one digit: sympy would work for ever on 9**9**9**9.
 _SYMBOL = re.compile(r"Symbol\('[su]\d+'(, \w+=(True|False))*\)")
-_EXPRESSION = re.compile(r"([su]\d+|[A-Z][A-Za-z]*|\d+(\.\d+)?|[\s+\-*/(),<>=%])*")
+_POWER = re.compile(r"Pow\([su]\d+, Integer\(-?\d\)\)|[su]\d+\*\*\d(?!\d)")
+_CALLS = (
+    "Mul|Add|Integer|Float|Rational|Mod|PythonMod|FloorDiv|CeilDiv|CleanDiv|IntTrueDiv|FloatTrueDiv"
+    "|Max|Min|ModularIndexing|Where|ToFloat|TruncToInt|FloorToInt|CeilToInt|RoundToInt|Identity"
+    "|Eq|Ne|Lt|Le|Gt|Ge|Equality|Unequality|StrictLessThan|LessThan|StrictGreaterThan|GreaterThan"
+    "|And|Or|Not"
+)
+_NUMBER = r"\b\d{1,20}(?:\.\d{1,20})?\b"
+_TOKENS = rf"\b(?:{_CALLS}|True|False|and|or|not)\b|{_NUMBER}|[\s+\-/(),<>=!%&|~]|\*(?!\*)"
+_SIZE = r"L(?:\['\w+'\]|\[\d+\])+(?:\.size\(\)\[\d+\])?"
+_EXPRESSION = re.compile(rf"(?:\b[su]\d+\b|{_TOKENS})*", re.ASCII)
+_GUARD = re.compile(rf"(?:{_SIZE}|{_TOKENS})*", re.ASCII)
+_NAME = re.compile(r"[\w.+\-]*", re.ASCII)
+"""What may stand in generated source: no quotes, brackets, spaces or line ends."""
+
+_FREE = {"as_string", "as_strings"}
+"""Text that is an operator's argument: torch puts it into source with its quotes escaped."""
+
+_CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
+"""Of inputs and outputs; other kinds name a class to import."""
+
 _SMALL = 2**20
+
+
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, AttributeError, EOFError),
+    *(OSError, RecursionError, NotImplementedError, RuntimeError),
+)
+"""What `zipfile` and `json` raise for what is no archive of the expected form: encrypted members
+and unknown compressions (RuntimeError, NotImplementedError) among them."""
 
 
 def checked_pt2(path: Path) -> io.BytesIO:
@@ -47,9 +82,8 @@ def checked_pt2(path: Path) -> io.BytesIO:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name: _read(archive, name) for name in archive.namelist()}
-        for name, data in members.items():
-            _check_member(path, name, data)
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError, OSError) as error:
+        members = {name: _checked_member(path, name, data) for name, data in members.items()}
+    except _UNREADABLE as error:
         raise ModelError(
             f"{path.name} is not a readable torch.export archive ({error}). It may be "
             "truncated, or a file of another format; write it with torch.export.save."
@@ -70,15 +104,19 @@ def _read(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(name)
 
 
-def _check_member(path: Path, name: str, data: bytes) -> None:
+def _checked_member(path: Path, name: str, data: bytes) -> bytes:
+    """The member's bytes, a program's without what only a debugger reads."""
     if not _MEMBERS.fullmatch(name):
         raise _refused(path, f"the archive member {name!r}")
     if name.endswith("_config.json"):
         _check_payload(path, json.loads(data))
     elif name.endswith("models/model.json"):
-        _check_program(path, json.loads(data))
+        program = _without_metadata(json.loads(data))
+        _check_program(path, program)
+        return json.dumps(program).encode()
     elif name.endswith(".pt"):
         _check_sample_inputs(path, data)
+    return data
 
 
 def _check_payload(path: Path, config: Any) -> None:
@@ -87,18 +125,38 @@ def _check_payload(path: Path, config: Any) -> None:
             raise _refused(path, f"the pickled tensor {key!r}")
 
 
+def _without_metadata(node: Any) -> Any:
+    """The program without stack traces and other free text of the machine that exported it."""
+    if isinstance(node, list):
+        return [_without_metadata(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    texts = [k for k, v in node.items() if k == "metadata" and isinstance(v, dict)]
+    return {k: {} if k in texts else _without_metadata(v) for k, v in node.items()}
+
+
 def _check_program(path: Path, program: Any) -> None:
     for key, value in _strings(program):
-        if key == "target" and not _TARGETS.fullmatch(value):
-            raise _refused(path, f"the operator {value!r}")
-        if key == "expr_str" and not _EXPRESSION.fullmatch(_SYMBOL.sub("s0", value)):
-            raise _refused(path, f"the expression {value!r}")
+        if key in ("target", "as_operator"):
+            if not _TARGETS.fullmatch(value):
+                raise _refused(path, f"the operator {value!r}")
+        elif key in ("expr_str", "range_constraints"):
+            if not _EXPRESSION.fullmatch(_POWER.sub("s0", _SYMBOL.sub("s0", value))):
+                raise _refused(path, f"the expression {value!r}")
+        elif key == "guards_code":
+            if not _GUARD.fullmatch(value):
+                raise _refused(path, f"the guard {value!r}")
+        elif key in ("in_spec", "out_spec"):
+            _check_tree(path, json.loads(value))
+        elif key not in _FREE and not _NAME.fullmatch(value):
+            raise _refused(path, f"the name {value!r}")
 
 
 def _strings(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every string in a JSON tree with the key it stands under."""
+    """Every string in a JSON tree with the key it stands under; keys are strings too."""
     if isinstance(node, dict):
         for name, child in node.items():
+            yield key if key == "range_constraints" else "", name
             yield from _strings(child, name)
     elif isinstance(node, list):
         for child in node:
@@ -107,8 +165,23 @@ def _strings(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
         yield key, node
 
 
+def _check_tree(path: Path, spec: Any) -> None:
+    """Check how inputs or outputs are nested: [version, node]."""
+    nodes = [spec[1]]
+    while nodes:
+        node = nodes.pop()
+        keys = json.loads(node["context"] or "null")
+        plain = all(isinstance(k, str) and _NAME.fullmatch(k) for k in keys or ())
+        if node["type"] not in _CONTAINERS or not plain:
+            raise _refused(path, f"the container {node['type']!r} with {keys!r}")
+        nodes += node["children_spec"]
+
+
 def _check_sample_inputs(path: Path, raw: bytes) -> None:
     try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as inner:
+            for name in inner.namelist():
+                _read(inner, name)
         torch.load(io.BytesIO(raw), weights_only=True)
     except Exception as error:
         raise _refused(path, "sample inputs that are not plain tensors") from error

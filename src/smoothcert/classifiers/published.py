@@ -10,6 +10,8 @@ from smoothcert.classifiers.loading import checked_file
 from smoothcert.classifiers.pytorch import read_weights
 from smoothcert.errors import ModelError
 
+_MOST_CLASSES = 2**20
+
 
 class Normalized(nn.Module):
     """A network behind the per-channel normalization it was trained with.
@@ -50,13 +52,16 @@ def filled(build: Callable[..., nn.Module], path: Path, what: str) -> nn.Module:
     state, _ = read_weights(path)
     try:
         last = [key for key, value in build().state_dict().items() if value.ndim > 1][-1]
-        network = build(num_classes=len(state[last]))
+        classes = len(state[last])
+        if classes > state[last].numel() or classes > _MOST_CLASSES:
+            raise ModelError(f"The weights in {path.name} do not fit {what}: {classes} classes")
+        network = build(num_classes=classes)
         network.load_state_dict(state)
     except KeyError as error:
         raise ModelError(
             f"The weights in {path.name} do not fit {what}: no tensor {error}"
         ) from error
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, IndexError) as error:
         raise ModelError(f"The weights in {path.name} do not fit {what}: {brief(error)}") from error
     return network
 

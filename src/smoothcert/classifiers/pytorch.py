@@ -191,12 +191,15 @@ def load_weights(path: Path, architecture: str = "", device: str = "cpu") -> Tor
     """
     state, metadata = read_weights(path)
     name = architecture or metadata.get("architecture", "")
-    if not name:
+    if not name or not isinstance(name, str):
         raise ModelError(
             f"{path.name} does not say which architecture it belongs to; pass "
             f"ARCH@{path.name} with ARCH one of {', '.join(zoo.ARCHITECTURES)}."
         )
     return TorchClassifier.of(zoo.rebuild(name, state), f"{name}@{path.name}", device)
+
+
+_UNREADABLE = (OSError, ValueError, TypeError, AttributeError, RecursionError, MemoryError)
 
 
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
@@ -206,10 +209,12 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            metadata = dict(json.loads((file.metadata() or {}).get(METADATA, "{}")).items())
             order = metadata.get("order", file.keys())
+            if sorted(order) != sorted(file.keys()):
+                raise ValueError("the order it records is not that of its tensors")
             return {key: _widened(file.get_tensor(key)) for key in order}, metadata
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, *_UNREADABLE) as error:
         raise ModelError(
             f"{path.name} is not a readable safetensors file: {_first_line(error)}. "
             "It may be truncated, or a file of another format under this name."

@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from smoothcert.names import visible
 from smoothcert.sampling.engine import Progress as Tick
 
 errors = Console(stderr=True)
@@ -67,7 +68,7 @@ def waiting(title: str) -> Iterator[Callable[[str], None]]:
 
 def say(text: str) -> None:
     """A line for a person, on standard error so that standard output stays the result."""
-    errors.print(text, highlight=False, markup=False, soft_wrap=True)
+    errors.print(visible(text, keep="\n"), highlight=False, markup=False, soft_wrap=True)
 
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
@@ -81,7 +82,7 @@ def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str =
     for number, head in enumerate(heads):
         table.add_column(head, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(visible(cell)) for cell in row))  # as it is: no markup in names
     console.print(table)
 
 

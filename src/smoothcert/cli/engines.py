@@ -83,9 +83,9 @@ def _kept(run: Run, original: Classifier, where: Where) -> Chosen:
     recorded = run.manifest.origin.get("twin_of")
     if recorded is None:
         raise Mismatch(f"{run.path} was made without --engine onnx. Resume it without.")
-    if recorded["fingerprint"] != original.fingerprint:
+    if recorded.get("fingerprint") != original.fingerprint:
         raise Mismatch(
-            f"{run.path} was made with the ONNX twin of another model, {recorded['model']}. "
+            f"{run.path} was made with the ONNX twin of another model, {recorded.get('model')}. "
             "Resume with that one, or write to a new directory."
         )
     model = str(run.path / twin.FILE)  # where it is now

@@ -32,6 +32,7 @@ from smoothcert.cli.options import (
     Sigma,
     Size,
     Split,
+    Target,
     Threads,
     TotalAlpha,
     Workers,
@@ -57,6 +58,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(**options: Any) -> None:
         from smoothcert.errors import SmoothcertError
+        from smoothcert.names import visible
         from smoothcert.runs.signals import as_interrupt
 
         # torch's threads otherwise spin while they wait for each other: with one other process
@@ -66,7 +68,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             with as_interrupt():
                 function(**options)
         except SmoothcertError as error:
-            print(f"Error: {error}", file=sys.stderr)
+            print(visible(f"Error: {error}", keep="\n"), file=sys.stderr)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as stop:
             kept = "Finished blocks are kept; repeat the command with --resume to go on."
@@ -266,16 +268,7 @@ def screen(
 @command
 def compress(
     model: Model,
-    to: Annotated[
-        str,
-        typer.Option(
-            help="int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
-            "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights, int4-weights "
-            "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
-            "distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx.",
-            show_default=False,
-        ),
-    ],
+    to: Target,
     out: Out,
     data: Annotated[str | None, typer.Option(help="Calibration, training or example data.")] = None,
     sigma: Annotated[
@@ -329,7 +322,14 @@ def verify(
     replay: Annotated[
         str | None, typer.Option(help="Also re-evaluate such a part of the draws, as 1%.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="If it moved, or is package.module:factory: code that only the run names is not "
+            "imported.",
+            show_default="run's",
+        ),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
     base: Annotated[Path | None, typer.Option(help="If it moved.", show_default="run's")] = None,
     device: Device = "cpu",

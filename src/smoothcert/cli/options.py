@@ -27,6 +27,16 @@ Seed = Annotated[int, typer.Option(help="Seed.")]
 Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run that is in --out.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... (torch models).")]
+Target = Annotated[
+    str,
+    typer.Option(
+        help="int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
+        "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights, int4-weights "
+        "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
+        "distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx.",
+        show_default=False,
+    ),
+]
 Engine = Annotated[
     str | None,
     typer.Option(

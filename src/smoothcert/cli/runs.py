@@ -17,6 +17,7 @@ from smoothcert.cli.sources import (
 from smoothcert.cli.where import Processor, Where
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Decision, Irs, Reuse
+from smoothcert.names import visible
 from smoothcert.planning import Policy
 from smoothcert.report.page import report as write_report
 from smoothcert.report.page import summary_table
@@ -154,8 +155,9 @@ def verify(
         fraction = parse_share(share)
         origin = run.manifest.origin
         with display.waiting("Loading model and data"):
-            classifier = processor.load(model or recorded_model(run))
-            inputs = recorded_source(origin, data).load()
+            reference, source = model or recorded_model(run), recorded_source(origin, data)
+            display.say(f"Replaying with the model {reference} and the data {source.data}")
+            classifier, inputs = processor.load(reference), source.load()
         total = round(sum(c.evaluations for c in run.certificates) * fraction)
         with display.bar("Replaying", total) as tick:
             again = replay_run(run, classifier, inputs, fraction, tick)
@@ -167,13 +169,15 @@ def verify(
     else:
         drawn = f", {replayed} draws replayed" if share is not None else ""
         display.output.print(
-            f"{path}: {result.certificates} certificates recomputed from their votes{drawn}: "
-            + ("all as stored." if not problems else f"{len(problems)} problems."),
+            f"{visible(str(path))}: {result.certificates} certificates recomputed from their votes"
+            f"{drawn}: " + ("all as stored." if not problems else f"{len(problems)} problems."),
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
         for problem in problems:
-            display.output.print(f"  - {problem}", highlight=False, markup=False, soft_wrap=True)
+            shown = f"  - {visible(problem)}"
+            display.output.print(shown, highlight=False, markup=False, soft_wrap=True)
     if problems:
         raise typer.Exit(1)
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from smoothcert.classifiers.loading import is_code
 from smoothcert.compress import twin
 from smoothcert.errors import InvalidInput
 from smoothcert.runs.store import Run
@@ -51,17 +52,43 @@ def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSour
             "The run does not say where its data is; it was not written by the command line. "
             "Use the Python API."
         )
-    source = DataSource(**recorded)
+    source = _checked_source(recorded)
     return replace(source, data=moved_to) if moved_to else source
+
+
+def _checked_source(recorded: Mapping[str, Any]) -> DataSource:
+    """The record as a source, if each of its values is of the right kind."""
+    kinds = {"data": str, "split": str, "grid": str | None, "limit": int | None, "every": int}
+    kinds |= {"size": int | None}
+    unknown = recorded.keys() - kinds.keys()
+    wrong = [n for n, kind in kinds.items() if n in recorded and not isinstance(recorded[n], kind)]
+    if unknown or wrong or not {"data", "split", "grid", "limit", "every"} <= recorded.keys():
+        raise InvalidInput(
+            f"The run's record of its data is not as it was written: {dict(recorded)!r:.200}. "
+            "Make the run again, or use the Python API."
+        )
+    return DataSource(**recorded)
 
 
 def recorded_model(run: Run) -> str:
     """The model that a run was made with; an ONNX twin is in the run's directory, where it is now.
 
-    Empty if it was not written by the command line.
+    Raises:
+        InvalidInput: none is recorded, or one that is code: who wrote a run.json does not decide
+            what is executed here.
     """
     origin = run.manifest.origin
-    return str(run.path / twin.FILE) if "twin_of" in origin else str(origin.get("model", ""))
+    if "twin_of" in origin and twin.FILE in run.attached:
+        return str(run.path / twin.FILE)
+    model = str(origin.get("model", ""))
+    if not model:
+        raise InvalidInput(f"{run.path} does not say which model it was made with: give --model.")
+    if is_code(model):
+        raise InvalidInput(
+            f"{run.path} was made with {model!r}, which is Python code to be imported. Only you "
+            f"can decide to run it: if you trust it, name it yourself with --model {model}"
+        )
+    return model
 
 
 def parse_radii(text: str) -> tuple[float, ...]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from smoothcert.certificate import Certificate, Settings
-from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.errors import InvalidInput, MissingExtra, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse
+from smoothcert.names import visible
 from smoothcert.report.tables import (
     Summary,
     ceil_to,
@@ -20,7 +21,7 @@ from smoothcert.report.tables import (
     tsv,
 )
 from smoothcert.runs import ledger
-from smoothcert.runs.files import write_whole
+from smoothcert.runs.files import reason, write_whole
 from smoothcert.runs.manifest import json_form
 from smoothcert.runs.store import Run
 
@@ -46,13 +47,16 @@ def report(runs: Sequence[Run], out: Path, radii: Sequence[float]) -> tuple[Summ
         raise MissingExtra(error.name or "matplotlib", "plot") from error
     summaries = tuple(summarize_run(run, radii) for run in runs)
     figure = plots.certified_accuracy(runs)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"Cannot make the folder {out}: {reason(error)}") from error
     write_whole(out / "certified_accuracy.png", figure)
     write_whole(out / "certificates.csv", csv_table(runs).encode())
     write_whole(out / "index.html", _page(runs, summaries, figure).encode())
     for run in runs:
         if None not in run.labels:
-            write_whole(out / f"{run.name}.tsv", tsv(run).encode())
+            write_whole(out / f"{visible(run.name)}.tsv", tsv(run).encode())
     return summaries
 
 
@@ -96,7 +100,7 @@ def _run_facts(run: Run) -> dict[str, Any]:
     alpha = method.alpha if isinstance(method, Irs | Reuse) else settings.alpha
     served = ledger.models_served(run)
     return {
-        "name": run.name,
+        "name": visible(run.name),
         "served": f"This cache has served {served} changed models. If one was chosen for its "
         "result on it, the guarantee is alpha times that number, or the winner is certified anew "
         "on fresh noise (another seed)."

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from smoothcert.names import visible
 from smoothcert.report.tables import correct_radii
 from smoothcert.runs.store import Run
 
@@ -31,7 +32,7 @@ def certified_accuracy(runs: Sequence[Run]) -> bytes:
             np.append(x, x[-1]),
             np.append(y, 0.0),
             where="pre",
-            label=run.name,
+            label=visible(run.name).replace("$", r"\$").removeprefix("_"),
             color=_COLOURS[number % len(_COLOURS)],
             linestyle=_DASHES[number % len(_DASHES)],
             linewidth=1.8,

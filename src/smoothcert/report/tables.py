@@ -15,6 +15,7 @@ from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Outcome, Settings, Votes
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import rs
+from smoothcert.names import cell, visible
 from smoothcert.runs.store import Run
 
 _TSV = ("idx", "label", "predict", "radius", "correct", "time")
@@ -111,7 +112,7 @@ def summarize(
 def summarize_run(run: Run, radii: Sequence[float]) -> Summary:
     """`summarize` for a finished run."""
     run.require_complete()
-    facts = (run.name, run.seconds, run.pilot_evaluations)
+    facts = (visible(run.name), run.seconds, run.pilot_evaluations)
     return summarize(run.certificates, run.labels, radii, *facts)
 
 
@@ -156,13 +157,22 @@ def tsv(run: Run) -> str:
 
 
 def csv_table(runs: Sequence[Run]) -> str:
-    """Every certificate of every run as one CSV table; radii and limits in full precision."""
+    """Every certificate of every run as one CSV table; radii and limits in full precision.
+
+    A run's name is the only text that others choose; see `names.cell`.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_CSV)
     for run in runs:
         for c, label in zip(run.certificates, run.labels, strict=True):
-            facts = (run.name, c.index, "" if label is None else label, c.predicted, c.candidate)
+            facts = (
+                cell(run.name),
+                c.index,
+                "" if label is None else label,
+                c.predicted,
+                c.candidate,
+            )
             limits = (c.outcome.name, repr(c.radius), repr(c.q), c.method)
             counts = (c.k, c.n, c.cached_k, c.cached_n, c.flips, repr(c.zeta), c.alpha)
             writer.writerow((*facts, *limits, *counts, c.evaluations))

@@ -5,14 +5,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import parquet
 
 from smoothcert.certificate import Certificate, Record, Votes
 from smoothcert.runs import codec
+from smoothcert.runs.files import has_no_gaps, read_table
+from smoothcert.runs.manifest import Identity
+from smoothcert.runs.untrusted import (
+    MOST_LABELS,
+    budget_of,
+    check_certificate,
+    check_contents,
+    check_votes,
+)
+
+_INPUTS = pa.schema([("index", pa.int64()), ("content", pa.string()), ("label", pa.int32())])
+FOLDERS = ("certificates", "events", "votes")
+"""Of a run directory: each holds a file per finished block."""
 
 _VOTES = tuple(f.name for f in fields(Votes))
 _VOTES_SCHEMA = pa.schema([("index", pa.int64()), *((name, pa.binary()) for name in _VOTES)])
-_SCHEMA = pa.schema(
+_CERTIFICATES = pa.schema(
     [
         ("index", pa.int64()),
         ("content", pa.string()),
@@ -35,14 +51,48 @@ _SCHEMA = pa.schema(
 )
 
 
+def inputs_table(
+    indices: Sequence[int], contents: Sequence[str], labels: Sequence[int] | None
+) -> pa.Table:
+    """A row per input of a run."""
+    return pa.table([indices, contents, labels or [None] * len(contents)], schema=_INPUTS)
+
+
+def inputs_of(data: bytes, indices: Sequence[int]) -> pa.Table:
+    """Back from the file of an `inputs_table` of these inputs; UNREADABLE if it is none."""
+    table = read_table(data, _INPUTS, len(indices))
+    _check_rows(table, indices, "label")
+    check_contents(table["content"].to_pylist())
+    return table
+
+
+def block_name(folder: str, block: int) -> str:
+    """The file of a block in one of `FOLDERS`, relative to the run directory."""
+    return f"{folder}/{block:05d}.{'json' if folder == 'events' else 'parquet'}"
+
+
 def certificates_table(records: Sequence[Record]) -> pa.Table:
     """A row per certificate."""
-    return pa.Table.from_pylist([_row(record.certificate) for record in records], _SCHEMA)
+    return pa.Table.from_pylist([_row(record.certificate) for record in records], _CERTIFICATES)
 
 
-def certificates_of(table: pa.Table) -> tuple[Certificate, ...]:
-    """Back from `certificates_table`; KeyError, TypeError or ValueError if it is none."""
-    return tuple(_certificate(row) for row in table.to_pylist())
+def certificates_of(
+    data: bytes, identity: Identity, indices: Sequence[int]
+) -> tuple[Certificate, ...]:
+    """Back from the file of a `certificates_table` of these inputs; UNREADABLE if it is none."""
+    return certificates_in(read_table(data, _CERTIFICATES, len(indices)), identity, indices)
+
+
+def certificates_in(
+    table: pa.Table, identity: Identity, indices: Sequence[int]
+) -> tuple[Certificate, ...]:
+    """`certificates_of` for a table that was read."""
+    _check_rows(table, indices)
+    found = tuple(_certificate(row) for row in table.to_pylist())
+    for certificate in found:
+        facts = identity.settings, identity.method, identity.num_classes
+        check_certificate(certificate, *facts)
+    return found
 
 
 def votes_table(records: Sequence[Record]) -> pa.Table:
@@ -55,11 +105,36 @@ def votes_table(records: Sequence[Record]) -> pa.Table:
     return pa.Table.from_pylist(rows, _VOTES_SCHEMA)
 
 
-def votes_of(table: pa.Table) -> tuple[Votes, ...]:
-    """Back from `votes_table`; StoreError or KeyError if it is none."""
-    return tuple(
-        Votes(**{name: codec.decode(row[name]) for name in _VOTES}) for row in table.to_pylist()
-    )
+def votes_of(data: bytes, identity: Identity, indices: Sequence[int]) -> tuple[Votes, ...]:
+    """Back from the file of a `votes_table` of these inputs; StoreError or UNREADABLE if none."""
+    longest = codec.longest(_most(identity))
+    return votes_in(read_table(data, _VOTES_SCHEMA, len(indices), longest), identity, indices)
+
+
+def votes_in(table: pa.Table, identity: Identity, indices: Sequence[int]) -> tuple[Votes, ...]:
+    """`votes_of` for a table that was read."""
+    most = _most(identity)
+    _check_rows(table, indices)
+    found, left = [], MOST_LABELS
+    for row in range(len(table)):
+        columns: dict[str, NDArray[np.int32]] = {}
+        for name in _VOTES:
+            columns[name] = codec.decode(table[name][row].as_py(), min(most, left))
+            left -= len(columns[name])
+        found.append(Votes(**columns))
+        check_votes(found[-1], identity.method, identity.num_classes)
+    return tuple(found)
+
+
+def _most(identity: Identity) -> int:
+    """Labels that a stream of an input can have."""
+    return max(identity.settings.n0, identity.settings.n)
+
+
+def _check_rows(table: pa.Table, indices: Sequence[int], *gaps: str) -> None:
+    has_no_gaps(table, *gaps)
+    if table["index"].to_pylist() != list(indices):
+        raise ValueError("it holds other inputs")
 
 
 def _row(certificate: Certificate) -> dict[str, Any]:
@@ -68,4 +143,10 @@ def _row(certificate: Certificate) -> dict[str, Any]:
 
 
 def _certificate(row: Mapping[str, Any]) -> Certificate:
-    return Certificate.from_json({**row, "budget": json.loads(row["budget"])})
+    return Certificate.from_json({**row, "budget": budget_of(row["budget"])})
+
+
+def votes_named_by(data: bytes, _identity: Identity, _indices: Sequence[int]) -> str:
+    """The digits of the votes that a file of certificates names; UNREADABLE if it is none."""
+    notes = parquet.ParquetFile(pa.BufferReader(data)).metadata.metadata or {}
+    return notes.get(b"votes", b"").decode()

@@ -29,7 +29,7 @@ def encode(labels: NDArray[np.int32]) -> bytes:
     values, counts = np.unique(labels, return_counts=True)
     winner = values[counts.argmax()]
     is_winner = labels == winner
-    width = next(w for w in (1, 2, 4) if values[-1] + 1 < 256**w)
+    width = next(w for w in (1, 2, 4) if int(values[-1]) + 1 < 256**w)
     exceptions = (labels[~is_winner].astype(np.int64) + 1).astype(f"<u{width}")
     header = _HEADER.pack(VERSION, width, int(winner), labels.size)
     raw = header + np.packbits(is_winner).tobytes() + exceptions.tobytes()
@@ -37,8 +37,18 @@ def encode(labels: NDArray[np.int32]) -> bytes:
     return struct.pack("<Q", len(raw)) + packed
 
 
-def decode(blob: bytes) -> NDArray[np.int32]:
+def longest(draws: int) -> int:
+    """Bytes that so many labels take at most: what zstd cannot make smaller grows a little."""
+    raw = _HEADER.size + -(-draws // 8) + 4 * draws
+    return 8 + raw + raw // 128 + 1024
+
+
+def decode(blob: bytes, most: int = 10**9) -> NDArray[np.int32]:
     """Labels back from `encode`.
+
+    Args:
+        blob: what `encode` made, or anything.
+        most: labels that there can be; more are damage, found before memory is taken for them.
 
     Raises:
         StoreError: truncated, corrupted, or written by a newer version.
@@ -46,17 +56,17 @@ def decode(blob: bytes) -> NDArray[np.int32]:
     if not blob:
         return np.empty(0, dtype=np.int32)
     try:
-        return _decode(blob)
-    except (struct.error, ValueError, OSError, OverflowError, MemoryError) as error:
+        return _decode(blob, most)
+    except (struct.error, ValueError, TypeError, OSError, OverflowError, MemoryError) as error:
         raise StoreError(
             f"Stored votes are damaged ({error}). Delete the block they are in and run again "
             "with --resume: only that block is sampled anew."
         ) from error
 
 
-def _decode(blob: bytes) -> NDArray[np.int32]:
+def _decode(blob: bytes, most: int) -> NDArray[np.int32]:
     (size,) = struct.unpack_from("<Q", blob)
-    if size > 2**33 or size < _HEADER.size:
+    if not _HEADER.size < size <= _HEADER.size + -(-most // 8) + 4 * most:
         raise ValueError(f"impossible size {size}")
     raw = pa.Codec("zstd").decompress(blob[8:], decompressed_size=size, asbytes=True)
     version, width, winner, n = _HEADER.unpack_from(raw)
@@ -65,13 +75,16 @@ def _decode(blob: bytes) -> NDArray[np.int32]:
             f"Stored votes have format {version}, this smoothcert reads {VERSION}; upgrade it."
         )
     mask_end = _HEADER.size + -(-n // 8)
-    if width not in (1, 2, 4) or mask_end > len(raw):
+    if width not in (1, 2, 4) or mask_end > len(raw) or not 0 < n <= most or winner < -1:
         raise ValueError("impossible header")
     mask = np.frombuffer(raw[_HEADER.size : mask_end], dtype=np.uint8)
-    is_winner = np.unpackbits(mask, count=n).astype(bool)
+    is_winner = np.unpackbits(mask, count=n).view(bool)
     exceptions = np.frombuffer(raw[mask_end:], dtype=f"<u{width}")
     if len(exceptions) != n - is_winner.sum():
         raise ValueError("wrong number of exceptions")
+    unused = mask[-1] & ((1 << -n % 8) - 1)
+    if unused or (exceptions > 2**31).any() or (exceptions == winner + 1).any():
+        raise ValueError("impossible labels")
     labels = np.full(n, winner, dtype=np.int32)
     labels[~is_winner] = exceptions.astype(np.int64) - 1
     return labels

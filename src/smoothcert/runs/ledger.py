@@ -56,4 +56,4 @@ def entries(base: Run) -> tuple[dict[str, Any], ...]:
 
 def models_served(base: Run) -> int:
     """How many different models the cache has been used for."""
-    return len({entry.get("fingerprint") for entry in entries(base)})
+    return len({str(entry.get("fingerprint")) for entry in entries(base)})

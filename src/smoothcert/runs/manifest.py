@@ -13,6 +13,7 @@ from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse
 from smoothcert.runs.files import json_bytes
 from smoothcert.runs.seal import is_sealed, seal
+from smoothcert.runs.untrusted import UNREADABLE, check_identity, check_origin
 from smoothcert.sampling.noise import LAW
 
 FORMAT = 3
@@ -122,12 +123,16 @@ class Manifest:
         advice = "Restore it from a copy, or make the run again in a new directory."
         try:
             body = json.loads(data)
+            if not isinstance(body, dict):
+                raise TypeError("it is no JSON object")
             # Before the seal, which another format may have elsewhere.
             if body["format"] != FORMAT:
                 raise StoreError(_other_format(directory, body["format"]))
             if not is_sealed(data, NAME):
                 raise ValueError("its checksum does not match")
             raw = body["identity"]
+            check_identity(raw)
+            check_origin(body["origin"])
             values = raw | {
                 "settings": Settings(**raw["settings"]),
                 "method": _method(raw["method"]),
@@ -135,7 +140,7 @@ class Manifest:
                 "shape": tuple(raw["shape"]),
             }
             return cls(Identity(**values), body["origin"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except UNREADABLE as error:
             raise Damaged(f"{directory}/{NAME} is damaged: {error}. {advice}") from error
 
 

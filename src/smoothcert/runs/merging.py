@@ -8,8 +8,9 @@ from pathlib import Path
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.methods import Reuse
 from smoothcert.runs import ledger, manifest, plans
+from smoothcert.runs.blocks import FOLDERS, block_name
 from smoothcert.runs.files import reason, sync_folder, write_whole
-from smoothcert.runs.store import FOLDERS, Run, block_name, require_unused
+from smoothcert.runs.store import Run, require_unused
 from smoothcert.runs.verify import check_attached
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.errors import Mismatch, StoreError
+from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
 from smoothcert.runs import memory, plans
 from smoothcert.runs.manifest import Identity, Manifest
 from smoothcert.runs.store import Run, require_unused
+from smoothcert.runs.untrusted import MOST_DRAWS
 from smoothcert.runs.work import device_kind
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.probe import probe
@@ -166,7 +167,6 @@ def _begin(
         start = arranged(first, item, noise, len(inputs) * opening.draws)
     if start is not first:
         found = probe(start.classifier, item, noise, seed, start.batch_size)
-    usual = max(1, min(_MOST_INPUTS, _BLOCK_DRAWS // opening.draws))
     identity = Identity(
         settings=opening.settings,
         method=opening.method,
@@ -176,7 +176,7 @@ def _begin(
         shape=inputs.shape,
         num_classes=found.num_classes,
         batch_size=start.batch_size,
-        block_inputs=opening.block_inputs or usual,
+        block_inputs=_block_inputs(opening, len(inputs)),
         device=device_kind(classifier),
         noise_hash=found.noise_hash,
         base=opening.base.identity.hash if opening.base else "",
@@ -186,6 +186,20 @@ def _begin(
     if opening.files:
         facts["files"] = {name: sha256(data).hexdigest() for name, data in opening.files.items()}
     return start.classifier, identity, {"row_exact": found.row_exact, **facts}
+
+
+def _block_inputs(opening: Opening, inputs: int) -> int:
+    """Inputs of a block: as asked for, or some seconds of work; never more than can be read."""
+    each = opening.settings.n0 + opening.settings.n
+    usual = min(_MOST_INPUTS, _BLOCK_DRAWS // opening.draws, MOST_DRAWS // each)
+    found = opening.block_inputs or max(1, usual)
+    if min(found, inputs) * each > MOST_DRAWS:
+        raise InvalidInput(
+            f"A block of {min(found, inputs)} inputs with {each} draws each has more than the "
+            f"{MOST_DRAWS} draws that a block may have. Use a smaller --block-inputs, or a "
+            "smaller n."
+        )
+    return found
 
 
 def _there(opening: Opening) -> Run | None:

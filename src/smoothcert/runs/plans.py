@@ -7,12 +7,16 @@ import pyarrow as pa
 
 from smoothcert.errors import Damaged
 from smoothcert.methods.reuse import How, Share
-from smoothcert.runs.files import table_bytes
+from smoothcert.runs.files import has_no_gaps, read_table, table_bytes
 from smoothcert.runs.store import Run
+from smoothcert.runs.untrusted import UNREADABLE, whole
 
 NAME = "plan.parquet"
 
 _COUNTS = tuple(f.name for f in fields(Share) if f.name != "how")
+_SCHEMA = pa.schema(
+    [("index", pa.int64()), ("how", pa.string()), *((name, pa.int64()) for name in _COUNTS)]
+)
 
 
 def plan_bytes(shares: Sequence[Share], indices: Sequence[int]) -> bytes:
@@ -32,12 +36,18 @@ def read_plan(run: Run) -> tuple[Share, ...]:
     Raises:
         Damaged: the plan is missing, changed or of other inputs.
     """
-    rows = run.read_table(NAME).to_pylist()
+    data, indices = run.read(NAME), run.identity.indices
     try:
-        if tuple(row["index"] for row in rows) != run.identity.indices:
+        table = read_table(data, _SCHEMA, len(indices))
+        has_no_gaps(table)
+        rows = table.to_pylist()
+        if tuple(row["index"] for row in rows) != indices:
             raise ValueError("it is of other inputs")
+        for row in rows:
+            for name in _COUNTS:
+                whole(row[name], name, 0, run.identity.settings.n)
         return tuple(
             Share(How(row["how"]), **{name: row[name] for name in _COUNTS}) for row in rows
         )
-    except (KeyError, ValueError) as error:
+    except UNREADABLE as error:
         raise Damaged(f"{run.path}/{NAME} is damaged: {error}. Make the run again.") from error

@@ -12,6 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from smoothcert.errors import Damaged, StoreError
+from smoothcert.regular import read_regular
+from smoothcert.runs.untrusted import MOST_BYTES
 
 _MARK = b"smoothcert-sha256:"
 _DIGITS = 64
@@ -27,13 +29,13 @@ def seal(data: bytes, name: str) -> bytes:
 
 def is_sealed(data: bytes, name: str) -> bool:
     """Whether the data are, to the last bit, what was sealed under this name."""
-    return _MARK in data and seal(data, name) == data
+    return _MARK in data and len(digest(data)) == _DIGITS and seal(data, name) == data
 
 
 def digest(data: bytes) -> str:
     """The 64 hexadecimal digits of a sealed file."""
     start = data.rindex(_MARK) + len(_MARK)
-    return data[start : start + _DIGITS].decode()
+    return data[start : start + _DIGITS].decode("ascii", "replace")
 
 
 def _digits(data: bytes, name: str) -> tuple[int, bytes]:
@@ -56,7 +58,7 @@ def read_sealed(path: Path, name: str, advice: str) -> bytes:
         StoreError: it cannot be read, which says nothing about its content.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MOST_BYTES, StoreError)
     except (FileNotFoundError, NotADirectoryError):
         raise Damaged(f"{path} is missing; the run directory is incomplete. {advice}") from None
     except OSError as error:

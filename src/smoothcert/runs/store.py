@@ -20,20 +20,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
-from pyarrow import parquet
 
-from smoothcert.certificate import Certificate, Certification, Record, Votes
+from smoothcert.certificate import Certificate, Certification, Record
 from smoothcert.errors import Damaged, StoreError
+from smoothcert.regular import read_regular
 from smoothcert.runs import manifest as manifests
-from smoothcert.runs.blocks import certificates_of, certificates_table, votes_of, votes_table
+from smoothcert.runs.blocks import (
+    FOLDERS,
+    block_name,
+    certificates_of,
+    certificates_table,
+    inputs_of,
+    inputs_table,
+    votes_named_by,
+    votes_of,
+    votes_table,
+)
 from smoothcert.runs.files import (
     ASIDE,
     json_bytes,
-    read_table,
     reason,
     sync_folder,
     table_bytes,
@@ -42,13 +52,17 @@ from smoothcert.runs.files import (
 from smoothcert.runs.manifest import Identity, Manifest
 from smoothcert.runs.records import StoredRecords
 from smoothcert.runs.seal import digest, read_sealed, seal
+from smoothcert.runs.untrusted import (
+    MOST_MANIFEST_BYTES,
+    UNREADABLE,
+    check_attached,
+    number,
+)
 
-_Row = TypeVar("_Row", Certificate, Votes)
-FOLDERS = ("certificates", "events", "votes")
-"""Of a run directory: each holds a file per finished block."""
-
+_Content = TypeVar("_Content")
 _AGAIN = "Repeat the run's command with --resume: only what is damaged is sampled anew."
 _RESTORE = "Restore it from a copy, or make the run again in a new directory."
+_CENTURY = 3.2e9  # seconds
 _DELETE = "It is no evidence: delete it to go on without it."
 _ADVICE = {"votes": _AGAIN, "certificates": _AGAIN, "events": _DELETE, "ledger": _DELETE}
 
@@ -70,11 +84,12 @@ class Run:
         """
         path = Path(path)
         try:
-            data = (path / manifests.NAME).read_bytes()
+            data = read_regular(path / manifests.NAME, MOST_MANIFEST_BYTES, StoreError)
         except FileNotFoundError:
             raise StoreError(f"{path} is no run directory: it has no run.json") from None
-        except OSError as error:
-            raise StoreError(f"{path}/run.json cannot be read: {reason(error)}") from error
+        except (OSError, ValueError) as error:
+            why = reason(error) if isinstance(error, OSError) else error
+            raise StoreError(f"{path}/run.json cannot be read: {why}") from error
         return Run(path, Manifest.from_bytes(data, str(path)))
 
     @staticmethod
@@ -100,14 +115,9 @@ class Run:
             StoreError: the directory holds something already, or cannot be written.
         """
         path = Path(path)
+        check_attached({name: sha256(data).hexdigest() for name, data in (attached or {}).items()})
         require_unused(path)
-        table = pa.table(
-            {
-                "index": pa.array(manifest.identity.indices, pa.int64()),
-                "content": pa.array(contents, pa.string()),
-                "label": pa.array(labels or [None] * len(contents), pa.int32()),
-            }
-        )
+        table = inputs_table(manifest.identity.indices, contents, labels)
         # A name of its own, as another process may be starting the same run.
         aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         new = Run(aside, manifest)
@@ -164,13 +174,13 @@ class Run:
         advice = _ADVICE.get(name.partition("/")[0], _RESTORE)
         return read_sealed(self.path / name, f"{self._hash}/{name}", advice)
 
-    def read_table(self, name: str) -> pa.Table:
-        """Read a Parquet file; Damaged as by `read`."""
-        return read_table(self.read(name))
-
     def read_json(self, name: str) -> dict[str, Any]:
-        """Read a JSON file; Damaged as by `read`."""
-        return json.loads(self.read(name))
+        """Read a JSON file; Damaged as by `read`, or if it is no object."""
+        try:
+            body = dict(json.loads(self.read(name)).items())
+        except UNREADABLE as error:
+            raise Damaged(f"{self.path / name} is no JSON: {error}. {_DELETE}") from error
+        return body
 
     @property
     def attached(self) -> Mapping[str, str]:
@@ -217,12 +227,20 @@ class Run:
     @cached_property
     def labels(self) -> tuple[int | None, ...]:
         """True classes by position; None where unknown."""
-        return tuple(self.read_table("inputs.parquet")["label"].to_pylist())
+        return tuple(self._inputs["label"].to_pylist())
 
     @cached_property
     def contents(self) -> tuple[str, ...]:
         """Content hashes by position."""
-        return tuple(self.read_table("inputs.parquet")["content"].to_pylist())
+        return tuple(self._inputs["content"].to_pylist())
+
+    @cached_property
+    def _inputs(self) -> pa.Table:
+        data = self.read("inputs.parquet")
+        try:
+            return inputs_of(data, self.identity.indices)
+        except UNREADABLE as error:
+            raise Damaged(f"{self.path}/inputs.parquet is damaged: {error}. {_RESTORE}") from error
 
     def write_block(self, block: int, records: Sequence[Record], seconds: float) -> None:
         """Store a block: votes, then its timing, then certificates, which finish it."""
@@ -249,8 +267,7 @@ class Run:
         """Votes and certificates as they are stored, checked but not decoded."""
         certificates = self.read(block_name("certificates", block))
         votes = self.read(block_name("votes", block))
-        notes = parquet.ParquetFile(pa.BufferReader(certificates)).metadata.metadata
-        if notes.get(b"votes", b"").decode() != digest(votes):
+        if self._decoded(block, votes_named_by, certificates) != digest(votes):
             raise Damaged(
                 f"Votes and certificates of block {block} of {self.path} do not belong together. "
                 f"{_AGAIN}"
@@ -262,16 +279,13 @@ class Run:
         return self._decoded(block, certificates_of, self.read(block_name("certificates", block)))
 
     def _decoded(
-        self, block: int, rows_of: Callable[[pa.Table], tuple[_Row, ...]], data: bytes
-    ) -> tuple[_Row, ...]:
-        """The rows of a sealed file; one that is sealed and wrong was written by something else."""
-        expected = [self.identity.indices[position] for position in self.blocks[block]]
+        self, block: int, of: Callable[[bytes, Identity, Sequence[int]], _Content], data: bytes
+    ) -> _Content:
+        """The content of a sealed file; one that is sealed and wrong was written by others."""
+        positions = self.blocks[block]
         try:
-            table = read_table(data)
-            if table["index"].to_pylist() != expected:
-                raise ValueError("it holds other inputs")
-            return rows_of(table)
-        except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
+            return of(data, self.identity, self.identity.indices[positions.start : positions.stop])
+        except UNREADABLE as error:
             raise Damaged(
                 f"Block {block} of {self.path} is not of this format: {error}. {_AGAIN}"
             ) from error
@@ -361,7 +375,10 @@ class Run:
     def block_seconds(self) -> dict[int, float]:
         """Seconds that each finished block took, where it is known."""
         events = ((block, self.read_event(block)) for block in range(len(self.blocks)))
-        return {block: float(event["seconds"]) for block, event in events if event}
+        try:
+            return {b: number(e["seconds"], "seconds", 0, _CENTURY) for b, e in events if e}
+        except UNREADABLE as error:
+            raise Damaged(f"A file of {self.path}/events is damaged: {error}. {_DELETE}") from error
 
     @property
     def seconds(self) -> float:
@@ -377,8 +394,3 @@ def require_unused(path: Path | str) -> None:
             f"{path} already exists and is not empty. Pass --resume to continue a run there, "
             "or choose another --out."
         )
-
-
-def block_name(folder: str, block: int) -> str:
-    """The file of a block in one of `FOLDERS`, relative to the run directory."""
-    return f"{folder}/{block:05d}.{'json' if folder == 'events' else 'parquet'}"

@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
+from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError, StoreError
 from smoothcert.methods import Reuse, recheck, reuse
+from smoothcert.regular import read_regular
 from smoothcert.runs import ledger, plans
 from smoothcert.runs.files import ASIDE
 from smoothcert.runs.opening import check_same_inputs
 from smoothcert.runs.store import Run
+from smoothcert.runs.untrusted import MOST_BYTES, UNREADABLE
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.noise import Stream
+from smoothcert.sampling.noise import LAW, Stream
 from smoothcert.sampling.tuning import in_layout
 
 
@@ -52,6 +54,8 @@ def verify(run: Run, base: Run | None = None) -> Verification:
     problems = list(_beside_blocks(run))
     contents = _contents(run)
     checked = 0
+    if run.identity.noise_law != LAW:
+        problems.append(f"its noise law {run.identity.noise_law!r:.60} is not {LAW!r}")
     if run.missing:
         problems.append(f"{len(run.missing)} of {len(run.blocks)} blocks are missing")
     if base is not None and base.identity.hash != run.identity.base:
@@ -63,7 +67,7 @@ def verify(run: Run, base: Run | None = None) -> Verification:
             cached = base.records(positions) if base else repeat(None, len(positions))
             for position, record, old in zip(positions, run.read_block(block), cached, strict=True):
                 checked += 1
-                problems += _check(run, record, old)
+                problems += _checked(run, record, old)
                 if contents and record.certificate.content != contents[position]:
                     index = record.certificate.index
                     problems.append(f"input {index}: inputs.parquet names different content")
@@ -101,7 +105,10 @@ def check_attached(run: Run) -> None:
     """Raise Damaged unless every file that was kept with the run has its recorded SHA-256."""
     for name, expected in run.attached.items():
         path = run.path / name
-        if not path.is_file() or sha256(path.read_bytes()).hexdigest() != expected:
+        if (
+            not path.is_file()
+            or sha256(read_regular(path, MOST_BYTES, StoreError)).hexdigest() != expected
+        ):
             raise Damaged(f"{path} is missing or damaged. Restore it from a copy of the run.")
 
 
@@ -112,8 +119,23 @@ def _contents(run: Run) -> tuple[str, ...]:
         return ()  # named already
 
 
+def _checked(run: Run, record: Record, cached: Record | None) -> tuple[str, ...]:
+    """Problems of one input; counts that no method can have written are one."""
+    try:
+        return tuple(_check(run, record, cached))
+    except UNREADABLE as error:
+        index = record.certificate.index
+        return (f"input {index}: no certificate can be computed from its votes: {error}",)
+
+
 def _check(run: Run, record: Record, cached: Record | None) -> Iterator[str]:
     stored, identity = record.certificate, run.identity
+    drawn = (len(record.votes.selection), len(record.votes.estimation))
+    if identity.method is None and drawn != (identity.settings.n0, identity.settings.n):
+        yield (
+            f"input {stored.index}: {drawn[0]} selection and {drawn[1]} estimation draws are "
+            f"stored, and not {identity.settings.n0} and {identity.settings.n}"
+        )
     again = recheck(
         record, identity.settings, identity.shape, identity.num_classes, identity.method
     )

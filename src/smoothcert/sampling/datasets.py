@@ -1,5 +1,6 @@
 """Data sets by reference: the embedded digits, .npz, image folders, Parquet, Hugging Face ids."""
 
+import glob
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -10,13 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError
 from smoothcert.references import DATA_FORMS
+from smoothcert.regular import read_regular, require_regular
 from smoothcert.sampling.images import decode
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.noise import grid_levels
 
 _IMAGE_FILES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+MOST_UNPACKED = 2**31
+"""Bytes of an .npz file and of each array in it; in memory they become four times as many."""
+
+_MOST_GROWTH, _SMALL = 64, 2**26
+"""A Parquet file may unpack to so many times its size, as images are packed already; or so much."""
+
+_MOST_LIST_BYTES = 2**24  # of classes.txt
+_BATCH = 256  # rows of a Parquet file read at once
+
 _DIGITS_TEST = 500
 _DIGITS_GRID = Fraction(1, 256)
 _EIGHT_BIT = Fraction(1, 255)
@@ -56,7 +67,14 @@ def load_inputs(
         raise InvalidInput(f"limit and every must be at least 1; got {limit} and {every}")
     if size is not None and size < 1:
         raise InvalidInput(f"size must be at least 1; got {size}")
-    inputs = _open(reference, split, grid, size)
+    if not split or set(split) & set("/\\*?\0") or split.startswith("."):
+        raise InvalidInput(f"split is the name of a part of the data, such as test; got {split!r}")
+    try:
+        inputs = _open(reference, split, grid, size)
+    except (OSError, ValueError, MemoryError) as error:
+        if isinstance(error, SmoothcertError):
+            raise
+        raise InvalidInput(f"{reference!r:.200} cannot be read as data: {error}") from error
     chosen = range(0, len(inputs), every)[:limit]
     return inputs if len(chosen) == len(inputs) else inputs.select(chosen)
 
@@ -78,7 +96,7 @@ def _open(reference: str, split: str, grid: float | Fraction | None, size: int |
     if path.suffix == ".parquet":
         return _parquet([path], reference, size)
     if path.is_dir():
-        tables = sorted(path.glob(f"{split}*.parquet"))
+        tables = sorted(path.glob(f"{glob.escape(split)}*.parquet"))
         return _parquet(tables, reference, size) if tables else _folder(path, split, size)
     if path.suffix or path.is_absolute() or reference.startswith("."):
         raise InvalidInput(f"There is no data at {reference}. DATA is {DATA_FORMS}.")
@@ -107,26 +125,39 @@ def _digits(split: str, grid: float | Fraction | None) -> Inputs:
 
 
 def _npz(path: Path, split: str, grid: float | Fraction | None) -> Inputs:
+    named = (f"x_{split}", f"images_{split}", "x", "images")
+    plain = (f"inputs_{split}", "inputs")
+    classes = (f"y_{split}", f"labels_{split}", "y", "labels")
+    wanted = {*named, *plain, *classes}
     try:
+        require_regular(path, MOST_UNPACKED, InvalidInput)
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+            arrays = {key: _array(archive, key) for key in archive.files if key in wanted}
+            there = archive.files
     except FileNotFoundError:
         raise InvalidInput(f"There is no data file {path}") from None
+    except InvalidInput:
+        raise
     except Exception as error:  # zipfile, NumPy and zlib each have their own kinds
         raise InvalidInput(
             f"{path.name} is not a readable .npz file of plain arrays: {error}"
         ) from error
-    images = _first(arrays, f"x_{split}", f"images_{split}", "x", "images")
-    tensors = _first(arrays, f"inputs_{split}", "inputs")
-    labels = _first(arrays, f"y_{split}", f"labels_{split}", "y", "labels")
+    images, tensors, labels = (_first(arrays, *names) for names in (named, plain, classes))
     if images is None and tensors is None:
         raise InvalidInput(
-            f"{path.name} has the arrays {', '.join(arrays) or '(none)'}; inputs are looked for "
-            f"under 'x_{split}', 'images_{split}', 'x' and 'images', and tensors that are no "
+            f"{path.name} has the arrays {', '.join(there)[:200] or '(none)'}; inputs are looked "
+            f"for under 'x_{split}', 'images_{split}', 'x' and 'images', and tensors that are no "
             f"images under 'inputs_{split}' and 'inputs'."
         )
     values: Any = tensors if images is None else _channels_first(images)
     return Inputs.from_arrays(values, labels, _EIGHT_BIT if grid is None else grid, path.name)
+
+
+def _array(archive: Any, key: str) -> NDArray:
+    """An array of an archive, if it says that it can be held in memory."""
+    if archive.zip.getinfo(f"{key}.npy").file_size > MOST_UNPACKED:
+        raise ValueError(f"{key} would unpack to more than {MOST_UNPACKED} bytes")
+    return archive[key]
 
 
 def _first(arrays: dict[str, NDArray], *names: str) -> NDArray | None:
@@ -168,7 +199,8 @@ def _class_order(root: Path, path: Path) -> tuple[str, ...]:
     listing = next((file for file in lists if file.is_file()), None)
     if listing is None or not there:
         return there
-    listed = tuple(line.strip() for line in listing.read_text("utf-8").splitlines() if line.strip())
+    text = read_regular(listing, _MOST_LIST_BYTES, InvalidInput).decode("utf-8")
+    listed = tuple(line.strip() for line in text.splitlines() if line.strip())
     unlisted = sorted(set(there) - set(listed))
     if unlisted or len(set(listed)) < len(listed):
         raise InvalidInput(
@@ -181,17 +213,20 @@ def _class_order(root: Path, path: Path) -> tuple[str, ...]:
 
 def _parquet(paths: Sequence[Path], reference: str, size: int | None) -> Inputs:
     import pyarrow as pa
-    from pyarrow import parquet
 
     try:
-        table = pa.concat_tables([parquet.read_table(path) for path in paths])
+        table = pa.concat_tables([_unpacked(path) for path in paths])
     except FileNotFoundError:
         raise InvalidInput(f"There is no data file {reference}") from None
-    except (pa.ArrowException, OSError) as error:
+    except InvalidInput:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise InvalidInput(f"{reference} is not a readable Parquet file: {error}") from error
     images, labels = _columns(table.column_names, reference)
     column = table[images]
-    if not pa.types.is_struct(column.type) or column.type.get_field_index("bytes") < 0:
+    place = column.type.get_field_index("bytes") if pa.types.is_struct(column.type) else -1
+    kind = column.type.field(place).type if place >= 0 else column.type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise InvalidInput(
             f"The column {images!r} of {reference} has type {column.type}; images are stored as "
             "struct<bytes, path>, as Hugging Face data sets do."
@@ -199,11 +234,47 @@ def _parquet(paths: Sequence[Path], reference: str, size: int | None) -> Inputs:
     return _images(
         reference,
         len(table),
-        lambda i: io.BytesIO(column[i].as_py()["bytes"]),
-        table[labels].to_pylist() if labels else None,
+        lambda i: io.BytesIO((column[i].as_py() or {}).get("bytes") or b""),
+        _classes_of(table[labels], labels, reference) if labels else None,
         _class_names(table.schema.metadata, labels),
         size,
     )
+
+
+def _unpacked(path: Path) -> Any:
+    """The table of a file that does not unpack to far more than its size."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    require_regular(path, 2**40, InvalidInput)
+    most, size, batches = max(_SMALL, _MOST_GROWTH * path.stat().st_size), 0, []
+    with parquet.ParquetFile(path) as file:
+        groups = [file.metadata.row_group(g) for g in range(file.metadata.num_row_groups)]
+        declared = sum(group.total_byte_size for group in groups)
+        for batch in file.iter_batches(_BATCH) if declared <= most else ():
+            size += batch.nbytes
+            batches.append(batch)
+            if size > most:
+                break
+        schema = file.schema_arrow
+    if max(size, declared) > most:
+        raise InvalidInput(
+            f"{path} would unpack to more than {most} bytes, far more than its size, as no images "
+            "do. Check where it came from."
+        )
+    return pa.Table.from_batches(batches, schema)
+
+
+def _classes_of(column: Any, name: str, reference: str) -> list[int]:
+    """Labels, if all are whole numbers."""
+    import pyarrow as pa
+
+    if not pa.types.is_integer(column.type) or column.null_count:
+        raise InvalidInput(
+            f"The labels of {reference}, in its column {name!r}, must be whole numbers without "
+            f"gaps; they have type {column.type}, and {column.null_count} are missing."
+        )
+    return column.to_pylist()
 
 
 def _class_names(metadata: Any, labels: str | None) -> tuple[str, ...]:
@@ -211,7 +282,7 @@ def _class_names(metadata: Any, labels: str | None) -> tuple[str, ...]:
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         return tuple(map(str, features[labels]["names"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
         return ()
 
 

@@ -1,5 +1,7 @@
 """Image files as arrays, and the one resizing there is."""
 
+import struct
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.regular import require_regular
+
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+"""By content, whatever the name: others (EPS) have Pillow start programs."""
+
+_EIGHT_BIT = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
+"""Pillow's modes of 8-bit values; it would cut 16-bit ones off at 255 rather than scale them."""
+
+MOST_PIXELS = 2**26
+"""Of an image, as it is or resized: eight times the largest ones of ImageNet."""
+
+MOST_FILE_BYTES = 2**28
+"""Of an image file: as much as so many pixels take without compression, about."""
 
 _ZOOM = 256 / 224  # shorter side over crop, as Cohen et al. (2019) and most of ImageNet's models
 
@@ -33,14 +48,39 @@ def decode(source: Any, channels: int | None = None, size: int | None = None) ->
     except ImportError as error:
         raise MissingExtra("pillow", "data") from error
     try:
-        image = source if isinstance(source, Image.Image) else Image.open(source)
-        grey = image.mode in ("L", "1") if channels is None else channels == 1
-        image = image.convert("L" if grey else "RGB")
+        if isinstance(source, str | Path):
+            require_regular(Path(source), MOST_FILE_BYTES, InvalidInput)
+        theirs = isinstance(source, Image.Image)
+        opened = nullcontext(source) if theirs else Image.open(source, formats=_FORMATS)
+        with opened as image:
+            _check(image)
+            grey = image.mode in ("L", "1") if channels is None else channels == 1
+            image = image.convert("L" if grey else "RGB")
         array = np.asarray(image if size is None else _cropped(image, size))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except InvalidInput:
+        raise
+    except (*_UNREADABLE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         shown = source if isinstance(source, str | Path) else "The image"
         raise InvalidInput(f"{shown} cannot be read as an image: {error}") from error
     return array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, KeyError, IndexError, SyntaxError, AttributeError),
+    *(ArithmeticError, EOFError, MemoryError, NotImplementedError, RuntimeError, struct.error),
+)
+"""What Pillow's readers raise for a file that is not what it says."""
+
+
+def _check(image: Any) -> None:
+    if image.mode not in _EIGHT_BIT:
+        raise ValueError(f"it has values of more than 8 bits (Pillow's mode {image.mode})")
+    _check_size(*image.size)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{width} x {height} are more pixels than {MOST_PIXELS}")
 
 
 def _cropped(image: Any, size: int) -> Any:
@@ -48,6 +88,7 @@ def _cropped(image: Any, size: int) -> Any:
 
     shorter = round(_ZOOM * size)
     width, height = (int(shorter * side / min(image.size)) for side in image.size)
+    _check_size(width, height)
     left, top = round((width - size) / 2), round((height - size) / 2)
     resized = image.resize((width, height), Resampling.BILINEAR)
     return resized.crop((left, top, left + size, top + size))

@@ -9,12 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from smoothcert.errors import InvalidInput
+from smoothcert.regular import read_regular
 
 DRAWS, ALPHA = 100_000, 0.001
 """What the published logs were certified with (Cohen, Rosenfeld & Kolter 2019)."""
 
 _COLUMNS = ("idx", "label", "predict", "radius", "correct")  # and time, which is not read
 _BISECTIONS = 60
+_LARGEST = 1e9  # radius, on whatever scale: a larger one is a mistake, and might overflow
+_MOST_BYTES = 2**26  # a million images; the published logs have 500 to 10,000
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +63,14 @@ def read_log(
     if not 0 < sigma < np.inf:
         raise InvalidInput(f"sigma must be a positive number; got {sigma}")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_regular(path, _MOST_BYTES, InvalidInput).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} is not a readable text file: {error}") from None
     table = _table(path, lines)
     predict, radius, correct = (table[name] for name in ("predict", "radius", "correct"))
-    if radius.min() < 0:
-        raise InvalidInput(f"{path} has the radius {radius.min():g}; radii must be >= 0")
+    if radius.min() < 0 or radius.max() > _LARGEST:
+        wrong = radius.min() if radius.min() < 0 else radius.max()
+        raise InvalidInput(f"{path} has the radius {wrong:g}; radii must be from 0 to {_LARGEST:g}")
     if not np.isin(correct, (0, 1)).all():
         raise InvalidInput(f"{path} has values in the column 'correct' that are neither 0 nor 1")
     # -1 abstains; -2 stands for an image that was skipped or misclassified in some logs.

@@ -1,6 +1,6 @@
 """Architectures by name, buildable from a weights file alone. Normalization is inside."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,9 @@ ARCHITECTURES: dict[str, tuple[str, tuple[int, ...]]] = {
   for every convolution that only one other reads, so that its width is free;
 - `sizes(state)`: the input channels, the classes and the inner widths of these weights."""
 
+_SPARE = 2**22
+"""Values that weights may lack before they are refused unseen: the message then names them."""
+
 PRETRAINED = Path(__file__).parent / "pretrained"
 """Weights that come with the package: `ARCH-NAME.safetensors` is `ARCH@pretrained-NAME`."""
 
@@ -46,14 +49,31 @@ def rebuild(name: str, state: Mapping[str, "torch.Tensor"]) -> "torch.nn.Module"
     family = import_module(module)
     try:
         in_channels, num_classes, inner = family.sizes(state)
+        _check_sizes(lambda: family.build(in_channels, num_classes, *arguments, inner=inner), state)
         network = family.build(in_channels, num_classes, *arguments, inner=inner)
         network.load_state_dict(state)
-    except (KeyError, RuntimeError, IndexError, ValueError) as error:
+    except (KeyError, RuntimeError, IndexError, ValueError, TypeError, ArithmeticError) as error:
         raise ModelError(
             f"The weights do not fit the architecture {name!r}: {error}. "
             f"Name the architecture they were trained with ({', '.join(ARCHITECTURES)})."
         ) from error
     return network.eval()
+
+
+def _check_sizes(
+    build: "Callable[[], torch.nn.Module]", state: Mapping[str, "torch.Tensor"]
+) -> None:
+    """Raise ValueError if the network is larger than the weights, whose shapes may lie.
+
+    A tensor of shape (2^30, 0) has no bytes, and a layer of so many outputs would have gigabytes.
+    """
+    import torch
+
+    with torch.device("meta"):
+        wanted = sum(tensor.numel() for tensor in build().state_dict().values())
+    given = sum(tensor.numel() for tensor in state.values())
+    if wanted > given + _SPARE:
+        raise ValueError(f"a network of these shapes has {wanted} values, and the file {given}")
 
 
 def inner_layers(

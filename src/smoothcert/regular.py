@@ -1,0 +1,29 @@
+"""Files that are read whole: regular ones, of a size that was looked at before."""
+
+from pathlib import Path
+from stat import S_ISREG
+
+from smoothcert.errors import SmoothcertError
+
+
+def require_regular(path: Path, most: int, error: type[SmoothcertError]) -> None:
+    """Raise `error` for a device, a pipe (which would be waited for) or more than `most` bytes.
+
+    Raises:
+        OSError: there is nothing, or it cannot be looked at.
+    """
+    facts = path.stat()
+    if not S_ISREG(facts.st_mode):
+        raise error(f"{path} is no regular file, so it is not read. Give one that is.")
+    if facts.st_size > most:
+        raise error(
+            f"{path} has {facts.st_size} bytes; at most {most} of such a file are read. Check "
+            "that it is what you meant, or cut it into several."
+        )
+
+
+def read_regular(path: Path, most: int, error: type[SmoothcertError]) -> bytes:
+    """The bytes of a file that `require_regular` lets pass."""
+    require_regular(path, most, error)
+    with path.open("rb") as file:
+        return file.read(most)
