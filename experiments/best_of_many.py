@@ -12,7 +12,6 @@ without looking at the cached noise, and their number decided before.
 
 import argparse
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,12 +77,21 @@ class Field:
             batch_size=BATCH,
         )
 
-    def recertified(self, base: Certification, candidate: int, reuse: Reuse) -> list[Certificate]:
-        """One candidate on every cache, with as many draws each; no plan is needed for that."""
+    def recertified(
+        self,
+        base: Certification,
+        candidate: int,
+        reuse: Reuse,
+        where: NDArray[np.int64] | None = None,
+    ) -> list[Certificate]:
+        """One candidate on some caches, with as many draws on each; that takes no plan."""
         fresh = reuse.method == "fresh"
         share = Share(How.FRESH, fresh=REPLAYED) if fresh else Share(How.JOINT, REPLAYED)
-        inputs = self.world.inputs(len(base.records))
-        triples = ((i, r, share) for i, r in zip(inputs, base.records, strict=True))
+        inputs, positions = self.world.inputs(len(base.records)), range(len(base.records))
+        triples = (
+            (inputs.item(i), base.records[i], share)
+            for i in (positions if where is None else where.tolist())
+        )
         new = planned.replay_items(self.candidates[candidate], triples, base.settings, reuse, BATCH)
         return [record.certificate for record in new]
 
@@ -108,10 +116,15 @@ def replayed(alpha: float) -> Reuse:
     return Reuse(f"uniform:{REPLAYED}", "joint", alpha)
 
 
-def best(field: Field, base: Certification, alpha: float) -> Shown:
-    """Recertify every candidate at alpha on every cache, and show the best of each."""
+def afresh(seed: int) -> Reuse:
+    """Draws from this seed, and nothing replayed."""
+    return Reuse(f"uniform:{REPLAYED}", "fresh", ALPHA, fresh_seed=seed)
+
+
+def best(field: Field, base: Certification, reuse: Reuse) -> Shown:
+    """Recertify every candidate on every cache, and show the best of each."""
     with remembered():
-        found = [field.recertified(base, c, replayed(alpha)) for c in range(len(field.candidates))]
+        found = [field.recertified(base, c, reuse) for c in range(len(field.candidates))]
     radii = np.array([[c.radius for c in some] for some in found])
     wrong = np.stack(
         [too_much(some, t[None]) for some, t in zip(found, field.changed, strict=True)]
@@ -120,14 +133,15 @@ def best(field: Field, base: Certification, alpha: float) -> Shown:
     return Shown(chosen, wrong[chosen, np.arange(len(chosen))], wrong.mean(axis=1))
 
 
-def anew(field: Field, base: Certification, chosen: Sequence[int]) -> NDArray[np.bool_]:
+def anew(
+    field: Field, base: Certification, chosen: NDArray[np.int64], seed: int = FRESH_SEED
+) -> NDArray[np.bool_]:
     """The chosen ones certified with a fresh seed at all of alpha: which claim too much."""
-    afresh = Reuse(f"uniform:{REPLAYED}", "fresh", ALPHA, fresh_seed=FRESH_SEED)
     wrong = np.zeros(len(chosen), dtype=bool)
-    for candidate in sorted(set(chosen)):
-        new = field.recertified(base, candidate, afresh)
-        mine = np.asarray(chosen) == candidate
-        wrong[mine] = too_much(new, field.changed[candidate][None])[mine]
+    for candidate in np.unique(chosen).tolist():
+        mine = np.flatnonzero(chosen == candidate)
+        new = field.recertified(base, candidate, afresh(seed), mine)
+        wrong[mine] = too_much(new, field.changed[candidate][None])
     return wrong
 
 
@@ -140,14 +154,14 @@ def study(caches: int, served: int = CANDIDATES) -> list[Row]:
     """
     field = Field.of()
     base = field.base(caches)
-    plain, divided = best(field, base, ALPHA), best(field, base, ALPHA / served)
+    plain, divided = (best(field, base, replayed(a)) for a in (ALPHA, ALPHA / served))
     names = ("the first candidate", f"best of {CANDIDATES}", "alpha divided", "fresh seed")
     first = field.recertified(base, 0, replayed(ALPHA))
     wrong = (
         too_much(first, field.changed[:1]),
         plain.wrong,
         divided.wrong,
-        anew(field, base, plain.candidate.tolist()),
+        anew(field, base, plain.candidate),
     )
     return [_row(name, some) for name, some in zip(names, wrong, strict=True)]
 

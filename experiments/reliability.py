@@ -1,10 +1,10 @@
-"""The statistics of every method in full: 10^5 certifications each, in a table.
+"""The statistics of every method in full: 10^5 certifications each, in tables.
 
-python experiments/reliability.py [--count 100000]
+python experiments/reliability.py [--count 100000] [--part certificates|plans|data_sets]
 
-Writes experiments/results/statistics/overclaims.csv, a row for each case and one for each method;
-the tests say when a row is refuted (tests/guarantee/test_end_to_end.py runs the same at a smaller
-size, and at this one with `pytest -m full`).
+Writes a CSV for each part to experiments/results/statistics/, with a row for each case and one for
+each method; the tests say when a row is refuted (tests/guarantee/test_end_to_end.py runs the same
+at a smaller size, and at this one with `pytest -m full`).
 """
 
 import argparse
@@ -22,16 +22,25 @@ SETS = 16
 """Data sets that a planned method's certifications are divided over."""
 
 
-def rows(count: int) -> Iterator[Row]:
-    """Every case of every method, so many certifications for each method."""
+def certificates(count: int) -> Iterator[Row]:
+    """Every case of every method whose certifications are independent."""
     for _, cases in groupby(worst_cases(), lambda case: case.method):
         some = list(cases)
         with remembered():
             yield from (certified(case, count // len(some)) for case in some)
-    for method in planned_methods():
-        yield planned(method, SETS, count)
-    for kind in kinds():
-        yield screened(kind, round(count * kind.part))
+
+
+def plans(count: int) -> Iterator[Row]:
+    """Every method that plans."""
+    return (planned(method, SETS, count) for method in planned_methods())
+
+
+def data_sets(count: int) -> Iterator[Row]:
+    """Dataset certificates."""
+    return (screened(kind, round(count * kind.part)) for kind in kinds())
+
+
+PARTS = {"certificates": certificates, "plans": plans, "data_sets": data_sets}
 
 
 def together(some: list[Row]) -> Row:
@@ -72,14 +81,16 @@ def _short(value: object) -> object:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=COUNT, help="certifications per method")
+    parser.add_argument("--part", choices=PARTS, help="one alone")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "statistics")
     given = parser.parse_args()
-    found: list[Row] = []
-    for row in rows(given.count):
-        found.append(row)
-        write(given.out / "overclaims.csv", found)
-        print(f"{row.method}, {row.case}: {row.overclaims} of {row.certifications}, ", end="")
-        print(f"allowed {row.allowed:g}, p {row.p_value:.2g}, {row.seconds} s", flush=True)
+    for name in [given.part] if given.part else PARTS:
+        found: list[Row] = []
+        for row in PARTS[name](given.count):
+            found.append(row)
+            write(given.out / f"{name}.csv", found)
+            print(f"{row.method}, {row.case}: {row.overclaims} of {row.certifications}, ", end="")
+            print(f"allowed {row.allowed:g}, p {row.p_value:.2g}, {row.seconds} s", flush=True)
 
 
 if __name__ == "__main__":
