@@ -32,6 +32,7 @@ CANDIDATES = 50
 P, LOST = 0.97, 0.093
 """Of the original's class, and of the cached winners that each candidate loses."""
 DRAWS, REPLAYED = 1000, 40
+CASE = f"alpha={ALPHA} p={P} u={LOST} n={DRAWS} m={REPLAYED}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +170,7 @@ def study(caches: int, served: int = CANDIDATES) -> list[Row]:
 def _row(name: str, wrong: NDArray[np.bool_]) -> Row:
     count, many = len(wrong), int(wrong.sum())
     p, least = p_value(many, count, ALPHA), detects(count, ALPHA)
-    return Row("best of many", name, count, many, ALPHA, float("nan"), p, least, 0.0)
+    return Row(name, CASE, count, many, ALPHA, float("nan"), p, least, 0.0)
 
 
 def main() -> None:
@@ -183,7 +184,7 @@ def main() -> None:
     rows = study(given.caches)
     write(given.out / "best_of_many.csv", rows)
     for row in rows:
-        print(f"{row.case}: {row.rate:.4f} (allowed {row.allowed}), p {row.p_value:.2g}")
+        print(f"{row.method}: {row.rate:.4f} (allowed {row.allowed}), p {row.p_value:.2g}")
     print(f"{time.perf_counter() - start:.0f} s")
 
 

@@ -19,7 +19,7 @@ from unittest.mock import patch
 import numpy as np
 from known_law import SIGMA, Law, World
 from numpy.typing import NDArray
-from overclaims import BATCH, ERROR, Row, detects, p_value, too_much, worst_cases
+from overclaims import BATCH, ERROR, Row, chunks, detects, p_value, too_much, worst_cases
 from recorded import LookUp
 from scipy import stats
 from worst_case import FRESH_SEED
@@ -220,7 +220,7 @@ class DataSet:
     draws: int = 200
     part: float = 0.05
 
-    def certificates(self, world: World, part: int, sets: int) -> Iterator[DatasetCertificate]:
+    def certificates(self, world: World, seed: int, sets: int) -> Iterator[DatasetCertificate]:
         """So many independent data sets, evaluated together and screened one by one.
 
         What the new classifier answers is looked up, as in recorded.py.
@@ -234,7 +234,7 @@ class DataSet:
                 n0=50,
                 n=self.draws,
                 alpha=ALPHA,
-                seed=part,
+                seed=seed,
                 batch_size=BATCH,
             )
             for classifier in (world.original, world.changed)
@@ -262,15 +262,15 @@ def says_something_false(
     return bool(wrong)
 
 
-def screened(kind: DataSet, sets: int, chunk: int = 1000) -> Row:
+def screened(kind: DataSet, sets: int) -> Row:
     """Screen independent data sets, and count those with a false statement."""
     start = time.process_time()
     world, wrong = World.of(kind.laws), 0
     truth = world.changed_truth[np.arange(kind.size) % len(kind.laws), 1]
     radii = SIGMA * np.maximum(0, stats.norm.ppf(truth))
     with remembered():
-        for part, first in enumerate(range(0, sets, chunk)):
-            for found in kind.certificates(world, part, min(chunk, sets - first)):
+        for seed, some in chunks(kind.name, sets, size=1000):
+            for found in kind.certificates(world, seed, some):
                 wrong += says_something_false(found, radii, kind.screening.target)
     return Row(
         "dataset certificate",

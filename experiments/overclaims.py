@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from known_law import SIGMA, Law, World
@@ -102,13 +103,17 @@ def world_of(case: Case) -> World:
     return World.of([law or Law.of_class(case.p, case.u, case.v)])
 
 
-def chunks(count: int) -> Iterator[tuple[int, int]]:
-    """(noise seed, inputs) of the parts in which so many inputs are certified."""
-    for part, start in enumerate(range(0, count, CHUNK)):
-        yield part, min(CHUNK, count - start)
+def chunks(name: str, count: int, size: int = CHUNK) -> Iterator[tuple[int, int]]:
+    """(noise seed, how many) of the parts in which so many are done.
+
+    The seeds follow from the name, so that rows are independent of each other.
+    """
+    first = crc32(name.encode()) << 20
+    for part, start in enumerate(range(0, count, size)):
+        yield first + part, min(size, count - start)
 
 
-def base(case: Case, world: World, part: int, count: int) -> Certification:
+def base(case: Case, world: World, seed: int, count: int) -> Certification:
     """The original, certified from scratch."""
     form = "multiclass" if case.method == "multiclass" else "binary"
     return smoothcert.certify(
@@ -118,7 +123,7 @@ def base(case: Case, world: World, part: int, count: int) -> Certification:
         n0=case.n0,
         n=case.n,
         alpha=case.alpha,
-        seed=part,
+        seed=seed,
         form=form,
         batch_size=BATCH,
     )
@@ -138,24 +143,24 @@ def too_much(certificates: Sequence[Certificate], truth: NDArray[np.float64]) ->
     return (predicted != ABSTAIN) & (radii > allowed)
 
 
-def from_scratch(case: Case, part: int, count: int) -> NDArray[np.bool_]:
+def from_scratch(case: Case, seed: int, count: int) -> NDArray[np.bool_]:
     world = world_of(case)
-    return too_much(base(case, world, part, count).certificates, world.original_truth)
+    return too_much(base(case, world, seed, count).certificates, world.original_truth)
 
 
-def multiclass(case: Case, part: int, count: int) -> NDArray[np.bool_]:
+def multiclass(case: Case, seed: int, count: int) -> NDArray[np.bool_]:
     world = world_of(case)
-    certificates = base(case, world, part, count).certificates
+    certificates = base(case, world, seed, count).certificates
     (truth,) = world.original_truth
     others = [np.delete(truth, c).max() for c in range(len(truth))]
     allowed = SIGMA / 2 * (stats.norm.ppf(truth) - stats.norm.ppf(others))
     return np.array([c.predicted >= 0 and c.radius > allowed[c.predicted] for c in certificates])
 
 
-def incremental(case: Case, part: int, count: int) -> NDArray[np.bool_]:
+def incremental(case: Case, seed: int, count: int) -> NDArray[np.bool_]:
     world, irs = world_of(case), case.irs()
     new = smoothcert.recertify(
-        base(case, world, part, count),
+        base(case, world, seed, count),
         world.changed,
         world.inputs(count),
         method="irs",
@@ -168,16 +173,16 @@ def incremental(case: Case, part: int, count: int) -> NDArray[np.bool_]:
     return too_much(new.certificates, world.changed_truth)
 
 
-def fresh(case: Case, part: int, count: int) -> NDArray[np.bool_]:
+def fresh(case: Case, seed: int, count: int) -> NDArray[np.bool_]:
     """A seed of its own, and nothing replayed."""
     world = world_of(case)
     new = smoothcert.recertify(
-        base(case, world, part, count),
+        base(case, world, seed, count),
         world.changed,
         world.inputs(count),
         per_input=case.m,
         alpha=case.alpha,
-        fresh_seed=FRESH_SEED + part,
+        fresh_seed=FRESH_SEED + seed,
         batch_size=BATCH,
     )
     return too_much(new.certificates, world.changed_truth)
@@ -193,10 +198,10 @@ def share(case: Case, k: int) -> Share:
     return Share(How.JOINT, min(case.m, k))
 
 
-def shared(case: Case, part: int, count: int) -> NDArray[np.bool_]:
+def shared(case: Case, seed: int, count: int) -> NDArray[np.bool_]:
     """Replay or fresh draws, by a rule that the search chose in the place of the planner."""
     world, reuse = world_of(case), reuse_of(case)
-    cached, inputs = base(case, world, part, count), world.inputs(count)
+    cached, inputs = base(case, world, seed, count), world.inputs(count)
     proven = planned.proven(cached.certificates, case.alpha)
     shares = [
         share(case, c.k) if some else Share(How.NOTHING)
@@ -209,7 +214,7 @@ def shared(case: Case, part: int, count: int) -> NDArray[np.bool_]:
     return too_much([record.certificate for record in new], world.changed_truth)
 
 
-def sequential(case: Case, part: int, count: int) -> NDArray[np.bool_]:
+def sequential(case: Case, seed: int, count: int) -> NDArray[np.bool_]:
     """A radius just above the truth (u = 0) must not be proven, one just below not excluded."""
     world = world_of(case)
     truth = float(SIGMA * stats.norm.ppf(world.original_truth[0, 1]))
@@ -222,7 +227,7 @@ def sequential(case: Case, part: int, count: int) -> NDArray[np.bool_]:
         n0=case.n0,
         n=case.n,
         alpha=case.alpha,
-        seed=part,
+        seed=seed,
         batch_size=BATCH,
     )
     wrong = Outcome.CERTIFIED if case.u == 0 else Outcome.EXCLUDED
@@ -250,7 +255,8 @@ def certified(case: Case, count: int) -> Row:
     """Certify so many independent inputs by a case's method, and count."""
     start = time.process_time()
     method = METHODS[case.method]
-    wrong = sum(int(method(case, part, size).sum()) for part, size in chunks(count))
+    parts = chunks(case.method + described(case), count)
+    wrong = sum(int(method(case, seed, size).sum()) for seed, size in parts)
     seconds = time.process_time() - start
     most = allowed(case)
     return Row(
