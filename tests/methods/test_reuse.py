@@ -83,7 +83,7 @@ def prove(share: Share, new: np.ndarray, method: str = "auto", cache: Votes = CA
 
 
 def test_everything_replayed_is_from_scratch():
-    """Whatever the strata: all of alpha goes to the new classifier's own votes."""
+    """Whatever the strata: the new classifier's own votes, at the error where the budget begins."""
     new = np.where(RNG.random(N) < 0.1, 1 - LABELS, LABELS).astype(np.int32)
     k, won, lost = int((new == 0).sum()), int(WON.sum()), int((~WON).sum())
     for share in (
@@ -91,7 +91,8 @@ def test_everything_replayed_is_from_scratch():
         Share(How.STRATIFIED, won - 60, lost - 30, 0, 50, 20, 10, 10),
     ):
         found, votes = prove(share, new)
-        assert found.q == pytest.approx(float(binomial.lower(k, N, 0.002)), abs=1e-9)
+        whole = Reuse("uniform:1", "stratified").budget.edges[0]
+        assert found.q == pytest.approx(float(binomial.lower(k, N, whole)), abs=1e-9)
         assert (found.k, found.n, found.evaluations) == (k, N, N)
         assert found.flips == int((WON & (new != 0)).sum())
         assert found.losers == lost

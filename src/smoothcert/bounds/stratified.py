@@ -54,8 +54,9 @@ def lower(
             some = (hits[rows][:, pattern], replayed[rows][:, pattern], sizes[rows][:, pattern])
             votes = certain[:, None] + _votes(some, budget.values)
             limits[rows] = binomial.lower(votes, n[rows][:, None], budget.edges).min(axis=-1)
-        else:  # the count is exact, and all of alpha goes to the binomial limit
-            limits[rows] = binomial.lower(certain, n[rows], budget.alpha)
+        else:  # The count is exact, and the minimum is where g begins to be below 1. All of alpha
+            # would be too much, since what is replayed whole may have been chosen by the cache.
+            limits[rows] = binomial.lower(certain, n[rows], budget.edges[0])
     return limits
 
 
