@@ -62,7 +62,7 @@ COMMANDS = (
     ("recertify", MODEL, "--base", "base", "--policy", "uniform:50", "--out", "again"),
     ("plan", MODEL, "--base", "base", "--policy", "uniform:50"),
     ("screen", MODEL, "--base", "base", "--per-input", 10),
-    ("verify", "base", "--replay", "50%"),
+    ("verify", "base", "--replay", "50%", "--model", MODEL),
     ("predict", MODEL, "i.png", "--sigma", 0.25, "--n", 50),
 )
 

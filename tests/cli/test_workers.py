@@ -111,6 +111,7 @@ def test_a_cluster_is_named(tmp_path, monkeypatch):
             Where(tmp_path, cluster=wrong)
 
 
+@pytest.mark.refused("169.254.169.254", "metadata.google.internal")  # see test_cluster.py
 def test_the_command_line_on_a_cluster(models, tmp_path):
     """In a process of its own, as Ray stays connected for the life of one."""
     pytest.importorskip("ray", reason="needs ray: pip install 'smoothcert[cluster]'")
