@@ -15,8 +15,10 @@ from itertools import groupby
 from pathlib import Path
 
 from data_sets import kinds, planned, planned_methods, remembered, screened
+from markdown import put, table
 from overclaims import HERE, Row, certified, detects, p_value, worst_cases
 
+PAGE = HERE.parent / "docs" / "reliability.md"
 COUNT = 100_000
 SETS = 16
 """Data sets that a planned method's certifications are divided over."""
@@ -69,9 +71,29 @@ def write(file: Path, found: list[Row]) -> None:
     lines = [{**asdict(row), "rate": row.rate} for row in every]
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="") as stream:
-        table = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows([{k: _short(v) for k, v in line.items()} for line in lines])
+        writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([{k: _short(v) for k, v in line.items()} for line in lines])
+
+
+def tell(folder: Path, page: Path) -> None:
+    """The row of each method, from all parts that are there, into docs/reliability.md."""
+    lines = []
+    for name in PARTS:
+        file = folder / f"{name}.csv"
+        if file.exists():
+            rows = list(csv.DictReader(file.open(newline="")))
+            several = {row["method"] for row in rows if row["case"] == "all"}
+            lines += [row for row in rows if row["case"] == "all" or row["method"] not in several]
+    heads = ["method", "certifications", "overclaims", "rate", "allowed", "would notice"]
+    cells = [
+        [
+            *(row["method"], f"{int(row['certifications']):,}", f"{int(row['overclaims']):,}"),
+            *(f"{float(row[name]):.4f}" for name in ("rate", "allowed", "detects")),
+        ]
+        for row in lines
+    ]
+    put(page, "overclaims", table(heads, cells))
 
 
 def _short(value: object) -> object:
@@ -83,6 +105,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=COUNT, help="certifications per method")
     parser.add_argument("--part", choices=PARTS, help="one alone")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "statistics")
+    parser.add_argument("--page", type=Path, default=PAGE, help="with the table, at full size")
     given = parser.parse_args()
     for name in [given.part] if given.part else PARTS:
         found: list[Row] = []
@@ -91,6 +114,8 @@ def main() -> None:
             write(given.out / f"{name}.csv", found)
             print(f"{row.method}, {row.case}: {row.overclaims} of {row.certifications}, ", end="")
             print(f"allowed {row.allowed:g}, p {row.p_value:.2g}, {row.seconds} s", flush=True)
+    if given.count == COUNT:
+        tell(given.out, given.page)
 
 
 if __name__ == "__main__":
