@@ -106,13 +106,18 @@ def multiclass_claims(n: int, alpha: float) -> tuple[NDArray, NDArray, NDArray]:
 
 
 def multiclass(case: Case) -> Case:
-    """Three classes; class 1, the largest, counts as chosen."""
+    """Three classes, of which 0 is the smallest and never chosen; of a tie class 1 is."""
     k, other, claims = multiclass_claims(case.n, case.alpha)
     case = replace(case, rival=min(case.rival, 1 - case.p))
-    p = np.array([case.p, case.rival, 1 - case.p - case.rival])
-    top, second = stats.norm.ppf(case.p), stats.norm.ppf(max(p[1:]))
-    law = stats.multinomial.pmf(np.stack([k, other, case.n - k - other], axis=-1), case.n, p)
-    return replace(case, rate=float(law[(claims > top - second) & (claims > 0)].sum()))
+    p, rest, rate = (case.p, case.rival), 1 - case.p - case.rival, 0.0
+    # Exact where there is no third class, and where no other than class 1 can be chosen.
+    first = float(stats.binom.sf((case.n0 - 1) // 2, case.n0, p[0] / sum(p)))
+    for (top, second), weight in ((p, first), (p[::-1], 1 - first)):
+        truth = stats.norm.ppf(top) - stats.norm.ppf(max(second, rest))
+        counts = np.stack([k, other, case.n - k - other], axis=-1)
+        law = stats.multinomial.pmf(counts, case.n, (top, second, rest))
+        rate += weight * float(law[(claims > truth) & (claims > 0)].sum())
+    return replace(case, rate=rate)
 
 
 @cache
