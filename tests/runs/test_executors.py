@@ -110,7 +110,7 @@ def test_all_progress_is_told(tmp_path):
 
 @pytest.mark.parametrize("fate", ["dies", "terminated", "hangs"])
 def test_a_lost_worker_costs_its_block(fate, calm, tmp_path, monkeypatch):
-    monkeypatch.setattr(crew, "_SLOW", 1e9)  # so that nobody else does the block of one that hangs
+    monkeypatch.setattr(crew, "SLOW", 1e9)  # so that nobody else does the block of one that hangs
     mates = Mates(28, fate=fate, once=tmp_path / "once")
     how = replace(SMALL, executor=Processes(mates, 2, patience=8))
     run = run_certify(tmp_path / "r", mates.classifier(), thirty(), SETTINGS, how)
@@ -120,7 +120,7 @@ def test_a_lost_worker_costs_its_block(fate, calm, tmp_path, monkeypatch):
 
 
 def test_what_a_hanging_worker_had_is_done_by_an_idle_one(calm, tmp_path, monkeypatch):
-    monkeypatch.setattr(crew, "_START", 3.0)
+    monkeypatch.setattr(crew, "START", 3.0)
     mates = Mates(28, fate="hangs", once=tmp_path / "once")
     how = replace(SMALL, executor=Processes(mates, 2, patience=1e6))
     run = run_certify(tmp_path / "r", mates.classifier(), thirty(), SETTINGS, how)
@@ -264,7 +264,7 @@ class Clock:
 
 
 def test_a_straggler_is_done_twice_and_given_up(monkeypatch):
-    monkeypatch.setattr(crew, "_START", 0.2)
+    monkeypatch.setattr(crew, "START", 0.2)
     done, slow, quick = [], {0: 30.0}, {}
     begun = time.monotonic()
     drive([lambda: Clock(slow, done), lambda: Clock(quick, done)], Blocks(range(20), lambda: 0))
@@ -273,7 +273,7 @@ def test_a_straggler_is_done_twice_and_given_up(monkeypatch):
 
 
 def test_blocks_that_take_their_usual_time_are_done_once(monkeypatch):
-    monkeypatch.setattr(crew, "_START", 0.2)
+    monkeypatch.setattr(crew, "START", 0.2)
     done, even = [], dict.fromkeys(range(9), 0.3)
     drive([lambda: Clock(even, done)] * 4, Blocks(range(9), lambda: 0))
     assert sorted(block for _, block in done) == list(range(9))

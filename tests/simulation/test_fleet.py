@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from smoothcert.errors import InvalidInput
-from smoothcert.runs import crew
-from smoothcert.simulation import fleet as fleets
 from smoothcert.simulation.fleet import Fleet, best_block_seconds, forecast
 
 CALM = Fleet(8, 1000.0, start_seconds=0, block_overhead=0, spread=0)
@@ -69,10 +67,6 @@ def test_the_best_block_is_near_the_simulated_best():
         runs = [forecast(fleet, round(evaluations / each), each, s).seconds for s in range(6)]
         seconds[factor] = np.mean(runs)
     assert seconds[1.0] < min(seconds[0.1], seconds[10.0])
-
-
-def test_it_does_what_the_crew_does():
-    assert (fleets.SLOW, fleets.START) == (crew._SLOW, crew._START)
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ def run(opening: Opening, model: str, source: DataSource, where: Where, tick: di
 
     address, cores = where.address or "", where.processor.threads or 1
     gpus = 0 if where.processor.device == "cpu" else 1
-    load = _shipped(model, source, where, address)
-    cluster = Cluster(load, address, where.workers, cores, gpus)
+    loading = Loading(model, source, replace(where.processor, threads=cores))
+    cluster = Cluster(_shipped(loading, address), address, where.workers, cores, gpus)
     opened = cluster.open(opening)
     job = Job(opened, opening.base, where.part, one_at_a_time(tick))
     found = finish(job, None, cluster)
@@ -42,18 +42,16 @@ def run(opening: Opening, model: str, source: DataSource, where: Where, tick: di
     return found
 
 
-def _shipped(model: str, source: DataSource, where: Where, address: str) -> Load:
-    """What loads the model there: from the file that is sent along, if it is one file."""
+def _shipped(loading: Loading, address: str) -> Load:
+    """The same from a copy of the model's file that is sent along, if it is one file."""
     from smoothcert.runs.cluster import Shipped
 
-    cores = where.processor.threads or 1
-    load = Loading(model, source, replace(where.processor, threads=cores))
-    _, file = file_of(model) or ("", Path())
+    _, file = file_of(loading.model) or ("", Path())
     beside = file.with_name(file.name + ".data") if file.name else file
-    if str(file) not in model or not file.is_file() or beside.exists():
-        return load
-    return Shipped.of(partial(_with_copy, load, file), file, address)
+    if str(file) not in loading.model or not file.is_file() or beside.exists():
+        return loading
+    return Shipped.of(partial(_with_copy, loading, file), file, address)
 
 
-def _with_copy(load: Loading, file: Path, copy: Path) -> Loading:
-    return replace(load, model=load.model.replace(str(file), str(copy)))
+def _with_copy(loading: Loading, file: Path, copy: Path) -> Loading:
+    return replace(loading, model=loading.model.replace(str(file), str(copy)))

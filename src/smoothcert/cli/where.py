@@ -163,7 +163,7 @@ class Where:
             files=files or {},
             shard=self.part,
         )
-        if self.count == 1:
+        if self.cluster is not None or self.count == 1:
             return how
         loading = Loading(origin["model"], source, self.shared)
         return replace(how, executor=Processes(loading, self.count))

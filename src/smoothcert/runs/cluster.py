@@ -7,7 +7,6 @@ directory must be where all nodes can reach them.
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from typing import Any
 
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, MissingExtra, WorkerError
-from smoothcert.runs.crew import Blocks, Lost, drive
+from smoothcert.runs.crew import PATIENCE, Blocks, Lost, drive, follow
 from smoothcert.runs.files import write_whole
 from smoothcert.runs.opening import Opening
 from smoothcert.runs.processes import Load, portable
@@ -27,7 +26,6 @@ from smoothcert.runs.work import Job, Order, Task
 from smoothcert.sampling.inputs import Inputs
 
 _LOOK = 0.2  # seconds between two looks at an actor
-_PATIENCE = 900.0  # seconds without a sign of life after which a worker counts as hanging
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Cluster:
             SmoothcertError: what `Opening.open` raises.
         """
         ray = _connected(self.address)
-        self._room(ray)
+        self._most(ray)
         there = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=3)(_open)
         try:
             failed = ray.get(there.remote(self.load, opening))
@@ -83,16 +81,18 @@ class Cluster:
             start = partial(there.remote, self.load, number, order)
             return lambda: _Actor(ray, start, job, blocks)
 
-        count = min(self.workers or self._room(ray), len(missing))
+        count = min(self._most(ray), len(missing))
         drive([actor(number) for number in range(count)], blocks)
 
-    def _room(self, ray: ModuleType) -> int:
-        """How many actors the cluster has room for now."""
+    def _most(self, ray: ModuleType) -> int:
+        """How many actors there are to be."""
+        if self.workers is not None:
+            return self.workers
         total = ray.cluster_resources()
         rooms = [total.get("CPU", 0) // self.cpus] if self.cpus else []
         rooms += [total.get("GPU", 0) // self.gpus] if self.gpus else []
         room = int(min(rooms, default=1))
-        if room < 1 and self.workers is None:
+        if room < 1:
             raise InvalidInput(
                 f"The cluster has {total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs, "
                 f"and a worker needs {self.cpus:g} and {self.gpus:g}. Add nodes, or pass --workers "
@@ -188,20 +188,17 @@ class _Actor:
                 raise Lost("there is nothing left for it")
 
     def do(self, block: int, wanted: Callable[[], bool]) -> None:
-        done, heard = self._actor.do.remote(block), time.monotonic()
-        while True:
-            finished = self._is_done(done)
-            if told := self._get(self._actor.told.remote()):
-                self._job.progress(told)
-                heard = time.monotonic()
-            if finished:
-                if error := self._get(done):
-                    raise error
-                return
-            if not wanted():
-                raise Lost("another worker finished its block")
-            if time.monotonic() - heard > _PATIENCE:
-                raise Lost(f"it gave no sign of life for {_PATIENCE:g} s")
+        follow(partial(self._hear, self._actor.do.remote(block)), self._job.progress, wanted)
+
+    def _hear(self, done: Any) -> int | None:
+        """See `follow`."""
+        finished = self._is_done(done)
+        told = self._get(self._actor.told.remote())
+        if told or not finished:
+            return told
+        if error := self._get(done):
+            raise error
+        return None
 
     def close(self) -> None:
         self._ray.kill(self._actor)
@@ -211,7 +208,7 @@ class _Actor:
 
     def _get(self, reference: Any) -> Any:
         try:
-            return self._ray.get(reference, timeout=_PATIENCE)
+            return self._ray.get(reference, timeout=PATIENCE)
         except self._ray.exceptions.RayError as error:
             raise Lost(str(error).strip().partition("\n")[0]) from None
 

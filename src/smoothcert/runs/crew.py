@@ -8,10 +8,16 @@ from statistics import median
 from typing import Protocol
 
 from smoothcert.errors import WorkerError
+from smoothcert.sampling.engine import Progress
+
+PATIENCE = 900.0
+"""Seconds without a sign of life after which a worker counts as hanging: it may be compiling."""
+
+SLOW, START = 3.0, 10.0
+"""A block that takes so many times the usual, and so many seconds longer (a first block includes
+the worker's start), is done by an idle worker too."""
 
 _LOSSES = 3  # of workers at one block, before it must be the block's fault
-_SLOW = 3.0  # times the usual time of a block, after which an idle worker does it too
-_START = 10.0  # seconds beyond that, as a worker's first block includes its start
 _FIRST = 120.0  # seconds that stand for the usual time while none is known
 _TICK = 0.2  # seconds between two looks at what has changed
 
@@ -38,6 +44,35 @@ class Hand(Protocol):
     def close(self) -> None:
         """End the worker, also in the middle of a block; safe to repeat."""
         ...
+
+
+def follow(
+    hear: Callable[[], int | None],
+    progress: Progress,
+    wanted: Callable[[], bool],
+    patience: float = PATIENCE,
+) -> None:
+    """Listen to a worker elsewhere until it has stored its block.
+
+    Args:
+        hear: waits a moment; evaluations that were made since the last call, or None when the
+            block is stored. Raises Lost, or what the worker raised.
+        progress: called with evaluations.
+        wanted: as of `Hand.do`.
+        patience: seconds that the worker may be silent.
+
+    Raises:
+        Lost: the worker died, hangs, or is not wanted any more.
+    """
+    heard = time.monotonic()
+    while (evaluations := hear()) is not None:
+        if evaluations:
+            progress(evaluations)
+            heard = time.monotonic()
+        if not wanted():
+            raise Lost("another worker finished its block")
+        if time.monotonic() - heard > patience:
+            raise Lost(f"it gave no sign of life for {patience:g} s")
 
 
 class Blocks:
@@ -78,7 +113,7 @@ class Blocks:
             return None
         block = min(self._started, key=self._started.__getitem__)
         usual = median(self._took) if self._took else _FIRST
-        late = time.monotonic() - self._started[block] > _SLOW * usual + _START
+        late = time.monotonic() - self._started[block] > SLOW * usual + START
         return block if late else None
 
     def left(self) -> bool:
@@ -148,7 +183,7 @@ def drive(makers: Sequence[Callable[[], Hand]], blocks: Blocks) -> None:
 
     Raises:
         WorkerError: workers were lost again and again at one block.
-        SmoothcertError: what a worker raised; the others have finished their blocks.
+        SmoothcertError: what a worker raised; the others are ended, their stored blocks kept.
     """
     hands: dict[int, Hand] = {}
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError, WorkerError
-from smoothcert.runs.crew import Blocks, Lost, drive
+from smoothcert.runs.crew import PATIENCE, Blocks, Lost, drive, follow
 from smoothcert.runs.work import Job, Order, Task
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
@@ -40,13 +40,12 @@ class Processes:
     Attributes:
         load: loads model and data in the workers 1, 2, ...; this process is worker 0.
         count: processes in all.
-        patience: seconds without a sign of life after which a worker counts as hanging. Loading
-            and compiling a model are silent.
+        patience: seconds without a sign of life after which a worker counts as hanging.
     """
 
     load: Load
     count: int
-    patience: float = 900.0
+    patience: float = PATIENCE
 
     def __post_init__(self) -> None:
         """Refuse less than one."""
@@ -103,29 +102,21 @@ class _Process:
     def do(self, block: int, wanted: Callable[[], bool]) -> None:
         with suppress(OSError):  # why it is gone may still be in the pipe
             self._pipe.send(block)
-        heard = time.monotonic()
-        while True:
-            if kind_value := self._hear():
-                kind, value = kind_value
-                heard = time.monotonic()
-                if kind == "done":
-                    return
-                if kind == "failed":
-                    raise value
-                self._progress(value)
-            elif not wanted():
-                raise Lost("another worker finished its block")
-            elif time.monotonic() - heard > self._patience:
-                raise Lost(f"it gave no sign of life for {self._patience:g} s")
+        follow(self._hear, self._progress, wanted, self._patience)
 
-    def _hear(self) -> tuple[str, Any] | None:
-        """What the worker has to say, or None after a moment of silence."""
+    def _hear(self) -> int | None:
+        """See `follow`."""
         try:
-            return self._pipe.recv() if self._pipe.poll(_POLL) else None
+            if not self._pipe.poll(_POLL):
+                return 0
+            kind, value = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join(_GOODBYE)
             code = self._process.exitcode
             raise Lost(f"its process ended with exit code {code}") from None
+        if kind == "failed":
+            raise value
+        return value if kind == "progress" else None
 
     def close(self) -> None:
         self._pipe.close()  # which is how one that waits for a block is told

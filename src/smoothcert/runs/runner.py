@@ -93,10 +93,8 @@ def run_recertify(
 def run_here(opening: Opening, classifier: Classifier, inputs: Inputs, how: How) -> Run:
     """Open a run with this process's model and data, and compute its blocks."""
     run = opening.open(classifier, inputs)
-    progress = one_at_a_time(how.progress)
-    classifier = in_layout(classifier, run.identity.layout)
-    task = Task(run, opening.base, classifier, inputs, progress)
-    return finish(Job(run, opening.base, how.shard, progress), task, how.executor)
+    job = Job(run, opening.base, how.shard, one_at_a_time(how.progress))
+    return finish(job, Task(job, in_layout(classifier, run.identity.layout), inputs), how.executor)
 
 
 def finish(job: Job, here: Task | None, executor: Executor) -> Run:

@@ -81,25 +81,21 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A run, and what it takes to compute its blocks here.
+    """A job, and what it takes to compute its blocks here.
 
     Attributes:
-        run: whose identity says what is done to every input.
-        base: the run that it reuses, or None.
+        job: whose run says what is done to every input.
         classifier: in the run's memory layout.
         inputs: of the run.
-        progress: called with evaluations as they finish.
     """
 
-    run: Run
-    base: Run | None
+    job: Job
     classifier: Classifier
     inputs: Inputs
-    progress: Progress | None = None
 
     def do(self, block: int) -> None:
         """Compute and store a block, unless it is there."""
-        run = self.run
+        run = self.job.run
         if run.has(block):  # by another worker, meanwhile
             return
         start = time.perf_counter()
@@ -110,31 +106,32 @@ class Task:
             run.write_block(block, records, seconds)
 
     def _records(self, positions: range) -> Iterable[Record]:
-        identity = self.run.identity
+        run, base, progress = self.job.run, self.job.base, self.job.progress
+        identity = run.identity
         settings, size, method = identity.settings, identity.batch_size, identity.method
         items, here = map(self._item, positions), self.classifier
         if method is None:
             classes = identity.num_classes
-            return certify_items(here, items, settings, classes, size, self.progress)
+            return certify_items(here, items, settings, classes, size, progress)
         if isinstance(method, Decision):
-            return decide_items(here, items, settings, method, size, self.progress)
-        assert self.base is not None
-        records = self.base.records(positions)
+            return decide_items(here, items, settings, method, size, progress)
+        assert base is not None
+        records = base.records(positions)
         if isinstance(method, Irs):
             pairs = zip(items, records, strict=True)
-            return recertify_items(here, pairs, settings, method, size, self.progress)
+            return recertify_items(here, pairs, settings, method, size, progress)
         assert isinstance(method, Reuse)
-        shares = plans.read_plan(self.run)
+        shares = plans.read_plan(run)
         triples = zip(items, records, (shares[p] for p in positions), strict=True)
-        return planned.replay_items(here, triples, settings, method, size, self.progress)
+        return planned.replay_items(here, triples, settings, method, size, progress)
 
     def _item(self, position: int) -> Item:
         """Read an input; another machine's copy of the data may differ from that of the run."""
-        item = self.inputs.item(position)
-        if item.content != self.run.contents[position]:
+        item, run = self.inputs.item(position), self.job.run
+        if item.content != run.contents[position]:
             raise Mismatch(
-                f"Input {item.index} of {self.inputs.name} is not what {self.run.path} was started "
-                "on. Give every worker the same data."
+                f"Input {item.index} of {self.inputs.name} is not what {run.path} was started on. "
+                "Give every worker the same data."
             )
         return item
 
@@ -156,7 +153,7 @@ class Order:
         """The paths of its runs."""
         return Order(str(job.run.path), str(job.base.path) if job.base else None)
 
-    def start(self, classifier: Classifier, inputs: Inputs, progress: Progress | None) -> Task:
+    def start(self, classifier: Classifier, inputs: Inputs, progress: Progress) -> Task:
         """The task with this process's model and data.
 
         Raises:
@@ -180,7 +177,8 @@ class Order:
                 f"A worker of {self.run} has another {', '.join(wrong)} than the run was started "
                 "with. Give every worker the same model, data and packages."
             )
-        return Task(run, Run.open(self.base) if self.base else None, classifier, inputs, progress)
+        base = Run.open(self.base) if self.base else None
+        return Task(Job(run, base, ALL, progress), classifier, inputs)
 
 
 class Executor(Protocol):

@@ -16,9 +16,7 @@ from itertools import count
 import numpy as np
 
 from smoothcert.errors import InvalidInput
-
-SLOW, START = 3.0, 10.0
-"""An idle worker does a block again that takes so many times as long, and seconds longer."""
+from smoothcert.runs.crew import SLOW, START
 
 
 @dataclass(frozen=True)
