@@ -19,7 +19,7 @@ from smoothcert.cli.sources import recorded_model, recorded_source
 from smoothcert.errors import Damaged, InvalidInput, SmoothcertError, StoreError
 from smoothcert.methods import Reuse
 from smoothcert.runs import codec, untrusted
-from smoothcert.runs.files import json_bytes, table_bytes
+from smoothcert.runs.content import json_bytes, table_bytes
 from smoothcert.runs.plans import read_plan
 from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.seal import is_sealed, seal
@@ -257,9 +257,9 @@ def test_a_value_repeated_by_reference_is_not_copied(base):
 
 
 def test_tables_that_unpack_to_too_much(base, monkeypatch):
-    from smoothcert.runs import files
+    from smoothcert.runs import content
 
-    monkeypatch.setattr(files, "MOST_BYTES", 100)
+    monkeypatch.setattr(content, "MOST_BYTES", 100)
     with pytest.raises(Damaged, match="would unpack to more"):
         base.read_certificates(0)
 

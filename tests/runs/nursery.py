@@ -88,9 +88,10 @@ def _child(
     send: int = 0,
     file_limit: int = 0,
     memory_limit: int = 0,
+    err: str | None = None,
 ) -> None:
     """Certify; before file operation number `at`, `send` a signal to oneself."""
-    os.dup2(os.open(f"{out}.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    os.dup2(os.open(err or f"{out}.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     if file_limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
     if memory_limit:

@@ -13,7 +13,7 @@ from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, StoreError
 from smoothcert.methods import Reuse
 from smoothcert.runs import ledger, seal
-from smoothcert.runs.files import table_bytes
+from smoothcert.runs.content import table_bytes
 from smoothcert.runs.plans import read_plan
 from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run

@@ -12,7 +12,7 @@ from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.methods import Irs
-from smoothcert.runs.files import json_bytes, table_bytes
+from smoothcert.runs.content import json_bytes, table_bytes
 from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.seal import seal
 from smoothcert.runs.store import Run

@@ -10,7 +10,8 @@ from smoothcert.cli import display
 from smoothcert.cli.where import Where
 from smoothcert.compress import twin
 from smoothcert.errors import InvalidInput, Mismatch, ModelError
-from smoothcert.runs.store import Run, require_unused
+from smoothcert.runs.places import require_unused
+from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 
 _LARGE = 100_000  # evaluations from which the time saved is worth a line
@@ -61,7 +62,7 @@ def choose(
         return as_it_is
     if resumed is not None:
         return _kept(resumed, classifier, where)
-    require_unused(where.out)
+    require_unused(where.place)
     with display.waiting("Making the ONNX twin"):
         made = twin.onnx_twin(
             classifier,
@@ -72,23 +73,26 @@ def choose(
             threads=where.shared.threads,
         )
     display.say(made.describe())
-    path = where.out / twin.FILE
     facts = {"model": model, "fingerprint": classifier.fingerprint}
     facts |= {"same_labels": made.same, "draws": made.draws}
-    return Chosen(made.classifier, {"model": str(path), "twin_of": facts}, {twin.FILE: made.data})
+    return Chosen(
+        made.classifier,
+        {"model": where.place.at(twin.FILE), "twin_of": facts},
+        {twin.FILE: made.data},
+    )
 
 
 def _kept(run: Run, original: Classifier, where: Where) -> Chosen:
     """The twin in a run's directory: converting again might give other bytes."""
     recorded = run.manifest.origin.get("twin_of")
     if recorded is None:
-        raise Mismatch(f"{run.path} was made without --engine onnx. Resume it without.")
+        raise Mismatch(f"{run.place} was made without --engine onnx. Resume it without.")
     if recorded.get("fingerprint") != original.fingerprint:
         raise Mismatch(
-            f"{run.path} was made with the ONNX twin of another model, {recorded.get('model')}. "
+            f"{run.place} was made with the ONNX twin of another model, {recorded.get('model')}. "
             "Resume with that one, or write to a new directory."
         )
-    model = str(run.path / twin.FILE)  # where it is now
+    model = run.place.at(twin.FILE)  # where it is now
     return Chosen(where.load(model), {**run.manifest.origin, "model": model})
 
 

@@ -12,6 +12,7 @@ import typer
 from smoothcert.cli.options import (
     Base,
     Batch,
+    BlockInputs,
     ClusterAt,
     Data,
     Device,
@@ -20,6 +21,7 @@ from smoothcert.cli.options import (
     FreshSeed,
     Grid,
     Json,
+    KeepMargins,
     Limit,
     Method,
     Model,
@@ -27,6 +29,8 @@ from smoothcert.cli.options import (
     Out,
     Policy,
     Resume,
+    RunOut,
+    Runs,
     Seed,
     Shard,
     Sigma,
@@ -141,15 +145,12 @@ def certify(
     model: Model,
     data: Data,
     sigma: Sigma,
-    out: Out,
+    out: RunOut,
     n0: Annotated[int, typer.Option("--n0", help="Selection draws.")] = 100,
     n: Annotated[int, typer.Option("--n", help="Estimation draws.")] = 100_000,
     alpha: Annotated[float, typer.Option(help="Error probability per input.")] = 0.001,
     form: Annotated[str, typer.Option(help="binary or multiclass runner-up bound.")] = "binary",
-    keep_margins: Annotated[
-        bool,
-        typer.Option("--keep-margins", help="Keep a byte per draw: recertifying gets cheaper."),
-    ] = False,
+    keep_margins: KeepMargins = False,
     radius: Annotated[
         float | None,
         typer.Option(help="Only decide this radius, stopping as soon as it is proven or excluded."),
@@ -168,7 +169,7 @@ def certify(
     shard: Shard = None,
     cluster: ClusterAt = None,
     batch_size: Batch = None,
-    block_inputs: Annotated[int | None, typer.Option(help="Inputs per block of the run.")] = None,
+    block_inputs: BlockInputs = None,
     json: Json = False,
 ) -> None:
     """Certify a classifier from scratch into a run directory."""
@@ -187,7 +188,7 @@ def certify(
 def recertify(
     model: Model,
     base: Base,
-    out: Out,
+    out: RunOut,
     policy: Policy = None,
     method: Method = "auto",
     alpha: TotalAlpha = None,
@@ -204,7 +205,7 @@ def recertify(
     shard: Shard = None,
     cluster: ClusterAt = None,
     batch_size: Batch = None,
-    block_inputs: Annotated[int | None, typer.Option(help="Inputs per block of the run.")] = None,
+    block_inputs: BlockInputs = None,
     json: Json = False,
 ) -> None:
     """Recertify a changed model by reusing the original's run."""
@@ -293,7 +294,7 @@ def compress(
 
 @command
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", show_default=False)],
+    runs: Runs,
     out: Out,
     radii: Annotated[str, typer.Option(help="Radii for certified accuracy.")] = "0,0.25,0.5,0.75,1",
     json: Json = False,
@@ -306,8 +307,8 @@ def report(
 
 @command
 def merge(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", show_default=False)],
-    out: Out,
+    runs: Runs,
+    out: RunOut,
     json: Json = False,
 ) -> None:
     """Put the parts of one run together that shards wrote into different directories."""
@@ -318,7 +319,7 @@ def merge(
 
 @command
 def verify(
-    run: Annotated[Path, typer.Argument(metavar="RUN", show_default=False)],
+    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
     replay: Annotated[
         str | None, typer.Option(help="Also re-evaluate such a part of the draws, as 1%.")
     ] = None,
@@ -331,7 +332,7 @@ def verify(
         ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
-    base: Annotated[Path | None, typer.Option(help="If it moved.", show_default="run's")] = None,
+    base: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
     device: Device = "cpu",
     threads: Threads = None,
     json: Json = False,

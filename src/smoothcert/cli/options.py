@@ -25,6 +25,14 @@ Size = Annotated[
 Sigma = Annotated[float, typer.Option(help="Noise, on the [0, 1] scale.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed.")]
 Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
+RunOut = Annotated[
+    str,
+    typer.Option(
+        "--out",
+        help="Run directory to write: a folder, or s3://BUCKET/FOLDER (also gs, abfs, hdfs).",
+        show_default=False,
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run that is in --out.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... (torch models).")]
 Target = Annotated[
@@ -78,8 +86,13 @@ ClusterAt = Annotated[
 Batch = Annotated[
     int | None, typer.Option(help="Rows per forward pass.", show_default="by input size")
 ]
+KeepMargins = Annotated[
+    bool, typer.Option("--keep-margins", help="Keep a byte per draw: recertifying gets cheaper.")
+]
+BlockInputs = Annotated[int | None, typer.Option(help="Inputs per block of the run.")]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-Base = Annotated[Path, typer.Option(help="The original's run.", show_default=False)]
+Base = Annotated[str, typer.Option(help="The original's run.", show_default=False)]
 Policy = Annotated[
     str | None,
     typer.Option(

@@ -28,7 +28,7 @@ _CURVE = (0.0, 0.5, 1.0, 1.5)  # in sigmas
 
 def plan(
     model: str,
-    base: Path,
+    base: str,
     data: str | None,
     options: tuple[Sequence[str], str, float | None],
     processor: Processor,
@@ -76,7 +76,7 @@ def plan(
 
 def screen(
     models: Sequence[str],
-    base: Path,
+    base: str,
     data: str | None,
     options: tuple[int, float, str, str | None],
     out: Path | None,

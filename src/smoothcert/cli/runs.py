@@ -22,6 +22,7 @@ from smoothcert.planning import Policy
 from smoothcert.report.page import report as write_report
 from smoothcert.report.page import summary_table
 from smoothcert.report.tables import summarize_run
+from smoothcert.runs.folder import Folder
 from smoothcert.runs.merging import merge as merge_runs
 from smoothcert.runs.runner import run_certify, run_decide, run_recertify
 from smoothcert.runs.store import Run
@@ -71,7 +72,7 @@ def certify(
 
 def recertify(
     model: str,
-    base: Path,
+    base: str,
     data: str | None,
     options: tuple[str | None, str, float | None, float, str, int | None],
     where: Where,
@@ -84,7 +85,7 @@ def recertify(
         chosen = method_settings(settings, None, policy, method, alpha, gamma, variant, fresh_seed)
         source = recorded_source(original.manifest.origin, data)
     with display.bar("Recertifying", where.remaining(_most(original, chosen))) as tick:
-        how = where.how(tick, source, {"model": model, "base": str(base)})
+        how = where.how(tick, source, {"model": model, "base": base})
         if where.cluster is not None:
             opening = replace(how.opening(where.out, settings), method=chosen, base=original)
             run = clusters.run(opening, model, source, where, tick)
@@ -107,26 +108,26 @@ def show_run(run: Run, as_json: bool) -> None:
     if run.missing:
         done, blocks = len(run.finished), len(run.blocks)
         if as_json:
-            display.show_json({"run": str(run.path), "blocks": blocks, "finished": done})
+            display.show_json({"run": str(run.place), "blocks": blocks, "finished": done})
             return
-        display.say(f"Written to {run.path}: it has {done} of its {blocks} blocks now.")
+        display.say(f"Written to {run.place}: it has {done} of its {blocks} blocks now.")
         return
     summary = summarize_run(run, DEFAULT_RADII)
     if as_json:
-        display.show_json({"run": str(run.path), **asdict(summary)})
+        display.show_json({"run": str(run.place), **asdict(summary)})
         return
     display.show_table(*summary_table([summary]))
-    display.say(f"Written to {run.path}")
+    display.say(f"Written to {run.place}")
 
 
-def merge(paths: list[Path], out: Path, as_json: bool) -> None:
+def merge(paths: list[str], out: str, as_json: bool) -> None:
     """Merge parts of one run; print its summary, or what is still missing."""
     with display.waiting("Checking and copying"):
         run = merge_runs([Run.open(path) for path in paths], out)
     show_run(run, as_json)
 
 
-def report(paths: list[Path], out: Path, radii: str, as_json: bool) -> None:
+def report(paths: list[str], out: Path, radii: str, as_json: bool) -> None:
     """Write a report folder; print the summary of every run."""
     wanted = parse_radii(radii)
     with display.waiting("Writing the report"):
@@ -139,9 +140,9 @@ def report(paths: list[Path], out: Path, radii: str, as_json: bool) -> None:
 
 
 def verify(
-    path: Path,
+    path: str,
     share: str | None,
-    moved: tuple[str | None, str | None, Path | None],
+    moved: tuple[str | None, str | None, str | None],
     processor: Processor,
     as_json: bool,
 ) -> None:
@@ -165,11 +166,11 @@ def verify(
         replayed = again.replayed
     if as_json:
         facts = {"certificates": result.certificates, "replayed": replayed, "problems": problems}
-        display.show_json({"run": str(path), "ok": not problems, **facts})
+        display.show_json({"run": path, "ok": not problems, **facts})
     else:
         drawn = f", {replayed} draws replayed" if share is not None else ""
         display.output.print(
-            f"{visible(str(path))}: {result.certificates} certificates recomputed from their votes"
+            f"{visible(path)}: {result.certificates} certificates recomputed from their votes"
             f"{drawn}: " + ("all as stored." if not problems else f"{len(problems)} problems."),
             highlight=False,
             markup=False,
@@ -182,13 +183,14 @@ def verify(
         raise typer.Exit(1)
 
 
-def _base_run(run: Run, given: Path | None) -> Run | None:
+def _base_run(run: Run, given: str | None) -> Run | None:
     """The base run of a recertified one: the given one, or the recorded one if it is there."""
     if not run.identity.base:
         if given is not None:
-            raise Mismatch(f"{run.path} was certified from scratch and has no base run.")
+            raise Mismatch(f"{run.place} was certified from scratch and has no base run.")
         return None
     if given is not None:
         return Run.open(given)
-    recorded = Path(str(run.manifest.origin.get("base", "")))
-    return Run.open(recorded) if (recorded / "run.json").is_file() else None
+    # A stranger's run does not decide which addresses are asked: --base does.
+    recorded = Folder(Path(str(run.manifest.origin.get("base", ""))))
+    return Run.open(recorded) if recorded.has("run.json") else None

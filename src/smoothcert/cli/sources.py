@@ -74,18 +74,23 @@ def recorded_model(run: Run) -> str:
     """The model that a run was made with; an ONNX twin is in the run's directory, where it is now.
 
     Raises:
-        InvalidInput: none is recorded, or one that is code: who wrote a run.json does not decide
-            what is executed here.
+        InvalidInput: none is recorded, or one that is code or elsewhere: who wrote a run.json
+            does not decide what is executed here, or asked of whom.
     """
     origin = run.manifest.origin
     if "twin_of" in origin and twin.FILE in run.attached:
-        return str(run.path / twin.FILE)
+        return run.place.at(twin.FILE)
     model = str(origin.get("model", ""))
     if not model:
-        raise InvalidInput(f"{run.path} does not say which model it was made with: give --model.")
+        raise InvalidInput(f"{run.place} does not say which model it was made with: give --model.")
+    if "://" in model:
+        raise InvalidInput(
+            f"{run.place} was made with the model at {model}. A run does not decide which "
+            f"addresses are asked: if you know that one, name it yourself with --model {model}"
+        )
     if is_code(model):
         raise InvalidInput(
-            f"{run.path} was made with {model!r}, which is Python code to be imported. Only you "
+            f"{run.place} was made with {model!r}, which is Python code to be imported. Only you "
             f"can decide to run it: if you trust it, name it yourself with --model {model}"
         )
     return model

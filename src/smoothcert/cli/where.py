@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from smoothcert.classifiers.cores import cores
@@ -12,7 +11,8 @@ from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import display
 from smoothcert.cli.sources import DataSource
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, ModelError
+from smoothcert.runs.places import Place, place
 from smoothcert.runs.processes import Processes
 from smoothcert.runs.runner import How
 from smoothcert.runs.store import Run
@@ -39,7 +39,7 @@ class Processor:
 
     def load(self, model: str) -> Classifier:
         """The classifier behind a reference; see `load_classifier`."""
-        return load_classifier(model, self.device, self.threads)
+        return load_classifier(_on_disk(model), self.device, self.threads)
 
     @property
     def devices(self) -> int:
@@ -63,6 +63,18 @@ class Processor:
         return replace(self, device=f"cuda:{worker % self.devices}")
 
 
+def _on_disk(model: str) -> str:
+    """The same reference with a copy for a file that is in an object store."""
+    found = re.fullmatch(r"((?:[\w.-]+@)?)((?!hf:)[a-z0-9+]+://[^?]+)/([^/?]+)((?:\?.*)?)", model)
+    if not found:
+        return model
+    architecture, folder, name, options = found.groups()
+    try:
+        return architecture + str(place(folder + options).on_disk(name))
+    except FileNotFoundError:
+        raise ModelError(f"There is no model at {model}") from None
+
+
 @dataclass(frozen=True)
 class Loading:
     """Loads a run's model and data in another process."""
@@ -80,7 +92,7 @@ class Loading:
 class Where:
     """Where a run is written and how it is computed."""
 
-    out: Path
+    out: str
     resume: bool = False
     processor: Processor = field(default_factory=Processor)
     batch_size: int | None = None
@@ -102,6 +114,11 @@ class Where:
         for name, value in sizes.items():
             if value is not None and value < 1:
                 raise InvalidInput(f"--{name} must be at least 1; got {value}")
+
+    @property
+    def place(self) -> Place:
+        """Of the run."""
+        return place(self.out)
 
     @property
     def part(self) -> Shard:
@@ -137,8 +154,8 @@ class Where:
 
     def resumed(self) -> Run | None:
         """The run that is to be continued, if one is there."""
-        there = (self.resume or self.shard) and (self.out / "run.json").exists()
-        return Run.open(self.out) if there else None
+        there = (self.resume or self.shard) and self.place.has("run.json")
+        return Run.open(self.place) if there else None
 
     def remaining(self, evaluations: int) -> int:
         """About how many of a whole run's evaluations are still to be made."""

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from smoothcert.certificate import Certificate, Record, Votes
 from smoothcert.runs import codec
-from smoothcert.runs.files import has_no_gaps, read_table
+from smoothcert.runs.content import has_no_gaps, read_table
 from smoothcert.runs.manifest import Identity
 from smoothcert.runs.untrusted import (
     MOST_LABELS,

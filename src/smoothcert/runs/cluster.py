@@ -66,7 +66,7 @@ class Cluster:
             raise WorkerError(f"The run could not be opened in the cluster: {error}") from error
         if failed is not None:
             raise failed
-        return Run.open(opening.directory)
+        return Run.open(opening.place)
 
     def __call__(self, job: Job, here: Task | None, stop: Callable[[], int], /) -> None:
         """See `Executor`; nothing is computed here."""

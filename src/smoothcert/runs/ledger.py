@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from smoothcert.errors import StoreError
-from smoothcert.runs.files import json_bytes
+from smoothcert.runs.content import json_bytes
 from smoothcert.runs.store import Run
 
 FOLDER = "ledger"
@@ -19,7 +19,7 @@ FOLDER = "ledger"
 def enter(base: Run, run: Run, name: str) -> None:
     """Note a recertification, with the name of its model, in its base run."""
     spent = run.pilot_evaluations + sum(c.evaluations for c in run.certificates)
-    note(base, name, run.identity.model, spent, str(run.path))
+    note(base, name, run.identity.model, spent, str(run.place))
 
 
 def note(base: Run, name: str, fingerprint: str, evaluations: int, where: str) -> None:
@@ -28,9 +28,8 @@ def note(base: Run, name: str, fingerprint: str, evaluations: int, where: str) -
     entry = {"time": now, "model": name, "fingerprint": fingerprint}
     entry |= {"evaluations": evaluations, "result": where}
     try:
-        (base.path / FOLDER).mkdir(exist_ok=True)
         base.write(f"{FOLDER}/{secrets.token_hex(8)}.json", json_bytes(entry))
-    except (OSError, StoreError):
+    except StoreError:
         return
 
 
@@ -41,7 +40,7 @@ def is_entry(name: str) -> bool:
 
 def names(base: Run) -> list[str]:
     """The files of all entries, relative to the run directory."""
-    return sorted(f"{FOLDER}/{path.name}" for path in (base.path / FOLDER).glob("[!.]*.json"))
+    return [name for name in base.place.names(FOLDER) if name.endswith(".json")]
 
 
 def entries(base: Run) -> tuple[dict[str, Any], ...]:

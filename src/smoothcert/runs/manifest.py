@@ -11,7 +11,7 @@ from typing import Any, Self
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse
-from smoothcert.runs.files import json_bytes
+from smoothcert.runs.content import json_bytes
 from smoothcert.runs.seal import is_sealed, seal
 from smoothcert.runs.untrusted import UNREADABLE, check_identity, check_origin
 from smoothcert.sampling.noise import LAW

@@ -1,20 +1,20 @@
 """Parts of one run, computed in different places, put together: a check and a copy."""
 
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from smoothcert.errors import InvalidInput, Mismatch, StoreError
+from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import Reuse
 from smoothcert.runs import ledger, manifest, plans
 from smoothcert.runs.blocks import FOLDERS, block_name
-from smoothcert.runs.files import reason, sync_folder, write_whole
-from smoothcert.runs.store import Run, require_unused
+from smoothcert.runs.places import Place, require_unused
+from smoothcert.runs.places import place as place_of
+from smoothcert.runs.store import Run
+from smoothcert.runs.untrusted import MOST_BYTES
 from smoothcert.runs.verify import check_attached
 
 
-def merge(parts: Sequence[Run], directory: Path | str) -> Run:
+def merge(parts: Sequence[Run], directory: Place | Path | str) -> Run:
     """Copy the finished blocks of several directories of one run into a new one.
 
     Every file is checked before the new directory appears. Blocks that no part has stay missing;
@@ -22,7 +22,7 @@ def merge(parts: Sequence[Run], directory: Path | str) -> Run:
 
     Args:
         parts: directories of the same run, as its shards leave them on different machines.
-        directory: a new or an empty one.
+        directory: a new or an empty one, as for `Run.open`.
 
     Raises:
         InvalidInput: there are no parts.
@@ -30,56 +30,41 @@ def merge(parts: Sequence[Run], directory: Path | str) -> Run:
         Damaged: a file of a part is not as it was written.
         StoreError: the directory is in use or cannot be written.
     """
-    path = Path(directory)
-    require_unused(path)
+    place = place_of(directory)
+    require_unused(place)
     if not parts:
         raise InvalidInput("There is nothing to merge: give at least one run directory.")
     for part in parts:
-        parts[0].identity.require(part.identity, str(parts[0].path))
-    # A name of its own, as for a new run: the directory appears when it is whole.
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-    try:
-        for folder in FOLDERS:
-            (aside / folder).mkdir(parents=True)
-        for name, data in _files(parts):
-            (aside / name).parent.mkdir(exist_ok=True)
-            write_whole(aside / name, data)
-        if path.is_dir():
-            path.rmdir()
-        aside.rename(path)
-    except OSError as error:
-        raise StoreError(f"Cannot create {path}: {reason(error)}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    sync_folder(path.parent)
-    return Run(path, parts[0].manifest)
+        parts[0].identity.require(part.identity, str(parts[0].place))
+    place.create(_files(parts))
+    return Run(place, parts[0].manifest)
 
 
 def _files(parts: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
-    """Names and checked contents of what the merged run holds, run.json first."""
+    """Names and checked contents of what the merged run holds, run.json last."""
     first = parts[0]
-    yield manifest.NAME, (first.path / manifest.NAME).read_bytes()
-    _require_equal("inputs.parquet", [(p.path, (p.contents, p.labels)) for p in parts])
+    _require_equal("inputs.parquet", [(p.place, (p.contents, p.labels)) for p in parts])
     yield "inputs.parquet", first.read("inputs.parquet")
     if isinstance(first.identity.method, Reuse):
-        _require_equal(plans.NAME, [(p.path, plans.read_plan(p)) for p in parts])
+        _require_equal(plans.NAME, [(p.place, plans.read_plan(p)) for p in parts])
         yield plans.NAME, first.read(plans.NAME)
-    _require_equal("an attached file", [(p.path, p.attached) for p in parts])
+    _require_equal("an attached file", [(p.place, p.attached) for p in parts])
     check_attached(first)
     for name in first.attached:
-        yield name, (first.path / name).read_bytes()
+        yield name, first.place.read(name, MOST_BYTES)
     for block in range(len(first.blocks)):
         having = [part for part in parts if part.has(block)]
-        _require_equal(f"block {block}", [(p.path, p.read_block(block)) for p in having])
+        _require_equal(f"block {block}", [(p.place, p.read_block(block)) for p in having])
         for folder in FOLDERS if having else ():
             name = block_name(folder, block)
             if folder != "events" or having[0].read_event(block):
                 yield name, having[0].read(name)
     # By name, as parts that were copied from one another share entries.
     yield from {name: part.read(name) for part in parts for name in ledger.names(part)}.items()
+    yield manifest.NAME, first.place.read(manifest.NAME, MOST_BYTES)
 
 
-def _require_equal(what: str, found: Sequence[tuple[Path, object]]) -> None:
+def _require_equal(what: str, found: Sequence[tuple[Place, object]]) -> None:
     for path, content in found[1:]:
         if content != found[0][1]:
             raise Mismatch(

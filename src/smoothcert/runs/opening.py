@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from smoothcert.certificate import Settings
@@ -11,8 +10,9 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
 from smoothcert.runs import memory, plans
-from smoothcert.runs.manifest import Identity, Manifest
-from smoothcert.runs.store import Run, require_unused
+from smoothcert.runs.manifest import NAME, Identity, Manifest
+from smoothcert.runs.places import Place, require_unused
+from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import MOST_DRAWS
 from smoothcert.runs.work import device_kind
 from smoothcert.sampling.inputs import Inputs
@@ -31,7 +31,7 @@ class Opening:
     """What a run is to be; with model and data, which may be elsewhere, it can be opened.
 
     Attributes:
-        directory: of the run.
+        place: of the run.
         settings: of the certification from scratch.
         method: None from scratch, else the settings of the method.
         base: the run to reuse, or None.
@@ -42,7 +42,7 @@ class Opening:
         files: to keep in a new run's directory, contents by name.
     """
 
-    directory: Path
+    place: Place
     settings: Settings
     method: Method | None = None
     base: Run | None = None
@@ -66,7 +66,7 @@ class Opening:
         inputs.check_labels(identity.num_classes)
         if run := _resumed(self, identity):
             return run
-        require_unused(self.directory)
+        require_unused(self.place)
         extra = {}
         if isinstance(self.method, Reuse):
             assert self.base is not None
@@ -78,7 +78,7 @@ class Opening:
         manifest = Manifest(identity, {**self.origin, **facts})
         facts_of_inputs = (inputs.contents, inputs.labels)
         try:
-            return Run.create(self.directory, manifest, *facts_of_inputs, extra, self.files)
+            return Run.create(self.place, manifest, *facts_of_inputs, extra, self.files)
         except StoreError:
             if _there(self) is None:
                 raise
@@ -117,13 +117,13 @@ def check_same_inputs(base: Run, inputs: Inputs) -> None:
     stored = base.identity
     if (inputs.levels, inputs.shape) != (stored.settings.levels, stored.shape):
         raise Mismatch(
-            f"{base.path} was made on inputs of shape {stored.shape} on the grid "
+            f"{base.place} was made on inputs of shape {stored.shape} on the grid "
             f"1/{stored.settings.levels}; these have {inputs.shape} on 1/{inputs.levels}. "
             "Use the data of the base run."
         )
     if inputs.indices != stored.indices:
         raise Mismatch(
-            f"{base.path} was made on {len(stored.indices)} inputs, and {len(inputs)} inputs "
+            f"{base.place} was made on {len(stored.indices)} inputs, and {len(inputs)} inputs "
             "with other indices were given. Use the same --data, --split, --limit and --every."
         )
     if inputs.fingerprint != stored.data:
@@ -133,7 +133,7 @@ def check_same_inputs(base: Run, inputs: Inputs) -> None:
             if now != then
         ]
         raise Mismatch(
-            f"The data is not what {base.path} was made on: {len(changed)} of {len(inputs)} "
+            f"The data is not what {base.place} was made on: {len(changed)} of {len(inputs)} "
             f"inputs have other content, the first at index {(changed or ['?'])[0]}. Use the data "
             "of the base run."
         )
@@ -204,15 +204,15 @@ def _block_inputs(opening: Opening, inputs: int) -> int:
 
 def _there(opening: Opening) -> Run | None:
     """The run that is there, if it is to be continued."""
-    path = opening.directory
-    if not opening.resume or not path.is_dir() or not any(path.iterdir()):
+    place = opening.place
+    if not opening.resume or not place.used:
         return None
-    if not (path / "run.json").exists():
+    if not place.has(NAME):
         raise StoreError(
-            f"{path} already exists and is not empty, but has no run.json to resume from: it is "
+            f"{place} already exists and is not empty, but has no run.json to resume from: it is "
             "no run, or was copied incompletely. Copy it again, or choose another --out."
         )
-    return Run.open(path)
+    return Run.open(place)
 
 
 def _resumed(opening: Opening, identity: Identity) -> Run | None:
@@ -223,7 +223,7 @@ def _resumed(opening: Opening, identity: Identity) -> Run | None:
     run = _there(opening)
     if run is None:
         return None
-    run.identity.require(identity, str(opening.directory))
+    run.identity.require(identity, str(opening.place))
     _ = run.contents
     run.mend()
     return run

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from smoothcert.errors import Damaged
 from smoothcert.methods.reuse import How, Share
-from smoothcert.runs.files import has_no_gaps, read_table, table_bytes
+from smoothcert.runs.content import has_no_gaps, read_table, table_bytes
 from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import UNREADABLE, whole
 
@@ -50,4 +50,4 @@ def read_plan(run: Run) -> tuple[Share, ...]:
             Share(How(row["how"]), **{name: row[name] for name in _COUNTS}) for row in rows
         )
     except UNREADABLE as error:
-        raise Damaged(f"{run.path}/{NAME} is damaged: {error}. Make the run again.") from error
+        raise Damaged(f"{run.place.at(NAME)} is damaged: {error}. Make the run again.") from error

@@ -10,6 +10,7 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.runs import ledger
 from smoothcert.runs.opening import Opening
+from smoothcert.runs.places import place
 from smoothcert.runs.signals import deferred
 from smoothcert.runs.store import Run
 from smoothcert.runs.work import ALL, Executor, Job, Shard, Task, alone, one_at_a_time
@@ -43,9 +44,9 @@ class How:
     shard: Shard = ALL
 
     def opening(self, directory: Path | str, settings: Settings) -> Opening:
-        """A run from scratch; `replace` makes others of it."""
+        """A run from scratch in a folder or at a URI; `replace` makes others of it."""
         return Opening(
-            Path(directory),
+            place(directory),
             settings,
             batch_size=self.batch_size,
             block_inputs=self.block_inputs,
@@ -113,5 +114,7 @@ def finish(job: Job, here: Task | None, executor: Executor) -> Run:
     if job.missing and asked():
         raise KeyboardInterrupt(asked())
     if not job.run.missing:
-        job.run.sweep()
-    return Run(job.run.path, job.run.manifest)
+        job.run.place.sweep()
+    found = Run.open(job.run.place)
+    found.identity.require(job.run.identity, str(found.place))
+    return found

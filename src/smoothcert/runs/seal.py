@@ -6,13 +6,10 @@ So one changed bit, a cut end, another file under this name and a file of anothe
 while a Parquet or JSON file stays what it is. docs/store-format.md, section 2.
 """
 
-import errno
-import os
 from hashlib import sha256
-from pathlib import Path
 
-from smoothcert.errors import Damaged, StoreError
-from smoothcert.regular import read_regular
+from smoothcert.errors import Damaged
+from smoothcert.runs.places import Place
 from smoothcert.runs.untrusted import MOST_BYTES
 
 _MARK = b"smoothcert-sha256:"
@@ -45,12 +42,13 @@ def _digits(data: bytes, name: str) -> tuple[int, bytes]:
     return start, hashed.hexdigest().encode()
 
 
-def read_sealed(path: Path, name: str, advice: str) -> bytes:
+def read_sealed(place: Place, name: str, run: str, advice: str) -> bytes:
     """Read a file and check its seal.
 
     Args:
-        path: of the file.
-        name: under which it was sealed.
+        place: where it is.
+        name: of the file.
+        run: the hash of the run that it was sealed for.
         advice: what to do if it is damaged, for the message.
 
     Raises:
@@ -58,15 +56,14 @@ def read_sealed(path: Path, name: str, advice: str) -> bytes:
         StoreError: it cannot be read, which says nothing about its content.
     """
     try:
-        data = read_regular(path, MOST_BYTES, StoreError)
-    except (FileNotFoundError, NotADirectoryError):
-        raise Damaged(f"{path} is missing; the run directory is incomplete. {advice}") from None
-    except OSError as error:
-        why = os.strerror(error.errno or errno.EIO)
-        raise StoreError(f"{path} cannot be read: {why}. Check disk and permissions.") from error
-    if not is_sealed(data, name):
+        data = place.read(name, MOST_BYTES)
+    except FileNotFoundError:
         raise Damaged(
-            f"{path} is damaged: its checksum does not match, so it was changed, cut short, "
-            f"renamed or taken from another run. {advice}"
+            f"{place.at(name)} is missing; the run directory is incomplete. {advice}"
+        ) from None
+    if not is_sealed(data, f"{run}/{name}"):
+        raise Damaged(
+            f"{place.at(name)} is damaged: its checksum does not match, so it was changed, cut "
+            f"short, renamed or taken from another run. {advice}"
         )
     return data

@@ -1,4 +1,4 @@
-"""A run directory: run.json, inputs.parquet, and three files per finished block.
+"""A run: run.json, inputs.parquet, and three files per finished block, in a folder or a bucket.
 
     run.json                      what the run is
     inputs.parquet                index, content hash and (if known) label of every input
@@ -12,12 +12,8 @@ A block is finished when its certificates are there; its votes were written befo
 carries a checksum (`seal`). docs/store-format.md says all of it.
 """
 
-import glob
 import json
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -28,7 +24,6 @@ import pyarrow as pa
 
 from smoothcert.certificate import Certificate, Certification, Record
 from smoothcert.errors import Damaged, StoreError
-from smoothcert.regular import read_regular
 from smoothcert.runs import manifest as manifests
 from smoothcert.runs.blocks import (
     FOLDERS,
@@ -41,15 +36,11 @@ from smoothcert.runs.blocks import (
     votes_of,
     votes_table,
 )
-from smoothcert.runs.files import (
-    ASIDE,
-    json_bytes,
-    reason,
-    sync_folder,
-    table_bytes,
-    write_whole,
-)
+from smoothcert.runs.content import json_bytes, table_bytes
+from smoothcert.runs.folder import Folder
 from smoothcert.runs.manifest import Identity, Manifest
+from smoothcert.runs.places import Place
+from smoothcert.runs.places import place as place_of
 from smoothcert.runs.records import StoredRecords
 from smoothcert.runs.seal import digest, read_sealed, seal
 from smoothcert.runs.untrusted import (
@@ -71,30 +62,31 @@ _ADVICE = {"votes": _AGAIN, "certificates": _AGAIN, "events": _DELETE, "ledger":
 class Run:
     """A run directory, finished or not."""
 
-    path: Path
+    place: Place
     manifest: Manifest
 
     @staticmethod
-    def open(path: Path | str) -> "Run":
+    def open(where: Place | Path | str) -> "Run":
         """Open an existing run.
+
+        Args:
+            where: a path, or a URI as `s3://bucket/folder`.
 
         Raises:
             StoreError: there is none, or its run.json is of another format.
             Damaged: its run.json was changed or cut short.
+            InvalidInput: a URI that cannot be used.
         """
-        path = Path(path)
+        place = place_of(where)
         try:
-            data = read_regular(path / manifests.NAME, MOST_MANIFEST_BYTES, StoreError)
+            data = place.read(manifests.NAME, MOST_MANIFEST_BYTES)
         except FileNotFoundError:
-            raise StoreError(f"{path} is no run directory: it has no run.json") from None
-        except (OSError, ValueError) as error:
-            why = reason(error) if isinstance(error, OSError) else error
-            raise StoreError(f"{path}/run.json cannot be read: {why}") from error
-        return Run(path, Manifest.from_bytes(data, str(path)))
+            raise StoreError(f"{place} is no run directory: it has no run.json") from None
+        return Run(place, Manifest.from_bytes(data, str(place)))
 
     @staticmethod
     def create(
-        path: Path | str,
+        where: Place | Path | str,
         manifest: Manifest,
         contents: Sequence[str],
         labels: Sequence[int] | None,
@@ -104,7 +96,7 @@ class Run:
         """Start a run in an empty or new directory.
 
         Args:
-            path: of the directory.
+            where: the directory, as for `open`.
             manifest: its run.json, which names the SHA-256 of attached files.
             contents: content hashes of the inputs.
             labels: their true classes, if known.
@@ -114,32 +106,15 @@ class Run:
         Raises:
             StoreError: the directory holds something already, or cannot be written.
         """
-        path = Path(path)
-        check_attached({name: sha256(data).hexdigest() for name, data in (attached or {}).items()})
-        require_unused(path)
+        attached = attached or {}
+        check_attached({name: sha256(data).hexdigest() for name, data in attached.items()})
+        new = Run(place_of(where), manifest)
         table = inputs_table(manifest.identity.indices, contents, labels)
-        # A name of its own, as another process may be starting the same run.
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-        new = Run(aside, manifest)
-        try:
-            for folder in FOLDERS:
-                (aside / folder).mkdir(parents=True)
-            new.write("inputs.parquet", table_bytes(table))
-            for name, data in (extra or {}).items():
-                new.write(name, data)
-            for name, data in (attached or {}).items():
-                write_whole(aside / name, data)
-            write_whole(aside / manifests.NAME, manifest.to_bytes())
-            aside.rename(path)
-        except (OSError, StoreError) as error:
-            shutil.rmtree(aside, ignore_errors=True)
-            require_unused(path)  # another process was first
-            why = reason(error) if isinstance(error, OSError) else error
-            raise StoreError(f"Cannot create {path}: {why}") from error
-        sync_folder(path.parent)
-        for killed in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
-            shutil.rmtree(killed, ignore_errors=True)
-        return Run(path, manifest)
+        ours = {"inputs.parquet": table_bytes(table), **(extra or {})}
+        sealed = {name: new.sealed(name, data) for name, data in ours.items()}
+        last = {manifests.NAME: manifest.to_bytes()}
+        new.place.create((sealed | dict(attached) | last).items())
+        return new
 
     @property
     def identity(self) -> Identity:
@@ -147,9 +122,20 @@ class Run:
         return self.manifest.identity
 
     @property
+    def path(self) -> Path:
+        """The directory on this machine.
+
+        Raises:
+            StoreError: it is in an object store.
+        """
+        if not isinstance(self.place, Folder):
+            raise StoreError(f"{self.place} is no directory of this machine. Copy it to one.")
+        return self.place.path
+
+    @property
     def name(self) -> str:
         """The directory's own name."""
-        return self.path.resolve().name
+        return self.place.name
 
     @cached_property
     def _hash(self) -> str:
@@ -165,21 +151,25 @@ class Run:
         Returns:
             The digits of its seal.
         """
-        sealed = seal(data, f"{self._hash}/{name}")
-        write_whole(self.path / name, sealed)
-        return digest(sealed)
+        data = self.sealed(name, data)
+        self.place.write(name, data)
+        return digest(data)
+
+    def sealed(self, name: str, data: bytes) -> bytes:
+        """A file's content with its seal in the place of `BLANK`."""
+        return seal(data, f"{self._hash}/{name}")
 
     def read(self, name: str) -> bytes:
         """Read a file, or raise Damaged if it is missing or one bit is not as it was written."""
         advice = _ADVICE.get(name.partition("/")[0], _RESTORE)
-        return read_sealed(self.path / name, f"{self._hash}/{name}", advice)
+        return read_sealed(self.place, name, self._hash, advice)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a JSON file; Damaged as by `read`, or if it is no object."""
         try:
             body = dict(json.loads(self.read(name)).items())
         except UNREADABLE as error:
-            raise Damaged(f"{self.path / name} is no JSON: {error}. {_DELETE}") from error
+            raise Damaged(f"{self.place.at(name)} is no JSON: {error}. {_DELETE}") from error
         return body
 
     @property
@@ -196,8 +186,8 @@ class Run:
     @property
     def missing(self) -> tuple[int, ...]:
         """The numbers of the blocks that are not finished."""
-        done = {path.name for path in (self.path / "certificates").glob("*.parquet")}
-        names = (Path(block_name("certificates", block)).name for block in range(len(self.blocks)))
+        done = set(self.place.names("certificates"))
+        names = (block_name("certificates", block) for block in range(len(self.blocks)))
         return tuple(block for block, name in enumerate(names) if name not in done)
 
     @property
@@ -214,13 +204,13 @@ class Run:
 
     def has(self, block: int) -> bool:
         """Whether a block is finished, by whichever worker."""
-        return (self.path / block_name("certificates", block)).exists()
+        return self.place.has(block_name("certificates", block))
 
     def require_complete(self) -> None:
         """Raise StoreError if blocks are missing."""
         if self.missing:
             raise StoreError(
-                f"{self.path} is unfinished: {len(self.missing)} of {len(self.blocks)} blocks "
+                f"{self.place} is unfinished: {len(self.missing)} of {len(self.blocks)} blocks "
                 "are missing. Finish it by repeating its command with --resume."
             )
 
@@ -240,7 +230,8 @@ class Run:
         try:
             return inputs_of(data, self.identity.indices)
         except UNREADABLE as error:
-            raise Damaged(f"{self.path}/inputs.parquet is damaged: {error}. {_RESTORE}") from error
+            where = self.place.at("inputs.parquet")
+            raise Damaged(f"{where} is damaged: {error}. {_RESTORE}") from error
 
     def write_block(self, block: int, records: Sequence[Record], seconds: float) -> None:
         """Store a block: votes, then its timing, then certificates, which finish it."""
@@ -269,7 +260,7 @@ class Run:
         votes = self.read(block_name("votes", block))
         if self._decoded(block, votes_named_by, certificates) != digest(votes):
             raise Damaged(
-                f"Votes and certificates of block {block} of {self.path} do not belong together. "
+                f"Votes and certificates of block {block} of {self.place} do not belong together. "
                 f"{_AGAIN}"
             )
         return votes, certificates
@@ -287,7 +278,7 @@ class Run:
             return of(data, self.identity, self.identity.indices[positions.start : positions.stop])
         except UNREADABLE as error:
             raise Damaged(
-                f"Block {block} of {self.path} is not of this format: {error}. {_AGAIN}"
+                f"Block {block} of {self.place} is not of this format: {error}. {_AGAIN}"
             ) from error
 
     def mend(self) -> tuple[int, ...]:
@@ -296,35 +287,19 @@ class Run:
         Raises:
             StoreError: they cannot be read, or not be removed.
         """
-        for folder in FOLDERS:  # copies may lack empty ones
-            self._try(folder, lambda path: path.mkdir(exist_ok=True))
         damaged = []
         for block in self.finished:
             try:
                 self._files(block)
             except Damaged:
                 damaged.append(block)
-                self._try(block_name("certificates", block), Path.unlink)
+                self.place.remove(block_name("certificates", block))
         for block in range(len(self.blocks)):
             try:
                 self.read_event(block)
             except Damaged:
-                self._try(block_name("events", block), Path.unlink)
+                self.place.remove(block_name("events", block))
         return tuple(damaged)
-
-    def sweep(self) -> None:
-        """Remove what killed processes left half-written; for a run with nothing left to write."""
-        for killed in self.path.rglob(ASIDE):
-            with suppress(OSError):  # another process sweeps too, or the disk is read-only
-                killed.unlink()
-
-    def _try(self, name: str, change: Callable[[Path], None]) -> None:
-        try:
-            change(self.path / name)
-        except FileNotFoundError:
-            return  # another process was faster
-        except OSError as error:
-            raise StoreError(f"Cannot change {self.path / name}: {reason(error)}") from error
 
     @cached_property
     def certificates(self) -> tuple[Certificate, ...]:
@@ -369,7 +344,7 @@ class Run:
     def read_event(self, block: int) -> dict[str, Any] | None:
         """A block's timing, or None where there is none; Damaged if it was changed."""
         name = block_name("events", block)
-        return self.read_json(name) if (self.path / name).exists() else None
+        return self.read_json(name) if self.place.has(name) else None
 
     @cached_property
     def block_seconds(self) -> dict[int, float]:
@@ -378,19 +353,10 @@ class Run:
         try:
             return {b: number(e["seconds"], "seconds", 0, _CENTURY) for b, e in events if e}
         except UNREADABLE as error:
-            raise Damaged(f"A file of {self.path}/events is damaged: {error}. {_DELETE}") from error
+            where = self.place.at("events")
+            raise Damaged(f"A file of {where} is damaged: {error}. {_DELETE}") from error
 
     @property
     def seconds(self) -> float:
         """Seconds spent sampling, over all blocks."""
         return sum(self.block_seconds.values())
-
-
-def require_unused(path: Path | str) -> None:
-    """Raise StoreError if a new run cannot go there because something is there already."""
-    path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise StoreError(
-            f"{path} already exists and is not empty. Pass --resume to continue a run there, "
-            "or choose another --out."
-        )

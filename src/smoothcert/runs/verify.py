@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError, StoreError
+from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
 from smoothcert.methods import Reuse, recheck, reuse
-from smoothcert.regular import read_regular
 from smoothcert.runs import ledger, plans
-from smoothcert.runs.files import ASIDE
 from smoothcert.runs.opening import check_same_inputs
 from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import MOST_BYTES, UNREADABLE
@@ -50,7 +48,7 @@ def verify(run: Run, base: Run | None = None) -> Verification:
         base: the base run of a recertified one, if at hand: cached counts and labels are
             compared with it too.
     """
-    run = Run(run.path, run.manifest)  # what was read before may have changed since
+    run = Run(run.place, run.manifest)  # what was read before may have changed since
     problems = list(_beside_blocks(run))
     contents = _contents(run)
     checked = 0
@@ -59,7 +57,7 @@ def verify(run: Run, base: Run | None = None) -> Verification:
     if run.missing:
         problems.append(f"{len(run.missing)} of {len(run.blocks)} blocks are missing")
     if base is not None and base.identity.hash != run.identity.base:
-        problems.append(f"{base.path} is not the run this one was made from")
+        problems.append(f"{base.place} is not the run this one was made from")
         base = None
     for block in run.finished:
         try:
@@ -80,7 +78,7 @@ def _beside_blocks(run: Run) -> Iterator[str]:
     """Problems of the files that are not part of a finished block."""
     planned = isinstance(run.identity.method, Reuse)
     reads: list[Callable[[], object]] = [
-        lambda: Run.open(run.path),
+        lambda: Run.open(run.place),
         lambda: run.contents,
         lambda: check_attached(run),
         lambda: plans.read_plan(run) if planned else None,
@@ -94,22 +92,21 @@ def _beside_blocks(run: Run) -> Iterator[str]:
             yield str(error)
     names = {"run.json", "inputs.parquet", *run.block_files, *run.attached}
     names |= {plans.NAME} if planned else set()
-    for path in sorted(run.path.rglob("*")):
-        name = path.relative_to(run.path).as_posix()
-        known = name in names or ledger.is_entry(name)
-        if path.is_file() and not known and not path.match(ASIDE):
-            yield f"{path} is no part of a run; it was renamed or put there"
+    for name in run.place.names():
+        if name not in names and not ledger.is_entry(name):
+            yield f"{run.place.at(name)} is no part of a run; it was renamed or put there"
 
 
 def check_attached(run: Run) -> None:
     """Raise Damaged unless every file that was kept with the run has its recorded SHA-256."""
     for name, expected in run.attached.items():
-        path = run.path / name
-        if (
-            not path.is_file()
-            or sha256(read_regular(path, MOST_BYTES, StoreError)).hexdigest() != expected
-        ):
-            raise Damaged(f"{path} is missing or damaged. Restore it from a copy of the run.")
+        try:
+            found = sha256(run.place.read(name, MOST_BYTES)).hexdigest()
+        except FileNotFoundError:
+            found = ""
+        if found != expected:
+            where = run.place.at(name)
+            raise Damaged(f"{where} is missing or damaged. Restore it from a copy of the run.")
 
 
 def _contents(run: Run) -> tuple[str, ...]:
@@ -178,7 +175,7 @@ def replay(
     identity = run.identity
     if classifier.fingerprint != identity.model:
         raise Mismatch(
-            f"{run.path} was made with a model of fingerprint {identity.model}; "
+            f"{run.place} was made with a model of fingerprint {identity.model}; "
             f"{classifier.name} has {classifier.fingerprint}. Replay needs the same model file."
         )
     classifier = in_layout(classifier, identity.layout)

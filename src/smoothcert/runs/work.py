@@ -130,7 +130,7 @@ class Task:
         item, run = self.inputs.item(position), self.job.run
         if item.content != run.contents[position]:
             raise Mismatch(
-                f"Input {item.index} of {self.inputs.name} is not what {run.path} was started on. "
+                f"Input {item.index} of {self.inputs.name} is not what {run.place} was started on. "
                 "Give every worker the same data."
             )
         return item
@@ -141,8 +141,8 @@ class Order:
     """A job as it is sent to another process, which loads model and data itself.
 
     Attributes:
-        run: path of the run directory.
-        base: path of the run that it reuses, or None.
+        run: where its directory is.
+        base: where the run is that it reuses, or None.
     """
 
     run: str
@@ -151,7 +151,7 @@ class Order:
     @staticmethod
     def of(job: Job) -> "Order":
         """The paths of its runs."""
-        return Order(str(job.run.path), str(job.base.path) if job.base else None)
+        return Order(str(job.run.place), str(job.base.place) if job.base else None)
 
     def start(self, classifier: Classifier, inputs: Inputs, progress: Progress) -> Task:
         """The task with this process's model and data.

@@ -1,0 +1,117 @@
+"""A run in a folder of this machine."""
+
+import errno
+import glob
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from smoothcert.errors import StoreError
+from smoothcert.regular import read_regular
+from smoothcert.runs.files import ASIDE, cannot_write, reason, sync_folder, write_whole
+from smoothcert.runs.places import require_unused
+
+
+@dataclass(frozen=True)
+class Folder:
+    """See `Place`."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        """As it was given."""
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """See `Place`."""
+        return self.path.resolve().name
+
+    @property
+    def used(self) -> bool:
+        """See `Place`."""
+        path = self.path
+        return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+    def at(self, name: str) -> str:
+        """See `Place`."""
+        return str(self.path / name)
+
+    def has(self, name: str) -> bool:
+        """See `Place`."""
+        return (self.path / name).exists()
+
+    def names(self, folder: str = "") -> list[str]:
+        """See `Place`."""
+        found = (path for path in (self.path / folder).rglob("*") if not path.match(ASIDE))
+        return sorted(path.relative_to(self.path).as_posix() for path in found if path.is_file())
+
+    def read(self, name: str, most: int) -> bytes:
+        """See `Place`."""
+        path = self.path / name
+        try:
+            return read_regular(path, most, StoreError)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(str(path)) from error
+        except (OSError, ValueError) as error:
+            why = os.strerror(error.errno or errno.EIO) if isinstance(error, OSError) else error
+            raise StoreError(
+                f"{path} cannot be read: {why}. Check disk and permissions."
+            ) from error
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Place`."""
+        path = self.path / name
+        try:
+            if not path.parent.is_dir():  # copies may lack empty folders
+                path.parent.mkdir(exist_ok=True)
+                sync_folder(self.path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        write_whole(path, data)
+
+    def remove(self, name: str) -> None:
+        """See `Place`."""
+        try:
+            (self.path / name).unlink(missing_ok=True)  # another process may be faster
+        except OSError as error:
+            raise StoreError(f"Cannot remove {self.path / name}: {reason(error)}") from error
+
+    def create(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """See `Place`."""
+        path = self.path
+        require_unused(self)
+        # A name of its own, as another process may be starting the same run.
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+        try:
+            aside.mkdir(parents=True)
+            for name, data in files:
+                Folder(aside).write(name, data)
+            if path.is_dir():
+                path.rmdir()
+            aside.rename(path)
+        except (OSError, StoreError) as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            require_unused(self)  # another process was first
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"Cannot create {path}: {reason(error)}") from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        sync_folder(path.parent)
+        for killed in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+            shutil.rmtree(killed, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """See `Place`."""
+        for killed in self.path.rglob(ASIDE):
+            with suppress(OSError):  # another process sweeps too, or the disk is read-only
+                killed.unlink()
+
+    def on_disk(self, name: str) -> Path:
+        """See `Place`."""
+        return self.path / name

@@ -1,0 +1,265 @@
+"""A run in an object store, or in any other file system that pyarrow reads and writes.
+
+An object appears when all of it was sent, which is what `Place.write` promises. There is no
+renaming of folders, so a new run is one once its run.json is there, which is written last.
+"""
+
+import re
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from smoothcert.errors import InvalidInput, StoreError
+from smoothcert.runs.files import ASIDE
+from smoothcert.runs.places import require_unused
+from smoothcert.runs.untrusted import MOST_BYTES
+
+_Found = TypeVar("_Found")
+
+_PAUSES = (1.0, 5.0, 20.0)
+"""Seconds before trying again; S3's client has then tried for several seconds itself."""
+
+_FINAL = re.compile(
+    r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS|SIGNATURE|HTTP status 40[0134]|Permission",
+    re.IGNORECASE,
+)
+"""What trying again does not mend."""
+
+_WHOLE = {"s3", "gcs", "abfs"}
+"""File systems where a file that is being written is not yet there."""
+
+_MAKING = ".new"
+"""An object that is there while a run is created."""
+
+_ATTEMPTS = 3  # to create a run while others create the same one
+
+
+@dataclass(frozen=True)
+class Objects:
+    """See `Place`.
+
+    Attributes:
+        uri: as it was given; credentials come from the environment.
+    """
+
+    uri: str
+
+    @staticmethod
+    def parse(uri: str) -> "Objects":
+        """Check a URI; see `place`."""
+        parts = urlsplit(uri)
+        if parts.username is not None and parts.scheme not in ("abfs", "abfss"):
+            raise InvalidInput(
+                "A URI with a password would be written into run directories. Put credentials "
+                "into the environment (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and "
+                f"leave them out of the {parts.scheme} URI."
+            )
+        if parts.fragment:
+            raise InvalidInput(f"{uri} has a part behind '#', which means nothing here.")
+        _filesystem(uri)
+        return Objects(uri)
+
+    def __str__(self) -> str:
+        """As it was given."""
+        return self.uri
+
+    @property
+    def name(self) -> str:
+        """See `Place`."""
+        return self._path.rpartition("/")[2]
+
+    @property
+    def used(self) -> bool:
+        """See `Place`."""
+        there = self._names("")
+        return bool(there) and ("run.json" in there or _MAKING not in there)
+
+    def at(self, name: str) -> str:
+        """See `Place`."""
+        folder, mark, options = self.uri.partition("?")
+        return f"{folder.rstrip('/')}/{name}{mark}{options}"
+
+    def has(self, name: str) -> bool:
+        """See `Place`."""
+        path = f"{self._path}/{name}"
+        found = self._try("looked at", name, lambda store: store.get_file_info(path))
+        return found.type == fs.FileType.File
+
+    def names(self, folder: str = "") -> list[str]:
+        """See `Place`."""
+        names = self._names(folder)
+        return [n for n in names if n != _MAKING and not fnmatch(n.rpartition("/")[2], ASIDE)]
+
+    def _names(self, folder: str) -> list[str]:
+        """Half-written files too."""
+        path = f"{self._path}/{folder}".rstrip("/")
+        wanted = fs.FileSelector(path, recursive=True, allow_not_found=True)
+        found = self._try("listed", folder, lambda store: store.get_file_info(wanted))
+        return sorted(i.path[len(self._path) + 1 :] for i in found if i.type == fs.FileType.File)
+
+    def read(self, name: str, most: int) -> bytes:
+        """See `Place`."""
+        path = f"{self._path}/{name}"
+
+        def read(store: fs.FileSystem) -> bytes:
+            with store.open_input_file(path) as file:
+                if (size := file.size()) > most:
+                    raise StoreError(f"{self.at(name)} has {size} bytes; at most {most} are read.")
+                data = file.read()
+            if len(data) != size:
+                raise OSError(f"{len(data)} of {size} bytes came")
+            return data
+
+        return self._try("read", name, read)
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Place`."""
+        path = f"{self._path}/{name}"
+
+        def write(store: fs.FileSystem) -> None:
+            if store.type_name in _WHOLE:
+                _send(store, path, data)
+                return
+            folder, _, last = path.rpartition("/")
+            aside = f"{folder}/.{last}.{secrets.token_hex(4)}.tmp"
+            store.create_dir(folder, recursive=True)
+            _send(store, aside, data)
+            store.move(aside, path)
+
+        self._try("written", name, write)
+
+    def remove(self, name: str) -> None:
+        """See `Place`."""
+        path = f"{self._path}/{name}"
+        try:
+            self._try("removed", name, lambda store: store.delete_file(path))
+        except FileNotFoundError:
+            return
+
+    def create(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """See `Place`.
+
+        Of several processes that create one run at once, the last one's files stay, each of which
+        is read back; blocks that another began with other settings are then found damaged.
+        """
+        require_unused(self)
+        for name in self.names():
+            if "/" in name:  # a block, so of a merge that was killed
+                self.remove(name)
+        written, top = [], {}
+        try:
+            self.write(_MAKING, b"")
+            for name, data in files:
+                written.append(name)
+                top |= {} if "/" in name else {name: data}  # blocks are too much to keep
+                self.write(name, data)
+        except BaseException:
+            self._undo(written)
+            raise
+        self._settle(top)
+        for name in (*self.names(), _MAKING):
+            if "/" not in name and name not in top:
+                self.remove(name)
+
+    def _settle(self, files: dict[str, bytes]) -> None:
+        """Write again what another process wrote over."""
+        for _ in range(_ATTEMPTS):
+            other = [name for name, data in files.items() if not self._holds(name, data)]
+            if not other:
+                return
+            for name in other:
+                self.write(name, files[name])
+        raise StoreError(
+            f"Other processes are creating {self} too, with other settings. Let one of them create "
+            "it, then start the others with --resume."
+        )
+
+    def _holds(self, name: str, data: bytes) -> bool:
+        try:
+            return self.read(name, MOST_BYTES) == data
+        except FileNotFoundError:
+            return False
+
+    def _undo(self, written: Iterable[str]) -> None:
+        """Remove what was written, unless it is now part of another process's run."""
+        with suppress(StoreError):  # a store that cannot be written to cannot be tidied either
+            if not self.has("run.json"):
+                for name in (*written, _MAKING):
+                    self.remove(name)
+
+    def sweep(self) -> None:
+        """See `Place`."""
+        path = self._path
+
+        def killed(store: fs.FileSystem) -> None:
+            for found in store.get_file_info(fs.FileSelector(path, recursive=True)):
+                if found.type == fs.FileType.File and fnmatch(found.base_name, ASIDE):
+                    store.delete_file(found.path)
+
+        self._try("swept", "", killed)
+
+    def on_disk(self, name: str) -> Path:
+        """See `Place`."""
+        copy = Path(_copies().name) / secrets.token_hex(8) / name
+        copy.parent.mkdir()
+        copy.write_bytes(self.read(name, MOST_BYTES))
+        return copy
+
+    @property
+    def _path(self) -> str:
+        return _filesystem(self.uri)[1]
+
+    def _try(self, what: str, name: str, operation: Callable[[fs.FileSystem], _Found]) -> _Found:
+        """Do something with the store, again if that may help."""
+        store, _ = _filesystem(self.uri)
+        for pause in (*_PAUSES, None):
+            try:
+                return operation(store)
+            except FileNotFoundError:
+                raise
+            except (OSError, pa.ArrowException) as error:
+                if pause is None or _FINAL.search(str(error)):
+                    raise StoreError(
+                        f"{self.at(name) if name else self} cannot be {what}: {error}. Check the "
+                        "address, the credentials in the environment and the connection. Blocks "
+                        "already finished are kept: then run again with --resume."
+                    ) from error
+                time.sleep(pause)
+        raise AssertionError
+
+
+def _send(store: fs.FileSystem, path: str, data: bytes) -> None:
+    with store.open_output_stream(path) as file:
+        file.write(data)
+
+
+@lru_cache(maxsize=64)
+def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a URI, and the path in it."""
+    if uri.startswith("s3://"):
+        # One request for a small object, and nothing half-made in the store if that fails.
+        uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
+    try:
+        store, path = fs.FileSystem.from_uri(uri)
+    except (OSError, pa.ArrowException) as error:
+        raise InvalidInput(
+            f"{uri.partition('?')[0]} cannot be used: {error}. A run is in a folder, or at "
+            "s3://, gs://, abfs:// or hdfs:// followed by a bucket and a path."
+        ) from error
+    return store, path.rstrip("/")
+
+
+@lru_cache(maxsize=1)
+def _copies() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="smoothcert-")

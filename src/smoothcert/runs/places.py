@@ -1,0 +1,113 @@
+"""Where the files of a run are: in a folder of this machine, or under a prefix of an object store.
+
+The one interface through which a run reads and writes, so that everything above it is the same
+wherever a run is. A file is whole or not there, whatever happens while it is written.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from smoothcert.errors import InvalidInput, StoreError
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+class Place(Protocol):
+    """A folder of files; `str` gives it as the user does. Names are relative, with slashes.
+
+    Every method raises StoreError for a disk or a store that does not do what it should.
+    """
+
+    @property
+    def name(self) -> str:
+        """The last part of where it is."""
+        ...
+
+    @property
+    def used(self) -> bool:
+        """Whether something is there, so that no run can be created."""
+        ...
+
+    def at(self, name: str) -> str:
+        """A file as the user would give it."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Whether a file is there."""
+        ...
+
+    def names(self, folder: str = "") -> list[str]:
+        """The names of all whole files, or of those of a folder; sorted."""
+        ...
+
+    def read(self, name: str, most: int) -> bytes:
+        """A file; FileNotFoundError if there is none, StoreError if it has more than `most` bytes.
+
+        What is no regular file is not read.
+        """
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write or replace a file: a crash at any instant leaves the old state or the new one."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file, unless it is not there."""
+        ...
+
+    def create(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Write all files of a new run, which appears when it is whole.
+
+        Args:
+            files: names and contents, run.json last. What it raises leaves nothing behind.
+
+        Raises:
+            StoreError: something is there already, or it cannot be written.
+        """
+        ...
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half-written."""
+        ...
+
+    def on_disk(self, name: str) -> Path:
+        """A file for libraries that read paths of this machine: itself, or a copy."""
+        ...
+
+
+def place(where: "Place | Path | str") -> Place:
+    """The place that a path or a URI names.
+
+    Args:
+        where: a path; or `s3://bucket/folder`, `gs://...`, `abfs://...`, `hdfs://...`, with the
+            options that pyarrow reads behind a question mark.
+
+    Raises:
+        InvalidInput: a URI that cannot be used, or that holds a password.
+    """
+    from smoothcert.runs.folder import Folder
+
+    if not isinstance(where, Path | str):
+        return where
+    if not _URI.match(str(where)):
+        return Folder(Path(where))
+    if isinstance(where, Path):
+        raise InvalidInput(f"{where} was a URI before it became a path. Give it as a text.")
+    if urlsplit(where).scheme.lower() == "file":
+        return Folder(Path(url2pathname(urlsplit(where).path)))
+    from smoothcert.runs.objects import Objects
+
+    return Objects.parse(where)
+
+
+def require_unused(where: Place) -> None:
+    """Raise StoreError if a new run cannot go there because something is there already."""
+    if where.used:
+        raise StoreError(
+            f"{where} already exists and is not empty. Pass --resume to continue a run there, "
+            "or choose another --out."
+        )
