@@ -1,5 +1,6 @@
 """Blocks for several workers: each takes the next one, and what a lost worker had is redone."""
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -20,6 +21,24 @@ the worker's start), is done by an idle worker too."""
 _LOSSES = 3  # of workers at one block, before it must be the block's fault
 _FIRST = 120.0  # seconds that stand for the usual time while none is known
 _TICK = 0.2  # seconds between two looks at what has changed
+
+
+def best_block_seconds(
+    work: float, overhead: float, failures_per_hour: float, workers: int = 1
+) -> float:
+    """The length of a block that wastes least, on paper.
+
+    With blocks of `B` seconds, a run of `W` seconds of work on `w` workers loses a share `o / B` to
+    the overhead `o` of a block, `r B / 2` to failures at the rate `r`, and half a block at the end:
+    `W/w (o/B + r B/2) + B/2` seconds, least at `B = sqrt(2 o / (r + w/W))`.
+
+    Args:
+        work: seconds of it, for one worker.
+        overhead: seconds beside a block's evaluations.
+        failures_per_hour: of one worker.
+        workers: how many.
+    """
+    return math.sqrt(2 * overhead / (failures_per_hour / 3600 + workers / work))
 
 
 class Lost(Exception):

@@ -1,5 +1,6 @@
 """The start of a run: what it will be, its directory, and its plan; or finding it started."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -10,6 +11,7 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
 from smoothcert.runs import memory, plans
+from smoothcert.runs.crew import best_block_seconds
 from smoothcert.runs.manifest import NAME, Identity, Manifest
 from smoothcert.runs.places import Place, require_unused
 from smoothcert.runs.store import Run
@@ -21,9 +23,13 @@ from smoothcert.sampling.tuning import Arrangement, arranged, first_size, in_lay
 from smoothcert.verbs import planned
 from smoothcert.verbs.recertify import check_base, check_classes
 
-# Draws per block: some seconds of work, and a few megabytes of labels in memory.
+# Draws per block: at most a few megabytes of labels in memory.
 _BLOCK_DRAWS = 2**21
 _MOST_INPUTS = 256
+# What the length of a block follows from, where the speed is known: seconds to hand one out and to
+# store it, and how often a preemptible worker goes.
+_OVERHEAD = 0.02
+_FAILURES_PER_HOUR = 1 / 20
 
 
 @dataclass(frozen=True)
@@ -162,10 +168,10 @@ def _begin(
         asked or first_size(classifier, inputs.shape),
         free=not asked,
     )
-    first = start = Arrangement(classifier, size)
+    start = Arrangement(classifier, size)
     if opening.batch_size is None:
-        start = arranged(first, item, noise, len(inputs) * opening.draws)
-    if start is not first:
+        start = arranged(start, item, noise, len(inputs) * opening.draws)
+    if start.classifier is not classifier or start.batch_size != size:
         found = probe(start.classifier, item, noise, seed, start.batch_size)
     identity = Identity(
         settings=opening.settings,
@@ -176,7 +182,7 @@ def _begin(
         shape=inputs.shape,
         num_classes=found.num_classes,
         batch_size=start.batch_size,
-        block_inputs=_block_inputs(opening, len(inputs)),
+        block_inputs=_block_inputs(opening, len(inputs), start.speed),
         device=device_kind(classifier),
         noise_hash=found.noise_hash,
         base=opening.base.identity.hash if opening.base else "",
@@ -188,10 +194,15 @@ def _begin(
     return start.classifier, identity, {"row_exact": found.row_exact, **facts}
 
 
-def _block_inputs(opening: Opening, inputs: int) -> int:
-    """Inputs of a block: as asked for, or some seconds of work; never more than can be read."""
+def _block_inputs(opening: Opening, inputs: int, speed: float) -> int:
+    """Inputs of a block: as asked for, or what wastes least; never more than can be read."""
     each = opening.settings.n0 + opening.settings.n
     usual = min(_MOST_INPUTS, _BLOCK_DRAWS // opening.draws, MOST_DRAWS // each)
+    if speed > 0:
+        work = inputs * opening.draws / speed
+        seconds = best_block_seconds(work, _OVERHEAD, _FAILURES_PER_HOUR)
+        # A power of two, so that a speed that wavers seldom makes another run of the same command.
+        usual = min(usual, 2 ** int(math.log2(max(1.0, seconds * speed / opening.draws))))
     found = opening.block_inputs or max(1, usual)
     if min(found, inputs) * each > MOST_DRAWS:
         raise InvalidInput(

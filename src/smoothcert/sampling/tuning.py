@@ -5,7 +5,7 @@ Both may change the last bit of a logit, so they are chosen once, recorded, and 
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from smoothcert.classifiers.protocol import Classifier, Layered
 from smoothcert.errors import ModelError
@@ -23,10 +23,17 @@ _BETTER = 1.05  # than the default, by so much, or chance would choose
 
 @dataclass(frozen=True)
 class Arrangement:
-    """A classifier in a memory layout, and the rows of its batches."""
+    """A classifier in a memory layout, and the rows of its batches.
+
+    Attributes:
+        classifier: in that layout.
+        batch_size: rows per forward pass.
+        speed: evaluations per second, 0 where it was not measured.
+    """
 
     classifier: Classifier
     batch_size: int
+    speed: float = 0.0
 
 
 def first_size(classifier: Classifier, shape: tuple[int, ...]) -> int:
@@ -56,15 +63,14 @@ def arranged(
     """
     if evaluations < _FEW:
         return default
-    if speed(default, item, noise) * _LONG > evaluations:
+    default = replace(default, speed=speed(default, item, noise))
+    if default.speed * _LONG > evaluations:
         return default
     candidates = [default, *_candidates(default)]
-    speeds = [0.0] * len(candidates)
     for _ in range(_ROUNDS):
-        for place, candidate in enumerate(candidates):
-            speeds[place] = max(speeds[place], speed(candidate, item, noise))
-    fastest = max(speeds)
-    return default if fastest < _BETTER * speeds[0] else candidates[speeds.index(fastest)]
+        candidates = [replace(c, speed=max(c.speed, speed(c, item, noise))) for c in candidates]
+    fastest = max(candidates, key=lambda candidate: candidate.speed)
+    return candidates[0] if fastest.speed < _BETTER * candidates[0].speed else fastest
 
 
 def _candidates(default: Arrangement) -> Iterator[Arrangement]:

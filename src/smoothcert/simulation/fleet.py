@@ -16,6 +16,7 @@ from itertools import count
 import numpy as np
 
 from smoothcert.errors import InvalidInput
+from smoothcert.runs import crew
 from smoothcert.runs.crew import SLOW, START
 
 
@@ -183,11 +184,6 @@ class _Simulation:
 
 
 def best_block_seconds(fleet: Fleet, evaluations: float) -> float:
-    """The length of a block that wastes least, on paper.
-
-    With blocks of `B` seconds, a run of `W` seconds of work on `w` workers loses a share `o / B` to
-    the overhead `o` of a block, `r B / 2` to failures at the rate `r`, and half a block at the end:
-    `W/w (o/B + r B/2) + B/2` seconds, least at `B = sqrt(2 o / (r + w/W))`.
-    """
-    rate = fleet.failures_per_hour / 3600
-    return math.sqrt(2 * fleet.block_overhead / (rate + fleet.workers * fleet.speed / evaluations))
+    """`crew.best_block_seconds` for a run of so many evaluations."""
+    work, facts = evaluations / fleet.speed, (fleet.block_overhead, fleet.failures_per_hour)
+    return crew.best_block_seconds(work, *facts, fleet.workers)
