@@ -158,7 +158,8 @@ class Recorded:
         certification: from scratch, on all its draws.
         classes: true class of every image.
         fresh: labels of fresh draws, as far as they were collected.
-        speed: evaluations per second while it was collected, noise included.
+        speed: evaluations per second of the fastest block while it was collected, noise included:
+            other work on the machine only ever slows one down.
         identity: hash of what was collected.
     """
 
@@ -174,8 +175,9 @@ class Recorded:
         run = Run.open(folder / "run")
         whole = run.certification()
         whole = replace(whole, records=tuple(whole.records))
-        seconds = max(run.seconds, 1e-9)
-        speed, fresh = whole.evaluations / seconds, read_fresh(folder)
+        each = run.identity.settings.n0 + run.identity.settings.n
+        speeds = (each * len(run.blocks[b]) / max(s, 1e-9) for b, s in run.block_seconds.items())
+        speed, fresh = max(speeds), read_fresh(folder)
         drawn = sum(len(labels) for labels in fresh.values())
         identity = f"{run.identity.hash} and {drawn} fresh draws"
         return Recorded(whole, np.array(run.labels), fresh, speed, identity)

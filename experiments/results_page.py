@@ -55,7 +55,10 @@ def text(
         some = {k: [r for r in found if r.get("n", n) == n] for k, found in rows.items()}
         parts += ["### " + heading(n), *contest(some, n)]
     parts += [FIGURES, "### Accuracy (Tables 8 and 9)", accuracies(rows["accuracy"])]
-    parts += ["### Evaluations per second while collecting", speed_table(speeds)]
+    parts += [
+        "### Evaluations per second, in the fastest block of a collection",
+        speed_table(speeds),
+    ]
     return "\n\n".join(parts)
 
 
