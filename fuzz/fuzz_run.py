@@ -23,7 +23,8 @@ from smoothcert.report import tables
 from smoothcert.runs import (
     blocks,
     codec,
-    files,
+    content,
+    folder,
     ledger,
     manifest,
     plans,
@@ -153,7 +154,7 @@ def _content(name: str, whole: bytes, choices: Choices) -> bytes | None:
     file = parquet.ParquetFile(pa.BufferReader(whole))
     table = _mutated(file.read(use_threads=False), choices)
     notes = {k.decode(): v.decode() for k, v in file.metadata.metadata.items() if k == b"votes"}
-    return None if table is None else files.table_bytes(table, notes)
+    return None if table is None else content.table_bytes(table, notes)
 
 
 @cache
@@ -245,5 +246,5 @@ if __name__ == "__main__":
     import driver
 
     runs()
-    watched = [blocks, codec, files, ledger, manifest, plans, seal, store, untrusted, verify]
-    driver.main(target, seeds(), watched)
+    watched = [blocks, codec, content, folder, ledger, manifest, plans, seal, store, untrusted]
+    driver.main(target, seeds(), [*watched, verify])

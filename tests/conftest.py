@@ -24,6 +24,24 @@ def digits() -> Inputs:
     return smoothcert.load_inputs("digits", limit=12)
 
 
+@pytest.fixture(scope="module")
+def server():
+    """A real object store on this machine."""
+    pytest.importorskip("moto", reason="needs a store of objects: pip install 'moto[s3]' flask")
+    from bucket import serving
+
+    with serving() as found:
+        yield found
+
+
+@pytest.fixture
+def bucket(server):
+    """The same, without trouble, counting requests from the start."""
+    server.forget()
+    yield server
+    server.forget()
+
+
 @pytest.fixture(scope="session")
 def network():
     """A small network trained on digits at sigma 0.25, a few seconds."""

@@ -11,9 +11,6 @@ from typer.testing import CliRunner
 
 from smoothcert.runs.store import Run
 
-pytest.importorskip("moto", reason="needs a store of objects: pip install 'moto[s3]' flask")
-from bucket import serving
-
 
 def run(*arguments, code=0):
     from smoothcert.cli.main import app
@@ -21,12 +18,6 @@ def run(*arguments, code=0):
     result = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == code, result.output
     return result
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    with serving() as found:
-        yield found
 
 
 @pytest.fixture

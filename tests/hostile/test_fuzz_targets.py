@@ -22,6 +22,21 @@ def test_targets_take_anything(module):
         module.target(bytes(data))
 
 
+@pytest.mark.parametrize("kind", [fuzz_run._PARQUET, fuzz_run._VERIFY])
+def test_files_on_disk_and_whole_runs_are_mutated_too(kind, monkeypatch):
+    """What is rare in fuzzing, every time; each run is afterwards as it was."""
+    monkeypatch.setattr(fuzz_run, "_RARE", 1)
+    rng, before = random.Random(0), fuzz_run._original()
+    used = []
+    monkeypatch.setattr(
+        fuzz_run, "_use", lambda *facts, use=fuzz_run._use: used.append(use(*facts))
+    )
+    for _ in range(60):
+        fuzz_run.target(bytes([kind]) + rng.randbytes(30))
+    assert used
+    assert before == fuzz_run._original.__wrapped__()
+
+
 def test_targets_see_what_is_wrong(monkeypatch):
     """They can fail: a reader that raises something else, or returns nonsense, is found."""
     monkeypatch.setattr(fuzz_codec.codec, "decode", lambda blob, most: 1 / 0)

@@ -24,27 +24,15 @@ from smoothcert.runs.verify import verify
 from smoothcert.runs.work import Shard
 from smoothcert.sampling.inputs import Inputs
 
-pytest.importorskip("moto", reason="needs a store of objects: pip install 'moto[s3]' flask")
-from bucket import serving
-
 SETTINGS = Settings(0.25, 16, n0=20, n=60)
 SMALL = How(batch_size=64, block_inputs=2)
 RESUME = replace(SMALL, resume=True)
 DATA = Inputs.from_arrays(np.full((5, 1, 2, 2), 0.5), grid=1 / 16)
 
 
-@pytest.fixture(scope="module")
-def server():
-    with serving() as found:
-        yield found
-
-
-@pytest.fixture
-def bucket(server, monkeypatch):
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
     monkeypatch.setattr(objects, "_PAUSES", ())
-    server.forget()
-    yield server
-    server.forget()
 
 
 def certify(out, how=SMALL):

@@ -12,23 +12,7 @@ from smoothcert.runs.folder import Folder
 from smoothcert.runs.objects import Objects
 from smoothcert.runs.places import place
 
-pytest.importorskip("moto", reason="needs a store of objects: pip install 'moto[s3]' flask")
-from bucket import serving
-
 KINDS = ("folder", "s3", "another file system")
-
-
-@pytest.fixture(scope="module")
-def server():
-    with serving() as found:
-        yield found
-
-
-@pytest.fixture
-def bucket(server):
-    server.forget()
-    yield server
-    server.forget()
 
 
 @pytest.fixture(params=KINDS)
@@ -145,6 +129,7 @@ def test_files_of_this_machine_as_a_uri(tmp_path):
     ("where", "message"),
     [
         ("s3://key:secret@bucket/r", "leave them out of the s3 URI"),
+        ("abfs://container:secret@account.dfs.core.windows.net/r", "leave them out of the abfs"),
         ("ftp://host/r", "Unrecognized filesystem"),
         ("s3://bucket/a b", "cannot be used"),
         ("s3://bucket/r?region=x#part", "means nothing here"),

@@ -64,10 +64,10 @@ _SMALL = 2**20
 
 _UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, AttributeError, EOFError),
-    *(OSError, RecursionError, NotImplementedError, RuntimeError),
+    *(OSError, RuntimeError),
 )
-"""What `zipfile` and `json` raise for what is no archive of the expected form: encrypted members
-and unknown compressions (RuntimeError, NotImplementedError) among them."""
+"""What `zipfile` and `json` raise for what is no archive of the expected form: encrypted members,
+unknown compressions and endless nesting (all RuntimeErrors) among them."""
 
 
 def checked_pt2(path: Path) -> io.BytesIO:

@@ -95,7 +95,6 @@ class Folder:
                 path.rmdir()
             aside.rename(path)
         except (OSError, StoreError) as error:
-            shutil.rmtree(aside, ignore_errors=True)
             require_unused(self)  # another process was first
             if isinstance(error, StoreError):
                 raise

@@ -59,7 +59,8 @@ class Objects:
     def parse(uri: str) -> "Objects":
         """Check a URI; see `place`."""
         parts = urlsplit(uri)
-        if parts.username is not None and parts.scheme not in ("abfs", "abfss"):
+        named = parts.username is not None and parts.scheme not in ("abfs", "abfss")
+        if named or parts.password is not None:  # there the name is that of a container
             raise InvalidInput(
                 "A URI with a password would be written into run directories. Put credentials "
                 "into the environment (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and "
@@ -98,8 +99,7 @@ class Objects:
 
     def names(self, folder: str = "") -> list[str]:
         """See `Place`."""
-        names = self._names(folder)
-        return [n for n in names if n != _MAKING and not fnmatch(n.rpartition("/")[2], ASIDE)]
+        return [n for n in self._names(folder) if n != _MAKING and not _is_half(n)]
 
     def _names(self, folder: str) -> list[str]:
         """Half-written files too."""
@@ -200,14 +200,9 @@ class Objects:
 
     def sweep(self) -> None:
         """See `Place`."""
-        path = self._path
-
-        def killed(store: fs.FileSystem) -> None:
-            for found in store.get_file_info(fs.FileSelector(path, recursive=True)):
-                if found.type == fs.FileType.File and fnmatch(found.base_name, ASIDE):
-                    store.delete_file(found.path)
-
-        self._try("swept", "", killed)
+        for name in self._names(""):
+            if _is_half(name):
+                self.remove(name)
 
     def on_disk(self, name: str) -> Path:
         """See `Place`."""
@@ -237,6 +232,11 @@ class Objects:
                     ) from error
                 time.sleep(pause)
         raise AssertionError
+
+
+def _is_half(name: str) -> bool:
+    """Whether a file was being written."""
+    return fnmatch(name.rpartition("/")[2], ASIDE)
 
 
 def _send(store: fs.FileSystem, path: str, data: bytes) -> None:

@@ -67,7 +67,7 @@ def decode(source: Any, channels: int | None = None, size: int | None = None) ->
 
 _UNREADABLE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, SyntaxError, AttributeError),
-    *(ArithmeticError, EOFError, MemoryError, NotImplementedError, RuntimeError, struct.error),
+    *(ArithmeticError, EOFError, MemoryError, RuntimeError, struct.error),
 )
 """What Pillow's readers raise for a file that is not what it says."""
 
