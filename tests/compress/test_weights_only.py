@@ -59,7 +59,10 @@ def test_sixteen_bits_round_to_nearest_and_nothing_else(file, target, residual, 
 
 
 @pytest.mark.parametrize("file", FORMATS)
-@pytest.mark.parametrize(("target", "top"), [("int8-weights", 127), ("int4-weights", 7)])
+@pytest.mark.parametrize(
+    ("target", "top"),
+    [("int8-weights", 127), ("int6-weights", 31), ("int4-weights", 7), ("int3-weights", 3)],
+)
 def test_integers_are_on_a_grid_per_channel(file, target, top, residual, tmp_path):
     change, before, after = rounded(residual, file, target, tmp_path)
     assert (change.tensors_changed, change.tensors) == (10, 10)
@@ -73,7 +76,9 @@ def test_integers_are_on_a_grid_per_channel(file, target, top, residual, tmp_pat
         assert (after[name] == before[name]).all()  # biases and normalization stay
 
 
-@pytest.mark.parametrize("target", ["int8-weights", "int4-weights", *TYPES])
+@pytest.mark.parametrize(
+    "target", ["int8-weights", "int5-weights", "int4-weights", "int3-weights", *TYPES]
+)
 def test_the_arithmetic_stays_float32(target, residual, logits, tmp_path):
     """The compressed file computes what the float32 network with those weights does."""
     _, _, after = rounded(residual, "net.onnx", target, tmp_path)

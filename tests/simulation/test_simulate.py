@@ -117,6 +117,19 @@ def test_the_flip_model_has_the_disparity_asked_for(log_file, away):
     assert (lost + won)[log.p.argmax()] < (lost + won)[log.p.argmin()] / 20
 
 
+@pytest.mark.parametrize("away", [0.2, 0.5])
+def test_changes_that_an_image_has_no_room_for_go_to_the_others(away):
+    p = np.array([0.999, 0.97, 0.9, 0.5, 0.4, 0.01])
+    u, v = FlipModel(0.2, away).rates(p)
+    changed = p * u + (1 - p) * v
+    assert changed.mean() == pytest.approx(0.2)
+    assert (u <= 1).all() and (v <= 1).all()
+    full, free = np.maximum(u, v) == 1, np.maximum(u, v) < 1
+    assert full[0] and free[3]
+    density = np.exp(-(special.ndtri(p[free]) ** 2) / 2)
+    assert changed[free] / density == pytest.approx((changed[free] / density)[0])
+
+
 def test_settings_are_checked(log_file):
     for bad, message in [
         (lambda: FlipModel(0.7), "disparity must be a probability below 1/2; got 0.7"),
@@ -125,7 +138,7 @@ def test_settings_are_checked(log_file):
         (lambda: Study(FlipModel(0.1), methods=("sr",)), "methods are irs, .*; got sr"),
         (lambda: Study(FlipModel(0.1), accounting="x"), "accounting must be one of all, publ"),
         (lambda: Study(FlipModel(0.1), screen=(0,)), "screen must be counts from 1 to n/2"),
-        (lambda: FlipModel(0.49, 1.0).rates(read_log(log_file).p), "has room for; ask for less"),
+        (lambda: FlipModel(0.49, 0.0).rates(read_log(log_file).p), "have room for; ask for less"),
     ]:
         with pytest.raises(InvalidInput, match=message):
             bad()

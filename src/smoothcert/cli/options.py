@@ -39,7 +39,7 @@ Target = Annotated[
     str,
     typer.Option(
         help="int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
-        "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights, int4-weights "
+        "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights to int3-weights "
         "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
         "distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx.",
         show_default=False,

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-BITS = {"int8": 8, "int4": 4}
-"""Names of the integer precisions: 255 levels (-127..127), and 15 (-7..7)."""
+BITS = {f"int{bits}": bits for bits in (8, 7, 6, 5, 4, 3)}
+"""Names of the integer precisions: from 255 levels (-127..127) to 7 (-3..3)."""
 
 
 def levels(precision: str) -> int:

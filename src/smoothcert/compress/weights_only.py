@@ -1,8 +1,8 @@
 """Rounded weights with float32 arithmetic, in the original's own format.
 
 `bf16-weights` and `fp16-weights` round every weight to that type and back, as Ugare et al. (2024)
-did; compare `bf16` and `fp16`, which also compute in it. `int8-weights` and `int4-weights` put
-the weights of convolutions and matrix products on a symmetric grid of 255 or 15 levels per
+did; compare `bf16` and `fp16`, which also compute in it. `int8-weights` to `int3-weights` put
+the weights of convolutions and matrix products on a symmetric grid of 255 to 7 levels per
 output channel. The files keep the small numbers where their format can say so: ONNX with a
 Cast or DequantizeLinear before the layer, safetensors as a 16-bit type.
 """
@@ -22,8 +22,8 @@ _PARAMETERS = (
     *("Conv", "ConvTranspose", "Gemm", "MatMul"),
     *("BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"),
 )
-_OPSETS = {"bf16": 13, "fp16": 13, "int8": 13, "int4": 21}
-"""The first ONNX operator set that can restore each type."""
+_PACKED = ("int4", "int3")
+"""What fits into ONNX's 4-bit integers; more bits take 8."""
 
 Weights = dict[str, NDArray]
 
@@ -80,7 +80,7 @@ def _round_onnx(file: Path, precision: str, out: Path) -> tuple[Weights, Weights
             for t in model.graph.initializer
             if t.name in read and t.data_type == onnx.TensorProto.FLOAT
         }
-    model = _with_opset(model, _OPSETS[precision])
+    model = _with_opset(model, 21 if precision in _PACKED else 13)  # the first to restore it
     graph = model.graph
     kept = [t for t in graph.initializer if t.name not in before]
     inputs = [i for i in graph.input if i.name not in before]
@@ -108,7 +108,7 @@ def _stored_integers(name: str, weights: NDArray, axis: int, precision: str) -> 
     from onnx import TensorProto, helper, numpy_helper
 
     steps, names = integers(weights, axis, precision), [f"{name}_{precision}", f"{name}_scale"]
-    if precision == "int8":
+    if precision not in _PACKED:
         stored = numpy_helper.from_array(steps, names[0])
     else:
         stored = helper.make_tensor(names[0], TensorProto.INT4, steps.shape, steps.ravel())

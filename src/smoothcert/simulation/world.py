@@ -3,8 +3,9 @@
 Nothing here is measured. The new model is a law of label changes under noise: on image i the
 label changes to or from the class with probability d_i proportional to phi(Phi^-1(p_i)), since
 changes happen near the decision boundary, scaled so that the mean over all images is the
-disparity asked for. A share `away` of the changes leaves the class and the rest comes back to
-it, so p'_i = p_i + (1 - 2 * away) * d_i. Changes among the other classes are left out.
+disparity asked for; where that is more than an image has room for, every draw changes that can,
+and the others' share is larger. A share `away` of the changes leaves the class and the rest comes
+back to it, so p'_i = p_i + (1 - 2 * away) * d_i. Changes among the other classes are left out.
 """
 
 from dataclasses import dataclass
@@ -46,14 +47,20 @@ class FlipModel:
             InvalidInput: so many changes do not fit into these probabilities.
         """
         density = np.exp(-(special.ndtri(p) ** 2) / 2)
-        changed = self.disparity * density / density.mean()
+        with np.errstate(divide="ignore"):
+            room = np.minimum(p / self.away, (1 - p) / np.subtract(1, self.away))
+        changed, free = self.disparity * density / density.mean(), np.ones(p.shape, dtype=bool)
+        while (full := free & (changed > room)).any():
+            free &= ~full
+            rest = self.disparity * p.size - room[~free].sum()
+            if not free.any():
+                raise InvalidInput(
+                    f"A disparity of {self.disparity} with a share {self.away} of it away from "
+                    "the class is more than the images' probabilities have room for; ask for less"
+                )
+            changed = np.where(free, rest * density / density[free].sum(), room)
         u, v = self.away * changed / p, (1 - self.away) * changed / (1 - p)
-        if max(u.max(), v.max()) > 1:
-            raise InvalidInput(
-                f"A disparity of {self.disparity} with a share {self.away} of it away from the "
-                "class is more than some image's probability has room for; ask for less"
-            )
-        return u, v
+        return np.minimum(u, 1), np.minimum(v, 1)
 
 
 @dataclass(frozen=True, eq=False)
