@@ -20,9 +20,10 @@ import numpy as np
 
 from smoothcert import Inputs, Run, Settings
 from smoothcert.errors import MissingExtra
+from smoothcert.runs.crew import Executor, alone
 from smoothcert.runs.processes import Processes
 from smoothcert.runs.runner import How, finish, run_certify
-from smoothcert.runs.work import ALL, Executor, Job, alone
+from smoothcert.runs.work import ALL, Job
 
 INPUTS, ROUNDS = 400, 5
 SETTINGS = Settings(0.25, 16, n0=10, n=100)

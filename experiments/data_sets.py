@@ -243,11 +243,9 @@ class DataSet:
         for start in range(0, len(inputs), self.size):
             some = inputs.select(range(start, start + self.size))
             cached = replace(base, records=base.records[start : start + self.size])
-            pool, sources = screen.prepare(cached, some, self.screening)
+            stage = screen.Stage.of(cached, some, self.screening, BATCH)
             with patch.object(screen, "sample", answers):
-                yield screen.screen_candidate(
-                    world.changed, cached, pool, sources, self.screening, BATCH
-                )
+                yield stage.screen(world.changed)
 
 
 def says_something_false(

@@ -9,7 +9,7 @@ import torch
 from test_runner import bytes_of
 from test_threads import run
 
-from smoothcert.cli.where import Processor, Where
+from smoothcert.cli.machines import Machines, Processor
 from smoothcert.errors import InvalidInput
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
@@ -51,12 +51,24 @@ def test_all_gpus_of_a_machine_are_used(monkeypatch):
 
 
 def test_the_cores_are_shared_out(monkeypatch):
-    monkeypatch.setattr("smoothcert.cli.where.cores", lambda: 9)
+    monkeypatch.setattr("smoothcert.cli.machines.cores", lambda: 9)
     assert Processor().shared(1).threads is None
     assert Processor().shared(4).threads == 2
     assert Processor().shared(20).threads == 1
     assert Processor(threads=3).shared(4).threads == 3
     assert Processor("cuda").shared(4).threads is None
+
+
+def test_screening_with_workers_proves_the_same(models, tmp_path):
+    net, base = models / "net.safetensors", tmp_path / "base"
+    run("certify", net, *CERTIFY, "--out", base)
+    asked = ("screen", models / "int8.onnx", net, "--base", base, "--per-input", 20)
+    alone = run(*asked, "--json").stdout
+    assert run(*asked, "--workers", 2, "--json").stdout == alone
+    assert [c["name"] for c in json.loads(alone)] == ["int8.onnx", "net.safetensors"]
+    missing = run(*asked[:2], "no.onnx", *asked[3:], "--workers", 2, code=2)
+    assert "no.onnx" in missing.output
+    assert ledger.models_served(Run.open(base)) == 2
 
 
 def test_a_run_can_be_finished_by_another_number_of_workers(models, tmp_path):
@@ -93,7 +105,7 @@ def test_shards_and_merge(models, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_a_cluster_is_named(tmp_path, monkeypatch):
+def test_a_cluster_is_named(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     named = {
         "ray": "",
@@ -102,13 +114,13 @@ def test_a_cluster_is_named(tmp_path, monkeypatch):
         "ray:auto": "auto",
     }
     for text, address in named.items():
-        assert Where(tmp_path, cluster=text).address == address
-    assert Where(tmp_path).address is None
+        assert Machines(cluster=text).address == address
+    assert Machines().address is None
     monkeypatch.setenv("RAY_ADDRESS", "h:1")
-    assert Where(tmp_path, cluster="ray").address == "h:1"
+    assert Machines(cluster="ray").address == "h:1"
     for wrong in ("", "slurm", "ray:", "ray:/x"):
         with pytest.raises(InvalidInput, match="--cluster is ray, ray://HOST:PORT or"):
-            Where(tmp_path, cluster=wrong)
+            Machines(cluster=wrong)
 
 
 @pytest.mark.refused("169.254.169.254", "metadata.google.internal")  # see test_cluster.py
@@ -121,6 +133,10 @@ def test_the_command_line_on_a_cluster(models, tmp_path):
         for command in (
             ("certify", net, *CERTIFY, "--out", base, *batch, *more),
             ("recertify", models / "int8.onnx", "--base", base, "--out", new, *batch, *more),
+            (
+                *("screen", models / "int8.onnx", net, "--base", base, "--per-input", 20),
+                *("--out", tmp_path / f"{place}.json", *batch, *more),
+            ),
         ):
             done = subprocess.run(
                 [sys.executable, "-m", "smoothcert", *map(str, command)],
@@ -131,4 +147,5 @@ def test_the_command_line_on_a_cluster(models, tmp_path):
             assert done.returncode == 0, done.stderr
     assert bytes_of(tmp_path / "base-one") == bytes_of(tmp_path / "base-ray")
     assert bytes_of(tmp_path / "new-one") == bytes_of(tmp_path / "new-ray")
-    assert ledger.models_served(Run.open(tmp_path / "base-ray")) == 1
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "ray.json").read_bytes()
+    assert ledger.models_served(Run.open(tmp_path / "base-ray")) == 2

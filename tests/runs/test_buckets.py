@@ -208,7 +208,7 @@ def test_another_process_that_created_it_with_other_settings(bucket, tmp_path):
     """It wrote its run.json over this one's, after both had looked."""
     out = bucket.uri(f"{tmp_path.name}/r")
 
-    def overwrite(job, here, stop):
+    def overwrite(work, stop):
         where = place(out)
         for name in where.names():
             where.remove(name)

@@ -24,6 +24,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # A cluster that `ray start` made tells even that it reports nothing.
 os.environ["RAY_USAGE_STATS_REPORT_URL"] = "http://127.0.0.1:9"
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'smoothcert[cluster]'")
+from smoothcert.runs import cluster  # noqa: E402
 from smoothcert.runs.cluster import Cluster, Shipped  # noqa: E402
 
 # Ray asks them whose cloud this is, whatever it is told.
@@ -60,12 +61,12 @@ def calm(tmp_path_factory):
     return folder
 
 
-def on(cluster, out, told=None, **changes) -> Run:
+def on(there, out, told=None, **changes) -> Run:
     """Open and compute a run in the cluster; nothing of it is loaded here."""
     opening = replace(SMALL.opening(out, SETTINGS), **changes)
-    run = cluster.open(opening)
+    run = there.open(opening)
     job = Job(run, opening.base, ALL, told.append if told is not None else lambda _: None)
-    return finish(job, None, cluster)
+    return finish(job, None, there)
 
 
 def test_the_same_bytes(nodes, calm, tmp_path):
@@ -122,6 +123,27 @@ def test_a_model_file_is_sent_along_once(nodes, tmp_path, monkeypatch):
     assert seen[0].parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_actors_start_where_there_is_more_room(nodes, calm, tmp_path, monkeypatch):
+    out, stored = tmp_path / "r", []
+
+    def blocks():
+        return len(list(out.glob("certificates/*.parquet")))
+
+    class Counted(cluster._Actor):
+        def __init__(self, *facts):
+            stored.append(blocks())
+            super().__init__(*facts)
+
+    monkeypatch.setattr(cluster, "_GROW", 0.1)
+    monkeypatch.setattr(cluster, "_Actor", Counted)
+    monkeypatch.setattr(Cluster, "_room", lambda self, ray: 3 if blocks() else 1)
+    run = on(Cluster(Mates(28, fate="slow"), nodes.address), out)
+    assert bytes_of(run.path) == bytes_of(calm / "certify")
+    assert stored[0] == 0
+    assert len(stored) >= 3  # more where a slow start made an idle worker do a block again
+    assert min(stored[1:]) >= 1
+
+
 def test_more_than_there_is_room_for(nodes, tmp_path):
     with pytest.raises(InvalidInput, match="has 4 CPUs and 0 GPUs, and a worker needs 1 and 1"):
         on(Cluster(Mates(28), nodes.address, gpus=1), tmp_path / "r")
@@ -130,7 +152,7 @@ def test_more_than_there_is_room_for(nodes, tmp_path):
 def test_a_removed_node_and_a_killed_actor(nodes, calm, tmp_path):
     """The last test, since a node is gone after it."""
     mates = Mates(28, fate="slow")
-    cluster, out = Cluster(mates, nodes.address), tmp_path / "r"
+    out = tmp_path / "r"
 
     def disturb():
         while len(list(out.glob("certificates/*.parquet"))) < 2:
@@ -143,7 +165,7 @@ def test_a_removed_node_and_a_killed_actor(nodes, calm, tmp_path):
 
     disturber = threading.Thread(target=disturb)
     disturber.start()
-    run = on(cluster, out)
+    run = on(Cluster(mates, nodes.address), out)
     disturber.join()
     assert bytes_of(run.path) == bytes_of(calm / "certify")
     assert verify(run).problems == ()

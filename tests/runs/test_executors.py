@@ -30,26 +30,25 @@ SETTINGS = Settings(0.25, 16, n0=20, n=600)
 SMALL = How(batch_size=16, block_inputs=3)
 
 
-def backwards(job, here, stop):
-    for block in reversed(job.missing):
-        here.do(block)
+def backwards(work, stop):
+    return {block: work.here.do(block) for block in reversed(work.blocks)}
 
 
 class InThread:
     """A worker in a thread of this process."""
 
-    def __init__(self, task):
-        self.task = task
+    def __init__(self, doer):
+        self.doer = doer
 
     def do(self, block, wanted):
-        self.task.do(block)
+        return self.doer.do(block)
 
     def close(self):
         pass
 
 
-def threads(job, here, stop):
-    drive([lambda: InThread(here)] * 3, Blocks(job.missing, stop))
+def threads(work, stop):
+    return drive([lambda: InThread(work.here)] * 3, Blocks(work.blocks, stop))
 
 
 EXECUTORS = {
@@ -140,9 +139,28 @@ def test_a_block_at_which_every_worker_is_lost_ends_the_run():
             ended.append(1)
 
     blocks = Blocks([5], lambda: 0)
-    with pytest.raises(WorkerError, match="3 workers were lost at block 5, the last because it r"):
+    with pytest.raises(WorkerError, match="again and again at block 5, the last because it r"):
         drive([Doomed], blocks)
     assert len(ended) == 3
+
+
+def test_workers_that_are_lost_as_they_start_are_replaced_for_a_while(monkeypatch):
+    """A node that is gone may be given workers until the cluster has seen it."""
+    monkeypatch.setattr(crew, "_PAUSES", (0.1, 0.1, 0.1))
+    tries, done = [], []
+
+    def lost_at_first():
+        tries.append(1)
+        if len(tries) <= 3:
+            raise Lost("its node is gone")
+        return Clock({}, done)
+
+    drive([lost_at_first], Blocks(range(5), lambda: 0))
+    assert [block for _, block in done] == list(range(5))
+    tries.clear()
+    monkeypatch.setattr(crew, "_PAUSES", (0.1, 0.1))
+    with pytest.raises(WorkerError, match="as they started, the last because its node is gone"):
+        drive([lost_at_first], Blocks(range(5), lambda: 0))
 
 
 @pytest.mark.parametrize(

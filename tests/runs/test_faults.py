@@ -222,11 +222,11 @@ def test_a_worker_killed_while_writing_the_same_file(tmp_path, monkeypatch):
 def test_blocks_that_another_worker_finished_are_not_done_again(tmp_path, calm):
     out, done = tmp_path / "r", []
 
-    def one_elsewhere(job, here, stop):
-        for block in job.missing:
+    def one_elsewhere(work, stop):
+        for block in work.blocks:
             if block == 1:
                 certify(out, RESUME)
-            here.do(block)
+            work.here.do(block)
 
     certify(out, replace(SMALL, executor=one_elsewhere, progress=done.append))
     assert sum(done) == 2 * 80

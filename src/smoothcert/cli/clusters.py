@@ -1,25 +1,33 @@
 """--cluster: the same commands with all work done by a Ray cluster."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smoothcert.classifiers.loading import file_of
+from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import display
+from smoothcert.cli.machines import Loading, LoadingAny, Machines, ModelAt
 from smoothcert.cli.sources import DataSource
-from smoothcert.cli.where import Loading, Where
+from smoothcert.cli.where import Where
 from smoothcert.errors import InvalidInput
 from smoothcert.runs import ledger
+from smoothcert.runs.crew import one_at_a_time
 from smoothcert.runs.opening import Opening
 from smoothcert.runs.processes import Load
 from smoothcert.runs.runner import finish
 from smoothcert.runs.store import Run
-from smoothcert.runs.work import Job, one_at_a_time
+from smoothcert.runs.work import Job
+
+if TYPE_CHECKING:
+    from smoothcert.runs.cluster import Cluster
 
 
 def check(engine: str | None, where: Where) -> None:
     """Raise for what a cluster cannot do, before anything is loaded."""
-    if where.cluster is not None and engine is not None:
+    if where.machines.cluster is not None and engine is not None:
         raise InvalidInput(
             "--engine works on this machine. Convert first (smoothcert compress MODEL --to onnx), "
             "then give --cluster the converted model."
@@ -28,12 +36,7 @@ def check(engine: str | None, where: Where) -> None:
 
 def run(opening: Opening, model: str, source: DataSource, where: Where, tick: display.Tick) -> Run:
     """Open and compute a run in the cluster; neither model nor device need be here."""
-    from smoothcert.runs.cluster import Cluster
-
-    address, cores = where.address or "", where.processor.threads or 1
-    gpus = 0 if where.processor.device == "cpu" else 1
-    loading = Loading(model, source, replace(where.processor, threads=cores))
-    cluster = Cluster(_shipped(loading, address), address, where.workers, cores, gpus)
+    cluster = of_model(model, source, where.machines)
     opened = cluster.open(opening)
     job = Job(opened, opening.base, where.part, one_at_a_time(tick))
     found = finish(job, None, cluster)
@@ -42,16 +45,39 @@ def run(opening: Opening, model: str, source: DataSource, where: Where, tick: di
     return found
 
 
-def _shipped(loading: Loading, address: str) -> Load:
-    """The same from a copy of the model's file that is sent along, if it is one file."""
+def of_model(model: str, source: DataSource, machines: Machines) -> "Cluster":
+    """An executor for a run."""
+    return _cluster(Loading(_shipped(model, machines), source), machines)
+
+
+def of_candidates(models: tuple[str, ...], source: DataSource, machines: Machines) -> "Cluster":
+    """An executor for a screening."""
+    return _cluster(LoadingAny(tuple(_shipped(m, machines) for m in models), source), machines)
+
+
+def _cluster(load: Load, machines: Machines) -> "Cluster":
+    from smoothcert.runs.cluster import Cluster
+
+    gpus = 0 if machines.processor.device == "cpu" else 1
+    return Cluster(load, machines.address or "", machines.workers, _cores(machines), gpus)
+
+
+def _cores(machines: Machines) -> int:
+    """Of each worker."""
+    return machines.processor.threads or 1
+
+
+def _shipped(model: str, machines: Machines) -> Callable[[int], Classifier]:
+    """Loads a model from a copy of its file that is sent along, if it is one file."""
     from smoothcert.runs.cluster import Shipped
 
-    _, file = file_of(loading.model) or ("", Path())
+    there = ModelAt(model, replace(machines.processor, threads=_cores(machines)))
+    _, file = file_of(model) or ("", Path())
     beside = file.with_name(file.name + ".data") if file.name else file
-    if str(file) not in loading.model or not file.is_file() or beside.exists():
-        return loading
-    return Shipped.of(partial(_with_copy, loading, file), file, address)
+    if str(file) not in model or not file.is_file() or beside.exists():
+        return there
+    return Shipped.of(partial(_with_copy, there, file), file, machines.address or "")
 
 
-def _with_copy(loading: Loading, file: Path, copy: Path) -> Loading:
-    return replace(loading, model=loading.model.replace(str(file), str(copy)))
+def _with_copy(there: ModelAt, file: Path, copy: Path) -> ModelAt:
+    return replace(there, model=there.model.replace(str(file), str(copy)))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from smoothcert.certificate import Settings
 from smoothcert.cli import display, models
-from smoothcert.cli.plans import screen_table
+from smoothcert.cli.machines import Processor
+from smoothcert.cli.screening import screen_table
 from smoothcert.cli.sources import DataSource
-from smoothcert.cli.where import Processor
 from smoothcert.compress import compress
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import Irs, Reuse

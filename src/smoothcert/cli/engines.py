@@ -36,7 +36,7 @@ def check(engine: str | None, where: Where) -> None:
     """Raise for an engine that there is not, or not on this device, before anything is loaded."""
     if engine not in (None, "torch", "onnx"):
         raise InvalidInput(f"--engine is torch or onnx; got {engine!r}")
-    device = where.processor.device
+    device = where.machines.processor.device
     if engine == "onnx" and device != "cpu":
         raise InvalidInput(
             f"--engine onnx runs on the CPU; got --device {device}. Leave out one of the two."
@@ -70,7 +70,7 @@ def choose(
             settings.sigma,
             seed=settings.seed,
             batch_size=where.batch_size,
-            threads=where.shared.threads,
+            threads=where.machines.shared.threads,
         )
     display.say(made.describe())
     facts = {"model": model, "fingerprint": classifier.fingerprint}

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smoothcert.cli import display
+from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import DataSource
-from smoothcert.cli.where import Processor
 from smoothcert.compress import compress as write_compressed
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.sampling.images import decode

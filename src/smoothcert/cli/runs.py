@@ -7,6 +7,7 @@ import typer
 
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.cli import clusters, display, engines
+from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import (
     DataSource,
     parse_radii,
@@ -14,7 +15,7 @@ from smoothcert.cli.sources import (
     recorded_model,
     recorded_source,
 )
-from smoothcert.cli.where import Processor, Where
+from smoothcert.cli.where import Where
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.names import visible
@@ -50,7 +51,7 @@ def certify(
         settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
     decision = None if radius is None else Decision(radius)
     total = where.remaining(len(inputs) * (n0 + n))
-    if where.cluster is not None:
+    if where.machines.cluster is not None:
         with display.bar("Certifying", total) as tick:
             opening = where.how(tick, source, {"model": model}).opening(where.out, settings)
             opening = replace(opening, method=decision)
@@ -86,7 +87,7 @@ def recertify(
         source = recorded_source(original.manifest.origin, data)
     with display.bar("Recertifying", where.remaining(_most(original, chosen))) as tick:
         how = where.how(tick, source, {"model": model, "base": base})
-        if where.cluster is not None:
+        if where.machines.cluster is not None:
             opening = replace(how.opening(where.out, settings), method=chosen, base=original)
             run = clusters.run(opening, model, source, where, tick)
         else:

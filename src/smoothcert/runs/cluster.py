@@ -1,4 +1,4 @@
-"""A run on a Ray cluster: an actor for each GPU or share of cores, wherever there is room.
+"""Work on a Ray cluster: an actor for each GPU or share of cores, wherever there is room.
 
 The only module that imports ray. Model files are sent once to each node; the data and the run
 directory must be where all nodes can reach them.
@@ -7,6 +7,7 @@ directory must be where all nodes can reach them.
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,17 +16,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, MissingExtra, WorkerError
-from smoothcert.runs.crew import PATIENCE, Blocks, Lost, drive, follow
+from smoothcert.runs.crew import PATIENCE, Blocks, Done, Lost, Order, Work, drive, follow
 from smoothcert.runs.files import write_whole
 from smoothcert.runs.opening import Opening
 from smoothcert.runs.processes import Load, portable
 from smoothcert.runs.store import Run
-from smoothcert.runs.work import Job, Order, Task
-from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.engine import Progress
 
 _LOOK = 0.2  # seconds between two looks at an actor
+_GROW = 2.0  # seconds between two looks at whether the cluster has grown
+_LARGEST = 64  # actors in a cluster that grows; it may also double
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,15 @@ class Cluster:
     """An executor: actors of a Ray cluster.
 
     An actor that dies, with its node or alone, is replaced where there is room, and its block done
-    again; a block that takes much longer than others is done by an idle actor too. Actors that
-    there is no room for yet start when nodes join.
+    again; a block that takes much longer than others is done by an idle actor too. When nodes
+    join, actors start on them.
 
     Attributes:
         load: loads model and data in an actor.
         address: `auto` for the cluster of this machine, `HOST:PORT` or `ray://HOST:PORT` of
             another; empty to start one here.
-        workers: actors at most; by default as many as the cluster has room for at the start.
+        workers: actors that are asked of the cluster from the start, which may make it grow; by
+            default as many as it has room for at any time.
         cpus: cores for each.
         gpus: for each; 1 for a model on CUDA.
     """
@@ -58,7 +60,7 @@ class Cluster:
             SmoothcertError: what `Opening.open` raises.
         """
         ray = _connected(self.address)
-        self._most(ray)
+        self._most(ray)  # or nothing would ever come back
         there = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=3)(_open)
         try:
             failed = ray.get(there.remote(self.load, opening))
@@ -68,64 +70,72 @@ class Cluster:
             raise failed
         return Run.open(opening.place)
 
-    def __call__(self, job: Job, here: Task | None, stop: Callable[[], int], /) -> None:
+    def __call__(self, work: Work, stop: Callable[[], int], /) -> dict[int, Any]:
         """See `Executor`; nothing is computed here."""
-        ray, missing = _connected(self.address), job.missing
+        ray = _connected(self.address)
         there = ray.remote(
             num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0, max_concurrency=2
         )(_Worker)
-        order = Order.of(job)
-        blocks = Blocks(missing, stop)
+        blocks = Blocks(work.blocks, stop)
 
-        def actor(number: int) -> Callable[[], _Actor]:
-            start = partial(there.remote, self.load, number, order)
-            return lambda: _Actor(ray, start, job, blocks)
+        def actor(number: int) -> _Actor | None:
+            while self.workers is None and number >= self._room(ray):
+                if not blocks.left():
+                    return None
+                time.sleep(_GROW)
+            made = _Actor(ray, there.remote(self.load, number, work.order), work.progress)
+            return made if made.is_ready(blocks.left) else None
 
-        count = min(self._most(ray), len(missing))
-        drive([actor(number) for number in range(count)], blocks)
+        count = min(self._most(ray), len(work.blocks))
+        return drive([partial(actor, number) for number in range(count)], blocks)
 
     def _most(self, ray: ModuleType) -> int:
-        """How many actors there are to be."""
+        """How many actors there may come to be."""
         if self.workers is not None:
             return self.workers
-        total = ray.cluster_resources()
-        rooms = [total.get("CPU", 0) // self.cpus] if self.cpus else []
-        rooms += [total.get("GPU", 0) // self.gpus] if self.gpus else []
-        room = int(min(rooms, default=1))
+        room = self._room(ray)
         if room < 1:
+            total = ray.cluster_resources()
             raise InvalidInput(
                 f"The cluster has {total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs, "
                 f"and a worker needs {self.cpus:g} and {self.gpus:g}. Add nodes, or pass --workers "
                 "to wait for them."
             )
-        return room
+        return max(_LARGEST, 2 * room)
+
+    def _room(self, ray: ModuleType) -> int:
+        """How many actors the cluster has room for now."""
+        total = ray.cluster_resources()
+        rooms = [total.get("CPU", 0) // self.cpus] if self.cpus else []
+        rooms += [total.get("GPU", 0) // self.gpus] if self.gpus else []
+        return int(min(rooms, default=1))
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """Loads a model whose file is sent along; each node keeps one copy of it.
+    """Loads something from a file that is sent along; each node keeps one copy of it.
 
     Attributes:
-        load: from the path of a copy to what loads model and data.
+        load: from the path of a copy to what a worker calls with its number.
         name: of the file.
         digest: of its content.
         content: Ray's reference to its bytes.
     """
 
-    load: Callable[[Path], Load]
+    load: Callable[[Path], Callable[[int], Any]]
     name: str
     digest: str
     content: Any
 
     @staticmethod
-    def of(load: Callable[[Path], Load], file: Path, address: str) -> "Shipped":
+    def of(load: Callable[[Path], Callable[[int], Any]], file: Path, address: str) -> "Shipped":
         """Put a file into the cluster."""
         data = file.read_bytes()
         digest = sha256(data).hexdigest()[:32]
         return Shipped(load, file.name, digest, _connected(address).put(data))
 
-    def __call__(self, worker: int) -> tuple[Classifier, Inputs]:
-        """See `processes.Load`."""
+    def __call__(self, worker: int) -> Any:
+        """What was loaded from this node's copy."""
         folder = Path(tempfile.gettempdir()) / f"smoothcert-{os.getuid()}-{self.digest}"
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.stat().st_uid != os.getuid():
@@ -149,21 +159,21 @@ class _Worker:
     """In the cluster: computes blocks."""
 
     def __init__(self, load: Load, number: int, order: Order) -> None:
-        self._told, self._lock, self._task, self._error = 0, threading.Lock(), None, None
+        self._told, self._lock, self._doer, self._error = 0, threading.Lock(), None, None
         try:
-            self._task = order.start(*load(number), self._tell)
+            self._doer = order.start(*load(number), self._tell)
         except Exception as error:  # noqa: BLE001 - returned by `do`
             self._error = portable(error)
 
-    def do(self, block: int) -> Exception | None:
-        """Compute and store a block, and return what went wrong."""
-        if self._task is None:
+    def do(self, block: int) -> Done | Exception:
+        """Compute a block, and return what its doer did, or what went wrong."""
+        if self._doer is None:
+            assert self._error is not None
             return self._error
         try:
-            self._task.do(block)
+            return Done(self._doer.do(block))
         except Exception as error:  # noqa: BLE001 - raised where the cluster is led
             return portable(error)
-        return None
 
     def told(self) -> int:
         """Evaluations since this was last asked; answered while a block is computed."""
@@ -179,26 +189,36 @@ class _Worker:
 class _Actor:
     """Where the cluster is led: a worker of it."""
 
-    def __init__(self, ray: ModuleType, start: Callable[[], Any], job: Job, blocks: Blocks) -> None:
-        self._ray, self._job, self._actor = ray, job, start()
+    def __init__(self, ray: ModuleType, actor: Any, progress: Progress) -> None:
+        self._ray, self._actor, self._progress = ray, actor, progress
+
+    def is_ready(self, left: Callable[[], bool]) -> bool:
+        """Wait until it has started; not longer than there is something left for it.
+
+        Raises:
+            Lost: it died before it could be given a block.
+        """
         ready = self._actor.told.remote()
         while not self._is_done(ready):
-            if not blocks.left():
+            if not left():
                 self.close()
-                raise Lost("there is nothing left for it")
+                return False
+        self._get(ready)
+        return True
 
-    def do(self, block: int, wanted: Callable[[], bool]) -> None:
-        follow(partial(self._hear, self._actor.do.remote(block)), self._job.progress, wanted)
+    def do(self, block: int, wanted: Callable[[], bool]) -> Any:
+        return follow(partial(self._hear, self._actor.do.remote(block)), self._progress, wanted)
 
-    def _hear(self, done: Any) -> int | None:
+    def _hear(self, done: Any) -> int | Done:
         """See `follow`."""
         finished = self._is_done(done)
         told = self._get(self._actor.told.remote())
         if told or not finished:
             return told
-        if error := self._get(done):
-            raise error
-        return None
+        found = self._get(done)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def close(self) -> None:
         self._ray.kill(self._actor)

@@ -1,12 +1,14 @@
-"""Blocks for several workers: each takes the next one, and what a lost worker had is redone."""
+"""Numbered blocks of work for several workers: each takes the next one, and what a lost worker had
+is redone. What a block is, a part of a run or a candidate to screen, is no matter here."""
 
 import math
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from statistics import median
-from typing import Protocol
+from typing import Any, Protocol
 
 from smoothcert.errors import WorkerError
 from smoothcert.sampling.engine import Progress
@@ -19,6 +21,9 @@ SLOW, START = 3.0, 10.0
 the worker's start), is done by an idle worker too."""
 
 _LOSSES = 3  # of workers at one block, before it must be the block's fault
+_PAUSES = (1.0, 5.0, 20.0)
+"""Seconds before a worker that was lost as it started is replaced, and again: a cluster may take as
+long to see that a node is gone, and start workers on it until then."""
 _FIRST = 120.0  # seconds that stand for the usual time while none is known
 _TICK = 0.2  # seconds between two looks at what has changed
 
@@ -41,6 +46,78 @@ def best_block_seconds(
     return math.sqrt(2 * overhead / (failures_per_hour / 3600 + workers / work))
 
 
+class Doer(Protocol):
+    """Computes blocks, in whatever process it is."""
+
+    def do(self, block: int, /) -> Any:
+        """Compute a block, and return what is to be known of it where the workers are led."""
+        ...
+
+
+class Order(Protocol):
+    """What is sent to other processes; picklable."""
+
+    def start(self, models: Any, inputs: Any, progress: Progress, /) -> Doer:
+        """What computes the blocks with that process's models and data."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """Blocks to be computed, by whomever.
+
+    Attributes:
+        order: for other processes.
+        blocks: their numbers.
+        progress: called with evaluations as they finish; safe from several threads.
+        here: computes blocks in this process, if it can.
+    """
+
+    order: Order
+    blocks: tuple[int, ...]
+    progress: Progress
+    here: Doer | None
+
+
+class Executor(Protocol):
+    """Who computes blocks. It changes no byte of the result."""
+
+    def __call__(self, work: Work, stop: Callable[[], int], /) -> dict[int, Any]:
+        """Compute blocks until none is left, or `stop` returns something.
+
+        Args:
+            work: what is to be done.
+            stop: whether no more blocks are to be begun.
+
+        Returns:
+            What the doers returned, by block.
+        """
+        ...
+
+
+def alone(work: Work, stop: Callable[[], int], /) -> dict[int, Any]:
+    """This process, one block after the other: the default executor."""
+    assert work.here is not None
+    done = {}
+    for block in work.blocks:
+        if stop():
+            break
+        done[block] = work.here.do(block)
+    return done
+
+
+def one_at_a_time(progress: Progress | None) -> Progress:
+    """The same callback for several threads."""
+    lock = threading.Lock()
+
+    def tell(evaluations: int) -> None:
+        if progress is not None:
+            with lock:
+                progress(evaluations)
+
+    return tell
+
+
 class Lost(Exception):
     """A worker is gone, and with it the block that it was computing."""
 
@@ -48,12 +125,15 @@ class Lost(Exception):
 class Hand(Protocol):
     """A worker, wherever it is."""
 
-    def do(self, block: int, wanted: Callable[[], bool]) -> None:
-        """Compute and store a block.
+    def do(self, block: int, wanted: Callable[[], bool]) -> Any:
+        """Compute a block.
 
         Args:
             block: its number.
             wanted: whether it still is: another hand may finish it first.
+
+        Returns:
+            What the doer returned.
 
         Raises:
             Lost: the worker died, or was given up.
@@ -65,28 +145,41 @@ class Hand(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a worker elsewhere says last of a block, with what its doer returned."""
+
+    value: Any
+
+
 def follow(
-    hear: Callable[[], int | None],
+    hear: Callable[[], int | Done],
     progress: Progress,
     wanted: Callable[[], bool],
     patience: float = PATIENCE,
-) -> None:
-    """Listen to a worker elsewhere until it has stored its block.
+) -> Any:
+    """Listen to a worker elsewhere until it has done its block.
 
     Args:
-        hear: waits a moment; evaluations that were made since the last call, or None when the
-            block is stored. Raises Lost, or what the worker raised.
+        hear: waits a moment; evaluations that were made since the last call, or that the block
+            is done. Raises Lost, or what the worker raised.
         progress: called with evaluations.
         wanted: as of `Hand.do`.
         patience: seconds that the worker may be silent.
+
+    Returns:
+        What the doer returned.
 
     Raises:
         Lost: the worker died, hangs, or is not wanted any more.
     """
     heard = time.monotonic()
-    while (evaluations := hear()) is not None:
-        if evaluations:
-            progress(evaluations)
+    while True:
+        said = hear()
+        if isinstance(said, Done):
+            return said.value
+        if said:
+            progress(said)
             heard = time.monotonic()
         if not wanted():
             raise Lost("another worker finished its block")
@@ -103,8 +196,9 @@ class Blocks:
         self._started: dict[int, float] = {}
         self._doers: Counter[int] = Counter()
         self._took: list[float] = []
-        self._losses: Counter[int | None] = Counter()
+        self._losses: Counter[int] = Counter()
         self._change = threading.Condition()
+        self._done: dict[int, Any] = {}
         self._stop = stop
         self._error: BaseException | None = None
 
@@ -144,42 +238,51 @@ class Blocks:
         """Whether a block under way is still to be finished."""
         return block in self._started and not self._error
 
-    def finish(self, block: int) -> None:
-        """Note that a block is stored."""
+    def finish(self, block: int, value: Any) -> None:
+        """Note that a block is done, and what its doer returned."""
         with self._change:
             if block in self._started:
+                self._done[block] = value
                 self._took.append(time.monotonic() - self._started.pop(block))
                 del self._doers[block]
-                self._losses[None] = 0
             self._change.notify_all()
 
-    def give_back(self, block: int | None, why: Lost) -> None:
+    def give_back(self, block: int, why: Lost) -> None:
         """Let others do the block of a lost worker, unless one has finished it already.
 
         Args:
-            block: its number, or None if the worker was lost before it began one.
+            block: its number.
             why: for the message.
 
         Raises:
             WorkerError: too many workers were lost at this block.
         """
         with self._change:
-            idle = block is None and bool(self._waiting or self._started)
-            if idle or block in self._started:
+            if block in self._started:
                 self._losses[block] += 1
                 if self._losses[block] >= _LOSSES:
-                    where = "as they started" if block is None else f"at block {block}"
-                    raise WorkerError(
-                        f"{_LOSSES} workers were lost {where}, the last because {why}. "
-                        "Finished blocks are kept. If memory ran out, use fewer workers or a "
-                        "smaller batch; then repeat the command with --resume."
-                    )
-            if block is not None and block in self._started:
+                    raise _too_many(f"at block {block}", why)
                 self._doers[block] -= 1
                 if not self._doers[block]:
                     del self._started[block]
                     self._waiting.appendleft(block)
             self._change.notify_all()
+
+    def pause(self, losses: int, why: Lost) -> None:
+        """Wait before a worker that was lost as it started is replaced, while anything is left.
+
+        Args:
+            losses: how often that has happened, one after the other.
+            why: for the message.
+
+        Raises:
+            WorkerError: too often.
+        """
+        if losses > len(_PAUSES):
+            raise _too_many("as they started", why)
+        end = time.monotonic() + _PAUSES[losses - 1]
+        while time.monotonic() < end and self.left():
+            time.sleep(_TICK)
 
     def fail(self, error: BaseException) -> None:
         """Let no worker begin another block."""
@@ -187,18 +290,31 @@ class Blocks:
             self._error = self._error or error
             self._change.notify_all()
 
-    def check(self) -> None:
-        """Raise the first error of any worker."""
+    def done(self) -> dict[int, Any]:
+        """What was returned, by block; raises the first error of any worker."""
         if self._error:
             raise self._error
+        return self._done
 
 
-def drive(makers: Sequence[Callable[[], Hand]], blocks: Blocks) -> None:
+def _too_many(where: str, why: Lost) -> WorkerError:
+    return WorkerError(
+        f"Workers were lost again and again {where}, the last because {why}. Finished blocks are "
+        "kept. If memory ran out, use fewer workers or a smaller batch; then repeat the command "
+        "with --resume."
+    )
+
+
+def drive(makers: Sequence[Callable[[], Hand | None]], blocks: Blocks) -> dict[int, Any]:
     """Lead workers, a thread for each, until no block is left to begin.
 
     Args:
-        makers: make a worker; once more after each that is lost.
+        makers: make a worker, or None when there is nothing left for it; once more after each
+            that is lost.
         blocks: what there is to do.
+
+    Returns:
+        What the doers returned, by block.
 
     Raises:
         WorkerError: workers were lost again and again at one block.
@@ -207,19 +323,26 @@ def drive(makers: Sequence[Callable[[], Hand]], blocks: Blocks) -> None:
     hands: dict[int, Hand] = {}
 
     def lead(number: int) -> None:
+        losses = 0
         try:
             while blocks.left():
                 block = None
                 try:
                     if number not in hands:
-                        hands[number] = makers[number]()
+                        if (made := makers[number]()) is None:
+                            return
+                        hands[number], losses = made, 0
                     if (block := blocks.take()) is not None:
-                        hands[number].do(block, lambda block=block: blocks.wanted(block))
-                        blocks.finish(block)
+                        value = hands[number].do(block, lambda block=block: blocks.wanted(block))
+                        blocks.finish(block, value)
                 except Lost as why:
                     if lost := hands.pop(number, None):
                         lost.close()
-                    blocks.give_back(block, why)
+                    if block is not None:
+                        blocks.give_back(block, why)
+                    else:
+                        losses += 1
+                        blocks.pause(losses, why)
         except BaseException as error:  # noqa: BLE001 - raised again by whoever leads
             blocks.fail(error)
 
@@ -238,4 +361,4 @@ def drive(makers: Sequence[Callable[[], Hand]], blocks: Blocks) -> None:
     finally:
         for hand in list(hands.values()):
             hand.close()
-    blocks.check()
+    return blocks.done()

@@ -1,4 +1,4 @@
-"""Several processes of this machine on one run: one for each GPU, or a few on the CPU."""
+"""Several processes of this machine on one work: one for each GPU, or a few on the CPU."""
 
 import signal
 import time
@@ -10,10 +10,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol
 
-from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError, WorkerError
-from smoothcert.runs.crew import PATIENCE, Blocks, Lost, drive, follow
-from smoothcert.runs.work import Job, Order, Task
+from smoothcert.runs.crew import PATIENCE, Blocks, Doer, Done, Lost, Order, Work, drive, follow
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
 
@@ -25,8 +23,8 @@ _GOODBYE = 2.0  # seconds that an idle worker gets to end by itself
 class Load(Protocol):
     """Loads model and data in another process, so it must be picklable."""
 
-    def __call__(self, worker: int, /) -> tuple[Classifier, Inputs]:
-        """The run's classifier on this worker's device, and its inputs."""
+    def __call__(self, worker: int, /) -> tuple[Any, Inputs]:
+        """What `Order.start` takes: of a run its classifier on this worker's device; its inputs."""
         ...
 
 
@@ -59,33 +57,33 @@ class Processes:
                 "Give a function of a module, or functools.partial of one."
             ) from error
 
-    def __call__(self, job: Job, here: Task | None, stop: Callable[[], int], /) -> None:
+    def __call__(self, work: Work, stop: Callable[[], int], /) -> dict[int, Any]:
         """See `Executor`."""
+        here = work.here
         assert here is not None
-        order, missing = Order.of(job), job.missing
 
         def other(number: int) -> Callable[[], _Process]:
-            return lambda: _Process(self.load, number, order, job.progress, self.patience)
+            return lambda: _Process(self.load, number, work.order, work.progress, self.patience)
 
-        others = range(1, min(self.count, len(missing)))
-        drive([lambda: _Here(here), *map(other, others)], Blocks(missing, stop))
+        others = range(1, min(self.count, len(work.blocks)))
+        return drive([lambda: _Here(here), *map(other, others)], Blocks(work.blocks, stop))
 
 
 class _Here:
     """This process as a worker."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, doer: Doer) -> None:
+        self.doer = doer
 
-    def do(self, block: int, wanted: Callable[[], bool]) -> None:
-        self.task.do(block)
+    def do(self, block: int, wanted: Callable[[], bool]) -> Any:
+        return self.doer.do(block)
 
     def close(self) -> None:
         """Nothing to end."""
 
 
 class _Process:
-    """A process that was started for the run, and the pipe to it."""
+    """A process that was started for the work, and the pipe to it."""
 
     def __init__(
         self, load: Load, number: int, order: Order, progress: Progress, patience: float
@@ -99,12 +97,12 @@ class _Process:
         self._process.start()
         theirs.close()
 
-    def do(self, block: int, wanted: Callable[[], bool]) -> None:
+    def do(self, block: int, wanted: Callable[[], bool]) -> Any:
         with suppress(OSError):  # why it is gone may still be in the pipe
             self._pipe.send(block)
-        follow(self._hear, self._progress, wanted, self._patience)
+        return follow(self._hear, self._progress, wanted, self._patience)
 
-    def _hear(self) -> int | None:
+    def _hear(self) -> int | Done:
         """See `follow`."""
         try:
             if not self._pipe.poll(_POLL):
@@ -116,7 +114,7 @@ class _Process:
             raise Lost(f"its process ended with exit code {code}") from None
         if kind == "failed":
             raise value
-        return value if kind == "progress" else None
+        return value if kind == "progress" else Done(value)
 
     def close(self) -> None:
         self._pipe.close()  # which is how one that waits for a block is told
@@ -132,14 +130,13 @@ def _serve(pipe: Connection, load: Load, number: int, order: Order) -> None:
     told = Teller(lambda evaluations: pipe.send(("progress", evaluations)))
     try:
         try:
-            task = order.start(*load(number), told)
+            doer = order.start(*load(number), told)
             while True:
-                block = pipe.recv()
-                task.do(block)
+                value = doer.do(pipe.recv())
                 told.rest()
-                pipe.send(("done", block))
+                pipe.send(("done", value))
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            return  # the run is over, or its first process gone
+            return  # the work is over, or its first process gone
         except Exception as error:  # noqa: BLE001 - the first process raises it
             pipe.send(("failed", portable(error)))
     except OSError:

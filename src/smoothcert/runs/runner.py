@@ -9,11 +9,12 @@ from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.runs import ledger
+from smoothcert.runs.crew import Executor, alone, one_at_a_time
 from smoothcert.runs.opening import Opening
 from smoothcert.runs.places import place
 from smoothcert.runs.signals import deferred
 from smoothcert.runs.store import Run
-from smoothcert.runs.work import ALL, Executor, Job, Shard, Task, alone, one_at_a_time
+from smoothcert.runs.work import ALL, Job, Shard, Task
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.tuning import in_layout
@@ -110,7 +111,7 @@ def finish(job: Job, here: Task | None, executor: Executor) -> Run:
         KeyboardInterrupt: blocks are missing because Ctrl-C or SIGTERM asked for it.
     """
     with deferred() as asked:
-        executor(job, here, asked)
+        executor(job.work(here), asked)
     if job.missing and asked():
         raise KeyboardInterrupt(asked())
     if not job.run.missing:

@@ -1,17 +1,16 @@
 """A run's blocks as work, for this process or for any other that can load model and data."""
 
 import re
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.runs import memory, plans
+from smoothcert.runs.crew import Work
 from smoothcert.runs.manifest import library_versions
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
@@ -78,6 +77,11 @@ class Job:
         number, count = self.shard.number, self.shard.count
         return tuple(block for block in self.run.missing if block % count == number - 1)
 
+    def work(self, here: "Task | None") -> Work:
+        """What an executor is given."""
+        base = str(self.base.place) if self.base else None
+        return Work(RunOrder(str(self.run.place), base), self.missing, self.progress, here)
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -137,7 +141,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Order:
+class RunOrder:
     """A job as it is sent to another process, which loads model and data itself.
 
     Attributes:
@@ -147,11 +151,6 @@ class Order:
 
     run: str
     base: str | None
-
-    @staticmethod
-    def of(job: Job) -> "Order":
-        """The paths of its runs."""
-        return Order(str(job.run.place), str(job.base.place) if job.base else None)
 
     def start(self, classifier: Classifier, inputs: Inputs, progress: Progress) -> Task:
         """The task with this process's model and data.
@@ -179,41 +178,6 @@ class Order:
             )
         base = Run.open(self.base) if self.base else None
         return Task(Job(run, base, ALL, progress), classifier, inputs)
-
-
-class Executor(Protocol):
-    """Who computes the missing blocks of a job. It changes no byte of the result."""
-
-    def __call__(self, job: Job, here: Task | None, stop: Callable[[], int], /) -> None:
-        """Compute blocks until none is missing, or `stop` returns something.
-
-        Args:
-            job: what is to be done.
-            here: computes blocks in this process, if it has model and data.
-            stop: whether no more blocks are to be begun.
-        """
-        ...
-
-
-def alone(job: Job, here: Task | None, stop: Callable[[], int], /) -> None:
-    """This process, one block after the other: the default executor."""
-    assert here is not None
-    for block in job.missing:
-        if stop():
-            return
-        here.do(block)
-
-
-def one_at_a_time(progress: Progress | None) -> Progress:
-    """The same callback for several threads."""
-    lock = threading.Lock()
-
-    def tell(evaluations: int) -> None:
-        if progress is not None:
-            with lock:
-                progress(evaluations)
-
-    return tell
 
 
 def device_kind(classifier: Classifier) -> str:

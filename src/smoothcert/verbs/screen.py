@@ -1,6 +1,6 @@
 """The original's certification and new classifiers in, dataset certificates out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,17 +68,11 @@ def screen(
     target = Target.parse(accept) if isinstance(accept, str) else accept
     named = tuple(float(r) for r in radii)
     screening = Screening(per_input, alpha, named, groups, target, len(classifiers))
-    pool, sources = prepare(base, inputs, screening)
-    settings = base.settings
+    stage = Stage.of(base, inputs, screening, batch_size)
     loaded = [load_classifier(c) for c in classifiers]  # type: ignore[arg-type]
-    sizes = [batch_size or first_size(classifier, inputs.shape) for classifier in loaded]
-    for classifier, size in zip(loaded, sizes, strict=True):
-        found = probe(classifier, inputs.item(0), settings.noise, settings.seed, size)
-        check_classes(found.num_classes, base.num_classes)
-    return tuple(
-        screen_candidate(classifier, base, pool, sources, screening, size, progress)
-        for classifier, size in zip(loaded, sizes, strict=True)
-    )
+    for classifier in loaded:
+        stage.check(classifier)
+    return tuple(stage.screen(classifier, progress) for classifier in loaded)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,19 +90,77 @@ class Source:
         return self.inputs.item(self.position)
 
 
-def prepare(
-    base: Certification, inputs: Inputs, screening: Screening
-) -> tuple[Pool, tuple[Source, ...]]:
-    """Check that data and cache belong together, and pick the draws to replay from the cache."""
-    labels = _checked_labels(base, inputs)
-    pool = Pool.of(base, labels, screening.alpha_cache)
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What candidates are screened on, one like the other; from `Stage.of`.
+
+    Attributes:
+        base: the original's certification.
+        inputs: the original's.
+        screening: what is asked.
+        pool: the inputs that count, with their limits.
+        sources: the draws to replay, in the order of the pool.
+        batch_size: rows per forward pass, or None to choose.
+    """
+
+    base: Certification
+    inputs: Inputs
+    screening: Screening
+    pool: Pool
+    sources: tuple[Source, ...]
+    batch_size: int | None = None
+
+    @staticmethod
+    def of(
+        base: Certification, inputs: Inputs, screening: Screening, batch_size: int | None = None
+    ) -> "Stage":
+        """Check that data and cache belong together, and pick the draws to replay; see `screen`."""
+        pool = Pool.of(base, _checked_labels(base, inputs), screening.alpha_cache)
+        sources = _sources(base, inputs, pool, screening.per_input)
+        return Stage(base, inputs, screening, pool, sources, batch_size)
+
+    def check(self, classifier: Classifier) -> None:
+        """Raise for what is no classifier of these inputs; see `screen`."""
+        settings, size = self.base.settings, self._size(classifier)
+        found = probe(classifier, self.inputs.item(0), settings.noise, settings.seed, size)
+        check_classes(found.num_classes, self.base.num_classes)
+
+    def screen(
+        self, classifier: Classifier, progress: Progress | None = None
+    ) -> DatasetCertificate:
+        """Evaluate one candidate, already checked, round by round until its target is decided."""
+        flips: list[list[int]] = []
+        facts = (classifier.name, classifier.fingerprint, self.screening, self.pool, flips)
+        seen, found = 0, pooled.certificate(*facts)
+        for until in self.screening.rounds:
+            if found.verdict in (Verdict.ACCEPTED, Verdict.UNREACHABLE):
+                break
+            flips.append(self._flips(classifier, seen, until, progress))
+            seen, found = until, pooled.certificate(*facts)
+        return found
+
+    def _flips(
+        self, classifier: Classifier, start: int, stop: int, progress: Progress | None
+    ) -> list[int]:
+        """Of each source, those among its draws from start to stop."""
+        settings, size = self.base.settings, self._size(classifier)
+        sources = self.sources
+        requests = (Request(s.item, Stream.ESTIMATION, s.winners[start:stop]) for s in sources)
+        labels = sample(classifier, requests, settings.noise, settings.seed, size, progress)
+        return [int((new != s.candidate).sum()) for s, new in zip(sources, labels, strict=True)]
+
+    def _size(self, classifier: Classifier) -> int:
+        return self.batch_size or first_size(classifier, self.inputs.shape)
+
+
+def _sources(base: Certification, inputs: Inputs, pool: Pool, per_input: int) -> tuple[Source, ...]:
     position = {index: i for i, index in enumerate(inputs.indices)}
     sources = []
     for index, k in zip(pool.indices, pool.k, strict=True):
-        if k < screening.per_input:
+        if k < per_input:
             raise InvalidInput(
                 f"Input {index} has {k} cached draws of its class, of which "
-                f"{screening.per_input} cannot be replayed. Ask for at most that many per "
+                f"{per_input} cannot be replayed. Ask for at most that many per "
                 "input, or certify the original with a larger n."
             )
         record = base.records[position[index]]
@@ -119,10 +171,8 @@ def prepare(
                 f"Input {index} has {len(winners)} cached votes for its class, but its "
                 f"certificate counts {k}. The cache is damaged: certify the original again."
             )
-        sources.append(
-            Source(inputs, position[index], candidate, winners[: screening.per_input].copy())
-        )
-    return pool, tuple(sources)
+        sources.append(Source(inputs, position[index], candidate, winners[:per_input].copy()))
+    return tuple(sources)
 
 
 def _checked_labels(base: Certification, inputs: Inputs) -> tuple[int, ...]:
@@ -154,34 +204,3 @@ def _checked_labels(base: Certification, inputs: Inputs) -> tuple[int, ...]:
             "order."
         )
     return inputs.labels
-
-
-def screen_candidate(
-    classifier: Classifier,
-    base: Certification,
-    pool: Pool,
-    sources: Sequence[Source],
-    screening: Screening,
-    batch_size: int,
-    progress: Progress | None = None,
-) -> DatasetCertificate:
-    """Evaluate one candidate, already probed, round by round until its target is decided."""
-    flips: list[list[int]] = []
-    name, fingerprint = classifier.name, classifier.fingerprint
-    seen, found = 0, pooled.certificate(name, fingerprint, screening, pool, flips)
-    for until in screening.rounds:
-        if found.verdict in (Verdict.ACCEPTED, Verdict.UNREACHABLE):
-            break
-        requests = _requests(sources, seen, until)
-        labels = sample(
-            classifier, requests, base.settings.noise, base.settings.seed, batch_size, progress
-        )
-        flips.append(
-            [int((new != s.candidate).sum()) for s, new in zip(sources, labels, strict=True)]
-        )
-        seen, found = until, pooled.certificate(name, fingerprint, screening, pool, flips)
-    return found
-
-
-def _requests(sources: Sequence[Source], start: int, stop: int) -> Iterator[Request]:
-    return (Request(s.item, Stream.ESTIMATION, s.winners[start:stop]) for s in sources)

@@ -1,0 +1,184 @@
+"""The commands that evaluate models to prove something, and their options."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smoothcert.cli.options import (
+    Base,
+    Batch,
+    BlockInputs,
+    ClusterAt,
+    Data,
+    Device,
+    Engine,
+    Every,
+    FreshSeed,
+    Grid,
+    Json,
+    KeepMargins,
+    Limit,
+    Method,
+    Model,
+    Moved,
+    Policy,
+    Resume,
+    RunOut,
+    Seed,
+    Shard,
+    Sigma,
+    Size,
+    Split,
+    Threads,
+    TotalAlpha,
+    Workers,
+)
+
+
+def certify(
+    model: Model,
+    data: Data,
+    sigma: Sigma,
+    out: RunOut,
+    n0: Annotated[int, typer.Option("--n0", help="Selection draws.")] = 100,
+    n: Annotated[int, typer.Option("--n", help="Estimation draws.")] = 100_000,
+    alpha: Annotated[float, typer.Option(help="Error probability per input.")] = 0.001,
+    form: Annotated[str, typer.Option(help="binary or multiclass runner-up bound.")] = "binary",
+    keep_margins: KeepMargins = False,
+    radius: Annotated[
+        float | None,
+        typer.Option(help="Only decide this radius, stopping as soon as it is proven or excluded."),
+    ] = None,
+    engine: Engine = None,
+    seed: Seed = 0,
+    split: Split = "test",
+    grid: Grid = None,
+    limit: Limit = None,
+    every: Every = 1,
+    size: Size = None,
+    resume: Resume = False,
+    device: Device = "cpu",
+    threads: Threads = None,
+    workers: Workers = None,
+    shard: Shard = None,
+    cluster: ClusterAt = None,
+    batch_size: Batch = None,
+    block_inputs: BlockInputs = None,
+    json: Json = False,
+) -> None:
+    """Certify a classifier from scratch into a run directory."""
+    from smoothcert.cli import runs
+    from smoothcert.cli.machines import Machines, Processor
+    from smoothcert.cli.sources import DataSource
+    from smoothcert.cli.where import Where
+
+    source = DataSource(data, split, grid, limit, every, size)
+    machines = Machines(Processor(device, threads), workers, cluster)
+    where = Where(out, resume, machines, batch_size, block_inputs, shard, json)
+    options = (sigma, n0, n, alpha, seed, form, keep_margins)
+    runs.certify(model, source, options, radius, engine, where)
+
+
+def recertify(
+    model: Model,
+    base: Base,
+    out: RunOut,
+    policy: Policy = None,
+    method: Method = "auto",
+    alpha: TotalAlpha = None,
+    gamma: Annotated[
+        float, typer.Option(help="irs: cached limit from which draws are fresh.")
+    ] = 0.99,
+    variant: Annotated[str, typer.Option(help="irs: budget-exact or published.")] = "budget-exact",
+    fresh_seed: FreshSeed = None,
+    data: Moved = None,
+    resume: Resume = False,
+    device: Device = "cpu",
+    threads: Threads = None,
+    workers: Workers = None,
+    shard: Shard = None,
+    cluster: ClusterAt = None,
+    batch_size: Batch = None,
+    block_inputs: BlockInputs = None,
+    json: Json = False,
+) -> None:
+    """Recertify a changed model by reusing the original's run."""
+    from smoothcert.cli import runs
+    from smoothcert.cli.machines import Machines, Processor
+    from smoothcert.cli.where import Where
+
+    machines = Machines(Processor(device, threads), workers, cluster)
+    where = Where(out, resume, machines, batch_size, block_inputs, shard, json)
+    runs.recertify(model, base, data, (policy, method, alpha, gamma, variant, fresh_seed), where)
+
+
+def plan(
+    model: Model,
+    base: Base,
+    policies: Annotated[
+        list[str] | None,
+        typer.Option("--policy", help="A policy to show; may be repeated.", show_default="several"),
+    ] = None,
+    method: Method = "auto",
+    alpha: TotalAlpha = None,
+    data: Moved = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    batch_size: Batch = None,
+    json: Json = False,
+) -> None:
+    """Show what policies would cost and buy, after a small pilot."""
+    from smoothcert.cli import plans
+    from smoothcert.cli.machines import Processor
+
+    processor = Processor(device, threads)
+    plans.plan(model, base, data, (policies or [], method, alpha), processor, batch_size, json)
+
+
+def screen(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", show_default=False)],
+    base: Base,
+    per_input: Annotated[int, typer.Option(help="Evaluations per input that counts.")] = 100,
+    alpha: Annotated[float, typer.Option(help="Error probability of everything stated.")] = 0.002,
+    radii: Annotated[str, typer.Option(help="Radii to bound more tightly.")] = "",
+    accept: Annotated[
+        str | None, typer.Option(help="Stop when decided: a target as 'ca@0.5>=0.40'.")
+    ] = None,
+    data: Moved = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the certificates as JSON.")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    workers: Workers = None,
+    cluster: ClusterAt = None,
+    batch_size: Batch = None,
+    json: Json = False,
+) -> None:
+    """Bound certified accuracy and mean radius of models on the whole data set, cheaply."""
+    from smoothcert.cli import screening
+    from smoothcert.cli.machines import Machines, Processor
+
+    machines = Machines(Processor(device, threads), workers, cluster)
+    asked = screening.Asked(tuple(models), base, data, per_input, alpha, radii, accept, batch_size)
+    screening.screen(asked, out, machines, json)
+
+
+def predict(
+    model: Model,
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False)],
+    sigma: Sigma,
+    n: Annotated[int, typer.Option("--n", help="Draws.")] = 1000,
+    alpha: Annotated[float, typer.Option(help="Error probability.")] = 0.001,
+    size: Size = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    threads: Threads = None,
+    batch_size: Batch = None,
+    json: Json = False,
+) -> None:
+    """Predict the smoothed classifier's class of one image, or abstain."""
+    from smoothcert.cli import models
+    from smoothcert.cli.machines import Processor
+
+    processor = Processor(device, threads)
+    models.predict(model, image, size, sigma, n, alpha, seed, processor, batch_size, json)

@@ -1,0 +1,159 @@
+"""What computes: a device, several processes of this machine, or a cluster."""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from smoothcert.classifiers.cores import cores
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.cli.sources import DataSource
+from smoothcert.errors import InvalidInput, ModelError
+from smoothcert.runs.places import place
+from smoothcert.sampling.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Processor:
+    """Where classifiers run.
+
+    Attributes:
+        device: `cpu`, `cuda`, `cuda:1`, ...
+        threads: batches at once on the CPU, a core each; None for all cores.
+    """
+
+    device: str = "cpu"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse no threads at all before anything is loaded."""
+        if self.threads is not None and self.threads < 1:
+            raise InvalidInput(f"--threads must be at least 1; got {self.threads}")
+
+    def load(self, model: str) -> Classifier:
+        """The classifier behind a reference; see `load_classifier`."""
+        return load_classifier(_on_disk(model), self.device, self.threads)
+
+    @property
+    def devices(self) -> int:
+        """How many of them there are: all GPUs of the machine for `cuda`, else one."""
+        if self.device != "cuda":
+            return 1
+        import torch
+
+        return max(1, torch.cuda.device_count())
+
+    def shared(self, workers: int) -> "Processor":
+        """What each of several processes gets of the CPU."""
+        if self.device != "cpu" or self.threads is not None or workers == 1:
+            return self
+        return replace(self, threads=max(1, cores() // workers))
+
+    def of(self, worker: int) -> "Processor":
+        """What a worker runs on: the GPUs in turn."""
+        if self.device != "cuda":
+            return self
+        return replace(self, device=f"cuda:{worker % self.devices}")
+
+
+def _on_disk(model: str) -> str:
+    """The same reference with a copy for a file that is in an object store."""
+    found = re.fullmatch(r"((?:[\w.-]+@)?)((?!hf:)[a-z0-9+]+://[^?]+)/([^/?]+)((?:\?.*)?)", model)
+    if not found:
+        return model
+    architecture, folder, name, options = found.groups()
+    try:
+        return architecture + str(place(folder + options).on_disk(name))
+    except FileNotFoundError:
+        raise ModelError(f"There is no model at {model}") from None
+
+
+@dataclass(frozen=True)
+class Machines:
+    """One process or several, here or in a cluster.
+
+    Attributes:
+        processor: of each.
+        workers: how many, if it is said.
+        cluster: the text of --cluster.
+    """
+
+    processor: Processor = field(default_factory=Processor)
+    workers: int | None = None
+    cluster: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is none."""
+        if self.workers is not None and self.workers < 1:
+            raise InvalidInput(f"--workers must be at least 1; got {self.workers}")
+        _ = self.address
+
+    @property
+    def address(self) -> str | None:
+        """Of the Ray cluster: empty for one that is made here, None for no cluster."""
+        if self.cluster is None:
+            return None
+        found = re.fullmatch(r"ray(://.+|:[^/].*)?", self.cluster)
+        if not found:
+            raise InvalidInput(
+                f"--cluster is ray, ray://HOST:PORT or ray:HOST:PORT; got {self.cluster!r}"
+            )
+        there = found[1] or os.environ.get("RAY_ADDRESS", "")
+        return self.cluster if there.startswith("://") else there.removeprefix(":")
+
+    @property
+    def count(self) -> int:
+        """How many processes of this machine compute."""
+        return self.workers or self.processor.devices
+
+    @property
+    def shared(self) -> Processor:
+        """What each of them gets."""
+        return self.processor.shared(self.count)
+
+
+@dataclass(frozen=True)
+class ModelAt:
+    """Loads a model in any process.
+
+    Attributes:
+        model: its reference.
+        processor: of the workers.
+    """
+
+    model: str
+    processor: Processor
+
+    def __call__(self, worker: int) -> Classifier:
+        """On this worker's device."""
+        return self.processor.of(worker).load(self.model)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Loads a run's model and data in another process."""
+
+    model: Callable[[int], Classifier]
+    source: DataSource
+
+    def __call__(self, worker: int) -> tuple[Classifier, Inputs]:
+        """See `processes.Load`."""
+        return self.model(worker), self.source.load()
+
+
+@dataclass(frozen=True)
+class LoadingAny:
+    """Loads a screening's data, and its candidates as they are asked for, in another process."""
+
+    models: tuple[Callable[[int], Classifier], ...]
+    source: DataSource
+
+    def __call__(self, worker: int) -> tuple[Callable[[int], Classifier], Inputs]:
+        """See `processes.Load`."""
+        return partial(self.candidate, worker), self.source.load()
+
+    def candidate(self, worker: int, number: int) -> Classifier:
+        """One of them."""
+        return self.models[number](worker)

@@ -1,0 +1,104 @@
+"""The commands that make models, and the demo: their options."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smoothcert.cli.options import (
+    Data,
+    Device,
+    Every,
+    Grid,
+    Json,
+    Limit,
+    Model,
+    Out,
+    Seed,
+    Sigma,
+    Size,
+    Split,
+    Target,
+    Threads,
+)
+
+
+def demo(
+    data: Annotated[
+        str, typer.Option(help="digits, or CIFAR-10: a Parquet folder or a Hugging Face id.")
+    ] = "digits",
+    out: Annotated[Path, typer.Option(help="New folder for models, runs and report.")] = Path(
+        "smoothcert-demo"
+    ),
+    quick: Annotated[bool, typer.Option("--quick", help="A smaller run, under a minute.")] = False,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Train, certify, compress, recertify and report on real images, in about three minutes."""
+    from smoothcert.cli.demo import run_demo
+    from smoothcert.cli.machines import Processor
+
+    run_demo(data, out, quick, Processor("cpu", threads), json)
+
+
+def train(
+    data: Data,
+    sigma: Sigma,
+    out: Out,
+    recipe: Annotated[
+        str, typer.Option(help="quick (digits), short (CIFAR-10 on a CPU) or cohen2019.")
+    ] = "quick",
+    arch: Annotated[
+        str | None,
+        typer.Option(help="small_cnn or cifar_resnet20 (also 8, 14, 32, 44, 56, 110)."),
+    ] = None,
+    split: Split = "train",
+    grid: Grid = None,
+    limit: Limit = None,
+    every: Every = 1,
+    size: Size = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images per step.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    consistency: Annotated[
+        float | None, typer.Option(help="Weight of the noise-consistency term.")
+    ] = None,
+    seed: Seed = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")
+    ] = False,
+    device: Device = "cpu",
+    json: Json = False,
+) -> None:
+    """Train a network of the zoo with Gaussian augmentation and write its weights."""
+    from smoothcert.cli import models
+    from smoothcert.cli.sources import DataSource
+
+    source = DataSource(data, split, grid, limit, every, size)
+    chosen = models.recipe(recipe, sigma, (arch, epochs, batch, rate, consistency), seed)
+    models.train(source, chosen, out, resume, device, json)
+
+
+def compress(
+    model: Model,
+    to: Target,
+    out: Out,
+    data: Annotated[str | None, typer.Option(help="Calibration, training or example data.")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Noise to calibrate, train and measure accuracy under.")
+    ] = None,
+    split: Split = "train",
+    test_split: Annotated[
+        str, typer.Option(help="Split to measure accuracy on, if the data has it and labels.")
+    ] = "test",
+    grid: Grid = None,
+    size: Size = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Write an approximation of a model as a file the other commands read."""
+    from smoothcert.cli import models
+    from smoothcert.cli.sources import DataSource
+
+    source = DataSource(data, split, grid, None, 1, size) if data else None
+    models.compress(model, to, out, source, test_split, sigma, seed, json)

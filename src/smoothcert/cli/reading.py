@@ -1,0 +1,87 @@
+"""The commands that read runs and logs, and their options."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smoothcert.cli.options import (
+    Device,
+    Json,
+    Out,
+    RunOut,
+    Runs,
+    Seed,
+    Threads,
+)
+
+
+def report(
+    runs: Runs,
+    out: Out,
+    radii: Annotated[str, typer.Option(help="Radii for certified accuracy.")] = "0,0.25,0.5,0.75,1",
+    json: Json = False,
+) -> None:
+    """Write an HTML page, a PNG, a CSV and the field's TSV for one run or several."""
+    from smoothcert.cli import runs as actions
+
+    actions.report(runs, out, radii, json)
+
+
+def merge(
+    runs: Runs,
+    out: RunOut,
+    json: Json = False,
+) -> None:
+    """Put the parts of one run together that shards wrote into different directories."""
+    from smoothcert.cli import runs as actions
+
+    actions.merge(runs, out, json)
+
+
+def verify(
+    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
+    replay: Annotated[
+        str | None, typer.Option(help="Also re-evaluate such a part of the draws, as 1%.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="If it moved, or is package.module:factory: code that only the run names is not "
+            "imported.",
+            show_default="run's",
+        ),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
+    base: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Recompute every certificate of a run from its stored votes."""
+    from smoothcert.cli import runs
+    from smoothcert.cli.machines import Processor
+
+    runs.verify(run, replay, (model, data, base), Processor(device, threads), json)
+
+
+def replay(
+    logs: Annotated[list[Path], typer.Argument(metavar="LOG...", show_default=False)],
+    disparity: Annotated[float, typer.Option(help="Mean probability of a changed label.")] = 0.01,
+    away: Annotated[float, typer.Option(help="Share of the changes that leave the class.")] = 0.5,
+    sigma: Annotated[
+        float | None, typer.Option(help="Noise of the logs.", show_default="from the file's name")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", help="Cached draws per image.")] = 10_000,
+    accounting: Annotated[
+        str, typer.Option(help="all: every evaluation; published: as in the 2024 tables.")
+    ] = "all",
+    repetitions: Annotated[int, typer.Option(help="Simulations to average.")] = 3,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """SIMULATE recertification on published per-image logs, without any model."""
+    from smoothcert.cli import simulations
+
+    options = (n, accounting, repetitions, seed)
+    simulations.replay(logs, sigma, (disparity, away), options, json)

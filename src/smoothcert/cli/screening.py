@@ -1,0 +1,126 @@
+"""screen: what a cache proves of models on a whole data set."""
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from smoothcert.cli import clusters, display
+from smoothcert.cli.machines import LoadingAny, Machines, ModelAt
+from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
+from smoothcert.methods.pooled import DatasetCertificate, ranked
+from smoothcert.methods.screening import Screening, Target
+from smoothcert.report.tables import floor_to, percent
+from smoothcert.runs import ledger
+from smoothcert.runs.crew import Executor, Work, alone, one_at_a_time
+from smoothcert.runs.files import write_whole
+from smoothcert.runs.processes import Processes
+from smoothcert.runs.screening import Candidates, ScreeningOrder
+from smoothcert.runs.store import Run
+
+_CURVE = (0.0, 0.5, 1.0, 1.5)  # in sigmas
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be screened, as the options say it."""
+
+    models: tuple[str, ...]
+    base: str
+    data: str | None
+    per_input: int
+    alpha: float
+    radii: str
+    accept: str | None
+    batch_size: int | None
+
+    @property
+    def screening(self) -> Screening:
+        """The options, checked."""
+        target = Target.parse(self.accept) if self.accept else None
+        radii = parse_radii(self.radii) if self.radii else ()
+        settings = (self.per_input, self.alpha, radii)
+        return Screening(*settings, target=target, candidates=len(self.models))
+
+    def order(self, run: Run) -> ScreeningOrder:
+        """For other processes."""
+        return ScreeningOrder(str(run.place), self.screening, self.batch_size)
+
+
+def screen(asked: Asked, out: Path | None, machines: Machines, as_json: bool) -> None:
+    """Screen models and print their dataset certificates, best first."""
+    run = Run.open(asked.base)
+    source = recorded_source(run.manifest.origin, asked.data)
+    if machines.cluster is None:
+        found = _here(asked, run, source, machines)
+    else:
+        executor = clusters.of_candidates(asked.models, source, machines)
+        with _bar(asked, run) as tick:
+            found = _found(asked, run, None, tick, executor)
+    for certificate in found:
+        facts = (certificate.name, certificate.fingerprint, certificate.evaluations)
+        ledger.note(run, *facts, str(out or "screen"))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, (json.dumps([c.to_json() for c in found], indent=1) + "\n").encode())
+    if as_json:
+        display.show_json([c.to_json() for c in found])
+        return
+    sigma, named = run.identity.settings.sigma, asked.screening.radii
+    display.show_table(
+        *screen_table(found, named or [r * sigma for r in _CURVE]), "Proven of the whole data set"
+    )
+    served = ledger.models_served(run)
+    display.say(
+        f"All of it holds together with probability {1 - asked.alpha:g}. This cache has served "
+        f"{served} different models: if one was chosen for its result here, recertify it with "
+        "--fresh-seed, or divide alpha by that number."
+    )
+
+
+def _here(
+    asked: Asked, run: Run, source: DataSource, machines: Machines
+) -> tuple[DatasetCertificate, ...]:
+    """By processes of this machine: whatever is wrong with a candidate is said before any works."""
+    with display.waiting("Loading models, data and base run"):
+        stage = asked.order(run).stage(source.load())
+        candidates = [machines.shared.load(model) for model in asked.models]
+        for candidate in candidates:
+            stage.check(candidate)
+    executor: Executor = alone
+    if machines.count > 1:
+        models = tuple(ModelAt(model, machines.shared) for model in asked.models)
+        executor = Processes(LoadingAny(models, source), machines.count)
+    with _bar(asked, run) as tick:
+        here = Candidates(stage, candidates.__getitem__, one_at_a_time(tick))
+        return _found(asked, run, here, tick, executor)
+
+
+def _bar(asked: Asked, run: Run) -> AbstractContextManager[display.Tick]:
+    total = len(asked.models) * len(run.identity.indices) * asked.per_input
+    return display.bar("Screening", total)
+
+
+def _found(
+    asked: Asked, run: Run, here: Candidates | None, tick: display.Tick, executor: Executor
+) -> tuple[DatasetCertificate, ...]:
+    """In the order of the candidates."""
+    progress = here.progress if here else one_at_a_time(tick)
+    numbers = tuple(range(len(asked.models)))
+    found = executor(Work(asked.order(run), numbers, progress, here), lambda: 0)
+    return tuple(found[number] for number in numbers)
+
+
+def screen_table(
+    found: Sequence[DatasetCertificate], radii: Sequence[float]
+) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows, best first."""
+    heads = ["model", "ACR ≥", *(f"CA@{r:g} ≥" for r in radii), "evaluations"]
+    judged = any(c.verdict for c in found)
+    rows = []
+    for c in ranked(found):
+        curve = [percent(float(share), c.pool.inputs) for share in c.certified_accuracy(radii)]
+        row = [c.name, floor_to(c.acr, 4), *curve, f"{c.evaluations:,}"]
+        rows.append([*row, c.verdict.name.lower() if c.verdict else ""] if judged else row)
+    return ([*heads, "verdict"] if judged else heads), rows

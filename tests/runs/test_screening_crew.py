@@ -1,0 +1,90 @@
+"""Screening by several workers: the certificates of one, whatever becomes of the others."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+from mates import Mates, thirty
+from test_executors import SETTINGS, SMALL, backwards, threads
+
+from smoothcert.errors import Mismatch, ModelError
+from smoothcert.methods.screening import Screening
+from smoothcert.runs.crew import Work, alone
+from smoothcert.runs.processes import Processes
+from smoothcert.runs.runner import run_certify
+from smoothcert.runs.screening import Candidates, ScreeningOrder
+from smoothcert.verbs.screen import screen
+
+THRESHOLDS = (28, 29, 27, 30, 28)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What a worker loads: candidates by number, and data."""
+
+    value: int = 8
+    fate: str = ""
+    once: Path | None = None
+
+    def __call__(self, worker: int):
+        return partial(candidate, self.fate, self.once), thirty(self.value)
+
+
+def candidate(fate: str, once: Path | None, number: int):
+    return Mates(THRESHOLDS[number], fate=fate, once=once).classifier()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    return run_certify(folder / "r", Mates(28).classifier(), thirty(), SETTINGS, SMALL)
+
+
+@pytest.fixture(scope="module")
+def expected(base):
+    models = [candidate("none", None, number) for number in range(len(THRESHOLDS))]
+    return [
+        c.to_json()
+        for c in screen(base.certification(), models, thirty(), per_input=200, batch_size=16)
+    ]
+
+
+def screened(base, executor, load, told=None):
+    order = ScreeningOrder(str(base.path), Screening(200, candidates=len(THRESHOLDS)), 16)
+    progress = told.append if told is not None else lambda _: None
+    here = Candidates(order.stage(thirty()), load(0)[0], progress)
+    work = Work(order, tuple(range(len(THRESHOLDS))), progress, here)
+    found = executor(work, lambda: 0)
+    return [found[number].to_json() for number in range(len(THRESHOLDS))]
+
+
+EXECUTORS = {
+    "alone": lambda load: alone,
+    "backwards": lambda load: backwards,
+    "threads": lambda load: threads,
+    "two processes": lambda load: Processes(load, 2),
+}
+
+
+@pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS)
+def test_the_same_certificates(executor, base, expected):
+    told = []
+    load = Loading(fate="none")
+    assert screened(base, executor(load), load, told) == expected
+    assert sum(told) == sum(c["evaluations"] for c in expected)
+
+
+def test_a_lost_worker_costs_its_candidate(base, expected, tmp_path):
+    load = Loading(fate="dies", once=tmp_path / "once")
+    assert screened(base, Processes(load, 2), load) == expected
+    assert (tmp_path / "once").exists()
+
+
+def test_what_goes_wrong_elsewhere_is_raised_here(base):
+    load = Loading(fate="refuses")
+    with pytest.raises(ModelError, match="the model says no"):
+        screened(base, Processes(load, 2), load)
+    other = Processes(Loading(value=9, fate="none"), 2)
+    with pytest.raises(Mismatch, match="30 of 30 inputs have other content"):
+        screened(base, other, Loading(fate="slow"))
