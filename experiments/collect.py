@@ -17,7 +17,12 @@ from pathlib import Path
 
 from networks import Source, made
 
-from smoothcert import Inputs, Run, Settings, load_classifier, load_inputs
+from smoothcert import Inputs, Run, Settings, load_inputs
+from smoothcert.cli import clusters
+from smoothcert.cli.machines import Loading, Machines, ModelAt, Processor
+from smoothcert.cli.sources import DataSource
+from smoothcert.runs.crew import Executor, alone
+from smoothcert.runs.processes import Processes
 from smoothcert.runs.runner import How, run_certify
 
 HERE = Path(__file__).parent
@@ -90,12 +95,21 @@ def places(sizes: Sizes, out: Path) -> Iterator[Place]:
 
 @dataclass(frozen=True)
 class Collection:
-    """Images, sizes, and where the models come from."""
+    """Images, sizes, where the models come from, and what computes."""
 
     sizes: Sizes
     images: Inputs
+    source: DataSource
     training: Inputs
     weights: str
+    machines: Machines
+
+    @staticmethod
+    def of(sizes: Sizes, data: str, weights: str, machines: Machines) -> "Collection":
+        """Open the data."""
+        source = DataSource(data, "test", None, None, sizes.every)
+        training = load_inputs(data, "train", limit=sizes.training_images)
+        return Collection(sizes, source.load(), source, training, weights, machines)
 
     def model(self, place: Place) -> str:
         """The reference of the network to run: made, found made, or as it came.
@@ -122,10 +136,26 @@ class Collection:
             sizes.seed,
             keep_margins=place.network == ORIGINAL,
         )
-        classifier = load_classifier(self.model(place), sizes.device)
+        model = self.model(place)
+        classifier = self.machines.shared.load(model)
         ticker = Ticker(place.title, len(self.images) * (sizes.n0 + sizes.n))
-        how = How(sizes.batch_size, sizes.block_inputs, resume=True, progress=ticker)
+        how = How(
+            sizes.batch_size,
+            sizes.block_inputs,
+            resume=True,
+            progress=ticker,
+            executor=self.executor(model),
+        )
         return run_certify(place.run, classifier, self.images, settings, how)
+
+    def executor(self, model: str) -> Executor:
+        """Who computes the blocks of a network."""
+        machines = self.machines
+        if machines.cluster is not None:
+            return clusters.of_model(model, self.source, machines)
+        if machines.count == 1:
+            return alone
+        return Processes(Loading(ModelAt(model, machines.shared), self.source), machines.count)
 
 
 class Ticker:
@@ -162,11 +192,12 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("data", help="folder with CIFAR-10 (JPEG)")
     parser.add_argument("--weights", default="", help="folder with weights that the package lacks")
+    parser.add_argument("--workers", type=int, help="processes, or actors of a cluster")
+    parser.add_argument("--cluster", help="as of the commands: ray, ray:HOST:PORT, ...")
     given = parser.parse_args()
     sizes = Sizes.read(given.sizes, given.size)
-    images = load_inputs(given.data, "test", every=sizes.every)
-    training = load_inputs(given.data, "train", limit=sizes.training_images)
-    collection = Collection(sizes, images, training, given.weights)
+    machines = Machines(Processor(sizes.device), given.workers, given.cluster)
+    collection = Collection.of(sizes, given.data, given.weights, machines)
     for place in places(sizes, given.out):
         if finished(place):
             continue

@@ -1,6 +1,8 @@
-"""The figures of docs/results.md, as SVG; the same rows give the same bytes."""
+"""The figures of docs/results.md and questions.md, as SVG; the same rows give the same bytes."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -25,9 +27,56 @@ def write(folder: Path, rows: dict[str, list[dict]]) -> None:
         name: [r for r in some if all(r.get(k, first[k]) == first[k] for k in same)]
         for name, some in rows.items()
     }
+    _save(_curves, chosen, folder / "results-curves.svg")
+    _save(_pruning, chosen, folder / "results-pruning.svg")
+
+
+def write_levels(folder: Path, rows: list[dict]) -> None:
+    """Draw what levels.py found."""
+    _save(_levels, rows, folder / "questions-levels.svg")
+
+
+def _save(draw: Callable[[Any], Figure], rows: Any, file: Path) -> None:
     with mpl.rc_context({"svg.hashsalt": "smoothcert", "svg.fonttype": "none", "font.size": 8}):
-        for name, figure in (("curves", _curves(chosen)), ("pruning", _pruning(chosen))):
-            figure.savefig(folder / f"results-{name}.svg", metadata={"Date": None})
+        draw(rows).savefig(file, metadata={"Date": None})
+
+
+def _levels(rows: list[dict]) -> Figure:
+    """Flips by level, as measured and as predicted, and the one against the other."""
+    figure = Figure(figsize=(8.7, 2.9), layout="constrained")
+    bits, pruned, against = figure.subplots(1, 3)
+    sigmas = sorted({row["sigma"] for row in rows})
+    for series, axes in (("bits", bits), ("pruned", pruned)):
+        for sigma, colour in zip(sigmas, SIGMAS, strict=False):
+            some = _where(rows, {"series": series, "sigma": sigma})
+            x = [_number(row["target"]) for row in some]
+            measured = [100 * row["differ"] for row in some]
+            axes.plot(x, measured, "o", color=colour, markersize=3, label=f"σ = {sigma:g}")
+            for name, dash in (("nearby", "-"), ("first order", ":")):
+                axes.plot(x, [100 * row[name] for row in some], dash, color=colour, linewidth=1)
+            mark = "o" if series == "bits" else "^"
+            nearby = [100 * row["nearby"] for row in some]
+            against.plot(nearby, measured, mark, color=colour, markersize=3)
+    bits.set(xlabel="bits of a weight", ylabel="labels that differ, %", yscale="log")
+    bits.invert_xaxis()
+    bits.legend(frameon=False)
+    pruned.set(xlabel="pruned share", xscale="log", yscale="log")
+    pruned.set_xticks(
+        [0.02, 0.05, 0.1, 0.2, 0.3, 0.6], ["2 %", "5 %", "10 %", "20 %", "30 %", "60 %"]
+    )
+    pruned.minorticks_off()
+    pruned.set_title("dots measured; lines predicted: nearby, dotted first order")
+    ends = [min(r["nearby"] for r in rows) * 100, max(r["nearby"] for r in rows) * 100]
+    against.plot(ends, ends, "k-", linewidth=0.7)
+    against.set(xlabel="predicted (nearby), %", ylabel="measured, %", xscale="log", yscale="log")
+    for axes in (bits, pruned, against):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def _number(target: str) -> float:
+    """Bits, or the pruned share."""
+    return float(target.partition(":")[2] or target[3])
 
 
 def _curves(rows: dict[str, list[dict]]) -> Figure:

@@ -18,7 +18,8 @@ from collect import HERE, ORIGINAL, Collection, Place, Sizes, finished, options,
 from contest import Contest, Plan
 from recorded import Recorded, write_fresh
 
-from smoothcert import load_classifier, load_inputs
+from smoothcert import load_classifier
+from smoothcert.cli.machines import Machines, Processor
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
 from smoothcert.sampling.noise import Stream
@@ -72,9 +73,8 @@ def main() -> None:
     given = parser.parse_args()
     sizes = Sizes.read(given.sizes, given.size)
     plan = Plan(**tomllib.loads(given.plan.read_text()))
-    images = load_inputs(given.data, "test", every=sizes.every)
-    training = load_inputs(given.data, "train", limit=sizes.training_images)
-    collection = Collection(sizes, images, training, given.weights)
+    machines = Machines(Processor(sizes.device))
+    collection = Collection.of(sizes, given.data, given.weights, machines)
     for place in places(sizes, given.out):
         original = replace(place, network=ORIGINAL)
         if place.network == ORIGINAL or not (finished(place) and finished(original)):
