@@ -1,6 +1,6 @@
 """Runs on many workers: real ones on this machine against the simulator, then what it predicts.
 
-python experiments/fleets.py [--inputs 24] [--n 2000]
+python experiments/fleets.py [--inputs 24] [--n 2000] [--workers 1 2 4]
 
 A ResNet-20 on random pictures, one core for each worker, one input for each block. The simulator
 gets the speed and the overhead that one worker had, and the workers' time to start; it must then
@@ -27,7 +27,6 @@ from smoothcert.simulation.fleet import Fleet, Forecast, best_block_seconds, for
 
 PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 MODEL = "cifar_resnet20@pretrained-0.50"
-COUNTS = (1, 2, 4)
 SEEDS = range(10)
 # A larger run: ImageNet's validation set, and a speed that is assumed, not measured.
 LARGE, SPEED, PRICE = 50_000 * 100_100, 3000.0, 2.0
@@ -85,9 +84,9 @@ def mean(fleet: Fleet, blocks: int, each: float) -> Forecast:
     return Forecast(*means, failures=round(float(np.mean([f.failures for f in found]))))
 
 
-def checked(load: Load, n: int) -> str:
+def checked(load: Load, n: int, counts: list[int]) -> str:
     """Real runs beside what is predicted from the first of them."""
-    runs = [measure(count, load, n) for count in COUNTS]
+    runs = [measure(count, load, n) for count in counts]
     first, begin = runs[0], starting(load)
     overhead = (first.seconds - first.busy) / first.blocks
     alone = Fleet(1, first.evaluations / first.busy, 0.0, overhead)
@@ -136,9 +135,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=24)
     parser.add_argument("--n", type=int, default=2000)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4], help="1 comes first")
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
-    put(given.page, "measured runs", checked(Load(given.inputs), given.n))
+    put(given.page, "measured runs", checked(Load(given.inputs), given.n, given.workers))
     put(given.page, "predicted runs", predicted())
 
 

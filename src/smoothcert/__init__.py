@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from smoothcert.verbs.predict import predict as predict
     from smoothcert.verbs.recertify import recertify as recertify
     from smoothcert.verbs.screen import screen as screen
+    from smoothcert.verbs.smooth import Smooth as Smooth
 
 _HOMES = {
     "ABSTAIN": "certificate",
@@ -46,6 +47,7 @@ _HOMES = {
     "RoundedGaussian": "sampling.noise",
     "Run": "runs.store",
     "Settings": "certificate",
+    "Smooth": "verbs.smooth",
     "SmoothcertError": "errors",
     "Votes": "certificate",
     "certify": "verbs.certify",

@@ -1,0 +1,121 @@
+"""The class that scripts written for the code of Cohen, Rosenfeld & Kolter (2019) use."""
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.certificate import ABSTAIN, Settings
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.errors import ModelError
+from smoothcert.sampling.inputs import Inputs, Item
+from smoothcert.sampling.noise import RoundedGaussian, grid_levels
+from smoothcert.sampling.probe import probe
+from smoothcert.verbs.certify import certify_items
+from smoothcert.verbs.predict import predict
+
+
+class Smooth:
+    """A smoothed classifier, one input at a time, with the interface of the 2019 code.
+
+    Beside that code, the limits are rounded to the safe side, the noise is exact on the input's
+    grid, a class that has too few votes is an abstention as there, and the noise of each call
+    follows from `seed` and the number of the call, so that a script gives the same result again.
+    `smoothcert.certify` is faster on many inputs, and keeps what recertifying needs.
+
+    Args:
+        base_classifier: a torch module, run where its weights are, or what `load_classifier`
+            takes. It maps batches in [0, 1] to logits and normalizes inside.
+        num_classes: of the base classifier.
+        sigma: noise standard deviation on the [0, 1] scale.
+        seed: of the noise.
+        grid: the step between neighbouring values of an input: 1/255 for 8-bit images.
+
+    Raises:
+        InvalidInput: sigma, seed or grid out of range.
+        ModelError: it is no model.
+
+    Source: Cohen, Rosenfeld & Kolter, ICML 2019, algorithms CERTIFY and PREDICT.
+    """
+
+    ABSTAIN = ABSTAIN
+    """What stands for no class: -1."""
+
+    def __init__(
+        self,
+        base_classifier: Any,
+        num_classes: int,
+        sigma: float,
+        *,
+        seed: int = 0,
+        grid: float | Fraction = 1 / 255,
+    ) -> None:
+        """Load the classifier; see the class."""
+        self.base_classifier = load_classifier(base_classifier, _device(base_classifier))
+        self.num_classes, self.sigma, self.seed, self.grid = num_classes, sigma, seed, grid
+        self._settings = Settings(sigma, grid_levels(grid), seed=seed)
+        self._calls = 0
+
+    def certify(self, x: Any, n0: int, n: int, alpha: float, batch_size: int) -> tuple[int, float]:
+        """The class of an input and the radius within which it is constant.
+
+        Args:
+            x: the input, a tensor or array of its shape (no batch axis), in [0, 1] on the grid.
+            n0: selection draws.
+            n: estimation draws.
+            alpha: probability that the result is wrong.
+            batch_size: rows per forward pass.
+
+        Returns:
+            (class, l2 radius), or (ABSTAIN, 0.0).
+
+        Raises:
+            InvalidInput: a setting, or the input, is out of range.
+            ModelError: the classifier has other classes, or its rows depend on each other.
+        """
+        item = self._item(x, batch_size)
+        settings = replace(self._settings, n0=n0, n=n, alpha=alpha)
+        facts = (settings, self.num_classes, batch_size)
+        (record,) = certify_items(self.base_classifier, [item], *facts)
+        found = record.certificate
+        return (found.predicted, found.radius) if found.radius > 0 else (ABSTAIN, 0.0)
+
+    def predict(self, x: Any, n: int, alpha: float, batch_size: int) -> int:
+        """The smoothed classifier's class of an input, or ABSTAIN.
+
+        Arguments and errors as for `certify`: another class than the smoothed classifier's is
+        returned with probability at most alpha.
+        """
+        item, noise = self._item(x, batch_size), self._noise
+        facts = {"n": n, "alpha": alpha, "seed": self.seed, "batch_size": batch_size}
+        return predict(self.base_classifier, item, noise, **facts).predicted
+
+    @property
+    def _noise(self) -> RoundedGaussian:
+        return self._settings.noise
+
+    def _item(self, x: Any, batch_size: int) -> Item:
+        """The input under a number of its own, which decides its noise."""
+        pixels = Inputs.from_arrays(_array(x)[None], grid=self.grid, name="x").item(0).pixels
+        item = Item(self._calls, pixels)
+        if self._calls == 0:
+            found = probe(self.base_classifier, item, self._noise, self.seed, batch_size)
+            if found.num_classes != self.num_classes:
+                raise ModelError(
+                    f"The base classifier has {found.num_classes} classes, not {self.num_classes}."
+                )
+        self._calls += 1
+        return item
+
+
+def _array(x: Any) -> NDArray:
+    """Also of a tensor on a GPU."""
+    return x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
+
+
+def _device(model: Any) -> str:
+    """Where a torch module's weights are."""
+    first = next(iter(model.parameters()), None) if hasattr(model, "parameters") else None
+    return "cpu" if first is None else str(first.device)
