@@ -21,8 +21,7 @@ from smoothcert import Inputs, Run, Settings, load_inputs
 from smoothcert.cli import clusters
 from smoothcert.cli.machines import Loading, Machines, ModelAt, Processor
 from smoothcert.cli.sources import DataSource
-from smoothcert.runs.crew import Executor, alone
-from smoothcert.runs.processes import Processes
+from smoothcert.runs.crew import Executor
 from smoothcert.runs.runner import How, run_certify
 
 HERE = Path(__file__).parent
@@ -153,9 +152,7 @@ class Collection:
         machines = self.machines
         if machines.cluster is not None:
             return clusters.of_model(model, self.source, machines)
-        if machines.count == 1:
-            return alone
-        return Processes(Loading(ModelAt(model, machines.shared), self.source), machines.count)
+        return machines.executor(Loading(ModelAt(model, machines.shared), self.source))
 
 
 class Ticker:

@@ -10,15 +10,13 @@ probability (all its draws) down to what is proven is at most that.
 
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
-from collect import HERE, Sizes, options
 from markdown import put, table
 from numpy.typing import NDArray
-from pairs import Pair, pairs
+from pairs import Pair, rows_of_all
 from scipy import special
-from tables import DOCS, write_csv
+from tables import write_csv
 
 from smoothcert.bounds import binomial, joint
 from smoothcert.bounds.budget import Budget
@@ -125,17 +123,11 @@ def formula_table(rows: list[dict]) -> str:
 
 
 def main() -> None:
-    parser = options(__doc__)
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of CSV")
-    parser.add_argument("--docs", type=Path, default=DOCS, help="with questions.md")
-    given = parser.parse_args()
-    rows = []
-    for pair in pairs(Sizes.read(given.sizes, given.size), given.out):
-        rows += vote_rows(pair)
-        print(pair.facts, flush=True)
+    given, rows = rows_of_all(__doc__, vote_rows)
+    formulas = formula_rows()
     write_csv(given.results / given.size, "complexity", rows)
-    write_csv(given.results, "complexity-formulas", formula_rows())
-    put(given.docs / "questions.md", "complexity formulas", formula_table(formula_rows()))
+    write_csv(given.results, "complexity-formulas", formulas)
+    put(given.docs / "questions.md", "complexity formulas", formula_table(formulas))
     shown = [row for row in rows if row["network"] in ("int8", "bf16", "prune20")]
     put(given.docs / "questions.md", "complexity", votes_table(shown))
 

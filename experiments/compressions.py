@@ -7,9 +7,7 @@ FOLDER, so that a rerun makes only what is missing; sizes and targets are in com
 """
 
 import argparse
-import json
 import os
-import re
 import textwrap
 import time
 import tomllib
@@ -21,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from kept import kept
 from markdown import percent, put, table
-from networks import Source, made
+from networks import Source, file_name, made
 
 import smoothcert
 from smoothcert.bounds import binomial
@@ -177,7 +176,7 @@ class Bench:
 
     def folder(self, target: str) -> Path:
         """The place of a target's model and figures."""
-        return self.out / re.sub(r"[^\w.-]+", "-", target)
+        return self.out / file_name(target)
 
     def made(self, target: str) -> Made:
         """The compressed model, or the original itself."""
@@ -216,14 +215,8 @@ class Bench:
     def finished(self, target: str, part: Callable[[str], dict]) -> dict:
         """The figures of a part, read back if they were found with these sizes."""
         place, sizes = self.folder(target) / f"{part.__name__}.json", self.plan.sizes(target)
-        found = json.loads(place.read_text()) if place.exists() else {}
-        if found.get("sizes") != sizes:
-            start = time.perf_counter()
-            found = {"target": target, "sizes": sizes} | part(target)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(json.dumps(found))
-            print(f"{target}: {part.__name__} in {time.perf_counter() - start:.0f} s", flush=True)
-        return found
+        found = kept(place, sizes, f"{target}: {part.__name__}", lambda: part(target))
+        return {"target": target, "sizes": sizes} | found
 
 
 def flip_lines(rows: list[dict]) -> list[list[str]]:

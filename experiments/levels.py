@@ -9,9 +9,6 @@ other one) exceeds the gap. Rows are kept in FOLDER, so that a rerun makes only 
 """
 
 import argparse
-import json
-import re
-import time
 import tomllib
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -19,8 +16,9 @@ from pathlib import Path
 
 import figures
 import numpy as np
+from kept import kept
 from markdown import put, table
-from networks import Source, made
+from networks import Source, file_name, made
 from numpy.typing import NDArray
 from results_page import number
 from tables import DOCS, HERE, write_csv
@@ -109,7 +107,7 @@ class Bench:
 
     def folder(self, sigma: float, target: str) -> Path:
         """The place of a network and its row."""
-        return self.out / f"{sigma:.2f}" / re.sub(r"[^\w.-]+", "-", target)
+        return self.out / f"{sigma:.2f}" / file_name(target)
 
     def network(self, sigma: float, target: str) -> Path:
         """The file to run."""
@@ -155,15 +153,9 @@ class Bench:
 
     def finished(self, sigma: float, series: str, target: str) -> dict:
         """The row, read back if it was found with these sizes."""
-        place, sizes = self.folder(sigma, target) / "row.json", self.plan.sizes
-        found = json.loads(place.read_text()) if place.exists() else {}
-        if found.get("sizes") != sizes:
-            start = time.perf_counter()
-            found = {"sizes": sizes, "row": self.row(sigma, target)}
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(json.dumps(found))
-            print(f"sigma {sigma:g} {target}: {time.perf_counter() - start:.0f} s", flush=True)
-        return {"sigma": sigma, "series": series, "target": target} | found["row"]
+        place, title = self.folder(sigma, target) / "row.json", f"sigma {sigma:g} {target}"
+        row = kept(place, self.plan.sizes, title, lambda: self.row(sigma, target))
+        return {"sigma": sigma, "series": series, "target": target} | row
 
 
 def exponent(rows: list[dict], below: float) -> float:

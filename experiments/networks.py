@@ -1,6 +1,7 @@
 """A compressed network in a folder, made once, and the file that is run in its place."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,11 @@ class Source:
     sigma: float
     seed: int
     twins: bool = True
+
+
+def file_name(target: str) -> str:
+    """A target's name, for a folder."""
+    return re.sub(r"[^\w.-]+", "-", target)
 
 
 def made(source: Source, target: str, folder: Path) -> Network:

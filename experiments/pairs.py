@@ -1,14 +1,16 @@
 """Collected votes of an original and a changed network, side by side."""
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from collect import ORIGINAL, Sizes, finished, places
+from collect import HERE, ORIGINAL, Sizes, finished, options, places
 from numpy.typing import NDArray
 from recorded import Recorded
+from tables import DOCS
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,21 @@ class Pair:
 
 def _running(found: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.pad(np.cumsum(found, axis=1), ((0, 0), (1, 0)))
+
+
+def rows_of_all(
+    description: str | None, rows_of: Callable[[Pair], Iterable[dict]]
+) -> tuple[argparse.Namespace, list[dict]]:
+    """The command line of a script on all pairs, and its rows of each, one after the other."""
+    parser = options(description)
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of CSV")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="with questions.md")
+    given = parser.parse_args()
+    rows = []
+    for pair in pairs(Sizes.read(given.sizes, given.size), given.out):
+        rows += rows_of(pair)
+        print(pair.facts, flush=True)
+    return given, rows
 
 
 def pairs(sizes: Sizes, out: Path) -> Iterator[Pair]:

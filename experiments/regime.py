@@ -10,27 +10,24 @@ filled with `--size regime`.
 
 import argparse
 import csv
-import json
-import time
 import tomllib
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from collect import HERE, Sizes, places
-from collect import finished as finished_place
+from collect import HERE, Sizes, finished, places
 from contest import Plan as Tables
+from kept import kept
 from markdown import put, table
-from results_page import number
+from results_page import HEADS, METHODS, number
 from tables import DOCS, rows_of, write_csv
 
 from smoothcert.simulation.logs import Log, read_log
 from smoothcert.simulation.simulate import NOTICE, FlipModel, Study, replay
 
 SIZE = "regime"  # of collect.toml
-METHODS = ("irs-published", "irs", "joint-uniform", "joint-planned")
-HEADS = ("IRS as published", "IRS", "joint, uniform", "joint, planned")
 ACCOUNTINGS = {"all": "all", "published": "draws"}
 """Of the simulation, to that of tables.py."""
 
@@ -89,17 +86,9 @@ def by_gamma(log: Log, dataset: str, plan: Plan) -> list[dict]:
     return rows
 
 
-def finished(place: Path, log: Log, dataset: str, plan: Plan) -> dict[str, list[dict]]:
-    """Both, read back if they were made with these settings."""
-    found = json.loads(place.read_text()) if place.exists() else {}
-    if found.get("plan") != asdict(plan):
-        start = time.perf_counter()
-        found = {"plan": asdict(plan)}
-        found |= {"levels": levels(log, dataset, plan), "gammas": by_gamma(log, dataset, plan)}
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(json.dumps(found))
-        print(f"{place.stem}: {time.perf_counter() - start:.0f} s", flush=True)
-    return found
+def simulated(log: Log, dataset: str, plan: Plan) -> dict[str, list[dict]]:
+    """Both."""
+    return {"levels": levels(log, dataset, plan), "gammas": by_gamma(log, dataset, plan)}
 
 
 def end(rows: list[dict], method: str) -> str:
@@ -188,14 +177,15 @@ def main() -> None:
         log = read_log(file)
         if log.sigma in plan.sigmas:
             place = given.out / f"{file.stem}.json"
-            found = finished(place, log, file.stem.partition("_")[0], plan)
+            facts = log, file.stem.partition("_")[0], plan
+            found = kept(place, asdict(plan), file.stem, partial(simulated, *facts))
             for name, some in rows.items():
                 some += found[name]
     write_csv(given.results, "regime", rows["levels"])
     write_csv(given.results, "gammas-simulated", rows["gammas"])
     real = Tables(**tomllib.loads(given.pairs.read_text()))
     found = list(places(Sizes.read(HERE / "collect.toml", SIZE), given.out))
-    for name, some in rows_of([p for p in found if finished_place(p)], real)[0].items():
+    for name, some in rows_of([p for p in found if finished(p)], real)[0].items():
         write_csv(given.results / SIZE, name, some)
     put(given.docs / "questions.md", "regime", measured(given.results))
     put(given.docs / "questions.md", "simulated regime", f"{NOTICE}\n\n{ends(rows['levels'])}")

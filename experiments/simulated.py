@@ -9,23 +9,20 @@ No model is run and nothing is certified. Finished rows are kept in FOLDER.
 """
 
 import argparse
-import json
-import time
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kept import kept
 from markdown import put, table
 from published import published
-from results_page import number
+from results_page import METHODS, number
 from scipy import optimize, special
 from tables import DOCS, HERE, NAMED, write_csv
 
 from smoothcert.errors import InvalidInput
 from smoothcert.simulation.logs import Log, read_log
 from smoothcert.simulation.simulate import NOTICE, FlipModel, Simulation, Study, replay
-
-SHOWN = ("irs-published", "irs", "joint-uniform", "joint-planned")
 
 
 @dataclass(frozen=True)
@@ -83,27 +80,20 @@ def row_of(log: Log, facts: dict, plan: Plan) -> dict:
 
 
 def _ratios(everything: Simulation, theirs: Simulation) -> dict:
-    found = {name: everything.ratios[name] for name in SHOWN}
-    found |= {f"{name}, published accounting": theirs.ratios[name] for name in SHOWN}
+    found = {name: everything.ratios[name] for name in METHODS}
+    found |= {f"{name}, published accounting": theirs.ratios[name] for name in METHODS}
     return found | {f"dataset {s.per_input}": s.times for s in everything.screened}
 
 
 def finished(file: Path, log: Log, facts: dict, plan: Plan) -> dict:
     """The row, read back if it was made with these settings."""
-    kept = json.loads(file.read_text()) if file.exists() else {}
-    if kept.get("plan") != asdict(plan):
-        start = time.perf_counter()
-        kept = {"plan": asdict(plan), "row": row_of(log, facts, plan)}
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(kept))
-        print(f"{file.stem}: {time.perf_counter() - start:.0f} s", flush=True)
-    return kept["row"]
+    return kept(file, asdict(plan), file.stem, lambda: row_of(log, facts, plan))
 
 
 def text(rows: list[dict], plan: Plan) -> str:
     """What stands between the marks."""
     dashed = [f"dataset {m}" for m in plan.screen]
-    columns = [*SHOWN, *(f"{name}, published accounting" for name in SHOWN[::3]), *dashed]
+    columns = [*METHODS, *(f"{name}, published accounting" for name in METHODS[::3]), *dashed]
     head = ["network", "σ", "disparity %", "published IRS", "IRS as published", "IRS"]
     head += ["joint, uniform", "joint, planned", "IRS as published, draws alone"]
     head += ["joint, planned, draws alone", *(f"dataset, {m} per image" for m in plan.screen)]

@@ -9,15 +9,13 @@ here to see what it could bring, is no certificate.
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
-from collect import HERE, Sizes, options
 from markdown import put, table
 from numpy.typing import NDArray
-from pairs import Pair, pairs
+from pairs import Pair, rows_of_all
 from results_page import number
-from tables import DOCS, write_csv
+from tables import write_csv
 
 from smoothcert.bounds import binomial, joint, normal
 from smoothcert.bounds.budget import Budget
@@ -126,14 +124,7 @@ def _range(values: list[float], digits: int) -> str:
 
 
 def main() -> None:
-    parser = options(__doc__)
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of CSV")
-    parser.add_argument("--docs", type=Path, default=DOCS, help="with questions.md")
-    given = parser.parse_args()
-    rows = []
-    for pair in pairs(Sizes.read(given.sizes, given.size), given.out):
-        rows += rows_of(pair)
-        print(pair.facts, flush=True)
+    given, rows = rows_of_all(__doc__, rows_of)
     write_csv(given.results / given.size, "split", rows)
     put(given.docs / "questions.md", "split", text(rows))
 

@@ -139,7 +139,7 @@ def test_a_block_at_which_every_worker_is_lost_ends_the_run():
             ended.append(1)
 
     blocks = Blocks([5], lambda: 0)
-    with pytest.raises(WorkerError, match="again and again at block 5, the last because it r"):
+    with pytest.raises(WorkerError, match="3 workers were lost at block 5, the last because it r"):
         drive([Doomed], blocks)
     assert len(ended) == 3
 

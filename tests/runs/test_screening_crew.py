@@ -13,7 +13,7 @@ from smoothcert.methods.screening import Screening
 from smoothcert.runs.crew import Work, alone
 from smoothcert.runs.processes import Processes
 from smoothcert.runs.runner import run_certify
-from smoothcert.runs.screening import Candidates, ScreeningOrder
+from smoothcert.runs.screening import Candidates, ScreeningOrder, staged
 from smoothcert.verbs.screen import screen
 
 THRESHOLDS = (28, 29, 27, 30, 28)
@@ -51,9 +51,10 @@ def expected(base):
 
 
 def screened(base, executor, load, told=None):
-    order = ScreeningOrder(str(base.path), Screening(200, candidates=len(THRESHOLDS)), 16)
+    screening = Screening(200, candidates=len(THRESHOLDS))
+    order = ScreeningOrder(str(base.path), screening, 16)
     progress = told.append if told is not None else lambda _: None
-    here = Candidates(order.stage(thirty()), load(0)[0], progress)
+    here = Candidates(staged(base, thirty(), screening, 16), load(0)[0], progress)
     work = Work(order, tuple(range(len(THRESHOLDS))), progress, here)
     found = executor(work, lambda: 0)
     return [found[number].to_json() for number in range(len(THRESHOLDS))]

@@ -11,7 +11,9 @@ from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli.sources import DataSource
 from smoothcert.errors import InvalidInput, ModelError
+from smoothcert.runs.crew import Executor, alone
 from smoothcert.runs.places import place
+from smoothcert.runs.processes import Load, Processes
 from smoothcert.sampling.inputs import Inputs
 
 
@@ -112,6 +114,10 @@ class Machines:
     def shared(self) -> Processor:
         """What each of them gets."""
         return self.processor.shared(self.count)
+
+    def executor(self, load: Load) -> Executor:
+        """Those processes; they load what this one has with `load`."""
+        return alone if self.count == 1 else Processes(load, self.count)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,9 @@ from smoothcert.methods.pooled import DatasetCertificate, ranked
 from smoothcert.methods.screening import Screening, Target
 from smoothcert.report.tables import floor_to, percent
 from smoothcert.runs import ledger
-from smoothcert.runs.crew import Executor, Work, alone, one_at_a_time
+from smoothcert.runs.crew import Executor, Work, one_at_a_time
 from smoothcert.runs.files import write_whole
-from smoothcert.runs.processes import Processes
-from smoothcert.runs.screening import Candidates, ScreeningOrder
+from smoothcert.runs.screening import Candidates, ScreeningOrder, staged
 from smoothcert.runs.store import Run
 
 _CURVE = (0.0, 0.5, 1.0, 1.5)  # in sigmas
@@ -84,14 +83,10 @@ def _here(
 ) -> tuple[DatasetCertificate, ...]:
     """By processes of this machine: whatever is wrong with a candidate is said before any works."""
     with display.waiting("Loading models, data and base run"):
-        stage = asked.order(run).stage(source.load())
-        candidates = [machines.shared.load(model) for model in asked.models]
-        for candidate in candidates:
-            stage.check(candidate)
-    executor: Executor = alone
-    if machines.count > 1:
-        models = tuple(ModelAt(model, machines.shared) for model in asked.models)
-        executor = Processes(LoadingAny(models, source), machines.count)
+        stage = staged(run, source.load(), asked.screening, asked.batch_size)
+        candidates = [stage.checked(machines.shared.load(model)) for model in asked.models]
+    models = tuple(ModelAt(model, machines.shared) for model in asked.models)
+    executor = machines.executor(LoadingAny(models, source))
     with _bar(asked, run) as tick:
         here = Candidates(stage, candidates.__getitem__, one_at_a_time(tick))
         return _found(asked, run, here, tick, executor)

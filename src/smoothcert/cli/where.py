@@ -10,7 +10,6 @@ from smoothcert.cli.machines import Loading, Machines, ModelAt
 from smoothcert.cli.sources import DataSource
 from smoothcert.errors import InvalidInput
 from smoothcert.runs.places import Place, place
-from smoothcert.runs.processes import Processes
 from smoothcert.runs.runner import How
 from smoothcert.runs.store import Run
 from smoothcert.runs.work import ALL, Shard
@@ -78,8 +77,7 @@ class Where:
             files=files or {},
             shard=self.part,
         )
-        machines = self.machines
-        if machines.cluster is not None or machines.count == 1:
+        if self.machines.cluster is not None:
             return how
-        loading = Loading(ModelAt(origin["model"], machines.shared), source)
-        return replace(how, executor=Processes(loading, machines.count))
+        loading = Loading(ModelAt(origin["model"], self.machines.shared), source)
+        return replace(how, executor=self.machines.executor(loading))

@@ -261,7 +261,7 @@ class Blocks:
             if block in self._started:
                 self._losses[block] += 1
                 if self._losses[block] >= _LOSSES:
-                    raise _too_many(f"at block {block}", why)
+                    raise _too_many(self._losses[block], f"at block {block}", why)
                 self._doers[block] -= 1
                 if not self._doers[block]:
                     del self._started[block]
@@ -279,7 +279,7 @@ class Blocks:
             WorkerError: too often.
         """
         if losses > len(_PAUSES):
-            raise _too_many("as they started", why)
+            raise _too_many(losses, "as they started", why)
         end = time.monotonic() + _PAUSES[losses - 1]
         while time.monotonic() < end and self.left():
             time.sleep(_TICK)
@@ -297,11 +297,11 @@ class Blocks:
         return self._done
 
 
-def _too_many(where: str, why: Lost) -> WorkerError:
+def _too_many(losses: int, where: str, why: Lost) -> WorkerError:
     return WorkerError(
-        f"Workers were lost again and again {where}, the last because {why}. Finished blocks are "
-        "kept. If memory ran out, use fewer workers or a smaller batch; then repeat the command "
-        "with --resume."
+        f"{losses} workers were lost {where}, the last because {why}. "
+        "Finished blocks are kept. If memory ran out, use fewer workers or a "
+        "smaller batch; then repeat the command with --resume."
     )
 
 

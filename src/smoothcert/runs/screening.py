@@ -22,7 +22,7 @@ class Candidates:
 
     Attributes:
         stage: what they are screened on.
-        load: gives a candidate, which is checked here.
+        load: gives a candidate, already checked.
         progress: called with evaluations.
     """
 
@@ -32,9 +32,7 @@ class Candidates:
 
     def do(self, block: int) -> DatasetCertificate:
         """Screen one."""
-        classifier = self.load(block)
-        self.stage.check(classifier)
-        return self.stage.screen(classifier, self.progress)
+        return self.stage.screen(self.load(block), self.progress)
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,15 @@ class ScreeningOrder:
         Raises:
             Mismatch: the data are not those of the run.
         """
-        return Candidates(self.stage(inputs), load, progress)
+        stage = staged(Run.open(self.base), inputs, self.screening, self.batch_size)
+        return Candidates(stage, lambda number: stage.checked(load(number)), progress)
 
-    def stage(self, inputs: Inputs) -> Stage:
-        """What candidates are screened on, from the run where it is."""
-        run = Run.open(self.base)
-        check_same_inputs(run, inputs)
-        return Stage.of(run.certification(), inputs, self.screening, self.batch_size)
+
+def staged(run: Run, inputs: Inputs, screening: Screening, batch_size: int | None) -> Stage:
+    """What candidates are screened on, from the original's run.
+
+    Raises:
+        Mismatch: the data are not those of the run.
+    """
+    check_same_inputs(run, inputs)
+    return Stage.of(run.certification(), inputs, screening, batch_size)

@@ -69,9 +69,7 @@ def screen(
     named = tuple(float(r) for r in radii)
     screening = Screening(per_input, alpha, named, groups, target, len(classifiers))
     stage = Stage.of(base, inputs, screening, batch_size)
-    loaded = [load_classifier(c) for c in classifiers]  # type: ignore[arg-type]
-    for classifier in loaded:
-        stage.check(classifier)
+    loaded = [stage.checked(load_classifier(c)) for c in classifiers]  # type: ignore[arg-type]
     return tuple(stage.screen(classifier, progress) for classifier in loaded)
 
 
@@ -119,11 +117,12 @@ class Stage:
         sources = _sources(base, inputs, pool, screening.per_input)
         return Stage(base, inputs, screening, pool, sources, batch_size)
 
-    def check(self, classifier: Classifier) -> None:
-        """Raise for what is no classifier of these inputs; see `screen`."""
+    def checked(self, classifier: Classifier) -> Classifier:
+        """The classifier, if it is one of these inputs; see `screen`."""
         settings, size = self.base.settings, self._size(classifier)
         found = probe(classifier, self.inputs.item(0), settings.noise, settings.seed, size)
         check_classes(found.num_classes, self.base.num_classes)
+        return classifier
 
     def screen(
         self, classifier: Classifier, progress: Progress | None = None
