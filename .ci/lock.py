@@ -32,8 +32,9 @@ torch==2.13.0+cpu \\
 def compiled() -> list[str]:
     """One entry for each package: `name==version ; marker`, then its hashes."""
     command = "uv pip compile pyproject.toml --extra dev --constraints constraints.txt --universal"
-    command += " --python-version 3.11 --generate-hashes --no-emit-index-url --no-header"
-    command += " --no-annotate --no-config"
+    # mkdocs-material's own requirements ask for 3.11.5; the library alone does not.
+    command += " --python-version 3.11.5 --no-python-downloads --generate-hashes"
+    command += " --no-emit-index-url --no-header --no-annotate --no-config"
     found = subprocess.run(command.split(), cwd=ROOT, check=True, capture_output=True, text=True)
     return re.findall(r"^\S.*\n(?: .*\n)+", found.stdout, flags=re.MULTILINE)
 
