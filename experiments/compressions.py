@@ -27,7 +27,7 @@ import smoothcert
 from smoothcert.bounds import binomial
 from smoothcert.classifiers.loading import file_of
 from smoothcert.methods.margins import shares
-from smoothcert.report.tables import ceil_to
+from smoothcert.decimals import ceil_to
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "compressions.md"

@@ -33,6 +33,7 @@ LAYERS = (
         "errors",
         "references",
         "names",
+        "decimals",
         "regular",
         "bounds",
         "zoo",

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.decimals import ceil_to, floor_to
 from smoothcert.errors import InvalidInput
 from smoothcert.sampling.noise import RoundedGaussian
 
@@ -16,6 +17,21 @@ ABSTAIN = -1
 """The predicted class of a certificate that abstains."""
 
 FORMS = ("binary", "multiclass")
+
+_VOTED = "{k} of {n} draws voted for class {candidate}"
+_CACHED = "The original voted for class {candidate} on {cached_k} of {cached_n} draws; "
+_COUNTS = {
+    "irs": _CACHED + "on {n} of them replayed, the labels differ {flips} times "
+    "(disparity at most {zeta})",
+    "joint": _CACHED + "{n} of these were replayed, and {flips} no longer vote for it",
+    "stratified": _CACHED + "{n} draws were replayed, of which {k} vote for it now, and {flips} "
+    "of the original's no longer do",
+}
+"""By method; the others count their own votes. The names are those of `Certificate.figures`."""
+_PROVEN = (
+    ", so its probability is at least {q} and the radius at sigma {sigma} is {radius}, wrong with "
+    "probability at most {alpha} ({budget})."
+)
 
 
 class Outcome(Enum):
@@ -199,24 +215,28 @@ class Certificate:
         values["budget"] = tuple(values["budget"].items())
         return cls(**values)
 
-    def explain(self, sigma: float) -> str:
-        """The certificate's own argument, in words."""
-        spent = ", ".join(f"{name} {share:g}" for name, share in self.budget)
+    @property
+    def argument(self) -> str:
+        """The certificate's own argument in words, with the names of `figures` in braces."""
         if self.outcome in (Outcome.ORIGINAL_ABSTAINED, Outcome.UNSPENT):
             return self.outcome.value
-        if self.method == "irs":
-            counts = (
-                f"the original voted for class {self.candidate} on {self.cached_k} of "
-                f"{self.cached_n} draws; on {self.n} of them replayed, the labels differ "
-                f"{self.flips} times (disparity at most {self.zeta:.6f})"
-            )
-        else:
-            counts = f"{self.k} of {self.n} draws voted for class {self.candidate}"
-        return (
-            f"{self.outcome.value} {counts[0].upper()}{counts[1:]}, so its probability is at "
-            f"least {self.q:.6f} and the radius at sigma {sigma:g} is {self.radius:.6f}, "
-            f"wrong with probability at most {self.alpha:g} ({spent})."
-        )
+        return f"{self.outcome.value} {_COUNTS.get(self.method, _VOTED)}{_PROVEN}"
+
+    def figures(self, sigma: float) -> dict[str, str]:
+        """What stands in `argument`: counts, and limits cut to the safe side after six decimals."""
+        counts = ("candidate", "k", "n", "cached_k", "cached_n", "flips")
+        return {name: str(getattr(self, name)) for name in counts} | {
+            "zeta": ceil_to(self.zeta, 6),
+            "q": floor_to(self.q, 6),
+            "sigma": f"{sigma:g}",
+            "radius": floor_to(self.radius, 6),
+            "alpha": f"{self.alpha:g}",
+            "budget": ", ".join(f"{name} {share:g}" for name, share in self.budget),
+        }
+
+    def explain(self, sigma: float) -> str:
+        """The certificate's own argument, in words."""
+        return self.argument.format(**self.figures(sigma))
 
     def agrees(self, other: "Certificate") -> bool:
         """Equality, but for the last bits that another SciPy may compute differently."""

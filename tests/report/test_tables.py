@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import smoothcert
+from smoothcert import decimals
 from smoothcert.certificate import Certificate, Outcome, Settings
 from smoothcert.errors import InvalidInput
 from smoothcert.report import tables
@@ -49,16 +50,16 @@ def test_bad_arguments():
 def test_floor_never_exceeds(value, digits):
     from fractions import Fraction
 
-    text = tables.floor_to(value, digits)
+    text = decimals.floor_to(value, digits)
     assert 0 <= Fraction(value) - Fraction(text) < Fraction(1, 10**digits)
-    assert Fraction(tables.ceil_to(value, digits)) >= Fraction(value)
+    assert Fraction(decimals.ceil_to(value, digits)) >= Fraction(value)
 
 
 def test_the_published_slip():
     """The 2019 script stores 0.49961 as 0.5, which claims what is not proven."""
-    assert tables.floor_to(0.49961, 3) == "0.499"
-    assert tables.percent(0.29, 100) == "29.0 %"
-    assert tables.percent(2 / 3, 3) == "66.6 %"
+    assert decimals.floor_to(0.49961, 3) == "0.499"
+    assert decimals.percent(0.29, 100) == "29.0 %"
+    assert decimals.percent(2 / 3, 3) == "66.6 %"
 
 
 @pytest.fixture

@@ -10,16 +10,14 @@ from smoothcert.cli.machines import Processor
 from smoothcert.cli.screening import screen_table
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress
+from smoothcert.decimals import ceil_to, floor_to, percent
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import Irs, Reuse
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.report.page import report
 from smoothcert.report.tables import (
     Summary,
-    ceil_to,
     evaluations_for,
-    floor_to,
-    percent,
     summarize_run,
 )
 from smoothcert.runs.runner import How, run_certify, run_recertify

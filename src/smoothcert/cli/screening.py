@@ -9,9 +9,9 @@ from pathlib import Path
 from smoothcert.cli import clusters, display
 from smoothcert.cli.machines import LoadingAny, Machines, ModelAt
 from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
+from smoothcert.decimals import floor_to, percent
 from smoothcert.methods.pooled import DatasetCertificate, ranked
 from smoothcert.methods.screening import Screening, Target
-from smoothcert.report.tables import floor_to, percent
 from smoothcert.runs import ledger
 from smoothcert.runs.crew import Executor, Work, one_at_a_time
 from smoothcert.runs.files import write_whole

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from smoothcert.cli import display
 from smoothcert.errors import InvalidInput
-from smoothcert.report.tables import floor_to
+from smoothcert.decimals import floor_to
 from smoothcert.simulation.curves import Curve
 from smoothcert.simulation.logs import read_log
 from smoothcert.simulation.simulate import NOTICE, Simulation, Study

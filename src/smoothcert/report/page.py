@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from smoothcert.certificate import Certificate, Settings
+from smoothcert.decimals import ceil_to, floor_to, percent
 from smoothcert.errors import InvalidInput, MissingExtra, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse
 from smoothcert.names import visible
 from smoothcert.report.tables import (
     Summary,
-    ceil_to,
     csv_table,
-    floor_to,
-    percent,
     summarize_run,
     tsv,
 )

@@ -2,17 +2,16 @@
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Outcome, Settings, Votes
+from smoothcert.decimals import floor_to
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import rs
 from smoothcert.names import cell, visible
@@ -23,25 +22,6 @@ _CSV = (
     *("run", "index", "label", "predicted", "candidate", "outcome", "radius", "q", "method"),
     *("k", "n", "cached_k", "cached_n", "flips", "zeta", "alpha", "evaluations"),
 )
-
-
-def floor_to(value: float, digits: int) -> str:
-    """A figure cut, not rounded, to so many decimals: 0.49961 is 0.499 and never 0.5."""
-    scaled = math.floor(Fraction(value) * 10**digits)  # exactly, whatever the binary expansion
-    sign = "-" if scaled < 0 else ""
-    whole, part = divmod(abs(scaled), 10**digits)
-    return f"{sign}{whole}.{part:0{digits}d}"
-
-
-def ceil_to(value: float, digits: int) -> str:
-    """`floor_to` for upper limits: cut upward."""
-    return floor_to(-value, digits).removeprefix("-")
-
-
-def percent(share: float, count: int) -> str:
-    """A share of `count` things in percent, cut after one decimal; 29 of 100 is 29.0."""
-    tenths = round(share * count) * 1000 // count
-    return f"{tenths // 10}.{tenths % 10} %"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,55 @@
+"""What per-input certificates prove of all their inputs together."""
+
+from math import fsum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.bounds import binomial
+from smoothcert.errors import InvalidInput
+
+
+def wrong_at_most(count: int, alpha: float, beta: float) -> int:
+    """How many of a run's certificates may be wrong, but for a probability of beta.
+
+    Args:
+        count: certificates of one run, from 1.
+        alpha: error probability of each, in (0, 1).
+        beta: that of this statement, in (0, 1).
+
+    Returns:
+        The least w with P[Bin(count, alpha) > w] <= beta, or one that is larger by rounding.
+
+    Raises:
+        InvalidInput: an argument out of range.
+
+    Source: docs/theory.md, section 11.
+    """
+    if count < 1 or not (0 < alpha < 1 and 0 < beta < 1):
+        raise InvalidInput(
+            "A statement about all certificates together needs one of them or more, and error "
+            f"probabilities between 0 and 1; got count {count}, alpha {alpha}, beta {beta}"
+        )
+    # The tail at w + 1 is at most beta exactly where the lower limit for w + 1 is alpha or more.
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        if binomial.lower(middle + 1, count, beta) >= alpha:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def mean_above(radii: NDArray[np.float64], wrong: int) -> float:
+    """A lower limit of the mean of certified radii of which so many may be wrong, the largest.
+
+    Args:
+        radii: of every input, shape (count,), 0 or less where there is none.
+        wrong: from 0.
+
+    Returns:
+        The mean in which the `wrong` largest count as 0, rounded down.
+    """
+    kept = np.sort(np.clip(radii, 0, None))[: max(0, len(radii) - wrong)]
+    return max(0.0, float(np.nextafter(fsum(kept) / len(radii) * (1 - 1e-15), 0)))

@@ -1,0 +1,55 @@
+"""All certificates of a run together, against exact arithmetic."""
+
+from fractions import Fraction
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smoothcert.bounds.together import mean_above, wrong_at_most
+from smoothcert.errors import InvalidInput
+
+
+def tail(count: int, alpha: float, more_than: int) -> Fraction:
+    """P[Bin(count, alpha) > more_than] for the float alpha, exactly."""
+    p = Fraction(alpha)
+    below = (comb(count, j) * p**j * (1 - p) ** (count - j) for j in range(more_than + 1))
+    return 1 - sum(below, Fraction(0))
+
+
+@given(st.integers(1, 60), st.floats(1e-5, 0.5), st.floats(1e-9, 0.5))
+def test_the_tail_is_below_beta_and_one_less_is_not(count, alpha, beta):
+    wrong = wrong_at_most(count, alpha, beta)
+    assert tail(count, alpha, wrong) <= Fraction(beta)
+    if wrong:
+        # Sharp, up to the outward rounding of the limits.
+        assert tail(count, alpha, wrong - 1) > Fraction(beta) * (1 - Fraction(1, 10**6))
+
+
+def test_a_count_by_hand():
+    """P[Bin(500, 0.001) > 3] = 0.0017 and P[... > 4] = 0.0002."""
+    assert wrong_at_most(500, 0.001, 0.001) == 4
+    assert wrong_at_most(1, 0.001, 0.01) == 0
+    assert wrong_at_most(1, 0.5, 0.01) == 1
+    assert wrong_at_most(50_000, 0.001, 0.001) == 73
+
+
+def test_the_mean_drops_the_largest():
+    radii = np.array([0.5, -1.0, 0.25, 1.0])
+    assert mean_above(radii, 0) == pytest.approx(1.75 / 4, abs=1e-12)
+    assert mean_above(radii, 1) == pytest.approx(0.75 / 4, abs=1e-12)
+    assert mean_above(radii, 9) == 0
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=30), st.integers(0, 5))
+def test_the_mean_is_rounded_down(radii, wrong):
+    exact = sum(map(Fraction, sorted(radii)[: max(0, len(radii) - wrong)]), Fraction(0))
+    assert Fraction(mean_above(np.array(radii), wrong)) <= exact / len(radii)
+
+
+@pytest.mark.parametrize(("count", "alpha", "beta"), [(0, 0.1, 0.1), (5, 0, 0.1), (5, 0.1, 1)])
+def test_what_is_refused(count, alpha, beta):
+    with pytest.raises(InvalidInput, match="needs one of them or more"):
+        wrong_at_most(count, alpha, beta)
