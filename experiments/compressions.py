@@ -26,8 +26,8 @@ from networks import Source, file_name, made
 import smoothcert
 from smoothcert.bounds import binomial
 from smoothcert.classifiers.loading import file_of
-from smoothcert.methods.margins import shares
 from smoothcert.decimals import ceil_to
+from smoothcert.methods.margins import shares
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "compressions.md"

@@ -1,7 +1,7 @@
 """How many certificates of one run are wrong: never more than stated, but for BETA.
 
 A sound statement is rejected with probability at most ERROR (seeds are fixed); one for certificates
-with half of their error must be rejected. What a plan that looks at all caches can do is enumerated.
+with half of their error must be. What a plan can do that looks at all caches is enumerated.
 """
 
 import numpy as np

@@ -3,16 +3,23 @@
 import base64
 import re
 from dataclasses import replace
+from hashlib import sha256
 from html.parser import HTMLParser
 
 import pytest
 
 from known_truth import PixelSum
+from smoothcert import screen
+from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
+from smoothcert.decimals import floor_to
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import Irs
+from smoothcert.report import citations as citing
+from smoothcert.report.curves import of_all, per_input
 from smoothcert.report.page import report
 from smoothcert.runs.runner import How, run_certify, run_recertify
+from smoothcert.verbs.recertify import METHODS
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)
 
@@ -24,36 +31,108 @@ def runs(tmp_path, tiny_inputs, pixel_sum):
     return base, new
 
 
+FIGURES = {
+    f"{n}.{kind}" for n in ("certified_accuracy", "acr_evaluations") for kind in ("png", "svg")
+}
+
+
 def test_everything_is_written(runs, tmp_path):
     summaries = report(runs, tmp_path / "out", (0.0, 0.1))
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {
-        *("index.html", "certified_accuracy.png", "certificates.csv", "base.tsv", "new.tsv")
-    }
+    assert names == {*FIGURES, "index.html", "certificates.csv", "base.tsv", "new.tsv"}
     assert [s.name for s in summaries] == ["base", "new"]
     png = (tmp_path / "out" / "certified_accuracy.png").read_bytes()
     assert png.startswith(b"\x89PNG")
-    page = (tmp_path / "out" / "index.html").read_text()
-    assert base64.b64encode(png).decode() in page
+
+
+def test_equal_runs_give_equal_bytes(runs, tmp_path):
+    """The vector figures too, which would otherwise hold the time and random names."""
+    report(runs, tmp_path / "one", (0.0,))
+    report(runs, tmp_path / "two", (0.0,))
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+def test_the_vector_figure_has_its_text_as_text(runs, tmp_path):
+    report(runs, tmp_path / "out", (0.0,))
+    figure = (tmp_path / "out" / "certified_accuracy.svg").read_text()
+    for text in ("base", "new, all inputs together", "certified accuracy", "ℓ₂ radius"):
+        assert f">{text}</text>" in figure
 
 
 def test_the_page_is_self_contained_and_well_formed(runs, tmp_path):
     report(runs, tmp_path / "out", (0.0, 0.1))
     page = (tmp_path / "out" / "index.html").read_text()
-    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert not re.search(r"https?://|url\((?!data:)", page)
     open_tags = []
 
     class Check(HTMLParser):
         def handle_starttag(self, tag, attrs):
-            if tag not in ("meta", "img", "br"):
+            if tag not in ("meta", "img", "br", "input", "line", "path", "circle"):
                 open_tags.append(tag)
 
         def handle_endtag(self, tag):
-            assert open_tags.pop() == tag
+            if tag not in ("line", "path", "circle"):
+                assert open_tags.pop() == tag
 
     Check().feed(page)
     assert open_tags == []
-    assert page.count("<tr") == 1 + 2 + 2 * (1 + 30)
+
+
+def test_only_its_own_script_may_run(runs, tmp_path):
+    """The policy names the script by its hash."""
+    report(runs, tmp_path / "out", (0.0,))
+    page = (tmp_path / "out" / "index.html").read_text()
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    hashed = base64.b64encode(sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{hashed}'\"" in page
+
+
+def test_every_fragment_that_is_linked_is_there(runs, tmp_path):
+    report(runs, tmp_path / "out", (0.0,))
+    page = (tmp_path / "out" / "index.html").read_text()
+    for name in re.findall(r'href="#([\w-]+)"', page):
+        assert f'id="{name}"' in page
+
+
+def test_what_the_page_says_of_all_inputs_together(runs, tmp_path):
+    report(runs, tmp_path / "out", (0.0,))
+    page = (tmp_path / "out" / "index.html").read_text()
+    for run, alpha in zip(runs, (0.001, 0.002), strict=True):
+        curve, together = of_all(run)
+        assert together.wrong == wrong_at_most(30, alpha, alpha) == 1
+        assert f"with probability 1 − {alpha:g}, at most 1 of its 30 certificates are wrong" in page
+        assert f"is at least {floor_to(together.acr, 4)}" in page
+        # One certificate less than are there, at every radius.
+        alone = per_input(run)
+        assert curve.y[0] == pytest.approx(alone.y[0] - 1 / 30)
+
+
+def test_candidates_and_their_verdicts(runs, tmp_path, tiny_inputs):
+    models = [PixelSum(28), PixelSum(33)]
+    base = runs[0].certification()
+    found = screen(base, models, tiny_inputs, per_input=100, accept="ca@0.01>=0.2")
+    assert [c.verdict.name for c in found] == ["ACCEPTED", "UNREACHABLE"]
+    report(runs, tmp_path / "out", (0.05,), found)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert '<span class="verdict accepted">accepted</span>' in page
+    assert '<span class="verdict unreachable">not accepted (unreachable)</span>' in page
+    assert "CA@0.01 ≥ 0.2" in page
+
+
+def test_citations_are_of_what_was_used(runs, tmp_path):
+    report(runs[:1], tmp_path / "one", (0.0,))
+    one = (tmp_path / "one" / "index.html").read_text()
+    assert "cohen2019certified" in one
+    assert "ugare2024incremental" not in one
+    report(runs, tmp_path / "two", (0.0,))
+    assert "ugare2024incremental" in (tmp_path / "two" / "index.html").read_text()
+
+
+def test_every_method_is_cited():
+    """A new method needs its source here."""
+    assert {*METHODS, "irs-fresh", "sequential", "screen"} - {"auto"} <= set(citing._BY_METHOD)
 
 
 def test_the_page_says_how_many_models_a_cache_has_served(runs, tmp_path, tiny_inputs):
@@ -71,6 +150,7 @@ def test_names_are_escaped(tmp_path, tiny_inputs, pixel_sum):
     page = (tmp_path / "out" / "index.html").read_text()
     assert "<b>" not in page
     assert "&lt;b&gt;&amp;x" in page
+    assert "\\u003cb\\u003e\\u0026x" in page
 
 
 def test_unlabelled_runs_have_no_tsv(tmp_path, tiny_inputs, pixel_sum):

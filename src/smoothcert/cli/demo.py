@@ -115,7 +115,7 @@ def run_demo(data: str, out: Path, quick: bool, processor: Processor, as_json: b
         screened = screen(original.certification(), candidates, inputs, per_input=PER_IMAGE)
     runs = [original, *(Run.open(out / "runs" / Path(file).stem) for file in TARGETS.values())]
     with display.waiting("Writing the report"):
-        report(runs, out / "report", RADII)
+        report(runs, out / "report", RADII, screened, [inputs])
     result = Result(summarize_run(original, RADII), tuple(lines), screened)
     _show(result, size, as_json, time.perf_counter() - start, out)
 

@@ -20,12 +20,22 @@ def report(
     runs: Runs,
     out: Out,
     radii: Annotated[str, typer.Option(help="Radii for certified accuracy.")] = "0,0.25,0.5,0.75,1",
+    screened: Annotated[
+        list[Path] | None,
+        typer.Option(help="Also show what `screen --out` wrote; may be repeated.", metavar="FILE"),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data for thumbnails, if it moved.", show_default="runs'")
+    ] = None,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails/--no-thumbnails", help="Show pictures of the inputs.")
+    ] = True,
     json: Json = False,
 ) -> None:
-    """Write an HTML page, a PNG, a CSV and the field's TSV for one run or several."""
-    from smoothcert.cli import runs as actions
+    """Write one self-contained page, figures, a CSV and the field's TSV for one run or several."""
+    from smoothcert.cli import reports
 
-    actions.report(runs, out, radii, json)
+    reports.report(runs, out, radii, screened or (), (data, thumbnails), json)
 
 
 def merge(

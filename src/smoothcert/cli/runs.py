@@ -10,7 +10,6 @@ from smoothcert.cli import clusters, display, engines
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import (
     DataSource,
-    parse_radii,
     parse_share,
     recorded_model,
     recorded_source,
@@ -20,9 +19,7 @@ from smoothcert.errors import Mismatch
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.names import visible
 from smoothcert.planning import Policy
-from smoothcert.report.page import report as write_report
-from smoothcert.report.page import summary_table
-from smoothcert.report.tables import summarize_run
+from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs.folder import Folder
 from smoothcert.runs.merging import merge as merge_runs
 from smoothcert.runs.runner import run_certify, run_decide, run_recertify
@@ -126,18 +123,6 @@ def merge(paths: list[str], out: str, as_json: bool) -> None:
     with display.waiting("Checking and copying"):
         run = merge_runs([Run.open(path) for path in paths], out)
     show_run(run, as_json)
-
-
-def report(paths: list[str], out: Path, radii: str, as_json: bool) -> None:
-    """Write a report folder; print the summary of every run."""
-    wanted = parse_radii(radii)
-    with display.waiting("Writing the report"):
-        summaries = write_report([Run.open(path) for path in paths], out, wanted)
-    if as_json:
-        display.show_json({"report": str(out), "runs": [asdict(s) for s in summaries]})
-        return
-    display.show_table(*summary_table(summaries))
-    display.say(f"Written to {out}: open {out / 'index.html'}")
 
 
 def verify(

@@ -10,15 +10,20 @@ from smoothcert.cli import clusters, display
 from smoothcert.cli.machines import LoadingAny, Machines, ModelAt
 from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
 from smoothcert.decimals import floor_to, percent
-from smoothcert.methods.pooled import DatasetCertificate, ranked
+from smoothcert.errors import InvalidInput
+from smoothcert.methods.pooled import DatasetCertificate, ranked, recheck
 from smoothcert.methods.screening import Screening, Target
+from smoothcert.names import visible
+from smoothcert.regular import read_regular
 from smoothcert.runs import ledger
 from smoothcert.runs.crew import Executor, Work, one_at_a_time
 from smoothcert.runs.files import write_whole
 from smoothcert.runs.screening import Candidates, ScreeningOrder, staged
 from smoothcert.runs.store import Run
+from smoothcert.runs.untrusted import UNREADABLE
 
 _CURVE = (0.0, 0.5, 1.0, 1.5)  # in sigmas
+_MOST_BYTES = 2**28  # of a file of screenings: 50,000 inputs take about a megabyte
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,28 @@ def _found(
     numbers = tuple(range(len(asked.models)))
     found = executor(Work(asked.order(run), numbers, progress, here), lambda: 0)
     return tuple(found[number] for number in numbers)
+
+
+def read_screened(path: Path) -> tuple[DatasetCertificate, ...]:
+    """The certificates that `screen --out` wrote, each computed again from its counts.
+
+    Raises:
+        InvalidInput: it is no such file, or a certificate is not what its counts prove.
+    """
+    try:
+        rows = json.loads(read_regular(path, _MOST_BYTES, InvalidInput))
+        found = tuple(map(DatasetCertificate.from_json, rows))
+        wrong = [c.name for c in found if recheck(c) != c]
+    except UNREADABLE as error:
+        raise InvalidInput(
+            f"{path} is not what `smoothcert screen --out` writes: {error}. Give such a file."
+        ) from error
+    if wrong:
+        raise InvalidInput(
+            f"{path} states of {visible(wrong[0])} what its counts do not prove: it was changed, "
+            "or written by another version. Screen again."
+        )
+    return found
 
 
 def screen_table(

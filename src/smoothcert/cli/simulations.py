@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smoothcert.cli import display
-from smoothcert.errors import InvalidInput
 from smoothcert.decimals import floor_to
+from smoothcert.errors import InvalidInput
 from smoothcert.simulation.curves import Curve
 from smoothcert.simulation.logs import read_log
 from smoothcert.simulation.simulate import NOTICE, Simulation, Study

@@ -1,57 +1,67 @@
-"""Figures. Drawn with matplotlib's object interface: no global state, no display."""
+"""The charts as figures for a paper. Drawn with matplotlib's object interface: no global state."""
 
 import io
-from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
+import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from smoothcert.names import visible
-from smoothcert.report.tables import correct_radii
-from smoothcert.runs.store import Run
+from smoothcert.report.axes import Chart, Line
 
-# Okabe & Ito's colours: told apart by colour-blind readers, and in print by the dashes.
+# Okabe & Ito's colours: told apart by colour-blind readers.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DASHES = ("-", "--", "-.", ":")
+_MARKERS = "osD^vP*"
+# Text as text that any program can edit, and the same bytes for the same runs.
+_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "smoothcert", "font.size": 9.0}
+_INCHES = (5.5, 3.4)  # the width of a text column
+_DPI = 300
 
 
-def certified_accuracy(runs: Sequence[Run]) -> bytes:
-    """A PNG of certified accuracy against radius, one step curve per run."""
-    figure = Figure(figsize=(7, 4.2), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    largest = 0.0
-    for number, run in enumerate(runs):
-        radii = correct_radii(run.certificates, run.labels)
-        ordered = np.sort(radii[radii >= 0])
-        share = np.arange(len(ordered), 0, -1) / len(radii)
-        x = np.concatenate([[0.0], ordered])
-        y = np.concatenate([share[:1], share]) if len(share) else np.zeros(1)
-        axes.step(
-            np.append(x, x[-1]),
-            np.append(y, 0.0),
-            where="pre",
-            label=visible(run.name).replace("$", r"\$").removeprefix("_"),
-            color=_COLOURS[number % len(_COLOURS)],
-            linestyle=_DASHES[number % len(_DASHES)],
-            linewidth=1.8,
-        )
-        largest = max(largest, float(x[-1]))
-    alphas = sorted({c.alpha for run in runs for c in run.certificates})
-    axes.set_xlabel("ℓ₂ radius")
-    axes.set_ylabel("certified accuracy" if None not in runs[0].labels else "share certified")
-    axes.set_xlim(0, largest * 1.03 or 1)
-    axes.set_ylim(0, 1)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    axes.set_title(
-        f"Each input's certificate holds with probability 1 − α, α = {_listed(alphas)}", fontsize=9
-    )
+def drawn(chart: Chart, note: str) -> dict[str, bytes]:
+    """A chart as the files `png` (300 dpi) and `svg`.
+
+    Args:
+        chart: what to draw.
+        note: a line under it, which says what its curves claim.
+    """
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+        figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes: Any = figure.add_subplot()
+        for line in chart.lines:
+            _curve(axes, line, stepwise=not chart.x.log)
+        for mark in chart.marks:
+            look = {"color": _COLOURS[mark.series % 7], "marker": _MARKERS[mark.series % 7]}
+            axes.plot([mark.x], [mark.y], linestyle="", label=_plain(mark.name), **look)
+        if chart.x.log:
+            axes.set_xscale("log")
+            axes.minorticks_off()
+            axes.set_xticks(chart.x.round_values, [text for _, text in chart.x.ticks])
+        axes.set(xlim=(chart.x.low, chart.x.high), ylim=(chart.y.low, chart.y.high))
+        axes.set(xlabel=chart.x.label, ylabel=chart.y.label)
+        axes.grid(alpha=0.3, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=7.5)
+        figure.supxlabel(note, fontsize=6.5, wrap=True)
+        return {kind: _saved(figure, kind) for kind in ("png", "svg")}
+
+
+def _curve(axes: Any, line: Line, stepwise: bool) -> None:
+    x, y = list(line.x), list(line.y)
+    if stepwise:
+        x, y = [*x, x[-1]], [*y, 0.0]
+    how = {"linestyle": "--" if line.dashed else "-", "linewidth": 1.1 if line.dashed else 1.5}
+    look = {"color": _COLOURS[line.series % 7], "label": _plain(line.name), **how}
+    axes.plot(x, y, drawstyle="steps-pre" if stepwise else "default", **look)
+
+
+def _plain(name: str) -> str:
+    """A name that matplotlib takes as it is: no formula, and none that it leaves out."""
+    return name.replace("$", r"\$").removeprefix("_")
+
+
+def _saved(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return buffer.getvalue()
-
-
-def _listed(values: Sequence[float]) -> str:
-    return " or ".join(f"{value:g}" for value in values)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Outcome, Settings, Votes
-from smoothcert.decimals import floor_to
+from smoothcert.decimals import ceil_to, floor_to, percent
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import rs
 from smoothcert.names import cell, visible
@@ -94,6 +94,22 @@ def summarize_run(run: Run, radii: Sequence[float]) -> Summary:
     run.require_complete()
     facts = (visible(run.name), run.seconds, run.pilot_evaluations)
     return summarize(run.certificates, run.labels, radii, *facts)
+
+
+def summary_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the summary, as text."""
+    radii = [radius for radius, _ in summaries[0].accuracy]
+    heads = ["run", "inputs", "certified", "ACR", *(f"CA@{r:g}" for r in radii)]
+    heads += ["mean ζ ≤", "evaluations", "seconds"]
+    return heads, [_summary_row(summary) for summary in summaries]
+
+
+def _summary_row(s: Summary) -> list[str]:
+    accuracy = [percent(share, s.inputs) for _, share in s.accuracy]
+    zeta = "" if s.zeta is None else ceil_to(s.zeta, 4)
+    seconds = "" if s.seconds is None else f"{s.seconds:.1f}"
+    counts = [str(s.inputs), str(s.certified), floor_to(s.acr, 4)]
+    return [s.name, *counts, *accuracy, zeta, f"{s.evaluations:,}", seconds]
 
 
 def correct_radii(

@@ -1,0 +1,58 @@
+"""report: from run directories to a folder that people open."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from smoothcert.cli import display
+from smoothcert.cli.screening import read_screened
+from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
+from smoothcert.errors import SmoothcertError
+from smoothcert.report.page import PAGE
+from smoothcert.report.page import report as write_report
+from smoothcert.report.tables import summary_table
+from smoothcert.runs.store import Run
+from smoothcert.sampling.inputs import Inputs
+
+
+def report(
+    paths: Sequence[str],
+    out: Path,
+    radii: str,
+    screenings: Sequence[Path],
+    pictures: tuple[str | None, bool],
+    as_json: bool,
+) -> None:
+    """Write a report folder; print the summary of every run."""
+    wanted, (data, thumbnails) = parse_radii(radii), pictures
+    screened = [certificate for path in screenings for certificate in read_screened(path)]
+    runs = [Run.open(path) for path in paths]
+    with display.waiting("Reading the data for thumbnails"):
+        shown = _pictures(runs, data) if thumbnails else []
+    with display.waiting("Writing the report"):
+        summaries = write_report(runs, out, wanted, screened, shown)
+    if as_json:
+        display.show_json({"report": str(out), "runs": [asdict(s) for s in summaries]})
+        return
+    display.show_table(*summary_table(summaries))
+    display.say(f"Written to {out}: open {out / PAGE}")
+
+
+def _pictures(runs: Sequence[Run], moved: str | None) -> list[Inputs]:
+    """The data sets of the runs, as far as they are on this machine or named here."""
+    found: dict[DataSource, Inputs] = {}
+    for run in runs:
+        try:
+            source = recorded_source(run.manifest.origin, moved)
+            if source not in found and (moved or _is_here(source.data)):
+                found[source] = source.load()
+        except SmoothcertError as error:
+            if moved:
+                raise
+            display.say(f"{run.name} is shown without thumbnails: {error}")
+    return list(found.values())
+
+
+def _is_here(data: str) -> bool:
+    """Whether to read it costs no download: a run does not decide which addresses are asked."""
+    return data == "digits" or ("://" not in data and Path(data).exists())

@@ -1,0 +1,80 @@
+"""The page's charts, from runs and dataset certificates."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from smoothcert.decimals import floor_to
+from smoothcert.methods.pooled import DatasetCertificate
+from smoothcert.names import visible
+from smoothcert.report.axes import Axis, Chart, Line, Mark, step_line
+from smoothcert.report.curves import Curve, Together, of_all, of_screening, per_input
+from smoothcert.report.tables import Summary, from_scratch_curve
+from smoothcert.runs.store import Run
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 544.0, 12.0, 292.0
+_MOST_DRAWS = 10**8  # whose votes are read for a from-scratch curve: seconds
+
+
+def certified_accuracy(
+    runs: Sequence[Run], screened: Sequence[DatasetCertificate]
+) -> tuple[Chart, tuple[Together, ...]]:
+    """Certified accuracy against radius, and what the runs prove of all inputs together."""
+    alone = [per_input(run) for run in runs]
+    both = [of_all(run) for run in runs]
+    candidates = [of_screening(c) for c in screened]
+    farthest = max(float(curve.x[-1]) for curve in (*alone, *candidates)) or 1.0
+    x = Axis("ℓ₂ radius", 0, farthest * 1.02, _LEFT, _RIGHT)
+    y = Axis("certified accuracy", 0, 1, _BOTTOM, _TOP)
+    lines: list[Line] = []
+    for series, (curve, (whole, _)) in enumerate(zip(alone, both, strict=True)):
+        together = Curve(f"{curve.name}, all inputs together", whole.x, whole.y)
+        lines.append(step_line(curve, series, False, x, y))
+        lines.append(step_line(together, series, True, x, y))
+    for series, curve in enumerate(candidates, len(alone)):
+        named = Curve(f"{curve.name}, screened", curve.x, curve.y)
+        lines.append(step_line(named, series, True, x, y))
+    chart = Chart("accuracy", "Certified accuracy against radius", x, y, tuple(lines))
+    return chart, tuple(together for _, together in both)
+
+
+def acr_against_evaluations(runs: Sequence[Run], summaries: Sequence[Summary]) -> Chart:
+    """Average certified radius against evaluations per input, with what fewer draws would give."""
+    curves = {number: c for number, run in enumerate(runs) if (c := _fewer_draws(run)) is not None}
+    spent = [max(1.0, s.evaluations / s.inputs) for s in summaries]
+    low = min([*spent, *(float(c.x[0]) for c in curves.values())])
+    high = max([*spent, *(float(c.x[-1]) for c in curves.values())])
+    top = max([*(s.acr for s in summaries), *(float(c.y.max()) for c in curves.values())])
+    x = Axis("evaluations per input", low / 1.2, high * 1.2, _LEFT, _RIGHT, log=True)
+    y = Axis("average certified radius", 0, top * 1.05 or 1.0, _BOTTOM, _TOP)
+    lines = tuple(_line(curve, number, x, y) for number, curve in curves.items())
+    marks = tuple(
+        Mark(
+            s.name,
+            number,
+            each,
+            s.acr,
+            f"{s.name}: ACR {floor_to(s.acr, 4)} with {each:,.1f} evaluations per input",
+        )
+        for number, (s, each) in enumerate(zip(summaries, spent, strict=True))
+    )
+    return Chart("acr", "Average certified radius against evaluations", x, y, lines, marks)
+
+
+def _fewer_draws(run: Run) -> Curve | None:
+    """What a run from scratch would have given with fewer estimation draws, where votes tell."""
+    settings = run.identity.settings
+    exact = run.identity.method is None and settings.form == "binary"
+    if not exact or settings.n < 20 or settings.n * len(run.certificates) > _MOST_DRAWS:
+        return None
+    counts = np.unique(np.geomspace(10, settings.n, 60).astype(int))
+    votes = [record.votes for record in run.records(range(len(run.certificates)))]
+    acr = from_scratch_curve(votes, run.labels, settings, counts)
+    return Curve(visible(run.name), counts + float(settings.n0), acr)
+
+
+def _line(curve: Curve, series: int, x: Axis, y: Axis) -> Line:
+    places = zip(curve.x.tolist(), curve.y.tolist(), strict=True)
+    path = "L".join(f"{x.at(a)} {y.at(b)}" for a, b in places)
+    name = f"{curve.name} with fewer draws"
+    return Line(name, series, True, f"M{path}", tuple(curve.x), tuple(curve.y))

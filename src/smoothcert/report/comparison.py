@@ -1,0 +1,39 @@
+"""A changed model's run beside its original's, input by input."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from smoothcert.report.tables import Summary, correct_radii
+from smoothcert.runs.store import Run
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What became of the original's certificates.
+
+    Attributes:
+        base, changed: both summaries.
+        kept: inputs that are certified (of their label, if known) in both.
+        lost, gained: in the original's alone, in the changed model's alone.
+    """
+
+    base: Summary
+    changed: Summary
+    kept: int
+    lost: int
+    gained: int
+
+
+def pairs(runs: Sequence[Run], summaries: Sequence[Summary]) -> tuple[Pair, ...]:
+    """Every run whose base is among the runs, with it."""
+    known = {run.identity.hash: number for number, run in enumerate(runs)}
+    found = []
+    for run, summary in zip(runs, summaries, strict=True):
+        if run.identity.base in known:
+            number = known[run.identity.base]
+            base = runs[number]
+            before = correct_radii(base.certificates, base.labels) >= 0
+            after = correct_radii(run.certificates, run.labels) >= 0
+            counts = ((before & after).sum(), (before & ~after).sum(), (~before & after).sum())
+            found.append(Pair(summaries[number], summary, *map(int, counts)))
+    return tuple(found)

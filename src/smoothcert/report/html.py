@@ -1,0 +1,208 @@
+"""The page: one file that needs no network, of less than two megabytes whatever it shows."""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from smoothcert.certificate import Settings
+from smoothcert.decimals import ceil_to, floor_to, percent
+from smoothcert.methods import Decision, Irs, Method, Reuse
+from smoothcert.methods.pooled import DatasetCertificate, ranked
+from smoothcert.names import visible
+from smoothcert.report import thumbnails
+from smoothcert.report.axes import Chart, Line
+from smoothcert.report.citations import citations
+from smoothcert.report.comparison import pairs
+from smoothcert.report.curves import Together
+from smoothcert.report.rows import Rows, even, rows
+from smoothcert.report.spending import REUSING, by_share, parts
+from smoothcert.report.tables import Summary, summary_table
+from smoothcert.report.thumbnails import Sheet
+from smoothcert.runs import ledger
+from smoothcert.runs.manifest import json_form
+from smoothcert.runs.store import Run
+from smoothcert.sampling.inputs import Inputs
+
+# Together with charts and text, under two megabytes.
+_MOST_ROWS_BYTES = 1_100_000
+_MOST_PICTURES_BYTES = 450_000
+_MOST_PICTURES = 1500
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a report is about.
+
+    Attributes:
+        runs: finished ones.
+        summaries: of each.
+        radii: at which certified accuracy is listed.
+        charts: of certified accuracy, and of ACR against evaluations.
+        together: what each run proves of all its inputs.
+        screened: dataset certificates of candidates.
+        pictures: data sets for thumbnails; may be empty.
+    """
+
+    runs: tuple[Run, ...]
+    summaries: tuple[Summary, ...]
+    radii: tuple[float, ...]
+    charts: tuple[Chart, Chart]
+    together: tuple[Together, ...]
+    screened: tuple[DatasetCertificate, ...] = ()
+    pictures: tuple[Inputs, ...] = ()
+
+
+def page(content: Content) -> str:
+    """The page as text."""
+    runs, summaries = content.runs, content.summaries
+    heads, lines = summary_table(summaries)
+    sheet = _sheet(content)
+    table = fitting(runs, sheet, _MOST_ROWS_BYTES)
+    script = _part("page.js")
+    shown = {
+        "name": ", ".join(s.name for s in summaries),
+        "style": Markup(_part("page.css")),
+        "script": Markup(script),
+        "script_hash": base64.b64encode(sha256(script.encode()).digest()).decode(),
+        "heads": heads,
+        "rows": lines,
+        "charts": content.charts,
+        "labelled": all(s.labelled for s in summaries),
+        "together": list(zip(summaries, content.together, strict=True)),
+        "pairs": pairs(runs, summaries),
+        "screening": _screening(content),
+        "spent": [_spent(run, s) for run, s in zip(runs, summaries, strict=True)],
+        "table": [r.to_json() for r in table],
+        "thinned": [r for r in table if len(r.positions) < r.inputs],
+        "classes": _classes(content.pictures),
+        "sheet": sheet,
+        "tile": {"side": thumbnails.SIDE, "columns": thumbnails.COLUMNS},
+        "runs": [_run_facts(run) for run in runs],
+        "citations": citations(_methods(content)),
+    }
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {"down": floor_to, "up": ceil_to, "attrs": _line_facts}
+    return environment.from_string(_part("page.html.j2")).render(shown)
+
+
+def _line_facts(line: Line) -> dict[str, Any]:
+    """What page.js reads of a curve."""
+    return {"name": line.name, "x": line.x, "y": line.y}
+
+
+def _part(name: str) -> str:
+    return files("smoothcert.report").joinpath(name).read_text("utf-8")
+
+
+def _sheet(content: Content) -> Sheet:
+    """Pictures of evenly chosen inputs, of every run as many."""
+    if not content.pictures:
+        return Sheet()
+    each = max(1, _MOST_PICTURES // len(content.runs))
+    wanted = [
+        (run.certificates[position].index, run.certificates[position].content)
+        for run in content.runs
+        for position in even(len(run.certificates), each)
+    ]
+    return thumbnails.sheet(wanted, content.pictures, _MOST_PICTURES_BYTES)
+
+
+def fitting(runs: Sequence[Run], sheet: Sheet, limit: int) -> list[Rows]:
+    """All certificates, or of every run as many of them as fit into so many bytes together."""
+    most = max(len(run.certificates) for run in runs)
+    while True:
+        found = [rows(run, most, sheet.places) for run in runs]
+        size = sum(len(json.dumps(r.to_json())) for r in found)
+        if size <= limit or most == 1:
+            return found
+        most = max(1, int(most * min(0.95, limit / size)))
+
+
+def _classes(pictures: Sequence[Inputs]) -> tuple[str, ...]:
+    """Names of the classes, where all data at hand agree on them."""
+    known = {inputs.classes for inputs in pictures}
+    return tuple(map(visible, known.pop())) if len(known) == 1 else ()
+
+
+def _methods(content: Content) -> set[str]:
+    found = {c.method for run in content.runs for c in run.certificates}
+    return found | ({"screen"} if content.screened else set())
+
+
+def _screening(content: Content) -> dict[str, Any]:
+    """Candidates, best first, with what became of the target."""
+    return {
+        "alphas": sorted({c.alpha for c in content.screened}),
+        "candidates": [
+            {
+                "name": visible(c.name),
+                "acr": floor_to(c.acr, 4),
+                "accuracy": [
+                    percent(float(share), c.pool.inputs)
+                    for share in c.certified_accuracy(content.radii)
+                ],
+                "evaluations": f"{c.evaluations:,}",
+                "target": _target(c),
+                "verdict": c.verdict and c.verdict.name,
+            }
+            for c in ranked(content.screened)
+        ],
+        "radii": [f"{radius:g}" for radius in content.radii],
+        "verdicts": list(dict.fromkeys(c.verdict for c in content.screened if c.verdict)),
+    }
+
+
+def _target(certificate: DatasetCertificate) -> str:
+    target = certificate.screening.target
+    return "" if target is None else f"CA@{target.radius:g} ≥ {target.accuracy:g}"
+
+
+def _spent(run: Run, summary: Summary) -> dict[str, Any]:
+    found = parts(run)
+    total = max(1, sum(found.values()))
+    return {
+        "name": summary.name,
+        "total": sum(found.values()),
+        "parts": [(name, count, round(100 * count / total, 2)) for name, count in found.items()],
+        "bins": by_share(run.certificates),
+        "reused": any(c.method in REUSING for c in run.certificates),
+    }
+
+
+def _run_facts(run: Run) -> dict[str, Any]:
+    settings, method, identity = run.identity.settings, run.identity.method, run.identity
+    alpha = method.alpha if isinstance(method, Irs | Reuse) else settings.alpha
+    served = ledger.models_served(run)
+    versions = ", ".join(f"{name} {v}" for name, v in sorted(identity.versions.items()))
+    return {
+        "name": visible(run.name),
+        "served": served,
+        "claim": f"{_how(settings, method)} at σ = {settings.sigma:g}, α = {alpha:g} per input.",
+        "facts": [
+            ("Model", visible(str(run.manifest.origin.get("model", "not recorded")))),
+            ("Model's fingerprint", visible(identity.model)),
+            ("Data's fingerprint", identity.data),
+            ("Run's fingerprint", identity.hash),
+            ("Base run's fingerprint", identity.base or "none: certified from scratch"),
+            ("Device", visible(identity.device)),
+            ("Versions", visible(versions)),
+        ],
+        "json": json.dumps(json_form(identity) | {"indices": "…"}, indent=1),
+    }
+
+
+def _how(settings: Settings, method: Method | None) -> str:
+    if isinstance(method, Irs):
+        return f"Recertified by IRS ({method.variant}), {method.per_input} evaluations per input,"
+    if isinstance(method, Reuse):
+        return f"Recertified from the original's cache ({method.method}, {method.policy})"
+    if isinstance(method, Decision):
+        return f"Decided at radius {method.radius:g} with at most {settings.n} draws"
+    return f"Certified from scratch with {settings.n0} selection and {settings.n} estimation draws"

@@ -1,0 +1,90 @@
+"""Where a run's evaluations went, and what they found, by the votes they were spent on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from smoothcert.certificate import Certificate, Outcome
+from smoothcert.runs.store import Run
+
+_EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
+_FRESH = ("fresh", "irs-fresh")
+_SELECTING = ("rs", "sequential")
+REUSING = ("irs", "irs-fresh", "joint", "stratified", "fresh", "nothing")
+"""Methods that start from an original's votes."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The inputs whose class got such a share of the votes, of the original's where there is one.
+
+    Attributes:
+        low, high: the share is at least `low`, and under `high` or equal to it if that is 1.
+        inputs: how many.
+        certified: how many of them have a certificate.
+        radius: their mean certified radius; an abstention counts 0.
+        evaluations: spent on them.
+        replayed: cached draws evaluated again.
+        flips: replayed draws on which the class was lost (with IRS: on which labels differ).
+        zeta: mean upper limit of the disparity, None where no certificate uses one.
+    """
+
+    low: float
+    high: float
+    inputs: int
+    certified: int
+    radius: float
+    evaluations: int
+    replayed: int
+    flips: int
+    zeta: float | None
+
+
+def parts(run: Run) -> dict[str, int]:
+    """Evaluations by what they were for; the values add up to all that were spent."""
+    spent = {"selection": 0, "estimation": 0, "replayed": 0, "fresh": 0}
+    for c in run.certificates:
+        if c.method in _SELECTING:
+            selection = min(run.identity.settings.n0, c.evaluations)
+            spent["selection"] += selection
+            spent["estimation"] += c.evaluations - selection
+        else:
+            spent["fresh" if c.method in _FRESH else "replayed"] += c.evaluations
+    return {name: count for name, count in (*spent.items(), _pilot(run)) if count}
+
+
+def _pilot(run: Run) -> tuple[str, int]:
+    return "pilot", run.pilot_evaluations
+
+
+def by_share(certificates: Sequence[Certificate]) -> tuple[Bin, ...]:
+    """Bins of vote share that are not empty, ascending."""
+    share = [_share(c) for c in certificates]
+    numbers = np.searchsorted(_EDGES, share, side="right") - 1
+    highs = (*_EDGES[1:], 1.0)
+    grouped: dict[int, list[Certificate]] = {}
+    for number, certificate in zip(numbers.tolist(), certificates, strict=True):
+        grouped.setdefault(number, []).append(certificate)
+    return tuple(_bin(_EDGES[i], highs[i], grouped[i]) for i in sorted(grouped))
+
+
+def _share(c: Certificate) -> float:
+    k, n = (c.cached_k, c.cached_n) if c.cached_n else (c.k, c.n)
+    return k / n if n else 0.0
+
+
+def _bin(low: float, high: float, certificates: Sequence[Certificate]) -> Bin:
+    replayed = [c for c in certificates if c.method in REUSING and c.method not in _FRESH and c.n]
+    zetas = [c.zeta for c in replayed if c.method == "irs"]
+    return Bin(
+        low,
+        high,
+        inputs=len(certificates),
+        certified=sum(c.outcome is Outcome.CERTIFIED for c in certificates),
+        radius=float(np.mean([c.radius for c in certificates])),
+        evaluations=sum(c.evaluations for c in certificates),
+        replayed=sum(c.n for c in replayed),
+        flips=sum(c.flips for c in replayed),
+        zeta=float(np.mean(zetas)) if zetas else None,
+    )

@@ -1,0 +1,73 @@
+"""smoothcert report, from runs that the command line wrote."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from smoothcert.cli.main import app
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def made(models, tmp_path_factory):
+    """A run on digits, and a screening of a changed model against it."""
+    folder = tmp_path_factory.mktemp("made")
+    options = ("--sigma", 0.25, "--n", 200, "--n0", 20, "--limit", 12, "--out", folder / "base")
+    assert invoke("certify", models / "net.onnx", "--data", "digits", *options).exit_code == 0
+    found = invoke(
+        *("screen", models / "int8.onnx", "--base", folder / "base", "--per-input", 40),
+        *("--accept", "ca@0.1>=0.2", "--out", folder / "screened.json"),
+    )
+    assert found.exit_code == 0
+    return folder
+
+
+def page(made, out, *options) -> str:
+    result = invoke("report", made / "base", "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    return (out / "index.html").read_text()
+
+
+def test_thumbnails_and_candidates(made, tmp_path):
+    text = page(made, tmp_path / "out", "--screened", made / "screened.json")
+    assert "data:image/jpeg;base64," in text
+    assert '<span class="verdict' in text
+    assert "int8.onnx" in text
+
+
+def test_without_thumbnails(made, tmp_path):
+    assert "data:image" not in page(made, tmp_path / "out", "--no-thumbnails")
+
+
+def test_data_that_is_named_and_not_there_is_an_error(made, tmp_path):
+    result = invoke(
+        "report", made / "base", "--out", tmp_path / "o", "--data", tmp_path / "gone.npz"
+    )
+    assert result.exit_code == 2
+    assert "gone.npz" in result.output
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_screening_that_was_changed_is_refused(made, tmp_path):
+    rows = json.loads((made / "screened.json").read_text())
+    rows[0]["acr"] += 0.1
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(rows))
+    result = invoke("report", made / "base", "--out", tmp_path / "o", "--screened", changed)
+    assert result.exit_code == 2
+    assert "int8.onnx what its counts do not prove: it was changed" in " ".join(
+        result.output.split()
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '[{"name": "x"}]', "3"])
+def test_what_is_no_screening_is_refused(made, tmp_path, text):
+    file = tmp_path / "file.json"
+    file.write_text(text)
+    result = invoke("report", made / "base", "--out", tmp_path / "o", "--screened", file)
+    assert result.exit_code == 2
+    assert "is not what `smoothcert screen --out` writes" in " ".join(result.output.split())

@@ -1,0 +1,186 @@
+"""The page in a real browser: no errors, a table that filters and sorts, curves that say values."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from known_truth import PixelSum
+from smoothcert import screen
+from smoothcert.certificate import Settings
+from smoothcert.decimals import floor_to
+from smoothcert.methods import Irs
+from smoothcert.report.page import report
+from smoothcert.report.tables import correct_radii
+from smoothcert.runs.runner import How, run_certify, run_recertify
+from smoothcert.sampling.inputs import Inputs
+
+SETTINGS = Settings(0.25, 16, n0=20, n=300)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium of this machine, or the one that Playwright has installed."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with playwright.sync_playwright() as started:
+        try:
+            yield started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        except playwright.Error as error:
+            pytest.skip(f"needs Chromium: {error}")
+
+
+@pytest.fixture(scope="module")
+def data() -> Inputs:
+    """Inputs of many vote shares; two classes, of which the label is always 1."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(4, 13, (120, 1, 2, 2)) / 16
+    inputs = Inputs.from_arrays(images, np.ones(120, int), 1 / 16)
+    return replace(inputs, classes=("cat", "<i>dog</i>"))
+
+
+@pytest.fixture(scope="module")
+def made(data, tmp_path_factory):
+    """Two runs and a candidate, and the folder of their report."""
+    folder = tmp_path_factory.mktemp("browser")
+    base = run_certify(folder / "<b>base", PixelSum(28), data, SETTINGS, How())
+    new = run_recertify(folder / "new", base, PixelSum(29), data, Irs(100), How())
+    found = screen(base.certification(), [PixelSum(29)], data, per_input=30)
+    report([base, new], folder / "out", (0.0, 0.1), found, [data])
+    return base, new, folder / "out"
+
+
+@pytest.fixture
+def page(browser, made):
+    """The report's page; anything that it complains of, or asks the network for, fails the test."""
+    context = browser.new_context(viewport={"width": 1100, "height": 900})
+    opened, complaints = context.new_page(), []
+    opened.set_default_timeout(5000)
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "request",
+        lambda r: r.url.startswith(("file:", "data:", "blob:")) or complaints.append(r.url),
+    )
+    opened.goto((made[2] / "index.html").as_uri())
+    opened.wait_for_selector("body[data-ready]")
+    yield opened
+    assert complaints == []
+    context.close()
+
+
+def cells(page, column: int) -> list[str]:
+    lines = page.locator("#certificates tbody tr")
+    return [line.locator("th, td").nth(column).inner_text() for line in lines.all()]
+
+
+def test_every_certificate_is_explained_in_its_own_words(page, made):
+    """What the page unpacks and fills in is what Certificate.explain says."""
+    for number, run in enumerate(made[:2]):
+        page.locator("[name=run]").select_option(str(number))
+        for _ in range(3):
+            for button in page.get_by_role("button", name="explain input").all():
+                button.click()
+            shown = page.locator("tr.detail p").all_inner_texts()
+            indices = [int(text.split()[-1]) for text in cells(page, 0) if text.isdigit()]
+            assert len(shown) == len(indices)
+            sigma = run.identity.settings.sigma
+            for index, text in zip(indices, shown, strict=True):
+                assert text == run.certificates[index].explain(sigma)
+            following = page.get_by_role("button", name="Next")
+            if following.is_enabled():
+                following.click()
+
+
+def test_the_table_filters(page, made):
+    certificates = made[0].certificates
+    page.locator("[name=outcome]").select_option("undecided")
+    expected = [str(c.index) for c in certificates if c.outcome.name == "UNDECIDED"]
+    assert 0 < len(expected) < 50
+    assert cells(page, 0) == expected
+    assert page.locator("#shown").inner_text() == (
+        f"<b>base: 1 to {len(expected)} of {len(expected)} inputs that match, out of 120."
+    )
+    page.get_by_role("button", name="Show all").click()
+    page.locator("[name=index]").fill("100-119")
+    assert cells(page, 0) == [str(i) for i in range(100, 120)]
+    page.locator("[name=radius]").fill("0.2")
+    assert cells(page, 0) == [str(c.index) for c in certificates[100:] if c.radius >= 0.2]
+    page.get_by_role("button", name="Show all").click()
+    page.locator("[name=outcome]").select_option("wrong")
+    wrong = [str(c.index) for c in certificates if c.predicted == 0]
+    assert cells(page, 0) == wrong[:50]
+
+
+def test_the_table_sorts(page, made):
+    page.get_by_role("button", name="radius", exact=True).click()
+    head = page.locator("th[aria-sort]")
+    assert head.get_attribute("aria-sort") == "ascending"
+    page.get_by_role("button", name="radius", exact=True).click()
+    assert head.get_attribute("aria-sort") == "descending"
+    radii = sorted((c.radius for c in made[0].certificates), reverse=True)
+    assert cells(page, 3) == [floor_to(radius, 4) for radius in radii[:50]]
+
+
+def test_pages_are_turned_by_the_keyboard(page):
+    assert cells(page, 0)[0] == "0"
+    following = page.get_by_role("button", name="Next")
+    following.focus()
+    page.keyboard.press("Enter")
+    assert cells(page, 0)[0] == "50"
+    page.keyboard.press("Enter")
+    assert following.is_disabled()
+    assert len(cells(page, 0)) == 20
+
+
+def test_curves_say_their_values_under_the_pointer(page, made):
+    chart = page.locator("#accuracy > svg")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    scale = box["width"] / 560
+    farthest = (
+        max(c.radius for run in made[:2] for c in run.certificates if c.predicted == 1) * 1.02
+    )
+    page.mouse.move(box["x"] + (56 + 0.5 * 488) * scale, box["y"] + box["height"] / 2)
+    reading = page.locator("#accuracy .reading").inner_text()
+    radius = farthest / 2
+    assert reading.startswith(f"ℓ₂ radius {radius:.3f}: <b>base ")
+    share = float((correct_radii(made[0].certificates, made[0].labels) >= radius).mean())
+    assert f"<b>base {floor_to(share, 4)};" in reading
+    assert "PixelSum" in reading or "pixel-sum, screened" in reading
+    page.get_by_role("button", name="<b>base", exact=True).click()
+    assert "radius 0." in page.locator("#accuracy .reading").inner_text()
+    assert "<b>base 0." not in page.locator("#accuracy .reading").inner_text()
+
+
+def test_curves_are_read_with_the_keyboard(page):
+    page.locator("#accuracy > svg").focus()
+    page.keyboard.press("End")
+    assert "new 0.0000" in page.locator("#accuracy .reading").inner_text()
+    page.keyboard.press("Home")
+    assert "ℓ₂ radius 0.000: <b>base 0.6" in page.locator("#accuracy .reading").inner_text()
+
+
+def test_inputs_have_pictures_and_classes_their_names(page):
+    assert page.get_by_role("img", name="picture of input 7", exact=True).is_visible()
+    assert cells(page, 1)[0] == "1 (<i>dog</i>)"
+
+
+@pytest.mark.parametrize("width", [360, 1100])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_window(page, width, scheme):
+    page.set_viewport_size({"width": width, "height": 740})
+    page.emulate_media(color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    colours = page.evaluate(
+        "['color', 'backgroundColor'].map((name) => getComputedStyle(document.body)[name])"
+    )
+    assert (colours[1] == "rgb(255, 255, 255)") == (scheme == "light")
+
+
+def test_print_leaves_out_what_only_a_screen_can_use(page):
+    page.emulate_media(media="print")
+    assert not page.locator("#controls").is_visible()
+    assert page.locator("#certificates").is_visible()
