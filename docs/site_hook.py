@@ -28,7 +28,8 @@ PAGES = {
 SOURCES = {page: source for source, page in PAGES.items() if source != "README.md"}
 LINK = re.compile(r"(!?)\[([^]]*)\]\((?!\w+:)([^)#\s]+)(#[^)]*)?\)")
 REMOTE = re.compile(
-    r"""<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^>]*>"""
+    r"<(?:script|img|iframe|link(?! rel=.canonical))\b[^>]*"
+    r"\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>"
 )
 
 
@@ -72,6 +73,7 @@ def notebook_page(notebook: dict[str, Any]) -> str:
         text = "".join(cell["source"])
         parts.append(f"```python\n{text}\n```" if cell["cell_type"] == "code" else text)
         parts += [_output(output) for output in cell.get("outputs", [])]
+    parts.append('This page is a notebook: <a href="tutorial.ipynb" download>tutorial.ipynb</a>.')
     return "\n\n".join(parts) + "\n"
 
 
