@@ -1,16 +1,19 @@
-"""Check the documents: links lead somewhere, named functions and cited sections exist."""
+"""Check the documents: links lead somewhere, named functions exist, nothing public is left out."""
 
 import re
 import sys
 from importlib import import_module
 from pathlib import Path
 
+import smoothcert
+
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 def broken_links() -> list[str]:
     """Relative links that lead nowhere."""
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
     return [
         f"{page.name}: no file {target}"
         for page in pages
@@ -22,7 +25,7 @@ def broken_links() -> list[str]:
 def missing_functions() -> list[str]:
     """Names in the theory's table that cannot be imported."""
     problems = []
-    for line in (ROOT / "docs" / "theory.md").read_text().splitlines():
+    for line in (DOCS / "theory.md").read_text().splitlines():
         for name in re.findall(r"`(smoothcert\.[\w.]+)`", line):
             parts = name.split(".")
             for depth in range(len(parts), 0, -1):
@@ -40,7 +43,7 @@ def missing_functions() -> list[str]:
 
 def missing_sections() -> list[str]:
     """Sections of the theory that the code cites and that are not there."""
-    there = set(re.findall(r"^## (\d+)\.", (ROOT / "docs" / "theory.md").read_text(), re.MULTILINE))
+    there = set(re.findall(r"^## (\d+)\.", (DOCS / "theory.md").read_text(), re.MULTILINE))
     problems = []
     for path in (ROOT / "src").rglob("*.py"):
         text = re.sub(r"\s+", " ", path.read_text())
@@ -49,7 +52,25 @@ def missing_sections() -> list[str]:
     return problems
 
 
+def undocumented_names() -> list[str]:
+    """Public names and bounds that no page of the API shows."""
+    text = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
+    shown = set(re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE))
+    modules = (ROOT / "src" / "smoothcert" / "bounds").glob("[!_]*.py")
+    public = [*smoothcert._HOMES, *(f"bounds.{path.stem}" for path in modules)]
+    return [f"docs/api lacks ::: smoothcert.{n}" for n in public if f"smoothcert.{n}" not in shown]
+
+
+def pages_left_out() -> list[str]:
+    """Pages of docs/ that the site's navigation does not name."""
+    named = set(re.findall(r"([\w/.-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    pages = (page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+    return [f"mkdocs.yml: nav lacks {page}" for page in sorted(pages) if page not in named]
+
+
+CHECKS = (broken_links, missing_functions, missing_sections, undocumented_names, pages_left_out)
+
 if __name__ == "__main__":
-    found = [*broken_links(), *missing_functions(), *missing_sections()]
-    print("\n".join(found) or "docs: links, functions and sections are all there")
+    found = [problem for check in CHECKS for problem in check()]
+    print("\n".join(found) or "docs: links, functions, sections, names and pages are all there")
     sys.exit(bool(found))

@@ -190,7 +190,8 @@ def log_evidence(
     every flip rate from the breaking rate up. 0 where the guess is no alternative.
 
     Args:
-        flips, draws: counts of each input; all arguments broadcast.
+        flips: of each input, among
+        draws: of each input; all arguments broadcast.
         guesses: flip rates in (0, 1), chosen without looking at these flips.
         breaking: rates below 1; not positive is allowed and proves nothing.
 

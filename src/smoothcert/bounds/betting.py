@@ -44,7 +44,9 @@ def rejects(hits: ArrayLike, draws: ArrayLike, p: ArrayLike, alpha: ArrayLike) -
     smaller one, and if p > H/T every larger one.
 
     Args:
-        hits, draws, p: as for `log_evidence`.
+        hits: as for `log_evidence`.
+        draws: likewise.
+        p: likewise.
         alpha: error probability in [0, 1]; 0 rejects nothing.
 
     Raises:

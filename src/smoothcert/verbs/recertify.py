@@ -46,7 +46,8 @@ def recertify(
         policy: how much to spend where, see `planning.Policy`; `uniform:n/10` by default.
         method: `auto`, `joint`, `stratified`, `fresh` or `irs`; see `Reuse` and `Irs`.
         alpha: total error probability per input; twice the original's by default.
-        gamma, variant: of `irs`.
+        gamma: of `irs`: the cached limit from which draws are fresh.
+        variant: of `irs`: `budget-exact` or `published`.
         fresh_seed: for a classifier chosen by its result on this base: nothing is replayed.
         batch_size: rows per forward pass; see `certify`.
         progress: called with the number of evaluations after every batch.
