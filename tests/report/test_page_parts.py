@@ -62,8 +62,8 @@ def test_packed_columns_come_back(lines):
 
 def test_rows_hold_limits_cut_to_the_safe_side(base, changed):
     for run in (base, *changed.values()):
-        found = rows(run, 1000, {})
-        values = dict(zip(COLUMNS, unpack(found.packed, len(COLUMNS)), strict=True))
+        found = rows(run, {})
+        values = dict(zip(COLUMNS, unpack(found.facts["packed"], len(COLUMNS)), strict=True))
         for number, c in enumerate(run.certificates):
             assert 0 <= c.radius - values["radius"][number] / 1e6 < 1.0001e-6
             assert 0 <= c.q - values["q"][number] / 1e6 < 1.0001e-6
@@ -82,12 +82,12 @@ def test_even_positions(count, most):
 
 
 def test_rows_that_do_not_fit_are_thinned_out(base, changed):
-    runs = [base, changed["irs"]]
-    whole = fitting(runs, Sheet(), 10**6)
-    assert [len(r.positions) for r in whole] == [60, 60]
-    some = fitting(runs, Sheet(), 3600)
-    assert 1 < len(some[0].positions) < 60
-    assert [len(r.positions) for r in fitting(runs, Sheet(), 10)] == [1, 1]
+    found = [rows(base, {}), rows(changed["irs"], {})]
+    assert [r.count for r in fitting(found, 10**6)] == [60, 60]
+    some = fitting(found, 3600)
+    assert 1 < some[0].count < 60
+    assert some[0].columns[0].tolist() == list(even(60, some[0].count))
+    assert [r.count for r in fitting(found, 10)] == [1, 1]
 
 
 def test_what_was_spent_adds_up(base, changed, data, tmp_path):

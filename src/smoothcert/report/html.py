@@ -64,7 +64,7 @@ def page(content: Content) -> str:
     runs, summaries = content.runs, content.summaries
     heads, lines = summary_table(summaries)
     sheet = _sheet(content)
-    table = fitting(runs, sheet, _MOST_ROWS_BYTES)
+    table = fitting([rows(run, sheet.places) for run in runs], _MOST_ROWS_BYTES)
     script = _part("page.js")
     shown = {
         "name": ", ".join(s.name for s in summaries),
@@ -79,8 +79,8 @@ def page(content: Content) -> str:
         "pairs": pairs(runs, summaries),
         "screening": _screening(content),
         "spent": [_spent(run, s) for run, s in zip(runs, summaries, strict=True)],
-        "table": [r.to_json() for r in table],
-        "thinned": [r for r in table if len(r.positions) < r.inputs],
+        "table": [r.facts for r in table],
+        "thinned": [r for r in table if r.count < r.inputs],
         "classes": _classes(content.pictures),
         "sheet": sheet,
         "tile": {"side": thumbnails.SIDE, "columns": thumbnails.COLUMNS},
@@ -114,15 +114,13 @@ def _sheet(content: Content) -> Sheet:
     return thumbnails.sheet(wanted, content.pictures, _MOST_PICTURES_BYTES)
 
 
-def fitting(runs: Sequence[Run], sheet: Sheet, limit: int) -> list[Rows]:
-    """All certificates, or of every run as many of them as fit into so many bytes together."""
-    most = max(len(run.certificates) for run in runs)
-    while True:
-        found = [rows(run, most, sheet.places) for run in runs]
-        size = sum(len(json.dumps(r.to_json())) for r in found)
-        if size <= limit or most == 1:
-            return found
+def fitting(found: Sequence[Rows], limit: int) -> list[Rows]:
+    """All rows, or of every run as many of them as fit into so many bytes together."""
+    most, shown = max(r.count for r in found), list(found)
+    while (size := sum(len(json.dumps(r.facts)) for r in shown)) > limit and most > 1:
         most = max(1, int(most * min(0.95, limit / size)))
+        shown = [r.thinned(most) for r in found]
+    return shown
 
 
 def _classes(pictures: Sequence[Inputs]) -> tuple[str, ...]:

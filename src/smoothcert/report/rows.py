@@ -6,8 +6,9 @@ A column is split into its bytes by place value, which pack well; page.js puts t
 import base64
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,58 +27,59 @@ COLUMNS = (
 _DIGITS = 6  # as in Certificate.figures
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
-    """A run's certificates in a page.
+    """A run's certificates as columns.
 
     Attributes:
         name: of the run.
         sigma: its noise.
-        inputs: how many it has; `positions` are those of the rows.
-        positions: in the run.
+        inputs: how many it has; fewer rows than that are evenly chosen ones.
         cases: what several certificates share: outcome, argument, alpha and budget.
-        packed: the columns.
+        columns: of whole numbers from -1 on, shape (columns, rows).
     """
 
     name: str
     sigma: str
     inputs: int
-    positions: tuple[int, ...]
     cases: tuple[Mapping[str, str], ...]
-    packed: str
+    columns: NDArray[np.int64]
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return self.columns.shape[1]
+
+    def thinned(self, most: int) -> Self:
+        """At most so many of the rows, evenly chosen."""
+        return replace(self, columns=self.columns[:, even(self.count, most)])
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
         """What page.js reads."""
         facts = {"name": self.name, "sigma": self.sigma, "inputs": self.inputs}
-        return facts | {
-            "count": len(self.positions),
-            "columns": COLUMNS,
-            "cases": self.cases,
-            "packed": self.packed,
-        }
+        facts |= {"count": self.count, "columns": COLUMNS, "cases": self.cases}
+        return facts | {"packed": pack(self.columns)}
 
 
-def rows(run: Run, most: int, thumbnails: Mapping[str, int]) -> Rows:
-    """The certificates of a run, or so many of them, evenly chosen.
+def rows(run: Run, thumbnails: Mapping[str, int]) -> Rows:
+    """All certificates of a run.
 
     Args:
         run: a finished one.
-        most: rows.
         thumbnails: number of an input's picture, by content hash.
     """
-    positions = even(len(run.certificates), most)
-    sigma, cases, columns = run.identity.settings.sigma, [], []
+    sigma, cases = run.identity.settings.sigma, []
     numbers: dict[tuple, int] = {}
-    for position in positions:
-        certificate, label = run.certificates[position], run.labels[position]
+    lines = []
+    for certificate, label in zip(run.certificates, run.labels, strict=True):
         kind = (certificate.outcome, certificate.method, certificate.budget)
         if kind not in numbers:
             numbers[kind] = len(cases)
             cases.append(_case(certificate, sigma))
-        columns.append(_row(certificate, label, numbers[kind], thumbnails))
-    packed = pack(np.array(columns, dtype=np.int64).T)
-    facts = (visible(run.name), f"{sigma:g}", len(run.certificates))
-    return Rows(*facts, positions, tuple(cases), packed)
+        lines.append(_row(certificate, label, numbers[kind], thumbnails))
+    facts = (visible(run.name), f"{sigma:g}", len(lines), tuple(cases))
+    return Rows(*facts, np.array(lines, dtype=np.int64).T)
 
 
 def even(count: int, most: int) -> tuple[int, ...]:
