@@ -40,6 +40,7 @@ LAYERS = (
         "sampling",
         "certificate",
         "methods",
+        "summary",
         "planning",
         "verbs",
     ),

@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from smoothcert.classifiers.protocol import Classifier as Classifier
     from smoothcert.errors import SmoothcertError as SmoothcertError
     from smoothcert.methods.pooled import DatasetCertificate as DatasetCertificate
-    from smoothcert.report.tables import summarize as summarize
+    from smoothcert.report.export import certificates_table as certificates_table
+    from smoothcert.report.export import export as export
     from smoothcert.runs.store import Run as Run
     from smoothcert.sampling.datasets import load_inputs as load_inputs
     from smoothcert.sampling.inputs import Inputs as Inputs
     from smoothcert.sampling.noise import RoundedGaussian as RoundedGaussian
+    from smoothcert.summary import Summary as Summary
+    from smoothcert.summary import summarize as summarize
     from smoothcert.verbs.certify import certify as certify
     from smoothcert.verbs.decide import decide as decide
     from smoothcert.verbs.predict import predict as predict
@@ -49,15 +52,18 @@ _HOMES = {
     "Settings": "certificate",
     "Smooth": "verbs.smooth",
     "SmoothcertError": "errors",
+    "Summary": "summary",
     "Votes": "certificate",
+    "certificates_table": "report.export",
     "certify": "verbs.certify",
     "decide": "verbs.decide",
+    "export": "report.export",
     "load_classifier": "classifiers.loading",
     "load_inputs": "sampling.datasets",
     "predict": "verbs.predict",
     "recertify": "verbs.recertify",
     "screen": "verbs.screen",
-    "summarize": "report.tables",
+    "summarize": "summary",
 }
 
 

@@ -28,6 +28,22 @@ def report(
     actions.report(runs, out, radii, json)
 
 
+def export(
+    runs: Runs,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="File to write, by its suffix: .parquet, .csv, .tsv.", show_default=False
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Write all certificates of one run or several as one table."""
+    from smoothcert.cli import runs as actions
+
+    actions.export(runs, out, json)
+
+
 def merge(
     runs: Runs,
     out: RunOut,

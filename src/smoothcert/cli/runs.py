@@ -20,6 +20,7 @@ from smoothcert.errors import Mismatch
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.names import visible
 from smoothcert.planning import Policy
+from smoothcert.report.export import export as write_table
 from smoothcert.report.page import report as write_report
 from smoothcert.report.page import summary_table
 from smoothcert.report.tables import summarize_run
@@ -138,6 +139,16 @@ def report(paths: list[str], out: Path, radii: str, as_json: bool) -> None:
         return
     display.show_table(*summary_table(summaries))
     display.say(f"Written to {out}: open {out / 'index.html'}")
+
+
+def export(paths: list[str], out: Path, as_json: bool) -> None:
+    """Write the certificates of runs as one table; print how many."""
+    with display.waiting("Writing the table"):
+        table = write_table([Run.open(path) for path in paths], out)
+    if as_json:
+        display.show_json({"file": str(out), "runs": len(paths), "certificates": len(table)})
+        return
+    display.say(f"Written to {out}: {len(table)} certificates of {len(paths)} runs")
 
 
 def verify(
