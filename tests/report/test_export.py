@@ -4,29 +4,43 @@ import csv
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
 import smoothcert
+from known_truth import PixelSum
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.cli.main import app
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.methods import Reuse
 from smoothcert.report.tables import csv_table
 from smoothcert.runs.runner import How, run_certify, run_recertify
+from smoothcert.sampling.inputs import Inputs
+
+IMAGES = np.full((30, 1, 2, 2), 8 / 16)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run from scratch and one recertified from it."""
+    path, data = tmp_path_factory.mktemp("export"), Inputs.from_arrays(IMAGES, [1] * 30, 1 / 16)
+    base = run_certify(path / "base", PixelSum(28), data, Settings(0.25, 16, n0=20, n=300), How())
+    run_recertify(path / "new", base, PixelSum(28), data, Reuse("uniform:60"), How())
+    return path
 
 
 @pytest.fixture
-def runs(tmp_path, tiny_inputs, pixel_sum):
-    """A run from scratch and one recertified from it."""
-    settings = Settings(0.25, 16, n0=20, n=300)
-    base = run_certify(tmp_path / "base", pixel_sum, tiny_inputs, settings, How())
-    reuse = Reuse("uniform:60")
-    return base, run_recertify(tmp_path / "new", base, pixel_sum, tiny_inputs, reuse, How())
+def runs(made, tmp_path):
+    """Copies that a test may change."""
+    for name in ("base", "new"):
+        shutil.copytree(made / name, tmp_path / name)
+    return smoothcert.Run.open(tmp_path / "base"), smoothcert.Run.open(tmp_path / "new")
 
 
 def rows_of(path, delimiter=","):

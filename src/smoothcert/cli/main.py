@@ -24,8 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Certify classifiers by randomized smoothing, and re-certify compressed versions of them "
     f"for a fraction of the cost. MODEL is {MODEL_FORMS}. DATA is {DATA_FORMS}. "
-    "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 130: interrupted; "
-    "143: terminated.",
+    "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 3: not what --accept "
+    "asks for; 130: interrupted; 143: terminated.",
 )
 
 

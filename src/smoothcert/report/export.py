@@ -101,13 +101,14 @@ def export(
         InvalidInput: another suffix; or as for `certificates_table`.
         StoreError: as there, or it cannot be written.
     """
-    suffix, many = Path(path).suffix, not isinstance(results, Result)
+    suffix = Path(path).suffix
     if suffix not in _FORMS or "://" in str(path):
         raise InvalidInput(
             f"Certificates are written to a file of this machine that ends in {', '.join(_FORMS)}; "
             f"got {str(path)!r}"
         )
-    table = certificates_table(*(results if many else [results]), labels=labels)
+    many = (results,) if isinstance(results, Run | Certification) else results
+    table = certificates_table(*many, labels=labels)
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

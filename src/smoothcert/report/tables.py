@@ -22,7 +22,7 @@ __all__ = ["Summary", "correct_radii", "summarize"]
 _TSV = ("idx", "label", "predict", "radius", "correct", "time")
 
 
-def floor_to(value: float, digits: int) -> str:
+def floor_to(value: float | Fraction, digits: int) -> str:
     """A figure cut, not rounded, to so many decimals: 0.49961 is 0.499 and never 0.5."""
     scaled = math.floor(Fraction(value) * 10**digits)  # exactly, whatever the binary expansion
     sign = "-" if scaled < 0 else ""

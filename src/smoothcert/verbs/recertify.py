@@ -1,6 +1,6 @@
 """The original's certification and a new classifier in, the new classifier's certificates out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from numpy.typing import ArrayLike
 
@@ -17,6 +17,7 @@ from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
 from smoothcert.verbs import planned
 from smoothcert.verbs.certify import as_inputs, prepared
+from smoothcert.watching import Start, Watcher, collected
 
 METHODS = (*reuse.METHODS, "irs")
 
@@ -35,6 +36,7 @@ def recertify(
     fresh_seed: int | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> Certification:
     """Certify a changed classifier by replaying part of the noise the original was certified on.
 
@@ -48,8 +50,7 @@ def recertify(
         alpha: total error probability per input; twice the original's by default.
         gamma, variant: of `irs`.
         fresh_seed: for a classifier chosen by its result on this base: nothing is replayed.
-        batch_size: rows per forward pass; see `certify`.
-        progress: called with the number of evaluations after every batch.
+        batch_size, progress, watchers: see `certify`.
 
     Returns:
         Certificates and votes in order. Inputs whose cached votes prove nothing abstain, unpaid.
@@ -64,22 +65,23 @@ def recertify(
     inputs, settings = as_inputs(inputs), base.settings
     _check_inputs(base, inputs)
     chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh_seed)
-    evaluations = len(inputs) * settings.n // 10
-    loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
+    most = len(inputs) * settings.n // 10
+    loaded, size, classes = prepared(classifier, inputs, settings, most, batch_size)
     check_classes(classes, base.num_classes)
     pairs = zip(inputs, base.records, strict=True)
     spent = 0
     if isinstance(chosen, Irs):
         records = recertify_items(loaded, pairs, settings, chosen, size, progress)
     else:
-        facts = (base.certificates, base.records, settings, chosen, size)
-        prospects = planned.explore(loaded, inputs, *facts)
-        shares = prospects.plan().shares
-        triples = ((i, r, s) for (i, r), s in zip(pairs, shares, strict=True))
+        cached = (base.certificates, base.records, settings)
+        prospects = planned.explore(loaded, inputs, *cached, chosen, size)
+        triples = ((i, r, s) for (i, r), s in zip(pairs, prospects.plan().shares, strict=True))
         records = planned.replay_items(loaded, triples, settings, chosen, size, progress)
         spent = prospects.pilot.evaluations
-    facts = (loaded.name, loaded.fingerprint, classes, inputs.shape)
-    return Certification(settings, chosen, *facts, tuple(records), spent)
+    model = (loaded.name, loaded.fingerprint)
+    start = Start(*model, len(inputs), settings, chosen)
+    found = collected(records, watchers, start, inputs.labels, spent)
+    return Certification(settings, chosen, *model, classes, inputs.shape, found, spent)
 
 
 def method_settings(
