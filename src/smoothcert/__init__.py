@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from smoothcert.certificate import Outcome as Outcome
     from smoothcert.certificate import Settings as Settings
     from smoothcert.certificate import Votes as Votes
+    from smoothcert.classifiers.from_function import from_function as from_function
     from smoothcert.classifiers.loading import load_classifier as load_classifier
     from smoothcert.classifiers.protocol import Classifier as Classifier
     from smoothcert.errors import SmoothcertError as SmoothcertError
     from smoothcert.methods.pooled import DatasetCertificate as DatasetCertificate
+    from smoothcert.report.card import model_card as model_card
     from smoothcert.report.export import certificates_table as certificates_table
     from smoothcert.report.export import export as export
     from smoothcert.runs.store import Run as Run
@@ -58,8 +60,10 @@ _HOMES = {
     "certify": "verbs.certify",
     "decide": "verbs.decide",
     "export": "report.export",
+    "from_function": "classifiers.from_function",
     "load_classifier": "classifiers.loading",
     "load_inputs": "sampling.datasets",
+    "model_card": "report.card",
     "predict": "verbs.predict",
     "recertify": "verbs.recertify",
     "screen": "verbs.screen",

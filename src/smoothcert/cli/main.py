@@ -13,7 +13,7 @@ import typer
 
 from smoothcert.cli.certifying import certify, plan, predict, recertify, screen
 from smoothcert.cli.making import compress, demo, train
-from smoothcert.cli.reading import export, merge, replay, report, verify
+from smoothcert.cli.reading import card, export, merge, replay, report, verify
 from smoothcert.references import DATA_FORMS, MODEL_FORMS
 
 app = typer.Typer(
@@ -57,7 +57,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
 
 _COMMANDS = (
     *(demo, train, certify, recertify, plan, screen, compress),
-    *(report, export, merge, verify, predict, replay),
+    *(report, card, export, merge, verify, predict, replay),
 )
 """In the order of `--help`."""
 

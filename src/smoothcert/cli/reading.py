@@ -28,6 +28,21 @@ def report(
     actions.report(runs, out, radii, json)
 
 
+def card(
+    runs: Runs,
+    radii: Annotated[str, typer.Option(help="Radii for certified accuracy.")] = "0,0.25,0.5",
+    model_index: Annotated[
+        bool,
+        typer.Option("--model-index", help="Begin with Hugging Face's metadata for model cards."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Print a section for a model card: figures, what they say, and how to check them."""
+    from smoothcert.cli import runs as actions
+
+    actions.card(runs, radii, model_index, json)
+
+
 def export(
     runs: Runs,
     out: Annotated[

@@ -21,6 +21,7 @@ from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.methods.screening import Target
 from smoothcert.planning import Policy
 from smoothcert.report.acceptance import MeanRadius, judge
+from smoothcert.report.card import model_card
 from smoothcert.report.export import export as write_table
 from smoothcert.report.page import report as write_report
 from smoothcert.report.page import summary_table
@@ -154,6 +155,16 @@ def report(paths: list[str], out: Path, radii: str, as_json: bool) -> None:
         return
     display.show_table(*summary_table(summaries))
     display.say(f"Written to {out}: open {out / 'index.html'}")
+
+
+def card(paths: list[str], radii: str, model_index: bool, as_json: bool) -> None:
+    """Print a section for a model card."""
+    runs = [Run.open(path) for path in paths]
+    text = model_card(runs, parse_radii(radii), model_index=model_index)
+    if as_json:
+        display.show_json({"card": text})
+    else:
+        print(text, end="")  # as it is: Markdown, not lines for a terminal
 
 
 def export(paths: list[str], out: Path, as_json: bool) -> None:
