@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from smoothcert.verbs.recertify import recertify as recertify
     from smoothcert.verbs.screen import screen as screen
     from smoothcert.verbs.smooth import Smooth as Smooth
+    from smoothcert.watching import Watcher as Watcher
 
 _HOMES = {
     "ABSTAIN": "certificate",
@@ -56,6 +57,7 @@ _HOMES = {
     "SmoothcertError": "errors",
     "Summary": "summary",
     "Votes": "certificate",
+    "Watcher": "watching",
     "certificates_table": "report.export",
     "certify": "verbs.certify",
     "decide": "verbs.decide",

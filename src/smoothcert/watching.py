@@ -101,7 +101,7 @@ class Watcher(Protocol):
         ...
 
     def finished(self, summary: Summary | None, /) -> None:
-        """It is over: all inputs have a result, or, with None, it ended before that."""
+        """It is over; None if it was broken off. A shard's inputs are a part of the run's."""
         ...
 
 
@@ -145,12 +145,12 @@ class Watched:
                 self._pass_on()
 
     def end(self, seconds: float | None = None) -> None:
-        """Pass on what is left, and the summary if every input has a result."""
+        """Pass on what is left, and the summary of what there is."""
         with self._lock:
             if len(self._certificates) > self._told:
                 self._pass_on()
             summary = None
-            if len(self._certificates) == self._start.inputs:
+            if self._certificates:
                 took = time.perf_counter() - self._began if seconds is None else seconds
                 facts = (self._certificates, self._labels, RADII, self._start.name)
                 summary = summarize(*facts, took, self._pilot)

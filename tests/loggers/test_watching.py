@@ -250,7 +250,7 @@ def test_what_is_seen_is_stored(at_once, tmp_path):
     assert seen.stored == [s.inputs for s in seen.states] == [2, 4, 6, 8, 9]
 
 
-def test_a_part_of_a_run_has_no_summary(tmp_path):
+def test_a_part_of_a_run_has_the_summary_of_a_part(tmp_path):
     from smoothcert.runs.work import Shard
 
     for number in (1, 2):
@@ -258,5 +258,7 @@ def test_a_part_of_a_run_has_no_summary(tmp_path):
         how = How(8, 2, shard=Shard(number, 2), watchers=[seen])
         run = run_certify(tmp_path / "a", PixelSum(28), inputs(), SETTINGS, how)
         if number == 1:
-            assert (seen.ends, len(seen.certificates)) == ([None], 5)
+            labels = [run.labels[c.index] for c in seen.certificates]
+            part = smoothcert.summarize(seen.certificates, labels, RADII, "a", run.seconds)
+            assert (seen.ends, part.inputs) == ([part], 5)
     assert seen.ends == [summarize_run(run, RADII)]
