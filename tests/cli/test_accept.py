@@ -76,7 +76,7 @@ def test_log_follows_a_run_and_its_recertification(base, models, tmp_path):
 
     log = ("--log", f"tensorboard:{tmp_path / 'logs'}")
     run("certify", models / "net.onnx", *CERTIFY, "--out", base, "--resume", *log)
-    to = ("--base", base, "--policy", "uniform:50", "--out", tmp_path / "new", "--workers", 2)
+    to = ("--base", base, "--policy", "uniform:50", "--out", tmp_path / "new")
     run("recertify", models / "int8.onnx", *to, *log)
     for name, path in (("base", base), ("new", tmp_path / "new")):
         events = EventAccumulator(str(tmp_path / "logs" / name))

@@ -173,6 +173,15 @@ def items(rows) -> dict[str, str]:
     return {item.key or "/".join(item.nested_key): item.value_json for item in rows}
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning:mlflow.*", "ignore::DeprecationWarning:mlflow.*")
+def test_a_store_that_mlflow_cannot_use_is_refused_before_any_work(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow", reason="needs mlflow-skinny")
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput, match="cannot use its tracking store: .* Name a server"):
+        loggers.logger(f"mlflow:unheard-of://{tmp_path}")
+
+
 def test_a_run_that_breaks_off_is_closed(tmp_path, monkeypatch):
     pytest.importorskip("mlflow", reason="needs mlflow-skinny")
     from mlflow import MlflowClient

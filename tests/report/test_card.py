@@ -65,13 +65,13 @@ def test_it_says_what_was_certified_and_what_not(runs):
     base, new = runs
     for fact in (
         "## Certified robustness\n",
-        f"- `small@net.onnx`: fingerprint `{base.identity.model}`; 7 inputs of `org/some-data`",
+        f"- `base`: `small@net.onnx`, fingerprint `{base.identity.model}`; 7 inputs of `org/some-data`",
         "σ = 0.25, α = 0.001 per input, noise seed 0; certified from scratch with 20 selection",
-        f"- `models/new.onnx`: fingerprint `{new.identity.model}`; 7 inputs of `x.npz`",
+        f"- `new`: `models/new.onnx`, fingerprint `{new.identity.model}`; 7 inputs of `x.npz`",
         "α = 0.002 per input, noise seed 0; recertified (auto, `uniform:60`) from an original with",
         "wrong with probability at most the α above, for each input on its own",
         "Not claimed: that all certificates hold at once",
-        "without looking\nat that cache",
+        "without looking at that cache",
         "smoothcert verify base\nsmoothcert verify new\n",
         "ICML 2019",
         "ICLR 2024",
@@ -91,12 +91,12 @@ def test_figures_are_those_of_the_summary_and_never_above(runs):
     entries = metadata(text)["model-index"]
     for run, row, entry in zip(runs, rows, entries, strict=True):
         summary = summarize_run(run, radii)
-        assert (int(row[1]), int(row[2])) == (7, summary.certified)
-        assert 0 <= Fraction(summary.acr) - Fraction(row[3]) < Fraction(1, 10**4)
+        assert (int(row[2]), int(row[3])) == (7, summary.certified)
+        assert 0 <= Fraction(summary.acr) - Fraction(row[4]) < Fraction(1, 10**4)
         (result,) = entry["results"]
         values = {m["name"]: m["value"] for m in result["metrics"]}
-        assert values.pop("Average certified l2 radius, sigma 0.25") == float(row[3])
-        for (radius, share), cell in zip(summary.accuracy, row[4:7], strict=True):
+        assert values.pop("Average certified l2 radius, sigma 0.25") == float(row[4])
+        for (radius, share), cell in zip(summary.accuracy, row[5:8], strict=True):
             exact = Fraction(round(share * 7), 7)
             value = values.pop(f"Certified accuracy at l2 radius {radius:g}, sigma 0.25")
             assert 0 <= exact - Fraction(repr(value)) < Fraction(1, 10**4)
@@ -150,7 +150,7 @@ def without_code(markdown: str) -> str:
 def test_a_pipe_in_a_name_ends_no_cell(runs):
     run = smoothcert.Run(runs[0].place, replace(runs[0].manifest, origin={"model": "a|b"}))
     text = smoothcert.model_card([run])
-    assert "| `a\\|b` | 7 |" in text
+    assert "| `base` | `a\\|b` | 7 |" in text
 
 
 @pytest.mark.parametrize(

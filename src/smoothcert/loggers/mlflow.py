@@ -2,7 +2,7 @@
 
 import time
 
-from smoothcert.errors import MissingExtra
+from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.loggers.final import final
 from smoothcert.summary import Summary
 from smoothcert.watching import SoFar, Start
@@ -17,6 +17,7 @@ class Mlflow:
 
     Raises:
         MissingExtra: mlflow is not installed.
+        InvalidInput: the installed mlflow cannot use that store.
     """
 
     def __init__(self, tracking_uri: str | None = None, experiment: str = "smoothcert") -> None:
@@ -24,10 +25,19 @@ class Mlflow:
         try:
             from mlflow import MlflowClient
             from mlflow.entities import Metric, Param
+            from mlflow.exceptions import MlflowException
         except ImportError as error:
             raise MissingExtra(error.name or "mlflow", "mlflow") from error
-        # A client of its own: an active run of the caller's is left alone.
-        self._client, self._metric, self._param = MlflowClient(tracking_uri), Metric, Param
+        try:
+            self._client = MlflowClient(tracking_uri)  # an active run of the caller's is left alone
+        except MlflowException as error:
+            raise InvalidInput(
+                f"This mlflow cannot use its tracking store: {str(error).strip():.200} ... Name a "
+                "server (mlflow:http://HOST:5000, or in MLFLOW_TRACKING_URI); or a folder "
+                "(mlflow:file:///FOLDER), with MLFLOW_ALLOW_FILE_STORE=true; or install the whole "
+                "of mlflow, for a database: pip install mlflow"
+            ) from error
+        self._metric, self._param = Metric, Param
         self._experiment, self._run, self._inputs = experiment, "", 0
 
     def started(self, start: Start) -> None:

@@ -39,7 +39,7 @@ certificate is wrong with probability at most the α above, for each input on it
 average radius, where an input without a certificate of its label counts 0; CA@r is the share of
 inputs with a certificate of their label at radius r or more. Figures are cut to the safe side."""
 
-_UNKNOWN = " Where labels are unknown, every certificate counts as of its label."
+_UNKNOWN = "Where labels are unknown, every certificate counts as of its label."
 
 _CHECK = """\
 The votes behind every certificate are kept with the runs. This recomputes all of them, and with
@@ -77,21 +77,15 @@ def model_card(
     if not runs:
         raise InvalidInput("A model card needs one run or more; got none")
     summaries = [summarize_run(run, radii) for run in runs]
-    heads, rows = summary_table(summaries)
-    keep = [i for i, head in enumerate(heads) if head not in ("run", "seconds")]
-    table = [["model", *(heads[i] for i in keep)], ["---", *(["---:"] * len(keep))]]
-    for run, row in zip(runs, rows, strict=True):
-        name = code(model_name(run)).replace("|", "\\|")
-        table.append([name, *(row[i] for i in keep)])
     labelled = all(summary.labelled for summary in summaries)
     parts = [
         "## Certified robustness",
         f"Certified by randomized smoothing with smoothcert {__version__}.",
-        "\n".join(f"| {' | '.join(cells)} |" for cells in table),
+        _table(runs, summaries),
         "\n".join(_what(run) for run in runs),
-        _SAYS + ("" if labelled else _UNKNOWN),
-        _NOT + (f" {_REUSED}" if any(run.identity.base for run in runs) else ""),
-        _CHECK,
+        _joined(_SAYS, "" if labelled else _UNKNOWN),
+        _joined(_NOT, _REUSED if any(run.identity.base for run in runs) else ""),
+        _joined(_CHECK),
         "```sh\n" + "\n".join(f"smoothcert verify {_word(run)}" for run in runs) + "\n```",
         _CITE,
         "\n".join(f"- {source}" for source in _sources(runs)),
@@ -124,18 +118,35 @@ def code(text: str) -> str:
     return f"{fence}{pad}{shown}{pad}{fence}"
 
 
+def _table(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
+    """The summary's table with the model, without what no run has and without seconds."""
+    heads, rows = summary_table(summaries)
+    keep = [
+        i for i, head in enumerate(heads) if i and head != "seconds" and any(r[i] for r in rows)
+    ]
+    table = [["run", "model", *(heads[i] for i in keep)], ["---", "---", *(["---:"] * len(keep))]]
+    for run, row in zip(runs, rows, strict=True):
+        names = (code(name).replace("|", "\\|") for name in (run.name, model_name(run)))
+        table.append([*names, *(row[i] for i in keep)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+
+
+def _joined(*texts: str) -> str:
+    return " ".join(" ".join(texts).split())
+
+
 def _what(run: Run) -> str:
     identity = run.identity
     settings, method = identity.settings, identity.method
     data, alpha = data_name(run), alpha_of(settings, method)
     of = f" of {code(data)}" if data else ""
     facts = [
-        f"fingerprint {code(identity.model)}",
+        f"{code(model_name(run))}, fingerprint {code(identity.model)}",
         f"{len(identity.indices)} inputs{of} (content {code(identity.data)})",
         f"σ = {settings.sigma:g}, α = {alpha:g} per input, noise seed {settings.seed}",
         _how(settings, method),
     ]
-    return f"- {code(model_name(run))}: " + "; ".join(facts) + "."
+    return f"- {code(run.name)}: " + "; ".join(facts) + "."
 
 
 def _how(settings: Settings, method: Method | None) -> str:
