@@ -65,7 +65,7 @@ def test_it_says_what_was_certified_and_what_not(runs):
     base, new = runs
     for fact in (
         "## Certified robustness\n",
-        f"- `base`: `small@net.onnx`, fingerprint `{base.identity.model}`; 7 inputs of `org/some-data`",
+        f"- `base`: `small@net.onnx`, fingerprint `{base.identity.model}`; 7 inputs of `org/some",
         "σ = 0.25, α = 0.001 per input, noise seed 0; certified from scratch with 20 selection",
         f"- `new`: `models/new.onnx`, fingerprint `{new.identity.model}`; 7 inputs of `x.npz`",
         "α = 0.002 per input, noise seed 0; recertified (auto, `uniform:60`) from an original with",

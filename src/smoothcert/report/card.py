@@ -121,9 +121,8 @@ def code(text: str) -> str:
 def _table(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
     """The summary's table with the model, without what no run has and without seconds."""
     heads, rows = summary_table(summaries)
-    keep = [
-        i for i, head in enumerate(heads) if i and head != "seconds" and any(r[i] for r in rows)
-    ]
+    shown = (i for i, head in enumerate(heads) if head not in ("run", "seconds"))
+    keep = [i for i in shown if any(row[i] for row in rows)]
     table = [["run", "model", *(heads[i] for i in keep)], ["---", "---", *(["---:"] * len(keep))]]
     for run, row in zip(runs, rows, strict=True):
         names = (code(name).replace("|", "\\|") for name in (run.name, model_name(run)))
