@@ -9,6 +9,7 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert import watching
 from smoothcert.certificate import Outcome, Settings
+from smoothcert.errors import StoreError
 from smoothcert.methods import Reuse
 from smoothcert.report.tables import summarize_run
 from smoothcert.runs.processes import Processes
@@ -57,6 +58,18 @@ class Noting:
             for c, label in zip(state.certificates, state.labels, strict=True)
         ]
         return [label for _, label in sorted(pairs)]
+
+
+class Reading(Noting):
+    """Looks into the run while it goes."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.stored = path, []
+
+    def certified(self, so_far):
+        super().certified(so_far)
+        self.stored.append(len(Run.open(self.path).certificates))
 
 
 @pytest.fixture
@@ -138,11 +151,12 @@ def test_a_run_is_followed_block_by_block_and_ends_with_the_same_bytes(at_once, 
     "spawn" not in multiprocessing.get_all_start_methods(), reason="needs processes"
 )
 def test_blocks_of_other_processes_are_seen(at_once, tmp_path):
-    seen = Noting()
+    seen = Reading(tmp_path / "a")
     how = How(8, 1, executor=Processes(load, 2), watchers=[seen])
     run = run_certify(tmp_path / "a", PixelSum(28), inputs(), SETTINGS, how)
     assert tuple(seen.certificates) == run.certificates
     assert len(seen.states) == 9
+    assert seen.stored[0] < 9  # while it goes, not when all is over
     assert seen.ends == [summarize_run(run, RADII)]
 
 
@@ -153,6 +167,24 @@ def test_an_executor_that_says_nothing_makes_watchers_wait_for_the_end(at_once, 
     seen = Noting()
     how = How(8, 2, executor=silent, watchers=[seen])
     run = run_certify(tmp_path / "a", PixelSum(28), inputs(), SETTINGS, how)
+    assert tuple(seen.certificates) == run.certificates
+
+
+def test_a_block_that_cannot_be_read_at_once_is_read_at_the_end(at_once, tmp_path, monkeypatch):
+    read, failed = Run.read_certificates, []
+
+    def sometimes(run, block):
+        if block == 1 and not failed:
+            failed.append(block)
+            raise StoreError("the store is busy")
+        return read(run, block)
+
+    monkeypatch.setattr(Run, "read_certificates", sometimes)
+    seen = Noting()
+    how = How(8, 2, watchers=[seen])
+    run = run_certify(tmp_path / "a", PixelSum(28), inputs(), SETTINGS, how)
+    assert failed == [1]
+    assert [s.certificates[0].index for s in seen.states] == [0, 4, 6, 8, 2]
     assert tuple(seen.certificates) == run.certificates
 
 
@@ -230,18 +262,6 @@ def test_one_that_fails_is_told_no_more_and_loses_nothing(where, at_once, tmp_pa
     assert good.ends == [summarize_run(run, RADII)]
     counts = {"started": (1, 0, 0), "certified": (1, 1, 0), "finished": (1, 5, 1)}[where]
     assert (len(bad.starts), len(bad.states), len(bad.ends)) == counts
-
-
-class Reading(Noting):
-    """Looks into the run while it goes."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.path, self.stored = path, []
-
-    def certified(self, so_far):
-        super().certified(so_far)
-        self.stored.append(len(Run.open(self.path).certificates))
 
 
 def test_what_is_seen_is_stored(at_once, tmp_path):
