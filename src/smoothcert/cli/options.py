@@ -104,7 +104,7 @@ Accept = Annotated[
     str | None,
     typer.Option(
         help="Exit with 3 unless so many inputs have a certificate of their label, as "
-        "'ca@0.5>=0.40', or these have that average radius, as 'acr>=0.3'.",
+        "'ca@0.5>=0.40', or the average radius (0 without one) is such, as 'acr>=0.3'.",
         show_default=False,
     ),
 ]
