@@ -25,6 +25,9 @@ HEAVY = (
     "datasets",
     "PIL",
     "jinja2",
+    "wandb",
+    "mlflow",
+    "tensorboard",
 )
 
 # Imports go downwards only: a layer may use those before it and itself.
@@ -41,6 +44,9 @@ LAYERS = (
         "sampling",
         "certificate",
         "methods",
+        "summary",
+        "watching",
+        "loggers",
         "planning",
         "verbs",
     ),

@@ -20,21 +20,27 @@ if TYPE_CHECKING:
     from smoothcert.certificate import Outcome as Outcome
     from smoothcert.certificate import Settings as Settings
     from smoothcert.certificate import Votes as Votes
+    from smoothcert.classifiers.from_function import from_function as from_function
     from smoothcert.classifiers.loading import load_classifier as load_classifier
     from smoothcert.classifiers.protocol import Classifier as Classifier
     from smoothcert.errors import SmoothcertError as SmoothcertError
     from smoothcert.methods.pooled import DatasetCertificate as DatasetCertificate
-    from smoothcert.report.tables import summarize as summarize
+    from smoothcert.report.card import model_card as model_card
+    from smoothcert.report.export import certificates_table as certificates_table
+    from smoothcert.report.export import export as export
     from smoothcert.runs.store import Run as Run
     from smoothcert.sampling.datasets import load_inputs as load_inputs
     from smoothcert.sampling.inputs import Inputs as Inputs
     from smoothcert.sampling.noise import RoundedGaussian as RoundedGaussian
+    from smoothcert.summary import Summary as Summary
+    from smoothcert.summary import summarize as summarize
     from smoothcert.verbs.certify import certify as certify
     from smoothcert.verbs.decide import decide as decide
     from smoothcert.verbs.predict import predict as predict
     from smoothcert.verbs.recertify import recertify as recertify
     from smoothcert.verbs.screen import screen as screen
     from smoothcert.verbs.smooth import Smooth as Smooth
+    from smoothcert.watching import Watcher as Watcher
 
 _HOMES = {
     "ABSTAIN": "certificate",
@@ -49,15 +55,21 @@ _HOMES = {
     "Settings": "certificate",
     "Smooth": "verbs.smooth",
     "SmoothcertError": "errors",
+    "Summary": "summary",
     "Votes": "certificate",
+    "Watcher": "watching",
+    "certificates_table": "report.export",
     "certify": "verbs.certify",
     "decide": "verbs.decide",
+    "export": "report.export",
+    "from_function": "classifiers.from_function",
     "load_classifier": "classifiers.loading",
     "load_inputs": "sampling.datasets",
+    "model_card": "report.card",
     "predict": "verbs.predict",
     "recertify": "verbs.recertify",
     "screen": "verbs.screen",
-    "summarize": "report.tables",
+    "summarize": "summary",
 }
 
 

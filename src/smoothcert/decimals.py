@@ -4,12 +4,12 @@ import math
 from fractions import Fraction
 
 
-def units_below(value: float, digits: int) -> int:
+def units_below(value: float | Fraction, digits: int) -> int:
     """The largest whole number of units of so many decimals that is not above the value."""
     return math.floor(Fraction(value) * 10**digits)  # exactly, whatever the binary expansion
 
 
-def floor_to(value: float, digits: int) -> str:
+def floor_to(value: float | Fraction, digits: int) -> str:
     """A figure cut, not rounded, to so many decimals: 0.49961 is 0.499 and never 0.5."""
     units = units_below(value, digits)
     sign = "-" if units < 0 else ""

@@ -12,9 +12,9 @@ from smoothcert.certificate import Settings
 from smoothcert.decimals import floor_to
 from smoothcert.methods import Irs
 from smoothcert.report.page import report
-from smoothcert.report.tables import correct_radii
 from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.summary import correct_radii
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -102,7 +102,7 @@ def test_what_the_page_says_of_all_inputs_together(runs, tmp_path):
     for run, alpha in zip(runs, (0.001, 0.002), strict=True):
         curve, together = of_all(run)
         assert together.wrong == wrong_at_most(30, alpha, alpha) == 1
-        assert f"with probability 1 − {alpha:g}, at most 1 of its 30 certificates are wrong" in page
+        assert f"with probability 1 − {alpha:g}, at most 1 of the 30 certificates is wrong" in page
         assert f"is at least {floor_to(together.acr, 4)}" in page
         # One certificate less than are there, at every radius.
         alone = per_input(run)

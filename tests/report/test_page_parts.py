@@ -19,10 +19,11 @@ from smoothcert.report.comparison import pairs
 from smoothcert.report.curves import per_input
 from smoothcert.report.html import fitting
 from smoothcert.report.rows import COLUMNS, even, pack, rows, unpack
-from smoothcert.report.tables import correct_radii, summarize_run
+from smoothcert.report.tables import summarize_run
 from smoothcert.report.thumbnails import SIDE, Sheet, sheet
 from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.summary import correct_radii
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)
 

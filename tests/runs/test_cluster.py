@@ -61,20 +61,38 @@ def calm(tmp_path_factory):
     return folder
 
 
-def on(there, out, told=None, **changes) -> Run:
+class Seen:
+    """A watcher that counts."""
+
+    def __init__(self):
+        self.indices, self.summary = [], None
+
+    def started(self, start):
+        """Nothing to note."""
+
+    def certified(self, so_far):
+        self.indices += [c.index for c in so_far.certificates]
+
+    def finished(self, summary):
+        self.summary = summary
+
+
+def on(there, out, told=None, watchers=(), **changes) -> Run:
     """Open and compute a run in the cluster; nothing of it is loaded here."""
     opening = replace(SMALL.opening(out, SETTINGS), **changes)
     run = there.open(opening)
     job = Job(run, opening.base, ALL, told.append if told is not None else lambda _: None)
-    return finish(job, None, there)
+    return finish(job, None, there, watchers)
 
 
 def test_the_same_bytes(nodes, calm, tmp_path):
-    told = []
-    run = on(Cluster(Mates(28), nodes.address), tmp_path / "r", told)
+    told, seen = [], Seen()
+    run = on(Cluster(Mates(28), nodes.address), tmp_path / "r", told, [seen])
     assert bytes_of(run.path) == bytes_of(calm / "certify")
     assert verify(run).problems == ()
     assert sum(told) >= 30 * 620  # more where a slow start made an idle worker do a block again
+    assert sorted(seen.indices) == list(range(30))
+    assert seen.summary.evaluations == 30 * 620
 
 
 @pytest.mark.parametrize("method", [Irs(100), Reuse("budget:0.2")], ids=["irs", "reuse"])

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from smoothcert.cli.options import (
+    Accept,
     Base,
     Batch,
     BlockInputs,
@@ -19,6 +20,7 @@ from smoothcert.cli.options import (
     Json,
     KeepMargins,
     Limit,
+    Log,
     Method,
     Model,
     Moved,
@@ -65,19 +67,22 @@ def certify(
     cluster: ClusterAt = None,
     batch_size: Batch = None,
     block_inputs: BlockInputs = None,
+    log: Log = None,
+    accept: Accept = None,
     json: Json = False,
 ) -> None:
     """Certify a classifier from scratch into a run directory."""
-    from smoothcert.cli import runs
+    from smoothcert.cli import display, runs
     from smoothcert.cli.machines import Machines, Processor
     from smoothcert.cli.sources import DataSource
     from smoothcert.cli.where import Where
 
     source = DataSource(data, split, grid, limit, every, size)
     machines = Machines(Processor(device, threads), workers, cluster)
-    where = Where(out, resume, machines, batch_size, block_inputs, shard, json)
+    where = Where(out, resume, machines, batch_size, block_inputs, shard, json, accept, log or [])
     options = (sigma, n0, n, alpha, seed, form, keep_margins)
-    runs.certify(model, source, options, radius, engine, where)
+    with display.saying_warnings():
+        runs.certify(model, source, options, radius, engine, where)
 
 
 def recertify(
@@ -101,16 +106,20 @@ def recertify(
     cluster: ClusterAt = None,
     batch_size: Batch = None,
     block_inputs: BlockInputs = None,
+    log: Log = None,
+    accept: Accept = None,
     json: Json = False,
 ) -> None:
     """Recertify a changed model by reusing the original's run."""
-    from smoothcert.cli import runs
+    from smoothcert.cli import display, runs
     from smoothcert.cli.machines import Machines, Processor
     from smoothcert.cli.where import Where
 
     machines = Machines(Processor(device, threads), workers, cluster)
-    where = Where(out, resume, machines, batch_size, block_inputs, shard, json)
-    runs.recertify(model, base, data, (policy, method, alpha, gamma, variant, fresh_seed), where)
+    where = Where(out, resume, machines, batch_size, block_inputs, shard, json, accept, log or [])
+    options = (policy, method, alpha, gamma, variant, fresh_seed)
+    with display.saying_warnings():
+        runs.recertify(model, base, data, options, where)
 
 
 def plan(
@@ -143,7 +152,12 @@ def screen(
     alpha: Annotated[float, typer.Option(help="Error probability of everything stated.")] = 0.002,
     radii: Annotated[str, typer.Option(help="Radii to bound more tightly.")] = "",
     accept: Annotated[
-        str | None, typer.Option(help="Stop when decided: a target as 'ca@0.5>=0.40'.")
+        str | None,
+        typer.Option(
+            help="Stop when decided, and exit with 3 unless it is proven of every model: a target "
+            "as 'ca@0.5>=0.40'.",
+            show_default=False,
+        ),
     ] = None,
     data: Moved = None,
     out: Annotated[Path | None, typer.Option(help="Also write the certificates as JSON.")] = None,

@@ -39,7 +39,7 @@ def run(opening: Opening, model: str, source: DataSource, where: Where, tick: di
     cluster = of_model(model, source, where.machines)
     opened = cluster.open(opening)
     job = Job(opened, opening.base, where.part, one_at_a_time(tick))
-    found = finish(job, None, cluster)
+    found = finish(job, None, cluster, where.watchers)
     if opening.base is not None:
         ledger.enter(opening.base, found, Path(model).name)
     return found

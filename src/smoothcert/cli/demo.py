@@ -15,14 +15,11 @@ from smoothcert.errors import InvalidInput
 from smoothcert.methods import Irs, Reuse
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.report.page import report
-from smoothcert.report.tables import (
-    Summary,
-    evaluations_for,
-    summarize_run,
-)
+from smoothcert.report.tables import evaluations_for, summarize_run
 from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.summary import Summary
 from smoothcert.verbs.screen import screen
 
 SIGMA = 0.5

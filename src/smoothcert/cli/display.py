@@ -1,6 +1,7 @@
 """What a person sees: progress on standard error, results on standard output."""
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from rich.text import Text
 
 from smoothcert.names import visible
 from smoothcert.sampling.engine import Progress as Tick
+from smoothcert.watching import WatcherFailed
 
 errors = Console(stderr=True)
 output = Console()
@@ -66,9 +68,31 @@ def waiting(title: str) -> Iterator[Callable[[str], None]]:
         yield lambda state: status.update(f"{title}: {state}")
 
 
+@contextmanager
+def saying_warnings() -> Iterator[None]:
+    """Loggers that fail are said in a line, as it happens, and not with a line of code."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+        warnings.simplefilter("always", WatcherFailed)
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, WatcherFailed):
+                say(f"Warning: {message}")
+            else:
+                shown(message, category, *where)
+
+        warnings.showwarning = show
+        yield
+
+
 def say(text: str) -> None:
     """A line for a person, on standard error so that standard output stays the result."""
     errors.print(visible(text, keep="\n"), highlight=False, markup=False, soft_wrap=True)
+
+
+def state(text: str) -> None:
+    """A line of the result, on standard output."""
+    output.print(visible(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:

@@ -13,7 +13,7 @@ import typer
 
 from smoothcert.cli.certifying import certify, plan, predict, recertify, screen
 from smoothcert.cli.making import compress, demo, train
-from smoothcert.cli.reading import merge, replay, report, verify
+from smoothcert.cli.reading import card, export, merge, replay, report, verify
 from smoothcert.references import DATA_FORMS, MODEL_FORMS
 
 app = typer.Typer(
@@ -24,8 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Certify classifiers by randomized smoothing, and re-certify compressed versions of them "
     f"for a fraction of the cost. MODEL is {MODEL_FORMS}. DATA is {DATA_FORMS}. "
-    "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 130: interrupted; "
-    "143: terminated.",
+    "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 3: not what --accept "
+    "asks for; 130: interrupted; 143: terminated.",
 )
 
 
@@ -57,7 +57,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
 
 _COMMANDS = (
     *(demo, train, certify, recertify, plan, screen, compress),
-    *(report, merge, verify, predict, replay),
+    *(report, card, export, merge, verify, predict, replay),
 )
 """In the order of `--help`."""
 

@@ -91,6 +91,23 @@ KeepMargins = Annotated[
 ]
 BlockInputs = Annotated[int | None, typer.Option(help="Inputs per block of the run.")]
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", show_default=False)]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Also draw it while it goes: wandb[:PROJECT], mlflow[:TRACKING_URI] or "
+        "tensorboard:FOLDER; may be repeated.",
+        metavar="LOGGER",
+        show_default=False,
+    ),
+]
+Accept = Annotated[
+    str | None,
+    typer.Option(
+        help="Exit with 3 unless so many inputs have a certificate of their label, as "
+        "'ca@0.5>=0.40', or the average radius (0 without one) is such, as 'acr>=0.3'.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Base = Annotated[str, typer.Option(help="The original's run.", show_default=False)]
 Policy = Annotated[

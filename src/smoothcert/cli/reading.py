@@ -38,6 +38,37 @@ def report(
     reports.report(runs, out, radii, screened or (), (data, thumbnails), json)
 
 
+def card(
+    runs: Runs,
+    radii: Annotated[str, typer.Option(help="Radii for certified accuracy.")] = "0,0.25,0.5",
+    model_index: Annotated[
+        bool,
+        typer.Option("--model-index", help="Begin with Hugging Face's metadata for model cards."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Print a section for a model card: figures, what they say, and how to check them."""
+    from smoothcert.cli import reports
+
+    reports.card(runs, radii, model_index, json)
+
+
+def export(
+    runs: Runs,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="File to write, by its suffix: .parquet, .csv, .tsv.", show_default=False
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Write all certificates of one run or several as one table."""
+    from smoothcert.cli import reports
+
+    reports.export(runs, out, json)
+
+
 def merge(
     runs: Runs,
     out: RunOut,

@@ -1,4 +1,4 @@
-"""report: from run directories to a folder that people open."""
+"""report, card and export: from run directories to what people open, paste or load."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,6 +8,8 @@ from smoothcert.cli import display
 from smoothcert.cli.screening import read_screened
 from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
 from smoothcert.errors import SmoothcertError
+from smoothcert.report.card import model_card
+from smoothcert.report.export import export as write_table
 from smoothcert.report.page import PAGE
 from smoothcert.report.page import report as write_report
 from smoothcert.report.tables import summary_table
@@ -36,6 +38,26 @@ def report(
         return
     display.show_table(*summary_table(summaries))
     display.say(f"Written to {out}: open {out / PAGE}")
+
+
+def card(paths: Sequence[str], radii: str, model_index: bool, as_json: bool) -> None:
+    """Print a section for a model card."""
+    runs = [Run.open(path) for path in paths]
+    text = model_card(runs, parse_radii(radii), model_index=model_index)
+    if as_json:
+        display.show_json({"card": text})
+    else:
+        print(text, end="")  # as it is: Markdown, not lines for a terminal
+
+
+def export(paths: Sequence[str], out: Path, as_json: bool) -> None:
+    """Write the certificates of runs as one table; print how many."""
+    with display.waiting("Writing the table"):
+        table = write_table([Run.open(path) for path in paths], out)
+    if as_json:
+        display.show_json({"file": str(out), "runs": len(paths), "certificates": len(table)})
+        return
+    display.say(f"Written to {out}: {len(table)} certificates of {len(paths)} runs")
 
 
 def _pictures(runs: Sequence[Run], moved: str | None) -> list[Inputs]:

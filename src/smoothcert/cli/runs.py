@@ -17,8 +17,9 @@ from smoothcert.cli.sources import (
 from smoothcert.cli.where import Where
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Decision, Irs, Reuse
-from smoothcert.names import visible
+from smoothcert.methods.screening import Target
 from smoothcert.planning import Policy
+from smoothcert.report.acceptance import MeanRadius, judge
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs.folder import Folder
 from smoothcert.runs.merging import merge as merge_runs
@@ -27,6 +28,9 @@ from smoothcert.runs.store import Run
 from smoothcert.runs.verify import replay as replay_run
 from smoothcert.runs.verify import verify as verify_run
 from smoothcert.verbs.recertify import method_settings
+
+NOT_ACCEPTED = 3
+"""The exit code of a model that does not reach --accept."""
 
 DEFAULT_RADII = (0.0, 0.25, 0.5)
 
@@ -45,6 +49,7 @@ def certify(
     clusters.check(engine, where)
     with display.waiting("Loading data"):
         inputs = source.load()
+        where.check_labels(inputs.labels, inputs.name)
         settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
     decision = None if radius is None else Decision(radius)
     total = where.remaining(len(inputs) * (n0 + n))
@@ -53,7 +58,7 @@ def certify(
             opening = where.how(tick, source, {"model": model}).opening(where.out, settings)
             opening = replace(opening, method=decision)
             run = clusters.run(opening, model, source, where, tick)
-        show_run(run, where.json)
+        show_run(run, where.json, where.target)
         return
     with display.waiting("Loading model"):
         classifier = where.load(model)
@@ -65,7 +70,7 @@ def certify(
             run = run_certify(where.out, classifier, inputs, settings, how)
         else:
             run = run_decide(where.out, classifier, inputs, settings, decision, how)
-    show_run(run, where.json)
+    show_run(run, where.json, where.target)
 
 
 def recertify(
@@ -79,6 +84,7 @@ def recertify(
     policy, method, alpha, gamma, variant, fresh_seed = options
     with display.waiting("Loading the base run"):
         original = Run.open(base)
+        where.check_labels(original.labels, str(original.place))
         settings = original.identity.settings
         chosen = method_settings(settings, None, policy, method, alpha, gamma, variant, fresh_seed)
         source = recorded_source(original.manifest.origin, data)
@@ -90,7 +96,7 @@ def recertify(
         else:
             classifier, inputs = where.load(model), source.load()
             run = run_recertify(where.out, original, classifier, inputs, chosen, how)
-    show_run(run, where.json)
+    show_run(run, where.json, where.target)
 
 
 def _most(original: Run, chosen: Irs | Reuse) -> int:
@@ -101,8 +107,11 @@ def _most(original: Run, chosen: Irs | Reuse) -> int:
     return round(Policy.parse(chosen.policy).total(proven, original.identity.settings.n))
 
 
-def show_run(run: Run, as_json: bool) -> None:
-    """The summary of a run, or how far it is if other shards are still to be computed."""
+def show_run(run: Run, as_json: bool, target: Target | MeanRadius | None = None) -> None:
+    """The summary of a run, or how far it is if other shards are still to be computed.
+
+    Exits with 3 if it does not reach the target.
+    """
     if run.missing:
         done, blocks = len(run.finished), len(run.blocks)
         if as_json:
@@ -111,11 +120,17 @@ def show_run(run: Run, as_json: bool) -> None:
         display.say(f"Written to {run.place}: it has {done} of its {blocks} blocks now.")
         return
     summary = summarize_run(run, DEFAULT_RADII)
+    judged = judge(run, target) if target else None
     if as_json:
-        display.show_json({"run": str(run.place), **asdict(summary)})
-        return
-    display.show_table(*summary_table([summary]))
-    display.say(f"Written to {run.place}")
+        verdict = {"accepted": judged.accepted, "why": judged.text} if judged else {}
+        display.show_json({"run": str(run.place), **asdict(summary), **verdict})
+    else:
+        display.show_table(*summary_table([summary]))
+        display.say(f"Written to {run.place}")
+        if judged:
+            display.state(judged.text)
+    if judged and not judged.accepted:
+        raise typer.Exit(NOT_ACCEPTED)
 
 
 def merge(paths: list[str], out: str, as_json: bool) -> None:
@@ -155,16 +170,12 @@ def verify(
         display.show_json({"run": path, "ok": not problems, **facts})
     else:
         drawn = f", {replayed} draws replayed" if share is not None else ""
-        display.output.print(
-            f"{visible(path)}: {result.certificates} certificates recomputed from their votes"
-            f"{drawn}: " + ("all as stored." if not problems else f"{len(problems)} problems."),
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+        display.state(
+            f"{path}: {result.certificates} certificates recomputed from their votes{drawn}: "
+            + ("all as stored." if not problems else f"{len(problems)} problems.")
         )
         for problem in problems:
-            shown = f"  - {visible(problem)}"
-            display.output.print(shown, highlight=False, markup=False, soft_wrap=True)
+            display.state(f"  - {problem}")
     if problems:
         raise typer.Exit(1)
 

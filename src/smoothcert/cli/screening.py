@@ -6,13 +6,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from smoothcert.cli import clusters, display
 from smoothcert.cli.machines import LoadingAny, Machines, ModelAt
+from smoothcert.cli.runs import NOT_ACCEPTED
 from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
 from smoothcert.decimals import floor_to, percent
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.pooled import DatasetCertificate, ranked, recheck
-from smoothcert.methods.screening import Screening, Target
+from smoothcert.methods.screening import Screening, Target, Verdict
 from smoothcert.names import visible
 from smoothcert.regular import read_regular
 from smoothcert.runs import ledger
@@ -53,7 +56,10 @@ class Asked:
 
 
 def screen(asked: Asked, out: Path | None, machines: Machines, as_json: bool) -> None:
-    """Screen models and print their dataset certificates, best first."""
+    """Screen models and print their dataset certificates, best first.
+
+    Exits with 3 unless a target, if there is one, is proven of every model.
+    """
     run = Run.open(asked.base)
     source = recorded_source(run.manifest.origin, asked.data)
     if machines.cluster is None:
@@ -70,7 +76,13 @@ def screen(asked: Asked, out: Path | None, machines: Machines, as_json: bool) ->
         write_whole(out, (json.dumps([c.to_json() for c in found], indent=1) + "\n").encode())
     if as_json:
         display.show_json([c.to_json() for c in found])
-        return
+    else:
+        _show(asked, run, found)
+    if any(c.verdict not in (None, Verdict.ACCEPTED) for c in found):
+        raise typer.Exit(NOT_ACCEPTED)
+
+
+def _show(asked: Asked, run: Run, found: Sequence[DatasetCertificate]) -> None:
     sigma, named = run.identity.settings.sigma, asked.screening.radii
     display.show_table(
         *screen_table(found, named or [r * sigma for r in _CURVE]), "Proven of the whole data set"
@@ -81,6 +93,10 @@ def screen(asked: Asked, out: Path | None, machines: Machines, as_json: bool) ->
         f"{served} different models: if one was chosen for its result here, recertify it with "
         "--fresh-seed, or divide alpha by that number."
     )
+    for c in found:
+        if c.verdict:
+            accepted = "accepted" if c.verdict is Verdict.ACCEPTED else "not accepted"
+            display.state(f"{accepted}: {c.name}: {c.verdict.value}")
 
 
 def _here(

@@ -1,7 +1,8 @@
-"""Where a run is written, and how it is computed."""
+"""Where a run is written, how it is computed, and who is told."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from smoothcert.classifiers.protocol import Classifier
@@ -9,15 +10,19 @@ from smoothcert.cli import display
 from smoothcert.cli.machines import Loading, Machines, ModelAt
 from smoothcert.cli.sources import DataSource
 from smoothcert.errors import InvalidInput
+from smoothcert.loggers import logger
+from smoothcert.methods.screening import Target
+from smoothcert.report.acceptance import MeanRadius, check_labels, parse_target
 from smoothcert.runs.places import Place, place
 from smoothcert.runs.runner import How
 from smoothcert.runs.store import Run
 from smoothcert.runs.work import ALL, Shard
+from smoothcert.watching import Watcher
 
 
 @dataclass(frozen=True)
 class Where:
-    """Where a run is written and how it is computed."""
+    """Where a run is written, how it is computed, and who is told what became of it."""
 
     out: str
     resume: bool = False
@@ -26,11 +31,18 @@ class Where:
     block_inputs: int | None = None
     shard: str | None = None
     json: bool = False
+    accept: str | None = None
+    log: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        """Refuse sizes that are none."""
+        """Refuse what cannot be, before any work."""
         sizes = {"batch-size": self.batch_size, "block-inputs": self.block_inputs}
-        _ = self.part
+        _ = self.part, self.target, self.watchers
+        if self.accept and self.shard:
+            raise InvalidInput(
+                "--accept judges a whole run, and a shard is a part of one. When all shards are "
+                "there, repeat the command with --resume and --accept, without --shard."
+            )
         for name, value in sizes.items():
             if value is not None and value < 1:
                 raise InvalidInput(f"--{name} must be at least 1; got {value}")
@@ -44,6 +56,21 @@ class Where:
     def part(self) -> Shard:
         """The blocks to compute."""
         return Shard.parse(self.shard) if self.shard else ALL
+
+    @cached_property
+    def watchers(self) -> tuple[Watcher, ...]:
+        """The loggers that were asked for."""
+        return tuple(logger(text) for text in self.log)
+
+    @property
+    def target(self) -> Target | MeanRadius | None:
+        """What the certificates must reach."""
+        return parse_target(self.accept) if self.accept else None
+
+    def check_labels(self, labels: Sequence[int | None] | None, name: str) -> None:
+        """Refuse a target for data without labels."""
+        if self.target is not None:
+            check_labels(labels, name)
 
     def load(self, model: str) -> Classifier:
         """The classifier of the first of several processes."""
@@ -76,6 +103,7 @@ class Where:
             origin={**origin, "data": source.to_json()},
             files=files or {},
             shard=self.part,
+            watchers=self.watchers,
         )
         if self.machines.cluster is not None:
             return how

@@ -9,8 +9,9 @@ from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.names import visible
 from smoothcert.report.axes import Axis, Chart, Line, Mark, step_line
 from smoothcert.report.curves import Curve, Together, of_all, of_screening, per_input
-from smoothcert.report.tables import Summary, from_scratch_curve
+from smoothcert.report.tables import from_scratch_curve
 from smoothcert.runs.store import Run
+from smoothcert.summary import Summary
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 544.0, 12.0, 292.0
 _MOST_DRAWS = 10**8  # whose votes are read for a from-scratch curve: seconds

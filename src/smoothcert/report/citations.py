@@ -86,7 +86,8 @@ _BY_METHOD = {
     "irs-fresh": (_INCREMENTAL,),
     "joint": (_INCREMENTAL, _JOINT),
     "stratified": (_INCREMENTAL, _JOINT),
-    "fresh": (_JOINT,),
+    "fresh": (_INCREMENTAL, _JOINT),
+    "nothing": (_INCREMENTAL, _JOINT),
     "sequential": (_BETTING,),
     "screen": (_INCREMENTAL, _SCREENED, _POOLING),
 }

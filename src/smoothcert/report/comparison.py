@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smoothcert.report.tables import Summary, correct_radii
 from smoothcert.runs.store import Run
+from smoothcert.summary import Summary, correct_radii
 
 
 @dataclass(frozen=True)

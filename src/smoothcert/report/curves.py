@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from smoothcert.bounds.together import mean_above, wrong_at_most
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.names import visible
-from smoothcert.report.tables import correct_radii
 from smoothcert.runs.store import Run
+from smoothcert.summary import correct_radii
 
 _MOST_POINTS = 400
 _FARTHEST = 6.0  # sigmas; a radius beyond has a probability within 1e-9 of 1

@@ -11,24 +11,24 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from smoothcert.certificate import Settings
 from smoothcert.decimals import ceil_to, floor_to, percent
-from smoothcert.methods import Decision, Irs, Method, Reuse
 from smoothcert.methods.pooled import DatasetCertificate, ranked
 from smoothcert.names import visible
 from smoothcert.report import thumbnails
 from smoothcert.report.axes import Chart, Line
 from smoothcert.report.citations import citations
+from smoothcert.report.claims import all_together, alpha_of, made
 from smoothcert.report.comparison import pairs
 from smoothcert.report.curves import Together
 from smoothcert.report.rows import Rows, even, rows
 from smoothcert.report.spending import REUSING, by_share, parts
-from smoothcert.report.tables import Summary, summary_table
+from smoothcert.report.tables import summary_table
 from smoothcert.report.thumbnails import Sheet
 from smoothcert.runs import ledger
 from smoothcert.runs.manifest import json_form
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.summary import Summary
 
 # Together with charts and text, under two megabytes.
 _MOST_ROWS_BYTES = 1_100_000
@@ -75,7 +75,10 @@ def page(content: Content) -> str:
         "rows": lines,
         "charts": content.charts,
         "labelled": all(s.labelled for s in summaries),
-        "together": list(zip(summaries, content.together, strict=True)),
+        "together": [
+            (s.name, all_together(t.inputs, t.beta), floor_to(t.acr, 4), t.inputs)
+            for s, t in zip(summaries, content.together, strict=True)
+        ],
         "pairs": pairs(runs, summaries),
         "screening": _screening(content),
         "spent": [_spent(run, s) for run, s in zip(runs, summaries, strict=True)],
@@ -176,13 +179,13 @@ def _spent(run: Run, summary: Summary) -> dict[str, Any]:
 
 def _run_facts(run: Run) -> dict[str, Any]:
     settings, method, identity = run.identity.settings, run.identity.method, run.identity
-    alpha = method.alpha if isinstance(method, Irs | Reuse) else settings.alpha
+    alpha, how = alpha_of(settings, method), made(settings, method)
     served = ledger.models_served(run)
     versions = ", ".join(f"{name} {v}" for name, v in sorted(identity.versions.items()))
     return {
         "name": visible(run.name),
         "served": served,
-        "claim": f"{_how(settings, method)} at σ = {settings.sigma:g}, α = {alpha:g} per input.",
+        "claim": f"{how[0].upper()}{how[1:]}, at σ = {settings.sigma:g}, α = {alpha:g} per input.",
         "facts": [
             ("Model", visible(str(run.manifest.origin.get("model", "not recorded")))),
             ("Model's fingerprint", visible(identity.model)),
@@ -194,13 +197,3 @@ def _run_facts(run: Run) -> dict[str, Any]:
         ],
         "json": json.dumps(json_form(identity) | {"indices": "…"}, indent=1),
     }
-
-
-def _how(settings: Settings, method: Method | None) -> str:
-    if isinstance(method, Irs):
-        return f"Recertified by IRS ({method.variant}), {method.per_input} evaluations per input,"
-    if isinstance(method, Reuse):
-        return f"Recertified from the original's cache ({method.method}, {method.policy})"
-    if isinstance(method, Decision):
-        return f"Decided at radius {method.radius:g} with at most {settings.n} draws"
-    return f"Certified from scratch with {settings.n0} selection and {settings.n} estimation draws"

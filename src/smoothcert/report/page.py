@@ -7,10 +7,11 @@ from smoothcert.errors import InvalidInput, MissingExtra, StoreError
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.names import visible
 from smoothcert.report.curves import Together
-from smoothcert.report.tables import Summary, csv_table, summarize_run, tsv
+from smoothcert.report.tables import csv_table, summarize_run, tsv
 from smoothcert.runs.files import reason, write_whole
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.summary import Summary
 
 PAGE = "index.html"
 

@@ -1,92 +1,22 @@
 """Figures of merit, each rounded down, and the files that hold them."""
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.bounds import binomial
-from smoothcert.certificate import Certificate, Outcome, Settings, Votes
+from smoothcert.certificate import Outcome, Settings, Votes
 from smoothcert.decimals import ceil_to, floor_to, percent
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import rs
-from smoothcert.names import cell, visible
+from smoothcert.names import visible
+from smoothcert.report.export import certificates_table, separated
 from smoothcert.runs.store import Run
+from smoothcert.summary import Summary, summarize
 
 _TSV = ("idx", "label", "predict", "radius", "correct", "time")
-_CSV = (
-    *("run", "index", "label", "predicted", "candidate", "outcome", "radius", "q", "method"),
-    *("k", "n", "cached_k", "cached_n", "flips", "zeta", "alpha", "evaluations"),
-)
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What one certification achieved.
-
-    Attributes:
-        name: of the run or model.
-        inputs: certified or not.
-        certified: inputs with a certificate.
-        labelled: whether true classes were known; if not, every certificate counts as correct.
-        acr: average certified radius; an input that abstains or is wrong counts 0.
-        accuracy: (radius, share of inputs certified correct at that radius or more).
-        zeta: mean upper limit of the disparity over the replayed inputs; None if none was.
-        evaluations: forward passes of this classifier.
-        seconds: spent sampling, or None if not recorded.
-    """
-
-    name: str
-    inputs: int
-    certified: int
-    labelled: bool
-    acr: float
-    accuracy: tuple[tuple[float, float], ...]
-    zeta: float | None
-    evaluations: int
-    seconds: float | None
-
-
-def summarize(
-    certificates: Sequence[Certificate],
-    labels: Sequence[int | None] | None = None,
-    radii: Sequence[float] = (0.0, 0.25, 0.5),
-    name: str = "",
-    seconds: float | None = None,
-    pilot_evaluations: int = 0,
-) -> Summary:
-    """Average certified radius and certified accuracy.
-
-    Args:
-        certificates: of a certification, at least one.
-        labels: true classes in the same order; None (or a None among them) for unknown.
-        radii: at which certified accuracy is wanted, >= 0.
-        name: to show.
-        seconds: to show.
-        pilot_evaluations: spent on planning, added to the certificates' own.
-
-    Raises:
-        InvalidInput: no certificates, or labels that do not line up.
-    """
-    if not certificates:
-        raise InvalidInput("There are no certificates to summarize.")
-    correct = correct_radii(certificates, labels)
-    replayed = [c.zeta for c in certificates if c.method == "irs" and c.n]
-    return Summary(
-        name=name,
-        inputs=len(certificates),
-        certified=sum(c.outcome is Outcome.CERTIFIED for c in certificates),
-        labelled=labels is not None and None not in labels,
-        acr=float(np.clip(correct, 0, None).mean()),
-        accuracy=tuple((r, float((correct >= r).mean())) for r in radii),
-        zeta=float(np.mean(replayed)) if replayed else None,
-        evaluations=pilot_evaluations + sum(c.evaluations for c in certificates),
-        seconds=seconds,
-    )
 
 
 def summarize_run(run: Run, radii: Sequence[float]) -> Summary:
@@ -110,23 +40,6 @@ def _summary_row(s: Summary) -> list[str]:
     seconds = "" if s.seconds is None else f"{s.seconds:.1f}"
     counts = [str(s.inputs), str(s.certified), floor_to(s.acr, 4)]
     return [s.name, *counts, *accuracy, zeta, f"{s.evaluations:,}", seconds]
-
-
-def correct_radii(
-    certificates: Sequence[Certificate], labels: Sequence[int | None] | None
-) -> NDArray[np.float64]:
-    """Radius of every input, -1 where it abstains or its class is not the label."""
-    if labels is not None and len(labels) != len(certificates):
-        raise InvalidInput(
-            f"There are {len(certificates)} certificates and {len(labels)} labels; give one each."
-        )
-    known = labels if labels is not None else [None] * len(certificates)
-    return np.array(
-        [
-            c.radius if c.outcome is Outcome.CERTIFIED and label in (None, c.candidate) else -1.0
-            for c, label in zip(certificates, known, strict=True)
-        ]
-    )
 
 
 def tsv(run: Run) -> str:
@@ -153,26 +66,8 @@ def tsv(run: Run) -> str:
 
 
 def csv_table(runs: Sequence[Run]) -> str:
-    """Every certificate of every run as one CSV table; radii and limits in full precision.
-
-    A run's name is the only text that others choose; see `names.cell`.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CSV)
-    for run in runs:
-        for c, label in zip(run.certificates, run.labels, strict=True):
-            facts = (
-                cell(run.name),
-                c.index,
-                "" if label is None else label,
-                c.predicted,
-                c.candidate,
-            )
-            limits = (c.outcome.name, repr(c.radius), repr(c.q), c.method)
-            counts = (c.k, c.n, c.cached_k, c.cached_n, c.flips, repr(c.zeta), c.alpha)
-            writer.writerow((*facts, *limits, *counts, c.evaluations))
-    return text.getvalue()
+    """Every certificate of every run as one CSV table; see `export.separated`."""
+    return separated(certificates_table(*runs), ",")
 
 
 def from_scratch_curve(

@@ -76,7 +76,7 @@ class Cluster:
         there = ray.remote(
             num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0, max_concurrency=2
         )(_Worker)
-        blocks = Blocks(work.blocks, stop)
+        blocks = Blocks(work.blocks, stop, work.finished)
 
         def actor(number: int) -> _Actor | None:
             while self.workers is None and number >= self._room(ray):

@@ -62,6 +62,10 @@ class Order(Protocol):
         ...
 
 
+def _nobody(block: int) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, eq=False)
 class Work:
     """Blocks to be computed, by whomever.
@@ -71,12 +75,14 @@ class Work:
         blocks: their numbers.
         progress: called with evaluations as they finish; safe from several threads.
         here: computes blocks in this process, if it can.
+        finished: called with each block that is done, by whichever thread led to it.
     """
 
     order: Order
     blocks: tuple[int, ...]
     progress: Progress
     here: Doer | None
+    finished: Callable[[int], None] = _nobody
 
 
 class Executor(Protocol):
@@ -103,6 +109,7 @@ def alone(work: Work, stop: Callable[[], int], /) -> dict[int, Any]:
         if stop():
             break
         done[block] = work.here.do(block)
+        work.finished(block)
     return done
 
 
@@ -190,7 +197,12 @@ def follow(
 class Blocks:
     """Which block a worker does next; shared by the threads that lead the workers."""
 
-    def __init__(self, missing: Iterable[int], stop: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        missing: Iterable[int],
+        stop: Callable[[], int],
+        finished: Callable[[int], None] = _nobody,
+    ) -> None:
         """Begin with the missing blocks; once `stop` returns something, no more is begun."""
         self._waiting = deque(missing)
         self._started: dict[int, float] = {}
@@ -199,7 +211,7 @@ class Blocks:
         self._losses: Counter[int] = Counter()
         self._change = threading.Condition()
         self._done: dict[int, Any] = {}
-        self._stop = stop
+        self._stop, self._finished = stop, finished
         self._error: BaseException | None = None
 
     def take(self) -> int | None:
@@ -241,11 +253,14 @@ class Blocks:
     def finish(self, block: int, value: Any) -> None:
         """Note that a block is done, and what its doer returned."""
         with self._change:
-            if block in self._started:
+            first = block in self._started
+            if first:
                 self._done[block] = value
                 self._took.append(time.monotonic() - self._started.pop(block))
                 del self._doers[block]
             self._change.notify_all()
+        if first:
+            self._finished(block)
 
     def give_back(self, block: int, why: Lost) -> None:
         """Let others do the block of a lost worker, unless one has finished it already.

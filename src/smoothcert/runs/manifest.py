@@ -161,10 +161,15 @@ def json_form(identity: Identity) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    for kind, class_ in _KINDS.items():
-        if isinstance(value, class_):
-            return {"kind": kind, **asdict(value)}
+    if isinstance(value, Irs | Reuse | Decision):
+        return method_form(value)
     return asdict(value) if isinstance(value, Settings) else value
+
+
+def method_form(method: Method) -> dict[str, Any]:
+    """The settings of a method as plain values, with its kind."""
+    (kind,) = (kind for kind, class_ in _KINDS.items() if isinstance(method, class_))
+    return {"kind": kind, **asdict(method)}
 
 
 def _method(raw: Mapping[str, Any] | None) -> Method | None:

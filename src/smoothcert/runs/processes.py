@@ -66,7 +66,9 @@ class Processes:
             return lambda: _Process(self.load, number, work.order, work.progress, self.patience)
 
         others = range(1, min(self.count, len(work.blocks)))
-        return drive([lambda: _Here(here), *map(other, others)], Blocks(work.blocks, stop))
+        return drive(
+            [lambda: _Here(here), *map(other, others)], Blocks(work.blocks, stop, work.finished)
+        )
 
 
 class _Here:

@@ -1,6 +1,6 @@
 """Runs on disk: the verbs over blocks of inputs, any of which can be lost and redone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.runs import ledger
 from smoothcert.runs.crew import Executor, alone, one_at_a_time
+from smoothcert.runs.following import following
 from smoothcert.runs.opening import Opening
 from smoothcert.runs.places import place
 from smoothcert.runs.signals import deferred
@@ -18,6 +19,7 @@ from smoothcert.runs.work import ALL, Job, Shard, Task
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.tuning import in_layout
+from smoothcert.watching import Watcher
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class How:
         origin: references to record in run.json, so that later commands find model and data.
         files: to keep in a new run's directory, contents by name.
         shard: the part of the blocks to compute; several shards may share a directory.
+        watchers: told of certificates as blocks are finished, by whatever process, and stored.
     """
 
     batch_size: int | None = None
@@ -43,6 +46,7 @@ class How:
     origin: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     shard: Shard = ALL
+    watchers: Sequence[Watcher] = ()
 
     def opening(self, directory: Path | str, settings: Settings) -> Opening:
         """A run from scratch in a folder or at a URI; `replace` makes others of it."""
@@ -96,24 +100,29 @@ def run_here(opening: Opening, classifier: Classifier, inputs: Inputs, how: How)
     """Open a run with this process's model and data, and compute its blocks."""
     run = opening.open(classifier, inputs)
     job = Job(run, opening.base, how.shard, one_at_a_time(how.progress))
-    return finish(job, Task(job, in_layout(classifier, run.identity.layout), inputs), how.executor)
+    here = Task(job, in_layout(classifier, run.identity.layout), inputs)
+    return finish(job, here, how.executor, how.watchers)
 
 
-def finish(job: Job, here: Task | None, executor: Executor) -> Run:
+def finish(
+    job: Job, here: Task | None, executor: Executor, watchers: Sequence[Watcher] = ()
+) -> Run:
     """Compute the blocks of an opened run.
 
     Args:
         job: the run and which blocks of it.
         here: computes blocks in this process, if it has model and data.
         executor: who computes.
+        watchers: see `How`.
 
     Raises:
         KeyboardInterrupt: blocks are missing because Ctrl-C or SIGTERM asked for it.
     """
-    with deferred() as asked:
-        executor(job.work(here), asked)
-    if job.missing and asked():
-        raise KeyboardInterrupt(asked())
+    with following(job.run, watchers) as finished:
+        with deferred() as asked:
+            executor(job.work(here, finished), asked)
+        if job.missing and asked():
+            raise KeyboardInterrupt(asked())
     if not job.run.missing:
         job.run.place.sweep()
     found = Run.open(job.run.place)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from smoothcert.certificate import Record
@@ -77,10 +77,10 @@ class Job:
         number, count = self.shard.number, self.shard.count
         return tuple(block for block in self.run.missing if block % count == number - 1)
 
-    def work(self, here: "Task | None") -> Work:
+    def work(self, here: "Task | None", finished: Callable[[int], None]) -> Work:
         """What an executor is given."""
-        base = str(self.base.place) if self.base else None
-        return Work(RunOrder(str(self.run.place), base), self.missing, self.progress, here)
+        order = RunOrder(str(self.run.place), str(self.base.place) if self.base else None)
+        return Work(order, self.missing, self.progress, here, finished)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """Classifier and inputs in, certificates out: randomized smoothing from scratch."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from numpy.typing import ArrayLike
 
@@ -14,6 +14,7 @@ from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
 from smoothcert.sampling.tuning import Arrangement, arranged, first_size
+from smoothcert.watching import Start, Watcher, collected
 
 
 def certify(
@@ -29,13 +30,14 @@ def certify(
     keep_margins: bool = False,
     batch_size: int | None = None,
     progress: Progress | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> Certification:
     """Certify every input by randomized smoothing.
 
     Args:
         classifier: a `Classifier`, or anything `load_classifier` takes.
         inputs: `Inputs`, or an array as for `Inputs.from_arrays` (8-bit grid). Labels, if
-            there are any, are not used.
+            there are any, are for watchers alone.
         sigma: noise standard deviation on the [0, 1] scale.
         n0: selection draws.
         n: estimation draws.
@@ -46,6 +48,7 @@ def certify(
         batch_size: rows per forward pass; by default what the input size suggests, or the
             fastest found where the run is long.
         progress: called with the number of evaluations after every batch.
+        watchers: told of certificates as they are finished; see `watching.Watcher`.
 
     Returns:
         Certificates and votes, in the order of the inputs.
@@ -61,6 +64,7 @@ def certify(
     evaluations = len(inputs) * (n0 + n)
     loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
     records = certify_items(loaded, inputs, settings, classes, size, progress)
+    start = Start(loaded.name, loaded.fingerprint, len(inputs), settings, None)
     return Certification(
         settings,
         None,
@@ -68,7 +72,7 @@ def certify(
         loaded.fingerprint,
         classes,
         inputs.shape,
-        tuple(records),
+        collected(records, watchers, start, inputs.labels),
     )
 
 

@@ -1,6 +1,6 @@
 """Classifier, inputs and a radius in; for each input, whether it is certified at that radius."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.verbs.certify import as_inputs, prepared
+from smoothcert.watching import Start, Watcher, collected
 
 
 def decide(
@@ -28,13 +29,14 @@ def decide(
     seed: int = 0,
     batch_size: int | None = None,
     progress: Progress | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> Certification:
     """Decide for every input whether it is certified at a radius, with as few draws as that takes.
 
     Args:
         classifier: a `Classifier`, or anything `load_classifier` takes.
         inputs: `Inputs`, or an array as for `Inputs.from_arrays` (8-bit grid). Labels, if
-            there are any, are not used.
+            there are any, are for watchers alone.
         sigma: noise standard deviation on the [0, 1] scale.
         radius: the l2 radius to decide, on the [0, 1] scale.
         n0: selection draws.
@@ -43,6 +45,7 @@ def decide(
         seed: noise seed; the estimation draws are those of `certify`.
         batch_size: rows per forward pass; chosen from the input size by default.
         progress: called with the number of evaluations after every batch.
+        watchers: told of certificates as they are finished; see `watching.Watcher`.
 
     Returns:
         Certificates and votes, in the order of the inputs: CERTIFIED with this radius, EXCLUDED
@@ -62,6 +65,7 @@ def decide(
     evaluations = len(inputs) * n // 10
     loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
     records = decide_items(loaded, inputs, settings, decision, size, progress)
+    start = Start(loaded.name, loaded.fingerprint, len(inputs), settings, decision)
     return Certification(
         settings,
         decision,
@@ -69,7 +73,7 @@ def decide(
         loaded.fingerprint,
         classes,
         inputs.shape,
-        tuple(records),
+        collected(records, watchers, start, inputs.labels),
     )
 
 

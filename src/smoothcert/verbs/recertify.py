@@ -1,6 +1,6 @@
 """The original's certification and a new classifier in, the new classifier's certificates out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from numpy.typing import ArrayLike
 
@@ -17,6 +17,7 @@ from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
 from smoothcert.verbs import planned
 from smoothcert.verbs.certify import as_inputs, prepared
+from smoothcert.watching import Start, Watcher, collected
 
 METHODS = (*reuse.METHODS, "irs")
 
@@ -35,6 +36,7 @@ def recertify(
     fresh_seed: int | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> Certification:
     """Certify a changed classifier by replaying part of the noise the original was certified on.
 
@@ -51,6 +53,7 @@ def recertify(
         fresh_seed: for a classifier chosen by its result on this base: nothing is replayed.
         batch_size: rows per forward pass; see `certify`.
         progress: called with the number of evaluations after every batch.
+        watchers: see `certify`.
 
     Returns:
         Certificates and votes in order. Inputs whose cached votes prove nothing abstain, unpaid.
@@ -65,22 +68,33 @@ def recertify(
     inputs, settings = as_inputs(inputs), base.settings
     _check_inputs(base, inputs)
     chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh_seed)
-    evaluations = len(inputs) * settings.n // 10
-    loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
+    most = len(inputs) * settings.n // 10
+    loaded, size, classes = prepared(classifier, inputs, settings, most, batch_size)
     check_classes(classes, base.num_classes)
+    records, spent = _records(loaded, inputs, base, chosen, size, progress)
+    model = (loaded.name, loaded.fingerprint)
+    start = Start(*model, len(inputs), settings, chosen)
+    found = collected(records, watchers, start, inputs.labels, spent)
+    return Certification(settings, chosen, *model, classes, inputs.shape, found, spent)
+
+
+def _records(
+    classifier: Classifier,
+    inputs: Inputs,
+    base: Certification,
+    chosen: Irs | Reuse,
+    size: int,
+    progress: Progress | None,
+) -> tuple[Iterator[Record], int]:
+    """The records as they come, and what was spent before on a pilot."""
     pairs = zip(inputs, base.records, strict=True)
-    spent = 0
     if isinstance(chosen, Irs):
-        records = recertify_items(loaded, pairs, settings, chosen, size, progress)
-    else:
-        facts = (base.certificates, base.records, settings, chosen, size)
-        prospects = planned.explore(loaded, inputs, *facts)
-        shares = prospects.plan().shares
-        triples = ((i, r, s) for (i, r), s in zip(pairs, shares, strict=True))
-        records = planned.replay_items(loaded, triples, settings, chosen, size, progress)
-        spent = prospects.pilot.evaluations
-    facts = (loaded.name, loaded.fingerprint, classes, inputs.shape)
-    return Certification(settings, chosen, *facts, tuple(records), spent)
+        return recertify_items(classifier, pairs, base.settings, chosen, size, progress), 0
+    cached = (base.certificates, base.records, base.settings)
+    prospects = planned.explore(classifier, inputs, *cached, chosen, size)
+    triples = ((i, r, s) for (i, r), s in zip(pairs, prospects.plan().shares, strict=True))
+    records = planned.replay_items(classifier, triples, base.settings, chosen, size, progress)
+    return records, prospects.pilot.evaluations
 
 
 def method_settings(

@@ -1,0 +1,72 @@
+"""Any function of arrays as a classifier: of scikit-learn, JAX, Keras, ART, or your own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.errors import InvalidInput, ModelError
+
+Scores = Callable[[NDArray[np.float32]], Any]
+"""From a batch (B, *shape), in [0, 1] plus noise, to scores (B, K): the largest is the class."""
+
+
+@dataclass(frozen=True)
+class FunctionClassifier:
+    """See `from_function`."""
+
+    scores: Scores
+    name: str
+    version: str
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what the caller says the function is."""
+        return sha256(f"function\0{self.name}\0{self.version}".encode()).hexdigest()[:32]
+
+    @property
+    def device(self) -> str:
+        """Wherever the function runs, batches come from the CPU."""
+        return "cpu"
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """It takes any."""
+        return None
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
+        """Its scores, checked: (B, K)."""
+        found = np.asarray(self.scores(images))
+        if found.ndim != 2 or len(found) != len(images) or found.shape[1] < 2:
+            raise ModelError(
+                f"The function of {self.name} must return scores of shape ({len(images)}, classes) "
+                f"for {len(images)} inputs; got {found.shape}"
+            )
+        if found.dtype.kind not in "fiu":
+            raise ModelError(f"The function of {self.name} must return numbers; got {found.dtype}")
+        return found
+
+
+def from_function(scores: Scores, name: str, version: str) -> FunctionClassifier:
+    """A classifier from a function, called by one thread at a time.
+
+    Args:
+        scores: takes float32 batches (B, *shape) and returns (B, K), an array or what NumPy makes
+            one of. Scores may be logits or probabilities; a row's must not depend on other rows. A
+            tie at the top votes for no class, so probabilities that are rounded cost certificates.
+        name: to show.
+        version: a text that changes whenever the function does: a version, or a hash of its
+            weights. With the name it is the fingerprint, which a resumed run must find again.
+
+    Raises:
+        InvalidInput: no function, or a name or version that is no text or empty.
+    """
+    if not callable(scores):
+        raise InvalidInput(f"scores must be a function of a batch; got {type(scores).__name__}")
+    for what, text in (("name", name), ("version", version)):
+        if not isinstance(text, str) or not text:
+            raise InvalidInput(f"{what} must be a text that is not empty; got {text!r}")
+    return FunctionClassifier(scores, name, version)

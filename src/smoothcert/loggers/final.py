@@ -1,0 +1,17 @@
+"""What every logger records at the end."""
+
+from smoothcert.summary import Summary
+
+
+def final(summary: Summary) -> dict[str, float]:
+    """The figures of a summary by name; those that are not known are left out."""
+    accuracy = {f"final/certified_accuracy/{radius:g}": share for radius, share in summary.accuracy}
+    figures = {
+        "final/acr": summary.acr,
+        **accuracy,
+        "final/certified": summary.certified / summary.inputs,
+        "final/zeta": summary.zeta,
+        "final/evaluations": summary.evaluations,
+        "final/seconds": summary.seconds,
+    }
+    return {name: value for name, value in figures.items() if value is not None}

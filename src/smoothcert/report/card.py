@@ -1,0 +1,198 @@
+"""A section for a model card: what was certified, the figures, what they say and what they do not.
+
+Names of models and data are by others: in Markdown they stand in code spans, which nothing in them
+ends, and in YAML in quotes, in ASCII.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from smoothcert import __version__
+from smoothcert.decimals import floor_to
+from smoothcert.errors import InvalidInput
+from smoothcert.names import visible
+from smoothcert.report.citations import citations
+from smoothcert.report.claims import all_together, alpha_of, made
+from smoothcert.report.tables import summarize_run, summary_table
+from smoothcert.runs.store import Run
+from smoothcert.summary import Summary
+
+_SAYS = """\
+For each input with a certificate: the class that the smoothed classifier gives it does not change
+under any perturbation of an ℓ₂ norm smaller than the radius, on the [0, 1] scale of the inputs. A
+certificate is wrong with probability at most the α above, for each input on its own. ACR is the
+average radius, where an input without a certificate of its label counts 0; CA@r is the share of
+inputs with a certificate of their label at radius r or more. Figures are cut to the safe side."""
+
+_UNKNOWN = "Where labels are unknown, every certificate counts as of its label."
+
+_CHECK = """\
+The votes behind every certificate are kept with the runs. This recomputes all of them, and with
+`--replay 1%` evaluates a part of the draws again:"""
+
+_CITE = "To cite: smoothcert, and the papers whose theorems these certificates rest on."
+
+_NOT = """\
+Not claimed: that all certificates hold at once; anything about another norm, about other inputs, or
+about the model without noise. The certificates are about the smoothed classifier: predict with the
+same σ (`smoothcert predict`)."""
+
+_REUSED = """\
+Certificates that reuse the original's cache need a model that was made, and chosen, without looking
+at that cache."""
+
+
+def model_card(
+    runs: Sequence[Run],
+    radii: Sequence[float] = (0.0, 0.25, 0.5),
+    *,
+    model_index: bool = False,
+) -> str:
+    """A Markdown section about the certificates of finished runs.
+
+    Args:
+        runs: one or more.
+        radii: at which certified accuracy is given, >= 0.
+        model_index: begin with the metadata that a model card on Hugging Face begins with.
+
+    Raises:
+        InvalidInput: no runs.
+        StoreError: a run is unfinished or damaged.
+    """
+    if not runs:
+        raise InvalidInput("A model card needs one run or more; got none")
+    summaries = [summarize_run(run, radii) for run in runs]
+    labelled = all(summary.labelled for summary in summaries)
+    parts = [
+        "## Certified robustness",
+        f"Certified by randomized smoothing with smoothcert {__version__}.",
+        _table(runs, summaries),
+        "\n".join(_what(run) for run in runs),
+        _joined(_SAYS, "" if labelled else _UNKNOWN),
+        _joined(_NOT, _REUSED if any(run.identity.base for run in runs) else ""),
+        _joined(_CHECK),
+        "```sh\n" + "\n".join(f"smoothcert verify {_word(run)}" for run in runs) + "\n```",
+        _CITE,
+        "\n".join(f"- {source}" for source in _sources(runs)),
+    ]
+    text = "\n\n".join(parts) + "\n"
+    return _metadata(runs, summaries) + text if model_index else text
+
+
+def model_name(run: Run) -> str:
+    """The model as a card names it: without the folder it lay in here."""
+    reference = str(run.manifest.origin.get("model", run.name))
+    if "://" in reference:
+        return reference.rpartition("/")[2]
+    return re.sub(r"(^|(?<=[@:]))\.{0,2}/(.*/)?", "", reference)
+
+
+def data_name(run: Run) -> str:
+    """The data set likewise; one on Hugging Face keeps its owner."""
+    data = run.manifest.origin.get("data")
+    name = str(data.get("data", "")) if isinstance(data, dict) else ""
+    return name if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) else Path(name).name
+
+
+def code(text: str) -> str:
+    """A code span of CommonMark that holds any text, in which nothing is obeyed."""
+    shown = visible(text) or " "
+    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if shown.startswith("`") or shown.endswith("`") else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def _table(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
+    """The summary's table with the model, without what no run has and without seconds."""
+    heads, rows = summary_table(summaries)
+    shown = (i for i, head in enumerate(heads) if head not in ("run", "seconds"))
+    keep = [i for i in shown if any(row[i] for row in rows)]
+    table = [["run", "model", *(heads[i] for i in keep)], ["---", "---", *(["---:"] * len(keep))]]
+    for run, row in zip(runs, rows, strict=True):
+        names = (code(name).replace("|", "\\|") for name in (run.name, model_name(run)))
+        table.append([*names, *(row[i] for i in keep)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+
+
+def _joined(*texts: str) -> str:
+    return " ".join(" ".join(texts).split())
+
+
+def _what(run: Run) -> str:
+    identity = run.identity
+    settings, method = identity.settings, identity.method
+    data, alpha = data_name(run), alpha_of(settings, method)
+    of = f" of {code(data)}" if data else ""
+    facts = [
+        f"{code(model_name(run))}, fingerprint {code(identity.model)}",
+        f"{len(identity.indices)} inputs{of} (content {code(identity.data)})",
+        f"σ = {settings.sigma:g}, α = {alpha:g} per input, noise seed {settings.seed}",
+        code(made(settings, method)) if method else made(settings, method),
+        all_together(len(identity.indices), alpha),
+    ]
+    return f"- {code(run.name)}: " + "; ".join(facts) + "."
+
+
+def _word(run: Run) -> str:
+    """The run as a word of a shell: by its own name, since it is elsewhere for others."""
+    shown = visible(run.name)
+    return shown if re.fullmatch(r"[\w.,+=@%-]+", shown, re.ASCII) and shown[0] != "-" else "RUN"
+
+
+def _sources(runs: Sequence[Run]) -> list[str]:
+    """Papers; what is proven in the documents of this package goes by its name."""
+    found = citations(c.method for run in runs for c in run.certificates)
+    return [f"{citation.source}." for citation in found if citation.bibtex]
+
+
+def _metadata(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
+    """`model-index` of a model card's metadata; JSON values, which YAML reads too."""
+    lines = ["---", "model-index:"]
+    for run, summary in zip(runs, summaries, strict=True):
+        images = len(run.identity.shape) == 3
+        data = data_name(run) or "unknown"
+        lines += [
+            f"- name: {_quoted(model_name(run))}",
+            "  results:",
+            "  - task:",
+            f"      type: {'image-classification' if images else 'other'}",
+            "    dataset:",
+            f"      name: {_quoted(data)}",
+            f"      type: {_quoted(data)}",
+            "    metrics:",
+        ]
+        sigma = run.identity.settings.sigma
+        for kind, name, value in _metrics(summary):
+            lines += [
+                f"    - type: {kind}",
+                f"      name: {_quoted(f'{name}, sigma {sigma:g}')}",
+                f"      value: {value}",
+            ]
+    return "\n".join([*lines, "---", "", ""])
+
+
+def _metrics(summary: Summary) -> list[tuple[str, str, str]]:
+    accuracy = [
+        ("certified_accuracy", f"Certified accuracy at l2 radius {r:g}", _share(share, summary))
+        for r, share in summary.accuracy
+    ]
+    radius = ("average_certified_radius", "Average certified l2 radius", floor_to(summary.acr, 4))
+    return [radius, *accuracy]
+
+
+def _share(share: float, summary: Summary) -> str:
+    """A share of the inputs, cut after four decimals."""
+    whole = round(share * summary.inputs) * 10**4 // summary.inputs
+    return f"{whole // 10**4}.{whole % 10**4:04d}"
+
+
+def _quoted(text: str) -> str:
+    """A double-quoted scalar of YAML, in ASCII."""
+    plain = json.dumps(visible(text), ensure_ascii=False)
+    return "".join(
+        c if c.isascii() else f"\\u{ord(c):04x}" if ord(c) < 2**16 else f"\\U{ord(c):08x}"
+        for c in plain
+    )

@@ -1,0 +1,191 @@
+"""All certificates as one table: in memory, and as Parquet, CSV or TSV."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from smoothcert.certificate import Certificate, Certification
+from smoothcert.errors import InvalidInput, StoreError
+from smoothcert.names import cell, visible
+from smoothcert.report.claims import alpha_of
+from smoothcert.runs.files import reason, write_whole
+from smoothcert.runs.manifest import method_form
+from smoothcert.runs.store import Run
+
+Result = Run | Certification
+"""A finished run, or what `certify` and `recertify` return."""
+
+FORMAT = 1
+"""Of the table: goes up when a column changes its meaning or goes away."""
+
+COLUMNS = pa.schema(
+    [
+        ("run", pa.string()),
+        ("index", pa.int64()),
+        ("label", pa.int32()),
+        ("predicted", pa.int32()),
+        ("candidate", pa.int32()),
+        ("outcome", pa.string()),
+        ("radius", pa.float64()),
+        ("q", pa.float64()),
+        ("method", pa.string()),
+        ("k", pa.int64()),
+        ("n", pa.int64()),
+        ("cached_k", pa.int64()),
+        ("cached_n", pa.int64()),
+        ("flips", pa.int64()),
+        ("zeta", pa.float64()),
+        ("alpha", pa.float64()),
+        ("evaluations", pa.int64()),
+    ]
+)
+"""One list for all forms. `label` is null where unknown, `predicted` -1 for an abstention, and
+`outcome` the name of an `Outcome`; the others are fields of a `Certificate`."""
+
+
+def certificates_table(*results: Result, labels: Sequence[int | None] | None = None) -> pa.Table:
+    """Every certificate of one or more results, a row each; `.to_pandas()` makes a data frame.
+
+    Args:
+        results: finished runs, or what `certify` and `recertify` return.
+        labels: true classes of the inputs, for results in memory; runs know theirs.
+
+    Returns:
+        A table of `COLUMNS`. The schema's metadata `smoothcert` is JSON: the format, and of each
+        result its name, model, fingerprint, settings, method and alpha.
+
+    Raises:
+        StoreError: a run is unfinished or damaged.
+        InvalidInput: no results, two of one name, or labels that do not line up.
+    """
+    names = [visible(_name(result)) for result in results]
+    if not results or len(set(names)) < len(names):
+        raise InvalidInput(f"A table needs one result or more, of different names; got {names}")
+    columns = {name: [] for name in COLUMNS.names}
+    for name, result in zip(names, results, strict=True):
+        for certificate, label in _labelled(result, labels):
+            row = {"run": name, "label": label, "outcome": certificate.outcome.name}
+            for column, values in columns.items():
+                values.append(row[column] if column in row else getattr(certificate, column))
+    facts = [_facts(name, result) for name, result in zip(names, results, strict=True)]
+    note = json.dumps({"format": FORMAT, "runs": facts})
+    return pa.table(columns, COLUMNS.with_metadata({"smoothcert": note}))
+
+
+def export(
+    results: Sequence[Result] | Result,
+    path: Path | str,
+    labels: Sequence[int | None] | None = None,
+) -> pa.Table:
+    """Write `certificates_table` to a file: Parquet, CSV or TSV by its suffix; replaces it.
+
+    Radii and limits have full precision in all forms. In CSV and TSV, names that a spreadsheet
+    would take for a formula are marked as text.
+
+    Args:
+        results: one or more, as for `certificates_table`.
+        path: ends in .parquet, .csv or .tsv; its folder is made if it is not there.
+        labels: see `certificates_table`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InvalidInput: another suffix; or as for `certificates_table`.
+        StoreError: as there, or it cannot be written.
+    """
+    suffix = Path(path).suffix
+    if suffix not in _FORMS or "://" in str(path):
+        raise InvalidInput(
+            f"Certificates are written to a file of this machine that ends in {', '.join(_FORMS)}; "
+            f"got {str(path)!r}"
+        )
+    many = (results,) if isinstance(results, Run | Certification) else results
+    table = certificates_table(*many, labels=labels)
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"Cannot make the folder {path.parent}: {reason(error)}") from error
+    write_whole(path, _FORMS[suffix](table))
+    return table
+
+
+def separated(table: pa.Table, delimiter: str) -> str:
+    """A `certificates_table` as text; numbers in full precision, unknown labels empty.
+
+    A result's name is the only text that others choose; see `names.cell`.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(table.column_names)
+    columns = [_texts(column) for column in table.columns]
+    writer.writerows(zip(*columns, strict=True))
+    return text.getvalue()
+
+
+def _texts(column: pa.ChunkedArray) -> list[Any]:
+    values = column.to_pylist()
+    if pa.types.is_string(column.type):
+        return [cell(value) for value in values]
+    if pa.types.is_floating(column.type):
+        return [repr(value) for value in values]
+    return ["" if value is None else value for value in values]
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    parquet.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+_FORMS = {
+    ".parquet": _parquet,
+    ".csv": lambda table: separated(table, ",").encode(),
+    ".tsv": lambda table: separated(table, "\t").encode(),
+}
+
+
+def _name(result: Result) -> str:
+    return result.name if isinstance(result, Run) else result.model
+
+
+def _labelled(
+    result: Result, labels: Sequence[int | None] | None
+) -> list[tuple[Certificate, int | None]]:
+    if isinstance(result, Run):
+        result.require_complete()
+        labels = result.labels
+    known = labels if labels is not None else [None] * len(result.certificates)
+    if len(known) != len(result.certificates):
+        raise InvalidInput(
+            f"There are {len(result.certificates)} certificates and {len(known)} labels; "
+            "give one each."
+        )
+    return list(zip(result.certificates, known, strict=True))
+
+
+def _facts(name: str, result: Result) -> dict[str, Any]:
+    if isinstance(result, Run):
+        of = result.identity
+        settings, method, model = of.settings, of.method, result.manifest.origin.get("model", "")
+        fingerprint = of.model
+    else:
+        settings, method, model = result.settings, result.method, result.model
+        fingerprint = result.fingerprint
+    return {
+        "run": name,
+        "model": visible(str(model)),
+        "fingerprint": fingerprint,
+        "sigma": settings.sigma,
+        "alpha": alpha_of(settings, method),
+        "settings": asdict(settings),
+        "method": method and method_form(method),
+    }

@@ -1,0 +1,234 @@
+"""What may follow a certification while it goes: told of certificates, changing none.
+
+A watcher sees what is finished (in a run: stored already) and gives nothing back. One that fails is
+told no more, with a warning, and the certification goes on.
+"""
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from smoothcert.certificate import Certificate, Outcome, Record, Settings
+from smoothcert.methods import Method
+from smoothcert.summary import Summary, correct_radii, summarize
+
+RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""At which a watcher's last summary has certified accuracy."""
+
+_EVERY = 1.0  # seconds between two calls, so that a slow watcher costs little
+
+
+class WatcherFailed(UserWarning):
+    """A watcher raised something; certificates are not affected."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is about to be certified.
+
+    Attributes:
+        name: of the run, or of the model where there is no run.
+        fingerprint: of the model.
+        inputs: how many.
+        settings: of the certification from scratch (of the original, for a recertified model).
+        method: None from scratch, else the settings of the method.
+    """
+
+    name: str
+    fingerprint: str
+    inputs: int
+    settings: Settings
+    method: Method | None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All of it as plain values by name."""
+        facts = {"fingerprint": self.fingerprint, "inputs": self.inputs, **asdict(self.settings)}
+        if self.method is None:
+            return facts
+        kind = type(self.method).__name__.lower()
+        method = {f"{kind}.{name}": value for name, value in asdict(self.method).items()}
+        return facts | method
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """How far a certification is, and what is new.
+
+    Attributes:
+        certificates: finished since the last call; blocks finish in any order.
+        labels: their true classes, None where unknown.
+        inputs: that have a result, in all.
+        certified: of these, inputs with a certificate.
+        acr: average certified radius of these, as in a `Summary`.
+        evaluations: forward passes that these took, the pilot's included.
+        speed: evaluations per second since the start.
+    """
+
+    certificates: tuple[Certificate, ...]
+    labels: tuple[int | None, ...]
+    inputs: int
+    certified: int
+    acr: float
+    evaluations: int
+    speed: float
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What a logger draws over `inputs`; shares are of the inputs that have a result."""
+        return {
+            "acr": self.acr,
+            "certified": self.certified / self.inputs,
+            "abstained": (self.inputs - self.certified) / self.inputs,
+            "evaluations": self.evaluations,
+            "evaluations_per_second": self.speed,
+        }
+
+
+class Watcher(Protocol):
+    """Follows one certification after the other; called by one thread at a time."""
+
+    def started(self, start: Start, /) -> None:
+        """A certification begins, or is resumed."""
+        ...
+
+    def certified(self, so_far: SoFar, /) -> None:
+        """Inputs have a result; about once a second, and once more at the end."""
+        ...
+
+    def finished(self, summary: Summary | None, /) -> None:
+        """It is over; None if it was broken off. A shard's inputs are a part of the run's."""
+        ...
+
+
+class Watched:
+    """A certification that is followed: adds up its certificates, and passes them on."""
+
+    def __init__(self, watchers: Sequence[Watcher], start: Start, pilot_evaluations: int) -> None:
+        """Tell the watchers of the start; see `watched`."""
+        self._watchers = list(watchers)
+        self._start, self._pilot = start, pilot_evaluations
+        self._certificates: list[Certificate] = []
+        self._labels: list[int | None] = []
+        self._certified = self._told = self._earlier = self._evaluations = 0
+        self._radii = 0.0
+        self._lock = threading.Lock()
+        self._began = self._last = time.perf_counter()
+        self._tell(lambda watcher: watcher.started(start))
+
+    def add(
+        self,
+        certificates: Sequence[Certificate],
+        labels: Sequence[int | None],
+        earlier: bool = False,
+    ) -> None:
+        """Certificates are finished; from any thread.
+
+        Args:
+            certificates: of inputs not told of before.
+            labels: their true classes.
+            earlier: before the start, so that they say nothing of the speed.
+        """
+        with self._lock:
+            self._certificates += certificates
+            self._labels += labels
+            spent = sum(c.evaluations for c in certificates)
+            self._evaluations += spent
+            self._earlier += spent if earlier else 0
+            self._certified += sum(c.outcome is Outcome.CERTIFIED for c in certificates)
+            self._radii += float(correct_radii(certificates, labels).clip(0).sum())
+            if time.perf_counter() - self._last >= _EVERY:
+                self._pass_on()
+
+    def end(self, seconds: float | None = None) -> None:
+        """Pass on what is left, and the summary of what there is."""
+        with self._lock:
+            if len(self._certificates) > self._told:
+                self._pass_on()
+            summary = None
+            if self._certificates:
+                took = time.perf_counter() - self._began if seconds is None else seconds
+                facts = (self._certificates, self._labels, RADII, self._start.name)
+                summary = summarize(*facts, took, self._pilot)
+            self._tell(lambda watcher: watcher.finished(summary))
+
+    def broken(self) -> None:
+        """It ended early."""
+        with self._lock:
+            self._tell(lambda watcher: watcher.finished(None))
+
+    def _pass_on(self) -> None:
+        now, inputs = time.perf_counter(), len(self._certificates)
+        so_far = SoFar(
+            tuple(self._certificates[self._told :]),
+            tuple(self._labels[self._told :]),
+            inputs,
+            self._certified,
+            self._radii / inputs,
+            self._pilot + self._evaluations,
+            (self._evaluations - self._earlier) / (now - self._began),
+        )
+        self._told, self._last = inputs, now
+        self._tell(lambda watcher: watcher.certified(so_far))
+
+    def _tell(self, what: Callable[[Watcher], None]) -> None:
+        for watcher in tuple(self._watchers):
+            try:
+                what(watcher)
+            except Exception as error:  # noqa: BLE001 - of others: work must not be lost for it
+                self._watchers.remove(watcher)
+                warnings.warn(
+                    f"{type(watcher).__name__} failed and is told no more of {self._start.name}: "
+                    f"{type(error).__name__}: {error}. Certificates are not affected.",
+                    WatcherFailed,
+                    stacklevel=3,
+                )
+
+
+@contextmanager
+def watched(
+    watchers: Sequence[Watcher], start: Start, pilot_evaluations: int = 0
+) -> Iterator[Watched]:
+    """Follow what is done inside; whoever does it calls `add`, and `end` if it was not broken off.
+
+    Args:
+        watchers: told in this order.
+        start: what is certified.
+        pilot_evaluations: spent on planning, beside those of the certificates.
+    """
+    following = Watched(watchers, start, pilot_evaluations)
+    try:
+        yield following
+    except BaseException:
+        following.broken()
+        raise
+
+
+def collected(
+    records: Iterable[Record],
+    watchers: Sequence[Watcher],
+    start: Start,
+    labels: Sequence[int | None] | None,
+    pilot_evaluations: int = 0,
+) -> tuple[Record, ...]:
+    """All records, told to watchers as they come.
+
+    Args:
+        records: one per input, in order.
+        watchers, start, pilot_evaluations: see `watched`.
+        labels: true classes in the same order, or None; seen by the watchers alone.
+    """
+    if not watchers:
+        return tuple(records)
+    found = []
+    with watched(watchers, start, pilot_evaluations) as following:
+        for record in records:
+            label = None if labels is None else labels[len(found)]
+            found.append(record)
+            following.add([record.certificate], [label])
+        following.end()
+    return tuple(found)

@@ -1,0 +1,100 @@
+"""--accept: the exit code 3, what is said, and --log beside it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from test_threads import run
+
+import smoothcert
+
+CERTIFY = ("--data", "digits", "--limit", 12, "--sigma", 0.25, "--n", 300, "--block-inputs", 4)
+
+
+@pytest.fixture(scope="module")
+def base(models, tmp_path_factory):
+    out = tmp_path_factory.mktemp("accept") / "base"
+    run("certify", models / "net.onnx", *CERTIFY, "--out", out)
+    return out
+
+
+def test_certify_and_recertify_exit_with_3_unless_accepted(base, models, tmp_path):
+    net = models / "net.onnx"
+    again = ("certify", net, *CERTIFY, "--out", base, "--resume")
+    good = run(*again, "--accept", "ca@0.0>=0.3")
+    (line,) = [line for line in good.stdout.splitlines() if line.startswith("accepted: ")]
+    assert "inputs have a certificate of their label at radius 0; 4 were asked for" in line
+    assert "certificates is wrong" in line or "certificates are wrong" in line
+    bad = run(*again, "--accept", "acr>=0.9", code=3)
+    assert "\nnot accepted: the average certified radius of 12 inputs is 0." in bad.stdout
+    to = ("recertify", models / "int8.onnx", "--base", base, "--policy", "uniform:100")
+    good = run(*to, "--out", tmp_path / "new", "--accept", "acr>=0.01", "--json")
+    found = json.loads(good.stdout)
+    assert found["accepted"] is True
+    assert found["why"].startswith("accepted: ")
+    bad = run(*to, "--out", tmp_path / "x", "--accept", "ca@0.5>=1", "--json", code=3)
+    assert json.loads(bad.stdout)["accepted"] is False
+    assert not smoothcert.Run.open(tmp_path / "x").missing  # the work is kept
+
+
+def test_screen_exits_with_3_unless_every_model_is_accepted(base, models, tmp_path):
+    shutil.copytree(base, tmp_path / "base")  # keeps a ledger
+    to = ("--base", tmp_path / "base", "--per-input", 50)
+    good, other = models / "net.onnx", models / "prune.safetensors"
+    easy = run("screen", good, *to, "--accept", "ca@0>=0.3")
+    assert "\naccepted: net.onnx: Proven: the certified accuracy" in easy.stdout
+    hard = run("screen", good, other, *to, "--accept", "ca@0.9>=0.9", code=3)
+    assert hard.stdout.count("\nnot accepted: ") == 2
+    data = run("screen", good, *to, "--accept", "ca@0.9>=0.9", "--json", code=3)
+    assert json.loads(data.stdout)[0]["verdict"] == "UNREACHABLE"
+    run("screen", good, *to)  # nothing asked for, nothing refused
+
+
+def test_what_cannot_be_judged_is_refused_before_any_work(base, models, tmp_path):
+    net = models / "net.onnx"
+    np.savez(tmp_path / "x.npz", x=np.zeros((3, 8, 8, 1), np.uint8))
+    unlabelled = ("--data", tmp_path / "x.npz", "--sigma", 0.25, "--out", tmp_path / "r")
+    result = run("certify", net, *unlabelled, "--accept", "acr>=0.1", code=2)
+    assert "has no labels, so that no certificate can be called right" in result.stderr
+    result = run(
+        *("certify", net, *CERTIFY, "--out", tmp_path / "r", "--shard", "1/2"),
+        *("--accept", "acr>=0.1"),
+        code=2,
+    )
+    assert "--accept judges a whole run" in result.stderr
+    result = run("certify", net, *CERTIFY, "--out", tmp_path / "r", "--accept", "ca>1", code=2)
+    assert "a target reads like 'ca@0.5>=0.40'" in result.stderr
+    result = run("certify", net, *CERTIFY, "--out", tmp_path / "r", "--log", "comet", code=2)
+    assert "A logger is wandb[:PROJECT]" in result.stderr
+    assert not (tmp_path / "r").exists()
+
+
+def test_log_follows_a_run_and_its_recertification(base, models, tmp_path):
+    pytest.importorskip("tensorboard", reason="needs tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = ("--log", f"tensorboard:{tmp_path / 'logs'}")
+    run("certify", models / "net.onnx", *CERTIFY, "--out", base, "--resume", *log)
+    to = ("--base", base, "--policy", "uniform:50", "--out", tmp_path / "new")
+    run("recertify", models / "int8.onnx", *to, *log)
+    for name, path in (("base", base), ("new", tmp_path / "new")):
+        events = EventAccumulator(str(tmp_path / "logs" / name))
+        events.Reload()
+        (last,) = events.Tensors("final/evaluations")
+        found = smoothcert.Run.open(path)
+        spent = found.pilot_evaluations + sum(c.evaluations for c in found.certificates)
+        assert last.tensor_proto.float_val[0] == spent
+        assert last.step == 12
+
+
+def test_a_logger_that_fails_is_said_in_a_line(base, models, tmp_path):
+    pytest.importorskip("tensorboard", reason="needs tensorboard")
+    (tmp_path / "file").write_text("no folder")
+    out = ("--out", base, "--resume")
+    log = ("--log", f"tensorboard:{tmp_path / 'file'}")
+    result = run("certify", models / "net.onnx", *CERTIFY, *out, *log)
+    said = " ".join(result.stderr.split())
+    assert "Warning: TensorBoard failed and is told no more of base: " in said
+    assert "Certificates are not affected." in said
+    assert ".py" not in said

@@ -1,0 +1,118 @@
+"""--accept counts exactly: nothing is rounded up to a target, and nothing below one passes."""
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from known_truth import PixelSum
+from smoothcert.bounds.together import wrong_at_most
+from smoothcert.certificate import Settings
+from smoothcert.errors import InvalidInput
+from smoothcert.methods.screening import Target
+from smoothcert.report.acceptance import MeanRadius, judge, parse_target
+from smoothcert.runs.runner import How, run_certify, run_recertify
+from smoothcert.sampling.inputs import Inputs
+
+SETTINGS = Settings(0.25, 16, n0=20, n=300)
+
+
+def inputs(labels):
+    return Inputs.from_arrays(np.full((20, 1, 2, 2), 0.5), labels, 1 / 16)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Twenty inputs, three of them wrongly labelled."""
+    data = inputs([1] * 17 + [0] * 3)
+    return run_certify(tmp_path_factory.mktemp("r") / "run", PixelSum(28), data, SETTINGS, How())
+
+
+def right(run):
+    return [
+        c.radius
+        for c, label in zip(run.certificates, run.labels, strict=True)
+        if c.predicted == label
+    ]
+
+
+def test_targets_are_read():
+    assert parse_target(" ca@0.5 >= 0.4 ") == Target(0.5, 0.4)
+    assert parse_target("acr>=0.3") == MeanRadius(0.3)
+    for text in ("acr>=x", "acr>=", "acr"):
+        with pytest.raises(InvalidInput, match=r"reads like 'acr>=0.3'; got"):
+            parse_target(text)
+    for text in ("acr>=0", "acr>=nan", "acr>=inf", "acr>=-1"):
+        with pytest.raises(InvalidInput, match="must be above 0; got"):
+            parse_target(text)
+    for text in ("acc>=0.3", "ca@0.5", "ca@0.5>0.4"):
+        with pytest.raises(InvalidInput, match=r"reads like 'ca@0.5>=0.40'"):
+            parse_target(text)
+
+
+def test_only_certificates_of_the_label_count(run):
+    proven = sum(c.predicted == 1 for c in run.certificates)
+    count = len(right(run))
+    assert count < proven < 20
+    assert judge(run, Target(0, count / 20)).accepted
+    assert not judge(run, Target(0, count / 20 + 0.001)).accepted
+    found = f"{count} of 20 inputs have a certificate of their label at radius 0; {count + 1} were"
+    assert found in judge(run, Target(0, (count + 1) / 20)).text
+
+
+def test_a_radius_just_below_does_not_count(run):
+    """The control moves the target by the least that a float can."""
+    middle = sorted(right(run))[8]
+    at = sum(radius >= middle for radius in right(run))
+    above = sum(radius > middle for radius in right(run))
+    up = math.nextafter(middle, 1)
+    assert judge(run, Target(middle, at / 20)).accepted
+    assert judge(run, Target(up, above / 20)).accepted
+    assert above < at
+    assert not judge(run, Target(up, at / 20)).accepted
+
+
+def test_the_mean_is_compared_as_it_is(run):
+    exact = sum(map(Fraction, right(run))) / 20
+    near = float(exact)
+    below = near if Fraction(near) <= exact else math.nextafter(near, 0)
+    assert judge(run, MeanRadius(below)).accepted
+    assert not judge(run, MeanRadius(math.nextafter(below, 1))).accepted
+    text = judge(run, MeanRadius(0.5)).text
+    assert text.startswith("not accepted: the average certified radius of 20 inputs is 0.")
+    shown = Fraction(text.partition(" inputs is ")[2].partition(",")[0])
+    assert 0 <= exact - shown < Fraction(1, 10**6)
+
+
+def test_an_input_decided_at_a_radius_counts_there(tmp_path):
+    """0.3 as a float is below three tenths, and still what was asked for and proven."""
+    from smoothcert.methods import Decision
+    from smoothcert.runs.runner import run_decide
+
+    data = Inputs.from_arrays(np.full((3, 1, 2, 2), 1.0), [1] * 3, 1 / 16)
+    settings = replace(SETTINGS, n=400)
+    run = run_decide(tmp_path / "r", PixelSum(20), data, settings, Decision(0.3), How())
+    assert {c.radius for c in run.certificates} == {0.3}
+    assert judge(run, Target(0.3, 1.0)).accepted
+    assert judge(run, MeanRadius(0.3)).accepted
+    assert not judge(run, Target(math.nextafter(0.3, 1), 1.0)).accepted
+
+
+def test_what_is_said_names_the_error_of_one_certificate_and_claims_no_more(run, tmp_path):
+    from smoothcert.methods import Reuse
+
+    text = judge(run, Target(0, 0.5)).text
+    assert text.startswith("accepted: ")
+    assert "This counts certificates, each wrong with probability at most 0.001 on its own" in text
+    assert f"at most {wrong_at_most(len(run.labels), 0.001, 0.001)} of the" in text
+    data = inputs(run.labels)
+    new = run_recertify(tmp_path / "n", run, PixelSum(28), data, Reuse("uniform:60"), How())
+    assert "wrong with probability at most 0.002 on its own" in judge(new, Target(0, 0.5)).text
+
+
+def test_without_labels_nothing_is_judged(tmp_path):
+    run = run_certify(tmp_path / "r", PixelSum(28), inputs(None), replace(SETTINGS, n=40), How())
+    with pytest.raises(InvalidInput, match="has no labels, so that no certificate can be called"):
+        judge(run, Target(0, 0.5))

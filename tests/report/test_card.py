@@ -1,0 +1,183 @@
+"""The model card: figures of the summary, cut to the safe side, and names that obey nothing."""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import smoothcert
+from known_truth import PixelSum
+from smoothcert.certificate import Settings
+from smoothcert.cli.main import app
+from smoothcert.errors import InvalidInput
+from smoothcert.methods import Decision, Reuse
+from smoothcert.names import visible
+from smoothcert.report import card
+from smoothcert.report.tables import summarize_run
+from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
+from smoothcert.sampling.inputs import Inputs
+
+DATA = {"data": "org/some-data", "split": "test", "grid": None, "limit": None, "every": 1}
+HOSTILE = [
+    "a`b``c",
+    "``",
+    "x|y",
+    "<script>alert(1)<∕script>",
+    '"quoted": [1, 2] # no comment',
+    "- item\n---\nevil: true",
+    "![i](javascript:alert(1))",
+    "\u202eabc\x1b[31m",
+    "naïve 漢字 😀",
+    "\ufffe\U0001fffe",
+    os.fsdecode(b"\xff"),
+    "{{ 7*7 }}: &anchor *alias !tag %x @y",
+]
+
+
+def inputs(labels=(1,) * 6 + (0,)) -> Inputs:
+    return Inputs.from_arrays(np.full((7, 1, 2, 2), 0.5), labels, 1 / 16)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    path, settings = tmp_path_factory.mktemp("card"), Settings(0.25, 16, n0=20, n=300)
+    how = How(8, origin={"model": "small@/home/me/net.onnx", "data": DATA})
+    base = run_certify(path / "base", PixelSum(28), inputs(), settings, how)
+    to = How(8, origin={"model": "models/new.onnx", "data": DATA | {"data": "/secret/x.npz"}})
+    new = run_recertify(path / "new", base, PixelSum(27), inputs(), Reuse("uniform:60"), to)
+    return base, new
+
+
+def metadata(text: str) -> dict:
+    assert text.startswith("---\n")
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def test_it_says_what_was_certified_and_what_not(runs):
+    text = smoothcert.model_card(runs, [0.0, 0.05])
+    base, new = runs
+    for fact in (
+        "## Certified robustness\n",
+        f"- `base`: `small@net.onnx`, fingerprint `{base.identity.model}`; 7 inputs of `org/some",
+        "σ = 0.25, α = 0.001 per input, noise seed 0; certified from scratch with 20 selection",
+        f"- `new`: `models/new.onnx`, fingerprint `{new.identity.model}`; 7 inputs of `x.npz`",
+        "α = 0.002 per input, noise seed 0; `recertified (auto, uniform:60) from an original with",
+        "with probability 1 − 0.002, at most 1 of the 7 certificates is wrong",
+        "wrong with probability at most the α above, for each input on its own",
+        "Not claimed: that all certificates hold at once",
+        "without looking at that cache",
+        "smoothcert verify base\nsmoothcert verify new\n",
+        "ICML 2019",
+        "ICLR 2024",
+    ):
+        assert fact in text, fact
+    assert "/home" not in text
+    assert "secret" not in text
+    alone = smoothcert.model_card([base])
+    assert "Ugare" not in alone
+    assert "at that cache" not in alone
+
+
+def test_figures_are_those_of_the_summary_and_never_above(runs):
+    radii = [0.0, 0.03, 0.05]
+    text = smoothcert.model_card(runs, radii, model_index=True)
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    entries = metadata(text)["model-index"]
+    for run, row, entry in zip(runs, rows, entries, strict=True):
+        summary = summarize_run(run, radii)
+        assert (int(row[2]), int(row[3])) == (7, summary.certified)
+        assert 0 <= Fraction(summary.acr) - Fraction(row[4]) < Fraction(1, 10**4)
+        (result,) = entry["results"]
+        values = {m["name"]: m["value"] for m in result["metrics"]}
+        assert values.pop("Average certified l2 radius, sigma 0.25") == float(row[4])
+        for (radius, share), cell in zip(summary.accuracy, row[5:8], strict=True):
+            exact = Fraction(round(share * 7), 7)
+            value = values.pop(f"Certified accuracy at l2 radius {radius:g}, sigma 0.25")
+            assert 0 <= exact - Fraction(repr(value)) < Fraction(1, 10**4)
+            assert 0 <= exact - Fraction(cell.removesuffix(" %")) / 100 < Fraction(1, 10**3)
+        assert not values
+    assert entries[0]["name"] == "small@net.onnx"
+    assert entries[0]["results"][0]["task"]["type"] == "image-classification"
+    assert entries[0]["results"][0]["dataset"] == {"name": "org/some-data", "type": "org/some-data"}
+
+
+def test_unknown_labels_and_decisions_are_said(tmp_path):
+    settings = Settings(0.25, 16, n0=20, n=200)
+    data = inputs(None)
+    run = run_decide(tmp_path / "r", PixelSum(28), data, settings, Decision(0.02), How(8))
+    text = smoothcert.model_card([run])
+    assert "Where labels are unknown, every certificate counts as of its label." in text
+    assert "decided at radius 0.02 with at most 200 draws" in text
+    assert "NeurIPS 2024" in text
+    with pytest.raises(InvalidInput, match="needs one run or more; got none"):
+        smoothcert.model_card([])
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_names_are_shown_and_obeyed_by_nothing(name, runs, tmp_path):
+    shutil.copytree(runs[0].path, tmp_path / name)
+    run = smoothcert.Run.open(tmp_path / name)
+    origin = {"model": name, "data": DATA | {"data": name}}
+    run = smoothcert.Run(run.place, replace(run.manifest, origin=origin))
+    text = smoothcert.model_card([run], model_index=True)
+    (entry,) = metadata(text)["model-index"]
+    assert entry["name"] == visible(name)
+    body = text.split("---\n", 2)[2]
+    outside = without_code(body)
+    for mark in ("<", "](", "\x1b", "\u202e", "evil", "{{", "alert", "漢"):
+        assert mark not in outside, mark
+    (command,) = [line for line in body.splitlines() if line.startswith("smoothcert verify")]
+    assert command == "smoothcert verify RUN"
+
+
+def without_code(markdown: str) -> str:
+    """The text outside code spans, by CommonMark's rule: a run of backticks ends at its equal."""
+    outside, at = "", 0
+    while (opening := re.compile("`+").search(markdown, at)) is not None:
+        outside += markdown[at : opening.start()]
+        closing = re.compile(rf"(?<!`){opening.group()}(?!`)").search(markdown, opening.end())
+        assert closing is not None, "a code span that nothing ends"
+        at = closing.end()
+    return outside + markdown[at:]
+
+
+def test_a_pipe_in_a_name_ends_no_cell(runs):
+    run = smoothcert.Run(runs[0].place, replace(runs[0].manifest, origin={"model": "a|b"}))
+    text = smoothcert.model_card([run])
+    assert "| `base` | `a\\|b` | 7 |" in text
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("net.onnx", "net.onnx"),
+        ("models/net.onnx", "models/net.onnx"),
+        ("/tmp/x/net.onnx", "net.onnx"),
+        ("../x/net.onnx", "net.onnx"),
+        ("compiled:arch@./w.safetensors", "compiled:arch@w.safetensors"),
+        ("hf:org/name", "hf:org/name"),
+        ("hf:/folder/name", "hf:name"),
+        ("s3://bucket/x/net.onnx", "net.onnx"),
+    ],
+)
+def test_a_model_is_named_without_its_folder(model, shown, runs):
+    run = smoothcert.Run(runs[0].place, replace(runs[0].manifest, origin={"model": model}))
+    assert card.model_name(run) == shown
+
+
+def test_the_command(runs):
+    paths = [str(run.path) for run in runs]
+    result = CliRunner().invoke(app, ["card", *paths, "--radii", "0,0.05"])
+    assert (result.exit_code, result.stdout) == (0, smoothcert.model_card(runs, [0.0, 0.05]))
+    result = CliRunner().invoke(app, ["card", paths[0], "--model-index", "--json"])
+    expected = smoothcert.model_card(runs[:1], model_index=True)
+    assert json.loads(result.stdout) == {"card": expected}
+    result = CliRunner().invoke(app, ["card", paths[0], "--radii", "x"])
+    assert result.exit_code == 2
