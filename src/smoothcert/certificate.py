@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.sampling.noise import RoundedGaussian
 
 ABSTAIN = -1
@@ -87,8 +87,7 @@ class Settings:
         check_alpha(self.alpha)
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
             raise InvalidInput(f"seed must be a whole number in 0..2^64 - 1; got {self.seed}")
-        if self.form not in FORMS:
-            raise InvalidInput(f"form must be one of {', '.join(FORMS)}; got {self.form!r}")
+        require_one_of("form", self.form, FORMS)
         _ = self.noise
 
     @property

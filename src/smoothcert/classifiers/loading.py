@@ -14,6 +14,7 @@ from smoothcert.classifiers.protocol import Classifier, Parallel
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
 from smoothcert.references import MODEL_FORMS, MODES
+from smoothcert.regular import similar
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +123,7 @@ def checked_file(path: Path) -> Path:
             "save the whole network with torch.export.save as x.pt2."
         )
     if path.suffix in _READ and not path.is_file():
-        raise ModelError(f"There is no model file {path}")
+        raise ModelError(f"There is no model file {path}{similar(path)}")
     return path
 
 

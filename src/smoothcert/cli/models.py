@@ -9,6 +9,7 @@ from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress as write_compressed
 from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.regular import similar
 from smoothcert.sampling.images import decode
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import RoundedGaussian
@@ -154,7 +155,7 @@ def predict(
 ) -> None:
     """Predict one image's class."""
     if not image.is_file():
-        raise InvalidInput(f"There is no image {image}")
+        raise InvalidInput(f"There is no image {image}{similar(image)}")
     noise = RoundedGaussian(sigma, 1 / 255)
     classifier = processor.load(model)
     item = Item(0, decode(image, size=size).astype("int32"))

@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from smoothcert.certificate import Certificate, Certification, Record
 from smoothcert.errors import Damaged, StoreError
+from smoothcert.regular import similar
 from smoothcert.runs import manifest as manifests
 from smoothcert.runs.blocks import (
     FOLDERS,
@@ -81,7 +82,8 @@ class Run:
         try:
             data = place.read(manifests.NAME, MOST_MANIFEST_BYTES)
         except FileNotFoundError:
-            raise StoreError(f"{place} is no run directory: it has no run.json") from None
+            near = similar(place.path) if isinstance(place, Folder) and not place.used else ""
+            raise StoreError(f"{place} is no run directory: it has no run.json{near}") from None
         return Run(place, Manifest.from_bytes(data, str(place)))
 
     @staticmethod

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError
+from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError, did_you_mean
 from smoothcert.references import DATA_FORMS
-from smoothcert.regular import read_regular, require_regular
+from smoothcert.regular import read_regular, require_regular, similar
 from smoothcert.sampling.images import decode
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.noise import grid_levels
@@ -99,7 +99,8 @@ def _open(reference: str, split: str, grid: float | Fraction | None, size: int |
         tables = sorted(path.glob(f"{glob.escape(split)}*.parquet"))
         return _parquet(tables, reference, size) if tables else _folder(path, split, size)
     if path.suffix or path.is_absolute() or reference.startswith("."):
-        raise InvalidInput(f"There is no data at {reference}. DATA is {DATA_FORMS}.")
+        near = similar(path) or "."
+        raise InvalidInput(f"There is no data at {reference}{near} DATA is {DATA_FORMS}.")
     return _hub(reference, split, size)
 
 
@@ -135,7 +136,7 @@ def _npz(path: Path, split: str, grid: float | Fraction | None) -> Inputs:
             arrays = {key: _array(archive, key) for key in archive.files if key in wanted}
             there = archive.files
     except FileNotFoundError:
-        raise InvalidInput(f"There is no data file {path}") from None
+        raise InvalidInput(f"There is no data file {path}{similar(path)}") from None
     except InvalidInput:
         raise
     except Exception as error:  # zipfile, NumPy and zlib each have their own kinds
@@ -217,7 +218,8 @@ def _parquet(paths: Sequence[Path], reference: str, size: int | None) -> Inputs:
     try:
         table = pa.concat_tables([_unpacked(path) for path in paths])
     except FileNotFoundError:
-        raise InvalidInput(f"There is no data file {reference}") from None
+        near = similar(Path(reference))
+        raise InvalidInput(f"There is no data file {reference}{near}") from None
     except InvalidInput:
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
@@ -296,7 +298,8 @@ def _hub(reference: str, split: str, size: int | None) -> Inputs:
     except Exception as error:  # the hub's client, the network and the data set's own script
         raise InvalidInput(
             f"The Hugging Face data set {reference!r} (split {split!r}) cannot be loaded: {error}. "
-            "Check the id and the network, or give a local Parquet file, .npz or image folder."
+            "Check the id and the network, or give a local Parquet file, .npz or image folder"
+            f"{did_you_mean(reference, ['digits']) or similar(Path(reference)) or '.'}"
         ) from error
     images, labels = _columns(data.column_names, reference)
     names = getattr(data.features[labels], "names", None) if labels else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, did_you_mean, require_one_of
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("one-cycle", "step")
@@ -69,10 +69,7 @@ class Recipe:
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
         ):
-            if getattr(self, name) not in known:
-                raise InvalidInput(
-                    f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}"
-                )
+            require_one_of(name, getattr(self, name), known)
 
 
 RECIPES = {
@@ -121,7 +118,8 @@ def recipe(
         InvalidInput: no recipe of this name, or a number out of range.
     """
     if name not in RECIPES:
-        raise InvalidInput(f"There is no recipe {name!r}; there are: {', '.join(RECIPES)}")
+        near = did_you_mean(name, RECIPES)
+        raise InvalidInput(f"There is no recipe {name!r}; there are: {', '.join(RECIPES)}{near}")
     changed = {
         "architecture": architecture,
         "epochs": epochs,
