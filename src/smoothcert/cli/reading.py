@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from smoothcert.cli import completion
+from smoothcert.cli.completion import among
 from smoothcert.cli.options import (
     Device,
     Json,
@@ -74,7 +76,11 @@ def replay(
     ] = None,
     n: Annotated[int, typer.Option("--n", help="Cached draws per image.")] = 10_000,
     accounting: Annotated[
-        str, typer.Option(help="all: every evaluation; published: as in the 2024 tables.")
+        str,
+        typer.Option(
+            help="all: every evaluation; published: as in the 2024 tables.",
+            autocompletion=among(completion.ACCOUNTINGS),
+        ),
     ] = "all",
     repetitions: Annotated[int, typer.Option(help="Simulations to average.")] = 3,
     seed: Seed = 0,

@@ -98,8 +98,9 @@ def _open(reference: str, split: str, grid: float | Fraction | None, size: int |
     if path.is_dir():
         tables = sorted(path.glob(f"{glob.escape(split)}*.parquet"))
         return _parquet(tables, reference, size) if tables else _folder(path, split, size)
-    if path.suffix or path.is_absolute() or reference.startswith("."):
-        near = similar(path) or "."
+    near = did_you_mean(reference, ("digits",))  # no hub need be asked whether it has digit
+    if near or path.suffix or path.is_absolute() or reference.startswith("."):
+        near = near or similar(path) or "."
         raise InvalidInput(f"There is no data at {reference}{near} DATA is {DATA_FORMS}.")
     return _hub(reference, split, size)
 
@@ -299,7 +300,7 @@ def _hub(reference: str, split: str, size: int | None) -> Inputs:
         raise InvalidInput(
             f"The Hugging Face data set {reference!r} (split {split!r}) cannot be loaded: {error}. "
             "Check the id and the network, or give a local Parquet file, .npz or image folder"
-            f"{did_you_mean(reference, ['digits']) or similar(Path(reference)) or '.'}"
+            f"{similar(Path(reference)) or '.'}"
         ) from error
     images, labels = _columns(data.column_names, reference)
     names = getattr(data.features[labels], "names", None) if labels else None
