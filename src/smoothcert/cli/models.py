@@ -68,7 +68,7 @@ def train(
             loss = mean
             tick(len(inputs))
             told = recipe.epochs <= 20 or epoch % (recipe.epochs // 10) == 0
-            if told and not display.errors.is_terminal:
+            if told and not display.is_live(display.errors):
                 display.say(f"Epoch {epoch} of {recipe.epochs}: loss {mean:.4f}")
 
         network = fit(recipe, inputs, device, progress, checkpoint)
@@ -110,7 +110,7 @@ def compress(
     with display.waiting(f"Compressing to {target}") as tell:
 
         def progress(epoch: int, mean: float) -> None:
-            show = tell if display.errors.is_terminal else display.say
+            show = tell if display.is_live(display.errors) else display.say
             show(f"Epoch {epoch}: loss {mean:.4f}")
 
         inputs = source.load() if source else None

@@ -170,16 +170,12 @@ def verify(
         display.show_json({"run": path, "ok": not problems, **facts})
     else:
         drawn = f", {replayed} draws replayed" if share is not None else ""
-        display.output.print(
+        display.show(
             f"{visible(path)}: {result.certificates} certificates recomputed from their votes"
-            f"{drawn}: " + ("all as stored." if not problems else f"{len(problems)} problems."),
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+            f"{drawn}: " + ("all as stored." if not problems else f"{len(problems)} problems.")
         )
         for problem in problems:
-            shown = f"  - {visible(problem)}"
-            display.output.print(shown, highlight=False, markup=False, soft_wrap=True)
+            display.show(f"  - {visible(problem)}")
     if problems:
         raise typer.Exit(1)
 
