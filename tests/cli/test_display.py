@@ -92,14 +92,12 @@ def test_a_dumb_terminal_gets_what_a_pipe_gets():
     assert on_terminal(code(), TERM="dumb") == "a note\n" + PLAIN
 
 
-@pytest.mark.parametrize(
-    "seen", [lambda: "".join(piped(code(True))), lambda: on_terminal(code(True))]
-)
-def test_quiet_is_the_result_alone(seen):
-    text = seen()
-    assert "a note" not in text
-    assert "Certifying" not in text
-    assert "a-longer-name" in text
+def test_quiet_is_the_result_alone():
+    assert piped(code(quiet=True)) == (PLAIN, "")
+    seen = on_terminal(code(quiet=True))
+    assert "a note" not in seen
+    assert "Certifying" not in seen
+    assert "a-longer-name" in seen
 
 
 def test_quiet_and_verbose_before_and_after_the_command(models, tmp_path):
@@ -112,9 +110,8 @@ def test_quiet_and_verbose_before_and_after_the_command(models, tmp_path):
         assert "ACR" in done.stdout
         return done.stderr
 
-    assert certify() == "Written to 0\n"
     assert certify("-q") == ""
-    assert certify("-q", after=("--verbose",)) == (decided := certify("-v")).replace("to 3", "to 2")
+    decided = certify("-q", after=("--verbose",))
     assert "Loaded net.onnx on cpu, " in decided
     assert "Device cpu, batches of 256\n" in decided
     assert "3 inputs in blocks of 3\n" in decided

@@ -21,9 +21,13 @@ def steady(step: int = 256, speed: float = 1000.0) -> Iterator[tuple[float, int]
 
 def blocks(workers: int, size: int = 1000) -> Iterator[tuple[float, int]]:
     """Workers that each tell a block when it is done, not all at the same moment."""
-    each = workers * size / 1000.0
-    ends = [(number // workers + 1) * each + number % workers for number in range(TOTAL // size)]
-    return ((end, size) for end in sorted(ends))
+    each, count = workers * size / 1000.0, TOTAL // size
+    ends = (
+        (number + 1 + worker / workers) * each
+        for worker in range(workers)
+        for number in range(count)
+    )
+    return ((end, size) for end in sorted(ends)[:count])
 
 
 def late(seconds: float) -> Iterator[tuple[float, int]]:

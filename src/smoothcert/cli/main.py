@@ -72,7 +72,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
         for name, kind in both.items()
     ]
-    run.__signature__ = signature.replace(  # pyright: ignore[reportFunctionMemberAccess]
+    run.__signature__ = signature.replace(  # pyright: ignore[reportAttributeAccessIssue]
         parameters=[*signature.parameters.values(), *added]
     )
     run.__annotations__ = function.__annotations__ | both
