@@ -15,7 +15,7 @@ import typer
 from smoothcert.cli.certifying import certify, plan, predict, recertify, screen
 from smoothcert.cli.loudness import choose
 from smoothcert.cli.making import compress, demo, train
-from smoothcert.cli.reading import merge, replay, report, verify
+from smoothcert.cli.reading import doctor, merge, replay, report, verify
 from smoothcert.references import DATA_FORMS, MODEL_FORMS
 
 app = typer.Typer(
@@ -81,7 +81,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
 
 _COMMANDS = (
     *(demo, train, certify, recertify, plan, screen, compress),
-    *(report, merge, verify, predict, replay),
+    *(report, merge, verify, predict, replay, doctor),
 )
 """In the order of `--help`."""
 

@@ -67,6 +67,13 @@ def verify(
     runs.verify(run, replay, (model, data, base), Processor(device, threads), json)
 
 
+def doctor(json: Json = False) -> None:
+    """Say what is installed, what computes here, what is missing and the line that mends it."""
+    from smoothcert.cli.doctor import doctor as look
+
+    look(json)
+
+
 def replay(
     logs: Annotated[list[Path], typer.Argument(metavar="LOG...", show_default=False)],
     disparity: Annotated[float, typer.Option(help="Mean probability of a changed label.")] = 0.01,
