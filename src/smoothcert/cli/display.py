@@ -29,8 +29,8 @@ from smoothcert.cli.pace import Milestones, Pace, duration
 from smoothcert.names import visible
 from smoothcert.sampling.engine import Progress as Tick
 
-errors = Console(stderr=True)
-output = Console()
+errors: Console = Console(stderr=True)
+output: Console = Console()
 
 
 def is_live(console: Console) -> bool:
@@ -43,7 +43,7 @@ class _Pace(ProgressColumn):
 
     def __init__(self, pace: Pace) -> None:
         super().__init__()
-        self.pace = pace
+        self.pace: Pace = pace
 
     def render(self, task: Task) -> Text:
         return Text(_state(self.pace))

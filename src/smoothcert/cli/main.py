@@ -18,7 +18,7 @@ from smoothcert.cli.making import compress, demo, train
 from smoothcert.cli.reading import doctor, merge, replay, report, verify
 from smoothcert.references import DATA_FORMS, MODEL_FORMS
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="smoothcert",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

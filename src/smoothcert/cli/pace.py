@@ -22,7 +22,8 @@ class Pace:
             total: how much there is to do now: of a resumed run what is left.
             start: the clock's seconds.
         """
-        self.total, self.done = total, 0
+        self.total: int = total
+        self.done: int = 0
         self._start = self._last = start
         self._gap = 0.0
         self._times: list[float] = []

@@ -234,7 +234,7 @@ def _evident(screening: Screening, pool: Pool, counts: NDArray[np.int64]) -> lis
 
 
 def _guesses(
-    limits: NDArray, blocks: list[NDArray[np.intp]], past: NDArray, seen: int
+    limits: NDArray[Any], blocks: list[NDArray[np.intp]], past: NDArray[Any], seen: int
 ) -> NDArray[np.float64]:
     """Each input's flip rate as far as the cache and earlier rounds tell.
 

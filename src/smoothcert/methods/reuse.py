@@ -238,7 +238,7 @@ def strata_of(
 
 
 def certificate(
-    cached: Cached, votes: Votes, how: How, reuse: Reuse, settings: Settings, shape: tuple
+    cached: Cached, votes: Votes, how: How, reuse: Reuse, settings: Settings, shape: tuple[int, ...]
 ) -> Certificate:
     """The certificate that cache and votes prove."""
     tally = Tally.of(votes, cached.candidate)

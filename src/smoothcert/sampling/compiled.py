@@ -154,4 +154,6 @@ def _fill(
 
 def kept_in() -> Path:
     """The folder that the compiled code is kept in from one process to the next."""
-    return Path(_fill.stats.cache_path)
+    path = _fill.stats.cache_path
+    assert path is not None  # for a function that is not kept
+    return Path(path)

@@ -155,18 +155,18 @@ def _npz(path: Path, split: str, grid: float | Fraction | None) -> Inputs:
     return Inputs.from_arrays(values, labels, _EIGHT_BIT if grid is None else grid, path.name)
 
 
-def _array(archive: Any, key: str) -> NDArray:
+def _array(archive: Any, key: str) -> NDArray[Any]:
     """An array of an archive, if it says that it can be held in memory."""
     if archive.zip.getinfo(f"{key}.npy").file_size > MOST_UNPACKED:
         raise ValueError(f"{key} would unpack to more than {MOST_UNPACKED} bytes")
     return archive[key]
 
 
-def _first(arrays: dict[str, NDArray], *names: str) -> NDArray | None:
+def _first(arrays: dict[str, NDArray[Any]], *names: str) -> NDArray[Any] | None:
     return next((arrays[name] for name in names if name in arrays), None)
 
 
-def _channels_first(images: NDArray) -> NDArray:
+def _channels_first(images: NDArray[Any]) -> NDArray[Any]:
     """(N, H, W) gets a channel; (N, H, W, C) with C in {1, 3} and no such axis 1 is turned."""
     if images.ndim == 3:
         return images[:, None]

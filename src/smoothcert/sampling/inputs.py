@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,7 +48,7 @@ class Inputs:
     shape: tuple[int, ...]
     levels: int
     indices: tuple[int, ...]
-    read: Callable[[int], NDArray]
+    read: Callable[[int], NDArray[Any]]
     labels: tuple[int, ...] | None = None
     classes: tuple[str, ...] = ()
 
@@ -151,7 +152,7 @@ def to_float(steps: NDArray[np.integer], levels: int) -> NDArray[np.float32]:
     return steps.astype(np.float32) * np.float32(1 / levels)
 
 
-def to_steps(images: NDArray, levels: int, name: str) -> NDArray[np.int32]:
+def to_steps(images: NDArray[Any], levels: int, name: str) -> NDArray[np.int32]:
     """Values as whole grid steps: uint8 are taken as such on the grid 1/255, floats scaled."""
     if images.dtype == np.uint8:
         if levels != 255:

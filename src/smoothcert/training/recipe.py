@@ -1,5 +1,6 @@
 """How to train: frozen recipes, a few of them by name."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -131,14 +132,18 @@ def recipe(
     return replace(RECIPES[name], sigma=sigma, seed=seed, **given)  # type: ignore[arg-type]
 
 
-def optimizer_for(recipe: Recipe, parameters) -> torch.optim.Optimizer:
+def optimizer_for(
+    recipe: Recipe, parameters: Iterable[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
     """The recipe's optimizer."""
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(parameters, recipe.rate, weight_decay=0.01)
     return torch.optim.SGD(parameters, recipe.rate, momentum=0.9, weight_decay=1e-4)
 
 
-def schedule_for(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int):
+def schedule_for(
+    recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
     """The recipe's schedule over `steps` steps in all, to be advanced after every one."""
     if recipe.schedule == "step":
         third = max(1, -(-steps // 3))
