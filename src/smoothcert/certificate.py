@@ -69,6 +69,9 @@ class Settings:
             sides, so that a recertification can look there first.
         form: `binary` bounds the runner-up by 1 - q; `multiclass` bounds every other class
             separately, spending half of alpha on the class and half on the others.
+
+    Raises:
+        InvalidInput: a value out of its range, or sigma too fine or too coarse for the grid.
     """
 
     sigma: float
@@ -192,14 +195,14 @@ class Certificate:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
-        """Read back what `to_json` made."""
+        """Read back a row that `to_json` made."""
         values = dict(row)
         values["outcome"] = Outcome[values["outcome"]]
         values["budget"] = tuple(values["budget"].items())
         return cls(**values)
 
     def explain(self, sigma: float) -> str:
-        """The certificate's own argument, in words."""
+        """The certificate's own argument, in words, with the sigma it was made at."""
         spent = ", ".join(f"{name} {share:g}" for name, share in self.budget)
         if self.outcome in (Outcome.ORIGINAL_ABSTAINED, Outcome.UNSPENT):
             return self.outcome.value
@@ -218,7 +221,7 @@ class Certificate:
         )
 
     def agrees(self, other: "Certificate") -> bool:
-        """Equality, but for the last bits that another SciPy may compute differently."""
+        """Whether the other is equal, but for last bits that another SciPy may make otherwise."""
         limits = ("radius", "q", "runner_up", "zeta")
         close = all(abs(getattr(self, f) - getattr(other, f)) <= 1e-9 for f in limits)
         return close and self == replace(other, **{f: getattr(self, f) for f in limits})

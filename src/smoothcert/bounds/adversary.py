@@ -136,6 +136,9 @@ def radius_sum(limits: ArrayLike, mean_rate: float, sigma: float) -> float:
         mean_rate: upper limit of the group's mean flip rate.
         sigma: noise standard deviation.
 
+    Returns:
+        The sum, >= 0, on the scale of sigma.
+
     Raises:
         InvalidInput: a limit is not in (1/2, 1), or mean_rate not in [0, 1].
     """

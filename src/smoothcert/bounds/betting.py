@@ -49,6 +49,9 @@ def rejects(hits: ArrayLike, draws: ArrayLike, p: ArrayLike, alpha: ArrayLike) -
         hits, draws, p: as for `log_evidence`.
         alpha: error probability in [0, 1]; 0 rejects nothing.
 
+    Returns:
+        Array of the broadcast shape.
+
     Raises:
         InvalidInput: as for `log_evidence`, or alpha out of range.
     """

@@ -1,4 +1,7 @@
-"""Lower limits on a finite population from a sample without replacement."""
+"""Lower limits on a finite population from a sample without replacement.
+
+What the strata of replayed draws say of all cached draws (docs/theory.md, section 8).
+"""
 
 from typing import Any
 

@@ -49,7 +49,11 @@ def load_classifier(
             algorithms found by trial. It is part of the fingerprint, and of a reference that
             begins with it: `compiled:arch@weights.safetensors`.
 
+    Returns:
+        A classifier; of a `Classifier` itself, unless threads are given.
+
     Raises:
+        InvalidInput: no threads, or no such mode.
         ModelError: the file is missing, damaged, of another format, or one that would run
             code when loaded.
         MissingExtra: the model needs a package that is not installed.

@@ -59,6 +59,9 @@ def load_inputs(
         size: side of the square that images are resized and cropped to, see `images.decode`;
             None leaves them as they are. Files are opened when their input is read.
 
+    Returns:
+        Inputs of one shape on one grid, with labels where the data has them.
+
     Raises:
         InvalidInput: nothing there, or nothing that can be read as inputs of one shape.
         MissingExtra: reading it needs a package that is not installed.

@@ -42,6 +42,9 @@ class Inputs:
         read: from an index to that input's values in grid steps, of the given shape.
         labels: true classes in the order of `indices`, or None. Certification never uses them.
         classes: names of the classes, may be empty.
+
+    Raises:
+        InvalidInput: an empty set, or labels that do not line up.
     """
 
     name: str
@@ -71,7 +74,11 @@ class Inputs:
         return (self.item(position) for position in range(len(self)))
 
     def item(self, position: int) -> Item:
-        """Read the input at a position (not an index) of this selection."""
+        """Read the input at a position (not an index) of this selection.
+
+        Raises:
+            InvalidInput: it has not the shape of the others.
+        """
         index = self.indices[position]
         pixels = np.ascontiguousarray(self.read(index), dtype=np.int32)
         if pixels.shape != self.shape:
@@ -100,7 +107,7 @@ class Inputs:
         return digest.hexdigest()[:32]
 
     def check_labels(self, num_classes: int) -> None:
-        """Raise InvalidInput if a label is not one of the classifier's classes."""
+        """Raise InvalidInput unless all labels are in 0..num_classes - 1."""
         wrong = [label for label in self.labels or () if not 0 <= label < num_classes]
         if wrong:
             raise InvalidInput(
@@ -123,6 +130,9 @@ class Inputs:
             labels: integers of shape (count,), or None.
             grid: the step between neighbouring values.
             name: how to refer to the data in messages.
+
+        Returns:
+            Inputs with the indices 0, 1, ...
 
         Raises:
             InvalidInput: wrong dtype, range, count or shape, NaN, or values off the grid.
