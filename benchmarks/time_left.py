@@ -1,16 +1,19 @@
 """How right the time left is that a run shows: predictions at each tenth against what it took.
 
-python benchmarks/time_left.py [--images 30] [--n 2000] [--rounds 3]
+PYTHONPATH=benchmarks python benchmarks/time_left.py [--images 30] [--n 2000] [--steady]
 
 A ResNet-20 on random images, so that nothing is downloaded: alone, with two workers, and with two
-workers and a first half that is there already (resumed). The clock runs to the end of the command's
-work, so that the last block's files count.
+workers and every other block there already (resumed). The clock runs to the end of the command's
+work, so that the last block's files count. With --steady a device is stood in for that takes a
+fixed time for each row, whatever else the machine does: what is left then is the estimate's own
+error, and what the run adds.
 """
 
 import argparse
 import shutil
 import tempfile
 import time
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,15 +26,32 @@ from smoothcert.cli.sources import DataSource
 from smoothcert.cli.where import Where
 from smoothcert.runs.runner import run_certify
 
-MODEL = "cifar_resnet20@pretrained-0.50"
+MODELS = {False: "cifar_resnet20@pretrained-0.50", True: "time_left:Steady"}
 TENTHS = [tenth / 10 for tenth in range(1, 10)]
 TWO = Machines(Processor("cpu"), 2)
 CASES = {"alone": Machines(Processor("cpu")), "two workers": TWO, "two, resumed": TWO}
 
 
-def told(source: DataSource, settings: Settings, where: Where) -> list[tuple[float, float, float]]:
+@dataclass(frozen=True)
+class Steady:
+    """A classifier that waits as a device would."""
+
+    name: str = "steady"
+    fingerprint: str = "steady-1"
+    device: str = "cpu"
+    fixed_batch: int | None = None
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        time.sleep(len(images) / 1000)
+        mean = images.mean(axis=(1, 2, 3))
+        return np.stack([0.5 - mean, mean - 0.5], axis=1)
+
+
+def told(
+    model: str, source: DataSource, settings: Settings, where: Where
+) -> list[tuple[float, float, float]]:
     """(share, seconds, seconds left) at every count of a run, and (1, its end, 0)."""
-    inputs, classifier = source.load(), where.load(MODEL)
+    inputs, classifier = source.load(), where.load(model)
     total = where.remaining(len(inputs) * (settings.n0 + settings.n))
     start = time.monotonic()
     pace, seen = Pace(total, start), []
@@ -41,7 +61,7 @@ def told(source: DataSource, settings: Settings, where: Where) -> list[tuple[flo
         pace.tell(count, now)
         seen.append((pace.share, now - start, pace.left(now) or 0.0))
 
-    how = where.how(tick, source, {"model": MODEL})
+    how = where.how(tick, source, {"model": model})
     run_certify(where.out, classifier, inputs, settings, how)
     return [*seen, (1.0, time.monotonic() - start, 0.0)]
 
@@ -70,6 +90,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=30)
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steady", action="store_true")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     images = np.random.default_rng(0).integers(0, 256, (options.images, 3, 32, 32)) / 255
@@ -84,7 +105,7 @@ def main() -> None:
                 if resumed := "resumed" in case:
                     halved(out)
                 where = Where(str(out), resumed, machines, block_inputs=2)
-                seen = told(source, settings, where)
+                seen = told(MODELS[options.steady], source, settings, where)
                 at, worst = errors(seen)
                 shown = " ".join(f"{error:>+5.0%}" for error in at)
                 print(f"{case:<13} {seen[-1][1]:>7.1f} {shown}  {worst:>6.0%}", flush=True)
