@@ -104,7 +104,7 @@ def main() -> None:
                 out = folder / f"run-{number}-{machines.count}"
                 if resumed := "resumed" in case:
                     halved(out)
-                where = Where(str(out), resumed, machines, block_inputs=2)
+                where = Where(str(out), resumed, machines, block_inputs=1)
                 seen = told(MODELS[options.steady], source, settings, where)
                 at, worst = errors(seen)
                 shown = " ".join(f"{error:>+5.0%}" for error in at)
