@@ -9,12 +9,27 @@ from typer.main import get_command
 from smoothcert.cli.main import app
 
 PAGE = Path(__file__).parent / "cli.md"
+HEAD = """# Command line
+
+Generated from `--help` by `docs/build_cli.py`.
+
+- Results go to standard output, everything else to standard error. Where that is no terminal it
+  gets plain lines: tables without boxes, no spinner, and in runs of more than half a minute a line
+  of progress now and then. `NO_COLOR`, `FORCE_COLOR` and `TERM=dumb` are obeyed; `FORCE_COLOR` adds
+  colour to plain lines, and no more.
+- `--quiet` and `--verbose` may stand before a command's name or after it; the latter counts.
+- `smoothcert --install-completion` teaches bash, zsh, fish or PowerShell to complete commands,
+  options and those values that have names (`--policy`, `--method`, `--to`, `--device`, ...); where
+  a number follows, a usual one is offered.
+- The time left is for what is left, also of a resumed run. Where the number of evaluations is not
+  known beforehand (`--radius`, `retain:`, `radius:`), it is for about the most that it can be.
+"""
 
 
 def page() -> str:
     """The reference, one section per command."""
     group = get_command(app)
-    parts = ["# Command line\n\nGenerated from `--help` by `docs/build_cli.py`.\n"]
+    parts = [HEAD]
     root = click.Context(group, info_name="smoothcert", terminal_width=96, max_content_width=96)
     parts.append(f"```text\n{group.get_help(root)}\n```\n")
     for name, command in group.commands.items():

@@ -11,7 +11,7 @@ import pytest
 import smoothcert
 
 ROOT = Path(__file__).parents[1]
-SOURCE = ROOT / "src" / "smoothcert"
+SOURCE = Path(smoothcert.__file__).parent  # where it is installed, if that is what is tested
 MODULES = sorted(SOURCE.rglob("*.py"))
 HEAVY = (
     "torch",
@@ -183,3 +183,14 @@ def test_ci_runs_the_readmes_test_command():
 
 def test_the_changelog_has_this_version():
     assert f"## {smoothcert.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_changelog_says_of_every_entry_whether_certificates_can_differ():
+    parts = {"New", "Certificates can differ", "Certificates do not change"}
+    _, *versions = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    for version in versions:
+        before, *groups = re.split(r"^### ", version, flags=re.MULTILINE)
+        assert not re.search(r"^- ", before, re.MULTILINE), "an entry is in no part"
+        assert {group.splitlines()[0] for group in groups} <= parts
+        unchanged = [group for group in groups if group.startswith("Certificates do not change")]
+        assert all("can differ" not in group for group in unchanged)

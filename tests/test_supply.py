@@ -11,6 +11,7 @@ import zipfile
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sbom
 from lock import LOCKS, pins, unpinned
@@ -146,25 +147,61 @@ def test_the_sdist_holds_what_its_tests_need(builds):
     assert not any("__pycache__" in name or ".venv" in name for name in names)
 
 
-def test_the_wheel_runs_from_where_it_is_installed(builds, tmp_path):
-    """Unpacked alone, and found before the source tree."""
-    (file,) = builds[0].glob("*.whl")
-    with zipfile.ZipFile(file) as wheel:
-        wheel.extractall(tmp_path)
-    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+def test_the_sdist_builds_the_same_wheel(builds, tmp_path):
+    (sdist,) = builds[0].glob("*.tar.gz")
+    (wheel,) = builds[0].glob("*.whl")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"},
+    )
+    (again,) = folder.glob("dist/*.whl")
+    assert again.read_bytes() == wheel.read_bytes()
 
-    def said(*arguments) -> str:
-        return subprocess.run(
-            [sys.executable, *arguments],
+
+@pytest.fixture(scope="module")
+def installed(builds, tmp_path_factory) -> Path:
+    """The wheel as pip installs it, in a folder of its own."""
+    site = tmp_path_factory.mktemp("installed")
+    (wheel,) = builds[0].glob("*.whl")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--target", site, wheel], check=True, capture_output=True)
+    return site
+
+
+def test_the_installed_wheel_works_from_end_to_end(installed, tmp_path):
+    """Its command, its weights, its page's template, and types; nothing comes from the source."""
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 3, 32, 32)), y=np.zeros(2, int))
+    path = os.pathsep.join([str(installed), os.environ["PYTHONPATH"]])
+
+    def said(*command) -> str:
+        done = subprocess.run(
+            [sys.executable, *map(str, command)],
             cwd=tmp_path,
             check=True,
             capture_output=True,
             text=True,
             env=os.environ | {"PYTHONPATH": path},
-        ).stdout
+        )
+        return done.stdout
 
-    assert said("-m", "smoothcert", "--version") == f"smoothcert {PROJECT['version']}\n"
-    assert str(tmp_path) in said("-c", "import smoothcert; print(smoothcert.__file__)")
+    smoothcert = installed / "bin" / "smoothcert"
+    assert said(smoothcert, "--version") == f"smoothcert {PROJECT['version']}\n"
+    model = ("cifar_resnet20@pretrained-0.50", "--data", "x.npz", "--sigma", "0.5")
+    said(smoothcert, "certify", *model, "--n0", "10", "--n", "50", "--out", "run")
+    said(smoothcert, "report", "run", "--out", "report")
+    assert "<html" in (tmp_path / "report" / "index.html").read_text()
+    assert (installed / "smoothcert" / "py.typed").is_file()
+    look = "from smoothcert.cli import runs, doctor; import sys; print(*[m.__file__ for n, m in "
+    look += "sys.modules.items() if n.partition('.')[0] == 'smoothcert'], sep='\\n')"
+    files = said("-c", look).splitlines()
+    assert len(files) > 50
+    assert all(file.startswith(str(installed)) for file in files)
 
 
 def test_the_bill_of_materials_is_what_is_installed_and_locked(builds):

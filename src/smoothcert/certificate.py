@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.decimals import ceil_to, floor_to
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.sampling.noise import RoundedGaussian
 
 ABSTAIN = -1
@@ -85,6 +85,9 @@ class Settings:
             sides, so that a recertification can look there first.
         form: `binary` bounds the runner-up by 1 - q; `multiclass` bounds every other class
             separately, spending half of alpha on the class and half on the others.
+
+    Raises:
+        InvalidInput: a value out of its range, or sigma too fine or too coarse for the grid.
     """
 
     sigma: float
@@ -103,8 +106,7 @@ class Settings:
         check_alpha(self.alpha)
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
             raise InvalidInput(f"seed must be a whole number in 0..2^64 - 1; got {self.seed}")
-        if self.form not in FORMS:
-            raise InvalidInput(f"form must be one of {', '.join(FORMS)}; got {self.form!r}")
+        require_one_of("form", self.form, FORMS)
         _ = self.noise
 
     @property
@@ -145,7 +147,7 @@ class Votes:
             np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ class Certificate:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
-        """Read back what `to_json` made."""
+        """Read back a row that `to_json` made."""
         values = dict(row)
         values["outcome"] = Outcome[values["outcome"]]
         values["budget"] = tuple(values["budget"].items())
@@ -239,7 +241,7 @@ class Certificate:
         return self.argument.format(**self.figures(sigma))
 
     def agrees(self, other: "Certificate") -> bool:
-        """Equality, but for the last bits that another SciPy may compute differently."""
+        """Whether the other is equal, but for last bits that another SciPy may make otherwise."""
         limits = ("radius", "q", "runner_up", "zeta")
         close = all(abs(getattr(self, f) - getattr(other, f)) <= 1e-9 for f in limits)
         return close and self == replace(other, **{f: getattr(self, f) for f in limits})

@@ -1,5 +1,7 @@
 """Every error the package raises on purpose: one family, each saying what, got, and do-this."""
 
+from collections.abc import Iterable
+
 
 class SmoothcertError(Exception):
     """The common base: catch this to catch anything smoothcert raises on purpose."""
@@ -42,3 +44,25 @@ class MissingExtra(SmoothcertError, ImportError):
             f"This needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'smoothcert[{extra}]'"
         )
+
+
+def did_you_mean(got: str, known: Iterable[str]) -> str:
+    """The end of a message: `. Did you mean 'certify'?`, or nothing if no name is near.
+
+    Args:
+        got: what was written.
+        known: the names that there are; case does not matter, at most three are shown.
+    """
+    from difflib import get_close_matches
+
+    names = {name.lower(): name for name in known}
+    near = [names[key] for key in get_close_matches(got.lower(), names)]
+    return f". Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def require_one_of(name: str, got: str, known: Iterable[str]) -> None:
+    """Raise InvalidInput unless a setting is one of its names, with the nearest of them."""
+    names = tuple(known)
+    if got not in names:
+        hint = did_you_mean(got, names)
+        raise InvalidInput(f"{name} must be one of {', '.join(names)}; got {got!r}{hint}")

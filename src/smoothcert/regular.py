@@ -1,9 +1,13 @@
 """Files that are read whole: regular ones, of a size that was looked at before."""
 
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 
-from smoothcert.errors import SmoothcertError
+from smoothcert.errors import SmoothcertError, did_you_mean
+
+_MOST_NEIGHBOURS = 10_000
 
 
 def require_regular(path: Path, most: int, error: type[SmoothcertError]) -> None:
@@ -27,3 +31,11 @@ def read_regular(path: Path, most: int, error: type[SmoothcertError]) -> bytes:
     require_regular(path, most, error)
     with path.open("rb") as file:
         return file.read(most)
+
+
+def similar(path: Path) -> str:
+    """The end of a message about a path that is not there: the names beside it that are near."""
+    with suppress(OSError, ValueError):
+        beside = islice(path.parent.iterdir(), _MOST_NEIGHBOURS)
+        return did_you_mean(path.name, (other.name for other in beside))
+    return ""

@@ -55,6 +55,9 @@ def summarize(
         seconds: to show.
         pilot_evaluations: spent on planning, added to the certificates' own.
 
+    Returns:
+        The summary; its figures are rounded to the safe side when they are printed.
+
     Raises:
         InvalidInput: no certificates, or labels that do not line up.
     """

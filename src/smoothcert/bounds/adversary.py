@@ -5,6 +5,8 @@ only the mean over each group of inputs is bounded. Every bound here is the wors
 rates that are allowed (docs/theory.md, section 10), and every result is on the safe side.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
@@ -134,6 +136,9 @@ def radius_sum(limits: ArrayLike, mean_rate: float, sigma: float) -> float:
         mean_rate: upper limit of the group's mean flip rate.
         sigma: noise standard deviation.
 
+    Returns:
+        The sum, >= 0, on the scale of sigma.
+
     Raises:
         InvalidInput: a limit is not in (1/2, 1), or mean_rate not in [0, 1].
     """
@@ -157,14 +162,14 @@ def _density(z: ArrayLike) -> NDArray[np.float64]:
     return np.exp(-np.square(z) / 2) / np.sqrt(2 * np.pi)
 
 
-def _depths(limits: NDArray, tops: NDArray, price: float) -> NDArray[np.float64]:
+def _depths(limits: NDArray[Any], tops: NDArray[Any], price: float) -> NDArray[np.float64]:
     """The quantile to which the adversary lowers each input: where the slope is the price."""
     density = limits / price
     z = np.sqrt(-2 * np.log(np.minimum(density * np.sqrt(2 * np.pi), 1)))
     return np.minimum(z, tops)
 
 
-def _dual(limits: NDArray, tops: NDArray, price: float, budget: float) -> float:
+def _dual(limits: NDArray[Any], tops: NDArray[Any], price: float, budget: float) -> float:
     """Sum over inputs of min over u of (radius + price * u), minus price * budget; sigma is 1.
 
     The minimum is bounded by a tangent, which is below a convex function wherever it touches:

@@ -7,6 +7,8 @@ exceeds 1/alpha with probability at most alpha (Voracek, NeurIPS 2024, arXiv 240
 docs/theory.md, section 9). The comparison allows for the error of floats.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
@@ -48,6 +50,9 @@ def rejects(hits: ArrayLike, draws: ArrayLike, p: ArrayLike, alpha: ArrayLike) -
         draws: likewise.
         p: likewise.
         alpha: error probability in [0, 1]; 0 rejects nothing.
+
+    Returns:
+        Array of the broadcast shape.
 
     Raises:
         InvalidInput: as for `log_evidence`, or alpha out of range.
@@ -93,13 +98,13 @@ def upper(hits: ArrayLike, draws: ArrayLike, alpha: ArrayLike) -> NDArray[np.flo
     return np.where(misses == 0, 1.0, np.nextafter(1 - misses, 1))
 
 
-def _log_evidence(hits: NDArray, draws: NDArray, p: NDArray) -> NDArray[np.float64]:
+def _log_evidence(hits: NDArray[Any], draws: NDArray[Any], p: NDArray[Any]) -> NDArray[np.float64]:
     log_q = special.betaln(hits + 0.5, draws - hits + 0.5) - np.log(np.pi)
     evidence = log_q - special.xlogy(hits, p) - special.xlog1py(draws - hits, -p)
     return np.where(draws > 0, evidence, 0.0)
 
 
-def _exceeds(evidence: NDArray, draws: NDArray, alpha: NDArray) -> NDArray[np.bool_]:
+def _exceeds(evidence: NDArray[Any], draws: NDArray[Any], alpha: NDArray[Any]) -> NDArray[np.bool_]:
     """Whether the exact evidence is above log(1/alpha), shown from the computed one."""
     needed = -special.xlogy(1.0, alpha) * (1 + _ERROR)
     # A factor instead of a difference, as the evidence may be infinite.

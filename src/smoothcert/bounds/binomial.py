@@ -6,6 +6,8 @@ unsafe side about half the time; here the float is moved outward and the tail is
 at the float actually returned, so the limit holds as stated (docs/theory.md, section 1).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
@@ -81,7 +83,7 @@ def _first_bad(values: NDArray[np.float64], good: NDArray[np.bool_]) -> float:
     return float(bad.flat[0] if bad.size else values.flat[0])
 
 
-def _lower(k: NDArray, n: NDArray, alpha: NDArray) -> NDArray:
+def _lower(k: NDArray[Any], n: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """Move the beta quantile down until the tail there is below alpha; bisect what is left."""
     target = alpha * (1 - _MARGIN)
     guess = special.betaincinv(k, n - k + 1, alpha)
@@ -94,7 +96,7 @@ def _lower(k: NDArray, n: NDArray, alpha: NDArray) -> NDArray:
     return point
 
 
-def _bisect(k: NDArray, n: NDArray, target: NDArray) -> NDArray:
+def _bisect(k: NDArray[Any], n: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
     """The safe end of a bracket around the limit: its tail is at most `target`, 0's is 0."""
     safe, unsafe = np.zeros_like(k), np.ones_like(k)
     for _ in range(_BISECTIONS):

@@ -1,4 +1,9 @@
-"""Lower limits on a finite population from a sample without replacement."""
+"""Lower limits on a finite population from a sample without replacement.
+
+What the strata of replayed draws say of all cached draws (docs/theory.md, section 8).
+"""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,7 +51,9 @@ def lower(
     return _search(hits.ravel(), sampled.ravel(), size.ravel(), alpha.ravel()).reshape(hits.shape)
 
 
-def _search(hits: NDArray, sampled: NDArray, size: NDArray, alpha: NDArray) -> NDArray[np.int64]:
+def _search(
+    hits: NDArray[Any], sampled: NDArray[Any], size: NDArray[Any], alpha: NDArray[Any]
+) -> NDArray[np.int64]:
     """Bisect over whole numbers: the tail grows with M and is 1 at the largest M that fits."""
     # At alpha = 0 there is nothing to search: a tail can be 0 by underflow alone.
     low, high = hits.copy(), np.where(alpha > 0, size - (sampled - hits), hits)
@@ -68,7 +75,7 @@ def _search(hits: NDArray, sampled: NDArray, size: NDArray, alpha: NDArray) -> N
 
 
 def _guess(
-    hits: NDArray, sampled: NDArray, size: NDArray, alpha: NDArray
+    hits: NDArray[Any], sampled: NDArray[Any], size: NDArray[Any], alpha: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """About where the limit is, and how far off: the binomial limit, nearer by the finite size."""
     share = hits / np.maximum(sampled, 1)
@@ -78,7 +85,9 @@ def _guess(
     return (size * share - below).astype(np.int64), (below / 8).astype(np.int64) + 2
 
 
-def _tail(hits: NDArray, sampled: NDArray, size: NDArray, members: NDArray) -> NDArray[np.float64]:
+def _tail(
+    hits: NDArray[Any], sampled: NDArray[Any], size: NDArray[Any], members: NDArray[Any]
+) -> NDArray[np.float64]:
     """P[Hypergeometric(size, members, sampled) >= hits], for members that make it possible.
 
     The terms are summed away from the mean, so that the first is the largest: started on the
@@ -111,7 +120,7 @@ def _tail(hits: NDArray, sampled: NDArray, size: NDArray, members: NDArray) -> N
     return np.where(upwards, total, 1 - total)
 
 
-def _log_choose(n: NDArray, k: NDArray) -> NDArray[np.float64]:
+def _log_choose(n: NDArray[Any], k: NDArray[Any]) -> NDArray[np.float64]:
     """-inf where k is out of range."""
     inside = (k >= 0) & (k <= n)
     k = np.where(inside, k, 0)

@@ -5,6 +5,8 @@ that a draw which the original won is lost. The cache's evidence against small p
 replay's evidence against large u pay for each other (docs/theory.md, section 7).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -41,7 +43,7 @@ def lower(
 
 
 def _per_pair(
-    limit, counts: NDArray, draws: NDArray, alphas: NDArray[np.float64]
+    limit, counts: NDArray[Any], draws: NDArray[Any], alphas: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """`limit(counts, draws, alphas)`, shape (*counts.shape, len(alphas)), by distinct pair."""
     pairs = np.stack([counts.ravel(), draws.ravel()], axis=1)

@@ -1,7 +1,8 @@
 """The standard normal quantile, rounded to a stated side.
 
 SciPy's `ndtri` is good to a few units in the last place; the results here are moved by far
-more than that, so the comparison with the exact quantile is a strict one.
+more than that, so the comparison with the exact quantile is a strict one
+(docs/theory.md, section 1).
 """
 
 import numpy as np
@@ -19,6 +20,9 @@ def quantile_below(q: ArrayLike) -> NDArray[np.float64]:
 
     Args:
         q: probabilities in [0, 1], any shape. 0 gives -inf and 1 gives +inf.
+
+    Returns:
+        Array of the same shape.
 
     Raises:
         InvalidInput: a probability out of range, or NaN.

@@ -5,6 +5,8 @@ replayed, and a hypergeometric limit covers the rest; the sum bounds the new cla
 vote count on all cached draws, which bounds p' as any count does (docs/theory.md, section 8).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -63,7 +65,7 @@ def lower(
 _Strata = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def _votes(strata: _Strata, deltas: NDArray) -> NDArray[np.int64]:
+def _votes(strata: _Strata, deltas: NDArray[Any]) -> NDArray[np.int64]:
     """Lower limits on the strata's total of votes at each delta: (inputs, strata) to (inputs, D).
 
     Strata are sampled independently, so the evidence of one and the error allowed to the rest

@@ -14,14 +14,15 @@ from typing import Any
 
 import torch
 
-from smoothcert.errors import InvalidInput, OutOfMemory
+from smoothcert.errors import InvalidInput, OutOfMemory, did_you_mean
 from smoothcert.references import MODES
 
 
 def check_mode(mode: str) -> None:
     """Raise InvalidInput for what is none of `MODES`."""
     if mode not in MODES:
-        raise InvalidInput(f"A model's mode is one of {', '.join(MODES)}; got {mode!r}")
+        near = did_you_mean(mode, MODES)
+        raise InvalidInput(f"A model's mode is one of {', '.join(MODES)}; got {mode!r}{near}")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from smoothcert.classifiers.protocol import Classifier, Parallel
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
 from smoothcert.references import MODEL_FORMS, MODES
+from smoothcert.regular import similar
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,11 @@ def load_classifier(
             algorithms found by trial. It is part of the fingerprint, and of a reference that
             begins with it: `compiled:arch@weights.safetensors`.
 
+    Returns:
+        A classifier; of a `Classifier` itself, unless threads are given.
+
     Raises:
+        InvalidInput: no threads, or no such mode.
         ModelError: the file is missing, damaged, of another format, or one that would run
             code when loaded.
         MissingExtra: the model needs a package that is not installed.
@@ -122,7 +127,7 @@ def checked_file(path: Path) -> Path:
             "save the whole network with torch.export.save as x.pt2."
         )
     if path.suffix in _READ and not path.is_file():
-        raise ModelError(f"There is no model file {path}")
+        raise ModelError(f"There is no model file {path}{similar(path)}")
     return path
 
 

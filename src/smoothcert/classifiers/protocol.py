@@ -35,7 +35,7 @@ class Classifier(Protocol):
         ...
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
-        """Logits (B, K) of a float32 batch (B, *shape)."""
+        """Logits (B, K) of float32 images (B, *shape)."""
         ...
 
 

@@ -28,7 +28,8 @@ class Normalized(nn.Module):
     ) -> None:
         """Take (channels,) constants on the [0, 1] scale, and what the weights do not show."""
         super().__init__()
-        self.network, self.facts = network, facts
+        self.network: nn.Module = network
+        self.facts: str = facts
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1))
 

@@ -10,6 +10,7 @@ from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -202,7 +203,7 @@ def load_weights(path: Path, architecture: str = "", device: str = "cpu") -> Tor
 _UNREADABLE = (OSError, ValueError, TypeError, AttributeError, RecursionError, MemoryError)
 
 
-def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The tensors of a safetensors file in file order, and what `save_weights` recorded.
 
     Weights stored in a 16-bit type come as float32, in which the architectures compute.

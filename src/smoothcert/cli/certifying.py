@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from smoothcert.cli import completion
+from smoothcert.cli.completion import among
 from smoothcert.cli.options import (
     Accept,
     Base,
@@ -46,7 +48,12 @@ def certify(
     n0: Annotated[int, typer.Option("--n0", help="Selection draws.")] = 100,
     n: Annotated[int, typer.Option("--n", help="Estimation draws.")] = 100_000,
     alpha: Annotated[float, typer.Option(help="Error probability per input.")] = 0.001,
-    form: Annotated[str, typer.Option(help="binary or multiclass runner-up bound.")] = "binary",
+    form: Annotated[
+        str,
+        typer.Option(
+            help="binary or multiclass runner-up bound.", autocompletion=among(completion.FORMS)
+        ),
+    ] = "binary",
     keep_margins: KeepMargins = False,
     radius: Annotated[
         float | None,
@@ -95,7 +102,12 @@ def recertify(
     gamma: Annotated[
         float, typer.Option(help="irs: cached limit from which draws are fresh.")
     ] = 0.99,
-    variant: Annotated[str, typer.Option(help="irs: budget-exact or published.")] = "budget-exact",
+    variant: Annotated[
+        str,
+        typer.Option(
+            help="irs: budget-exact or published.", autocompletion=among(completion.VARIANTS)
+        ),
+    ] = "budget-exact",
     fresh_seed: FreshSeed = None,
     data: Moved = None,
     resume: Resume = False,
@@ -127,7 +139,12 @@ def plan(
     base: Base,
     policies: Annotated[
         list[str] | None,
-        typer.Option("--policy", help="A policy to show; may be repeated.", show_default="several"),
+        typer.Option(
+            "--policy",
+            help="A policy to show; may be repeated.",
+            show_default="several",
+            autocompletion=among(completion.POLICIES),
+        ),
     ] = None,
     method: Method = "auto",
     alpha: TotalAlpha = None,

@@ -1,11 +1,17 @@
-"""What a person sees: progress on standard error, results on standard output."""
+"""What a person sees: progress on standard error, results on standard output.
+
+Where either is no terminal it gets plain lines: no spinner, no boxes, and no escapes (with
+FORCE_COLOR only those of colour).
+"""
 
 import json
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -15,55 +21,82 @@ from rich.progress import (
     Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
 
+from smoothcert.cli import loudness
+from smoothcert.cli.pace import Milestones, Pace, duration
 from smoothcert.names import visible
 from smoothcert.sampling.engine import Progress as Tick
 from smoothcert.watching import WatcherFailed
 
-errors = Console(stderr=True)
-output = Console()
+errors: Console = Console(stderr=True)
+output: Console = Console()
 
 
-class _Speed(ProgressColumn):
-    """Evaluations per second over the last moments."""
+def is_live(console: Console) -> bool:
+    """Whether lines can be drawn over: a terminal, and not a dumb one (TERM=dumb)."""
+    return console.file.isatty() and not console.is_dumb_terminal
+
+
+class _Pace(ProgressColumn):
+    """Evaluations per second, and the time that is left."""
+
+    def __init__(self, pace: Pace) -> None:
+        super().__init__()
+        self.pace: Pace = pace
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f}/s" if speed else "")
+        return Text(_state(self.pace))
+
+
+def _state(pace: Pace) -> str:
+    left = pace.left(time.monotonic())
+    return "" if left is None else f"{pace.speed:,.0f}/s, {duration(left)} left"
+
+
+def bar(title: str, total: int) -> AbstractContextManager[Tick]:
+    """What counts evaluations: a bar on a terminal, a line now and then elsewhere."""
+    if loudness.is_quiet():
+        return nullcontext(lambda count: None)
+    pace = Pace(total, time.monotonic())
+    return _drawn(title, pace) if is_live(errors) else _lines(title, pace)
 
 
 @contextmanager
-def bar(title: str, total: int | None) -> Iterator[Tick]:
-    """A progress bar that counts evaluations; plain silence where there is no terminal."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        _Speed(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    progress = Progress(
-        *columns,
-        console=errors,
-        transient=True,
-        speed_estimate_period=10,
-        disable=not errors.is_terminal,
-    )
-    with progress:
-        task = progress.add_task(title, total=total)
-        yield lambda count: progress.advance(task, count)
+def _drawn(title: str, pace: Pace) -> Iterator[Tick]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
+    columns += (TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(), _Pace(pace))
+    with Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task(title, total=pace.total)
+
+        def tick(count: int) -> None:
+            pace.tell(count, time.monotonic())
+            progress.advance(task, count)
+
+        yield tick
+
+
+@contextmanager
+def _lines(title: str, pace: Pace) -> Iterator[Tick]:
+    milestones = Milestones(time.monotonic())
+
+    def tick(count: int) -> None:
+        now = time.monotonic()
+        pace.tell(count, now)
+        if milestones.reached(pace.share, now):
+            say(f"{title}: {pace.share:.0%}, {_state(pace)}")
+
+    yield tick
 
 
 @contextmanager
 def waiting(title: str) -> Iterator[Callable[[str], None]]:
     """A spinner for work whose length is not known; what it yields tells how far the work is."""
+    if loudness.is_quiet() or not is_live(errors):
+        yield lambda state: None
+        return
     with errors.status(title) as status:
         yield lambda state: status.update(f"{title}: {state}")
 
@@ -87,27 +120,44 @@ def saying_warnings() -> Iterator[None]:
 
 def say(text: str) -> None:
     """A line for a person, on standard error so that standard output stays the result."""
-    errors.print(visible(text, keep="\n"), highlight=False, markup=False, soft_wrap=True)
+    if not loudness.is_quiet():
+        errors.print(visible(text, keep="\n"), highlight=False, markup=False, soft_wrap=True)
 
 
-def state(text: str) -> None:
+def show(text: str) -> None:
     """A line of the result, on standard output."""
-    output.print(visible(text), highlight=False, markup=False, soft_wrap=True)
+    output.print(visible(text, keep="\n"), highlight=False, markup=False, soft_wrap=True)
 
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """A table on standard output, turned on its side where the terminal is too narrow for it."""
-    # A pipe or a log has no width of its own: do not fold the figures there.
-    wide = sum(max(len(r[i]) for r in [heads, *rows]) + 3 for i in range(len(heads))) + 1
-    console = output if output.is_terminal else Console(width=max(80, wide))
-    if wide > console.width:
+    """A table on standard output: on a terminal in a box, and on its side if that is narrow."""
+    rows = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(cell_len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
+    if not is_live(output):
+        _show_plain([heads, *rows], widths, title)
+        return
+    if sum(widths) + 3 * len(widths) + 1 > output.width:
         heads, *rows = (list(column) for column in zip(heads, *rows, strict=True))
     table = Table(title=title or None, title_justify="left")
     for number, head in enumerate(heads):
         table.add_column(head, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))  # as it is: no markup in names
-    console.print(table)
+        table.add_row(*map(Text, row))  # as it is: no markup in names
+    output.print(table)
+
+
+def _show_plain(rows: Sequence[Sequence[str]], widths: Sequence[int], title: str) -> None:
+    """The first column to the left, figures to the right, two spaces between; heads in bold."""
+    if title:
+        output.print(Text(title), soft_wrap=True)
+    for number, (first, *rest) in enumerate(rows):
+        cells = [first + " " * (widths[0] - cell_len(first))]
+        cells += [
+            " " * (width - cell_len(cell)) + cell
+            for cell, width in zip(rest, widths[1:], strict=True)
+        ]
+        line = Text("  ".join(cells).rstrip(), "" if number else "bold")
+        output.print(line, soft_wrap=True)
 
 
 def show_json(value: Any) -> None:

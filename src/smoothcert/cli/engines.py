@@ -9,7 +9,7 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import display
 from smoothcert.cli.where import Where
 from smoothcert.compress import twin
-from smoothcert.errors import InvalidInput, Mismatch, ModelError
+from smoothcert.errors import InvalidInput, Mismatch, ModelError, did_you_mean
 from smoothcert.runs.places import require_unused
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
@@ -35,7 +35,8 @@ class Chosen:
 def check(engine: str | None, where: Where) -> None:
     """Raise for an engine that there is not, or not on this device, before anything is loaded."""
     if engine not in (None, "torch", "onnx"):
-        raise InvalidInput(f"--engine is torch or onnx; got {engine!r}")
+        near = did_you_mean(engine, ("torch", "onnx"))
+        raise InvalidInput(f"--engine is torch or onnx; got {engine!r}{near}")
     device = where.machines.processor.device
     if engine == "onnx" and device != "cpu":
         raise InvalidInput(

@@ -1,5 +1,6 @@
 """What computes: a device, several processes of this machine, or a cluster."""
 
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from smoothcert.runs.crew import Executor, alone
 from smoothcert.runs.places import place
 from smoothcert.runs.processes import Load, Processes
 from smoothcert.sampling.inputs import Inputs
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,10 @@ class Processor:
 
     def load(self, model: str) -> Classifier:
         """The classifier behind a reference; see `load_classifier`."""
-        return load_classifier(_on_disk(model), self.device, self.threads)
+        classifier = load_classifier(_on_disk(model), self.device, self.threads)
+        threads = f", {self.threads or cores()} threads" if self.device == "cpu" else ""
+        _LOG.info("Loaded %s on %s%s", classifier.name, classifier.device, threads)
+        return classifier
 
     @property
     def devices(self) -> int:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from smoothcert.cli import completion
+from smoothcert.cli.completion import among
 from smoothcert.cli.options import (
     Data,
     Device,
@@ -46,11 +48,18 @@ def train(
     sigma: Sigma,
     out: Out,
     recipe: Annotated[
-        str, typer.Option(help="quick (digits), short (CIFAR-10 on a CPU) or cohen2019.")
+        str,
+        typer.Option(
+            help="quick (digits), short (CIFAR-10 on a CPU) or cohen2019.",
+            autocompletion=among(completion.RECIPES),
+        ),
     ] = "quick",
     arch: Annotated[
         str | None,
-        typer.Option(help="small_cnn or cifar_resnet20 (also 8, 14, 32, 44, 56, 110)."),
+        typer.Option(
+            help="small_cnn or cifar_resnet20 (also 8, 14, 32, 44, 56, 110).",
+            autocompletion=among(completion.ARCHITECTURES),
+        ),
     ] = None,
     split: Split = "train",
     grid: Grid = None,

@@ -9,6 +9,7 @@ from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress as write_compressed
 from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.regular import similar
 from smoothcert.sampling.images import decode
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import RoundedGaussian
@@ -67,7 +68,7 @@ def train(
             loss = mean
             tick(len(inputs))
             told = recipe.epochs <= 20 or epoch % (recipe.epochs // 10) == 0
-            if told and not display.errors.is_terminal:
+            if told and not display.is_live(display.errors):
                 display.say(f"Epoch {epoch} of {recipe.epochs}: loss {mean:.4f}")
 
         network = fit(recipe, inputs, device, progress, checkpoint)
@@ -109,7 +110,7 @@ def compress(
     with display.waiting(f"Compressing to {target}") as tell:
 
         def progress(epoch: int, mean: float) -> None:
-            show = tell if display.errors.is_terminal else display.say
+            show = tell if display.is_live(display.errors) else display.say
             show(f"Epoch {epoch}: loss {mean:.4f}")
 
         inputs = source.load() if source else None
@@ -154,7 +155,7 @@ def predict(
 ) -> None:
     """Predict one image's class."""
     if not image.is_file():
-        raise InvalidInput(f"There is no image {image}")
+        raise InvalidInput(f"There is no image {image}{similar(image)}")
     noise = RoundedGaussian(sigma, 1 / 255)
     classifier = processor.load(model)
     item = Item(0, decode(image, size=size).astype("int32"))

@@ -5,9 +5,14 @@ from typing import Annotated
 
 import typer
 
+from smoothcert.cli import completion
+from smoothcert.cli.completion import among
+
 Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
 Data = Annotated[str, typer.Option(help="Data set.", metavar="DATA", show_default=False)]
-Split = Annotated[str, typer.Option(help="Split of the data set.")]
+Split = Annotated[
+    str, typer.Option(help="Split of the data set.", autocompletion=among(completion.SPLITS))
+]
 Grid = Annotated[
     str | None,
     typer.Option(help="Step between neighbouring values, as 1/255.", show_default="1/255"),
@@ -34,7 +39,12 @@ RunOut = Annotated[
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run that is in --out.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... (torch models).")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="cpu, cuda, cuda:1, ... (torch models).", autocompletion=among(completion.DEVICES)
+    ),
+]
 Target = Annotated[
     str,
     typer.Option(
@@ -42,6 +52,7 @@ Target = Annotated[
         "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights to int3-weights "
         "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
         "distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx.",
+        autocompletion=among(completion.TARGETS),
         show_default=False,
     ),
 ]
@@ -51,6 +62,7 @@ Engine = Annotated[
         help="torch or onnx; onnx converts a torch model, compares both on noisy inputs and "
         "certifies the ONNX twin, kept as twin.onnx in --out.",
         show_default="as the model is",
+        autocompletion=among(completion.ENGINES),
     ),
 ]
 Threads = Annotated[
@@ -80,6 +92,7 @@ ClusterAt = Annotated[
         help="ray, ray://HOST:PORT or ray:HOST:PORT: compute on a Ray cluster, a worker for each "
         "GPU with --device cuda, else for each --threads cores.",
         metavar="ray",
+        autocompletion=among(("ray",)),
         show_default="this machine",
     ),
 ]
@@ -116,9 +129,16 @@ Policy = Annotated[
         help="uniform:M evaluations per input, budget:B in all (a count, or a fraction of the "
         "cached draws), retain:R of the original's radius, or radius:R to be decided.",
         show_default="uniform:n/10",
+        autocompletion=among(completion.POLICIES),
     ),
 ]
-Method = Annotated[str, typer.Option(help="auto, joint, stratified, or irs (Ugare et al. 2024).")]
+Method = Annotated[
+    str,
+    typer.Option(
+        help="auto, joint, stratified, or irs (Ugare et al. 2024).",
+        autocompletion=among(completion.METHODS),
+    ),
+]
 FreshSeed = Annotated[
     int | None,
     typer.Option(

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from smoothcert.cli import completion
+from smoothcert.cli.completion import among
 from smoothcert.cli.options import (
     Device,
     Json,
@@ -106,6 +108,13 @@ def verify(
     runs.verify(run, replay, (model, data, base), Processor(device, threads), json)
 
 
+def doctor(json: Json = False) -> None:
+    """Say what is installed, what computes here, what is missing and the line that mends it."""
+    from smoothcert.cli.doctor import doctor as look
+
+    look(json)
+
+
 def replay(
     logs: Annotated[list[Path], typer.Argument(metavar="LOG...", show_default=False)],
     disparity: Annotated[float, typer.Option(help="Mean probability of a changed label.")] = 0.01,
@@ -115,7 +124,11 @@ def replay(
     ] = None,
     n: Annotated[int, typer.Option("--n", help="Cached draws per image.")] = 10_000,
     accounting: Annotated[
-        str, typer.Option(help="all: every evaluation; published: as in the 2024 tables.")
+        str,
+        typer.Option(
+            help="all: every evaluation; published: as in the 2024 tables.",
+            autocompletion=among(completion.ACCOUNTINGS),
+        ),
     ] = "all",
     repetitions: Annotated[int, typer.Option(help="Simulations to average.")] = 3,
     seed: Seed = 0,

@@ -18,6 +18,7 @@ from smoothcert.cli.where import Where
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.methods.screening import Target
+from smoothcert.names import visible
 from smoothcert.planning import Policy
 from smoothcert.report.acceptance import MeanRadius, judge
 from smoothcert.report.tables import summarize_run, summary_table
@@ -128,7 +129,7 @@ def show_run(run: Run, as_json: bool, target: Target | MeanRadius | None = None)
         display.show_table(*summary_table([summary]))
         display.say(f"Written to {run.place}")
         if judged:
-            display.state(judged.text)
+            display.show(visible(judged.text))
     if judged and not judged.accepted:
         raise typer.Exit(NOT_ACCEPTED)
 
@@ -170,12 +171,12 @@ def verify(
         display.show_json({"run": path, "ok": not problems, **facts})
     else:
         drawn = f", {replayed} draws replayed" if share is not None else ""
-        display.state(
-            f"{path}: {result.certificates} certificates recomputed from their votes{drawn}: "
-            + ("all as stored." if not problems else f"{len(problems)} problems.")
+        display.show(
+            f"{visible(path)}: {result.certificates} certificates recomputed from their votes"
+            f"{drawn}: " + ("all as stored." if not problems else f"{len(problems)} problems.")
         )
         for problem in problems:
-            display.state(f"  - {problem}")
+            display.show(visible(f"  - {problem}"))
     if problems:
         raise typer.Exit(1)
 

@@ -96,7 +96,7 @@ def _show(asked: Asked, run: Run, found: Sequence[DatasetCertificate]) -> None:
     for c in found:
         if c.verdict:
             accepted = "accepted" if c.verdict is Verdict.ACCEPTED else "not accepted"
-            display.state(f"{accepted}: {c.name}: {c.verdict.value}")
+            display.show(visible(f"{accepted}: {c.name}: {c.verdict.value}"))
 
 
 def _here(

@@ -8,7 +8,7 @@ from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.measure import with_accuracy
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
-from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.errors import InvalidInput, MissingExtra, did_you_mean
 from smoothcert.sampling.inputs import Inputs
 
 TARGETS = {
@@ -76,7 +76,8 @@ def compress(
     """
     kind, _, argument = target.partition(":")
     if kind not in TARGETS:
-        raise InvalidInput(f"There is no target {target!r}; there are: {', '.join(TARGETS)}.")
+        near = did_you_mean(kind, TARGETS) or "."
+        raise InvalidInput(f"There is no target {target!r}; there are: {', '.join(TARGETS)}{near}")
     request = Request(str(model), target, argument, Path(out), inputs, sigma, seed, progress)
     try:
         with quiet():  # torchao speaks while it is imported

@@ -10,7 +10,7 @@ from smoothcert.classifiers.pytorch import save_weights
 from smoothcert.compress.learning import epochs_of, recipe_for
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
-from smoothcert.errors import InvalidInput, ModelError
+from smoothcert.errors import InvalidInput, ModelError, did_you_mean
 from smoothcert.sampling.host import logits_of
 from smoothcert.training.gaussian import TEMPERATURE, train
 
@@ -30,7 +30,8 @@ def write(request: Request) -> Change:
         raise InvalidInput(
             "distill takes an architecture and, if need be, epochs, as in "
             f"distill:cifar_resnet8,8; got {request.target!r}. There are: "
-            f"{', '.join(zoo.ARCHITECTURES)}."
+            f"{', '.join(zoo.ARCHITECTURES)}"
+            f"{did_you_mean(architecture, zoo.ARCHITECTURES) or '.'}"
         )
     epochs = epochs_of(request, text, f"distill:{architecture},8") if comma else None
     request.check_suffix(".safetensors")

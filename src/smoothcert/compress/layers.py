@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from smoothcert.errors import InvalidInput, ModelError
+from smoothcert.errors import InvalidInput, ModelError, did_you_mean
 
 _OPERATORS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 1, "MatMul": -1}
 
@@ -79,7 +79,7 @@ def assigned(
         if not equals or not pattern or precision not in allowed:
             raise InvalidInput(
                 f"Exceptions are LAYER=PRECISION with commas between them, PRECISION one of "
-                f"{', '.join(allowed)}; got {exception!r}"
+                f"{', '.join(allowed)}; got {exception!r}{did_you_mean(precision, allowed)}"
             )
         matched = [layer.node for layer in chosen if layer.matches(pattern)]
         if not matched:

@@ -6,7 +6,7 @@ network rank their weights differently, so pruning before and after `--to onnx` 
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from smoothcert.errors import ModelError
 if TYPE_CHECKING:
     import onnx
 
-Weights = Mapping[str, NDArray]
+Weights = Mapping[str, NDArray[Any]]
 
 
 def write(request: Request) -> Change:
@@ -52,7 +52,7 @@ def write(request: Request) -> Change:
     )
 
 
-def without_smallest(weights: Weights, fraction: float) -> dict[str, NDArray]:
+def without_smallest(weights: Weights, fraction: float) -> dict[str, NDArray[Any]]:
     """The weights with the smallest magnitudes, over all tensors together, set to zero.
 
     The fraction is rounded down to a whole number of weights; of equal ones the first go first.
@@ -69,7 +69,7 @@ def without_smallest(weights: Weights, fraction: float) -> dict[str, NDArray]:
     }
 
 
-def without_smallest_of_each(weights: Weights, fraction: float) -> dict[str, NDArray]:
+def without_smallest_of_each(weights: Weights, fraction: float) -> dict[str, NDArray[Any]]:
     """In each tensor, the weights with the smallest magnitudes set to zero."""
     if not weights:
         return without_smallest(weights, fraction)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +102,7 @@ class Change:
 
 
 def differences(
-    before: Mapping[str, NDArray], after: Mapping[str, NDArray]
+    before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]
 ) -> tuple[int, int, float]:
     """(tensors changed, tensors, fraction of weights changed), as `Change` counts them.
 
@@ -112,7 +113,7 @@ def differences(
     return sum(1 for count in changed if count), len(before), sum(changed) / max(1, weights)
 
 
-def _changed(before: NDArray, after: NDArray | None) -> int:
+def _changed(before: NDArray[Any], after: NDArray[Any] | None) -> int:
     if after is None:
         return before.size
     if before.shape != after.shape:

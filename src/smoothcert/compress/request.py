@@ -4,10 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smoothcert.classifiers.loading import file_of, load_classifier
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.sampling.inputs import Inputs
+
+if TYPE_CHECKING:
+    import torch
+
+    from smoothcert.classifiers.pytorch import TorchClassifier
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Request:
                 f"{self.target} writes a {' or '.join(suffixes)} file; got {self.out.name!r}"
             )
 
-    def torch_source(self):
+    def torch_source(self) -> "TorchClassifier":
         """The torch classifier behind the model, or a ModelError that says what is needed."""
         from smoothcert.classifiers.pytorch import TorchClassifier
 
@@ -99,7 +105,7 @@ class Request:
             )
         return classifier
 
-    def zoo_source(self):
+    def zoo_source(self) -> "tuple[str, dict[str, torch.Tensor]]":
         """(architecture, tensors) of a network of the zoo, or a ModelError saying what to give."""
         from smoothcert.classifiers.pytorch import read_weights
 

@@ -8,6 +8,7 @@ Cast or DequantizeLinear before the layer, safetensors as a 16-bit type.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ _PARAMETERS = (
 _PACKED = ("int4", "int3")
 """What fits into ONNX's 4-bit integers; more bits take 8."""
 
-Weights = dict[str, NDArray]
+Weights = dict[str, NDArray[Any]]
 
 
 def write(request: Request) -> Change:
@@ -103,7 +104,7 @@ def _round_onnx(file: Path, precision: str, out: Path) -> tuple[Weights, Weights
     return before, after
 
 
-def _stored_integers(name: str, weights: NDArray, axis: int, precision: str) -> tuple:
+def _stored_integers(name: str, weights: NDArray[Any], axis: int, precision: str) -> tuple:
     """The tensors (integers, scales) and the node that makes float32 weights of them."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -118,7 +119,7 @@ def _stored_integers(name: str, weights: NDArray, axis: int, precision: str) -> 
     return [stored, scale], node
 
 
-def _stored_floats(name: str, weights: NDArray, precision: str) -> tuple:
+def _stored_floats(name: str, weights: NDArray[Any], precision: str) -> tuple:
     """The 16-bit tensor, alone in a list, and the node that makes float32 weights of it."""
     import ml_dtypes
     from onnx import TensorProto, helper

@@ -21,7 +21,7 @@ from smoothcert.certificate import (
     check_alpha,
     check_count,
 )
-from smoothcert.errors import InvalidInput, Mismatch
+from smoothcert.errors import InvalidInput, Mismatch, require_one_of
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import Stream
@@ -56,10 +56,7 @@ class Irs:
         check_alpha(self.alpha)
         if not 0.5 < self.gamma <= 1:
             raise InvalidInput(f"gamma must be a probability in (0.5, 1]; got {self.gamma}")
-        if self.variant not in VARIANTS:
-            raise InvalidInput(
-                f"variant must be one of {', '.join(VARIANTS)}; got {self.variant!r}"
-            )
+        require_one_of("variant", self.variant, VARIANTS)
 
     @property
     def alpha_cache(self) -> float:

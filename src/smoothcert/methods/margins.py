@@ -4,13 +4,15 @@ A model's small change moves labels where the original's decision was close. Onl
 within winners and within losers is kept: it costs a byte, and logits have no unit.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 _STEPS = 255  # 0..254: a label and one more byte value stay free in the stored form
 
 
-def ranked(contests: NDArray, candidate: int) -> NDArray[np.int32]:
+def ranked(contests: NDArray[Any], candidate: int) -> NDArray[np.int32]:
     """The margins of draws with respect to a class.
 
     Args:

@@ -85,6 +85,9 @@ class DatasetCertificate:
 
         Args:
             radii: any shape, >= 0; the statements hold for all of them together.
+
+        Returns:
+            Counts of the same shape.
         """
         radii = np.asarray(radii, float)
         count = _pooled(self.pool, self.screening, self.groups, radii)
@@ -93,7 +96,7 @@ class DatasetCertificate:
         return count
 
     def certified_accuracy(self, radii: ArrayLike) -> NDArray[np.float64]:
-        """`robust` as a share of the data set."""
+        """`robust` at these radii as a share of the data set."""
         return self.robust(radii) / self.pool.inputs
 
     def to_json(self) -> dict[str, Any]:
@@ -122,7 +125,7 @@ class DatasetCertificate:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
-        """Read back what `to_json` made; the curve is not read but computed again."""
+        """Read back a row that `to_json` made; the curve is not read but computed again."""
         settings = dict(row["screening"])
         target = settings.pop("target")
         settings["radii"] = tuple(settings["radii"])
@@ -234,7 +237,7 @@ def _evident(screening: Screening, pool: Pool, counts: NDArray[np.int64]) -> lis
 
 
 def _guesses(
-    limits: NDArray, blocks: list[NDArray[np.intp]], past: NDArray, seen: int
+    limits: NDArray[Any], blocks: list[NDArray[np.intp]], past: NDArray[Any], seen: int
 ) -> NDArray[np.float64]:
     """Each input's flip rate as far as the cache and earlier rounds tell.
 

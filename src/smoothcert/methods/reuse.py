@@ -16,7 +16,7 @@ from smoothcert.bounds import binomial, joint, stratified
 from smoothcert.bounds.budget import Budget
 from smoothcert.bounds.rounding import difference_below, sum_above
 from smoothcert.certificate import Certificate, Outcome, Settings, Votes, check_alpha
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.methods.irs import Cached
 from smoothcert.sampling.noise import Stream, words
 
@@ -95,8 +95,7 @@ class Reuse:
     def __post_init__(self) -> None:
         """Check the fields; the policy's text is checked where it is parsed."""
         check_alpha(self.alpha)
-        if self.method not in METHODS:
-            raise InvalidInput(f"method must be one of {', '.join(METHODS)}; got {self.method!r}")
+        require_one_of("method", self.method, METHODS)
         if not 1 <= self.pilot <= 10**6:
             raise InvalidInput(f"pilot must be from 1 to 10^6 inputs; got {self.pilot}")
         if (self.fresh_seed is None) == (self.method == "fresh"):
@@ -239,7 +238,7 @@ def strata_of(
 
 
 def certificate(
-    cached: Cached, votes: Votes, how: How, reuse: Reuse, settings: Settings, shape: tuple
+    cached: Cached, votes: Votes, how: How, reuse: Reuse, settings: Settings, shape: tuple[int, ...]
 ) -> Certificate:
     """The certificate that cache and votes prove."""
     tally = Tally.of(votes, cached.candidate)

@@ -1,5 +1,7 @@
 """Randomized smoothing from scratch (Cohen, Rosenfeld & Kolter, ICML 2019, algorithm CERTIFY)."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +31,7 @@ def candidate(selection: NDArray[np.int32]) -> int:
     return int(np.bincount(selection[selection != NO_CLASS], minlength=1).argmax())
 
 
-def votes(selection: NDArray, estimation: NDArray) -> Votes:
+def votes(selection: NDArray[Any], estimation: NDArray[Any]) -> Votes:
     """The record of an input's answers; with margins, if the runners-up were kept."""
     if selection.dtype.names is None:
         return Votes(selection=selection, estimation=estimation)

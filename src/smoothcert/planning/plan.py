@@ -1,6 +1,7 @@
 """From a policy and a table to every input's share."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def plan(
 
 
 def _columns(
-    policy: Policy, t: Table, row: NDArray, proven: NDArray[np.bool_], n: int
+    policy: Policy, t: Table, row: NDArray[Any], proven: NDArray[np.bool_], n: int
 ) -> NDArray[np.int64]:
     radius = t.radius[row]
     if policy.kind == "uniform":
@@ -84,14 +85,14 @@ def _columns(
     return _water_filling(radius, t.shares[row], proven, policy.total(len(row), n))
 
 
-def _first_reaching(radius: NDArray, target: NDArray) -> NDArray[np.int64]:
+def _first_reaching(radius: NDArray[Any], target: NDArray[Any]) -> NDArray[np.int64]:
     """The cheapest column that reaches the target; none (0) where no column does."""
     reached = radius >= target[:, None]
     return np.where(reached.any(axis=1), reached.argmax(axis=1), 0)
 
 
 def _water_filling(
-    radius: NDArray, cost: NDArray, proven: NDArray[np.bool_], total: float
+    radius: NDArray[Any], cost: NDArray[Any], proven: NDArray[np.bool_], total: float
 ) -> NDArray[np.int64]:
     """Maximize the summed radius within a total cost: bisect the price of an evaluation."""
     low, high = 0.0, 1.0

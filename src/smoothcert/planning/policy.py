@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, did_you_mean
 
 _POLICIES = "uniform:M, budget:B (a count, or a fraction of a run from scratch), retain:R, radius:R"
 
@@ -29,7 +29,8 @@ class Policy:
         ranges = {"uniform": (1, 1e9), "budget": (0, 1e15), "retain": (0, 1), "radius": (0, 1e6)}
         low, high = ranges.get(kind, (1, 0))
         if not low <= value <= high or (kind == "uniform" and value != int(value)):
-            raise InvalidInput(f"A policy is {_POLICIES}; got {text!r}")
+            near = "" if kind in ranges else did_you_mean(kind, ranges)
+            raise InvalidInput(f"A policy is {_POLICIES}; got {text!r}{near}")
         return Policy(kind, value)
 
     def total(self, inputs: int, n: int) -> float:

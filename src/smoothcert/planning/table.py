@@ -1,6 +1,7 @@
 """What evaluations buy, by the original's vote share; expected, not proven."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,15 +141,17 @@ def _last_best(radius: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 # Continuous Clopper-Pearson limits: expected counts need not be whole. For planning only.
-def _lower(k: NDArray, n: NDArray | float, alpha: NDArray | float) -> NDArray:
+def _lower(k: NDArray[Any], n: NDArray[Any] | float, alpha: NDArray[Any] | float) -> NDArray[Any]:
     return special.betaincinv(np.maximum(k, 1e-9), n - k + 1, alpha)
 
 
-def _upper(k: NDArray, n: NDArray | float, alpha: NDArray | float) -> NDArray:
+def _upper(k: NDArray[Any], n: NDArray[Any] | float, alpha: NDArray[Any] | float) -> NDArray[Any]:
     return special.betaincinv(k + 1, np.maximum(n - k, 1e-9), 1 - np.asarray(alpha))
 
 
-def _limits(choice: Choice, p: NDArray, n: int, m: NDArray, flips: Flips, reuse: Reuse) -> NDArray:
+def _limits(
+    choice: Choice, p: NDArray[Any], n: int, m: NDArray[Any], flips: Flips, reuse: Reuse
+) -> NDArray[Any]:
     """About the limit that m evaluations so divided give, shape (rows, columns)."""
     if choice.how is How.JOINT:
         return _joint(p, n, m, flips, reuse.budget)
@@ -157,21 +160,21 @@ def _limits(choice: Choice, p: NDArray, n: int, m: NDArray, flips: Flips, reuse:
     return _stratified(p, n, m, choice, flips, reuse.budget)
 
 
-def _joint(p: NDArray, n: int, m: NDArray, flips: Flips, budget: Budget) -> NDArray:
+def _joint(p: NDArray[Any], n: int, m: NDArray[Any], flips: Flips, budget: Budget) -> NDArray[Any]:
     u, _ = flips.rates(p)
     m = np.minimum(m, p * n)[..., None]
     low = _lower(p[..., None] * n, n, budget.edges)
     return (low * (1 - _upper(m * u[..., None], m, budget.values))).min(axis=-1)
 
 
-def _fresh(p: NDArray, m: NDArray, flips: Flips, alpha: float) -> NDArray:
+def _fresh(p: NDArray[Any], m: NDArray[Any], flips: Flips, alpha: float) -> NDArray[Any]:
     u, v = flips.rates(p)
     return _lower(m * (p * (1 - u) + (1 - p) * v), m, alpha)
 
 
 def _stratified(
-    p: NDArray, n: int, m: NDArray, choice: Choice, flips: Flips, budget: Budget
-) -> NDArray:
+    p: NDArray[Any], n: int, m: NDArray[Any], choice: Choice, flips: Flips, budget: Budget
+) -> NDArray[Any]:
     """Deviations of the strata added in quadrature, which the nested budgets come near to."""
     m = m[..., None]
     u, v = (rate[..., None] for rate in flips.rates(p))

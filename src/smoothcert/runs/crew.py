@@ -1,6 +1,7 @@
 """Numbered blocks of work for several workers: each takes the next one, and what a lost worker had
 is redone. What a block is, a part of a run or a candidate to screen, is no matter here."""
 
+import logging
 import math
 import threading
 import time
@@ -12,6 +13,8 @@ from typing import Any, Protocol
 
 from smoothcert.errors import WorkerError
 from smoothcert.sampling.engine import Progress
+
+_LOG = logging.getLogger(__name__)
 
 PATIENCE = 900.0
 """Seconds without a sign of life after which a worker counts as hanging: it may be compiling."""
@@ -351,6 +354,7 @@ def drive(makers: Sequence[Callable[[], Hand | None]], blocks: Blocks) -> dict[i
                         value = hands[number].do(block, lambda block=block: blocks.wanted(block))
                         blocks.finish(block, value)
                 except Lost as why:
+                    _LOG.info("Worker %d was lost: %s", number, why)
                     if lost := hands.pop(number, None):
                         lost.close()
                     if block is not None:

@@ -1,7 +1,8 @@
 """The start of a run: what it will be, its directory, and its plan; or finding it started."""
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
@@ -18,10 +19,12 @@ from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import MOST_DRAWS
 from smoothcert.runs.work import device_kind
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.probe import probe
+from smoothcert.sampling.probe import Probe, probe
 from smoothcert.sampling.tuning import Arrangement, arranged, first_size, in_layout, layout_of
 from smoothcert.verbs import planned
 from smoothcert.verbs.recertify import check_base, check_classes
+
+_LOG = logging.getLogger(__name__)
 
 # Draws per block: at most a few megabytes of labels in memory.
 _BLOCK_DRAWS = 2**21
@@ -188,10 +191,30 @@ def _begin(
         base=opening.base.identity.hash if opening.base else "",
         layout=layout_of(start.classifier),
     )
+    _note(identity, found, start.speed, too_large)
     facts: dict[str, Any] = {"batches_too_large": list(too_large)} if too_large else {}
     if opening.files:
         facts["files"] = {name: sha256(data).hexdigest() for name, data in opening.files.items()}
     return start.classifier, identity, {"row_exact": found.row_exact, **facts}
+
+
+def _note(identity: Identity, found: Probe, speed: float, too_large: Sequence[int]) -> None:
+    """Tell whoever listens what was decided."""
+    measured = f", {speed:,.0f} evaluations/s when tried" if speed else ""
+    layout = f" in the memory layout {identity.layout}" if identity.layout else ""
+    _LOG.info(
+        "Device %s, batches of %d%s%s", identity.device, identity.batch_size, layout, measured
+    )
+    if too_large:
+        _LOG.info("Batches that did not fit into memory: %s", ", ".join(map(str, too_large)))
+    exact = "are the same bits" if found.row_exact else "differ in their last bits"
+    _LOG.info(
+        "The model has %d classes; a row's logits %s wherever it stands in a batch",
+        found.num_classes,
+        exact,
+    )
+    inputs, block = len(identity.indices), identity.block_inputs
+    _LOG.info("%d inputs in blocks of %d", inputs, min(block, inputs))
 
 
 def _block_inputs(opening: Opening, inputs: int, speed: float) -> int:
@@ -236,5 +259,7 @@ def _resumed(opening: Opening, identity: Identity) -> Run | None:
         return None
     run.identity.require(identity, str(opening.place))
     _ = run.contents
-    run.mend()
+    if damaged := run.mend():
+        _LOG.info("Damaged blocks, to be done again: %s", ", ".join(map(str, damaged)))
+    _LOG.info("Resuming: %d of %d blocks are there", len(run.finished), len(run.blocks))
     return run

@@ -150,7 +150,9 @@ class Teller:
 
     def __init__(self, tell: Callable[[int], Any]) -> None:
         """Pass sums on to `tell`."""
-        self.tell, self.count, self.told = tell, 0, 0.0
+        self.tell: Callable[[int], Any] = tell
+        self.count: int = 0
+        self.told: float = 0.0
 
     def __call__(self, evaluations: int) -> None:
         """Count evaluations."""

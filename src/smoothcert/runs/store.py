@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from smoothcert.certificate import Certificate, Certification, Record
 from smoothcert.errors import Damaged, StoreError
+from smoothcert.regular import similar
 from smoothcert.runs import manifest as manifests
 from smoothcert.runs.blocks import (
     FOLDERS,
@@ -60,7 +61,12 @@ _ADVICE = {"votes": _AGAIN, "certificates": _AGAIN, "events": _DELETE, "ledger":
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run directory, finished or not."""
+    """A run directory, finished or not.
+
+    Attributes:
+        place: where it is.
+        manifest: its run.json.
+    """
 
     place: Place
     manifest: Manifest
@@ -72,6 +78,9 @@ class Run:
         Args:
             where: a path, or a URI as `s3://bucket/folder`.
 
+        Returns:
+            The run; only its run.json is read.
+
         Raises:
             StoreError: there is none, or its run.json is of another format.
             Damaged: its run.json was changed or cut short.
@@ -81,7 +90,8 @@ class Run:
         try:
             data = place.read(manifests.NAME, MOST_MANIFEST_BYTES)
         except FileNotFoundError:
-            raise StoreError(f"{place} is no run directory: it has no run.json") from None
+            near = similar(place.path) if isinstance(place, Folder) and not place.used else ""
+            raise StoreError(f"{place} is no run directory: it has no run.json{near}") from None
         return Run(place, Manifest.from_bytes(data, str(place)))
 
     @staticmethod
@@ -102,6 +112,9 @@ class Run:
             labels: their true classes, if known.
             extra: files by name, to be sealed.
             attached: files by name, kept as they are.
+
+        Returns:
+            The run, without blocks.
 
         Raises:
             StoreError: the directory holds something already, or cannot be written.
@@ -156,16 +169,16 @@ class Run:
         return digest(data)
 
     def sealed(self, name: str, data: bytes) -> bytes:
-        """A file's content with its seal in the place of `BLANK`."""
+        """The data of a file of this name, with its seal in the place of `BLANK`."""
         return seal(data, f"{self._hash}/{name}")
 
     def read(self, name: str) -> bytes:
-        """Read a file, or raise Damaged if it is missing or one bit is not as it was written."""
+        """Read a file by name, or raise Damaged if it is missing or one bit of it was changed."""
         advice = _ADVICE.get(name.partition("/")[0], _RESTORE)
         return read_sealed(self.place, name, self._hash, advice)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Read a JSON file; Damaged as by `read`, or if it is no object."""
+        """Read a JSON file by name; Damaged as by `read`, or if it is no object."""
         try:
             body = dict(json.loads(self.read(name)).items())
         except UNREADABLE as error:
@@ -234,7 +247,13 @@ class Run:
             raise Damaged(f"{where} is damaged: {error}. {_RESTORE}") from error
 
     def write_block(self, block: int, records: Sequence[Record], seconds: float) -> None:
-        """Store a block: votes, then its timing, then certificates, which finish it."""
+        """Store a block: votes, then its timing, then certificates, which finish it.
+
+        Args:
+            block: its number.
+            records: of its inputs, in order.
+            seconds: that it took.
+        """
         votes = self.write(block_name("votes", block), table_bytes(votes_table(records)))
         evaluations = sum(record.certificate.evaluations for record in records)
         event = {"block": block, "evaluations": evaluations, "seconds": round(seconds, 6)}
@@ -307,7 +326,7 @@ class Run:
         return tuple(c for block in self.finished for c in self.read_certificates(block))
 
     def records(self, positions: Sequence[int]) -> Iterator[Record]:
-        """Records by increasing position, reading each block once."""
+        """Records at increasing positions, reading each block once."""
         return map(self.stored_records.__getitem__, positions)
 
     def certification(self) -> Certification:

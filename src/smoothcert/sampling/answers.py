@@ -1,5 +1,7 @@
 """What is kept of a draw, and how it follows from the logits."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +15,7 @@ CONTEST = np.dtype([("label", np.int32), ("second", np.int32), ("gap", np.float3
 """Or the top class, the second one, and the difference of their logits (0 in a tie)."""
 
 
-def answers_of(logits: NDArray[np.floating], answer: np.dtype) -> NDArray:
+def answers_of(logits: NDArray[np.floating], answer: np.dtype) -> NDArray[Any]:
     """What `answer` asks of each row of (B, K) logits."""
     return labels_of(logits) if answer == LABEL else contests_of(logits)
 
@@ -25,7 +27,7 @@ def labels_of(logits: NDArray[np.floating]) -> NDArray[np.int32]:
     return np.where(decided, at_top.argmax(axis=1), NO_CLASS).astype(np.int32)
 
 
-def contests_of(logits: NDArray[np.floating]) -> NDArray:
+def contests_of(logits: NDArray[np.floating]) -> NDArray[Any]:
     """Top class, runner-up and the gap between them, of each row of (B, K) logits: `CONTEST`."""
     rows = np.arange(len(logits))
     top = logits.argmax(axis=1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Open:
 
     request: Request
     answer: np.dtype
-    answers: NDArray = field(init=False)
+    answers: NDArray[Any] = field(init=False)
     missing: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,7 +62,7 @@ class Segment:
         """Rows of the batch."""
         return self.stop - self.start
 
-    def settle(self, answers: NDArray) -> None:
+    def settle(self, answers: NDArray[Any]) -> None:
         """Write the answers of its rows."""
         self.open.answers[self.start : self.stop] = answers
         self.open.missing -= len(self)

@@ -7,6 +7,7 @@ split by a threshold, so the search that remains is mostly one comparison.
 
 from fractions import Fraction
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,3 +150,10 @@ def _fill(
             for j in range(count):
                 steps = _place(words[j], below, guide, shift) - half + pixels[clean, first + j]
                 out[row, first + j] = np.float32(steps) * scale
+
+
+def kept_in() -> Path:
+    """The folder that the compiled code is kept in from one process to the next."""
+    path = _fill.stats.cache_path
+    assert path is not None  # for a function that is not kept
+    return Path(path)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError
+from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError, did_you_mean
 from smoothcert.references import DATA_FORMS
-from smoothcert.regular import read_regular, require_regular
+from smoothcert.regular import read_regular, require_regular, similar
 from smoothcert.sampling.images import decode
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.noise import grid_levels
@@ -59,6 +59,9 @@ def load_inputs(
         size: side of the square that images are resized and cropped to, see `images.decode`;
             None leaves them as they are. Files are opened when their input is read.
 
+    Returns:
+        Inputs of one shape on one grid, with labels where the data has them.
+
     Raises:
         InvalidInput: nothing there, or nothing that can be read as inputs of one shape.
         MissingExtra: reading it needs a package that is not installed.
@@ -98,8 +101,10 @@ def _open(reference: str, split: str, grid: float | Fraction | None, size: int |
     if path.is_dir():
         tables = sorted(path.glob(f"{glob.escape(split)}*.parquet"))
         return _parquet(tables, reference, size) if tables else _folder(path, split, size)
-    if path.suffix or path.is_absolute() or reference.startswith("."):
-        raise InvalidInput(f"There is no data at {reference}. DATA is {DATA_FORMS}.")
+    near = did_you_mean(reference, ("digits",))  # no hub need be asked whether it has digit
+    if near or path.suffix or path.is_absolute() or reference.startswith("."):
+        near = near or similar(path) or "."
+        raise InvalidInput(f"There is no data at {reference}{near} DATA is {DATA_FORMS}.")
     return _hub(reference, split, size)
 
 
@@ -135,7 +140,7 @@ def _npz(path: Path, split: str, grid: float | Fraction | None) -> Inputs:
             arrays = {key: _array(archive, key) for key in archive.files if key in wanted}
             there = archive.files
     except FileNotFoundError:
-        raise InvalidInput(f"There is no data file {path}") from None
+        raise InvalidInput(f"There is no data file {path}{similar(path)}") from None
     except InvalidInput:
         raise
     except Exception as error:  # zipfile, NumPy and zlib each have their own kinds
@@ -153,18 +158,18 @@ def _npz(path: Path, split: str, grid: float | Fraction | None) -> Inputs:
     return Inputs.from_arrays(values, labels, _EIGHT_BIT if grid is None else grid, path.name)
 
 
-def _array(archive: Any, key: str) -> NDArray:
+def _array(archive: Any, key: str) -> NDArray[Any]:
     """An array of an archive, if it says that it can be held in memory."""
     if archive.zip.getinfo(f"{key}.npy").file_size > MOST_UNPACKED:
         raise ValueError(f"{key} would unpack to more than {MOST_UNPACKED} bytes")
     return archive[key]
 
 
-def _first(arrays: dict[str, NDArray], *names: str) -> NDArray | None:
+def _first(arrays: dict[str, NDArray[Any]], *names: str) -> NDArray[Any] | None:
     return next((arrays[name] for name in names if name in arrays), None)
 
 
-def _channels_first(images: NDArray) -> NDArray:
+def _channels_first(images: NDArray[Any]) -> NDArray[Any]:
     """(N, H, W) gets a channel; (N, H, W, C) with C in {1, 3} and no such axis 1 is turned."""
     if images.ndim == 3:
         return images[:, None]
@@ -217,7 +222,8 @@ def _parquet(paths: Sequence[Path], reference: str, size: int | None) -> Inputs:
     try:
         table = pa.concat_tables([_unpacked(path) for path in paths])
     except FileNotFoundError:
-        raise InvalidInput(f"There is no data file {reference}") from None
+        near = similar(Path(reference))
+        raise InvalidInput(f"There is no data file {reference}{near}") from None
     except InvalidInput:
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
@@ -296,7 +302,8 @@ def _hub(reference: str, split: str, size: int | None) -> Inputs:
     except Exception as error:  # the hub's client, the network and the data set's own script
         raise InvalidInput(
             f"The Hugging Face data set {reference!r} (split {split!r}) cannot be loaded: {error}. "
-            "Check the id and the network, or give a local Parquet file, .npz or image folder."
+            "Check the id and the network, or give a local Parquet file, .npz or image folder"
+            f"{similar(Path(reference)) or '.'}"
         ) from error
     images, labels = _columns(data.column_names, reference)
     names = getattr(data.features[labels], "names", None) if labels else None

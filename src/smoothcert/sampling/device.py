@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ class DeviceLabels:
             found = packed(self.classifier.module_logits(images), self.answer)
             return self._received(found, (sent_pixels, sent_places))
 
-    def _sent(self, array: NDArray) -> tuple[torch.Tensor, torch.Tensor]:
+    def _sent(self, array: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """A copy under way to the device, and the memory it is read from.
 
         Pinned memory comes from torch's cache, which gives none of it out again before the
@@ -141,7 +142,7 @@ class Launched:
     answer: np.dtype
     held: tuple[torch.Tensor, ...]
 
-    def result(self) -> NDArray:
+    def result(self) -> NDArray[Any]:
         """Wait for this batch alone, and return its answers, shape (B,)."""
         if self.arrived is not None:
             self.arrived.synchronize()
@@ -161,7 +162,7 @@ def packed(logits: torch.Tensor, answer: np.dtype) -> torch.Tensor:
     return torch.stack((labels, second.to(torch.int32), gap.view(torch.int32)))
 
 
-def unpacked(columns: NDArray[np.int32], answer: np.dtype) -> NDArray:
+def unpacked(columns: NDArray[np.int32], answer: np.dtype) -> NDArray[Any]:
     """Answers from the rows of `packed`."""
     if answer == LABEL:
         return columns[0]

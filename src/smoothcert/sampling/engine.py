@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from math import prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ def sample(
     batch_size: int,
     progress: Progress | None = None,
     answer: np.dtype = LABEL,
-) -> Iterator[NDArray]:
+) -> Iterator[NDArray[Any]]:
     """Label every requested draw.
 
     Args:
@@ -61,7 +61,7 @@ def sample(
             open_.append(Open(request, answer))
             yield open_[-1]
 
-    def settled(at_most: int) -> Iterator[NDArray]:
+    def settled(at_most: int) -> Iterator[NDArray[Any]]:
         """Wait until only so many batches are under way, and pass on the finished requests."""
         while len(flying) > at_most:
             segments, pending = flying.popleft()
@@ -87,7 +87,7 @@ def sample(
 class Pending(Protocol):
     """A batch under way."""
 
-    def result(self) -> NDArray:
+    def result(self) -> NDArray[Any]:
         """Wait for its answers, shape (B,)."""
         ...
 

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +34,11 @@ class HostLabels:
     answer: np.dtype
     _space: threading.local = field(default_factory=threading.local)
 
-    def submit(self, batch: Batch) -> Future[NDArray]:
+    def submit(self, batch: Batch) -> Future[NDArray[Any]]:
         """Start on a batch; the future's result has an answer for each row."""
         return self.pool.submit(self._answers, batch)
 
-    def _answers(self, batch: Batch) -> NDArray:
+    def _answers(self, batch: Batch) -> NDArray[Any]:
         images = self._images(batch)
         self.noisy(batch.addresses, batch.pixels, batch.item, images)
         return answers_of(_logits(self.workers, images), self.answer)
@@ -67,7 +68,7 @@ def logits_of(
     The batches are consumed a few ahead of the logits, so memory does not grow with their number.
     """
     with _threads(classifier) as (workers, pool, count):
-        flying: deque[Future[NDArray]] = deque()
+        flying: deque[Future[NDArray[Any]]] = deque()
         for batch in batches:
             flying.append(pool.submit(_logits, workers, batch))
             if len(flying) == 2 * count:
@@ -94,7 +95,7 @@ def _threads(
         yield workers, pool, count
 
 
-def _logits(workers: "SimpleQueue[Classifier]", images: NDArray[np.float32]) -> NDArray:
+def _logits(workers: "SimpleQueue[Classifier]", images: NDArray[np.float32]) -> NDArray[Any]:
     """Wait for a classifier that is free, and run it."""
     worker = workers.get()
     try:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,13 +42,16 @@ class Inputs:
         read: from an index to that input's values in grid steps, of the given shape.
         labels: true classes in the order of `indices`, or None. Certification never uses them.
         classes: names of the classes, may be empty.
+
+    Raises:
+        InvalidInput: an empty set, or labels that do not line up.
     """
 
     name: str
     shape: tuple[int, ...]
     levels: int
     indices: tuple[int, ...]
-    read: Callable[[int], NDArray]
+    read: Callable[[int], NDArray[Any]]
     labels: tuple[int, ...] | None = None
     classes: tuple[str, ...] = ()
 
@@ -70,7 +74,11 @@ class Inputs:
         return (self.item(position) for position in range(len(self)))
 
     def item(self, position: int) -> Item:
-        """Read the input at a position (not an index) of this selection."""
+        """Read the input at a position (not an index) of this selection.
+
+        Raises:
+            InvalidInput: it has not the shape of the others.
+        """
         index = self.indices[position]
         pixels = np.ascontiguousarray(self.read(index), dtype=np.int32)
         if pixels.shape != self.shape:
@@ -99,7 +107,7 @@ class Inputs:
         return digest.hexdigest()[:32]
 
     def check_labels(self, num_classes: int) -> None:
-        """Raise InvalidInput if a label is not one of the classifier's classes."""
+        """Raise InvalidInput unless all labels are in 0..num_classes - 1."""
         wrong = [label for label in self.labels or () if not 0 <= label < num_classes]
         if wrong:
             raise InvalidInput(
@@ -122,6 +130,9 @@ class Inputs:
             labels: integers of shape (count,), or None.
             grid: the step between neighbouring values.
             name: how to refer to the data in messages.
+
+        Returns:
+            Inputs with the indices 0, 1, ...
 
         Raises:
             InvalidInput: wrong dtype, range, count or shape, NaN, or values off the grid.
@@ -151,7 +162,7 @@ def to_float(steps: NDArray[np.integer], levels: int) -> NDArray[np.float32]:
     return steps.astype(np.float32) * np.float32(1 / levels)
 
 
-def to_steps(images: NDArray, levels: int, name: str) -> NDArray[np.int32]:
+def to_steps(images: NDArray[Any], levels: int, name: str) -> NDArray[np.int32]:
     """Values as whole grid steps: uint8 are taken as such on the grid 1/255, floats scaled."""
     if images.dtype == np.uint8:
         if levels != 255:

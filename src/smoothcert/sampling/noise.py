@@ -140,7 +140,7 @@ class RoundedGaussian:
         return out - half
 
     def slack(self, shape: Sequence[int]) -> float:
-        """Bound on the total variation between one input's sampled and exact noise.
+        """Bound on the total variation between sampled and exact noise of one input of a shape.
 
         Each threshold is within half a unit (plus a negligible computing error) of 2^64 times
         the exact probability, and the two tails beyond the table hold less than that each.

@@ -39,7 +39,7 @@ class TorchNoise:
             compiled: whether torch.compile makes one kernel of it all, once for each shape of
                 batch; by default on CUDA. It changes no bit.
         """
-        self.device = torch.device(device)
+        self.device: torch.device = torch.device(device)
         guide, below, self._bits = search(noise.ratio)
         self._guide = torch.from_numpy(guide).to(self.device)
         self._below = torch.from_numpy(below).to(self.device)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator, default_rng
 
 from smoothcert.certificate import check_alpha, check_count
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.methods.irs import Irs
 from smoothcert.methods.reuse import Reuse
 from smoothcert.simulation import contenders
@@ -76,10 +76,7 @@ class Study:
             raise InvalidInput(f"n must be at least 1000, of which 1 % are replayed; got {self.n}")
         if not set(self.methods) <= set(METHODS):
             raise InvalidInput(f"methods are {', '.join(METHODS)}; got {', '.join(self.methods)}")
-        if self.accounting not in ACCOUNTINGS:
-            raise InvalidInput(
-                f"accounting must be one of {', '.join(ACCOUNTINGS)}; got {self.accounting!r}"
-            )
+        require_one_of("accounting", self.accounting, ACCOUNTINGS)
         if not all(1 <= m <= self.n // 2 for m in self.screen):
             raise InvalidInput(f"screen must be counts from 1 to n/2; got {self.screen}")
         _ = Irs(1, self.alpha, self.gamma)

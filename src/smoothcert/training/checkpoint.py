@@ -24,8 +24,8 @@ class Checkpoint:
 
     def __init__(self, path: Path, recipe: Recipe, data: str) -> None:
         """Remember what the file has to match."""
-        self.path = path
-        self.belongs_to = json.dumps([asdict(recipe), data], sort_keys=True)
+        self.path: Path = path
+        self.belongs_to: str = json.dumps([asdict(recipe), data], sort_keys=True)
 
     def save(self, epoch: int, network: nn.Module, optimizer: Any, schedule: Any) -> None:
         """Keep the state after `epoch` epochs; the old file stays until the new one is whole."""

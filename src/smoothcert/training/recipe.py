@@ -1,11 +1,12 @@
 """How to train: frozen recipes, a few of them by name."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, did_you_mean, require_one_of
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("one-cycle", "step")
@@ -69,10 +70,7 @@ class Recipe:
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
         ):
-            if getattr(self, name) not in known:
-                raise InvalidInput(
-                    f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}"
-                )
+            require_one_of(name, getattr(self, name), known)
 
 
 RECIPES = {
@@ -121,7 +119,8 @@ def recipe(
         InvalidInput: no recipe of this name, or a number out of range.
     """
     if name not in RECIPES:
-        raise InvalidInput(f"There is no recipe {name!r}; there are: {', '.join(RECIPES)}")
+        near = did_you_mean(name, RECIPES)
+        raise InvalidInput(f"There is no recipe {name!r}; there are: {', '.join(RECIPES)}{near}")
     changed = {
         "architecture": architecture,
         "epochs": epochs,
@@ -133,14 +132,18 @@ def recipe(
     return replace(RECIPES[name], sigma=sigma, seed=seed, **given)  # type: ignore[arg-type]
 
 
-def optimizer_for(recipe: Recipe, parameters) -> torch.optim.Optimizer:
+def optimizer_for(
+    recipe: Recipe, parameters: Iterable[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
     """The recipe's optimizer."""
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(parameters, recipe.rate, weight_decay=0.01)
     return torch.optim.SGD(parameters, recipe.rate, momentum=0.9, weight_decay=1e-4)
 
 
-def schedule_for(recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int):
+def schedule_for(
+    recipe: Recipe, optimizer: torch.optim.Optimizer, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
     """The recipe's schedule over `steps` steps in all, to be advanced after every one."""
     if recipe.schedule == "step":
         third = max(1, -(-steps // 3))

@@ -43,6 +43,18 @@ def predict(
     (Hung & Fithian 2019), so a class other than the smoothed classifier's is returned with
     probability at most alpha.
 
+    Args:
+        classifier: what to run.
+        item: the input, as `Inputs.item` gives it.
+        noise: the law, on the input's grid.
+        n: draws, 1 to 10^9.
+        alpha: probability of another class than the smoothed classifier's, in (0, 1).
+        seed: of the noise, 0..2^64 - 1.
+        batch_size: rows per forward pass; by the input's size if None.
+
+    Returns:
+        The class or ABSTAIN, and the votes of the first two classes.
+
     Raises:
         InvalidInput: n or alpha out of range.
         ModelError: the classifier is not one.

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 
 from smoothcert.certificate import Certification, Record, Settings, Votes, check_count
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.errors import InvalidInput, Mismatch
+from smoothcert.errors import InvalidInput, Mismatch, require_one_of
 from smoothcert.methods import irs, reuse
 from smoothcert.methods.irs import Cached, Irs
 from smoothcert.methods.reuse import Reuse
@@ -112,8 +112,7 @@ def method_settings(
     Raises:
         InvalidInput: something out of range, or a policy that the method does not take.
     """
-    if method not in METHODS:
-        raise InvalidInput(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    require_one_of("method", method, METHODS)
     if per_input is not None and policy is not None:
         raise InvalidInput("Give per_input or a policy, not both.")
     if per_input is not None:

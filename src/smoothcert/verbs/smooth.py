@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from smoothcert.certificate import ABSTAIN, Settings
 from smoothcert.classifiers.loading import load_classifier
+from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import ModelError
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import RoundedGaussian, grid_levels
@@ -53,8 +54,13 @@ class Smooth:
         grid: float | Fraction = 1 / 255,
     ) -> None:
         """Load the classifier; see the class."""
-        self.base_classifier = load_classifier(base_classifier, _device(base_classifier))
-        self.num_classes, self.sigma, self.seed, self.grid = num_classes, sigma, seed, grid
+        self.base_classifier: Classifier = load_classifier(
+            base_classifier, _device(base_classifier)
+        )
+        self.num_classes: int = num_classes
+        self.sigma: float = sigma
+        self.seed: int = seed
+        self.grid: float | Fraction = grid
         self._settings = Settings(sigma, grid_levels(grid), seed=seed)
         self._calls = 0
 
@@ -110,7 +116,7 @@ class Smooth:
         return item
 
 
-def _array(x: Any) -> NDArray:
+def _array(x: Any) -> NDArray[Any]:
     """Also of a tensor on a GPU."""
     return x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
 

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smoothcert.errors import ModelError
+from smoothcert.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +103,8 @@ def pretrained(architecture: str, name: str) -> Path:
 def _entry(name: str) -> tuple[str, tuple[int, ...]]:
     if name not in ARCHITECTURES:
         raise ModelError(
-            f"There is no architecture {name!r}; there are: {', '.join(ARCHITECTURES)}. "
+            f"There is no architecture {name!r}; there are: {', '.join(ARCHITECTURES)}"
+            f"{did_you_mean(name, ARCHITECTURES) or '.'} "
             "For a network of your own use package.module:factory."
         )
     return ARCHITECTURES[name]

@@ -94,10 +94,10 @@ class Block(nn.Module):
     def __init__(self, channels: int, inner: int, width: int, stride: int) -> None:
         """The shortcut is the identity unless the shape changes."""
         super().__init__()
-        self.first = nn.Sequential(
+        self.first: nn.Sequential = nn.Sequential(
             nn.Conv2d(channels, inner, 3, stride, padding=1, bias=False), nn.BatchNorm2d(inner)
         )
-        self.second = nn.Sequential(
+        self.second: nn.Sequential = nn.Sequential(
             nn.Conv2d(inner, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
         )
         same = channels == width and stride == 1

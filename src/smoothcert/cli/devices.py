@@ -1,0 +1,129 @@
+"""What computes here, found by asking it: the compiled noise, CUDA by torch, ONNX Runtime."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.sampling.inputs import to_float
+from smoothcert.sampling.noise import Addresses, RoundedGaussian, Stream
+
+_LAW = RoundedGaussian(0.5, Fraction(1, 255))
+_SEED = 2**63 + 11
+_SHAPE = (3, 32, 32)
+_ROWS = 8
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A device of torch.
+
+    Attributes:
+        name: torch's, `cuda:0`.
+        model: what its maker calls it.
+        memory: bytes of it.
+        wrong: how many of some values of noise made on it are not the defined ones.
+    """
+
+    name: str
+    model: str
+    memory: int
+    wrong: int
+
+
+@dataclass(frozen=True)
+class Cuda:
+    """What torch can do with GPUs.
+
+    Attributes:
+        torch: its version.
+        built_for: the version of CUDA that it was built for; empty for a build for the CPU.
+        gpus: those that it sees.
+        problem: why it does not see any, in its own words; empty if it does, or was not asked.
+    """
+
+    torch: str
+    built_for: str
+    gpus: tuple[Gpu, ...]
+    problem: str = ""
+
+
+def compiled_noise() -> tuple[int, Path]:
+    """How many values of the compiled noise are wrong, and the folder that its code is kept in."""
+    from smoothcert.sampling import compiled
+
+    def make(addresses: Addresses, pixels: NDArray[np.int32]) -> NDArray[np.float32]:
+        out = np.empty((_ROWS, *_SHAPE), np.float32)
+        compiled.NoisyImages(_LAW, _SEED)(addresses, pixels, np.arange(_ROWS), out)
+        return out
+
+    return _wrong(make), compiled.kept_in()
+
+
+def torch_noise(device: str) -> int:
+    """How many values of noise made by torch on a device are wrong."""
+    import torch
+
+    from smoothcert.sampling.torch_noise import TorchNoise, stacked
+
+    def make(addresses: Addresses, pixels: NDArray[np.int32]) -> NDArray[np.float32]:
+        maker = TorchNoise(_LAW, device)
+        there = torch.from_numpy(stacked(addresses)).to(device)
+        clean = torch.from_numpy(pixels).to(device)
+        return maker.images(maker.seed(_SEED), there, clean).cpu().numpy()
+
+    return _wrong(make)
+
+
+def _wrong(make: Callable[[Addresses, NDArray[np.int32]], NDArray[np.float32]]) -> int:
+    """Compare noisy images with the definition, at addresses over their whole range."""
+    numbers = 2 ** np.arange(_ROWS, dtype=np.int64) - 1
+    streams = np.full(_ROWS, Stream.PROBE, np.int64)
+    addresses = Addresses(numbers * 2**30, streams, numbers * 2**20 + 1)
+    pixels = np.arange(_ROWS * 3072, dtype=np.int32).reshape(_ROWS, *_SHAPE) % 256
+    steps = _LAW.rows(_SEED, addresses, pixels[0].size).reshape(pixels.shape)
+    return int((make(addresses, pixels) != to_float(pixels + steps, _LAW.levels)).sum())
+
+
+def has_nvidia() -> bool:
+    """Whether this machine has an NVIDIA GPU with a driver, whatever torch was built for."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def cuda() -> Cuda | None:
+    """What torch sees; None without torch."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    built_for = str(torch.version.cuda or "")
+    if not torch.cuda.is_available():
+        return Cuda(torch.__version__, built_for, (), _why_not() if built_for else "")
+    gpus = []
+    for number in range(torch.cuda.device_count()):
+        facts, name = torch.cuda.get_device_properties(number), f"cuda:{number}"
+        gpus.append(Gpu(name, facts.name, facts.total_memory, torch_noise(name)))
+    return Cuda(torch.__version__, built_for, tuple(gpus))
+
+
+def _why_not() -> str:
+    import torch
+
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return str(error).partition("\n")[0]
+    return "no device"
+
+
+def onnx_providers() -> tuple[str, ...]:
+    """Of ONNX Runtime; empty without it."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return ()
+    return tuple(onnxruntime.get_available_providers())

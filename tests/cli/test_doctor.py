@@ -1,0 +1,196 @@
+"""doctor: on this machine as it is, and what it says of machines that are otherwise."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+import smoothcert
+from smoothcert.cli import devices, installed
+from smoothcert.cli import doctor as doctors
+from smoothcert.cli.devices import Cuda, Gpu
+from smoothcert.cli.doctor import State, doctor
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+LINES = [
+    *PROJECT["dependencies"],
+    *(
+        f"{line}; extra == '{extra}'"
+        for extra, lines in PROJECT["optional-dependencies"].items()
+        for line in lines
+    ),
+]
+
+
+def test_this_machine_can_certify():
+    done = subprocess.run(
+        [sys.executable, "-m", "smoothcert", "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"OMP_WAIT_POLICY": "ACTIVE"},
+    )
+    told = json.loads(done.stdout)
+    assert told["ok"] is True
+    assert told["version"] == smoothcert.__version__
+    found = {f["about"]: f for section in told["found"].values() for f in section}
+    assert found["noise"]["text"] == "the compiled kernel makes the defined bits"
+    assert found["OMP_WAIT_POLICY"]["fix"] == "export OMP_WAIT_POLICY=PASSIVE"
+    assert found["torch"]["state"] == "ok"
+    assert found["torch"]["text"].count(metadata.version("torch"))
+
+
+def test_what_each_extra_asks_for_is_read_from_the_metadata():
+    needs = installed.needs(LINES)
+    assert needs.keys() == {"", *PROJECT["optional-dependencies"]}
+    assert [str(wanted) for wanted in needs[""]] == PROJECT["dependencies"]
+    quant = {str(wanted) for wanted in needs["quant"]}
+    assert quant == {"torchao>=0.18", *PROJECT["optional-dependencies"]["torch"]}
+    assert {wanted.name for wanted in needs["dev"]} >= {"moto", "torchao", "ray", "mkdocs-material"}
+    assert installed.Wanted.parse("moto[s3,server] (>=5.1)") == installed.Wanted(
+        "moto", ("s3", "server"), ">=5.1", ""
+    )
+
+
+@pytest.fixture
+def others(tmp_path, monkeypatch):
+    """Installed packages that do not go together."""
+    for name, version, *asked in (
+        ("alpha", "1.0", "beta>=2", "gamma==1; extra == 'x'", "delta"),
+        ("beta", "1.5"),
+    ):
+        folder = tmp_path / f"{name}-{version}.dist-info"
+        folder.mkdir()
+        lines = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}"]
+        lines += [f"Requires-Dist: {line}" for line in asked]
+        (folder / "METADATA").write_text("\n".join(lines) + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def said(findings) -> list[str]:
+    return list(doctors.lines({"": list(findings)}))[1:-1]
+
+
+def test_what_is_missing_and_the_line_that_mends_it(others):
+    needs = installed.needs(["alpha>=2; extra == 'one'", "gone; extra == 'two'", "beta>=1"])
+    assert said(doctors._extras(needs)) == [
+        " -- one: alpha 1.0 is not >=2",
+        "    pip install 'smoothcert[one]'",
+        " -- two: gone is not installed",
+        "    pip install 'smoothcert[two]'",
+    ]
+    assert said(doctors._package(needs)) == [
+        " ok beta: 1.5",
+        " !  versions: alpha needs beta>=2, and 1.5 is installed",
+        "    pip install -U alpha",
+    ]
+    broken = doctors._package(installed.needs(["gone>=3"]))
+    assert said(broken) == [" !! gone: is not installed", "    pip install 'gone>=3'"]
+    assert said(doctors._package(None))[1] == "    pip install -e ."
+
+
+H200 = Gpu("cuda:0", "NVIDIA H200", 150_754_820_096, 0)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "nvidia", "lines"),
+    [
+        (None, False, []),
+        (
+            None,
+            True,
+            [" -- cuda: a GPU is there, but no torch", "    pip install 'smoothcert[torch]'"],
+        ),
+        (
+            Cuda("2.13.0+cpu", "", ()),
+            True,
+            [
+                " !  cuda: a GPU is there, but torch 2.13.0+cpu is a build for the CPU",
+                "    pip install --force-reinstall torch==2.13.0",
+            ],
+        ),
+        (
+            Cuda("2.13.0", "13.0", (), "driver too old"),
+            True,
+            [
+                " !  cuda: torch 2.13.0 for CUDA 13.0 sees no GPU: driver too old",
+                "    nvidia-smi",
+            ],
+        ),
+        (
+            Cuda("2.13.0", "13.0", ()),
+            False,
+            [" ok cuda: no GPU here; torch and ONNX models run on the CPU"],
+        ),
+        (
+            Cuda("2.13.0", "13.0", (H200,)),
+            True,
+            [" ok cuda:0: NVIDIA H200, 140 GiB, makes the defined noise"],
+        ),
+        (
+            Cuda("2.13.0", "13.0", (Gpu("cuda:1", "A GPU", 2**34, 7),)),
+            True,
+            [
+                " !  cuda:1: A GPU, 16 GiB; 7 values of its noise are not those of the definition",
+                "    --device cpu",
+            ],
+        ),
+    ],
+)
+def test_devices(cuda, nvidia, lines, monkeypatch):
+    monkeypatch.setattr(devices, "onnx_providers", tuple)
+    assert said(doctors._devices(cuda, nvidia)) == lines
+
+
+def test_the_noise_is_compared_with_its_definition():
+    assert devices.compiled_noise()[0] == 0
+    assert devices.torch_noise("cpu") == 0
+    right = []
+
+    def off_by_one_value(addresses, pixels):
+        right.append(pixels.size)
+        out = np.empty(pixels.shape, np.float32)
+        from smoothcert.sampling.compiled import NoisyImages
+
+        NoisyImages(devices._LAW, devices._SEED)(addresses, pixels, np.arange(len(out)), out)
+        out[3, 1, 2, 3] += np.float32(1 / 255)
+        return out
+
+    assert devices._wrong(off_by_one_value) == 1
+
+
+def test_broken_is_exit_code_1(monkeypatch, capsys):
+    monkeypatch.setattr(devices, "compiled_noise", lambda: (5, Path()))
+    with pytest.raises(typer.Exit) as end:
+        doctor(False)
+    assert end.value.exit_code == 1
+    told = capsys.readouterr().out
+    assert " !! noise: 5 values are not those of the definition\n    pip install -U" in told
+    assert told.endswith("Broken: see the lines that begin with !!\n")
+
+
+def test_a_kernel_that_cannot_be_compiled_or_kept(monkeypatch, tmp_path):
+    def fails():
+        raise RuntimeError("no locator")
+
+    monkeypatch.setattr(devices, "compiled_noise", fails)
+    found = doctors._noise()
+    assert found.state is State.BROKEN
+    assert found.text == "cannot be compiled: RuntimeError: no locator"
+    monkeypatch.setattr(devices, "compiled_noise", lambda: (0, tmp_path / "gone"))
+    assert doctors._noise().fix == "export NUMBA_CACHE_DIR=/a/folder/of/yours"
+
+
+def test_cores_of_a_container(monkeypatch):
+    monkeypatch.setattr(doctors, "cores", lambda: 64)
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    monkeypatch.setattr(doctors, "_allowed_cores", lambda: 2.5)
+    text = " !  cores: 64 of 128, but this container gets the time of 2.5"
+    assert said(doctors._machine())[1:3] == [text, "    --threads 2"]

@@ -1,0 +1,155 @@
+"""The time that is left, told by a clock of our own: right within 20 % after the first tenth."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from smoothcert.cli.pace import Milestones, Pace, duration
+
+TOTAL = 100_000
+
+
+def steady(step: int = 256, speed: float = 1000.0) -> Iterator[tuple[float, int]]:
+    """(time, count) of batches."""
+    done = 0
+    while done < TOTAL:
+        count = min(step, TOTAL - done)
+        done += count
+        yield done / speed, count
+
+
+def blocks(workers: int, size: int = 1000) -> Iterator[tuple[float, int]]:
+    """Workers that each tell a block when it is done, not all at the same moment."""
+    each, count = workers * size / 1000.0, TOTAL // size
+    ends = (
+        (number + 1 + worker / workers) * each
+        for worker in range(workers)
+        for number in range(count)
+    )
+    return ((end, size) for end in sorted(ends)[:count])
+
+
+def late(seconds: float) -> Iterator[tuple[float, int]]:
+    """Nothing for a while (compiling), then steady."""
+    return ((seconds + time, count) for time, count in steady())
+
+
+def warming() -> Iterator[tuple[float, int]]:
+    """The first 3 % at a fifth of the speed."""
+    time = 0.0
+    done = 0
+    for _, count in steady():
+        done += count
+        time += count / (200.0 if done < 0.03 * TOTAL else 1000.0)
+        yield time, count
+
+
+def slowing() -> Iterator[tuple[float, int]]:
+    """By 10 % from the first batch to the last."""
+    time, done = 0.0, 0
+    for _, count in steady():
+        done += count
+        time += count / (1000.0 * (1 - 0.1 * done / TOTAL))
+        yield time, count
+
+
+def wavering() -> Iterator[tuple[float, int]]:
+    """Batches that take between half and one and a half of the usual time."""
+    time = 0.0
+    for number, (_, count) in enumerate(steady()):
+        time += count / 1000.0 * (0.5 + number * 0.618 % 1)
+        yield time, count
+
+
+def worst(stream: Iterator[tuple[float, int]], skip: float = 0.1) -> float:
+    """The largest error after the first tenth, in units of what is allowed, at any moment."""
+    told = list(stream)
+    end = told[-1][0]
+    pace, errors = Pace(TOTAL, 0.0), []
+    for (time, count), (after, _) in pairwise(told):
+        pace.tell(count, time)
+        if after == time:  # no moment between two
+            continue
+        for now in (time, (time + after) / 2, after - 1e-9):
+            if pace.share >= skip:
+                left = pace.left(now)
+                assert left is not None
+                errors.append(abs(left - (end - now)) / (0.2 * (end - now) + 0.01 * end))
+    assert len(errors) > 200
+    return max(errors)
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        steady(),
+        steady(step=1),
+        blocks(1),
+        blocks(2),
+        blocks(4, size=250),
+        late(300.0),
+        warming(),
+        slowing(),
+        wavering(),
+    ],
+    ids=["steady", "rows", "blocks", "two", "four", "late", "warming", "slowing", "wavering"],
+)
+def test_within_a_fifth_at_every_moment(stream):
+    assert worst(stream) <= 1
+
+
+def test_the_check_sees_a_wrong_estimate():
+    """The control: work that becomes three times as slow halfway could not be foreseen."""
+    told = list(steady())
+    half = told[len(told) // 2][0]
+    assert worst((t if t < half else half + 3 * (t - half), c) for t, c in told) > 1
+
+
+def test_before_anything_is_known_and_after_all_is_done():
+    pace = Pace(1000, 50.0)
+    assert pace.left(60.0) is None
+    pace.tell(100, 60.0)
+    assert pace.left(60.0) == pytest.approx(90.0)  # all that can be said: 100 in 10 seconds
+    pace.tell(900, 150.0)
+    assert (pace.left(150.0), pace.share) == (0.0, 1.0)
+    nothing = Pace(0, 0.0)
+    assert (nothing.left(1.0), nothing.share) == (None, 1.0)
+    more = Pace(100, 0.0)  # a total is an upper bound at times, and an estimate at others
+    more.tell(50, 1.0)
+    more.tell(70, 2.0)
+    assert (more.left(2.0), more.share) == (0.0, 1.0)
+
+
+def test_a_worker_that_hangs_does_not_count_down_to_nothing():
+    pace = Pace(1000, 0.0)
+    for second in range(1, 51):
+        pace.tell(10, float(second))
+    assert pace.left(50.0) == pytest.approx(50.0)
+    assert pace.left(50.5) == pytest.approx(49.5)
+    assert pace.left(90.0) == pytest.approx(49.0)
+
+
+def test_memory_does_not_grow_with_the_counts():
+    pace = Pace(10**6, 0.0)
+    for number in range(20_000):
+        pace.tell(50, number * 0.01)
+    assert len(pace._times) <= 1001
+
+
+def test_milestones_are_few():
+    quick = Milestones(0.0)
+    assert not any(quick.reached(t / 29, float(t)) for t in range(30))
+    minute = Milestones(0.0)
+    assert [t for t in range(61) if minute.reached(t / 60, float(t))] == [30, 60]
+    hour = Milestones(0.0)
+    assert len([t for t in range(3601) if hour.reached(t / 3600, float(t))]) == 10
+    day = Milestones(0.0)
+    lines = [t for t in range(0, 86401, 5) if day.reached(t / 86400, float(t))]
+    assert lines[:3] == [600, 1200, 1800]
+    assert len(lines) == 144
+
+
+def test_durations():
+    shown = [duration(s) for s in (0.4, 59.6, 200, 3599.6, 7500, 100_000)]
+    assert shown == ["0 s", "1 min 00 s", "3 min 20 s", "1 h 00 min", "2 h 05 min", "1 d 03 h"]
