@@ -225,7 +225,7 @@ class Certificate:
         return f"{self.outcome.value} {_COUNTS.get(self.method, _VOTED)}{_PROVEN}"
 
     def figures(self, sigma: float) -> dict[str, str]:
-        """What stands in `argument`: counts, and limits cut to the safe side after six decimals."""
+        """What stands in `argument`: counts, sigma, and limits cut to the safe side."""
         counts = ("candidate", "k", "n", "cached_k", "cached_n", "flips")
         return {name: str(getattr(self, name)) for name in counts} | {
             "zeta": ceil_to(self.zeta, 6),
@@ -237,7 +237,7 @@ class Certificate:
         }
 
     def explain(self, sigma: float) -> str:
-        """The certificate's own argument, in words."""
+        """The certificate's own argument, in words, with the sigma it was made at."""
         return self.argument.format(**self.figures(sigma))
 
     def agrees(self, other: "Certificate") -> bool:

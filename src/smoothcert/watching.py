@@ -93,15 +93,15 @@ class Watcher(Protocol):
     """Follows one certification after the other; called by one thread at a time."""
 
     def started(self, start: Start, /) -> None:
-        """A certification begins, or is resumed."""
+        """A certification begins, or is resumed, with the facts of its `start`."""
         ...
 
     def certified(self, so_far: SoFar, /) -> None:
-        """Inputs have a result; about once a second, and once more at the end."""
+        """Inputs have a result: `so_far`, about once a second, and once more at the end."""
         ...
 
     def finished(self, summary: Summary | None, /) -> None:
-        """It is over; None if it was broken off. A shard's inputs are a part of the run's."""
+        """It is over; the summary is None if it was broken off, and of its part for a shard."""
         ...
 
 

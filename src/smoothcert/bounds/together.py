@@ -1,4 +1,4 @@
-"""What per-input certificates prove of all their inputs together."""
+"""What per-input certificates prove of all their inputs together (docs/theory.md, section 11)."""
 
 from math import fsum
 

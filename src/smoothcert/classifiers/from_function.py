@@ -61,6 +61,9 @@ def from_function(scores: Scores, name: str, version: str) -> FunctionClassifier
         version: a text that changes whenever the function does: a version, or a hash of its
             weights. With the name it is the fingerprint, which a resumed run must find again.
 
+    Returns:
+        A `Classifier`.
+
     Raises:
         InvalidInput: no function, or a name or version that is no text or empty.
     """

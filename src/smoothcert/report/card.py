@@ -57,6 +57,9 @@ def model_card(
         radii: at which certified accuracy is given, >= 0.
         model_index: begin with the metadata that a model card on Hugging Face begins with.
 
+    Returns:
+        The text, ending with a line break.
+
     Raises:
         InvalidInput: no runs.
         StoreError: a run is unfinished or damaged.
