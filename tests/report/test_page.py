@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shutil
 from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -16,9 +17,11 @@ from smoothcert.decimals import floor_to
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import Irs
 from smoothcert.report import citations as citing
+from smoothcert.report import html
 from smoothcert.report.curves import of_all, per_input
 from smoothcert.report.page import report
 from smoothcert.runs.runner import How, run_certify, run_recertify
+from smoothcert.runs.store import Run
 from smoothcert.verbs.recertify import METHODS
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)
@@ -56,7 +59,7 @@ def test_equal_runs_give_equal_bytes(runs, tmp_path):
 def test_the_vector_figure_has_its_text_as_text(runs, tmp_path):
     report(runs, tmp_path / "out", (0.0,))
     figure = (tmp_path / "out" / "certified_accuracy.svg").read_text()
-    for text in ("base", "new, all inputs together", "certified accuracy", "ℓ₂ radius"):
+    for text in ("base", "new", "certified accuracy", "ℓ₂ radius"):
         assert f">{text}</text>" in figure
 
 
@@ -119,6 +122,27 @@ def test_candidates_and_their_verdicts(runs, tmp_path, tiny_inputs):
     assert '<span class="verdict accepted">accepted</span>' in page
     assert '<span class="verdict unreachable">not accepted (unreachable)</span>' in page
     assert "CA@0.01 ≥ 0.2" in page
+
+
+def test_a_page_of_many_runs_stays_small(runs, tmp_path):
+    copies = []
+    for number in range(50):
+        shutil.copytree(runs[0].path, tmp_path / f"run-{number:02}")
+        copies.append(Run.open(tmp_path / f"run-{number:02}"))
+    report(copies, tmp_path / "out", (0.0, 0.1))
+    page = (tmp_path / "out" / "index.html").read_bytes()
+    assert 100_000 < len(page) < 1_000_000
+    assert page.count(b"all inputs together</button>") == 50
+
+
+def test_a_page_that_would_be_too_large_has_fewer_rows(runs, tmp_path, monkeypatch):
+    report(runs, tmp_path / "whole", (0.0,))
+    whole = (tmp_path / "whole" / "index.html").stat().st_size
+    monkeypatch.setattr(html, "MOST_BYTES", whole - 300)
+    report(runs, tmp_path / "some", (0.0,))
+    page = (tmp_path / "some" / "index.html").read_text()
+    assert len(page.encode()) < whole - 300
+    assert "of 30 inputs, evenly chosen" in page
 
 
 def test_citations_are_of_what_was_used(runs, tmp_path):

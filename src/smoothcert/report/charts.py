@@ -8,7 +8,7 @@ from smoothcert.decimals import floor_to
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.names import visible
 from smoothcert.report.axes import Axis, Chart, Line, Mark, step_line
-from smoothcert.report.curves import Curve, Together, of_all, of_screening, per_input
+from smoothcert.report.curves import Curve, Together, of_all, of_screening, per_input, points
 from smoothcert.report.tables import from_scratch_curve
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
@@ -21,9 +21,10 @@ def certified_accuracy(
     runs: Sequence[Run], screened: Sequence[DatasetCertificate]
 ) -> tuple[Chart, tuple[Together, ...]]:
     """Certified accuracy against radius, and what the runs prove of all inputs together."""
-    alone = [per_input(run) for run in runs]
-    both = [of_all(run) for run in runs]
-    candidates = [of_screening(c) for c in screened]
+    most = points(2 * len(runs) + len(screened))
+    alone = [per_input(run, most) for run in runs]
+    both = [of_all(run, most) for run in runs]
+    candidates = [of_screening(c, most) for c in screened]
     farthest = max(float(curve.x[-1]) for curve in (*alone, *candidates)) or 1.0
     x = Axis("ℓ₂ radius", 0, farthest * 1.02, _LEFT, _RIGHT)
     y = Axis("certified accuracy", 0, 1, _BOTTOM, _TOP)

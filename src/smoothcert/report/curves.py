@@ -12,6 +12,7 @@ from smoothcert.runs.store import Run
 from smoothcert.summary import correct_radii
 
 _MOST_POINTS = 400
+_MOST_IN_ALL = 16_000  # of a chart, so that many runs fit into a page
 _FARTHEST = 6.0  # sigmas; a radius beyond has a probability within 1e-9 of 1
 
 
@@ -47,32 +48,37 @@ class Together:
     acr: float
 
 
-def per_input(run: Run) -> Curve:
+def points(curves: int) -> int:
+    """How many points each of so many curves may have."""
+    return max(20, min(_MOST_POINTS, _MOST_IN_ALL // curves))
+
+
+def per_input(run: Run, most: int = _MOST_POINTS) -> Curve:
     """Share of inputs that are certified of their label, each with its own probability."""
-    return _steps(run, 0)
+    return _steps(run, 0, most)
 
 
-def of_all(run: Run) -> tuple[Curve, Together]:
+def of_all(run: Run, most: int = _MOST_POINTS) -> tuple[Curve, Together]:
     """The same of all inputs together (docs/theory.md, section 11), at the run's own alpha."""
     alpha = max(c.alpha for c in run.certificates)
     radii = correct_radii(run.certificates, run.labels)
     wrong = wrong_at_most(len(radii), alpha, alpha)
-    return _steps(run, wrong), Together(len(radii), wrong, alpha, mean_above(radii, wrong))
+    return _steps(run, wrong, most), Together(len(radii), wrong, alpha, mean_above(radii, wrong))
 
 
-def of_screening(certificate: DatasetCertificate) -> Curve:
+def of_screening(certificate: DatasetCertificate, most: int = _MOST_POINTS) -> Curve:
     """A dataset certificate's curve."""
-    radii = np.linspace(0, _FARTHEST * certificate.pool.sigma, _MOST_POINTS)
+    radii = np.linspace(0, _FARTHEST * certificate.pool.sigma, most)
     share = certificate.certified_accuracy(radii)
     kept = max(1, int((share > 0).sum()))
     return Curve(visible(certificate.name), radii[:kept], share[:kept])
 
 
-def _steps(run: Run, wrong: int) -> Curve:
+def _steps(run: Run, wrong: int, most: int) -> Curve:
     radii = correct_radii(run.certificates, run.labels)
     ordered = np.sort(radii[radii >= 0])[: max(0, (radii >= 0).sum() - wrong)]
     x = np.unique(np.concatenate([[0.0], ordered]))
-    if len(x) > _MOST_POINTS:
-        x = np.linspace(0, x[-1], _MOST_POINTS)
+    if len(x) > most:
+        x = np.linspace(0, x[-1], most)
     reached = len(ordered) - np.searchsorted(ordered, x, side="left")
     return Curve(visible(run.name), x, reached / len(radii))

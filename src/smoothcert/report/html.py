@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
@@ -30,8 +30,8 @@ from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import Summary
 
-# Together with charts and text, under two megabytes.
-_MOST_ROWS_BYTES = 1_100_000
+MOST_BYTES = 2_000_000
+"""Of the page: rows are thinned out until it has fewer."""
 _MOST_PICTURES_BYTES = 450_000
 _MOST_PICTURES = 1500
 
@@ -60,13 +60,37 @@ class Content:
 
 
 def page(content: Content) -> str:
-    """The page as text."""
+    """The page as text, of fewer bytes than `MOST_BYTES` but for hundreds of runs."""
+    shown, sheet = _shown(content), _sheet(content)
+    found = [rows(run, sheet.places) for run in content.runs]
+    # Without rows first, to see what is left for them.
+    bare = _rendered(shown | _table([r.thinned(1) for r in found], sheet))
+    table = fitting(found, MOST_BYTES - len(bare.encode()) - 1)
+    return _rendered(shown | _table(table, sheet))
+
+
+def _rendered(shown: Mapping[str, Any]) -> str:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters |= {"down": floor_to, "up": ceil_to, "attrs": _line_facts}
+    return environment.from_string(_part("page.html.j2")).render(shown)
+
+
+def _table(table: Sequence[Rows], sheet: Sheet) -> dict[str, Any]:
+    """The table of inputs and their pictures, for the template."""
+    return {
+        "table": [r.facts for r in table],
+        "thinned": [r for r in table if r.count < r.inputs],
+        "sheet": sheet,
+        "tile": {"side": thumbnails.SIDE, "columns": thumbnails.COLUMNS},
+    }
+
+
+def _shown(content: Content) -> dict[str, Any]:
+    """All other names of the template."""
     runs, summaries = content.runs, content.summaries
     heads, lines = summary_table(summaries)
-    sheet = _sheet(content)
-    table = fitting([rows(run, sheet.places) for run in runs], _MOST_ROWS_BYTES)
     script = _part("page.js")
-    shown = {
+    return {
         "name": ", ".join(s.name for s in summaries),
         "style": Markup(_part("page.css")),
         "script": Markup(script),
@@ -82,17 +106,10 @@ def page(content: Content) -> str:
         "pairs": pairs(runs, summaries),
         "screening": _screening(content),
         "spent": [_spent(run, s) for run, s in zip(runs, summaries, strict=True)],
-        "table": [r.facts for r in table],
-        "thinned": [r for r in table if r.count < r.inputs],
         "classes": _classes(content.pictures),
-        "sheet": sheet,
-        "tile": {"side": thumbnails.SIDE, "columns": thumbnails.COLUMNS},
         "runs": [_run_facts(run) for run in runs],
         "citations": citations(_methods(content)),
     }
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"down": floor_to, "up": ceil_to, "attrs": _line_facts}
-    return environment.from_string(_part("page.html.j2")).render(shown)
 
 
 def _line_facts(line: Line) -> dict[str, Any]:
@@ -105,14 +122,12 @@ def _part(name: str) -> str:
 
 
 def _sheet(content: Content) -> Sheet:
-    """Pictures of evenly chosen inputs, of every run as many."""
-    if not content.pictures:
-        return Sheet()
-    each = max(1, _MOST_PICTURES // len(content.runs))
+    """Pictures of evenly chosen inputs, of every data set as many."""
+    distinct = {run.identity.data: run for run in content.runs}.values()
     wanted = [
-        (run.certificates[position].index, run.certificates[position].content)
-        for run in content.runs
-        for position in even(len(run.certificates), each)
+        (run.identity.indices[position], run.contents[position])
+        for run in distinct
+        for position in even(len(run.contents), _MOST_PICTURES // len(distinct))
     ]
     return thumbnails.sheet(wanted, content.pictures, _MOST_PICTURES_BYTES)
 

@@ -16,6 +16,7 @@ _MARKERS = "osD^vP*"
 _STYLE = {"svg.fonttype": "none", "svg.hashsalt": "smoothcert", "font.size": 9.0}
 _INCHES = (5.5, 3.4)  # the width of a text column
 _DPI = 300
+_IN_A_COLUMN, _MOST_NAMES = 12, 24
 
 
 def drawn(chart: Chart, note: str) -> dict[str, bytes]:
@@ -29,8 +30,11 @@ def drawn(chart: Chart, note: str) -> dict[str, bytes]:
         figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
         axes: Any = figure.add_subplot()
+        solid = {line.series for line in chart.lines if not line.dashed}
         for line in chart.lines:
-            _curve(axes, line, stepwise=not chart.x.log)
+            # The note says what a dashed line beside a solid one of its colour is.
+            named = not line.dashed or line.series not in solid
+            _curve(axes, line, named, stepwise=not chart.x.log)
         for mark in chart.marks:
             look = {"color": _COLOURS[mark.series % 7], "marker": _MARKERS[mark.series % 7]}
             axes.plot([mark.x], [mark.y], linestyle="", label=_plain(mark.name), **look)
@@ -42,17 +46,24 @@ def drawn(chart: Chart, note: str) -> dict[str, bytes]:
         axes.set(xlabel=chart.x.label, ylabel=chart.y.label)
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=7.5)
+        _legend(axes)
         figure.supxlabel(note, fontsize=6.5, wrap=True)
         return {kind: _saved(figure, kind) for kind in ("png", "svg")}
 
 
-def _curve(axes: Any, line: Line, stepwise: bool) -> None:
+def _legend(axes: Any) -> None:
+    """Names, in columns; of more than fit beside the curves none, since the page has them."""
+    count = len(axes.get_legend_handles_labels()[0])
+    if count <= _MOST_NAMES:
+        axes.legend(frameon=False, fontsize=7.5, ncols=-(-count // _IN_A_COLUMN))
+
+
+def _curve(axes: Any, line: Line, named: bool, stepwise: bool) -> None:
     x, y = list(line.x), list(line.y)
     if stepwise:
         x, y = [*x, x[-1]], [*y, 0.0]
     how = {"linestyle": "--" if line.dashed else "-", "linewidth": 1.1 if line.dashed else 1.5}
-    look = {"color": _COLOURS[line.series % 7], "label": _plain(line.name), **how}
+    look = {"color": _COLOURS[line.series % 7], "label": _plain(line.name) if named else "", **how}
     axes.plot(x, y, drawstyle="steps-pre" if stepwise else "default", **look)
 
 
