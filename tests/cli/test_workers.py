@@ -124,12 +124,19 @@ def test_a_cluster_is_named(monkeypatch):
             Machines(cluster=wrong)
 
 
+def apart(*command) -> None:
+    """A command that succeeds, in a process of its own, as Ray stays connected for its life."""
+    program = [sys.executable, "-m", "smoothcert", *map(str, command)]
+    done = subprocess.run(program, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.refused("169.254.169.254", "metadata.google.internal")  # see test_cluster.py
 def test_the_command_line_on_a_cluster(models, tmp_path):
-    """In a process of its own, as Ray stays connected for the life of one."""
     pytest.importorskip("ray", reason="needs ray: pip install 'smoothcert[cluster]'")
     net, batch = models / "net.safetensors", ("--batch-size", "32")
-    for place, more in (("one", ()), ("ray", ("--cluster", "ray", "--workers", "2"))):
+    ray = ("--cluster", "ray", "--workers", "2")
+    for place, by, more in (("one", run, ()), ("ray", apart, ray)):
         base, new = tmp_path / f"base-{place}", tmp_path / f"new-{place}"
         for command in (
             ("certify", net, *CERTIFY, "--out", base, *batch, *more),
@@ -139,13 +146,7 @@ def test_the_command_line_on_a_cluster(models, tmp_path):
                 *("--out", tmp_path / f"{place}.json", *batch, *more),
             ),
         ):
-            done = subprocess.run(
-                [sys.executable, "-m", "smoothcert", *map(str, command)],
-                check=False,
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, done.stderr
+            by(*command)
     assert bytes_of(tmp_path / "base-one") == bytes_of(tmp_path / "base-ray")
     assert bytes_of(tmp_path / "new-one") == bytes_of(tmp_path / "new-ray")
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "ray.json").read_bytes()

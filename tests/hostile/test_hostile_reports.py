@@ -75,20 +75,26 @@ class Tags(HTMLParser):
 
 
 @pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
-def test_a_report_shows_any_name_and_obeys_none(named, tmp_path):
-    out = tmp_path / "out"
-    report([named], out, (0.0,))
+def test_a_report_shows_any_name_and_obeys_none(made, tmp_path):
+    runs, out = [], tmp_path / "out"
+    for name in NAMES:
+        shutil.copytree(made, tmp_path / name)
+        runs.append(Run.open(tmp_path / name))
+    report(runs, out, (0.0,))
     seen = Tags()
     page = (out / "index.html").read_text("utf-8")
     seen.feed(page)
     assert not seen.tags & {"iframe", "object", "b", "img"}
     assert page.count("<script") == 4 == page.count("</script>")  # two charts, the rows, page.js
     assert not {name for name in seen.attributes if name.startswith("on")}
-    assert visible(named.name) in seen.text
+    for run in runs:
+        assert visible(run.name) in seen.text
     assert not set("\u202e\u2066\u200b\x1b\x07") & set(page)
-    (first, *_) = csv.DictReader(io.StringIO((out / "certificates.csv").read_text("utf-8")))
-    assert first["run"].lstrip()[:1] not in ("=", "+", "-", "@", "＝")
-    assert not set("\t\r\n") & set(first["run"])
+    rows = list(csv.DictReader(io.StringIO((out / "certificates.csv").read_text("utf-8"))))
+    assert len(rows) == 2 * len(NAMES)
+    for row in rows:
+        assert row["run"].lstrip()[:1] not in ("=", "+", "-", "@", "＝")
+        assert not set("\t\r\n") & set(row["run"])
     assert {p.parent for p in out.rglob("*")} == {out}
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from known_truth import PixelSum
@@ -22,6 +23,7 @@ from smoothcert.report.curves import of_all, per_input
 from smoothcert.report.page import report
 from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
+from smoothcert.sampling.inputs import Inputs
 from smoothcert.verbs.recertify import METHODS
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)
@@ -34,38 +36,51 @@ def runs(tmp_path, tiny_inputs, pixel_sum):
     return base, new
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Two runs, what `report` returned, and its folder, to be looked at."""
+    folder = tmp_path_factory.mktemp("written")
+    images = np.full((30, 1, 2, 2), 8 / 16)
+    data = Inputs.from_arrays(images, np.ones(30, int), 1 / 16)
+    base = run_certify(folder / "base", PixelSum(28), data, SETTINGS, How())
+    new = run_recertify(folder / "new", base, PixelSum(29), data, Irs(100), How())
+    return (base, new), report([base, new], folder / "out", (0.0, 0.1)), folder / "out"
+
+
+def page_of(written) -> str:
+    return (written[2] / "index.html").read_text()
+
+
 FIGURES = {
     f"{n}.{kind}" for n in ("certified_accuracy", "acr_evaluations") for kind in ("png", "svg")
 }
 
 
-def test_everything_is_written(runs, tmp_path):
-    summaries = report(runs, tmp_path / "out", (0.0, 0.1))
-    names = {path.name for path in (tmp_path / "out").iterdir()}
+def test_everything_is_written(written):
+    _, summaries, out = written
+    names = {path.name for path in out.iterdir()}
     assert names == {*FIGURES, "index.html", "certificates.csv", "base.tsv", "new.tsv"}
     assert [s.name for s in summaries] == ["base", "new"]
-    png = (tmp_path / "out" / "certified_accuracy.png").read_bytes()
+    png = (out / "certified_accuracy.png").read_bytes()
     assert png.startswith(b"\x89PNG")
 
 
-def test_equal_runs_give_equal_bytes(runs, tmp_path):
+def test_equal_runs_give_equal_bytes(written, tmp_path):
     """The vector figures too, which would otherwise hold the time and random names."""
-    report(runs, tmp_path / "one", (0.0,))
-    report(runs, tmp_path / "two", (0.0,))
-    for file in (tmp_path / "one").iterdir():
+    runs, _, out = written
+    report(runs, tmp_path / "two", (0.0, 0.1))
+    for file in out.iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
 
 
-def test_the_vector_figure_has_its_text_as_text(runs, tmp_path):
-    report(runs, tmp_path / "out", (0.0,))
-    figure = (tmp_path / "out" / "certified_accuracy.svg").read_text()
+def test_the_vector_figure_has_its_text_as_text(written):
+    figure = (written[2] / "certified_accuracy.svg").read_text()
     for text in ("base", "new", "certified accuracy", "ℓ₂ radius"):
         assert f">{text}</text>" in figure
 
 
-def test_the_page_is_self_contained_and_well_formed(runs, tmp_path):
-    report(runs, tmp_path / "out", (0.0, 0.1))
-    page = (tmp_path / "out" / "index.html").read_text()
+def test_the_page_is_self_contained_and_well_formed(written):
+    page = page_of(written)
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert not re.search(r"https?://|url\((?!data:)", page)
     open_tags = []
@@ -83,26 +98,23 @@ def test_the_page_is_self_contained_and_well_formed(runs, tmp_path):
     assert open_tags == []
 
 
-def test_only_its_own_script_may_run(runs, tmp_path):
+def test_only_its_own_script_may_run(written):
     """The policy names the script by its hash."""
-    report(runs, tmp_path / "out", (0.0,))
-    page = (tmp_path / "out" / "index.html").read_text()
+    page = page_of(written)
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     hashed = base64.b64encode(sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{hashed}'\"" in page
 
 
-def test_every_fragment_that_is_linked_is_there(runs, tmp_path):
-    report(runs, tmp_path / "out", (0.0,))
-    page = (tmp_path / "out" / "index.html").read_text()
+def test_every_fragment_that_is_linked_is_there(written):
+    page = page_of(written)
     for name in re.findall(r'href="#([\w-]+)"', page):
         assert f'id="{name}"' in page
 
 
-def test_what_the_page_says_of_all_inputs_together(runs, tmp_path):
-    report(runs, tmp_path / "out", (0.0,))
-    page = (tmp_path / "out" / "index.html").read_text()
-    for run, alpha in zip(runs, (0.001, 0.002), strict=True):
+def test_what_the_page_says_of_all_inputs_together(written):
+    page = page_of(written)
+    for run, alpha in zip(written[0], (0.001, 0.002), strict=True):
         curve, together = of_all(run)
         assert together.wrong == wrong_at_most(30, alpha, alpha) == 1
         assert f"with probability 1 − {alpha:g}, at most 1 of the 30 certificates is wrong" in page

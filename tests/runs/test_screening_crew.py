@@ -17,6 +17,7 @@ from smoothcert.runs.screening import Candidates, ScreeningOrder, staged
 from smoothcert.verbs.screen import screen
 
 THRESHOLDS = (28, 29, 27, 30, 28)
+EACH = 48  # draws per input
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ def expected(base):
     models = [candidate("none", None, number) for number in range(len(THRESHOLDS))]
     return [
         c.to_json()
-        for c in screen(base.certification(), models, thirty(), per_input=200, batch_size=16)
+        for c in screen(base.certification(), models, thirty(), per_input=EACH, batch_size=16)
     ]
 
 
 def screened(base, executor, load, told=None):
-    screening = Screening(200, candidates=len(THRESHOLDS))
+    screening = Screening(EACH, candidates=len(THRESHOLDS))
     order = ScreeningOrder(str(base.path), screening, 16)
     progress = told.append if told is not None else lambda _: None
     here = Candidates(staged(base, thirty(), screening, 16), load(0)[0], progress)
