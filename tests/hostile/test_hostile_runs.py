@@ -69,7 +69,7 @@ def resealed(run, change):
         *(("identity", "num_classes", value) for value in (0, -2, 2**31, 10**12, "2")),
         *(
             ("identity", "indices", value)
-            for value in ([], [-1], [2**63], [0.5], "012", None, [True])
+            for value in ([], [-1], [2**63], [0.5], "012", None, [True], [0, 0])
         ),
         *(
             ("identity", "shape", value)

@@ -298,14 +298,6 @@ def test_other_inputs_are_refused(base, data):
         screen(base, [PixelSum(27)], grid)
 
 
-def test_an_input_given_twice_is_refused(data):
-    """Its noise would be the same twice, so its flips would not be independent."""
-    twice = data.select([100, 100])
-    base = smoothcert.certify(PixelSum(27), twice, SIGMA, n=100)
-    with pytest.raises(InvalidInput, match="has an input twice"):
-        screen(base, [PixelSum(27)], twice, per_input=10)
-
-
 def test_other_classes_are_refused(base, data):
     class Three(PixelSum):
         def logits(self, images):

@@ -282,3 +282,23 @@ def test_other_tools_read_the_files_as_they_are(base):
     frame = pandas.read_parquet(base.path / "certificates")
     assert len(frame) == 30
     assert frame["radius"].max() > 0
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_that_another_process_begins_meanwhile(tmp_path, monkeypatch, tiny_inputs, resume):
+    """It is joined by who resumes, and nobody else's."""
+    from smoothcert.runs import opening
+
+    def late(place):
+        monkeypatch.undo()
+        run_certify(tmp_path / "r", PixelSum(28), tiny_inputs, SETTINGS, SMALL)
+        opening.require_unused(place)
+
+    monkeypatch.setattr(opening, "require_unused", late)
+    how = replace(SMALL, resume=resume)
+    if resume:
+        run = run_certify(tmp_path / "r", PixelSum(28), tiny_inputs, SETTINGS, how)
+        assert not run.missing
+    else:
+        with pytest.raises(StoreError, match="already exists and is not empty"):
+            run_certify(tmp_path / "r", PixelSum(28), tiny_inputs, SETTINGS, how)

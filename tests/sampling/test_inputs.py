@@ -298,3 +298,9 @@ def test_images_of_two_sizes(tmp_path):
     data = smoothcert.load_inputs(str(tmp_path))
     with pytest.raises(InvalidInput, match=r"Input 1 of .* has shape \(3, 4, 5\); the others have"):
         list(data)
+
+
+def test_an_index_given_twice_is_refused(digits):
+    """Its noise would be the same twice: a plan would see draws that count."""
+    with pytest.raises(InvalidInput, match="digits has the index 3 twice"):
+        digits.select([1, 3, 5, 3])

@@ -75,7 +75,17 @@ class Opening:
         inputs.check_labels(identity.num_classes)
         if run := _resumed(self, identity):
             return run
-        require_unused(self.place)
+        try:
+            require_unused(self.place)
+            return self._created(identity, facts, classifier, inputs)
+        except StoreError:
+            if _there(self) is None:
+                raise
+            return self.open(classifier, inputs)  # another process was first: as it chose
+
+    def _created(
+        self, identity: Identity, facts: Mapping[str, Any], classifier: Classifier, inputs: Inputs
+    ) -> Run:
         extra = {}
         if isinstance(self.method, Reuse):
             assert self.base is not None
@@ -86,12 +96,7 @@ class Opening:
             extra[plans.NAME] = plans.plan_bytes(shares, identity.indices)
         manifest = Manifest(identity, {**self.origin, **facts})
         facts_of_inputs = (inputs.contents, inputs.labels)
-        try:
-            return Run.create(self.place, manifest, *facts_of_inputs, extra, self.files)
-        except StoreError:
-            if _there(self) is None:
-                raise
-            return self.open(classifier, inputs)  # another process was first: as it chose
+        return Run.create(self.place, manifest, *facts_of_inputs, extra, self.files)
 
     def _check(self, inputs: Inputs) -> None:
         """What can be refused before any work."""

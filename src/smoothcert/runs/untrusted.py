@@ -87,8 +87,8 @@ def check_identity(raw: Mapping[str, Any]) -> None:
     whole(settings["keep_margins"] + 0, "keep_margins", 0, 1)
     for value in raw["indices"]:
         whole(value, "an index", 0, 2**63 - 1)
-    if not raw["indices"]:
-        raise ValueError("it has no inputs")
+    if not raw["indices"] or len(set(raw["indices"])) < len(raw["indices"]):
+        raise ValueError("it has no inputs, or one twice")
     for value in raw["shape"]:
         whole(value, "a side of the shape", 1, MOST_VALUES)
     if not 1 <= len(raw["shape"]) <= 32 or prod(raw["shape"]) > MOST_VALUES:

@@ -1,5 +1,6 @@
 """Data sets as items on an integer grid, each with a hash of its content."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -38,7 +39,7 @@ class Inputs:
         name: how to refer to the data in messages; the reference it was loaded by.
         shape: shape of one input, (channels, height, width) for images; any other for tensors.
         levels: grid steps in 1; pixel values are whole numbers in 0..levels.
-        indices: each input's index in the full data set, which addresses its noise.
+        indices: each input's index in the full data set, which addresses its noise; all differ.
         read: from an index to that input's values in grid steps, of the given shape.
         labels: true classes in the order of `indices`, or None. Certification never uses them.
         classes: names of the classes, may be empty.
@@ -56,13 +57,20 @@ class Inputs:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse an empty set and labels that do not line up."""
+        """Refuse an empty set, an index twice, and labels that do not line up."""
         if not self.indices:
             raise InvalidInput(f"The data set {self.name} is empty: nothing to certify.")
         if self.labels is not None and len(self.labels) != len(self.indices):
             raise InvalidInput(
                 f"{self.name} has {len(self.indices)} inputs and {len(self.labels)} labels; "
                 "give one label per input."
+            )
+        if len(set(self.indices)) < len(self.indices):
+            twice = next(i for i, count in Counter(self.indices).items() if count > 1)
+            raise InvalidInput(
+                f"{self.name} has the index {twice} twice. An index addresses an input's noise, so "
+                "that two of one index would be tested on the same noise, and bounds need "
+                "independent inputs. Select each input once."
             )
 
     def __len__(self) -> int:

@@ -190,11 +190,6 @@ def _checked_labels(base: Certification, inputs: Inputs) -> tuple[int, ...]:
             f"The original was certified on the grid 1/{base.settings.levels}; the inputs are on "
             f"1/{inputs.levels}. Screen on the data the original was certified on."
         )
-    if len(set(inputs.indices)) < len(inputs):
-        raise InvalidInput(
-            f"{inputs.name} has an input twice; it would be tested on the same noise twice, and "
-            "the bounds need independent inputs. Select each input once."
-        )
     old = [(c.index, c.content) for c in base.certificates]
     if old != list(zip(inputs.indices, inputs.contents, strict=True)):
         raise Mismatch(
