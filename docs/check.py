@@ -9,6 +9,7 @@ import smoothcert
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+SOURCE = Path(smoothcert.__file__).parent  # of what is installed, wherever that is
 
 
 def broken_links() -> list[str]:
@@ -45,7 +46,7 @@ def missing_sections() -> list[str]:
     """Sections of the theory that the code cites and that are not there."""
     there = set(re.findall(r"^## (\d+)\.", (DOCS / "theory.md").read_text(), re.MULTILINE))
     problems = []
-    for path in (ROOT / "src").rglob("*.py"):
+    for path in SOURCE.rglob("*.py"):
         text = re.sub(r"\s+", " ", path.read_text())
         for cited in re.findall(r"docs/theory\.md, sections? (\d+)(?: and (\d+))?", text):
             problems += [f"{path.name} cites section {s}" for s in cited if s and s not in there]
@@ -56,7 +57,7 @@ def undocumented_names() -> list[str]:
     """Public names and bounds that no page of the API shows."""
     text = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
     shown = set(re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE))
-    modules = (ROOT / "src" / "smoothcert" / "bounds").glob("[!_]*.py")
+    modules = (SOURCE / "bounds").glob("[!_]*.py")
     public = [*smoothcert._HOMES, *(f"bounds.{path.stem}" for path in modules)]
     return [f"docs/api lacks ::: smoothcert.{n}" for n in public if f"smoothcert.{n}" not in shown]
 
