@@ -10,6 +10,7 @@ from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress as write_compressed
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.regular import similar
+from smoothcert.runs.files import make_folder
 from smoothcert.sampling.images import decode
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import RoundedGaussian
@@ -56,7 +57,7 @@ def train(
         raise InvalidInput(f"Weights are written as .safetensors; got {out.name!r}")
     with display.waiting("Loading data"):
         inputs = source.load()
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(out.parent)
         checkpoint = Checkpoint(out.with_suffix(".checkpoint"), recipe, inputs.fingerprint)
     if not resume:
         checkpoint.remove()

@@ -20,7 +20,7 @@ from smoothcert.names import visible
 from smoothcert.regular import read_regular
 from smoothcert.runs import ledger
 from smoothcert.runs.crew import Executor, Work, one_at_a_time
-from smoothcert.runs.files import write_whole
+from smoothcert.runs.files import make_folder, write_whole
 from smoothcert.runs.screening import Candidates, ScreeningOrder, staged
 from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import UNREADABLE
@@ -72,7 +72,7 @@ def screen(asked: Asked, out: Path | None, machines: Machines, as_json: bool) ->
         facts = (certificate.name, certificate.fingerprint, certificate.evaluations)
         ledger.note(run, *facts, str(out or "screen"))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(out.parent)
         write_whole(out, (json.dumps([c.to_json() for c in found], indent=1) + "\n").encode())
     if as_json:
         display.show_json([c.to_json() for c in found])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from smoothcert.bounds.together import mean_above, wrong_at_most
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.names import visible
+from smoothcert.report.claims import alpha_of
 from smoothcert.runs.store import Run
 from smoothcert.summary import correct_radii
 
@@ -55,15 +56,16 @@ def points(curves: int) -> int:
 
 def per_input(run: Run, most: int = _MOST_POINTS) -> Curve:
     """Share of inputs that are certified of their label, each with its own probability."""
-    return _steps(run, 0, most)
+    return _steps(run, correct_radii(run.certificates, run.labels), 0, most)
 
 
 def of_all(run: Run, most: int = _MOST_POINTS) -> tuple[Curve, Together]:
     """The same of all inputs together (docs/theory.md, section 11), at the run's own alpha."""
-    alpha = max(c.alpha for c in run.certificates)
+    alpha = alpha_of(run.identity.settings, run.identity.method)
     radii = correct_radii(run.certificates, run.labels)
     wrong = wrong_at_most(len(radii), alpha, alpha)
-    return _steps(run, wrong, most), Together(len(radii), wrong, alpha, mean_above(radii, wrong))
+    together = Together(len(radii), wrong, alpha, mean_above(radii, wrong))
+    return _steps(run, radii, wrong, most), together
 
 
 def of_screening(certificate: DatasetCertificate, most: int = _MOST_POINTS) -> Curve:
@@ -74,8 +76,7 @@ def of_screening(certificate: DatasetCertificate, most: int = _MOST_POINTS) -> C
     return Curve(visible(certificate.name), radii[:kept], share[:kept])
 
 
-def _steps(run: Run, wrong: int, most: int) -> Curve:
-    radii = correct_radii(run.certificates, run.labels)
+def _steps(run: Run, radii: NDArray[np.float64], wrong: int, most: int) -> Curve:
     ordered = np.sort(radii[radii >= 0])[: max(0, (radii >= 0).sum() - wrong)]
     x = np.unique(np.concatenate([[0.0], ordered]))
     if len(x) > most:

@@ -12,10 +12,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from smoothcert.certificate import Certificate, Certification
-from smoothcert.errors import InvalidInput, StoreError
+from smoothcert.errors import InvalidInput
 from smoothcert.names import cell, visible
 from smoothcert.report.claims import alpha_of
-from smoothcert.runs.files import reason, write_whole
+from smoothcert.runs.files import make_folder, write_whole
 from smoothcert.runs.manifest import method_form
 from smoothcert.runs.store import Run
 
@@ -110,10 +110,7 @@ def export(
     many = (results,) if isinstance(results, Run | Certification) else results
     table = certificates_table(*many, labels=labels)
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"Cannot make the folder {path.parent}: {reason(error)}") from error
+    make_folder(path.parent)
     write_whole(path, _FORMS[suffix](table))
     return table
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from smoothcert.errors import InvalidInput, MissingExtra, StoreError
+from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.names import visible
 from smoothcert.report.curves import Together
 from smoothcert.report.tables import csv_table, summarize_run, tsv
-from smoothcert.runs.files import reason, write_whole
+from smoothcert.runs.files import make_folder, write_whole
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import Summary
@@ -63,10 +63,7 @@ def report(
     for run in runs:
         if None not in run.labels:
             files[f"{visible(run.name)}.tsv"] = tsv(run).encode()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"Cannot make the folder {out}: {reason(error)}") from error
+    make_folder(out)
     for name, data in files.items():
         write_whole(out / name, data)
     return summaries

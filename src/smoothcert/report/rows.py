@@ -94,13 +94,6 @@ def pack(columns: NDArray[np.int64]) -> str:
     return base64.b64encode(zlib.compress(planes.transpose(0, 2, 1).tobytes(), 9)).decode()
 
 
-def unpack(packed: str, columns: int) -> NDArray[np.int64]:
-    """What `pack` packed."""
-    planes = np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.uint8)
-    values = planes.reshape(columns, 8, -1).transpose(0, 2, 1)
-    return np.ascontiguousarray(values).view("<u8")[..., 0].astype(np.int64) - 1
-
-
 def _case(certificate: Certificate, sigma: float) -> dict[str, str]:
     figures = certificate.figures(sigma)
     return {

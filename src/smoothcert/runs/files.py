@@ -31,6 +31,18 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, with those above it, if it is not there.
+
+    Raises:
+        StoreError: the operating system refuses.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"Cannot make the folder {path}: {reason(error)}") from error
+
+
 def cannot_write(path: Path, error: OSError) -> StoreError:
     """What to raise when the operating system refuses to write a file."""
     return StoreError(
