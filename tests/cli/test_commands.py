@@ -1,5 +1,6 @@
-"""The commands, as a user runs them: a process, its output, its exit code."""
+"""The commands, as a user runs them: their output, their exit code."""
 
+import contextlib
 import json
 import os
 import re
@@ -10,22 +11,38 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from smoothcert.cli.main import app
 from smoothcert.runs.store import Run
 
+ENVIRONMENT = {"COLUMNS": "200", "NO_COLOR": "1"}
 
-def run(*arguments, cwd, code=0):
-    """Run the command line; return (stdout, stderr)."""
+
+def program(*arguments, cwd, code=0):
+    """Run the command line as a process; return (stdout, stderr)."""
     result = subprocess.run(
         [sys.executable, "-m", "smoothcert", *map(str, arguments)],
         cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+        env=os.environ | ENVIRONMENT,
     )
     assert result.returncode == code, (result.stdout, result.stderr)
     assert "Traceback" not in result.stderr
+    return result.stdout, result.stderr
+
+
+def run(*arguments, cwd, code=0):
+    """The same in this process, which saves seconds of imports."""
+    with contextlib.chdir(cwd), pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        sys.modules.pop("mine", None)  # a user's file, which another test has too
+        result = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
+        sys.modules.pop("mine", None)
+    assert result.exit_code == code, result.output
     return result.stdout, result.stderr
 
 
@@ -34,9 +51,9 @@ def folder(models, tmp_path_factory) -> Path:
     """A folder with a base run, a recertified one, and a report of both."""
     path = tmp_path_factory.mktemp("cli")
     common = ("--data", "digits", "--limit", 20, "--sigma", 0.25, "--n", 500, "--n0", 20)
-    run("certify", models / "net.onnx", *common, "--out", "base", cwd=path)
+    program("certify", models / "net.onnx", *common, "--out", "base", cwd=path)
     to = ("--base", "base", "--policy", "uniform:100", "--out", "int8")
-    run("recertify", models / "int8.onnx", *to, cwd=path)
+    program("recertify", models / "int8.onnx", *to, cwd=path)
     return path
 
 
@@ -81,7 +98,7 @@ def test_verify_exits_with_1_when_something_is_wrong(folder, tmp_path):
 
     shutil.copytree(folder / "base", tmp_path / "broken")
     (tmp_path / "broken" / "votes" / "00000.parquet").write_bytes(b"PAR1")
-    out, _ = run("verify", "broken", cwd=tmp_path, code=1)
+    out, _ = program("verify", "broken", cwd=tmp_path, code=1)
     assert "1 problems" in out
     assert "is damaged" in out
 
@@ -270,8 +287,15 @@ def test_replay_says_that_it_is_simulated(tmp_path):
     assert "gone.tsv" in err
 
 
+def test_misuse_of_a_program_is_one_line_too(tmp_path):
+    _, err = program(
+        "certify", "gone.onnx", "--data", "digits", "--sigma", 1, "--out", "x", cwd=tmp_path, code=2
+    )
+    assert err.startswith("Error: There is no") and err.count("\n") == 1
+
+
 def test_help_and_version():
-    out, _ = run("--help", cwd=".")
+    out, _ = program("--help", cwd=".")
     for name in (
         "demo",
         "train",
@@ -283,12 +307,12 @@ def test_help_and_version():
         "predict",
     ):
         assert f"  {name} " in out
-    out, _ = run("--version", cwd=".")
+    out, _ = program("--version", cwd=".")
     assert out.startswith("smoothcert 0.")
 
 
 def test_quick_demo(tmp_path):
-    out, _ = run("demo", "--quick", "--out", "d", "--json", cwd=tmp_path)
+    out, _ = program("demo", "--quick", "--out", "d", "--json", cwd=tmp_path)
     result = json.loads(out)
     names = [line["recertified"]["name"] for line in result["recertified"]]
     assert names == ["int8-irs", "int8", "bf16-irs", "bf16", "prune20-irs", "prune20"]

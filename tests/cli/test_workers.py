@@ -124,9 +124,18 @@ def test_a_cluster_is_named(monkeypatch):
             Machines(cluster=wrong)
 
 
-def apart(*command) -> None:
-    """A command that succeeds, in a process of its own, as Ray stays connected for its life."""
-    program = [sys.executable, "-m", "smoothcert", *map(str, command)]
+IN_TURN = """
+import json, sys
+from smoothcert.cli.main import app
+for words in json.loads(sys.argv[1]):
+    app(words, standalone_mode=False)
+"""
+
+
+def apart(commands) -> None:
+    """Commands that succeed, in a process of their own, as Ray stays connected for its life."""
+    words = json.dumps([[*map(str, command)] for command in commands])
+    program = [sys.executable, "-c", IN_TURN, words]
     done = subprocess.run(program, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -134,19 +143,20 @@ def apart(*command) -> None:
 @pytest.mark.refused("169.254.169.254", "metadata.google.internal")  # see test_cluster.py
 def test_the_command_line_on_a_cluster(models, tmp_path):
     pytest.importorskip("ray", reason="needs ray: pip install 'smoothcert[cluster]'")
-    net, batch = models / "net.safetensors", ("--batch-size", "32")
-    ray = ("--cluster", "ray", "--workers", "2")
-    for place, by, more in (("one", run, ()), ("ray", apart, ray)):
+    net = models / "net.onnx"  # which needs no torch in every worker
+
+    def commands(place, *more):
         base, new = tmp_path / f"base-{place}", tmp_path / f"new-{place}"
-        for command in (
-            ("certify", net, *CERTIFY, "--out", base, *batch, *more),
-            ("recertify", models / "int8.onnx", "--base", base, "--out", new, *batch, *more),
-            (
-                *("screen", models / "int8.onnx", net, "--base", base, "--per-input", 20),
-                *("--out", tmp_path / f"{place}.json", *batch, *more),
-            ),
-        ):
-            by(*command)
+        more = ("--batch-size", 32, *more)
+        yield "certify", net, *CERTIFY, "--out", base, *more
+        yield "recertify", models / "int8.onnx", "--base", base, "--out", new, *more
+        both = (models / "int8.onnx", net)
+        options = ("--base", base, "--per-input", 20, "--out", tmp_path / f"{place}.json")
+        yield "screen", *both, *options, *more
+
+    for command in commands("one"):
+        run(*command)
+    apart(commands("ray", "--cluster", "ray", "--workers", 2))
     assert bytes_of(tmp_path / "base-one") == bytes_of(tmp_path / "base-ray")
     assert bytes_of(tmp_path / "new-one") == bytes_of(tmp_path / "new-ray")
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "ray.json").read_bytes()

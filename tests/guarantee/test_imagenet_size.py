@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_commands import run
+from test_commands import program
 from torch import nn
 
 import smoothcert
@@ -149,8 +149,8 @@ def test_a_recertification_repeats_the_size(tmp_path):
         f"import sys\nsys.path[:0] = {sys.path!r}\nfrom test_imagenet_size import narrow\n"
     )
     options = ("--data", "val", "--size", 224, "--sigma", 0.25, "--n0", 8, "--n", 40)
-    run("certify", "model:narrow", *options, "--out", "base", cwd=tmp_path)
+    program("certify", "model:narrow", *options, "--out", "base", cwd=tmp_path)
     assert Run.open(tmp_path / "base").manifest.origin["data"]["size"] == 224
     to = ("--base", "base", "--policy", "uniform:20", "--out", "new")
-    run("recertify", "model:narrow", *to, cwd=tmp_path)
-    run("verify", "new", "--replay", "20%", cwd=tmp_path)
+    program("recertify", "model:narrow", *to, cwd=tmp_path)
+    program("verify", "new", "--replay", "20%", cwd=tmp_path)

@@ -1,5 +1,7 @@
 """Data sets of every kind, and what is said when they are not right."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -304,3 +306,18 @@ def test_an_index_given_twice_is_refused(digits):
     """Its noise would be the same twice: a plan would see draws that count."""
     with pytest.raises(InvalidInput, match="digits has the index 3 twice"):
         digits.select([1, 3, 5, 3])
+
+
+def test_digits_are_those_of_scikit_learn(monkeypatch):
+    """Read from its file or through its function; the file may be elsewhere one day."""
+    from sklearn.datasets import load_digits
+
+    def rows():
+        both = [smoothcert.load_inputs("digits", split) for split in ("test", "train")]
+        return [(*x.pixels.ravel(), y) for d in both for x, y in zip(d, d.labels, strict=True)]
+
+    found, theirs = rows(), load_digits()
+    true = [(*x * 16, y) for x, y in zip(theirs.data, theirs.target, strict=True)]
+    assert sorted(found) == sorted(true)
+    monkeypatch.setattr(Path, "is_file", lambda file: False)
+    assert rows() == found

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -114,19 +115,30 @@ def _digits(split: str, grid: float | Fraction | None) -> Inputs:
         raise InvalidInput(f"digits has the splits 'train' and 'test'; got {split!r}")
     if grid is not None and grid_levels(grid) % 16:
         raise InvalidInput(f"digits lie on grids of step 1/(16 k), such as 1/256; got {grid}")
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise MissingExtra("scikit-learn", "data") from error
-    data: Any = load_digits()
-    order = np.random.default_rng(0).permutation(len(data.target))
-    chosen = order[:_DIGITS_TEST] if split == "test" else order[_DIGITS_TEST:]
+    rows = _digits_table()
+    order = np.random.default_rng(0).permutation(len(rows))
+    chosen = rows[order[:_DIGITS_TEST] if split == "test" else order[_DIGITS_TEST:]]
     return Inputs.from_arrays(
-        data.images[chosen, None] / 16,
-        data.target[chosen].astype(int),
+        chosen[:, :-1].reshape(-1, 1, 8, 8) / 16,
+        chosen[:, -1].astype(int),
         _DIGITS_GRID if grid is None else grid,
         "digits",
     )
+
+
+def _digits_table() -> NDArray[np.float64]:
+    """A row a scan: 64 pixels from 0 to 16, and the digit."""
+    found = find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise MissingExtra("scikit-learn", "data")
+    # Its file is read as it is, as importing scikit-learn takes each process over a second.
+    file = Path(found.origin).with_name("datasets") / "data" / "digits.csv.gz"
+    if file.is_file():
+        return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    data: Any = load_digits()
+    return np.column_stack([data.data, data.target])
 
 
 def _npz(path: Path, split: str, grid: float | Fraction | None) -> Inputs:
