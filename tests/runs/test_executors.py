@@ -307,3 +307,18 @@ def test_after_a_stop_no_block_is_begun():
 
     drive([lambda: Stopping({}, done)] * 2, Blocks(range(50), lambda: len(stop)))
     assert 1 <= len(done) <= 2
+
+
+def test_workers_end_side_by_side():
+    """Each takes a moment to end."""
+    begun, ending = threading.Barrier(3, timeout=30), threading.Barrier(3, timeout=30)
+
+    class Together(Clock):
+        def do(self, block, wanted):
+            begun.wait()
+
+        def close(self):
+            ending.wait()
+
+    drive([lambda: Together({}, [])] * 3, Blocks(range(3), lambda: 0))
+    assert not ending.broken

@@ -338,7 +338,11 @@ def drive(makers: Sequence[Callable[[], Hand | None]], blocks: Blocks) -> dict[i
         WorkerError: workers were lost again and again at one block.
         SmoothcertError: what a worker raised; the others are ended, their stored blocks kept.
     """
-    hands: dict[int, Hand] = {}
+    hands: dict[int, Hand] = {}  # whoever takes one out closes it
+
+    def close(number: int) -> None:
+        if hand := hands.pop(number, None):
+            hand.close()
 
     def lead(number: int) -> None:
         losses = 0
@@ -355,13 +359,13 @@ def drive(makers: Sequence[Callable[[], Hand | None]], blocks: Blocks) -> dict[i
                         blocks.finish(block, value)
                 except Lost as why:
                     _LOG.info("Worker %d was lost: %s", number, why)
-                    if lost := hands.pop(number, None):
-                        lost.close()
+                    close(number)
                     if block is not None:
                         blocks.give_back(block, why)
                     else:
                         losses += 1
                         blocks.pause(losses, why)
+            close(number)  # which takes a moment: others may be at their last blocks
         except BaseException as error:  # noqa: BLE001 - raised again by whoever leads
             blocks.fail(error)
 
@@ -378,6 +382,6 @@ def drive(makers: Sequence[Callable[[], Hand | None]], blocks: Blocks) -> dict[i
         blocks.fail(error)
         raise
     finally:
-        for hand in list(hands.values()):
-            hand.close()
+        for number in range(len(makers)):
+            close(number)
     return blocks.done()
