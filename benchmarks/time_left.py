@@ -1,12 +1,13 @@
 """How right the time left is that a run shows: predictions at each tenth against what it took.
 
 PYTHONPATH=benchmarks python benchmarks/time_left.py [--images 30] [--n 2000] [--steady]
+    [--block-inputs 1]
 
 A ResNet-20 on random images, so that nothing is downloaded: alone, with two workers, and with two
 workers and every other block there already (resumed). The clock runs to the end of the command's
 work, so that the last block's files count. With --steady a device is stood in for that takes a
 fixed time for each row, whatever else the machine does: what is left then is the estimate's own
-error, and what the run adds.
+error, and what the run adds. Without --block-inputs blocks are as large as a run makes them.
 """
 
 import argparse
@@ -90,6 +91,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=30)
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--block-inputs", type=int)
     parser.add_argument("--steady", action="store_true")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
@@ -104,7 +106,7 @@ def main() -> None:
                 out = folder / f"run-{number}-{machines.count}"
                 if resumed := "resumed" in case:
                     halved(out)
-                where = Where(str(out), resumed, machines, block_inputs=1)
+                where = Where(str(out), resumed, machines, block_inputs=options.block_inputs)
                 seen = told(MODELS[options.steady], source, settings, where)
                 at, worst = errors(seen)
                 shown = " ".join(f"{error:>+5.0%}" for error in at)
