@@ -338,11 +338,7 @@ def drive(makers: Sequence[Callable[[], Hand | None]], blocks: Blocks) -> dict[i
         WorkerError: workers were lost again and again at one block.
         SmoothcertError: what a worker raised; the others are ended, their stored blocks kept.
     """
-    hands: dict[int, Hand] = {}  # whoever takes one out closes it
-
-    def close(number: int) -> None:
-        if hand := hands.pop(number, None):
-            hand.close()
+    hands: dict[int, Hand] = {}
 
     def lead(number: int) -> None:
         losses = 0
@@ -359,13 +355,13 @@ def drive(makers: Sequence[Callable[[], Hand | None]], blocks: Blocks) -> dict[i
                         blocks.finish(block, value)
                 except Lost as why:
                     _LOG.info("Worker %d was lost: %s", number, why)
-                    close(number)
+                    _close(hands, number)
                     if block is not None:
                         blocks.give_back(block, why)
                     else:
                         losses += 1
                         blocks.pause(losses, why)
-            close(number)  # which takes a moment: others may be at their last blocks
+            _close(hands, number)  # which takes a moment: others may be at their last blocks
         except BaseException as error:  # noqa: BLE001 - raised again by whoever leads
             blocks.fail(error)
 
@@ -383,5 +379,11 @@ def drive(makers: Sequence[Callable[[], Hand | None]], blocks: Blocks) -> dict[i
         raise
     finally:
         for number in range(len(makers)):
-            close(number)
+            _close(hands, number)
     return blocks.done()
+
+
+def _close(hands: dict[int, Hand], number: int) -> None:
+    """Close one that is still there: whoever takes it out does."""
+    if hand := hands.pop(number, None):
+        hand.close()
