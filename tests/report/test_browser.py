@@ -176,6 +176,10 @@ def test_nothing_is_wider_than_the_window(page, width, scheme):
     page.set_viewport_size({"width": width, "height": 740})
     page.emulate_media(color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    right = "(captions) => captions.map((one) => one.getBoundingClientRect().right)"
+    captions = page.locator("caption:visible").evaluate_all(right)
+    assert captions
+    assert max(captions) <= width
     colours = page.evaluate(
         "['color', 'backgroundColor'].map((name) => getComputedStyle(document.body)[name])"
     )
@@ -183,6 +187,9 @@ def test_nothing_is_wider_than_the_window(page, width, scheme):
 
 
 def test_print_leaves_out_what_only_a_screen_can_use(page):
+    page.set_viewport_size({"width": 720, "height": 1000})  # A4 with margins of a centimetre
     page.emulate_media(media="print")
+    wide = "(tables) => tables.map((one) => one.getBoundingClientRect().right)"
+    assert max(page.locator("table:visible").evaluate_all(wide)) <= 720
     assert not page.locator("#controls").is_visible()
     assert page.locator("#certificates").is_visible()
