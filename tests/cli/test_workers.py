@@ -143,7 +143,7 @@ def apart(commands) -> None:
 @pytest.mark.refused("169.254.169.254", "metadata.google.internal")  # see test_cluster.py
 def test_the_command_line_on_a_cluster(models, tmp_path):
     pytest.importorskip("ray", reason="needs ray: pip install 'smoothcert[cluster]'")
-    net = models / "net.onnx"  # which needs no torch in every worker
+    net = models / "net.safetensors"
 
     def commands(place, *more):
         base, new = tmp_path / f"base-{place}", tmp_path / f"new-{place}"

@@ -159,7 +159,7 @@ def test_a_pipe_in_a_name_ends_no_cell(runs):
     [
         ("net.onnx", "net.onnx"),
         ("models/net.onnx", "models/net.onnx"),
-        ("/tmp/x/net.onnx", "net.onnx"),
+        ("/models/x/net.onnx", "net.onnx"),
         ("../x/net.onnx", "net.onnx"),
         ("compiled:arch@./w.safetensors", "compiled:arch@w.safetensors"),
         ("hf:org/name", "hf:org/name"),

@@ -21,7 +21,7 @@ def undisturbed(nursery, tmp_path, **how):
     return bytes_of(tmp_path / "calm")
 
 
-@pytest.mark.parametrize("wanted", [6, pytest.param(200, marks=pytest.mark.full)])
+@pytest.mark.parametrize("wanted", [10, pytest.param(200, marks=pytest.mark.full)])
 def test_killed_runs_resume_to_the_same_bytes(tmp_path, wanted):
     rng = random.Random(0)
     kills = 0

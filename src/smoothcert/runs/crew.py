@@ -361,7 +361,7 @@ def drive(makers: Sequence[Callable[[], Hand | None]], blocks: Blocks) -> dict[i
                     else:
                         losses += 1
                         blocks.pause(losses, why)
-            _close(hands, number)  # which takes a moment: others may be at their last blocks
+            _close(hands, number)  # here, so that workers end side by side
         except BaseException as error:  # noqa: BLE001 - raised again by whoever leads
             blocks.fail(error)
 
