@@ -29,7 +29,7 @@ from worst_case import FRESH_SEED, Case, reuse_of
 import smoothcert
 from smoothcert.certificate import ABSTAIN, Certificate, Certification, Outcome, Record
 from smoothcert.methods.reuse import How, Share
-from smoothcert.verbs import planned
+from smoothcert.verbs import pilot, planned
 
 HERE = Path(__file__).parent
 BATCH = 2048
@@ -202,7 +202,7 @@ def shared(case: Case, seed: int, count: int) -> NDArray[np.bool_]:
     """Replay or fresh draws, by a rule that the search chose in the place of the planner."""
     world, reuse = world_of(case), reuse_of(case)
     cached, inputs = base(case, world, seed, count), world.inputs(count)
-    proven = planned.proven(cached.certificates, case.alpha)
+    proven = pilot.proven(cached.certificates, case.alpha)
     shares = [
         share(case, c.k) if some else Share(How.NOTHING)
         for c, some in zip(cached.certificates, proven.tolist(), strict=True)

@@ -6,7 +6,7 @@ the one `recertify` gives (tests/experiments/test_recorded.py), and costs no eva
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest.mock import patch
@@ -23,7 +23,7 @@ from smoothcert.planning import family
 from smoothcert.sampling.answers import NO_CLASS
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.noise import Stream
-from smoothcert.verbs import planned, recertify
+from smoothcert.verbs import pilot, planned, recertify
 
 Fresh = dict[int, NDArray[np.int32]]
 """Labels of the first draws of the fresh stream, by index of the image."""
@@ -100,7 +100,10 @@ class LookUp:
 @contextmanager
 def answered(lookup: LookUp) -> Iterator[None]:
     """Within it the verbs look labels up."""
-    with patch.object(planned, "sample", lookup), patch.object(recertify, "sample", lookup):
+    verbs = (pilot, planned, recertify)
+    with ExitStack() as stack:
+        for verb in verbs:
+            stack.enter_context(patch.object(verb, "sample", lookup))
         yield
 
 
@@ -138,16 +141,17 @@ class Planner:
         """Records, and the evaluations of the pilot."""
         base, shown, reuse = self.base, Shown.of(self.base), Reuse(policy, method, self.alpha)
         certificates, settings = base.certificates, base.settings
-        pilot_inputs = len(planned.pilot_positions(certificates, reuse))
+        pilot_inputs = len(pilot.pilot_positions(certificates, reuse))
         key = pilot_inputs, family(reuse, len(shown), settings.n)
         with answered(self.lookup):
             if key not in self.known:
-                facts = (certificates, base.records, settings, reuse, 0)
-                self.known[key] = planned.explore(None, shown, *facts)  # type: ignore[arg-type]
+                cache = planned.Cache(certificates, base.records, settings)
+                votes = planned.pilot(None, shown, cache, reuse, 0)  # type: ignore[arg-type]
+                self.known[key] = cache.prospects(votes, reuse)
             prospects = replace(self.known[key], reuse=reuse)
             triples = zip(shown, base.records, prospects.plan().shares, strict=True)
             records = planned.replay_items(None, triples, settings, reuse, 0)  # type: ignore[arg-type]
-            return tuple(records), prospects.pilot.evaluations
+            return tuple(records), prospects.pilot_evaluations
 
 
 @dataclass(frozen=True, eq=False)

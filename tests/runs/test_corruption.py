@@ -12,7 +12,7 @@ from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, StoreError
 from smoothcert.methods import Reuse
-from smoothcert.runs import ledger, seal
+from smoothcert.runs import ledger, pilots, seal
 from smoothcert.runs.content import table_bytes
 from smoothcert.runs.plans import read_plan
 from smoothcert.runs.runner import How, run_certify, run_recertify
@@ -60,6 +60,8 @@ def use(path: Path, file: Path) -> None:
         assert run.contents
     elif name == "plan.parquet":
         read_plan(run)
+    elif name == pilots.NAME or pilots.is_shown(name):
+        pilots.read_pilot(run, name)
     elif name.startswith("ledger"):
         ledger.models_served(run)
     elif name.startswith("events"):
@@ -81,7 +83,7 @@ def test_nothing_flipped_nothing_found(run):
     for file in files_of(run):
         use(run.path, file)
     kinds = {file.relative_to(run.path).parts[0] for file in files_of(run)}
-    own = {"ledger"} if run.name == "base" else {"plan.parquet"}
+    own = {"ledger"} if run.name == "base" else {"plan.parquet", "pilot.parquet"}
     assert kinds == {"run.json", "inputs.parquet", "votes", "events", "certificates"} | own
 
 
@@ -245,7 +247,7 @@ def test_resume_redoes_damaged_blocks_and_nothing_else(pristine, tmp_path):
     assert found(out) == ()
 
 
-@pytest.mark.parametrize("name", ["inputs.parquet", "plan.parquet"])
+@pytest.mark.parametrize("name", ["inputs.parquet", "plan.parquet", "pilot.parquet"])
 def test_resume_refuses_what_cannot_be_redone(pristine, tmp_path, name):
     out = tmp_path / "new"
     shutil.copytree(pristine / "new", out)
@@ -258,12 +260,12 @@ def test_resume_refuses_what_cannot_be_redone(pristine, tmp_path, name):
 
 
 def test_other_formats_are_named(run):
-    edit(run.path, lambda body: body.update(format=4))
-    with pytest.raises(StoreError, match="has run format 4; this .* reads format 3. Upgrade"):
+    edit(run.path, lambda body: body.update(format=5))
+    with pytest.raises(StoreError, match="has run format 5; this .* reads formats 3 to 4. Upgrade"):
         Run.open(run.path)
     edit(run.path, lambda body: body.update(format=2))
     with pytest.raises(StoreError, match="has run format 2; .* the version that wrote it"):
         Run.open(run.path)
-    (run.path / "run.json").write_text('{"format": 4, "whatever": "a later version needs"}')
-    with pytest.raises(StoreError, match="has run format 4"):
+    (run.path / "run.json").write_text('{"format": 5, "whatever": "a later version needs"}')
+    with pytest.raises(StoreError, match="has run format 5"):
         Run.open(run.path)

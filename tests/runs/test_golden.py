@@ -105,7 +105,7 @@ def test_it_is_sampled_again(name, tmp_path, monkeypatch):
 def test_a_newer_format_is_refused(name, tmp_path):
     shutil.copytree(GOLDEN / name, tmp_path / "r")
     path = tmp_path / "r" / "run.json"
-    path.write_text(path.read_text().replace(f'"format": {FORMAT}', f'"format": {FORMAT + 1}'))
+    path.write_text(path.read_text().replace('"format": 3', f'"format": {FORMAT + 1}'))
     with pytest.raises(StoreError, match=f"run format {FORMAT + 1}; .* Upgrade smoothcert"):
         Run.open(tmp_path / "r")
 

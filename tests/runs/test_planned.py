@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from test_runner import bytes_of
 
@@ -9,14 +10,16 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Mismatch, StoreError
-from smoothcert.methods import Reuse
+from smoothcert.methods import Reuse, reuse
 from smoothcert.methods.sequential import Decision
 from smoothcert.report.tables import summarize_run
-from smoothcert.runs import ledger
+from smoothcert.runs import ledger, pilots
+from smoothcert.runs.opening import explore
 from smoothcert.runs.plans import read_plan
 from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
 from smoothcert.runs.store import Run
-from smoothcert.runs.verify import replay, verify
+from smoothcert.runs.verify import Unchecked, replay, verify
+from smoothcert.verbs.pilot import pilot_draws
 
 SETTINGS = Settings(0.25, 16, n0=20, n=2000)
 SMALL = How(batch_size=16, block_inputs=7)
@@ -59,6 +62,39 @@ def test_resume_keeps_the_plan(base, tmp_path, tiny_inputs):
     run_recertify(out, base, PixelSum(29), tiny_inputs, reuse, replace(SMALL, resume=True))
     assert bytes_of(out) == before
     assert run.missing == ()
+
+
+def counted_draws(run):
+    """By input: the cached draws of its samples."""
+    return [
+        set(np.flatnonzero(r.votes.roles == reuse.SAMPLED).tolist()) for r in run.stored_records
+    ]
+
+
+@pytest.mark.parametrize("method", ["joint", "stratified"])
+def test_what_a_plan_has_shown_is_not_counted(method, base, tmp_path, tiny_inputs):
+    """`plan` shows what a pilot saw; a policy chosen by that counts none of the pilot's draws."""
+    new = PixelSum(28)  # flips nothing, so that replaying pays
+    asked, few = Reuse("uniform:1800", method), Reuse("uniform:1800", method, pilot=4)
+    votes = explore(base, new, tiny_inputs, asked, 16)
+    before = run_recertify(tmp_path / "before", base, new, tiny_inputs, few, SMALL)
+    name = pilots.keep(base, new.fingerprint, asked, votes)
+    assert pilots.shown(base) == (name,)
+    run = run_recertify(tmp_path / "after", base, new, tiny_inputs, few, SMALL)
+    positions = votes.positions.tolist()
+    seen = {p: set(pilot_draws(base.stored_records[p])[0].tolist()) for p in positions}
+    assert len(seen) >= 4
+    own = set(pilots.read_pilot(run).votes.positions.tolist())
+    assert set(positions) - own, "the plan's pilot looked at other inputs than the run's own"
+    counted, unaware = counted_draws(run), counted_draws(before)
+    assert not any(seen[p] & counted[p] for p in positions)
+    if method == "stratified":  # joint takes fresh draws before its samples reach that far
+        assert any(seen[p] & unaware[p] for p in positions), "it would count them otherwise"
+    assert pilots.read_pilot(run).shown == (name,)
+    assert verify(run, base).problems == ()
+    assert verify(base).problems == ()
+    assert Unchecked.SHOWN in verify(before, base).unchecked
+    assert Unchecked.SHOWN not in verify(run, base).unchecked
 
 
 def test_the_ledger_counts_models(base, tmp_path, tiny_inputs):

@@ -141,7 +141,7 @@ def test_damaged_or_newer_manifests(base, tmp_path):
     with pytest.raises(StoreError, match="is no run directory: it has no run.json"):
         Run.open(tmp_path)
     edit(base.path, lambda body: body.update(format=99))
-    with pytest.raises(StoreError, match="has run format 99; this smoothcert reads format 3"):
+    with pytest.raises(StoreError, match="has run format 99; this smoothcert reads formats 3 to 4"):
         Run.open(base.path)
     (base.path / "run.json").write_text('{"format": 1, "identity"')
     with pytest.raises(StoreError, match="run.json is damaged"):

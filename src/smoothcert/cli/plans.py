@@ -10,7 +10,8 @@ from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import recorded_source
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.reuse import Reuse
-from smoothcert.runs.opening import check_same_inputs, explore
+from smoothcert.runs import pilots
+from smoothcert.runs.opening import check_same_inputs, explore, prospects
 from smoothcert.runs.store import Run
 from smoothcert.sampling.tuning import first_size
 from smoothcert.verbs.recertify import check_base, method_settings
@@ -44,24 +45,27 @@ def plan(
         classifier = processor.load(model)
         size = batch_size or first_size(classifier, inputs.shape)
         start = time.perf_counter()
-        prospects = explore(run, classifier, inputs, reuse, size)
-        pilot = prospects.pilot
-        speed = pilot.evaluations / (time.perf_counter() - start)
+        votes = explore(run, classifier, inputs, reuse, size)
+        speed = votes.evaluations / (time.perf_counter() - start)
+        earlier = pilots.shown(run)
+        pilots.keep(run, classifier.fingerprint, reuse, votes)  # before any of it is shown
+        expected = prospects(run, pilots.StoredPilot(votes, earlier), reuse)
     rows = []
     for policy in policies or _SHOWN:
-        made = prospects.plan(policy)
+        made = expected.plan(policy)
         radius = float(made.radius.mean()) * settings.sigma
         rows.append((policy, made.evaluations, made.evaluations / speed, radius))
     whole = float(np.mean([c.radius for c in run.certificates]))
     if as_json:
         names = ("policy", "evaluations", "seconds", "expected_mean_radius")
-        facts = {"pilot_evaluations": pilot.evaluations, "original_mean_radius": whole}
+        facts = {"pilot_evaluations": votes.evaluations, "original_mean_radius": whole}
         display.show_json(facts | {"policies": [dict(zip(names, r, strict=True)) for r in rows]})
         return
     table = [[p, f"{e:,}", f"{s:.1f}", f"{r:.4f}"] for p, e, s, r in rows]
     heads = ["policy", "evaluations", "seconds", "expected mean radius"]
     display.show_table(heads, table, f"Expected of {classifier.name}, not proven")
     display.say(
-        f"The original's mean radius is {whole:.4f}. The pilot took {pilot.evaluations:,} "
-        "evaluations. Expected figures come from fitted flip rates and use no labels."
+        f"The original's mean radius is {whole:.4f}. The pilot took {votes.evaluations:,} "
+        "evaluations; recertify sets its draws aside. Expected figures come from fitted flip "
+        "rates and use no labels."
     )

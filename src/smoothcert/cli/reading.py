@@ -101,11 +101,15 @@ def verify(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Recompute every certificate of a run from its stored votes."""
-    from smoothcert.cli import runs
+    """Recompute what a run, or a file by `screen --out`, proves, and say what is not checked."""
+    from smoothcert.cli import runs, screened
     from smoothcert.cli.machines import Processor
 
-    runs.verify(run, replay, (model, data, base), Processor(device, threads), json)
+    moved, processor = (model, data, base), Processor(device, threads)
+    if run.endswith(".json"):
+        screened.verify(Path(run), replay, moved, processor, json)
+    else:
+        runs.verify(run, replay, moved, processor, json)
 
 
 def doctor(json: Json = False) -> None:

@@ -1,5 +1,6 @@
 """certify, recertify, report and verify: from options to run directories and tables."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from smoothcert.runs.folder import Folder
 from smoothcert.runs.merging import merge as merge_runs
 from smoothcert.runs.runner import run_certify, run_decide, run_recertify
 from smoothcert.runs.store import Run
+from smoothcert.runs.verify import Unchecked, still_unchecked
 from smoothcert.runs.verify import replay as replay_run
 from smoothcert.runs.verify import verify as verify_run
 from smoothcert.verbs.recertify import method_settings
@@ -152,8 +154,9 @@ def verify(
     model, data, base = moved
     run = Run.open(path)
     with display.waiting("Recomputing certificates from votes"):
-        result = verify_run(run, _base_run(run, base))
-    problems, replayed = list(result.problems), 0
+        original = _base_run(run, base)
+        result = verify_run(run, original)
+    problems, replayed, unchecked = list(result.problems), 0, result.unchecked
     if share is not None and not run.missing:
         fraction = parse_share(share)
         origin = run.manifest.origin
@@ -163,20 +166,37 @@ def verify(
             classifier, inputs = processor.load(reference), source.load()
         total = round(sum(c.evaluations for c in run.certificates) * fraction)
         with display.bar("Replaying", total) as tick:
-            again = replay_run(run, classifier, inputs, fraction, tick)
+            again = replay_run(run, classifier, inputs, fraction, tick, original)
         problems += again.problems
-        replayed = again.replayed
+        replayed, unchecked = again.replayed, still_unchecked(unchecked, fraction)
+    against = "" if original is None else f", and their draws from {original.place}"
+    drawn = f", {replayed} draws replayed" if share is not None else ""
+    counts = {"certificates": result.certificates, "replayed": replayed}
+    what = f"{result.certificates} certificates recomputed from their votes{against}{drawn}"
+    show_verified(path, what, counts, problems, unchecked, as_json)
+
+
+def show_verified(
+    path: str,
+    what: str,
+    counts: Mapping[str, int],
+    problems: Sequence[str],
+    unchecked: Sequence[Unchecked],
+    as_json: bool,
+) -> None:
+    """What was checked, found wrong, and left out; exits with 1 if anything is wrong."""
     if as_json:
-        facts = {"certificates": result.certificates, "replayed": replayed, "problems": problems}
-        display.show_json({"run": path, "ok": not problems, **facts})
+        left = [one.value for one in unchecked]
+        found = {**counts, "problems": list(problems), "not_checked": left}
+        display.show_json({"run": path, "ok": not problems, **found})
     else:
-        drawn = f", {replayed} draws replayed" if share is not None else ""
-        display.show(
-            f"{visible(path)}: {result.certificates} certificates recomputed from their votes"
-            f"{drawn}: " + ("all as stored." if not problems else f"{len(problems)} problems.")
-        )
+        verdict = "all as stored." if not problems else f"{len(problems)} problems."
+        display.show(visible(f"{path}: {what}: {verdict}"))
         for problem in problems:
             display.show(visible(f"  - {problem}"))
+        display.show("Not checked:")
+        for one in unchecked:
+            display.show(f"  - {one.value}")
     if problems:
         raise typer.Exit(1)
 

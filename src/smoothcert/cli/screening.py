@@ -71,15 +71,21 @@ def screen(asked: Asked, out: Path | None, machines: Machines, as_json: bool) ->
     for certificate in found:
         facts = (certificate.name, certificate.fingerprint, certificate.evaluations)
         ledger.note(run, *facts, str(out or "screen"))
+    rows = [c.to_json() | {"made": _made(run, m)} for c, m in zip(found, asked.models, strict=True)]
     if out is not None:
         make_folder(out.parent)
-        write_whole(out, (json.dumps([c.to_json() for c in found], indent=1) + "\n").encode())
+        write_whole(out, (json.dumps(rows, indent=1) + "\n").encode())
     if as_json:
-        display.show_json([c.to_json() for c in found])
+        display.show_json(rows)
     else:
         _show(asked, run, found)
     if any(c.verdict not in (None, Verdict.ACCEPTED) for c in found):
         raise typer.Exit(NOT_ACCEPTED)
+
+
+def _made(run: Run, model: str) -> dict[str, str]:
+    """From what a certificate was made, so that `verify` finds it."""
+    return {"base": str(run.place), "base_hash": run.identity.hash, "model": model}
 
 
 def _show(asked: Asked, run: Run, found: Sequence[DatasetCertificate]) -> None:

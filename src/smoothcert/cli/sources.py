@@ -80,17 +80,26 @@ def recorded_model(run: Run) -> str:
     origin = run.manifest.origin
     if "twin_of" in origin and twin.FILE in run.attached:
         return run.place.at(twin.FILE)
-    model = str(origin.get("model", ""))
+    return loadable(str(run.place), str(origin.get("model", "")))
+
+
+def loadable(where: str, model: str) -> str:
+    """The model that a run or a screening names, if who wrote it may name it; see `recorded_model`.
+
+    Args:
+        where: the run or the file, for the message.
+        model: the reference that it names, or empty.
+    """
     if not model:
-        raise InvalidInput(f"{run.place} does not say which model it was made with: give --model.")
+        raise InvalidInput(f"{where} does not say which model it was made with: give --model.")
     if "://" in model:
         raise InvalidInput(
-            f"{run.place} was made with the model at {model}. A run does not decide which "
+            f"{where} was made with the model at {model}. A run does not decide which "
             f"addresses are asked: if you know that one, name it yourself with --model {model}"
         )
     if is_code(model):
         raise InvalidInput(
-            f"{run.place} was made with {model!r}, which is Python code to be imported. Only you "
+            f"{where} was made with {model!r}, which is Python code to be imported. Only you "
             f"can decide to run it: if you trust it, name it yourself with --model {model}"
         )
     return model

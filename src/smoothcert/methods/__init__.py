@@ -5,6 +5,7 @@ without the classifier: `recheck`.
 """
 
 from smoothcert.certificate import Certificate, Record, Settings
+from smoothcert.methods import counted as counted
 from smoothcert.methods import irs, reuse, rs, sequential
 from smoothcert.methods.irs import Cached, Irs
 from smoothcert.methods.reuse import Reuse

@@ -97,10 +97,14 @@ class Cached:
 
 
 def request(item: Item, cached: Cached, original: NDArray[np.int32], irs: Irs) -> Request:
+    """The request for `draws` of an item."""
+    return Request(item, *draws(cached, original, irs))
+
+
+def draws(cached: Cached, original: NDArray[np.int32], irs: Irs) -> tuple[Stream, range]:
     """The draws to evaluate: none, the first cached ones, or fresh ones.
 
     Args:
-        item: the input.
         cached: the original's counts.
         original: the original's labels of the first `per_input` estimation draws.
         irs: the method's settings.
@@ -115,9 +119,9 @@ def request(item: Item, cached: Cached, original: NDArray[np.int32], irs: Irs) -
             "with a larger n."
         )
     if _original_abstains(cached, irs):
-        return Request(item, Stream.ESTIMATION, range(0))
+        return Stream.ESTIMATION, range(0)
     stream = Stream.FRESH if _takes_fresh(cached, original, irs) else Stream.ESTIMATION
-    return Request(item, stream, range(irs.per_input))
+    return stream, range(irs.per_input)
 
 
 def certificate(

@@ -71,6 +71,11 @@ class DatasetCertificate:
     verdict: Verdict | None
 
     @property
+    def decided(self) -> bool:
+        """Whether its target is, so that no more draws are taken."""
+        return self.verdict in (Verdict.ACCEPTED, Verdict.UNREACHABLE)
+
+    @property
     def evaluations(self) -> int:
         """Forward passes of the model that it cost."""
         return sum(group.draws for group in self.groups)
@@ -187,6 +192,15 @@ def certificate(
 def recheck(old: DatasetCertificate) -> DatasetCertificate:
     """Recompute a certificate from its counts."""
     return certificate(old.name, old.fingerprint, old.screening, old.pool, old.flips)
+
+
+def stops_when_due(found: DatasetCertificate) -> bool:
+    """Whether it has the rounds that the rule gives: up to the first that decides, or all."""
+    facts = (found.name, found.fingerprint, found.screening, found.pool)
+    for rounds in range(len(found.flips)):
+        if certificate(*facts, found.flips[:rounds]).decided:
+            return False
+    return found.decided or len(found.flips) == len(found.screening.rounds)
 
 
 def ranked(

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import parquet
 
 from smoothcert.certificate import Certificate, Record, Votes
 from smoothcert.runs import codec
-from smoothcert.runs.content import has_no_gaps, read_table
+from smoothcert.runs.content import has_no_gaps, notes_of, read_table
 from smoothcert.runs.manifest import Identity
 from smoothcert.runs.untrusted import (
     MOST_LABELS,
@@ -148,5 +147,4 @@ def _certificate(row: Mapping[str, Any]) -> Certificate:
 
 def votes_named_by(data: bytes, _identity: Identity, _indices: Sequence[int]) -> str:
     """The digits of the votes that a file of certificates names; UNREADABLE if it is none."""
-    notes = parquet.ParquetFile(pa.BufferReader(data)).metadata.metadata or {}
-    return notes.get(b"votes", b"").decode()
+    return notes_of(data).get("votes", "")

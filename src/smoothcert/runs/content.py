@@ -70,6 +70,20 @@ def read_table(data: bytes, schema: pa.Schema, rows: int, longest: int = MOST_TE
     return table
 
 
+def rows_of(data: bytes, most: int) -> int:
+    """How many rows a Parquet file has; ValueError if more than `most`, UNREADABLE if none is."""
+    rows = parquet.ParquetFile(pa.BufferReader(data)).metadata.num_rows
+    if not 0 <= rows <= most:
+        raise ValueError(f"it has {rows} rows, and at most {most} are possible")
+    return rows
+
+
+def notes_of(data: bytes) -> dict[str, str]:
+    """The key-value metadata of a Parquet file; UNREADABLE if it is none."""
+    found = parquet.ParquetFile(pa.BufferReader(data)).metadata.metadata or {}
+    return {key.decode(): value.decode() for key, value in found.items()}
+
+
 def has_no_gaps(table: pa.Table, *but: str) -> None:
     """Raise ValueError if a value is missing, in other columns than `but`."""
     for name in table.column_names:

@@ -16,8 +16,11 @@ from smoothcert.runs.seal import is_sealed, seal
 from smoothcert.runs.untrusted import UNREADABLE, check_identity, check_origin
 from smoothcert.sampling.noise import LAW
 
-FORMAT = 3
+FORMAT = 4
 """docs/store-format.md; goes up with every change that an older reader would not notice."""
+
+READ = (3, FORMAT)
+"""Formats that are read. A run of format 3 keeps no pilot."""
 
 NAME = "run.json"
 
@@ -102,14 +105,16 @@ class Identity:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of run.json: the identity, and references that a later command can use."""
+    """The content of run.json: the identity, references for later commands, and the format."""
 
     identity: Identity
     origin: Mapping[str, Any]
+    format: int = FORMAT
 
     def to_bytes(self) -> bytes:
         """The file's content, sealed."""
-        body = {"format": FORMAT, "hash": self.identity.hash, "identity": json_form(self.identity)}
+        identity = self.identity
+        body = {"format": self.format, "hash": identity.hash, "identity": json_form(identity)}
         return seal(json_bytes({**body, "origin": self.origin}), NAME)
 
     @classmethod
@@ -126,7 +131,7 @@ class Manifest:
             if not isinstance(body, dict):
                 raise TypeError("it is no JSON object")
             # Before the seal, which another format may have elsewhere.
-            if body["format"] != FORMAT:
+            if body["format"] not in READ:
                 raise StoreError(_other_format(directory, body["format"]))
             if not is_sealed(data, NAME):
                 raise ValueError("its checksum does not match")
@@ -139,7 +144,7 @@ class Manifest:
                 "indices": tuple(raw["indices"]),
                 "shape": tuple(raw["shape"]),
             }
-            return cls(Identity(**values), body["origin"])
+            return cls(Identity(**values), body["origin"], body["format"])
         except UNREADABLE as error:
             raise Damaged(f"{directory}/{NAME} is damaged: {error}. {advice}") from error
 
@@ -148,7 +153,8 @@ def _other_format(directory: str, found: object) -> str:
     newer = isinstance(found, int) and found > FORMAT
     what = "Upgrade smoothcert" if newer else "Read it with the version that wrote it"
     return (
-        f"{directory} has run format {found}; this smoothcert reads format {FORMAT}. {what}, or "
+        f"{directory} has run format {found}; this smoothcert reads formats {READ[0]} to {FORMAT}. "
+        f"{what}, or "
         "make the run again in a new directory."
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import Reuse
-from smoothcert.runs import ledger, manifest, plans
+from smoothcert.runs import ledger, manifest, pilots, plans
 from smoothcert.runs.blocks import FOLDERS, block_name
 from smoothcert.runs.places import Place, require_unused
 from smoothcert.runs.places import place as place_of
@@ -48,6 +48,9 @@ def _files(parts: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
     if isinstance(first.identity.method, Reuse):
         _require_equal(plans.NAME, [(p.place, plans.read_plan(p)) for p in parts])
         yield plans.NAME, first.read(plans.NAME)
+    if pilots.keeps_pilot(first):
+        _require_equal(pilots.NAME, [(p.place, p.read(pilots.NAME)) for p in parts])
+        yield pilots.NAME, first.read(pilots.NAME)
     _require_equal("an attached file", [(p.place, p.attached) for p in parts])
     check_attached(first)
     for name in first.attached:
@@ -60,7 +63,8 @@ def _files(parts: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
             if folder != "events" or having[0].read_event(block):
                 yield name, having[0].read(name)
     # By name, as parts that were copied from one another share entries.
-    yield from {name: part.read(name) for part in parts for name in ledger.names(part)}.items()
+    kept = ((part, (*ledger.names(part), *pilots.shown(part))) for part in parts)
+    yield from {name: part.read(name) for part, names in kept for name in names}.items()
     yield manifest.NAME, first.place.read(manifest.NAME, MOST_BYTES)
 
 

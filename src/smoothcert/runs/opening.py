@@ -11,7 +11,7 @@ from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
-from smoothcert.runs import memory, plans
+from smoothcert.runs import memory, pilots, plans
 from smoothcert.runs.crew import best_block_seconds
 from smoothcert.runs.manifest import NAME, Identity, Manifest
 from smoothcert.runs.places import Place, require_unused
@@ -22,6 +22,7 @@ from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.probe import Probe, probe
 from smoothcert.sampling.tuning import Arrangement, arranged, first_size, in_layout, layout_of
 from smoothcert.verbs import planned
+from smoothcert.verbs.pilot import PilotVotes
 from smoothcert.verbs.recertify import check_base, check_classes
 
 _LOG = logging.getLogger(__name__)
@@ -90,9 +91,12 @@ class Opening:
         if isinstance(self.method, Reuse):
             assert self.base is not None
             with memory.explaining(identity.batch_size):
-                prospects = explore(self.base, classifier, inputs, self.method, identity.batch_size)
-            facts = {**facts, "pilot_evaluations": prospects.pilot.evaluations}
-            shares = prospects.plan().shares  # kept: a resumed run must not plan again
+                votes = explore(self.base, classifier, inputs, self.method, identity.batch_size)
+            facts = {**facts, "pilot_evaluations": votes.evaluations}
+            # Kept: a resumed run must not plan again, and whoever verifies it plans it again.
+            pilot = pilots.StoredPilot(votes, pilots.shown(self.base))
+            shares = prospects(self.base, pilot, self.method).plan().shares
+            extra[pilots.NAME] = pilots.pilot_bytes(pilot, identity.indices)
             extra[plans.NAME] = plans.plan_bytes(shares, identity.indices)
         manifest = Manifest(identity, {**self.origin, **facts})
         facts_of_inputs = (inputs.contents, inputs.labels)
@@ -118,12 +122,27 @@ class Opening:
         return 1 if isinstance(self.method, Decision) else self.settings.n // 10 + 1
 
 
+def cache_of(base: Run) -> planned.Cache:
+    """What a base run left behind; its certificates are read without their votes."""
+    return planned.Cache(base.certificates, base.stored_records, base.identity.settings)
+
+
 def explore(
     base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, batch_size: int
-) -> planned.Prospects:
-    """Run the pilot against a base run; its certificates are read without their votes."""
-    stored = (base.certificates, base.stored_records, base.identity.settings)
-    return planned.explore(classifier, inputs, *stored, reuse, batch_size)
+) -> PilotVotes:
+    """Run the pilot against a base run."""
+    return planned.pilot(classifier, inputs, cache_of(base), reuse, batch_size)
+
+
+def prospects(base: Run, pilot: pilots.StoredPilot, reuse: Reuse) -> planned.Prospects:
+    """What a plan can be made from: a pilot, and the base run with the pilots shown of it before.
+
+    Raises:
+        Damaged: a pilot that is named is not there, or was changed.
+        ValueError: the pilot is not of this base run.
+    """
+    shown = pilots.positions_of(base, pilot.shown)
+    return cache_of(base).prospects(pilot.votes, reuse, shown)
 
 
 def check_same_inputs(base: Run, inputs: Inputs) -> None:
@@ -264,6 +283,8 @@ def _resumed(opening: Opening, identity: Identity) -> Run | None:
         return None
     run.identity.require(identity, str(opening.place))
     _ = run.contents
+    if pilots.keeps_pilot(run):
+        pilots.read_pilot(run)
     if damaged := run.mend():
         _LOG.info("Damaged blocks, to be done again: %s", ", ".join(map(str, damaged)))
     _LOG.info("Resuming: %d of %d blocks are there", len(run.finished), len(run.blocks))

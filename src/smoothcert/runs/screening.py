@@ -1,11 +1,15 @@
 """Candidates to screen as blocks of work, for this process or for others."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.methods.pooled import DatasetCertificate
-from smoothcert.methods.screening import Screening
+from smoothcert.errors import Mismatch
+from smoothcert.methods.pooled import DatasetCertificate, recheck, stops_when_due
+from smoothcert.methods.screening import Pool, Screening
+from smoothcert.names import visible
 from smoothcert.runs.opening import check_same_inputs
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
@@ -67,3 +71,72 @@ def staged(run: Run, inputs: Inputs, screening: Screening, batch_size: int | Non
     """
     check_same_inputs(run, inputs)
     return Stage.of(run.certification(), inputs, screening, batch_size)
+
+
+def problems_of(found: Sequence[DatasetCertificate], base: Run | None) -> Iterator[str]:
+    """What is wrong with the certificates of one screening, as far as no model is needed.
+
+    Args:
+        found: of all its candidates.
+        base: the run whose cached draws were replayed, if at hand.
+    """
+    screening, pool = found[0].screening, found[0].pool
+    if any((c.screening, c.pool) != (screening, pool) for c in found):
+        yield "its candidates were screened with different settings or inputs"
+    if len(found) != screening.candidates:
+        yield (
+            f"its alpha is divided over {screening.candidates} candidates, and {len(found)} are "
+            "there"
+        )
+    for c in found:
+        if recheck(c) != c:
+            yield f"{visible(c.name)}: it states what its counts do not prove"
+        if not stops_when_due(c):
+            yield f"{visible(c.name)}: it has other rounds than its rule, which stops when decided"
+    if base is not None and pool != _pool_of(base, screening):
+        yield "its inputs and their cached votes are not those of the base run"
+
+
+def _pool_of(base: Run, screening: Screening) -> Pool:
+    """What a base run says of its inputs, by the true classes that it keeps."""
+    known = tuple(-1 if label is None else label for label in base.labels)
+    return Pool.of(base.certification(), known, screening.alpha_cache)
+
+
+def replay_flips(
+    certificate: DatasetCertificate,
+    stage: Stage,
+    classifier: Classifier,
+    fraction: float,
+    progress: Progress | None = None,
+) -> tuple[int, int]:
+    """Evaluate all draws of a random part of the inputs again.
+
+    Args:
+        certificate: of a candidate, whose pool is the stage's.
+        stage: what it was screened on.
+        classifier: the candidate; its fingerprint is checked.
+        fraction: of the inputs, in (0, 1]; one at least.
+        progress: called with evaluations.
+
+    Returns:
+        How many draws were evaluated, and for how many inputs and rounds the flips are others.
+
+    Raises:
+        Mismatch: another model.
+    """
+    if classifier.fingerprint != certificate.fingerprint:
+        raise Mismatch(
+            f"{certificate.name} was screened with the fingerprint {certificate.fingerprint}; "
+            f"{classifier.name} has {classifier.fingerprint}. Replay needs the same model."
+        )
+    count = len(stage.sources)
+    size = min(count, max(1, round(fraction * count)))
+    picked = np.sort(np.random.default_rng().choice(count, size, replace=False)).tolist()
+    part = replace(stage, sources=tuple(stage.sources[i] for i in picked))
+    seen = differing = 0
+    for row, until in zip(certificate.flips, certificate.screening.rounds, strict=False):
+        again = part.flips(classifier, seen, until, progress)
+        differing += sum(row[i] != new for i, new in zip(picked, again, strict=True))
+        seen = until
+    return seen * size, differing

@@ -167,11 +167,18 @@ def check_votes(votes: Votes, method: Method | None, num_classes: int) -> None:
     draws, margins = len(votes.estimation), len(votes.margins)
     old, roles = len(votes.original), len(votes.roles)
     replayed = int(np.count_nonzero(votes.roles)) if roles else old
-    if margins not in (0, draws) or roles not in (0, old) or (reused and replayed != draws):
+    # IRS decides to draw afresh by the labels of the draws that it would have replayed.
+    due = len(votes.fresh) if isinstance(method, Irs) and not draws else draws
+    if margins not in (0, draws) or roles not in (0, old) or (reused and replayed != due):
         raise ValueError(
-            f"{draws} estimation draws do not go with {margins} margins, {old} labels of the "
-            f"original and {roles} roles"
+            f"{due} draws do not go with {margins} margins, {old} labels of the original and "
+            f"{roles} roles"
         )
+
+
+def check_labels(labels: NDArray[np.int32], num_classes: int) -> None:
+    """Labels of classes that there are."""
+    _within(labels, -1, num_classes - 1, "labels")
 
 
 def _within(values: NDArray[np.int32], least: int, most: int, name: str) -> None:

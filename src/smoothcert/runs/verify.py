@@ -1,7 +1,13 @@
-"""Check a run: recompute every certificate from its votes, and replay some of them."""
+"""Check a run: recompute all that follows from its votes and its base run, and replay draws.
 
-from collections.abc import Callable, Iterator
+What is deterministic is computed again and must be equal: certificates, and which draws were
+counted. What is left is named in `Verification.unchecked`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from hashlib import sha256
 from itertools import repeat
 
@@ -11,14 +17,15 @@ from numpy.typing import NDArray
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
-from smoothcert.methods import Reuse, recheck, reuse
-from smoothcert.runs import ledger, plans
+from smoothcert.methods import Irs, Reuse, counted, recheck, reuse
+from smoothcert.methods.reuse import Share
+from smoothcert.runs import ledger, pilots, plans, recomputed
 from smoothcert.runs.opening import check_same_inputs
 from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import MOST_BYTES, UNREADABLE
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
-from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.inputs import Inputs, fingerprint_of
 from smoothcert.sampling.noise import LAW, Stream
 from smoothcert.sampling.tuning import in_layout
 
@@ -31,13 +38,53 @@ class Verification:
         certificates: certificates recomputed from their votes.
         replayed: draws evaluated again.
         differing: replayed draws whose label is not the stored one.
-        problems: a sentence each; empty means that all is as stored.
+        problems: a sentence each; empty means that all that was checked is as stored.
+        unchecked: what was not checked.
     """
 
     certificates: int
     replayed: int
     differing: int
     problems: tuple[str, ...]
+    unchecked: tuple["Unchecked", ...] = ()
+
+
+class Unchecked(Enum):
+    """What a verification left out, as a sentence."""
+
+    LABELS = (
+        "That the model gives the stored labels, on the draws that were not evaluated again: "
+        "--replay evaluates a part of them."
+    )
+    PILOT = "That the model gives the labels of the pilot, from which the plan was made: --replay."
+    PLAN = (
+        "The plan. A run of format 3 keeps no pilot to make it from again; --replay evaluates the "
+        "pilot anew."
+    )
+    BASE = (
+        "All that comes from the base run: the cached votes, which of them were replayed, how many "
+        "of each kind, and the plan. Somebody who saw the labels first could have chosen them. "
+        "Give the base run with --base."
+    )
+    BASE_VOTES = "The base run's own votes: verify that run too, with --replay."
+    MARGINS = "The margins, which decide only what later recertifications replay."
+    CHOICE = (
+        "That model, method and budget were fixed before anybody looked at the cached noise "
+        "(docs/theory.md, section 3)."
+    )
+    TRUE_CLASSES = "The true classes: --replay compares them with the data."
+    FLIPS = (
+        "Which draws flip: a screening keeps counts and no labels. --replay evaluates all draws of "
+        "a part of the inputs again."
+    )
+    SCREENED_BASE = (
+        "All that comes from the base run: the inputs that count and their cached votes. Give the "
+        "base run with --base."
+    )
+    SHOWN = (
+        "Whether the pilots in the base run whose draws are not set aside here were shown before "
+        "this run was planned."
+    )
 
 
 def verify(run: Run, base: Run | None = None) -> Verification:
@@ -45,13 +92,11 @@ def verify(run: Run, base: Run | None = None) -> Verification:
 
     Args:
         run: any run; unfinished ones are checked as far as they go, which is a problem named.
-        base: the base run of a recertified one, if at hand: cached counts and labels are
-            compared with it too.
+        base: the base run of a recertified one, if at hand: then the cached votes, which of them
+            were counted, and the plan are computed again too.
     """
     run = Run(run.place, run.manifest)  # what was read before may have changed since
     problems = list(_beside_blocks(run))
-    contents = _contents(run)
-    checked = 0
     if run.identity.noise_law != LAW:
         problems.append(f"its noise law {run.identity.noise_law!r:.60} is not {LAW!r}")
     if run.missing:
@@ -59,19 +104,84 @@ def verify(run: Run, base: Run | None = None) -> Verification:
     if base is not None and base.identity.hash != run.identity.base:
         problems.append(f"{base.place} is not the run this one was made from")
         base = None
+    if base is not None:
+        problems += recomputed.facts(run, base)
+        problems += recomputed.plan(run, base) if isinstance(run.identity.method, Reuse) else ()
+    checked, found = _blocks(run, base)
+    return Verification(checked, 0, 0, (*problems, *found), tuple(_unchecked(run, base)))
+
+
+def _unchecked(run: Run, base: Run | None) -> Iterator[Unchecked]:
+    """What `verify` leaves out."""
+    yield Unchecked.LABELS
+    if run.identity.settings.keep_margins and not run.identity.base:
+        yield Unchecked.MARGINS
+    if any(label is not None for label in _labels(run)):
+        yield Unchecked.TRUE_CLASSES
+    if not run.identity.base:
+        return
+    yield Unchecked.CHOICE
+    if base is None:
+        yield Unchecked.BASE
+        return
+    yield Unchecked.BASE_VOTES
+    if isinstance(run.identity.method, Reuse):
+        if not pilots.keeps_pilot(run):
+            yield Unchecked.PLAN
+            return
+        yield Unchecked.PILOT
+        with suppress(SmoothcertError):  # named already
+            if set(pilots.shown(base)) - set(pilots.read_pilot(run).shown):
+                yield Unchecked.SHOWN
+
+
+def still_unchecked(before: Sequence[Unchecked], fraction: float) -> tuple[Unchecked, ...]:
+    """What is left of `verify`'s list after a replay of this fraction of the draws."""
+    covered = {Unchecked.PILOT, Unchecked.PLAN, Unchecked.TRUE_CLASSES}
+    covered |= {Unchecked.LABELS} if fraction == 1 else set()
+    return tuple(left for left in before if left not in covered)
+
+
+def _labels(run: Run) -> tuple[int | None, ...]:
+    try:
+        return run.labels
+    except SmoothcertError:
+        return ()  # named already
+
+
+def _blocks(run: Run, base: Run | None) -> tuple[int, list[str]]:
+    """How many certificates there are, and what is wrong with them."""
+    checked, problems, contents = 0, [], _contents(run)
+    if (
+        contents
+        and fingerprint_of(
+            run.identity.shape, run.identity.settings.levels, run.identity.indices, contents
+        )
+        != run.identity.data
+    ):
+        problems.append("inputs.parquet names other content than run.json")
+    shares = _shares(run)
     for block in run.finished:
         try:
             positions = run.blocks[block]
             cached = base.records(positions) if base else repeat(None, len(positions))
             for position, record, old in zip(positions, run.read_block(block), cached, strict=True):
                 checked += 1
-                problems += _checked(run, record, old)
+                share = shares[position] if shares else None
+                problems += _checked(run, record, old, share)
                 if contents and record.certificate.content != contents[position]:
                     index = record.certificate.index
                     problems.append(f"input {index}: inputs.parquet names different content")
         except SmoothcertError as error:
             problems.append(str(error))
-    return Verification(checked, 0, 0, tuple(problems))
+    return checked, problems
+
+
+def _shares(run: Run) -> tuple[Share, ...]:
+    try:
+        return plans.read_plan(run) if isinstance(run.identity.method, Reuse) else ()
+    except SmoothcertError:
+        return ()  # named already
 
 
 def _beside_blocks(run: Run) -> Iterator[str]:
@@ -82,6 +192,8 @@ def _beside_blocks(run: Run) -> Iterator[str]:
         lambda: run.contents,
         lambda: check_attached(run),
         lambda: plans.read_plan(run) if planned else None,
+        lambda: pilots.read_pilot(run) if pilots.keeps_pilot(run) else None,
+        lambda: [pilots.read_pilot(run, name) for name in pilots.shown(run)],
         lambda: run.block_seconds,
         lambda: ledger.entries(run),
     ]
@@ -91,9 +203,9 @@ def _beside_blocks(run: Run) -> Iterator[str]:
         except SmoothcertError as error:
             yield str(error)
     names = {"run.json", "inputs.parquet", *run.block_files, *run.attached}
-    names |= {plans.NAME} if planned else set()
+    names |= {plans.NAME, pilots.NAME} if planned else set()
     for name in run.place.names():
-        if name not in names and not ledger.is_entry(name):
+        if name not in names and not ledger.is_entry(name) and not pilots.is_shown(name):
             yield f"{run.place.at(name)} is no part of a run; it was renamed or put there"
 
 
@@ -116,37 +228,31 @@ def _contents(run: Run) -> tuple[str, ...]:
         return ()  # named already
 
 
-def _checked(run: Run, record: Record, cached: Record | None) -> tuple[str, ...]:
+def _checked(
+    run: Run, record: Record, cached: Record | None, share: Share | None
+) -> tuple[str, ...]:
     """Problems of one input; counts that no method can have written are one."""
+    index = record.certificate.index
     try:
-        return tuple(_check(run, record, cached))
+        return tuple(f"input {index}: {text}" for text in _check(run, record, cached, share))
     except UNREADABLE as error:
-        index = record.certificate.index
         return (f"input {index}: no certificate can be computed from its votes: {error}",)
 
 
-def _check(run: Run, record: Record, cached: Record | None) -> Iterator[str]:
+def _check(run: Run, record: Record, cached: Record | None, share: Share | None) -> Iterator[str]:
     stored, identity = record.certificate, run.identity
-    drawn = (len(record.votes.selection), len(record.votes.estimation))
-    if identity.method is None and drawn != (identity.settings.n0, identity.settings.n):
-        yield (
-            f"input {stored.index}: {drawn[0]} selection and {drawn[1]} estimation draws are "
-            f"stored, and not {identity.settings.n0} and {identity.settings.n}"
-        )
-    again = recheck(
-        record, identity.settings, identity.shape, identity.num_classes, identity.method
-    )
+    settings, shape, method = identity.settings, identity.shape, identity.method
+    yield from counted.of_itself(record, settings, shape, method)
+    again = recheck(record, settings, shape, identity.num_classes, method)
     if not stored.agrees(again):
         yield (
-            f"input {stored.index}: stored radius {stored.radius!r} and outcome "
+            f"stored radius {stored.radius!r} and outcome "
             f"{stored.outcome.name}, but its votes give {again.radius!r} and {again.outcome.name}"
         )
-    if cached is not None:
-        old, m = cached.certificate, len(record.votes.original)
-        same = np.array_equal(cached.votes.estimation[:m], record.votes.original)
-        counts = (stored.candidate, stored.cached_k, stored.cached_n)
-        if (old.candidate, old.k, old.n) != counts or not same:
-            yield f"input {stored.index}: the cached votes are not those of the base run"
+    if cached is None:
+        return
+    if isinstance(method, Irs) or (isinstance(method, Reuse) and share is not None):
+        yield from counted.of_cache(record, cached, settings, method, share)
 
 
 def replay(
@@ -155,8 +261,11 @@ def replay(
     inputs: Inputs,
     fraction: float,
     progress: Progress | None = None,
+    base: Run | None = None,
 ) -> Verification:
     """Evaluate a random part of a run's draws again and compare the labels.
+
+    With the base run of a planned one its pilot is evaluated again too, all of it.
 
     Args:
         run: a finished run.
@@ -164,6 +273,7 @@ def replay(
         inputs: the data it was made on; its content is checked.
         fraction: of the draws of every input, in (0, 1]; at least one each.
         progress: called with evaluations as they finish.
+        base: the base run of a recertified one, if at hand.
 
     Raises:
         Mismatch: another model or other data.
@@ -180,7 +290,24 @@ def replay(
         )
     classifier = in_layout(classifier, identity.layout)
     check_same_inputs(run, inputs)
+    total, differing = _again(run, classifier, inputs, fraction, progress)
+    problems = list(_true_classes(run, inputs))
+    if base is not None and isinstance(identity.method, Reuse):
+        more, other, wrong = recomputed.pilot_again(run, base, classifier, inputs)
+        total, differing, problems = total + more, differing + other, [*problems, *wrong]
+    if differing:
+        problems.insert(0, f"{differing} of {total} replayed draws have another label")
+    return Verification(0, total, differing, tuple(problems))
+
+
+def _again(
+    run: Run, classifier: Classifier, inputs: Inputs, fraction: float, progress: Progress | None
+) -> tuple[int, int]:
+    """How many draws were evaluated again, and how many have another label."""
     rng = np.random.default_rng()  # which part is checked must not be foreseeable
+    noise, method = run.identity.settings.noise, run.identity.method
+    seed = run.identity.settings.seed
+    seed = method.seed(run.identity.settings) if isinstance(method, Reuse) else seed
     total = differing = 0
     for positions in run.blocks:
         stored = [
@@ -193,15 +320,19 @@ def replay(
             Request(inputs.item(position), stream, draws[pick])
             for (position, stream, draws, _), pick in zip(stored, picks, strict=True)
         )
-        noise, method = identity.settings.noise, identity.method
-        seed = identity.settings.seed
-        seed = method.seed(identity.settings) if isinstance(method, Reuse) else seed
-        again = sample(classifier, requests, noise, seed, identity.batch_size, progress)
+        again = sample(classifier, requests, noise, seed, run.identity.batch_size, progress)
         for (_, _, _, labels), pick, new in zip(stored, picks, again, strict=True):
             total += len(pick)
             differing += int((labels[pick] != new).sum())
-    problems = (f"{differing} of {total} replayed draws have another label",) if differing else ()
-    return Verification(0, total, differing, problems)
+    return total, differing
+
+
+def _true_classes(run: Run, inputs: Inputs) -> Iterator[str]:
+    """Whether the data gives the inputs other classes than the run states."""
+    if inputs.labels is not None:
+        wrong = sum(a not in (None, b) for a, b in zip(run.labels, inputs.labels, strict=True))
+        if wrong:
+            yield f"{wrong} true classes in inputs.parquet are not those of {inputs.name}"
 
 
 _Evaluated = tuple[Stream, NDArray[np.int64], NDArray[np.int32]]

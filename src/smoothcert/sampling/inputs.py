@@ -110,9 +110,7 @@ class Inputs:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the grid, the indices and every input's content, not of the labels."""
-        digest = sha256(repr((self.shape, self.levels, self.indices)).encode())
-        digest.update("".join(self.contents).encode())
-        return digest.hexdigest()[:32]
+        return fingerprint_of(self.shape, self.levels, self.indices, self.contents)
 
     def check_labels(self, num_classes: int) -> None:
         """Raise InvalidInput unless all labels are in 0..num_classes - 1."""
@@ -163,6 +161,15 @@ class Inputs:
             lambda index: steps[index],
             None if labels is None else _checked_labels(labels, name),
         )
+
+
+def fingerprint_of(
+    shape: tuple[int, ...], levels: int, indices: tuple[int, ...], contents: Sequence[str]
+) -> str:
+    """`Inputs.fingerprint`, from the content hashes."""
+    digest = sha256(repr((shape, levels, indices)).encode())
+    digest.update("".join(contents).encode())
+    return digest.hexdigest()[:32]
 
 
 def to_float(steps: NDArray[np.integer], levels: int) -> NDArray[np.float32]:

@@ -17,14 +17,8 @@ from smoothcert.methods.reuse import How, Reuse, Share, Tally, strata_of
 from smoothcert.methods.screening import Pool, Screening
 from smoothcert.planning import Flips, family
 from smoothcert.simulation.world import World
-from smoothcert.verbs.planned import (
-    PILOT_LOSERS,
-    PILOT_WINNERS,
-    Pilot,
-    Prospects,
-    pilot_positions,
-    proven,
-)
+from smoothcert.verbs.pilot import PILOT_LOSERS, PILOT_WINNERS, pilot_positions, proven
+from smoothcert.verbs.planned import Prospects
 
 Points = tuple[NDArray[np.float64], NDArray[np.int64]]
 """ACR and evaluations over the data set, one of each per size."""
@@ -102,25 +96,27 @@ def planned(
         # A pilot of so many inputs is one and the same, whatever is spent after it.
         key = len(positions), family(reuse, world.log.images, world.n)
         if key not in known:
-            pilot = run_pilot(world, positions, rng)
-            known[key] = Prospects.of(world.certificates, world.settings, reuse, pilot)
+            known[key] = run_pilot(world, reuse, positions, rng)
         prospects = known[key]
         plan = prospects.plan(reuse.policy)
         q = share_limits(world, plan.shares, reuse, rng)
-        rows.append((float(world.acr(q)), plan.evaluations, prospects.pilot.evaluations))
+        rows.append((float(world.acr(q)), plan.evaluations, prospects.pilot_evaluations))
     acr, spent, piloted = (np.array(column) for column in zip(*rows, strict=True))
     return (acr, spent), piloted
 
 
-def run_pilot(world: World, positions: NDArray[np.int64], rng: Generator) -> Pilot:
-    """`verbs.planned.run_pilot`, on drawn counts."""
-    winners, losers = np.zeros_like(world.k), np.zeros_like(world.k)
+def run_pilot(
+    world: World, reuse: Reuse, positions: NDArray[np.int64], rng: Generator
+) -> Prospects:
+    """`verbs.planned.pilot`, on drawn counts."""
+    aside = np.zeros((2, len(world.k)), dtype=np.int64)
     k = world.k[positions]
-    winners[positions] = np.minimum(PILOT_WINNERS, k // 2)
-    losers[positions] = np.minimum(PILOT_LOSERS, (world.n - k) // 2)
-    w, v = winners[positions], losers[positions]
+    aside[0, positions] = np.minimum(PILOT_WINNERS, k // 2)
+    aside[1, positions] = np.minimum(PILOT_LOSERS, (world.n - k) // 2)
+    w, v = aside[:, positions]
     lost, won = rng.binomial(w, world.u[positions]), rng.binomial(v, world.v[positions])
-    return Pilot(Flips.fit((k + 0.5) / (world.n + 1), w, lost, v, won), winners, losers)
+    flips, spent = Flips.fit((k + 0.5) / (world.n + 1), w, lost, v, won), int(aside.sum())
+    return Prospects.of(world.certificates, world.settings, reuse, flips, aside, spent)
 
 
 def share_limits(

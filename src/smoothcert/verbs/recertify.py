@@ -90,11 +90,12 @@ def _records(
     pairs = zip(inputs, base.records, strict=True)
     if isinstance(chosen, Irs):
         return recertify_items(classifier, pairs, base.settings, chosen, size, progress), 0
-    cached = (base.certificates, base.records, base.settings)
-    prospects = planned.explore(classifier, inputs, *cached, chosen, size)
-    triples = ((i, r, s) for (i, r), s in zip(pairs, prospects.plan().shares, strict=True))
+    cache = planned.Cache(base.certificates, base.records, base.settings)
+    votes = planned.pilot(classifier, inputs, cache, chosen, size)
+    shares = cache.prospects(votes, chosen).plan().shares
+    triples = ((i, r, s) for (i, r), s in zip(pairs, shares, strict=True))
     records = planned.replay_items(classifier, triples, base.settings, chosen, size, progress)
-    return records, prospects.pilot.evaluations
+    return records, votes.evaluations
 
 
 def method_settings(

@@ -12,7 +12,7 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import pooled
 from smoothcert.methods.pooled import DatasetCertificate
-from smoothcert.methods.screening import Pool, Screening, Target, Verdict
+from smoothcert.methods.screening import Pool, Screening, Target
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
@@ -132,16 +132,16 @@ class Stage:
         facts = (classifier.name, classifier.fingerprint, self.screening, self.pool, flips)
         seen, found = 0, pooled.certificate(*facts)
         for until in self.screening.rounds:
-            if found.verdict in (Verdict.ACCEPTED, Verdict.UNREACHABLE):
+            if found.decided:
                 break
-            flips.append(self._flips(classifier, seen, until, progress))
+            flips.append(self.flips(classifier, seen, until, progress))
             seen, found = until, pooled.certificate(*facts)
         return found
 
-    def _flips(
+    def flips(
         self, classifier: Classifier, start: int, stop: int, progress: Progress | None
     ) -> list[int]:
-        """Of each source, those among its draws from start to stop."""
+        """How many of each source's draws from start to stop the classifier gives another class."""
         settings, size = self.base.settings, self._size(classifier)
         sources = self.sources
         requests = (Request(s.item, Stream.ESTIMATION, s.winners[start:stop]) for s in sources)

@@ -1,0 +1,122 @@
+"""verify FILE.json: check what `screen --out` wrote against its base run, and replay some of it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from smoothcert.cli import display
+from smoothcert.cli.machines import Processor
+from smoothcert.cli.runs import show_verified
+from smoothcert.cli.screening import read_screened
+from smoothcert.cli.sources import loadable, parse_share, recorded_source
+from smoothcert.errors import InvalidInput, Mismatch
+from smoothcert.methods.pooled import DatasetCertificate
+from smoothcert.runs.crew import one_at_a_time
+from smoothcert.runs.folder import Folder
+from smoothcert.runs.screening import problems_of, replay_flips, staged
+from smoothcert.runs.store import Run
+from smoothcert.runs.verify import Unchecked, still_unchecked
+
+
+@dataclass(frozen=True)
+class Made:
+    """From what a screening says it was made; files of earlier versions say nothing.
+
+    Attributes:
+        base: where the base run is, or empty.
+        base_hash: its identity, or empty.
+        models: reference of each candidate, or empty.
+    """
+
+    base: str
+    base_hash: str
+    models: tuple[str, ...]
+
+    @staticmethod
+    def read(path: Path) -> "Made":
+        """What a file of screenings says, whose certificates have been read already."""
+        rows = json.loads(path.read_bytes())
+        made = [row["made"] if isinstance(row.get("made"), dict) else {} for row in rows]
+        models = tuple(str(one.get("model", "")) for one in made)
+        return Made(str(made[0].get("base", "")), str(made[0].get("base_hash", "")), models)
+
+
+def verify(
+    path: Path,
+    share: str | None,
+    moved: tuple[str | None, str | None, str | None],
+    processor: Processor,
+    as_json: bool,
+) -> None:
+    """Check a screening; exit with 1 if anything is not as stored."""
+    model, data, given = moved
+    found = read_screened(path)
+    if not found:
+        raise InvalidInput(f"{path} holds no certificate: there is nothing to verify.")
+    made = Made.read(path)
+    base = _base(made, given)
+    problems, replayed = list(problems_of(found, base)), 0
+    unchecked = [Unchecked.FLIPS, Unchecked.TRUE_CLASSES, Unchecked.CHOICE]
+    unchecked.append(Unchecked.SCREENED_BASE if base is None else Unchecked.BASE_VOTES)
+    if share is not None and not problems:
+        if base is None:
+            raise InvalidInput(f"To replay {path} takes the base run: give it with --base.")
+        models = _models(path, made, model, len(found))
+        fraction = parse_share(share)
+        replayed, wrong = _replayed(found, base, models, data, fraction, processor)
+        problems += wrong
+        unchecked = list(still_unchecked(unchecked, fraction))
+    against = "" if base is None else f", and their inputs from {base.place}"
+    drawn = f", {replayed} draws replayed" if share is not None else ""
+    what = f"{len(found)} certificates recomputed from their counts{against}{drawn}"
+    counts = {"certificates": len(found), "replayed": replayed}
+    show_verified(str(path), what, counts, problems, unchecked, as_json)
+
+
+def _base(made: Made, given: str | None) -> Run | None:
+    """The base run: the given one, or the recorded one if it is there."""
+    here = Folder(Path(made.base)) if made.base else None
+    if given is None and not (here and here.has("run.json")):
+        return None
+    base = Run.open(given if given is not None else here or "")
+    if made.base_hash and base.identity.hash != made.base_hash:
+        raise Mismatch(f"{base.place} is not the run that was screened on. Give that with --base.")
+    return base
+
+
+def _models(path: Path, made: Made, given: str | None, count: int) -> tuple[str, ...]:
+    """References of the candidates: the given one of a single one, or those that are recorded."""
+    if given is not None and count > 1:
+        raise InvalidInput(
+            f"{path} has {count} candidates, and --model names one. Put the files where they were "
+            "screened, and leave --model out."
+        )
+    return (given,) if given is not None else tuple(loadable(str(path), m) for m in made.models)
+
+
+def _replayed(
+    found: Sequence[DatasetCertificate],
+    base: Run,
+    models: Sequence[str],
+    data: str | None,
+    fraction: float,
+    processor: Processor,
+) -> tuple[int, list[str]]:
+    """How many draws were evaluated again, and what differs."""
+    if not 0 < fraction <= 1:
+        raise InvalidInput(f"The replayed fraction must be in (0, 1]; got {fraction}")
+    with display.waiting("Loading models, data and base run"):
+        inputs = recorded_source(base.manifest.origin, data).load()
+        stage = staged(base, inputs, found[0].screening, None)
+        candidates = [stage.checked(processor.load(model)) for model in models]
+    problems, replayed = [], 0
+    total = round(sum(c.evaluations for c in found) * fraction)
+    with display.bar("Replaying", total) as tick:
+        for certificate, candidate in zip(found, candidates, strict=True):
+            facts = (certificate, stage, candidate, fraction, one_at_a_time(tick))
+            draws, differing = replay_flips(*facts)
+            replayed += draws
+            if differing:
+                problems.append(f"{certificate.name}: {differing} counts of flips are others")
+    return replayed, problems

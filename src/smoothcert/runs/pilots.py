@@ -1,0 +1,116 @@
+"""pilot.parquet in a planned run, and pilots/ in its base: what pilots answered.
+
+With it and the base run anyone computes the plan again. A pilot whose outcome somebody has seen
+(`plan` shows it) is kept in the base, so that later recertifications set its draws aside.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+import pyarrow as pa
+
+from smoothcert.errors import Damaged
+from smoothcert.methods import Reuse
+from smoothcert.runs import codec
+from smoothcert.runs.content import has_no_gaps, notes_of, read_table, rows_of, table_bytes
+from smoothcert.runs.manifest import method_form
+from smoothcert.runs.store import Run
+from smoothcert.runs.untrusted import UNREADABLE, check_labels
+from smoothcert.verbs.pilot import PilotVotes
+
+NAME = "pilot.parquet"
+FOLDER = "pilots"
+_SCHEMA = pa.schema([("index", pa.int64()), ("labels", pa.binary())])
+_NAME = re.compile(FOLDER + r"/[0-9a-f]{16}\.parquet")
+
+
+@dataclass(frozen=True, eq=False)
+class StoredPilot:
+    """A pilot as a run keeps it.
+
+    Attributes:
+        votes: what it answered.
+        shown: files of the base run, of earlier pilots whose draws are set aside too.
+    """
+
+    votes: PilotVotes
+    shown: tuple[str, ...] = ()
+
+
+def pilot_bytes(stored: StoredPilot, indices: tuple[int, ...]) -> bytes:
+    """The file's content, to be sealed: a row per pilot input, in order."""
+    columns = {
+        "index": pa.array([indices[p] for p in stored.votes.positions.tolist()], pa.int64()),
+        "labels": pa.array([codec.encode(labels) for labels in stored.votes.labels], pa.binary()),
+    }
+    return table_bytes(pa.table(columns), {"shown": json.dumps(stored.shown)})
+
+
+def keeps_pilot(run: Run) -> bool:
+    """Whether it is a planned run with its pilot beside it: runs of format 3 have none."""
+    return isinstance(run.identity.method, Reuse) and run.manifest.format > 3
+
+
+def read_pilot(run: Run, name: str = NAME) -> StoredPilot:
+    """A run's own pilot, or by name one of those that were shown of it.
+
+    Raises:
+        Damaged: it is missing, changed, or of other inputs.
+    """
+    data, identity = run.read(name), run.identity
+    place = {index: position for position, index in enumerate(identity.indices)}
+    try:
+        most = identity.settings.n
+        table = read_table(data, _SCHEMA, rows_of(data, len(place)), codec.longest(most))
+        has_no_gaps(table)
+        positions = np.array([place[i] for i in table["index"].to_pylist()], dtype=np.int64)
+        if (np.diff(positions) <= 0).any():
+            raise ValueError("its inputs are not in order")
+        labels = tuple(codec.decode(blob, most) for blob in table["labels"].to_pylist())
+        for some in labels:
+            check_labels(some, identity.num_classes)
+        shown = json.loads(notes_of(data).get("shown", "[]"))
+        if not all(isinstance(one, str) and _NAME.fullmatch(one) for one in shown):
+            raise ValueError("it names pilots that are none")
+        return StoredPilot(PilotVotes(positions, labels), tuple(shown))
+    except UNREADABLE as error:
+        where = run.place.at(name)
+        raise Damaged(f"{where} is damaged: {error}. Make the run again.") from error
+
+
+def keep(base: Run, model: str, reuse: Reuse, votes: PilotVotes) -> str:
+    """Keep a pilot that is about to be shown beside the base run; its file.
+
+    Args:
+        base: the run whose draws it replayed.
+        model: fingerprint of the classifier that answered.
+        reuse: the method's settings.
+        votes: what it answered.
+
+    Raises:
+        StoreError: the base run cannot be written to.
+    """
+    key = json.dumps([model, method_form(reuse)], sort_keys=True)
+    name = f"{FOLDER}/{sha256(key.encode()).hexdigest()[:16]}.parquet"
+    base.write(name, pilot_bytes(StoredPilot(votes), base.identity.indices))
+    return name
+
+
+def is_shown(name: str) -> bool:
+    """Whether a file of a run directory has the name of a pilot that was shown."""
+    return _NAME.fullmatch(name) is not None
+
+
+def shown(base: Run) -> tuple[str, ...]:
+    """The files of all pilots that were shown of a base run."""
+    return tuple(sorted(filter(is_shown, base.place.names(FOLDER))))
+
+
+def positions_of(base: Run, names: Iterable[str]) -> frozenset[int]:
+    """Positions of the inputs that these pilots of a base run looked at."""
+    found = (read_pilot(base, name).votes.positions.tolist() for name in names)
+    return frozenset(position for some in found for position in some)

@@ -1,0 +1,92 @@
+"""What a recertified run must have taken over from its base run, computed again."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.errors import SmoothcertError
+from smoothcert.methods import Reuse
+from smoothcert.runs import pilots, plans
+from smoothcert.runs.manifest import json_form
+from smoothcert.runs.opening import explore, prospects
+from smoothcert.runs.pilots import StoredPilot
+from smoothcert.runs.store import Run
+from smoothcert.runs.untrusted import UNREADABLE
+from smoothcert.sampling.inputs import Inputs
+from smoothcert.verbs.pilot import pilot_positions
+
+_TAKEN_OVER = ("settings", "data", "indices", "shape", "num_classes", "noise_law")
+
+
+def facts(run: Run, base: Run) -> Iterator[str]:
+    """Where settings, data or true classes of a run are not those of its base."""
+    mine, theirs = json_form(run.identity), json_form(base.identity)
+    for name in _TAKEN_OVER:
+        if mine[name] != theirs[name]:
+            yield f"its {name.replace('_', ' ')} are not those of the base run"
+    try:
+        pairs = zip(run.labels, base.labels, strict=False)
+        wrong = sum(a != b for a, b in pairs if None not in (a, b))
+    except SmoothcertError:
+        return  # named where the files are read
+    if wrong:
+        yield f"{wrong} true classes in inputs.parquet are not those of the base run"
+
+
+def plan(run: Run, base: Run) -> Iterator[str]:
+    """Where the pilot's inputs or the plan of a run are not what its base and settings give."""
+    if not pilots.keeps_pilot(run):
+        return
+    try:
+        pilot = pilots.read_pilot(run)
+    except SmoothcertError:
+        return  # named where the files are read
+    if pilot.votes.evaluations != run.pilot_evaluations:
+        yield (
+            f"its pilot has {pilot.votes.evaluations} labels, and run.json says "
+            f"{run.pilot_evaluations} evaluations"
+        )
+    method = run.identity.method
+    assert isinstance(method, Reuse)
+    if not np.array_equal(pilot.votes.positions, pilot_positions(base.certificates, method)):
+        yield "its pilot's inputs are not those that base run and settings give"
+    yield from _plan_of(run, base, pilot)
+
+
+def _plan_of(run: Run, base: Run, pilot: StoredPilot) -> Iterator[str]:
+    """Compare the plan with the one that a pilot gives."""
+    method = run.identity.method
+    assert isinstance(method, Reuse)
+    try:
+        due = prospects(base, pilot, method).plan().shares
+        have = plans.read_plan(run)
+    except (SmoothcertError, *UNREADABLE) as error:
+        yield f"its plan cannot be computed again: {error}"
+        return
+    wrong = [i for i, a, b in zip(run.identity.indices, have, due, strict=True) if a != b]
+    if wrong:
+        made = {n: v for n, v in run.identity.versions.items() if n in ("numpy", "scipy")}
+        yield (
+            f"its plan gives {len(wrong)} inputs, the first {wrong[0]}, other draws than base run, "
+            "settings and pilot do (it was made with "
+            f"{', '.join(f'{name} {version}' for name, version in made.items())})"
+        )
+
+
+def pilot_again(
+    run: Run, base: Run, classifier: Classifier, inputs: Inputs
+) -> tuple[int, int, tuple[str, ...]]:
+    """Evaluate the pilot again: how many draws, how many of them differ, and what is wrong.
+
+    Without a stored pilot (format 3) the plan is computed from this one.
+    """
+    identity, method = run.identity, run.identity.method
+    assert isinstance(method, Reuse)
+    again = explore(base, classifier, inputs, method, identity.batch_size)
+    if not pilots.keeps_pilot(run):
+        return again.evaluations, 0, tuple(_plan_of(run, base, StoredPilot(again)))
+    stored = pilots.read_pilot(run).votes
+    pairs = list(zip(stored.labels, again.labels, strict=False))
+    differing = sum(int((a != b).sum()) for a, b in pairs if len(a) == len(b))
+    return again.evaluations, differing, ()

@@ -1,0 +1,151 @@
+"""The pilot of a planned recertification: a few cached draws replayed to see how labels change.
+
+What a pilot has shown may decide how much is replayed, so none of its draws is counted later: they
+are set aside (docs/theory.md, sections 7 and 8).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.bounds import binomial
+from smoothcert.certificate import Certificate, Record, Settings
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.methods import margins
+from smoothcert.methods.reuse import Reuse
+from smoothcert.planning import Flips, Policy
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.engine import sample
+from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.noise import Stream
+
+PILOT_WINNERS, PILOT_LOSERS = 40, 20
+"""Cached draws of each pilot input that are replayed, its last ones."""
+
+_FEWEST = 4
+
+
+@dataclass(frozen=True, eq=False)
+class PilotVotes:
+    """What the new classifier answered in a pilot; everything else about it follows from the cache.
+
+    Attributes:
+        positions: of the pilot's inputs, ascending, int64 of shape (pilot inputs,).
+        labels: of each, in the order of `pilot_draws`.
+    """
+
+    positions: NDArray[np.int64]
+    labels: tuple[NDArray[np.int32], ...]
+
+    @property
+    def evaluations(self) -> int:
+        """Forward passes that it cost."""
+        return sum(map(len, self.labels))
+
+
+def proven(certificates: Sequence[Certificate], alpha: float) -> NDArray[np.bool_]:
+    """Inputs whose cached votes prove the class at alpha; nothing can be carried over elsewhere."""
+    k, n = np.array([(c.k, c.n) for c in certificates]).T
+    return binomial.lower(k, n, alpha) > 0.5
+
+
+def pilot_positions(certificates: Sequence[Certificate], reuse: Reuse) -> NDArray[np.int64]:
+    """Positions of the pilot's inputs: proven ones, spread evenly over the cached vote shares.
+
+    As many as the settings say, but no more than a twentieth of the evaluations allows.
+    """
+    (candidates,) = np.nonzero(proven(certificates, reuse.alpha))
+    ordered = candidates[
+        np.argsort([certificates[p].k for p in candidates.tolist()], kind="stable")
+    ]
+    total = Policy.parse(reuse.policy).total(len(candidates), certificates[0].n)
+    affordable = max(_FEWEST, int(total / 20 / (PILOT_WINNERS + PILOT_LOSERS)))
+    count = min(reuse.pilot, affordable, len(ordered))
+    return np.sort(ordered[np.linspace(0, len(ordered) - 1, count).astype(int)])
+
+
+def pilot_draws(record: Record) -> tuple[NDArray[np.int64], int]:
+    """The last winners and then the last losers of a cached record, and how many winners."""
+    side = record.votes.estimation == record.certificate.candidate
+    # At most half of either kind: the rest must be left for the replay.
+    winners = np.flatnonzero(side)[::-1][: min(PILOT_WINNERS, int(side.sum()) // 2)]
+    losers = np.flatnonzero(~side)[::-1][: min(PILOT_LOSERS, int((~side).sum()) // 2)]
+    return np.concatenate([winners, losers]), len(winners)
+
+
+def set_aside(records: Mapping[int, Record], inputs: int) -> NDArray[np.int64]:
+    """How many last winners and losers of every input pilots have seen.
+
+    Args:
+        records: the cached ones, by position, of the inputs of one pilot or several; each sees
+            the same draws of an input.
+        inputs: of the run.
+
+    Returns:
+        Counts of shape (2, inputs): winners, losers.
+    """
+    seen = np.zeros((2, inputs), dtype=np.int64)
+    for position, record in records.items():
+        draws, winners = pilot_draws(record)
+        seen[:, position] = winners, len(draws) - winners
+    return seen
+
+
+def run_pilot(
+    classifier: Classifier,
+    inputs: Inputs,
+    positions: NDArray[np.int64],
+    records: Mapping[int, Record],
+    settings: Settings,
+    batch_size: int,
+) -> PilotVotes:
+    """Replay the pilot's draws.
+
+    Args:
+        classifier: the new one.
+        inputs: all inputs.
+        positions: which of them, see `pilot_positions`.
+        records: the cached ones, by position; those of the pilot at least.
+        settings: of the original's certification.
+        batch_size: rows per forward pass.
+    """
+    requests = (
+        Request(inputs.item(position), Stream.ESTIMATION, pilot_draws(records[position])[0])
+        for position in positions.tolist()
+    )
+    labels = sample(classifier, requests, settings.noise, settings.seed, batch_size)
+    return PilotVotes(positions, tuple(labels))
+
+
+def fit(votes: PilotVotes, records: Mapping[int, Record], settings: Settings) -> Flips:
+    """The flip rates that a pilot saw.
+
+    Args:
+        votes: of the pilot.
+        records: the cached ones, by position; those of the pilot at least.
+        settings: of the original's certification.
+
+    Raises:
+        ValueError: an input has not as many labels as the pilot has draws there.
+    """
+    counts, shares, lost, won = [], [], [], []
+    for position, label in zip(votes.positions.tolist(), votes.labels, strict=True):
+        record = records[position]
+        draws, winners = pilot_draws(record)
+        if len(label) != len(draws):
+            raise ValueError(f"the pilot has {len(label)} labels where {len(draws)} are due")
+        known = record.votes.margins[draws] if settings.keep_margins else np.zeros_like(label)
+        nearness, c = margins.shares(known), record.certificate
+        kept = label == c.candidate
+        lost.append(nearness[:winners][~kept[:winners]])
+        won.append(nearness[winners:][kept[winners:]])
+        shares.append((c.k + 0.5) / (c.n + 1))
+        counts.append((winners, len(draws) - winners))
+    used = np.array(counts, dtype=np.int64).reshape(-1, 2).T
+    away, back = (np.array([len(x) for x in side], dtype=np.int64) for side in (lost, won))
+    flips = Flips.fit(np.array(shares), used[0], away, used[1], back)
+    if settings.keep_margins:
+        flips = flips.with_depths(np.concatenate(lost), np.concatenate(won))
+    return flips
