@@ -10,8 +10,7 @@ from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import recorded_source
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.reuse import Reuse
-from smoothcert.runs import pilots
-from smoothcert.runs.opening import check_same_inputs, explore, prospects
+from smoothcert.runs.opening import check_same_inputs, explore
 from smoothcert.runs.store import Run
 from smoothcert.sampling.tuning import first_size
 from smoothcert.verbs.recertify import check_base, method_settings
@@ -45,11 +44,8 @@ def plan(
         classifier = processor.load(model)
         size = batch_size or first_size(classifier, inputs.shape)
         start = time.perf_counter()
-        votes = explore(run, classifier, inputs, reuse, size)
-        speed = votes.evaluations / (time.perf_counter() - start)
-        earlier = pilots.shown(run)
-        pilots.keep(run, classifier.fingerprint, reuse, votes)  # before any of it is shown
-        expected = prospects(run, pilots.StoredPilot(votes, earlier), reuse)
+        expected = explore(run, classifier, inputs, reuse, size)
+        speed = expected.pilot_evaluations / (time.perf_counter() - start)
     rows = []
     for policy in policies or _SHOWN:
         made = expected.plan(policy)
@@ -58,14 +54,14 @@ def plan(
     whole = float(np.mean([c.radius for c in run.certificates]))
     if as_json:
         names = ("policy", "evaluations", "seconds", "expected_mean_radius")
-        facts = {"pilot_evaluations": votes.evaluations, "original_mean_radius": whole}
+        facts = {"pilot_evaluations": expected.pilot_evaluations, "original_mean_radius": whole}
         display.show_json(facts | {"policies": [dict(zip(names, r, strict=True)) for r in rows]})
         return
     table = [[p, f"{e:,}", f"{s:.1f}", f"{r:.4f}"] for p, e, s, r in rows]
     heads = ["policy", "evaluations", "seconds", "expected mean radius"]
     display.show_table(heads, table, f"Expected of {classifier.name}, not proven")
     display.say(
-        f"The original's mean radius is {whole:.4f}. The pilot took {votes.evaluations:,} "
+        f"The original's mean radius is {whole:.4f}. The pilot took {expected.pilot_evaluations:,} "
         "evaluations; recertify sets its draws aside. Expected figures come from fitted flip "
         "rates and use no labels."
     )

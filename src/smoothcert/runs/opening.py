@@ -91,7 +91,7 @@ class Opening:
         if isinstance(self.method, Reuse):
             assert self.base is not None
             with memory.explaining(identity.batch_size):
-                votes = explore(self.base, classifier, inputs, self.method, identity.batch_size)
+                votes = run_pilot(self.base, classifier, inputs, self.method, identity.batch_size)
             facts = {**facts, "pilot_evaluations": votes.evaluations}
             # Kept: a resumed run must not plan again, and whoever verifies it plans it again.
             pilot = pilots.StoredPilot(votes, pilots.shown(self.base))
@@ -128,6 +128,21 @@ def cache_of(base: Run) -> planned.Cache:
 
 
 def explore(
+    base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, batch_size: int
+) -> planned.Prospects:
+    """Run a pilot against a base run and keep it there, since its outcome is about to be shown.
+
+    Raises:
+        StoreError: the base run cannot be written to, so that no later recertification would know
+            which draws to set aside.
+    """
+    votes = run_pilot(base, classifier, inputs, reuse, batch_size)
+    earlier = pilots.shown(base)
+    pilots.keep(base, classifier.fingerprint, reuse, votes)
+    return prospects(base, pilots.StoredPilot(votes, earlier), reuse)
+
+
+def run_pilot(
     base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, batch_size: int
 ) -> PilotVotes:
     """Run the pilot against a base run."""

@@ -9,7 +9,7 @@ from smoothcert.errors import SmoothcertError
 from smoothcert.methods import Reuse
 from smoothcert.runs import pilots, plans
 from smoothcert.runs.manifest import json_form
-from smoothcert.runs.opening import explore, prospects
+from smoothcert.runs.opening import prospects, run_pilot
 from smoothcert.runs.pilots import StoredPilot
 from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import UNREADABLE
@@ -83,7 +83,7 @@ def pilot_again(
     """
     identity, method = run.identity, run.identity.method
     assert isinstance(method, Reuse)
-    again = explore(base, classifier, inputs, method, identity.batch_size)
+    again = run_pilot(base, classifier, inputs, method, identity.batch_size)
     if not pilots.keeps_pilot(run):
         return again.evaluations, 0, tuple(_plan_of(run, base, StoredPilot(again)))
     stored = pilots.read_pilot(run).votes
