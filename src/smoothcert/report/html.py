@@ -17,7 +17,7 @@ from smoothcert.names import visible
 from smoothcert.report import thumbnails
 from smoothcert.report.axes import Chart, Line
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import all_together, alpha_of, made
+from smoothcert.report.claims import CLAIM, all_together, alpha_of, made
 from smoothcert.report.comparison import pairs
 from smoothcert.report.curves import Together
 from smoothcert.report.rows import Rows, even, rows
@@ -95,6 +95,7 @@ def _shown(content: Content) -> dict[str, Any]:
         "style": Markup(_part("page.css")),
         "script": Markup(script),
         "script_hash": base64.b64encode(sha256(script.encode()).digest()).decode(),
+        "claim": CLAIM,
         "heads": heads,
         "rows": lines,
         "charts": content.charts,

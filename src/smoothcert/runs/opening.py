@@ -41,7 +41,8 @@ class Opening:
 
     Attributes:
         place: of the run.
-        settings: of the certification from scratch.
+        settings: of the certification from scratch; `off_grid` is that of the inputs it is opened
+            with, whatever stands here.
         method: None from scratch, else the settings of the method.
         base: the run to reuse, or None.
         batch_size: rows per forward pass, or None to choose.
@@ -68,6 +69,9 @@ class Opening:
             Mismatch: model, data, settings and what is there do not belong together.
             StoreError: the directory is in use, unfinished in its base, or cannot be written.
         """
+        settings = replace(self.settings, off_grid=inputs.off_grid)
+        if settings != self.settings:  # those of a base, or given without the inputs
+            return replace(self, settings=settings).open(classifier, inputs)
         self._check(inputs)
         classifier, identity, facts = _begin(self, classifier, inputs)
         if self.base is not None:
@@ -122,7 +126,8 @@ def explore(
     base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, batch_size: int
 ) -> planned.Prospects:
     """Run the pilot against a base run; its certificates are read without their votes."""
-    stored = (base.certificates, base.stored_records, base.identity.settings)
+    settings = replace(base.identity.settings, off_grid=inputs.off_grid)
+    stored = (base.certificates, base.stored_records, settings)
     return planned.explore(classifier, inputs, *stored, reuse, batch_size)
 
 

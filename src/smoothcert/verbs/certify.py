@@ -34,6 +34,12 @@ def certify(
 ) -> Certification:
     """Certify every input by randomized smoothing.
 
+    A certificate says that the smoothed classifier gives the certified class to every input on the
+    data's grid (for image files: every 8-bit image) closer than the radius in ℓ₂ norm, and to every
+    closer input between grid values if noise is added before it is rounded to the grid (rounding it
+    first can move it beyond the radius); it is wrong with probability at most α, for each input on
+    its own.
+
     Args:
         classifier: a `Classifier`, or anything `load_classifier` takes.
         inputs: `Inputs`, or an array as for `Inputs.from_arrays` (8-bit grid). Labels, if
@@ -57,10 +63,12 @@ def certify(
         InvalidInput: a setting or the inputs are out of range.
         ModelError: the classifier is not one, or its rows depend on each other.
 
-    Source: Cohen, Rosenfeld & Kolter, ICML 2019; docs/theory.md, sections 1 and 2.
+    Source: Cohen, Rosenfeld & Kolter, ICML 2019; docs/theory.md, sections 1, 2 and 5.
     """
     inputs = as_inputs(inputs)
-    settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
+    settings = Settings(
+        sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins, inputs.off_grid
+    )
     evaluations = len(inputs) * (n0 + n)
     loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
     records = certify_items(loaded, inputs, settings, classes, size, progress)
