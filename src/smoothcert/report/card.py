@@ -14,7 +14,7 @@ from smoothcert.decimals import floor_to
 from smoothcert.errors import InvalidInput
 from smoothcert.names import visible
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import CLAIM, all_together, alpha_of, made
+from smoothcert.report.claims import CLAIM, all_together, alpha_of, beside_grid, made
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
@@ -133,8 +133,9 @@ def _what(run: Run) -> str:
         f"σ = {settings.sigma:g}, α = {alpha:g} per input, noise seed {settings.seed}",
         code(made(settings, method)) if method else made(settings, method),
         all_together(len(identity.indices), alpha),
+        beside_grid(settings),
     ]
-    return f"- {code(run.name)}: " + "; ".join(facts) + "."
+    return f"- {code(run.name)}: " + "; ".join(filter(None, facts)) + "."
 
 
 def _word(run: Run) -> str:

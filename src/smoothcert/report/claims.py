@@ -34,6 +34,13 @@ def made(settings: Settings, method: Method | None) -> str:
     return f"certified from scratch with {draws}"
 
 
+def beside_grid(settings: Settings) -> str:
+    """What is said of inputs that were given beside their grid; nothing where all are on it."""
+    if not settings.off_grid:
+        return ""
+    return f"inputs up to {settings.off_grid:g} off the grid, which every radius is less by"
+
+
 def all_together(inputs: int, alpha: float) -> str:
     """What certificates at alpha each say of all their inputs (docs/theory.md, section 11)."""
     wrong = wrong_at_most(inputs, alpha, alpha)

@@ -34,12 +34,6 @@ def certify(
 ) -> Certification:
     """Certify every input by randomized smoothing.
 
-    A certificate says that the smoothed classifier gives the certified class to every input on the
-    data's grid (for image files: every 8-bit image) closer than the radius in ℓ₂ norm, and to every
-    closer input between grid values if noise is added before it is rounded to the grid (rounding it
-    first can move it beyond the radius); it is wrong with probability at most α, for each input on
-    its own.
-
     Args:
         classifier: a `Classifier`, or anything `load_classifier` takes.
         inputs: `Inputs`, or an array as for `Inputs.from_arrays` (8-bit grid). Labels, if
@@ -57,7 +51,7 @@ def certify(
         watchers: told of certificates as they are finished; see `watching.Watcher`.
 
     Returns:
-        Certificates and votes, in the order of the inputs.
+        Certificates and votes, in the order of the inputs; `Certificate` says what they claim.
 
     Raises:
         InvalidInput: a setting or the inputs are out of range.
