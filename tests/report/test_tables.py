@@ -106,6 +106,9 @@ def test_from_scratch_curve_is_what_shorter_runs_give(tiny_inputs, pixel_sum):
     for acr, n in zip(curve, (50, 500), strict=True):
         shorter = smoothcert.certify(pixel_sum, tiny_inputs, 0.25, n0=20, n=n)
         assert acr == pytest.approx(smoothcert.summarize(shorter.certificates, labels).acr)
+        # Bit by bit: the noise's slack is taken off here too.
+        alone = [tables.from_scratch_curve([v], [None], settings, (1, 2, 2), [n]) for v in votes]
+        assert [float(acr[0]) for acr in alone] == [c.radius for c in shorter.certificates]
     facts = (votes, labels, settings, tiny_inputs.shape)
     needed = tables.evaluations_for(float(curve[0]), *facts)
     assert 20 < needed <= 20 + 50
