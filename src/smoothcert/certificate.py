@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from fractions import Fraction
+from math import inf
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.decimals import ceil_to, floor_to
 from smoothcert.errors import InvalidInput, require_one_of
@@ -37,7 +38,10 @@ _PROVEN = (
 class Outcome(Enum):
     """How a certification ended, as a sentence."""
 
-    CERTIFIED = "The smoothed classifier's class is proven constant within the radius."
+    CERTIFIED = (
+        "The smoothed classifier's class is proven at every input on the data's grid that is "
+        "closer than the radius."
+    )
     UNDECIDED = (
         "Abstained: these votes do not prove the class more likely than all others; more "
         "estimation samples may, unless the classifier is truly undecided here."
@@ -85,6 +89,8 @@ class Settings:
             sides, so that a recertification can look there first.
         form: `binary` bounds the runner-up by 1 - q; `multiclass` bounds every other class
             separately, spending half of alpha on the class and half on the others.
+        off_grid: the largest l2 distance, >= 0, of an input as it was given from its grid point,
+            taken off every radius; comes from the inputs, 0 for 8-bit images.
 
     Raises:
         InvalidInput: a value out of its range, or sigma too fine or too coarse for the grid.
@@ -98,6 +104,7 @@ class Settings:
     seed: int = 0
     form: str = "binary"
     keep_margins: bool = False
+    off_grid: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every field; sigma is checked against the grid."""
@@ -107,12 +114,40 @@ class Settings:
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
             raise InvalidInput(f"seed must be a whole number in 0..2^64 - 1; got {self.seed}")
         require_one_of("form", self.form, FORMS)
+        if not 0 <= self.off_grid < inf:
+            raise InvalidInput(
+                "off_grid is the l2 distance of inputs to their grid, a number >= 0; got "
+                f"{self.off_grid}"
+            )
         _ = self.noise
 
     @property
     def noise(self) -> RoundedGaussian:
         """The noise law on the inputs' grid."""
         return RoundedGaussian(self.sigma, Fraction(1, self.levels))
+
+    def radius(self, q: ArrayLike, runner_up: ArrayLike | None = None) -> NDArray[np.float64]:
+        """The certified l2 radius around an input as it was given, rounded down.
+
+        Args:
+            q: lower limits of the class's probability, any shape.
+            runner_up: upper limits of every other class's; without it 1 - q is used.
+
+        Returns:
+            `RoundedGaussian.radius`, which is around the grid point, less `off_grid`; 0 where
+            that is not positive, which means abstain.
+
+        Raises:
+            InvalidInput: a limit that is no probability.
+        """
+        around_grid_point = self.noise.radius(q, runner_up)
+        if not self.off_grid:
+            return around_grid_point
+        return np.maximum(0.0, np.nextafter(around_grid_point - self.off_grid, -inf))
+
+    def from_grid_point(self, radius: float) -> float:
+        """The radius around the grid point that `radius` around the input takes, rounded up."""
+        return float(np.nextafter(radius + self.off_grid, inf)) if self.off_grid else radius
 
 
 def _none() -> NDArray[np.int32]:
@@ -154,6 +189,12 @@ class Votes:
 class Certificate:
     """What is proven of one input, with the counts that prove it.
 
+    A certificate says that the smoothed classifier gives the certified class to every input on the
+    data's grid (for image files: every 8-bit image) closer than the radius in ℓ₂ norm, and to every
+    closer input between grid values if noise is added before it is rounded to the grid (rounding it
+    first can move it beyond the radius); it is wrong with probability at most α, for each input on
+    its own.
+
     Attributes:
         index: the input's index in its data set.
         content: hash of the input's content.
@@ -161,7 +202,8 @@ class Certificate:
             `stratified`, `fresh` or `nothing`; `sequential`.
         candidate: the class chosen on selection draws, of the original where there is one.
         outcome: how it ended.
-        radius: l2 radius on the [0, 1] scale, rounded down; 0 when abstaining.
+        radius: l2 radius on the [0, 1] scale around the input as it was given, rounded down; 0
+            when abstaining.
         q: lower limit of the candidate's probability under exact noise.
         runner_up: upper limit of every other class's.
         k: votes for the candidate among n.

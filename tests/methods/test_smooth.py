@@ -46,13 +46,24 @@ def test_it_abstains_where_nothing_is_proven():
 
 
 def test_the_certificates_are_those_of_certify():
-    images = np.random.default_rng(0).integers(0, 256, (3, 1, 4, 4)) / 255
+    images = np.random.default_rng(0).integers(0, 256, (3, 1, 4, 4), dtype=np.uint8)
     expected = smoothcert.certify(
         Bright(), Inputs.from_arrays(images), 0.25, n0=50, n=500, alpha=0.01, seed=7, batch_size=50
     )
     smooth = Smooth(Bright(), 3, 0.25, seed=7)
     found = [smooth.certify(image, 50, 500, 0.01, 50) for image in images]
     assert found == [(c.predicted, c.radius) for c in expected.certificates]
+
+
+def test_the_distance_to_the_grid_comes_off_the_radius():
+    """Of float32 some 1e-8, and more of an input that is further away; its class is the same."""
+    steps = np.full((1, 4, 4), 150, np.uint8)
+    given = [steps, steps.astype(np.float32) / np.float32(255), steps / 255 - 2e-6]
+    found = [Smooth(Bright(), 3, 0.25).certify(x, 50, 500, 0.01, 50) for x in given]
+    assert [label for label, _ in found] == [1, 1, 1]
+    on, single, off = (radius for _, radius in found)
+    assert on - 5e-7 < single < on
+    assert on - 8.1e-6 < off <= on - 8e-6
 
 
 def test_calls_have_noise_of_their_own():

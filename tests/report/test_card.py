@@ -20,6 +20,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.methods import Decision, Reuse
 from smoothcert.names import visible
 from smoothcert.report import card
+from smoothcert.report.claims import CLAIM
 from smoothcert.report.tables import summarize_run
 from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
 from smoothcert.sampling.inputs import Inputs
@@ -65,12 +66,13 @@ def test_it_says_what_was_certified_and_what_not(runs):
     base, new = runs
     for fact in (
         "## Certified robustness\n",
+        CLAIM,
         f"- `base`: `small@net.onnx`, fingerprint `{base.identity.model}`; 7 inputs of `org/some",
         "σ = 0.25, α = 0.001 per input, noise seed 0; certified from scratch with 20 selection",
         f"- `new`: `models/new.onnx`, fingerprint `{new.identity.model}`; 7 inputs of `x.npz`",
         "α = 0.002 per input, noise seed 0; `recertified (auto, uniform:60) from an original with",
         "with probability 1 − 0.002, at most 1 of the 7 certificates is wrong",
-        "wrong with probability at most the α above, for each input on its own",
+        "and α is the one above",
         "Not claimed: that all certificates hold at once",
         "without looking at that cache",
         "smoothcert verify base\nsmoothcert verify new\n",
@@ -146,6 +148,14 @@ def without_code(markdown: str) -> str:
         assert closing is not None, "a code span that nothing ends"
         at = closing.end()
     return outside + markdown[at:]
+
+
+def test_the_distance_of_inputs_to_the_grid_is_said(runs, tmp_path):
+    beside = Inputs.from_arrays(np.full((7, 1, 2, 2), 0.5 - 5e-5), grid=1 / 16)
+    run = run_certify(tmp_path / "run", PixelSum(28), beside, Settings(0.25, 16, n=50), How(8))
+    said = "; inputs up to 0.0001 off the grid, which every radius is less by."
+    assert said in smoothcert.model_card([run])
+    assert "off the grid" not in smoothcert.model_card(runs)
 
 
 def test_a_pipe_in_a_name_ends_no_cell(runs):

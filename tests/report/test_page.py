@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from hashlib import sha256
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -19,6 +20,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.methods import Irs
 from smoothcert.report import citations as citing
 from smoothcert.report import html
+from smoothcert.report.claims import CLAIM
 from smoothcert.report.curves import of_all, per_input
 from smoothcert.report.page import report
 from smoothcert.runs.runner import How, run_certify, run_recertify
@@ -122,6 +124,10 @@ def test_what_the_page_says_of_all_inputs_together(written):
         # One certificate less than are there, at every radius.
         alone = per_input(run)
         assert curve.y[0] == pytest.approx(alone.y[0] - 1 / 30)
+
+
+def test_the_page_states_the_claim(written):
+    assert CLAIM in unescape(page_of(written))
 
 
 def test_candidates_and_their_verdicts(runs, tmp_path, tiny_inputs):

@@ -102,13 +102,17 @@ def test_from_scratch_curve_is_what_shorter_runs_give(tiny_inputs, pixel_sum):
     whole = smoothcert.certify(pixel_sum, tiny_inputs, 0.25, n0=20, n=500)
     votes = [record.votes for record in whole.records]
     labels = list(tiny_inputs.labels)
-    curve = tables.from_scratch_curve(votes, labels, settings, [50, 500])
+    curve = tables.from_scratch_curve(votes, labels, settings, tiny_inputs.shape, [50, 500])
     for acr, n in zip(curve, (50, 500), strict=True):
         shorter = smoothcert.certify(pixel_sum, tiny_inputs, 0.25, n0=20, n=n)
         assert acr == pytest.approx(smoothcert.summarize(shorter.certificates, labels).acr)
-    needed = tables.evaluations_for(float(curve[0]), votes, labels, settings)
+        # Bit by bit: the noise's slack is taken off here too.
+        alone = [tables.from_scratch_curve([v], [None], settings, (1, 2, 2), [n]) for v in votes]
+        assert [float(acr[0]) for acr in alone] == [c.radius for c in shorter.certificates]
+    facts = (votes, labels, settings, tiny_inputs.shape)
+    needed = tables.evaluations_for(float(curve[0]), *facts)
     assert 20 < needed <= 20 + 50
-    assert tables.evaluations_for(9.0, votes, labels, settings) is None
+    assert tables.evaluations_for(9.0, *facts) is None
 
 
 def test_summaries_of_replays_show_the_disparity():

@@ -180,7 +180,8 @@ def _candidate(
             how = How(progress=tick, origin={**origin, "base": str(original.path)})
             run = run_recertify(place, original, classifier, inputs, method, how)
         found = summarize_run(run, RADII)
-        each = evaluations_for(found.acr, votes, scratch.labels, scratch.identity.settings)
+        facts = (scratch.labels, scratch.identity.settings, inputs.shape)
+        each = evaluations_for(found.acr, votes, *facts)
         needed = None if each is None else each * len(inputs)
         lines.append(Line(found, summarize_run(scratch, RADII), needed))
     return lines

@@ -111,6 +111,8 @@ def _replayed(
         stage = staged(base, inputs, found[0].screening, None)
         candidates = [stage.checked(processor.load(model)) for model in models]
     problems, replayed = [], 0
+    if inputs.off_grid > found[0].pool.off_grid:
+        problems.append(f"the inputs lie farther from the grid than stated: {inputs.off_grid:g}")
     total = round(sum(c.evaluations for c in found) * fraction)
     with display.bar("Replaying", total) as tick:
         for certificate, candidate in zip(found, candidates, strict=True):

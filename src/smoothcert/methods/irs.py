@@ -145,7 +145,7 @@ def certificate(
         zeta = float(binomial.upper(flips, n, irs.alpha_flips))
     q = difference_below(limit, zeta, slack)
     abstained = _original_abstains(cached, irs)
-    radius = 0.0 if abstained else float(settings.noise.radius(q))
+    radius = 0.0 if abstained else float(settings.radius(q))
     certified = Outcome.CERTIFIED if radius > 0 else Outcome.UNDECIDED
     return Certificate(
         index=cached.index,

@@ -47,8 +47,8 @@ class DatasetCertificate:
     """What is proven of one model on a labelled data set, with the counts that prove it.
 
     All statements of all certificates of one screening hold together with probability
-    1 - alpha. Certified accuracy is the share of inputs whose smoothed class is the label and
-    constant within the radius; the mean radius counts the others as 0.
+    1 - alpha. Certified accuracy is the share of inputs whose smoothed class is the label, at
+    every input on the data's grid closer than the radius; the mean radius counts the others as 0.
 
     Attributes:
         name, fingerprint: of the model.
@@ -124,7 +124,7 @@ class DatasetCertificate:
             "budget": dict(self.screening.budget),
             "groups": [asdict(group) for group in self.groups],
             "screening": asdict(self.screening),
-            "pool": asdict(self.pool),
+            "pool": {k: v for k, v in asdict(self.pool).items() if k != "off_grid" or v},
             "flips": [list(row) for row in self.flips],
         }
 
@@ -171,6 +171,7 @@ def certificate(
         adversary.radius_sum(limits[block], group.limit, pool.sigma)
         for block, group in zip(blocks, groups, strict=True)
     ]
+    off_grid = np.nextafter(pool.eligible * pool.off_grid, np.inf) if pool.off_grid else 0.0
     curve = _pooled(pool, screening, groups, np.array(screening.named))
     evident = _evident(screening, pool, counts)
     named = [
@@ -184,7 +185,7 @@ def certificate(
         tuple(tuple(row) for row in counts.tolist()),
         groups,
         tuple(named),
-        max(0.0, float(np.nextafter(fsum(sums) / pool.inputs, 0) * (1 - 1e-15))),
+        max(0.0, float(np.nextafter(fsum([*sums, -off_grid]) / pool.inputs, 0) * (1 - 1e-15))),
         _verdict(screening, pool, counts, named),
     )
 
@@ -231,16 +232,17 @@ def _pooled(
 ) -> NDArray[np.int64]:
     """Robust inputs at each radius by the pooled limits alone."""
     limits, blocks = pool.limits(screening.alpha_cache), pool.blocks(screening.groups)
-    robust = np.full(radii.shape, pool.eligible)
+    robust, needed = np.full(radii.shape, pool.eligible), pool.from_grid_points(radii)
     for block, group in zip(blocks, groups, strict=True):
-        robust = robust - adversary.lost_inputs(limits[block], group.limit, pool.sigma, radii)
+        robust = robust - adversary.lost_inputs(limits[block], group.limit, pool.sigma, needed)
     return robust
 
 
 def _evident(screening: Screening, pool: Pool, counts: NDArray[np.int64]) -> list[int]:
     """Robust inputs at each named radius by the evidence of every input."""
     limits = pool.limits(screening.alpha_cache)
-    breaking = adversary.breaking_rates(limits, pool.sigma, np.array(screening.named))
+    needed = pool.from_grid_points(screening.named)
+    breaking = adversary.breaking_rates(limits, pool.sigma, needed)
     evidence, past, seen = np.zeros(breaking.shape), np.zeros(pool.eligible), 0
     for row, until in zip(counts, screening.rounds, strict=False):
         guesses = _guesses(limits, pool.blocks(screening.groups), past, seen)

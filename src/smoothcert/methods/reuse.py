@@ -244,7 +244,7 @@ def certificate(
     tally = Tally.of(votes, cached.candidate)
     limit = _limit(cached, votes, how, reuse, tally)
     q = difference_below(limit, settings.noise.slack(shape))
-    radius = float(settings.noise.radius(q))
+    radius = float(settings.radius(q))
     undecided = _spared(cached, reuse) if how is How.NOTHING else Outcome.UNDECIDED
     labels = votes.fresh if how is How.FRESH else votes.estimation
     winners, losers = tally.replayed.sum(axis=0)

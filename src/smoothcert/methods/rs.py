@@ -57,7 +57,7 @@ def certificate(
         budget = (("estimation", settings.alpha),)
         q = difference_below(float(binomial.lower(k, n, settings.alpha)), slack)
         runner_up = sum_above(1.0, -q)
-        radius = float(settings.noise.radius(q))
+        radius = float(settings.radius(q))
     else:
         others = np.delete(counts, chosen)
         share = settings.alpha / 2
@@ -65,7 +65,7 @@ def certificate(
         q = difference_below(float(binomial.lower(k, n, share)), slack)
         limit = sum_above(float(binomial.upper(others, n, share / len(others)).max()), slack)
         runner_up = min(limit, sum_above(1.0, -q))
-        radius = float(settings.noise.radius(q, runner_up))
+        radius = float(settings.radius(q, runner_up))
     return Certificate(
         index=index,
         content=content,

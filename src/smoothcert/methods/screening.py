@@ -8,7 +8,7 @@ from math import fsum
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certification, check_alpha, check_count
@@ -164,6 +164,7 @@ class Pool:
             cached limits of all of them hold together.
         indices: the eligible inputs: matching, and proven above 1/2.
         k, n: their cached votes.
+        off_grid: see `Settings`.
     """
 
     sigma: float
@@ -173,6 +174,14 @@ class Pool:
     indices: tuple[int, ...]
     k: tuple[int, ...]
     n: tuple[int, ...]
+    off_grid: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what would make bounds larger than without."""
+        if not (0 <= self.slack < np.inf and 0 <= self.off_grid < np.inf):
+            raise InvalidInput(
+                f"slack and off_grid are numbers >= 0; got {self.slack} and {self.off_grid}"
+            )
 
     @property
     def eligible(self) -> int:
@@ -188,18 +197,25 @@ class Pool:
             labels: the true classes, in its order.
             alpha: error probability of all cached limits together.
         """
-        slack = base.settings.noise.slack(base.shape)
+        settings = base.settings
+        slack = settings.noise.slack(base.shape)
         found = [
             (c.index, c.k, c.n)
             for c, label in zip(base.certificates, labels, strict=True)
             if c.candidate == label
         ]
-        everything = cls(base.settings.sigma, slack, len(labels), len(found), *_columns(found))
+        facts = (settings.sigma, slack, len(labels), len(found))
+        everything = cls(*facts, *_columns(found), off_grid=settings.off_grid)
         kept = [
             row for row, good in zip(found, everything.limits(alpha) > 0.5, strict=True) if good
         ]
         indices, k, n = _columns(kept)
         return replace(everything, indices=indices, k=k, n=n)
+
+    def from_grid_points(self, radii: ArrayLike) -> NDArray[np.float64]:
+        """The radii around grid points that these around the inputs take, rounded up."""
+        radii = np.asarray(radii, float)
+        return np.nextafter(radii + self.off_grid, np.inf) if self.off_grid else radii
 
     def limits(self, alpha: float) -> NDArray[np.float64]:
         """Lower limits l with p' >= l(1 - u) under exact noise wherever l(1 - u) > 1/2."""

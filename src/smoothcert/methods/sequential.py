@@ -99,17 +99,17 @@ def thresholds(decision: Decision, settings: Settings, shape: tuple[int, ...]) -
             f"Deciding a radius takes the form binary, without a runner-up; got {settings.form!r}"
         )
     noise, n = settings.noise, settings.n
-    slack = noise.slack(shape)
-    proves = sum_above(_probability_above(noise, decision.radius), slack)
+    slack, radius = noise.slack(shape), settings.from_grid_point(decision.radius)
+    proves = sum_above(_probability_above(noise, radius), slack)
     if not betting.rejects(n, n, proves, settings.alpha):
         most = float(betting.lower(n, n, settings.alpha))
-        reach = float(noise.radius(difference_below(most, slack)))
+        reach = float(settings.radius(difference_below(most, slack)))
         raise InvalidInput(
             f"radius {decision.radius:g} is out of reach at sigma {noise.sigma:g}: even {n} votes "
             f"for one class in n = {n} draws prove only {reach:.4g}. Ask for a smaller radius, or "
             "raise n or sigma."
         )
-    excludes = difference_below(_probability_below(noise, decision.radius), slack)
+    excludes = difference_below(_probability_below(noise, radius), slack)
     return Thresholds(proves, excludes, settings.alpha)
 
 
@@ -145,7 +145,8 @@ def certificate(
     limit = float(betting.lower(k, n, settings.alpha))
     q = difference_below(limit, settings.noise.slack(shape))
     if proven:  # what was tested may be above the limit by less than the bisection's last step
-        q = max(q, _probability_above(settings.noise, decision.radius))
+        radius = settings.from_grid_point(decision.radius)
+        q = max(q, _probability_above(settings.noise, radius))
     undecided = Outcome.EXCLUDED if excluded else Outcome.UNDECIDED
     return Certificate(
         index=index,

@@ -14,17 +14,15 @@ from smoothcert.decimals import floor_to
 from smoothcert.errors import InvalidInput
 from smoothcert.names import visible
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import all_together, alpha_of, made
+from smoothcert.report.claims import CLAIM, all_together, alpha_of, beside_grid, made
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
 
 _SAYS = """\
-For each input with a certificate: the class that the smoothed classifier gives it does not change
-under any perturbation of an ℓ₂ norm smaller than the radius, on the [0, 1] scale of the inputs. A
-certificate is wrong with probability at most the α above, for each input on its own. ACR is the
-average radius, where an input without a certificate of its label counts 0; CA@r is the share of
-inputs with a certificate of their label at radius r or more. Figures are cut to the safe side."""
+Radii are on the [0, 1] scale of the inputs, and α is the one above. ACR is the average radius,
+where an input without a certificate of its label counts 0; CA@r is the share of inputs with a
+certificate of their label at radius r or more. Figures are cut to the safe side."""
 
 _UNKNOWN = "Where labels are unknown, every certificate counts as of its label."
 
@@ -73,7 +71,7 @@ def model_card(
         f"Certified by randomized smoothing with smoothcert {__version__}.",
         _table(runs, summaries),
         "\n".join(_what(run) for run in runs),
-        _joined(_SAYS, "" if labelled else _UNKNOWN),
+        _joined(CLAIM, _SAYS, "" if labelled else _UNKNOWN),
         _joined(_NOT, _REUSED if any(run.identity.base for run in runs) else ""),
         _joined(_CHECK),
         "```sh\n" + "\n".join(f"smoothcert verify {_word(run)}" for run in runs) + "\n```",
@@ -135,8 +133,9 @@ def _what(run: Run) -> str:
         f"σ = {settings.sigma:g}, α = {alpha:g} per input, noise seed {settings.seed}",
         code(made(settings, method)) if method else made(settings, method),
         all_together(len(identity.indices), alpha),
+        beside_grid(settings),
     ]
-    return f"- {code(run.name)}: " + "; ".join(facts) + "."
+    return f"- {code(run.name)}: " + "; ".join(filter(None, facts)) + "."
 
 
 def _word(run: Run) -> str:

@@ -71,7 +71,7 @@ def _fewer_draws(run: Run) -> Curve | None:
         return None
     counts = np.unique(np.geomspace(10, settings.n, 60).astype(int))
     votes = [record.votes for record in run.records(range(len(run.certificates)))]
-    acr = from_scratch_curve(votes, run.labels, settings, counts)
+    acr = from_scratch_curve(votes, run.labels, settings, run.identity.shape, counts)
     return Curve(visible(run.name), counts + float(settings.n0), acr)
 
 

@@ -4,6 +4,16 @@ from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.methods import Decision, Irs, Method, Reuse
 
+CLAIM = (
+    "A certificate says that the smoothed classifier gives the certified class to every input on "
+    "the data's grid (for image files: every 8-bit image) closer than the radius in ℓ₂ norm, and "
+    "to every closer input between grid values if noise is added before it is rounded to the grid "
+    "(rounding it first can move it beyond the radius); it is wrong with probability at most α, "
+    "for each input on its own."
+)
+"""What a certificate claims: the same sentence on page and card, in README, documents and
+docstrings (docs/theory.md, sections 1, 2 and 5)."""
+
 
 def alpha_of(settings: Settings, method: Method | None) -> float:
     """The probability that a certificate of a result is wrong, by its settings."""
@@ -22,6 +32,13 @@ def made(settings: Settings, method: Method | None) -> str:
     if isinstance(method, Decision):
         return f"decided at radius {method.radius:g} with at most {settings.n} draws"
     return f"certified from scratch with {draws}"
+
+
+def beside_grid(settings: Settings) -> str:
+    """What is said of inputs that were given beside their grid; nothing where all are on it."""
+    if not settings.off_grid:
+        return ""
+    return f"inputs up to {settings.off_grid:g} off the grid, which every radius is less by"
 
 
 def all_together(inputs: int, alpha: float) -> str:

@@ -17,7 +17,7 @@ from smoothcert.names import visible
 from smoothcert.report import thumbnails
 from smoothcert.report.axes import Chart, Line
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import all_together, alpha_of, made
+from smoothcert.report.claims import CLAIM, all_together, alpha_of, beside_grid, made
 from smoothcert.report.comparison import pairs
 from smoothcert.report.curves import Together
 from smoothcert.report.rows import Rows, even, rows
@@ -95,6 +95,7 @@ def _shown(content: Content) -> dict[str, Any]:
         "style": Markup(_part("page.css")),
         "script": Markup(script),
         "script_hash": base64.b64encode(sha256(script.encode()).digest()).decode(),
+        "claim": CLAIM,
         "heads": heads,
         "rows": lines,
         "charts": content.charts,
@@ -205,6 +206,7 @@ def _run_facts(run: Run) -> dict[str, Any]:
             ("Model", visible(str(run.manifest.origin.get("model", "not recorded")))),
             ("Model's fingerprint", visible(identity.model)),
             ("Data's fingerprint", identity.data),
+            ("Distance to the grid", beside_grid(settings) or "none: all inputs are on it"),
             ("Run's fingerprint", identity.hash),
             ("Base run's fingerprint", identity.base or "none: certified from scratch"),
             ("Device", visible(identity.device)),

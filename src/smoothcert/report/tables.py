@@ -74,6 +74,7 @@ def from_scratch_curve(
     votes: Sequence[Votes],
     labels: Sequence[int | None],
     settings: Settings,
+    shape: tuple[int, ...],
     counts: ArrayLike,
 ) -> NDArray[np.float64]:
     """ACR of certifying from scratch with fewer draws, from the votes of a longer run.
@@ -84,6 +85,7 @@ def from_scratch_curve(
         votes: of a from-scratch run, one per input.
         labels: true classes.
         settings: alpha, sigma and grid to certify with.
+        shape: of one input.
         counts: numbers of estimation draws, shape (m,), at most the run's.
 
     Returns:
@@ -91,16 +93,22 @@ def from_scratch_curve(
     """
     counts = np.asarray(counts)
     radii = np.zeros((len(votes), len(counts)))
+    slack = settings.noise.slack(shape)
     for row, (vote, label) in enumerate(zip(votes, labels, strict=True)):
         candidate = rs.candidate(vote.selection)
         if label in (None, candidate):
             hits = np.cumsum(vote.estimation == candidate)[counts - 1]
-            radii[row] = settings.noise.radius(binomial.lower(hits, counts, settings.alpha))
+            limits = binomial.lower(hits, counts, settings.alpha)
+            radii[row] = settings.radius(np.maximum(0, np.nextafter(limits - slack, -np.inf)))
     return radii.mean(axis=0)
 
 
 def evaluations_for(
-    acr: float, votes: Sequence[Votes], labels: Sequence[int | None], settings: Settings
+    acr: float,
+    votes: Sequence[Votes],
+    labels: Sequence[int | None],
+    settings: Settings,
+    shape: tuple[int, ...],
 ) -> float | None:
     """Evaluations per input, selection included, at which from scratch reaches this ACR.
 
@@ -108,7 +116,7 @@ def evaluations_for(
     """
     longest = len(votes[0].estimation)
     counts = np.unique(np.geomspace(10, longest, 120).astype(int))
-    curve = np.maximum.accumulate(from_scratch_curve(votes, labels, settings, counts))
+    curve = np.maximum.accumulate(from_scratch_curve(votes, labels, settings, shape, counts))
     if acr > curve[-1]:
         return None
     return len(votes[0].selection) + float(np.interp(acr, curve, counts))

@@ -27,7 +27,7 @@ NAME = "run.json"
 _KINDS = {"irs": Irs, "reuse": Reuse, "sequential": Decision}
 
 _WHAT = {
-    "settings": "settings (sigma, n0, n, alpha, seed, form, margins)",
+    "settings": "settings (sigma, n0, n, alpha, seed, form, margins, distance to the grid)",
     "method": "method settings",
     "noise_law": "noise law",
     "noise_hash": "noise itself",
@@ -169,7 +169,12 @@ def json_form(identity: Identity) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Irs | Reuse | Decision):
         return method_form(value)
-    return asdict(value) if isinstance(value, Settings) else value
+    return settings_form(value) if isinstance(value, Settings) else value
+
+
+def settings_form(settings: Settings) -> dict[str, Any]:
+    """Settings as plain values; without a distance to the grid that there is none of."""
+    return {k: v for k, v in asdict(settings).items() if k != "off_grid" or v}
 
 
 def method_form(method: Method) -> dict[str, Any]:

@@ -42,7 +42,8 @@ class Opening:
 
     Attributes:
         place: of the run.
-        settings: of the certification from scratch.
+        settings: of the certification from scratch; `off_grid` is that of the inputs it is opened
+            with, whatever stands here.
         method: None from scratch, else the settings of the method.
         base: the run to reuse, or None.
         batch_size: rows per forward pass, or None to choose.
@@ -69,6 +70,9 @@ class Opening:
             Mismatch: model, data, settings and what is there do not belong together.
             StoreError: the directory is in use, unfinished in its base, or cannot be written.
         """
+        settings = replace(self.settings, off_grid=inputs.off_grid)
+        if settings != self.settings:  # those of a base, or given without the inputs
+            return replace(self, settings=settings).open(classifier, inputs)
         self._check(inputs)
         classifier, identity, facts = _begin(self, classifier, inputs)
         if self.base is not None:
@@ -95,7 +99,7 @@ class Opening:
             facts = {**facts, "pilot_evaluations": votes.evaluations}
             # Kept: a resumed run must not plan again, and whoever verifies it plans it again.
             pilot = pilots.StoredPilot(votes, pilots.shown(self.base))
-            shares = prospects(self.base, pilot, self.method).plan().shares
+            shares = prospects(self.base, pilot, self.settings, self.method).plan().shares
             extra[pilots.NAME] = pilots.pilot_bytes(pilot, identity.indices)
             extra[plans.NAME] = plans.plan_bytes(shares, identity.indices)
         manifest = Manifest(identity, {**self.origin, **facts})
@@ -122,9 +126,9 @@ class Opening:
         return 1 if isinstance(self.method, Decision) else self.settings.n // 10 + 1
 
 
-def cache_of(base: Run) -> planned.Cache:
+def cache_of(base: Run, settings: Settings) -> planned.Cache:
     """What a base run left behind; its certificates are read without their votes."""
-    return planned.Cache(base.certificates, base.stored_records, base.identity.settings)
+    return planned.Cache(base.certificates, base.stored_records, settings)
 
 
 def explore(
@@ -139,25 +143,35 @@ def explore(
     votes = run_pilot(base, classifier, inputs, reuse, batch_size)
     earlier = pilots.shown(base)
     pilots.keep(base, classifier.fingerprint, reuse, votes)
-    return prospects(base, pilots.StoredPilot(votes, earlier), reuse)
+    settings = replace(base.identity.settings, off_grid=inputs.off_grid)
+    return prospects(base, pilots.StoredPilot(votes, earlier), settings, reuse)
 
 
 def run_pilot(
     base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, batch_size: int
 ) -> PilotVotes:
     """Run the pilot against a base run."""
-    return planned.pilot(classifier, inputs, cache_of(base), reuse, batch_size)
+    cache = cache_of(base, base.identity.settings)
+    return planned.pilot(classifier, inputs, cache, reuse, batch_size)
 
 
-def prospects(base: Run, pilot: pilots.StoredPilot, reuse: Reuse) -> planned.Prospects:
+def prospects(
+    base: Run, pilot: pilots.StoredPilot, settings: Settings, reuse: Reuse
+) -> planned.Prospects:
     """What a plan can be made from: a pilot, and the base run with the pilots shown of it before.
+
+    Args:
+        base: the base run.
+        pilot: of the new classifier.
+        settings: of the new run.
+        reuse: of the method.
 
     Raises:
         Damaged: a pilot that is named is not there, or was changed.
         ValueError: the pilot is not of this base run.
     """
     shown = pilots.positions_of(base, pilot.shown)
-    return cache_of(base).prospects(pilot.votes, reuse, shown)
+    return cache_of(base, settings).prospects(pilot.votes, reuse, shown)
 
 
 def check_same_inputs(base: Run, inputs: Inputs) -> None:

@@ -1,6 +1,7 @@
 """What a recertified run must have taken over from its base run, computed again."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import SmoothcertError
 from smoothcert.methods import Reuse
 from smoothcert.runs import pilots, plans
-from smoothcert.runs.manifest import json_form
+from smoothcert.runs.manifest import Identity, json_form
 from smoothcert.runs.opening import prospects, run_pilot
 from smoothcert.runs.pilots import StoredPilot
 from smoothcert.runs.store import Run
@@ -21,7 +22,7 @@ _TAKEN_OVER = ("settings", "data", "indices", "shape", "num_classes", "noise_law
 
 def facts(run: Run, base: Run) -> Iterator[str]:
     """Where settings, data or true classes of a run are not those of its base."""
-    mine, theirs = json_form(run.identity), json_form(base.identity)
+    mine, theirs = (json_form(_on_the_grid(one.identity)) for one in (run, base))
     for name in _TAKEN_OVER:
         if mine[name] != theirs[name]:
             yield f"its {name.replace('_', ' ')} are not those of the base run"
@@ -32,6 +33,11 @@ def facts(run: Run, base: Run) -> Iterator[str]:
         return  # named where the files are read
     if wrong:
         yield f"{wrong} true classes in inputs.parquet are not those of the base run"
+
+
+def _on_the_grid(identity: Identity) -> Identity:
+    """Without the distance of the inputs to the grid, which each run takes from its own data."""
+    return replace(identity, settings=replace(identity.settings, off_grid=0.0))
 
 
 def plan(run: Run, base: Run) -> Iterator[str]:
@@ -59,7 +65,7 @@ def _plan_of(run: Run, base: Run, pilot: StoredPilot) -> Iterator[str]:
     method = run.identity.method
     assert isinstance(method, Reuse)
     try:
-        due = prospects(base, pilot, method).plan().shares
+        due = prospects(base, pilot, run.identity.settings, method).plan().shares
         have = plans.read_plan(run)
     except (SmoothcertError, *UNREADABLE) as error:
         yield f"its plan cannot be computed again: {error}"

@@ -84,6 +84,7 @@ def check_identity(raw: Mapping[str, Any]) -> None:
         whole(settings[name], name, 1, 10**9)
     for name in ("sigma", "alpha"):
         number(settings[name], name, 0, 2.0**20)
+    number(settings.get("off_grid", 0), "off_grid", 0, 2.0**20)
     whole(settings["keep_margins"] + 0, "keep_margins", 0, 1)
     for value in raw["indices"]:
         whole(value, "an index", 0, 2**63 - 1)

@@ -291,7 +291,7 @@ def replay(
     classifier = in_layout(classifier, identity.layout)
     check_same_inputs(run, inputs)
     total, differing = _again(run, classifier, inputs, fraction, progress)
-    problems = list(_true_classes(run, inputs))
+    problems = list(_of_data(run, inputs))
     if base is not None and isinstance(identity.method, Reuse):
         more, other, wrong = recomputed.pilot_again(run, base, classifier, inputs)
         total, differing, problems = total + more, differing + other, [*problems, *wrong]
@@ -327,12 +327,18 @@ def _again(
     return total, differing
 
 
-def _true_classes(run: Run, inputs: Inputs) -> Iterator[str]:
-    """Whether the data gives the inputs other classes than the run states."""
+def _of_data(run: Run, inputs: Inputs) -> Iterator[str]:
+    """Where the data gives other classes than the run states, or lies farther from the grid."""
     if inputs.labels is not None:
         wrong = sum(a not in (None, b) for a, b in zip(run.labels, inputs.labels, strict=True))
         if wrong:
             yield f"{wrong} true classes in inputs.parquet are not those of {inputs.name}"
+    stated = run.identity.settings.off_grid
+    if inputs.off_grid > stated:
+        yield (
+            f"its inputs are said to be {stated:g} from the grid at most, and {inputs.name} is "
+            f"up to {inputs.off_grid:g}, by which its radii are too large"
+        )
 
 
 _Evaluated = tuple[Stream, NDArray[np.int64], NDArray[np.int32]]

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Context
 from fractions import Fraction
 from functools import cached_property
 from hashlib import sha256
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.sampling.noise import grid_levels
 
 _OFF_GRID = 1e-3  # of a grid step: float32 pixels of an 8-bit image are off by 1e-5 at most
+_AT_ONCE = 2**22  # values whose distances to the grid are computed together
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,8 @@ class Inputs:
         read: from an index to that input's values in grid steps, of the given shape.
         labels: true classes in the order of `indices`, or None. Certification never uses them.
         classes: names of the classes, may be empty.
+        off_grid: the largest l2 distance, on the [0, 1] scale, of an input as it was given from
+            its grid point, which `read` gives; it is taken off every radius.
 
     Raises:
         InvalidInput: an empty set, or labels that do not line up.
@@ -55,6 +60,7 @@ class Inputs:
     read: Callable[[int], NDArray[Any]]
     labels: tuple[int, ...] | None = None
     classes: tuple[str, ...] = ()
+    off_grid: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse an empty set, an index twice, and labels that do not line up."""
@@ -100,7 +106,7 @@ class Inputs:
         """Keep the inputs at these positions, with their indices and labels."""
         labels = None if self.labels is None else tuple(self.labels[p] for p in positions)
         indices = tuple(self.indices[p] for p in positions)
-        return Inputs(self.name, self.shape, self.levels, indices, self.read, labels, self.classes)
+        return replace(self, indices=indices, labels=labels)
 
     @cached_property
     def contents(self) -> tuple[str, ...]:
@@ -132,7 +138,7 @@ class Inputs:
 
         Args:
             images: shape (count, *shape): uint8 on the grid 1/255, or floats in [0, 1] that
-                lie on the grid.
+                lie on the grid, or within a thousandth of a step of it: `off_grid` says how far.
             labels: integers of shape (count,), or None.
             grid: the step between neighbouring values.
             name: how to refer to the data in messages.
@@ -160,6 +166,7 @@ class Inputs:
             tuple(range(len(steps))),
             lambda index: steps[index],
             None if labels is None else _checked_labels(labels, name),
+            off_grid=_off_grid(images, steps, levels),
         )
 
 
@@ -202,10 +209,38 @@ def to_steps(images: NDArray[Any], levels: int, name: str) -> NDArray[np.int32]:
     if off > _OFF_GRID:
         raise InvalidInput(
             f"{name} has values off the grid 1/{levels}, by up to {off:.3g} of a step. "
-            "Certificates hold for inputs on the grid: name the data's own grid, or round the "
-            "data to this one first (numpy.rint(x * levels) / levels)."
+            "Certify on the data's own grid: name its step, such as grid=1/1023 or --grid 1/1023. "
+            f"Or round to this one first (numpy.rint(x * {levels}) / {levels}), but then the "
+            "certificates are about the rounded inputs and not about yours."
         )
     return steps.astype(np.int32)
+
+
+def _off_grid(images: NDArray[Any], steps: NDArray[np.int32], levels: int) -> float:
+    """The largest l2 distance of an input from its grid point, rounded up to three digits.
+
+    So few, that it is the same on every machine, whatever the order of its sums.
+    """
+    if images.dtype == np.uint8:
+        return 0.0
+    rows = max(1, _AT_ONCE // max(1, prod(images.shape[1:])))
+    parts = (slice(start, start + rows) for start in range(0, len(images), rows))
+    farthest = max(_farthest(images[part], steps[part], levels) for part in parts)
+    return float(Context(3, ROUND_CEILING).create_decimal_from_float(farthest))
+
+
+def _farthest(images: NDArray[Any], steps: NDArray[np.int32], levels: int) -> float:
+    """That of some inputs, never below the exact one."""
+    fine = images.astype(np.promote_types(images.dtype, np.float64))
+    coarse = images.astype(np.float32).astype(fine.dtype)
+    # In two parts, each short enough for its product with levels to be exact.
+    off = (coarse * levels - steps) + (fine - coarse) * levels
+    largest = float(np.abs(off).max())
+    if not largest:
+        return 0.0
+    squares = np.square(off / largest).reshape(len(off), -1)  # none that matters underflows
+    length = float(np.sqrt(squares.sum(axis=1).max())) * largest / levels
+    return length * (1 + (squares.shape[1] + 16) * 2.0**-52)
 
 
 def _checked_labels(labels: ArrayLike, name: str) -> tuple[int, ...]:

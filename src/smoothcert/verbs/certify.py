@@ -51,16 +51,18 @@ def certify(
         watchers: told of certificates as they are finished; see `watching.Watcher`.
 
     Returns:
-        Certificates and votes, in the order of the inputs.
+        Certificates and votes, in the order of the inputs; `Certificate` says what they claim.
 
     Raises:
         InvalidInput: a setting or the inputs are out of range.
         ModelError: the classifier is not one, or its rows depend on each other.
 
-    Source: Cohen, Rosenfeld & Kolter, ICML 2019; docs/theory.md, sections 1 and 2.
+    Source: Cohen, Rosenfeld & Kolter, ICML 2019; docs/theory.md, sections 1, 2 and 5.
     """
     inputs = as_inputs(inputs)
-    settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
+    settings = Settings(
+        sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins, inputs.off_grid
+    )
     evaluations = len(inputs) * (n0 + n)
     loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
     records = certify_items(loaded, inputs, settings, classes, size, progress)

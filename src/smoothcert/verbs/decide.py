@@ -59,7 +59,7 @@ def decide(
     Source: Voracek, NeurIPS 2024; docs/theory.md, section 9.
     """
     inputs = as_inputs(inputs)
-    settings = Settings(sigma, inputs.levels, n0, n, alpha, seed)
+    settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, off_grid=inputs.off_grid)
     decision = Decision(radius)
     sequential.thresholds(decision, settings, inputs.shape)  # before any evaluation
     evaluations = len(inputs) * n // 10

@@ -58,7 +58,7 @@ class Prospects:
         """The plan of a policy, by default the settings' own."""
         k = np.array([c.k for c in self.certificates], dtype=np.int64)
         rule = Policy.parse(policy or self.reuse.policy)
-        in_sigmas = rule.value / self.settings.sigma
+        in_sigmas = self.settings.from_grid_point(rule.value) / self.settings.sigma
         rule = Policy("radius", in_sigmas) if rule.kind == "radius" else rule
         certain = proven(self.certificates, self.reuse.alpha)
         return plan(rule, k, self.settings.n, certain, self.table, tuple(self.aside))

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from smoothcert.bounds import binomial
+from smoothcert.bounds.rounding import difference_below
 from smoothcert.certificate import ABSTAIN, check_alpha, check_count
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.errors import InvalidInput
 from smoothcert.sampling.answers import NO_CLASS
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import default_batch_size, sample
@@ -40,12 +42,14 @@ def predict(
     """Predict the most likely class under noise, or abstain.
 
     The top two classes' votes are compared by an exact two-sided binomial test at level alpha
-    (Hung & Fithian 2019), so a class other than the smoothed classifier's is returned with
-    probability at most alpha.
+    (Hung & Fithian 2019), less what the sampled noise of n draws can differ from exact noise, so
+    a class other than the smoothed classifier's is returned with probability at most alpha
+    (docs/theory.md, section 4).
 
     Args:
         classifier: what to run.
-        item: the input, as `Inputs.item` gives it.
+        item: the input, as `Inputs.item` gives it: what is predicted is the class of this point of
+            the grid.
         noise: the law, on the input's grid.
         n: draws, 1 to 10^9.
         alpha: probability of another class than the smoothed classifier's, in (0, 1).
@@ -56,11 +60,12 @@ def predict(
         The class or ABSTAIN, and the votes of the first two classes.
 
     Raises:
-        InvalidInput: n or alpha out of range.
+        InvalidInput: n or alpha out of range, or alpha too small for n draws of sampled noise.
         ModelError: the classifier is not one.
     """
     check_count(n, "n")
     check_alpha(alpha)
+    level = _under_exact_noise(alpha, n, noise.slack(item.pixels.shape))
     size = batch_size or default_batch_size(item.pixels.shape)
     found = probe(classifier, item, noise, seed, size)
     request = Request(item, Stream.PREDICTION, range(n))
@@ -68,6 +73,21 @@ def predict(
     counts = np.bincount(labels[labels != NO_CLASS], minlength=found.num_classes)
     second, top = np.argsort(counts, kind="stable")[-2:]
     first, next_ = int(counts[top]), int(counts[second])
-    # The two-sided test rejects p = 1/2 exactly when the lower limit at alpha/2 is above it.
-    decided = float(binomial.lower(first, first + next_, alpha / 2)) > 0.5
+    # The two-sided test rejects p = 1/2 exactly when the lower limit at half its level is above it.
+    decided = float(binomial.lower(first, first + next_, level / 2)) > 0.5
     return Prediction(int(top) if decided else ABSTAIN, int(top), first, int(second), next_, n)
+
+
+def _under_exact_noise(alpha: float, n: int, slack: float) -> float:
+    """The level of a test that errs with probability alpha at most when its noise is sampled.
+
+    n draws are within n * slack of n exact ones in total variation (docs/theory.md, section 4).
+    """
+    between = float(np.nextafter(n * slack, np.inf)) if slack else 0.0
+    level = difference_below(alpha, between)
+    if level <= 0:
+        raise InvalidInput(
+            f"The sampled noise of n = {n} draws may differ from exact noise with probability "
+            f"{between:.2g}, and alpha is {alpha:g}. Use fewer draws, or a larger alpha."
+        )
+    return level

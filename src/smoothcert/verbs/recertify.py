@@ -1,6 +1,7 @@
 """The original's certification and a new classifier in, the new classifier's certificates out."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from numpy.typing import ArrayLike
 
@@ -65,8 +66,10 @@ def recertify(
 
     Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7 and 8.
     """
-    inputs, settings = as_inputs(inputs), base.settings
+    inputs = as_inputs(inputs)
     _check_inputs(base, inputs)
+    settings = replace(base.settings, off_grid=inputs.off_grid)
+    base = replace(base, settings=settings)
     chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh_seed)
     most = len(inputs) * settings.n // 10
     loaded, size, classes = prepared(classifier, inputs, settings, most, batch_size)

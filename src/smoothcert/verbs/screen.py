@@ -1,7 +1,7 @@
 """The original's certification and new classifiers in, dataset certificates out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,9 @@ class Stage:
         base: Certification, inputs: Inputs, screening: Screening, batch_size: int | None = None
     ) -> "Stage":
         """Check that data and cache belong together, and pick the draws to replay; see `screen`."""
-        pool = Pool.of(base, _checked_labels(base, inputs), screening.alpha_cache)
+        labels = _checked_labels(base, inputs)
+        base = replace(base, settings=replace(base.settings, off_grid=inputs.off_grid))
+        pool = Pool.of(base, labels, screening.alpha_cache)
         sources = _sources(base, inputs, pool, screening.per_input)
         return Stage(base, inputs, screening, pool, sources, batch_size)
 

@@ -65,10 +65,11 @@ class Smooth:
         self._calls = 0
 
     def certify(self, x: Any, n0: int, n: int, alpha: float, batch_size: int) -> tuple[int, float]:
-        """The class of an input and the radius within which it is constant.
+        """The class of an input and the radius of its certificate; see `Certificate`.
 
         Args:
-            x: the input, a tensor or array of its shape (no batch axis), in [0, 1] on the grid.
+            x: the input, a tensor or array of its shape (no batch axis), in [0, 1] on the grid;
+                its distance to the grid (1e-6 or so for float32) is taken off the radius.
             n0: selection draws.
             n: estimation draws.
             alpha: probability that the result is wrong.
@@ -81,31 +82,31 @@ class Smooth:
             InvalidInput: a setting, or the input, is out of range.
             ModelError: the classifier has other classes, or its rows depend on each other.
         """
-        item = self._item(x, batch_size)
-        settings = replace(self._settings, n0=n0, n=n, alpha=alpha)
+        item, off_grid = self._item(x, batch_size)
+        settings = replace(self._settings, n0=n0, n=n, alpha=alpha, off_grid=off_grid)
         facts = (settings, self.num_classes, batch_size)
         (record,) = certify_items(self.base_classifier, [item], *facts)
         found = record.certificate
         return (found.predicted, found.radius) if found.radius > 0 else (ABSTAIN, 0.0)
 
     def predict(self, x: Any, n: int, alpha: float, batch_size: int) -> int:
-        """The smoothed classifier's class of an input, or ABSTAIN.
+        """The smoothed classifier's class of an input's grid point, or ABSTAIN.
 
         Arguments and errors as for `certify`: another class than the smoothed classifier's is
         returned with probability at most alpha.
         """
-        item, noise = self._item(x, batch_size), self._noise
+        item, _ = self._item(x, batch_size)
         facts = {"n": n, "alpha": alpha, "seed": self.seed, "batch_size": batch_size}
-        return predict(self.base_classifier, item, noise, **facts).predicted
+        return predict(self.base_classifier, item, self._noise, **facts).predicted
 
     @property
     def _noise(self) -> RoundedGaussian:
         return self._settings.noise
 
-    def _item(self, x: Any, batch_size: int) -> Item:
-        """The input under a number of its own, which decides its noise."""
-        pixels = Inputs.from_arrays(_array(x)[None], grid=self.grid, name="x").item(0).pixels
-        item = Item(self._calls, pixels)
+    def _item(self, x: Any, batch_size: int) -> tuple[Item, float]:
+        """The input under a number of its own, which decides its noise; how far off the grid."""
+        inputs = Inputs.from_arrays(_array(x)[None], grid=self.grid, name="x")
+        item = Item(self._calls, inputs.item(0).pixels)
         if self._calls == 0:
             found = probe(self.base_classifier, item, self._noise, self.seed, batch_size)
             if found.num_classes != self.num_classes:
@@ -113,7 +114,7 @@ class Smooth:
                     f"The base classifier has {found.num_classes} classes, not {self.num_classes}."
                 )
         self._calls += 1
-        return item
+        return item, inputs.off_grid
 
 
 def _array(x: Any) -> NDArray[Any]:
