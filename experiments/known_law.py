@@ -71,8 +71,9 @@ class Patchwork:
         return sha256(self.table.tobytes()).hexdigest()[:32]
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of (B, 1, 1, 1) images."""
-        return self.table[np.rint(images.reshape(-1) * LEVELS).astype(np.int64)]
+        """Of (B, 1, 1, 1) images; beyond the table its last row."""
+        points = np.rint(images.reshape(-1) * LEVELS).astype(np.int64)
+        return self.table[np.minimum(points, len(self.table) - 1)]
 
 
 def split(masses: NDArray, wanted: Sequence[float], rng: np.random.Generator) -> NDArray[np.int64]:
