@@ -167,6 +167,8 @@ def check_votes(votes: Votes, method: Method | None, num_classes: int) -> None:
     draws, margins = len(votes.estimation), len(votes.margins)
     old, roles = len(votes.original), len(votes.roles)
     replayed = int(np.count_nonzero(votes.roles)) if roles else old
+    if isinstance(method, Irs):  # beside fresh draws it keeps those that it would have replayed
+        replayed -= len(votes.fresh)
     if margins not in (0, draws) or roles not in (0, old) or (reused and replayed != draws):
         raise ValueError(
             f"{draws} estimation draws do not go with {margins} margins, {old} labels of the "
