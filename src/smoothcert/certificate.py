@@ -172,7 +172,8 @@ class Certificate:
             original gave the candidate and this classifier does not.
         zeta: upper limit of the disparity, the probability of such a draw; 0 if unused.
         losers: replayed draws that the original had not given the candidate.
-        budget: each event that could make the certificate wrong, with its probability.
+        budget: each event that could make the certificate wrong, with its probability
+            (docs/theory.md: sections 2, 3, 7 to 9, by the method).
         evaluations: forward passes of this classifier that it cost.
     """
 
@@ -201,7 +202,7 @@ class Certificate:
 
     @property
     def alpha(self) -> float:
-        """The total error probability."""
+        """The probability, proven, up to which it is wrong: the sum of the budget."""
         return sum(share for _, share in self.budget)
 
     def to_json(self) -> dict[str, Any]:

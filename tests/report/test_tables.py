@@ -71,9 +71,10 @@ def run(tmp_path, tiny_inputs, pixel_sum):
 
 def test_tsv_is_the_fields(run):
     lines = tables.tsv(run).splitlines()
-    assert lines[0] == "idx\tlabel\tpredict\tradius\tcorrect\ttime"
+    assert lines[0] == "idx\tlabel\tpredict\tradius\tcorrect\ttime\talpha"
     for line, c in zip(lines[1:], run.certificates, strict=True):
-        idx, label, predict, radius, correct, time = line.split("\t")
+        idx, label, predict, radius, correct, time, alpha = line.split("\t")
+        assert float(alpha) == 0.001
         assert (int(idx), int(label), int(predict)) == (c.index, 1, c.predicted)
         assert float(radius) <= c.radius < float(radius) + 1e-6 + (c.radius == 0)
         assert int(correct) == (c.predicted == 1)

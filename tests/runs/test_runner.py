@@ -230,7 +230,7 @@ def test_fresh_draws_of_irs_beside_more_or_fewer_cached_ones_are_refused():
         Votes(original=cached, estimation=cached, fresh=fresh),
         Votes(fresh=fresh),
     ):
-        with pytest.raises(ValueError, match="estimation draws do not go with"):
+        with pytest.raises(ValueError, match="do not go with"):
             check_votes(votes, Irs(40), 2)
 
 

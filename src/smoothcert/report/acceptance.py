@@ -10,8 +10,9 @@ import numpy as np
 from smoothcert.certificate import Outcome
 from smoothcert.decimals import floor_to
 from smoothcert.errors import InvalidInput
+from smoothcert.methods import alpha_of
 from smoothcert.methods.screening import Target
-from smoothcert.report.claims import all_together, alpha_of
+from smoothcert.report.claims import all_together
 from smoothcert.runs.store import Run
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from smoothcert import __version__
 from smoothcert.decimals import floor_to
 from smoothcert.errors import InvalidInput
+from smoothcert.methods import alpha_of
 from smoothcert.names import visible
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import all_together, alpha_of, made
+from smoothcert.report.claims import all_together, made
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary

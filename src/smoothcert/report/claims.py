@@ -5,11 +5,6 @@ from smoothcert.certificate import Settings
 from smoothcert.methods import Decision, Irs, Method, Reuse
 
 
-def alpha_of(settings: Settings, method: Method | None) -> float:
-    """The probability that a certificate of a result is wrong, by its settings."""
-    return method.alpha if isinstance(method, Irs | Reuse) else settings.alpha
-
-
 def made(settings: Settings, method: Method | None) -> str:
     """How certificates were made."""
     draws = f"{settings.n0} selection and {settings.n} estimation draws"

@@ -12,12 +12,13 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from smoothcert.decimals import ceil_to, floor_to, percent
+from smoothcert.methods import alpha_of
 from smoothcert.methods.pooled import DatasetCertificate, ranked
 from smoothcert.names import visible
 from smoothcert.report import thumbnails
 from smoothcert.report.axes import Chart, Line
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import all_together, alpha_of, made
+from smoothcert.report.claims import all_together, made
 from smoothcert.report.comparison import pairs
 from smoothcert.report.curves import Together
 from smoothcert.report.rows import Rows, even, rows
