@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.decimals import ceil_to, floor_to
+from smoothcert.decimals import ceil_to, floor_to, level
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.sampling.noise import RoundedGaussian
 
@@ -226,15 +226,15 @@ class Certificate:
         return f"{self.outcome.value} {_COUNTS.get(self.method, _VOTED)}{_PROVEN}"
 
     def figures(self, sigma: float) -> dict[str, str]:
-        """What stands in `argument`: counts, sigma, and limits cut to the safe side."""
+        """What stands in `argument`: counts, sigma, and limits and errors cut to the safe side."""
         counts = ("candidate", "k", "n", "cached_k", "cached_n", "flips")
         return {name: str(getattr(self, name)) for name in counts} | {
             "zeta": ceil_to(self.zeta, 6),
             "q": floor_to(self.q, 6),
             "sigma": f"{sigma:g}",
             "radius": floor_to(self.radius, 6),
-            "alpha": f"{self.alpha:g}",
-            "budget": ", ".join(f"{name} {share:g}" for name, share in self.budget),
+            "alpha": level(self.alpha),
+            "budget": ", ".join(f"{name} {level(share)}" for name, share in self.budget),
         }
 
     def explain(self, sigma: float) -> str:

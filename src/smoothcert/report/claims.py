@@ -2,6 +2,7 @@
 
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
+from smoothcert.decimals import level
 from smoothcert.methods import Decision, Irs, Method, Reuse
 
 
@@ -23,6 +24,6 @@ def all_together(inputs: int, alpha: float) -> str:
     """What certificates at alpha each say of all their inputs (docs/theory.md, section 11)."""
     wrong = wrong_at_most(inputs, alpha, alpha)
     return (
-        f"with probability 1 − {alpha:g}, at most {wrong} of the {inputs} certificates "
+        f"with probability 1 − {level(alpha)}, at most {wrong} of the {inputs} certificates "
         f"{'is' if wrong == 1 else 'are'} wrong"
     )
