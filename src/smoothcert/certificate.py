@@ -30,8 +30,10 @@ _COUNTS = {
 """By method; the others count their own votes. The names are those of `Certificate.figures`."""
 _PROVEN = (
     ", so its probability is at least {q} and the radius at sigma {sigma} is {radius}, wrong with "
-    "probability at most {alpha} ({budget})."
+    "probability at most {alpha} ({budget}; docs/theory.md, section "
 )
+_SECTIONS = {"irs": 3, "irs-fresh": 3, "joint": 7, "fresh": 7, "stratified": 8, "sequential": 9}
+"""Of the theorem, by method; the others are certified from scratch, section 2."""
 
 
 class Outcome(Enum):
@@ -79,7 +81,7 @@ class Settings:
         levels: grid steps in 1 (255 for 8-bit images); comes from the inputs.
         n0: selection draws, which choose the class.
         n: estimation draws, which prove it; independent of the selection draws.
-        alpha: probability of a wrong certificate, per input.
+        alpha: probability of a wrong certificate, per input (docs/theory.md, section 2).
         seed: noise seed, 0..2^64 - 1.
         keep_margins: also keep, in a byte per estimation draw, how near it was to changing
             sides, so that a recertification can look there first.
@@ -223,7 +225,8 @@ class Certificate:
         """The certificate's own argument in words, with the names of `figures` in braces."""
         if self.outcome in (Outcome.ORIGINAL_ABSTAINED, Outcome.UNSPENT):
             return self.outcome.value
-        return f"{self.outcome.value} {_COUNTS.get(self.method, _VOTED)}{_PROVEN}"
+        counts, section = _COUNTS.get(self.method, _VOTED), _SECTIONS.get(self.method, 2)
+        return f"{self.outcome.value} {counts}{_PROVEN}{section})."
 
     def figures(self, sigma: float) -> dict[str, str]:
         """What stands in `argument`: counts, sigma, and limits and errors cut to the safe side."""

@@ -52,13 +52,13 @@ def test_several_screenings_are_stated_with_the_sum_of_their_errors(made, models
     assert invoke("screen", *candidates, *options).exit_code == 0
     first = made / "screened.json"
     alone = said(page(made, tmp_path / "a", "--screened", first, "--screened", first))
-    assert "holds together with probability at least 1 − 0.002 (theory, section 10)" in alone
+    assert "holds together with probability at least 1 − 0.002 (docs/theory.md" in alone
     assert "screenings, each" not in alone
     alone = said(page(made, tmp_path / "b", "--screened", two))
-    assert "holds together with probability at least 1 − 0.005 (theory, section 10)" in alone
+    assert "holds together with probability at least 1 − 0.005 (docs/theory.md" in alone
     text = page(made, tmp_path / "c", "--screened", first, "--screened", two)
     both = said(text)
-    assert "holds together with probability at least 1 − 0.007 (theory, section 10)" in both
+    assert "holds together with probability at least 1 − 0.007 (docs/theory.md, section 10)" in both
     assert "These are 2 screenings, each of which holds with probability 1 − α" in both
     assert "α = 0.002: int8.onnx α = 0.005: int8.onnx, net.onnx" in both
     rows = re.findall(r'<th scope="row">([\w.]+)</th><td>(\d)</td><td class="text">', text)

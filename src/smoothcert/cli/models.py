@@ -173,4 +173,5 @@ def predict(
     if found.predicted < 0:
         print(f"abstain: class {found.top} got {votes}; more draws (--n) may decide")
     else:
-        print(f"class {found.predicted}: {votes}; wrong with probability at most {level(alpha)}")
+        wrong = f"wrong with probability at most {level(alpha)} (docs/theory.md, section 4)"
+        print(f"class {found.predicted}: {votes}; {wrong}")

@@ -89,7 +89,8 @@ def _show(asked: Asked, run: Run, found: Sequence[DatasetCertificate]) -> None:
     )
     served = ledger.models_served(run)
     display.say(
-        f"All of it holds together with probability 1 − {level(asked.alpha)}. This cache has "
+        f"All of it holds together with probability 1 − {level(asked.alpha)} at least "
+        "(docs/theory.md, section 10). This cache has "
         f"served {served} different models: if one was chosen for its result here, recertify it "
         "with --fresh-seed, or divide alpha by that number."
     )

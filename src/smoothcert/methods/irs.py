@@ -2,7 +2,8 @@
 
 Replay the first draws of the original's cache through the new classifier; where the labels
 differ with probability at most zeta, the class's probability fell by at most zeta. Where the
-original is almost sure, fresh draws of the new classifier prove more than that.
+original is almost sure, fresh draws of the new classifier prove more than that. What is proven of
+the whole: docs/theory.md, section 3, and `Irs.error`.
 """
 
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Irs:
         require_one_of("variant", self.variant, VARIANTS)
         if self.variant == "published" and self.alpha >= 0.5:
             raise InvalidInput(
-                "IRS as published is wrong with probability up to twice alpha, so that alpha must "
+                "IRS as published is proven at up to twice alpha, so that alpha must "
                 f"be below 0.5; got {self.alpha}. Give a smaller one, or leave the variant out."
             )
 

@@ -81,8 +81,9 @@ def _claims(
     alphas = " or ".join(map(level, sorted({t.beta for t in together})))
     counted = "" if all(s.labelled for s in summaries) else "; without labels, any class counts"
     groups = screenings(screened)
-    theirs = f"; of screened models α = {level(*(g[0].alpha for g in groups))} in all"
+    theirs = f"; of screened models α = {level(*(g[0].alpha for g in groups))} in all (section 10)"
     return (
         f"Solid: each certificate holds with probability 1 − α, α = {alphas}{counted}. Dashed: all "
-        f"inputs of a run together, at all radii at once, likewise{theirs if groups else ''}"
+        "inputs of a run together, at all radii at once, likewise (docs/theory.md, section 11)"
+        f"{theirs if groups else ''}"
     )

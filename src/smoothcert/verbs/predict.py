@@ -41,7 +41,7 @@ def predict(
 
     The top two classes' votes are compared by an exact two-sided binomial test at level alpha
     (Hung & Fithian 2019), so a class other than the smoothed classifier's is returned with
-    probability at most alpha.
+    probability at most alpha (Cohen et al. 2019, Proposition 1; docs/theory.md, section 4).
 
     Args:
         classifier: what to run.

@@ -71,7 +71,7 @@ class Smooth:
             x: the input, a tensor or array of its shape (no batch axis), in [0, 1] on the grid.
             n0: selection draws.
             n: estimation draws.
-            alpha: probability that the result is wrong.
+            alpha: probability that the result is wrong (docs/theory.md, section 2).
             batch_size: rows per forward pass.
 
         Returns:
@@ -92,7 +92,7 @@ class Smooth:
         """The smoothed classifier's class of an input, or ABSTAIN.
 
         Arguments and errors as for `certify`: another class than the smoothed classifier's is
-        returned with probability at most alpha.
+        returned with probability at most alpha (docs/theory.md, section 4).
         """
         item, noise = self._item(x, batch_size), self._noise
         facts = {"n": n, "alpha": alpha, "seed": self.seed, "batch_size": batch_size}
