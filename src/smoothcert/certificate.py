@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from smoothcert.decimals import ceil_to, floor_to
+from smoothcert.decimals import ceil_to, floor_to, level
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.sampling.noise import RoundedGaussian
 
@@ -31,8 +31,10 @@ _COUNTS = {
 """By method; the others count their own votes. The names are those of `Certificate.figures`."""
 _PROVEN = (
     ", so its probability is at least {q} and the radius at sigma {sigma} is {radius}, wrong with "
-    "probability at most {alpha} ({budget})."
+    "probability at most {alpha} ({budget}; docs/theory.md, section "
 )
+_SECTIONS = {"irs": 3, "irs-fresh": 3, "joint": 7, "fresh": 7, "stratified": 8, "sequential": 9}
+"""Of the theorem, by method; the others are certified from scratch, section 2."""
 
 
 class Outcome(Enum):
@@ -83,7 +85,7 @@ class Settings:
         levels: grid steps in 1 (255 for 8-bit images); comes from the inputs.
         n0: selection draws, which choose the class.
         n: estimation draws, which prove it; independent of the selection draws.
-        alpha: probability of a wrong certificate, per input.
+        alpha: probability of a wrong certificate, per input (docs/theory.md, section 2).
         seed: noise seed, 0..2^64 - 1.
         keep_margins: also keep, in a byte per estimation draw, how near it was to changing
             sides, so that a recertification can look there first.
@@ -214,7 +216,8 @@ class Certificate:
             original gave the candidate and this classifier does not.
         zeta: upper limit of the disparity, the probability of such a draw; 0 if unused.
         losers: replayed draws that the original had not given the candidate.
-        budget: each event that could make the certificate wrong, with its probability.
+        budget: each event that could make the certificate wrong, with its probability
+            (docs/theory.md: sections 2, 3, 7 to 9, by the method).
         evaluations: forward passes of this classifier that it cost.
     """
 
@@ -243,7 +246,7 @@ class Certificate:
 
     @property
     def alpha(self) -> float:
-        """The total error probability."""
+        """The probability, proven, up to which it is wrong: the sum of the budget."""
         return sum(share for _, share in self.budget)
 
     def to_json(self) -> dict[str, Any]:
@@ -264,18 +267,19 @@ class Certificate:
         """The certificate's own argument in words, with the names of `figures` in braces."""
         if self.outcome in (Outcome.ORIGINAL_ABSTAINED, Outcome.UNSPENT):
             return self.outcome.value
-        return f"{self.outcome.value} {_COUNTS.get(self.method, _VOTED)}{_PROVEN}"
+        counts, section = _COUNTS.get(self.method, _VOTED), _SECTIONS.get(self.method, 2)
+        return f"{self.outcome.value} {counts}{_PROVEN}{section})."
 
     def figures(self, sigma: float) -> dict[str, str]:
-        """What stands in `argument`: counts, sigma, and limits cut to the safe side."""
+        """What stands in `argument`: counts, sigma, and limits and errors cut to the safe side."""
         counts = ("candidate", "k", "n", "cached_k", "cached_n", "flips")
         return {name: str(getattr(self, name)) for name in counts} | {
             "zeta": ceil_to(self.zeta, 6),
             "q": floor_to(self.q, 6),
             "sigma": f"{sigma:g}",
             "radius": floor_to(self.radius, 6),
-            "alpha": f"{self.alpha:g}",
-            "budget": ", ".join(f"{name} {share:g}" for name, share in self.budget),
+            "alpha": level(self.alpha),
+            "budget": ", ".join(f"{name} {level(share)}" for name, share in self.budget),
         }
 
     def explain(self, sigma: float) -> str:

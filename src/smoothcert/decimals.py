@@ -1,6 +1,7 @@
 """Figures as text, cut to the safe side and never rounded to the nearest."""
 
 import math
+from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 
 
@@ -20,6 +21,12 @@ def floor_to(value: float | Fraction, digits: int) -> str:
 def ceil_to(value: float, digits: int) -> str:
     """`floor_to` for upper limits: cut upward."""
     return floor_to(-value, digits).removeprefix("-")
+
+
+def level(*alphas: float) -> str:
+    """The sum of error probabilities, at most 1, in six digits and cut upward."""
+    total = sum((Decimal(repr(float(alpha))) for alpha in alphas), Decimal(0))
+    return f"{float(Context(prec=6, rounding=ROUND_CEILING).plus(min(total, Decimal(1)))):g}"
 
 
 def percent(share: float, count: int) -> str:

@@ -24,6 +24,8 @@ class Summary:
         zeta: mean upper limit of the disparity over the replayed inputs; None if none was.
         evaluations: forward passes of this classifier.
         seconds: spent sampling, or None if not recorded.
+        alpha: the probability, proven, up to which a certificate is wrong; the largest of them
+            (docs/theory.md; of all inputs together: section 11).
     """
 
     name: str
@@ -35,6 +37,7 @@ class Summary:
     zeta: float | None
     evaluations: int
     seconds: float | None
+    alpha: float
 
 
 def summarize(
@@ -75,6 +78,7 @@ def summarize(
         zeta=float(np.mean(replayed)) if replayed else None,
         evaluations=pilot_evaluations + sum(c.evaluations for c in certificates),
         seconds=seconds,
+        alpha=max(c.alpha for c in certificates),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from smoothcert.certificate import Certificate, Outcome, Record, Settings
-from smoothcert.methods import Method
+from smoothcert.methods import Method, alpha_of
 from smoothcert.summary import Summary, correct_radii, summarize
 
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -46,8 +46,12 @@ class Start:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All of it as plain values by name."""
+        """All of it as plain values by name; `proven_alpha` is what holds of the certificates.
+
+        `alpha` and `irs.alpha` are settings (`methods.alpha_of`; docs/theory.md, section 3).
+        """
         facts = {"fingerprint": self.fingerprint, "inputs": self.inputs, **asdict(self.settings)}
+        facts["proven_alpha"] = alpha_of(self.settings, self.method)
         if self.method is None:
             return facts
         kind = type(self.method).__name__.lower()

@@ -1,6 +1,7 @@
 """smoothcert report, from runs that the command line wrote."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -37,6 +38,33 @@ def test_thumbnails_and_candidates(made, tmp_path):
     assert "data:image/jpeg;base64," in text
     assert '<span class="verdict' in text
     assert "int8.onnx" in text
+
+
+def said(text: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", text).split())
+
+
+def test_several_screenings_are_stated_with_the_sum_of_their_errors(made, models, tmp_path):
+    """One file is one screening, however many candidates it has; given twice it is no other."""
+    two = tmp_path / "two.json"
+    candidates = (models / "int8.onnx", models / "net.onnx")
+    options = ("--base", made / "base", "--per-input", 20, "--alpha", 0.005, "--out", two)
+    assert invoke("screen", *candidates, *options).exit_code == 0
+    first = made / "screened.json"
+    alone = said(page(made, tmp_path / "a", "--screened", first, "--screened", first))
+    assert "holds together with probability at least 1 − 0.002 (docs/theory.md" in alone
+    assert "screenings, each" not in alone
+    alone = said(page(made, tmp_path / "b", "--screened", two))
+    assert "holds together with probability at least 1 − 0.005 (docs/theory.md" in alone
+    text = page(made, tmp_path / "c", "--screened", first, "--screened", two)
+    both = said(text)
+    assert "holds together with probability at least 1 − 0.007 (docs/theory.md, section 10)" in both
+    assert "These are 2 screenings, each of which holds with probability 1 − α" in both
+    assert "α = 0.002: int8.onnx α = 0.005: int8.onnx, net.onnx" in both
+    rows = re.findall(r'<th scope="row">([\w.]+)</th><td>(\d)</td><td class="text">', text)
+    assert sorted(rows) == [("int8.onnx", "1"), ("int8.onnx", "2"), ("net.onnx", "2")]
+    svg = (tmp_path / "c" / "certified_accuracy.svg").read_text()
+    assert "of screened models α = 0.007 in all" in svg
 
 
 def test_without_thumbnails(made, tmp_path):

@@ -83,15 +83,44 @@ def test_exact_branch_looks_only_at_what_is_not_replayed(tiny_inputs):
     assert irs.request(item, cached, lost_in_the_rest, method).stream is Stream.ESTIMATION
 
 
-@pytest.mark.parametrize(("variant", "share"), [("published", 0.002), ("budget-exact", 0.001)])
-def test_fresh_draws_are_tested_at_their_share(variant, share):
+@pytest.mark.parametrize(
+    ("variant", "share", "total"), [("published", 0.002, 0.004), ("budget-exact", 0.001, 0.002)]
+)
+def test_fresh_draws_are_tested_at_their_share(variant, share, total):
     cached = Cached(0, "c", 1, 1000, 1000)
     votes = Votes(original=labels((1, 100)), fresh=labels((1, 99), (0, 1)))
     c = irs.certificate(cached, votes, Irs(100, variant=variant), SETTINGS, SHAPE)
     assert c.method == "irs-fresh"
     assert c.q == pytest.approx(float(binomial.lower(99, 100, share)), abs=1e-9)
-    assert c.alpha == pytest.approx(0.002)
+    assert (c.alpha, irs.Irs(100, variant=variant).error(1000)) == (total, total)
+    assert dict(c.budget)["fresh"] == share
     assert c.flips == 0
+
+
+def test_as_published_both_branches_state_what_is_proven_of_them_together():
+    """docs/theory.md, section 3: the cache chooses the branch, so the errors of both add up."""
+    c = replayed(950, 2, 100, Irs(100, variant="published"))
+    assert c.method == "irs"
+    assert dict(c.budget) == {"cache": 0.001, "disparity": 0.001, "fresh": 0.002}
+    assert "wrong with probability at most 0.004 (cache 0.001, disp" in c.explain(SETTINGS.sigma)
+    assert c.q == replayed(950, 2, 100, Irs(100)).q
+
+
+@pytest.mark.parametrize(
+    ("gamma", "cached", "stream", "error"),
+    [
+        (1.0, 10**6, Stream.ESTIMATION, 0.002),
+        (0.99, 687, Stream.ESTIMATION, 0.002),
+        (0.99, 688, Stream.FRESH, 0.004),
+    ],
+)
+def test_as_published_twice_alpha_is_stated_just_where_a_cache_can_take_fresh_draws(
+    gamma, cached, stream, error, tiny_inputs
+):
+    method, item = Irs(100, gamma=gamma, variant="published"), tiny_inputs.item(0)
+    unanimous = Cached(0, item.content, 1, cached, cached)
+    assert irs.request(item, unanimous, labels((1, 100)), method).stream is stream
+    assert method.error(cached) == error
 
 
 @pytest.fixture
@@ -155,6 +184,10 @@ def test_other_classes_are_refused(base, tiny_inputs):
         (
             {"per_input": 10, "method": "irs", "variant": "fast"},
             "variant must be one of budget-exact, published",
+        ),
+        (
+            {"per_input": 10, "method": "irs", "variant": "published", "alpha": 0.5},
+            "up to twice alpha, so that alpha must be below 0.5; got 0.5. Give a smaller one",
         ),
         (
             {"per_input": 10, "method": "magic"},

@@ -136,6 +136,20 @@ def test_groups_are_of_similar_vote_share(base, data):
     assert len(pool.blocks(100)) == pool.eligible // 25
 
 
+def test_certificates_are_told_apart_by_the_screening_that_they_are_of(base, data):
+    """Its candidates share one alpha; others, of as many candidates or at another alpha, do not."""
+    a, b = screen(base, [PixelSum(27), PixelSum(28)], data, per_input=50)
+    c, d = screen(base, [PixelSum(29), PixelSum(30)], data, per_input=50)
+    (again,) = screen(base, [PixelSum(27)], data, per_input=50)
+    assert pooled.screenings([a, b]) == ((a, b),)
+    assert pooled.screenings([a, b, b, a]) == ((a, b),)
+    assert pooled.screenings([a, b, c, d]) == ((a, b), (c, d))
+    assert pooled.screenings([a, again, b]) == ((a, b), (again,))
+    one, two = (screen(base, [PixelSum(t)], data, per_input=50)[0] for t in (28, 29))
+    assert pooled.screenings([one, two, one]) == ((one,), (two,))
+    assert pooled.screenings([]) == ()
+
+
 def test_many_candidates_share_the_budget(base, data):
     thresholds = (30, 27, 29)
     many = screen(base, [PixelSum(t) for t in thresholds], data, per_input=100, radii=(0.1,))

@@ -17,7 +17,7 @@ from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.cli.main import app
 from smoothcert.errors import InvalidInput
-from smoothcert.methods import Decision, Reuse
+from smoothcert.methods import Decision, Reuse, alpha_of
 from smoothcert.names import visible
 from smoothcert.report import card
 from smoothcert.report.claims import CLAIM
@@ -85,6 +85,14 @@ def test_it_says_what_was_certified_and_what_not(runs):
     alone = smoothcert.model_card([base])
     assert "Ugare" not in alone
     assert "at that cache" not in alone
+
+
+def test_of_several_runs_at_once_the_errors_add_up(runs):
+    """docs/theory.md, section 11: runs on one cache share its draws."""
+    total = sum(alpha_of(run.identity.settings, run.identity.method) for run in runs)
+    said = f"of all {len(runs)} it holds at once with probability at least 1 − {total:g}, by"
+    assert said in smoothcert.model_card(runs)
+    assert "it holds at once" not in smoothcert.model_card(runs[:1])
 
 
 def test_figures_are_those_of_the_summary_and_never_above(runs):

@@ -124,6 +124,8 @@ def test_what_the_page_says_of_all_inputs_together(written):
         # One certificate less than are there, at every radius.
         alone = per_input(run)
         assert curve.y[0] == pytest.approx(alone.y[0] - 1 / 30)
+    words = " ".join(page.split())
+    assert "all 2 statements hold at once with probability at least 1 − 0.003, by the" in words
 
 
 def test_the_page_states_the_claim(written):

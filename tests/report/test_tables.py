@@ -3,6 +3,7 @@
 import csv
 import io
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -48,11 +49,23 @@ def test_bad_arguments():
 
 @given(st.floats(0, 10), st.integers(1, 8))
 def test_floor_never_exceeds(value, digits):
-    from fractions import Fraction
-
     text = decimals.floor_to(value, digits)
     assert 0 <= Fraction(value) - Fraction(text) < Fraction(1, 10**digits)
     assert Fraction(decimals.ceil_to(value, digits)) >= Fraction(value)
+
+
+@given(st.lists(st.floats(1e-12, 0.5, allow_subnormal=False), min_size=1, max_size=5))
+def test_an_error_is_never_stated_smaller_than_it_is(alphas):
+    stated, exact = Fraction(decimals.level(*alphas)), sum(Fraction(repr(a)) for a in alphas)
+    assert min(exact, 1) <= stated <= exact * (1 + Fraction(1, 10**5))
+
+
+def test_errors_in_words():
+    assert decimals.level(0.002) == "0.002"
+    assert decimals.level(0.1, 0.2) == "0.3"
+    assert decimals.level(0.00123456444) == "0.00123457"  # 0.00123456 to the nearest
+    assert decimals.level(1e-9) == "1e-09"
+    assert decimals.level(0.7, 0.7) == "1"
 
 
 def test_the_published_slip():
@@ -71,9 +84,10 @@ def run(tmp_path, tiny_inputs, pixel_sum):
 
 def test_tsv_is_the_fields(run):
     lines = tables.tsv(run).splitlines()
-    assert lines[0] == "idx\tlabel\tpredict\tradius\tcorrect\ttime"
+    assert lines[0] == "idx\tlabel\tpredict\tradius\tcorrect\ttime\talpha"
     for line, c in zip(lines[1:], run.certificates, strict=True):
-        idx, label, predict, radius, correct, time = line.split("\t")
+        idx, label, predict, radius, correct, time, alpha = line.split("\t")
+        assert float(alpha) == 0.001
         assert (int(idx), int(label), int(predict)) == (c.index, 1, c.predicted)
         assert float(radius) <= c.radius < float(radius) + 1e-6 + (c.radius == 0)
         assert int(correct) == (c.predicted == 1)

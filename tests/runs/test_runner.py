@@ -9,13 +9,15 @@ import pytest
 
 import smoothcert
 from known_truth import PixelSum
-from smoothcert.certificate import Settings
+from smoothcert.certificate import Settings, Votes
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.methods import Irs
+from smoothcert.methods.irs import VARIANTS
 from smoothcert.runs.content import json_bytes, table_bytes
 from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.seal import seal
 from smoothcert.runs.store import Run
+from smoothcert.runs.untrusted import check_votes
 from smoothcert.runs.verify import replay, verify
 from smoothcert.sampling.inputs import Inputs
 
@@ -206,6 +208,30 @@ def test_recertify_into_a_run(base, tmp_path, tiny_inputs, pixel_sum):
     assert run.identity.base == base.identity.hash
     result = verify(run, base)
     assert (result.certificates, result.problems) == (30, ())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_with_replayed_and_fresh_draws_of_irs_is_read_and_verified(
+    variant, base, tmp_path, tiny_inputs
+):
+    irs = Irs(40, 0.05, gamma=0.6, variant=variant)
+    run = run_recertify(tmp_path / "new", base, PixelSum(29), tiny_inputs, irs, SMALL)
+    assert {c.method for c in run.certificates} == {"irs", "irs-fresh"}
+    assert verify(run, base).problems == ()
+    replayed = replay(run, PixelSum(29), tiny_inputs, 1.0)
+    assert (replayed.replayed, replayed.differing) == (sum(c.n for c in run.certificates), 0)
+
+
+def test_fresh_draws_of_irs_beside_more_or_fewer_cached_ones_are_refused():
+    fresh, cached = np.ones(40, np.int32), np.ones(39, np.int32)
+    check_votes(Votes(original=np.ones(40, np.int32), fresh=fresh), Irs(40), 2)
+    for votes in (
+        Votes(original=cached, fresh=fresh),
+        Votes(original=cached, estimation=cached, fresh=fresh),
+        Votes(fresh=fresh),
+    ):
+        with pytest.raises(ValueError, match="do not go with"):
+            check_votes(votes, Irs(40), 2)
 
 
 def test_recertify_refuses_an_unfinished_or_foreign_base(base, tmp_path, tiny_inputs, pixel_sum):

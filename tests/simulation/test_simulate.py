@@ -198,6 +198,9 @@ def test_a_synthetic_log_end_to_end(log_file):
     assert plain["notice"] == NOTICE
     assert "SIMULATION" in NOTICE
     assert len(plain["methods"]) == 5
+    stated = {row["method"]: row["alpha"] for row in plain["methods"]}
+    assert stated.pop("irs-published") == 0.004  # docs/theory.md, section 3
+    assert set(stated.values()) == {0.002}
 
 
 def test_the_seed_decides_and_methods_do_not_disturb_each_other(log_file):

@@ -105,7 +105,8 @@ def recertify(
     variant: Annotated[
         str,
         typer.Option(
-            help="irs: budget-exact or published.", autocompletion=among(completion.VARIANTS)
+            help="irs: budget-exact, or published, which is proven at up to twice alpha.",
+            autocompletion=among(completion.VARIANTS),
         ),
     ] = "budget-exact",
     fresh_seed: FreshSeed = None,

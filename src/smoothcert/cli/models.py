@@ -8,6 +8,7 @@ from smoothcert.cli import display
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress as write_compressed
+from smoothcert.decimals import level
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.regular import similar
 from smoothcert.runs.files import make_folder
@@ -172,4 +173,5 @@ def predict(
     if found.predicted < 0:
         print(f"abstain: class {found.top} got {votes}; more draws (--n) may decide")
     else:
-        print(f"class {found.predicted}: {votes}; wrong with probability at most {alpha:g}")
+        wrong = f"wrong with probability at most {level(alpha)} (docs/theory.md, section 4)"
+        print(f"class {found.predicted}: {votes}; {wrong}")

@@ -12,7 +12,7 @@ from smoothcert.cli import clusters, display
 from smoothcert.cli.machines import LoadingAny, Machines, ModelAt
 from smoothcert.cli.runs import NOT_ACCEPTED
 from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
-from smoothcert.decimals import floor_to, percent
+from smoothcert.decimals import floor_to, level, percent
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.pooled import DatasetCertificate, ranked, recheck
 from smoothcert.methods.screening import Screening, Target, Verdict
@@ -95,9 +95,10 @@ def _show(asked: Asked, run: Run, found: Sequence[DatasetCertificate]) -> None:
     )
     served = ledger.models_served(run)
     display.say(
-        f"All of it holds together with probability {1 - asked.alpha:g}. This cache has served "
-        f"{served} different models: if one was chosen for its result here, recertify it with "
-        "--fresh-seed, or divide alpha by that number."
+        f"All of it holds together with probability 1 − {level(asked.alpha)} at least "
+        "(docs/theory.md, section 10). This cache has "
+        f"served {served} different models: if one was chosen for its result here, recertify it "
+        "with --fresh-seed, or divide alpha by that number."
     )
     for c in found:
         if c.verdict:

@@ -13,5 +13,6 @@ def final(summary: Summary) -> dict[str, float]:
         "final/zeta": summary.zeta,
         "final/evaluations": summary.evaluations,
         "final/seconds": summary.seconds,
+        "final/alpha": summary.alpha,
     }
     return {name: value for name, value in figures.items() if value is not None}

@@ -10,7 +10,7 @@ from smoothcert.loggers.final import final
 from smoothcert.summary import Summary
 from smoothcert.watching import SoFar, Start
 
-_UPPER = ("abstained", "final/zeta")
+_UPPER = ("abstained", "final/zeta", "final/alpha")
 """Figures that are cut upward; all others are cut downward."""
 
 

@@ -15,6 +15,16 @@ Method = Irs | Reuse | Decision
 """Settings of a method other than certifying from scratch with a fixed n."""
 
 
+def alpha_of(settings: Settings, method: Method | None) -> float:
+    """The probability, proven, up to which a certificate made with these settings is wrong.
+
+    Source: docs/theory.md: section 2 from scratch, 3 IRS, 7 and 8 beyond it, 9 a decision.
+    """
+    if isinstance(method, Irs):
+        return method.error(settings.n)
+    return method.alpha if isinstance(method, Reuse) else settings.alpha
+
+
 def recheck(
     record: Record,
     settings: Settings,

@@ -2,7 +2,8 @@
 
 Replay the first draws of the original's cache through the new classifier; where the labels
 differ with probability at most zeta, the class's probability fell by at most zeta. Where the
-original is almost sure, fresh draws of the new classifier prove more than that.
+original is almost sure, fresh draws of the new classifier prove more than that. What is proven of
+the whole: docs/theory.md, section 3, and `Irs.error`.
 """
 
 from dataclasses import dataclass
@@ -35,14 +36,15 @@ class Irs:
 
     Args:
         per_input: evaluations of the new classifier per input (the paper's n_p).
-        alpha: total error probability per input; half pays for the cached limit and half for
-            the disparity (the paper: 0.001 each).
+        alpha: error probability per input; half pays for the cached limit and half for the
+            disparity (the paper: 0.001 each).
         gamma: at or above this cached limit, fresh draws are taken instead (the paper: 0.99 on
             CIFAR-10, 0.995 on ImageNet).
         variant: `published` decides between replay and fresh draws on the whole cache and tests
-            fresh draws at all of alpha, so the total error can exceed alpha. `budget-exact`
-            decides on the cached draws that are not replayed and tests fresh draws at the
-            disparity's share, so it cannot (docs/theory.md, section 3).
+            fresh draws at all of alpha, so that only twice alpha is proven of it, which must be
+            below 1. `budget-exact` decides on the cached draws that are not replayed and tests
+            fresh draws at the disparity's share, and is proven at alpha (docs/theory.md,
+            section 3). See `error`.
     """
 
     per_input: int
@@ -57,6 +59,11 @@ class Irs:
         if not 0.5 < self.gamma <= 1:
             raise InvalidInput(f"gamma must be a probability in (0.5, 1]; got {self.gamma}")
         require_one_of("variant", self.variant, VARIANTS)
+        if self.variant == "published" and self.alpha >= 0.5:
+            raise InvalidInput(
+                "IRS as published is proven at up to twice alpha, so that alpha must "
+                f"be below 0.5; got {self.alpha}. Give a smaller one, or leave the variant out."
+            )
 
     @property
     def alpha_cache(self) -> float:
@@ -67,6 +74,36 @@ class Irs:
     def alpha_flips(self) -> float:
         """The disparity's share of alpha."""
         return self.alpha - self.alpha_cache
+
+    @property
+    def alpha_fresh(self) -> float:
+        """What fresh draws are tested at."""
+        return self.alpha if self.variant == "published" else self.alpha_flips
+
+    def budget(self, cached: int, fresh: bool) -> tuple[tuple[str, float], ...]:
+        """Each event that could make a certificate wrong, with its probability.
+
+        As published a cache decides between replay and fresh draws by its own votes, so that the
+        errors of both branches add up wherever a unanimous cache would take fresh draws.
+
+        Args:
+            cached: the original's draws.
+            fresh: whether fresh draws were taken.
+        """
+        cache, flips = ("cache", self.alpha_cache), ("disparity", self.alpha_flips)
+        if self.variant == "budget-exact":
+            return (cache, ("fresh", self.alpha_fresh) if fresh else flips)
+        possible = float(binomial.lower(cached, cached, self.alpha_cache)) >= self.gamma
+        return (cache, flips, ("fresh", self.alpha_fresh)) if possible else (cache, flips)
+
+    def error(self, cached: int) -> float:
+        """The probability, proven, up to which a certificate is wrong, from so many cached draws.
+
+        It is alpha, or twice that where a certificate as published could have taken fresh draws.
+
+        Source: docs/theory.md, section 3.
+        """
+        return sum(share for _, share in self.budget(cached, fresh=False))
 
 
 @dataclass(frozen=True)
@@ -130,15 +167,11 @@ def certificate(
     """The certificate that cache and votes prove (docs/theory.md, section 3)."""
     slack = settings.noise.slack(shape)
     method, n, k, flips, zeta = "irs", 0, 0, 0, 0.0
-    budget = (("cache", irs.alpha_cache), ("disparity", irs.alpha_flips))
     limit = float(binomial.lower(cached.k, cached.n, irs.alpha_cache))
     if len(votes.fresh):
         method = "irs-fresh"
         n, k = len(votes.fresh), int((votes.fresh == cached.candidate).sum())
-        exact = irs.variant == "budget-exact"
-        share = irs.alpha_flips if exact else irs.alpha
-        budget = (*budget[:1], ("fresh", share)) if exact else (("fresh", share),)
-        limit = float(binomial.lower(k, n, share))
+        limit = float(binomial.lower(k, n, irs.alpha_fresh))
     elif len(votes.estimation):
         n, k = len(votes.estimation), int((votes.estimation == cached.candidate).sum())
         flips = int((votes.estimation != votes.original).sum())
@@ -162,7 +195,7 @@ def certificate(
         cached_n=cached.n,
         flips=flips,
         zeta=zeta,
-        budget=budget,
+        budget=irs.budget(cached.n, fresh=method == "irs-fresh"),
         evaluations=n,
     )
 

@@ -204,6 +204,25 @@ def stops_when_due(found: DatasetCertificate) -> bool:
     return found.decided or len(found.flips) == len(found.screening.rounds)
 
 
+def screenings(
+    certificates: Iterable[DatasetCertificate],
+) -> tuple[tuple[DatasetCertificate, ...], ...]:
+    """The certificates of each screening, which hold together at its alpha; equal ones are one.
+
+    A screening is known by its settings, the cached votes of its inputs, and how many candidates it
+    divides its alpha over. Its certificates hold with probability 1 - alpha, and those of
+    several screenings with one minus the sum (docs/theory.md, sections 10 and 11).
+    """
+    alike: dict[tuple[Screening, Pool], list[DatasetCertificate]] = {}
+    for c in dict.fromkeys(certificates):
+        alike.setdefault((c.screening, c.pool), []).append(c)
+    return tuple(
+        tuple(some[first : first + screening.candidates])
+        for (screening, _), some in alike.items()
+        for first in range(0, len(some), screening.candidates)
+    )
+
+
 def ranked(
     certificates: Iterable[DatasetCertificate], radius: float | None = None
 ) -> list[DatasetCertificate]:

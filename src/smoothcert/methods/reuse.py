@@ -81,7 +81,7 @@ class Reuse:
             `stratified` (samples of strata), `auto` (as `joint`, but from a tenth of the cached
             draws on strata or fresh draws) or `fresh` (nothing is replayed: for a model that
             was chosen by its result on this cache).
-        alpha: total error probability per input.
+        alpha: total error probability per input (docs/theory.md, sections 7 and 8).
         pilot: inputs on which the pilot is run.
         fresh_seed: of `fresh`, a noise seed that nothing was drawn from before.
     """

@@ -83,7 +83,7 @@ class Screening:
     Args:
         per_input: replayed draws per eligible input.
         alpha: probability that anything stated of any candidate is wrong. Half pays for the
-            cached limits; the rest is divided over the candidates.
+            cached limits; the rest is divided over the candidates (docs/theory.md, section 10).
         radii: radii at which certified accuracy is bounded by evidence per input as well; they
             share half of a candidate's alpha.
         groups: groups of inputs of similar vote share, fewer if they would be tiny.

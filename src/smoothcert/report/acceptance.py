@@ -8,10 +8,11 @@ from math import ceil
 import numpy as np
 
 from smoothcert.certificate import Outcome
-from smoothcert.decimals import floor_to
+from smoothcert.decimals import floor_to, level
 from smoothcert.errors import InvalidInput
+from smoothcert.methods import alpha_of
 from smoothcert.methods.screening import Target
-from smoothcert.report.claims import all_together, alpha_of
+from smoothcert.report.claims import all_together
 from smoothcert.runs.store import Run
 
 
@@ -78,7 +79,7 @@ class Judgement:
         """One paragraph that says what was compared, and what it does not say."""
         return (
             f"{'accepted' if self.accepted else 'not accepted'}: {self.found}. This counts "
-            f"certificates, each wrong with probability at most {self.alpha:g} on its own; "
+            f"certificates, each wrong with probability at most {level(self.alpha)} on its own; "
             f"{all_together(self.inputs, self.alpha)}."
         )
 

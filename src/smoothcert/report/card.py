@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smoothcert import __version__
-from smoothcert.decimals import floor_to
+from smoothcert.decimals import floor_to, level
 from smoothcert.errors import InvalidInput
+from smoothcert.methods import alpha_of
 from smoothcert.names import visible
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import CLAIM, all_together, alpha_of, beside_grid, made
+from smoothcert.report.claims import CLAIM, all_together, beside_grid, made
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
@@ -72,7 +73,7 @@ def model_card(
         _table(runs, summaries),
         "\n".join(_what(run) for run in runs),
         _joined(CLAIM, _SAYS, "" if labelled else _UNKNOWN),
-        _joined(_NOT, _REUSED if any(run.identity.base for run in runs) else ""),
+        _joined(_NOT, _several(runs), _REUSED if any(run.identity.base for run in runs) else ""),
         _joined(_CHECK),
         "```sh\n" + "\n".join(f"smoothcert verify {_word(run)}" for run in runs) + "\n```",
         _CITE,
@@ -130,12 +131,23 @@ def _what(run: Run) -> str:
     facts = [
         f"{code(model_name(run))}, fingerprint {code(identity.model)}",
         f"{len(identity.indices)} inputs{of} (content {code(identity.data)})",
-        f"σ = {settings.sigma:g}, α = {alpha:g} per input, noise seed {settings.seed}",
+        f"σ = {settings.sigma:g}, α = {level(alpha)} per input, noise seed {settings.seed}",
         code(made(settings, method)) if method else made(settings, method),
         all_together(len(identity.indices), alpha),
         beside_grid(settings),
     ]
     return f"- {code(run.name)}: " + "; ".join(filter(None, facts)) + "."
+
+
+def _several(runs: Sequence[Run]) -> str:
+    """What holds of several runs at once (docs/theory.md, section 11)."""
+    if len(runs) == 1:
+        return ""
+    alphas = [alpha_of(run.identity.settings, run.identity.method) for run in runs]
+    return (
+        f"What is said of a run is about it alone: of all {len(runs)} it holds at once with "
+        f"probability at least 1 − {level(*alphas)}, by the union bound."
+    )
 
 
 def _word(run: Run) -> str:

@@ -2,6 +2,7 @@
 
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
+from smoothcert.decimals import level
 from smoothcert.methods import Decision, Irs, Method, Reuse
 
 CLAIM = (
@@ -13,11 +14,6 @@ CLAIM = (
 )
 """What a certificate claims: the same sentence on page and card, in README, documents and
 docstrings (docs/theory.md, sections 1, 2 and 5)."""
-
-
-def alpha_of(settings: Settings, method: Method | None) -> float:
-    """The probability that a certificate of a result is wrong, by its settings."""
-    return method.alpha if isinstance(method, Irs | Reuse) else settings.alpha
 
 
 def made(settings: Settings, method: Method | None) -> str:
@@ -45,6 +41,6 @@ def all_together(inputs: int, alpha: float) -> str:
     """What certificates at alpha each say of all their inputs (docs/theory.md, section 11)."""
     wrong = wrong_at_most(inputs, alpha, alpha)
     return (
-        f"with probability 1 − {alpha:g}, at most {wrong} of the {inputs} certificates "
-        f"{'is' if wrong == 1 else 'are'} wrong"
+        f"with probability 1 − {level(alpha)}, at most {wrong} of the {inputs} certificates "
+        f"{'is' if wrong == 1 else 'are'} wrong (docs/theory.md, section 11)"
     )

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.bounds.together import mean_above, wrong_at_most
+from smoothcert.methods import alpha_of
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.names import visible
-from smoothcert.report.claims import alpha_of
 from smoothcert.runs.store import Run
 from smoothcert.summary import correct_radii
 

@@ -13,8 +13,8 @@ from pyarrow import parquet
 
 from smoothcert.certificate import Certificate, Certification
 from smoothcert.errors import InvalidInput
+from smoothcert.methods import alpha_of
 from smoothcert.names import cell, visible
-from smoothcert.report.claims import alpha_of
 from smoothcert.runs.files import make_folder, write_whole
 from smoothcert.runs.manifest import method_form
 from smoothcert.runs.store import Run

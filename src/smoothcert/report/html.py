@@ -11,13 +11,14 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from smoothcert.decimals import ceil_to, floor_to, percent
-from smoothcert.methods.pooled import DatasetCertificate, ranked
+from smoothcert.decimals import ceil_to, floor_to, level, percent
+from smoothcert.methods import alpha_of
+from smoothcert.methods.pooled import DatasetCertificate, ranked, screenings
 from smoothcert.names import visible
 from smoothcert.report import thumbnails
 from smoothcert.report.axes import Chart, Line
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import CLAIM, all_together, alpha_of, beside_grid, made
+from smoothcert.report.claims import CLAIM, all_together, beside_grid, made
 from smoothcert.report.comparison import pairs
 from smoothcert.report.curves import Together
 from smoothcert.report.rows import Rows, even, rows
@@ -104,6 +105,7 @@ def _shown(content: Content) -> dict[str, Any]:
             (s.name, all_together(t.inputs, t.beta), floor_to(t.acr, 4), t.inputs)
             for s, t in zip(summaries, content.together, strict=True)
         ],
+        "all_runs": level(*(t.beta for t in content.together)),
         "pairs": pairs(runs, summaries),
         "screening": _screening(content),
         "spent": [_spent(run, s) for run, s in zip(runs, summaries, strict=True)],
@@ -154,12 +156,16 @@ def _methods(content: Content) -> set[str]:
 
 
 def _screening(content: Content) -> dict[str, Any]:
-    """Candidates, best first, with what became of the target."""
+    """Screenings, and their candidates, best first, with what became of the target."""
+    groups = screenings(content.screened)
+    numbers = {c: number for number, some in enumerate(groups, 1) for c in some}
     return {
-        "alphas": sorted({c.alpha for c in content.screened}),
+        "screenings": [(level(g[0].alpha), ", ".join(visible(c.name) for c in g)) for g in groups],
+        "alpha": level(*(g[0].alpha for g in groups)),
         "candidates": [
             {
                 "name": visible(c.name),
+                "number": numbers[c],
                 "acr": floor_to(c.acr, 4),
                 "accuracy": [
                     percent(float(share), c.pool.inputs)
@@ -169,10 +175,10 @@ def _screening(content: Content) -> dict[str, Any]:
                 "target": _target(c),
                 "verdict": c.verdict and c.verdict.name,
             }
-            for c in ranked(content.screened)
+            for c in ranked(numbers)
         ],
         "radii": [f"{radius:g}" for radius in content.radii],
-        "verdicts": list(dict.fromkeys(c.verdict for c in content.screened if c.verdict)),
+        "verdicts": list(dict.fromkeys(c.verdict for c in numbers if c.verdict)),
     }
 
 
@@ -195,13 +201,13 @@ def _spent(run: Run, summary: Summary) -> dict[str, Any]:
 
 def _run_facts(run: Run) -> dict[str, Any]:
     settings, method, identity = run.identity.settings, run.identity.method, run.identity
-    alpha, how = alpha_of(settings, method), made(settings, method)
+    alpha, how = level(alpha_of(settings, method)), made(settings, method)
     served = ledger.models_served(run)
     versions = ", ".join(f"{name} {v}" for name, v in sorted(identity.versions.items()))
     return {
         "name": visible(run.name),
         "served": served,
-        "claim": f"{how[0].upper()}{how[1:]}, at σ = {settings.sigma:g}, α = {alpha:g} per input.",
+        "claim": f"{how[0].upper()}{how[1:]}, at σ = {settings.sigma:g}, α = {alpha} per input.",
         "facts": [
             ("Model", visible(str(run.manifest.origin.get("model", "not recorded")))),
             ("Model's fingerprint", visible(identity.model)),

@@ -1,10 +1,11 @@
 """A report folder: one self-contained page, figures, CSV, and the field's TSV for each run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from smoothcert.decimals import level
 from smoothcert.errors import InvalidInput, MissingExtra
-from smoothcert.methods.pooled import DatasetCertificate
+from smoothcert.methods.pooled import DatasetCertificate, screenings
 from smoothcert.names import visible
 from smoothcert.report.curves import Together
 from smoothcert.report.tables import csv_table, summarize_run, tsv
@@ -20,7 +21,7 @@ def report(
     runs: Sequence[Run],
     out: Path,
     radii: Sequence[float],
-    screened: Sequence[DatasetCertificate] = (),
+    screened: Iterable[DatasetCertificate] = (),
     pictures: Sequence[Inputs] = (),
 ) -> tuple[Summary, ...]:
     """Write a page, two figures, a CSV and the field's TSV of each run into a folder.
@@ -32,7 +33,8 @@ def report(
         runs: finished ones, in directories of different names.
         out: the folder, made if it is not there.
         radii: at which certified accuracy is listed, >= 0.
-        screened: dataset certificates, to be shown beside the runs.
+        screened: dataset certificates of one screening or more, to be shown beside the runs; the
+            page states the alpha of each screening, and their sum (docs/theory.md, section 10).
         pictures: data sets; inputs of the runs that are found in them are shown as thumbnails.
 
     Raises:
@@ -50,13 +52,14 @@ def report(
     except ImportError as error:
         raise MissingExtra(error.name or "matplotlib", "plot") from error
     summaries = tuple(summarize_run(run, radii) for run in runs)
+    screened = tuple(dict.fromkeys(screened))
     accuracy, together = charts.certified_accuracy(runs, screened)
     acr = charts.acr_against_evaluations(runs, summaries)
     facts = (tuple(runs), summaries, tuple(radii), (accuracy, acr), together)
-    content = html.Content(*facts, tuple(screened), tuple(pictures))
+    content = html.Content(*facts, screened, tuple(pictures))
     files = {PAGE: html.page(content).encode(), "certificates.csv": csv_table(runs).encode()}
     for name, drawn in {
-        "certified_accuracy": plots.drawn(accuracy, _claims(summaries, together)),
+        "certified_accuracy": plots.drawn(accuracy, _claims(summaries, together, screened)),
         "acr_evaluations": plots.drawn(acr, "Lines: fewer draws of the same run from scratch"),
     }.items():
         files |= {f"{name}.{kind}": data for kind, data in drawn.items()}
@@ -69,11 +72,18 @@ def report(
     return summaries
 
 
-def _claims(summaries: Sequence[Summary], together: Sequence[Together]) -> str:
+def _claims(
+    summaries: Sequence[Summary],
+    together: Sequence[Together],
+    screened: Sequence[DatasetCertificate],
+) -> str:
     """What the curves of certified accuracy say, for a figure that stands alone."""
-    alphas = " or ".join(f"{beta:g}" for beta in sorted({t.beta for t in together}))
+    alphas = " or ".join(map(level, sorted({t.beta for t in together})))
     counted = "" if all(s.labelled for s in summaries) else "; without labels, any class counts"
+    groups = screenings(screened)
+    theirs = f"; of screened models α = {level(*(g[0].alpha for g in groups))} in all (section 10)"
     return (
-        f"Solid: each certificate holds with probability 1 − α, α = {alphas}{counted}. "
-        "Dashed: all inputs together, at all radii at once"
+        f"Solid: each certificate holds with probability 1 − α, α = {alphas}{counted}. Dashed: all "
+        "inputs of a run together, at all radii at once, likewise (docs/theory.md, section 11)"
+        f"{theirs if groups else ''}"
     )

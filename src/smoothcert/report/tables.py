@@ -16,7 +16,7 @@ from smoothcert.report.export import certificates_table, separated
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary, summarize
 
-_TSV = ("idx", "label", "predict", "radius", "correct", "time")
+_TSV = ("idx", "label", "predict", "radius", "correct", "time", "alpha")
 
 
 def summarize_run(run: Run, radii: Sequence[float]) -> Summary:
@@ -43,7 +43,10 @@ def _summary_row(s: Summary) -> list[str]:
 
 
 def tsv(run: Run) -> str:
-    """The field's table: idx, label, predict (-1 to abstain), radius, correct, time.
+    """The field's table: idx, label, predict (-1 to abstain), radius, correct, time; and alpha.
+
+    What is proven of a certificate's error comes last, since scripts read these columns by name
+    and cannot read a comment (docs/theory.md, sections 2 to 9, by the method).
 
     Raises:
         InvalidInput: labels are unknown, so nothing can be called correct.
@@ -61,6 +64,7 @@ def tsv(run: Run) -> str:
         time = str(timedelta(seconds=seconds))
         lines.append(
             f"{c.index}\t{label}\t{c.predicted}\t{radius}\t{int(c.predicted == label)}\t{time}"
+            f"\t{c.alpha!r}"
         )
     return "\n".join(lines) + "\n"
 

@@ -168,11 +168,11 @@ def check_votes(votes: Votes, method: Method | None, num_classes: int) -> None:
     draws, margins = len(votes.estimation), len(votes.margins)
     old, roles = len(votes.original), len(votes.roles)
     replayed = int(np.count_nonzero(votes.roles)) if roles else old
-    # IRS decides to draw afresh by the labels of the draws that it would have replayed.
-    due = len(votes.fresh) if isinstance(method, Irs) and not draws else draws
-    if margins not in (0, draws) or roles not in (0, old) or (reused and replayed != due):
+    if isinstance(method, Irs):  # beside fresh draws it keeps those that it would have replayed
+        replayed -= len(votes.fresh)
+    if margins not in (0, draws) or roles not in (0, old) or (reused and replayed != draws):
         raise ValueError(
-            f"{due} draws do not go with {margins} margins, {old} labels of the original and "
+            f"{draws} estimation draws do not go with {margins} margins, {old} labels of the original and "
             f"{roles} roles"
         )
 

@@ -46,8 +46,9 @@ class Study:
         n: cached draws per image.
         methods: which of METHODS; by default all but `auto-planned`, which is slow.
         screen: replayed winners per correct image, for dataset certificates.
-        alpha: total error probability of every method, per image (of a dataset certificate: in
-            all).
+        alpha: error probability of every method, per image (of a dataset certificate: in all).
+            `irs-published` is tested at it and proven at up to twice it (docs/theory.md,
+            section 3).
         gamma: of IRS.
         accounting: `all` counts every forward pass of the new model: 100 selection draws per
             image from scratch, the pilot, and nothing where the cache proves nothing.
@@ -133,6 +134,13 @@ class Simulation:
         """Area ratio of every method: evaluations from scratch over the method's own."""
         return {curve.method: area_ratio(self.baseline, curve) for curve in self.curves}
 
+    def _proven(self, method: str) -> float:
+        """What would be proven of the error of its certificates (docs/theory.md, section 3)."""
+        study = self.study
+        if method != "irs-published":
+            return study.alpha
+        return Irs(1, study.alpha, study.gamma, "published").error(study.n)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, with the notice."""
         study = self.study
@@ -153,6 +161,7 @@ class Simulation:
                 {
                     "method": curve.method,
                     "area_ratio": ratios.get(curve.method, 1.0),
+                    "alpha": self._proven(curve.method),
                     "evaluations": curve.evaluations.tolist(),
                     "acr": curve.acr.tolist(),
                 }

@@ -44,7 +44,7 @@ def predict(
     The top two classes' votes are compared by an exact two-sided binomial test at level alpha
     (Hung & Fithian 2019), less what the sampled noise of n draws can differ from exact noise, so
     a class other than the smoothed classifier's is returned with probability at most alpha
-    (docs/theory.md, section 4).
+    (Cohen et al. 2019, Proposition 1; docs/theory.md, section 4).
 
     Args:
         classifier: what to run.

@@ -48,7 +48,8 @@ def recertify(
         per_input: evaluations per input, short for the policy `uniform:per_input`.
         policy: how much to spend where, see `planning.Policy`; `uniform:n/10` by default.
         method: `auto`, `joint`, `stratified`, `fresh` or `irs`; see `Reuse` and `Irs`.
-        alpha: total error probability per input; twice the original's by default.
+        alpha: total error probability per input; twice the original's by default. Of `irs` as
+            published up to twice this is proven, and stated (docs/theory.md, section 3).
         gamma: of `irs`: the cached limit from which draws are fresh.
         variant: of `irs`: `budget-exact` or `published`.
         fresh_seed: for a classifier chosen by its result on this base: nothing is replayed.

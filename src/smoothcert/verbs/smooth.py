@@ -72,7 +72,7 @@ class Smooth:
                 its distance to the grid (1e-6 or so for float32) is taken off the radius.
             n0: selection draws.
             n: estimation draws.
-            alpha: probability that the result is wrong.
+            alpha: probability that the result is wrong (docs/theory.md, section 2).
             batch_size: rows per forward pass.
 
         Returns:
@@ -93,7 +93,7 @@ class Smooth:
         """The smoothed classifier's class of an input's grid point, or ABSTAIN.
 
         Arguments and errors as for `certify`: another class than the smoothed classifier's is
-        returned with probability at most alpha.
+        returned with probability at most alpha (docs/theory.md, section 4).
         """
         item, _ = self._item(x, batch_size)
         facts = {"n": n, "alpha": alpha, "seed": self.seed, "batch_size": batch_size}
