@@ -69,8 +69,8 @@ class Unchecked(Enum):
     BASE_VOTES = "The base run's own votes: verify that run too, with --replay."
     MARGINS = "The margins, which decide only what later recertifications replay."
     CHOICE = (
-        "That model, method and budget were fixed before anybody looked at the cached noise "
-        "(docs/theory.md, section 3)."
+        "That seed, model, method and budget were not chosen for their result on these draws, which "
+        "no file can show (docs/theory.md, section 12)."
     )
     TRUE_CLASSES = "The true classes: --replay compares them with the data."
     FLIPS = (
@@ -118,9 +118,9 @@ def _unchecked(run: Run, base: Run | None) -> Iterator[Unchecked]:
         yield Unchecked.MARGINS
     if any(label is not None for label in _labels(run)):
         yield Unchecked.TRUE_CLASSES
+    yield Unchecked.CHOICE
     if not run.identity.base:
         return
-    yield Unchecked.CHOICE
     if base is None:
         yield Unchecked.BASE
         return
