@@ -177,7 +177,7 @@ def test_the_page_says_how_many_models_a_cache_has_served(runs, tmp_path, tiny_i
     assert "changed models" not in (tmp_path / "one" / "index.html").read_text()
     run_recertify(tmp_path / "more", base, PixelSum(30), tiny_inputs, Irs(50), How())
     report([base], tmp_path / "two", (0.0,))
-    assert "has served 2 changed models" in (tmp_path / "two" / "index.html").read_text()
+    assert "has given 2 results for 2 models." in (tmp_path / "two" / "index.html").read_text()
 
 
 def test_names_are_escaped(tmp_path, tiny_inputs, pixel_sum):

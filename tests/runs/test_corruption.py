@@ -61,7 +61,7 @@ def use(path: Path, file: Path) -> None:
     elif name == "plan.parquet":
         read_plan(run)
     elif name.startswith("ledger"):
-        ledger.models_served(run)
+        ledger.tries(run)
     elif name.startswith("events"):
         assert run.seconds > 0
     elif name.startswith("certificates"):

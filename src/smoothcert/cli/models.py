@@ -170,6 +170,7 @@ def predict(
         f"{found.top_votes} of {found.draws} draws, class {found.second} got {found.second_votes}"
     )
     if found.predicted < 0:
-        print(f"abstain: class {found.top} got {votes}; more draws (--n) may decide")
+        more = "more draws with another seed (--n, --seed) may decide"
+        print(f"abstain: class {found.top} got {votes}; {more}")
     else:
         print(f"class {found.predicted}: {votes}; wrong with probability at most {alpha:g}")

@@ -14,8 +14,9 @@ from smoothcert.decimals import floor_to
 from smoothcert.errors import InvalidInput
 from smoothcert.names import visible
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import all_together, alpha_of, made
+from smoothcert.report.claims import all_together, alpha_of, made, tried
 from smoothcert.report.tables import summarize_run, summary_table
+from smoothcert.runs import reach
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
 
@@ -136,7 +137,8 @@ def _what(run: Run) -> str:
         code(made(settings, method)) if method else made(settings, method),
         all_together(len(identity.indices), alpha),
     ]
-    return f"- {code(run.name)}: " + "; ".join(facts) + "."
+    asked = tried(reach.of_run(run), identity.model if identity.base else "", method)
+    return f"- {code(run.name)}: " + "; ".join(facts) + "." + (f" {asked}" if asked else "")
 
 
 def _word(run: Run) -> str:
