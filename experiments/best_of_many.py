@@ -4,10 +4,10 @@ python experiments/best_of_many.py [--caches 2000]
 
 Every candidate is as good as the next in truth: its class has the same probability. Each is
 recertified against the same cache, and the one with the largest radius is shown. Each certificate
-errs with probability alpha; the one shown errs much more often. Two remedies: dividing alpha by
-the number of models that the cache's ledger counts, and certifying the one shown again with a
-fresh seed, which replays nothing that the choice has looked at. The first takes candidates made
-without looking at the cached noise, and their number decided before.
+errs with probability alpha; the one shown errs much more often. Two remedies: alpha divided by the
+number of models, if that is fixed beforehand and none is made from the results of another; and
+certifying the one shown again with a fresh seed, which replays nothing that the choice has looked
+at (docs/theory.md, section 6).
 """
 
 import argparse
@@ -151,7 +151,7 @@ def study(caches: int, served: int = CANDIDATES) -> list[Row]:
 
     Args:
         caches: independent inputs, each with a cache of its own.
-        served: by how many models alpha is divided.
+        served: by how many models, fixed beforehand, alpha is divided.
     """
     field = Field.of()
     base = field.base(caches)

@@ -20,10 +20,18 @@ from smoothcert.sampling.inputs import Inputs
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(autouse=True)
-def asked_nothing(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def asked_nothing_in_another_module():
     """As in a process of its own: no seed was used by another test."""
-    monkeypatch.setattr(tries, "_here", {})
+    tries._here.clear()
+
+
+@pytest.fixture(autouse=True)
+def asked_nothing():
+    """Nor by another one of the same module, or by a fixture that several share."""
+    tries._here.clear()
+    yield
+    tries._here.clear()
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def test_the_best_of_them_does_not(shown):
     assert shown.wrong.mean() > 4 * ALPHA
 
 
-def test_alpha_divided_by_the_number_served_holds(field, base):
+def test_alpha_divided_by_a_number_fixed_beforehand_holds(field, base):
     divided = best(field, base, replayed(ALPHA / CANDIDATES))
     assert not refuted(divided.wrong)
 
@@ -83,7 +83,7 @@ def test_what_the_test_would_find():
 
 
 def test_the_ledger_of_a_run_counts_them(field, tmp_path):
-    """In real run directories: its count divides alpha, and a fresh seed is the other way out."""
+    """In real run directories; they were fixed beforehand, so their number divides alpha."""
     how, some = How(batch_size=256), field.candidates[:5]
     inputs = field.world.inputs(3)
     settings = Settings(SIGMA, inputs.levels, n0=20, n=400, alpha=ALPHA)

@@ -71,7 +71,7 @@ def test_planned_shards(calm, tmp_path, tiny_inputs):
     whole = recertify("whole")
     merged = merge([recertify(f"p{i}", (i, 2)) for i in (1, 2)], tmp_path / "merged")
     assert bytes_of(merged.path) == bytes_of(whole.path)
-    assert ledger.tries(calm).models == 1
+    assert ledger.tries(calm).results == 1
 
 
 def test_what_no_part_has_stays_missing(calm, parts, tmp_path, tiny_inputs):

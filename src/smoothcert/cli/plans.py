@@ -67,5 +67,5 @@ def plan(
     display.say(
         f"The original's mean radius is {whole:.4f}. The pilot took {pilot.evaluations:,} "
         "evaluations. Expected figures come from fitted flip rates and use no labels. "
-        + tried(ledger.tries(run), classifier.fingerprint)
+        f"{tried(ledger.tries(run), classifier.fingerprint)}".strip()
     )

@@ -94,7 +94,7 @@ def _show(asked: Asked, run: Run, found: Sequence[DatasetCertificate]) -> None:
     seed = run.identity.settings.seed
     mine = [question(c.fingerprint, asked.screening, seed) for c in found]
     before = tried(ledger.tries(run).beside(mine), beside="this screening")
-    display.say(f"All of it holds together with probability {1 - asked.alpha:g}. {before}")
+    display.say(f"All of it holds together with probability {1 - asked.alpha:g}. {before}".strip())
     for c in found:
         if c.verdict:
             accepted = "accepted" if c.verdict is Verdict.ACCEPTED else "not accepted"
