@@ -52,7 +52,7 @@ def stop(*_, **__):
 
 def test_six_budgets_for_one_model_are_six_results(base, tmp_path, tiny_inputs):
     for number in range(6):
-        how = Reuse(f"uniform:{50 + number}", "joint")
+        how = Irs(50 + number)
         last = run_recertify(tmp_path / str(number), base, NEW, tiny_inputs, how, SMALL)
     assert len(ledger.entries(base)) == 6
     for run in (base, last):  # a changed model's own page too, as its base is at hand
@@ -204,12 +204,11 @@ def replace_base(run: Run, base: Run) -> Run:
 
 def test_a_certification_carries_its_count(original, tiny_inputs):
     assert original.tries.asked == ()
-    again = {"batch_size": 16}
     for each in (50, 50, 60):
-        recertify(original, NEW, tiny_inputs, per_input=each, **again)
+        recertify(original, NEW, tiny_inputs, per_input=each, method="irs", batch_size=16)
     assert counts(original.tries) == (2, 1, 2)
     three = [NEW, PixelSum(30), PixelSum(31)]
-    smoothcert.screen(original, three, tiny_inputs, per_input=20, **again)
+    smoothcert.screen(original, three, tiny_inputs, per_input=20, batch_size=16)
     assert counts(original.tries) == (5, 3, 3)
     assert repr(original.tries) == "Tries(results=5, models=3, plans=0)"
 
@@ -225,16 +224,16 @@ def test_in_memory_too_it_counts_what_was_stopped(original, tiny_inputs, monkeyp
 
 
 def test_a_run_in_memory_goes_on_from_its_ledger(base, tmp_path, tiny_inputs):
-    run_recertify(tmp_path / "new", base, NEW, tiny_inputs, Reuse("uniform:50"), SMALL)
-    loaded = base.certification()
-    recertify(loaded, NEW, tiny_inputs, per_input=50, batch_size=16)  # the same question
+    run_recertify(tmp_path / "new", base, NEW, tiny_inputs, Irs(50), SMALL)
+    loaded, facts = base.certification(), {"method": "irs", "batch_size": 16}
+    recertify(loaded, NEW, tiny_inputs, per_input=50, **facts)  # the same question
     assert counts(loaded.tries) == (1, 1, 1)
-    recertify(loaded, NEW, tiny_inputs, per_input=60, batch_size=16)
+    recertify(loaded, NEW, tiny_inputs, per_input=60, **facts)
     assert counts(loaded.tries) == (2, 1, 2)
 
 
 def test_certifying_what_the_seed_chose_is_warned_of(original, tiny_inputs):
-    recertify(original, NEW, tiny_inputs, per_input=50, batch_size=16)
+    recertify(original, NEW, tiny_inputs, per_input=50, method="irs", batch_size=16)
     facts = {"n0": 20, "n": 50, "batch_size": 16}
     smoothcert.certify(PixelSum(30), tiny_inputs, 0.25, **facts)  # another model
     smoothcert.certify(NEW, tiny_inputs, 0.25, seed=1, **facts)  # another seed

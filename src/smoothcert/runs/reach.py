@@ -21,7 +21,7 @@ def beside(place: Place) -> tuple[Run, ...]:
         own = place.path.resolve()
         with suppress(OSError):
             for path in sorted(own.parent.iterdir()):
-                with suppress(SmoothcertError):
+                with suppress(SmoothcertError, OSError):
                     if path != own and (path / "run.json").is_file():
                         found.append(Run.open(path))
     return tuple(found)
