@@ -94,7 +94,7 @@ def test_a_limit_on_file_size_set_by_the_kernel(tmp_path):
 
 # The rest of the disk tests is in a mount namespace of its own, where a small disk can be mounted.
 SMALL_DISK = """
-import subprocess, sys
+import subprocess, sys, warnings
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {runs!r}]
 from test_faults import *
