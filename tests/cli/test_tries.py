@@ -180,3 +180,13 @@ def test_a_base_that_cannot_be_written_to_is_said_once(folder, monkeypatch):
     monkeypatch.setattr(Folder, "write", read_only)
     for result in (recertify("g", "uniform:50", "a"), screen("g", "h"), plan("g")):
         assert said(result).count("is not counted in its ledger, which cannot be written") == 1
+
+
+def test_a_ledger_that_is_damaged_does_not_undo_a_result(folder):
+    recertify("g", "uniform:50", "a")
+    (entry,) = Path("base/ledger").iterdir()
+    entry.write_text(entry.read_text().replace("bright", "Bright", 1))
+    result = said(recertify("h", "uniform:50", "b"))
+    assert "How often the cache was asked is not known: " in result
+    assert "delete it to go on without it" in result
+    assert Run.open("b").missing == ()

@@ -15,7 +15,7 @@ from smoothcert.cli.sources import (
     recorded_source,
 )
 from smoothcert.cli.where import Where
-from smoothcert.errors import Mismatch
+from smoothcert.errors import Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.methods.screening import Target
 from smoothcert.names import visible
@@ -29,6 +29,7 @@ from smoothcert.runs.runner import run_certify, run_decide, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import replay as replay_run
 from smoothcert.runs.verify import verify as verify_run
+from smoothcert.tries import Tries
 from smoothcert.verbs.recertify import method_settings
 
 NOT_ACCEPTED = 3
@@ -137,7 +138,7 @@ def show_run(
         return
     summary = summarize_run(run, DEFAULT_RADII)
     judged = judge(run, target) if target else None
-    model, tries = run.identity.model, reach.of_run(run, base) if run.identity.base else None
+    model, tries = run.identity.model, _asked(run, base)
     if as_json:
         verdict = {"accepted": judged.accepted, "why": judged.text} if judged else {}
         cache = {"cache": tries.to_json(model)} if tries else {}
@@ -151,6 +152,15 @@ def show_run(
             display.show(visible(judged.text))
     if judged and not judged.accepted:
         raise typer.Exit(NOT_ACCEPTED)
+
+
+def _asked(run: Run, base: Run | None) -> Tries | None:
+    """What the cache of a recertified run was asked; the run stands if that cannot be read."""
+    try:
+        return reach.of_run(run, base) if run.identity.base else None
+    except StoreError as error:
+        display.say(f"How often the cache was asked is not known: {error}")
+        return None
 
 
 def merge(paths: list[str], out: str, as_json: bool) -> None:
