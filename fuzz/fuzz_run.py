@@ -239,7 +239,7 @@ def _use(path: Path, name: str, number: int, check: bool) -> None:
             assert certificate.alpha >= 0
     else:
         run.read_block(int(Path(name).stem))
-    ledger.models_served(run)
+    assert ledger.tries(run).models >= 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from guarded import no_network  # noqa: F401 - for every test
 
 import smoothcert
 from known_truth import PixelSum
+from smoothcert import tries
 
 # As the command line does, before torch is imported: its threads would spin otherwise.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -17,6 +18,20 @@ from smoothcert.sampling.inputs import Inputs
 
 # A shell ignores SIGINT in what it starts in the background, and so would all that is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def asked_nothing_in_another_module():
+    """As in a process of its own: no seed was used by another test."""
+    tries._here.clear()
+
+
+@pytest.fixture(autouse=True)
+def asked_nothing():
+    """Nor by another one of the same module, or by a fixture that several share."""
+    tries._here.clear()
+    yield
+    tries._here.clear()
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,7 @@ LAYERS = (
         "references",
         "names",
         "decimals",
+        "tries",
         "regular",
         "bounds",
         "zoo",

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from smoothcert.decimals import ceil_to, floor_to, level
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.sampling.noise import RoundedGaussian
+from smoothcert.tries import Tries
 
 ABSTAIN = -1
 """The predicted class of a certificate that abstains."""
@@ -45,16 +46,18 @@ class Outcome(Enum):
         "closer than the radius."
     )
     UNDECIDED = (
-        "Abstained: these votes do not prove the class more likely than all others; more "
-        "estimation samples may, unless the classifier is truly undecided here."
+        "Abstained: these votes do not prove the class more likely than all others. Unless the "
+        "classifier is truly undecided here, a run with more draws and another seed may; with "
+        "this seed it would be a second try on the same draws."
     )
     UNSPENT = (
-        "Abstained without evaluations: the plan had nothing to spend here; give it a larger "
-        "budget, or another policy."
+        "Abstained without evaluations: the plan had nothing to spend here. Another budget or "
+        "policy is a second try, which needs draws of its own: a fresh seed, or a certification "
+        "from scratch with another seed."
     )
     ORIGINAL_ABSTAINED = (
         "Abstained without evaluations: the original's votes do not prove its class, so there "
-        "is nothing to carry over; certify the new model from scratch here."
+        "is nothing to carry over; certify the new model from scratch, with another seed."
     )
     EXCLUDED = (
         "Excluded at the radius asked for: the votes prove the class less likely than that radius "
@@ -314,6 +317,10 @@ class Certification:
         shape: shape of one input.
         records: one per input, in the order given.
         pilot_evaluations: spent on planning, beside those of the records.
+        tries: what these draws were asked by `recertify` and `screen`, which add to it; a run's
+            certification begins with the run's ledger. One that is chosen among several results
+            is not covered by its alpha: docs/theory.md, "Several models, or several tries, on
+            one cache".
     """
 
     settings: Settings
@@ -324,6 +331,7 @@ class Certification:
     shape: tuple[int, ...]
     records: Sequence[Record]
     pilot_evaluations: int = 0
+    tries: Tries = field(default_factory=Tries)
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:

@@ -7,6 +7,10 @@ class SmoothcertError(Exception):
     """The common base: catch this to catch anything smoothcert raises on purpose."""
 
 
+class SmoothcertWarning(UserWarning):
+    """The common base of what the package warns of; the command line says it in a line."""
+
+
 class InvalidInput(SmoothcertError, ValueError):
     """A setting, an array or a data set is not what the call needs."""
 

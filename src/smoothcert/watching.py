@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from smoothcert.certificate import Certificate, Outcome, Record, Settings
+from smoothcert.errors import SmoothcertWarning
 from smoothcert.methods import Method, alpha_of
 from smoothcert.summary import Summary, correct_radii, summarize
 
@@ -22,7 +23,7 @@ RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
 _EVERY = 1.0  # seconds between two calls, so that a slow watcher costs little
 
 
-class WatcherFailed(UserWarning):
+class WatcherFailed(SmoothcertWarning):
     """A watcher raised something; certificates are not affected."""
 
 

@@ -118,7 +118,7 @@ def test_screen_ranks_models(folder, models):
     options = ("--per-input", 50, "--radii", "0,0.2", "--out", "screen.json")
     out, err = run("screen", *two, "--base", "base", *options, cwd=folder)
     assert "CA@0.2 ≥" in out
-    assert "different models" in err
+    assert "Beside this screening, this cache has given" in err
     assert len(json.loads((folder / "screen.json").read_text())) == 2
     accept = ("--per-input", 50, "--accept", "ca@0.1>=0.1", "--json")
     out, _ = run("screen", models / "net.onnx", "--base", "base", *accept, cwd=folder)

@@ -69,7 +69,8 @@ def test_screening_with_workers_proves_the_same(models, tmp_path):
     assert names == ["int8.onnx", "net.safetensors"]
     missing = run(*asked[:2], "no.onnx", *asked[3:], "--workers", 2, code=2)
     assert "no.onnx" in missing.output
-    assert ledger.models_served(Run.open(base)) == 2
+    asked = ledger.tries(Run.open(base))
+    assert (asked.results, asked.models) == (2, 2)  # with workers it was the same screening
 
 
 def test_a_run_can_be_finished_by_another_number_of_workers(models, tmp_path):
@@ -160,4 +161,6 @@ def test_the_command_line_on_a_cluster(models, tmp_path):
     assert bytes_of(tmp_path / "base-one") == bytes_of(tmp_path / "base-ray")
     assert bytes_of(tmp_path / "new-one") == bytes_of(tmp_path / "new-ray")
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "ray.json").read_bytes()
-    assert ledger.models_served(Run.open(tmp_path / "base-ray")) == 2
+    for place in ("one", "ray"):
+        asked = ledger.tries(Run.open(tmp_path / f"base-{place}"))
+        assert (asked.results, asked.models) == (3, 2)  # recertified, and two screened

@@ -22,18 +22,18 @@ def test_the_ledger_of_a_run_counts_them(field, tmp_path):
     inputs = field.world.inputs(3)
     settings = Settings(SIGMA, inputs.levels, n0=20, n=400, alpha=ALPHA)
     original = run_certify(tmp_path / "base", field.world.original, inputs, settings, how)
-    assert ledger.models_served(original) == 0
+    assert ledger.tries(original).models == 0
     runs = [
         run_recertify(tmp_path / f"{i}", original, c, inputs, replayed(ALPHA), how)
         for i, c in enumerate(some)
     ]
-    served = ledger.models_served(Run.open(tmp_path / "base"))
+    served = ledger.tries(Run.open(tmp_path / "base")).models
     assert served == len(some)
     chosen = int(np.argmax([sum(c.radius for c in run.certificates) for run in runs]))
     facts = original, some[chosen], inputs
     divided = run_recertify(tmp_path / "divided", *facts, replayed(ALPHA / served), how)
     fresh = run_recertify(tmp_path / "fresh", *facts, afresh(2**63), how)
-    assert ledger.models_served(original) == served  # no other model
+    assert ledger.tries(original).models == served  # no other model
     for mine, least, new in zip(
         runs[chosen].certificates, divided.certificates, fresh.certificates, strict=True
     ):

@@ -179,13 +179,16 @@ def test_every_method_is_cited():
     assert {*METHODS, "irs-fresh", "sequential", "screen"} - {"auto"} <= set(citing._BY_METHOD)
 
 
-def test_the_page_says_how_many_models_a_cache_has_served(runs, tmp_path, tiny_inputs):
+def test_the_page_says_how_often_a_cache_was_asked(runs, tmp_path, tiny_inputs):
     base, _ = runs
     report([base], tmp_path / "one", (0.0,))
-    assert "changed models" not in (tmp_path / "one" / "index.html").read_text()
+    once = (tmp_path / "one" / "index.html").read_text()
+    assert "has given 1 result for 1 model." in once
+    assert "is chosen among several" not in once
     run_recertify(tmp_path / "more", base, PixelSum(30), tiny_inputs, Irs(50), How())
     report([base], tmp_path / "two", (0.0,))
-    assert "has served 2 changed models" in (tmp_path / "two" / "index.html").read_text()
+    twice = (tmp_path / "two" / "index.html").read_text()
+    assert "has given 2 results for 2 models. A result that is chosen among several" in twice
 
 
 def test_names_are_escaped(tmp_path, tiny_inputs, pixel_sum):

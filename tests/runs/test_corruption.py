@@ -63,7 +63,7 @@ def use(path: Path, file: Path) -> None:
     elif name == pilots.NAME or pilots.is_shown(name):
         pilots.read_pilot(run, name)
     elif name.startswith("ledger"):
-        ledger.models_served(run)
+        ledger.tries(run)
     elif name.startswith("events"):
         assert run.seconds > 0
     elif name.startswith("certificates"):

@@ -97,13 +97,13 @@ def test_what_a_plan_has_shown_is_not_counted(method, base, tmp_path, tiny_input
     assert Unchecked.SHOWN not in verify(run, base).unchecked
 
 
-def test_the_ledger_counts_models(base, tmp_path, tiny_inputs):
-    for number, threshold in enumerate((29, 30, 29)):
+def test_the_ledger_counts_results_and_models(base, tmp_path, tiny_inputs):
+    for number, (threshold, draws) in enumerate([(29, 50), (30, 50), (29, 50), (29, 60)]):
         out = tmp_path / f"new{number}"
-        reuse = Reuse("uniform:50")
+        reuse = Reuse(f"uniform:{draws}")
         run_recertify(out, base, PixelSum(threshold), tiny_inputs, reuse, SMALL)
-    assert len(ledger.entries(base)) == 3
-    assert ledger.models_served(base) == 2
+    asked = ledger.tries(base)
+    assert (asked.results, asked.models, asked.of("pixel-sum-29")) == (3, 2, 2)  # one repeated
     assert base.identity.hash == Run.open(base.path).identity.hash
 
 

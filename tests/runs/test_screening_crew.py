@@ -55,7 +55,9 @@ def screened(base, executor, load, told=None):
     screening = Screening(EACH, candidates=len(THRESHOLDS))
     order = ScreeningOrder(str(base.path), screening, 16)
     progress = told.append if told is not None else lambda _: None
-    here = Candidates(staged(base, thirty(), screening, 16), load(0)[0], progress)
+    here = Candidates(
+        staged(base, thirty(), screening, 16), load(0)[0], progress, partial(order.begin, base)
+    )
     work = Work(order, tuple(range(len(THRESHOLDS))), progress, here)
     found = executor(work, lambda: 0)
     return [found[number].to_json() for number in range(len(THRESHOLDS))]

@@ -17,9 +17,11 @@ from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.runs.work import Shard
+from smoothcert.tries import Try
 
 SETTINGS = Settings(0.25, 16, n0=20, n=200)
 SMALL = How(batch_size=16, block_inputs=4)
+TRY = Try("recertify", "0" * 32, "joint", 0, "0123456789abcdef")
 
 
 def certify(out, inputs, shard=None, **how):
@@ -69,7 +71,7 @@ def test_planned_shards(calm, tmp_path, tiny_inputs):
     whole = recertify("whole")
     merged = merge([recertify(f"p{i}", (i, 2)) for i in (1, 2)], tmp_path / "merged")
     assert bytes_of(merged.path) == bytes_of(whole.path)
-    assert ledger.models_served(calm) == 1
+    assert ledger.tries(calm).results == 1
 
 
 def test_what_no_part_has_stays_missing(calm, parts, tmp_path, tiny_inputs):
@@ -80,7 +82,7 @@ def test_what_no_part_has_stays_missing(calm, parts, tmp_path, tiny_inputs):
 
 
 def test_parts_may_overlap(calm, parts, tmp_path):
-    ledger.note(parts[0], "f", "0" * 32, 5, "somewhere")
+    ledger.enter(parts[0], TRY, "f", "somewhere")
     copy = tmp_path / "copy"
     shutil.copytree(parts[0].path, copy)
     merged = merge([calm, *parts, Run.open(copy)], tmp_path / "merged")
@@ -109,7 +111,7 @@ def test_parts_of_different_runs(calm, tmp_path, tiny_inputs):
 @pytest.mark.parametrize("name", ["votes/00004.parquet", "inputs.parquet", "ledger"])
 def test_a_damaged_part(name, calm, parts, tmp_path):
     if name == "ledger":
-        ledger.note(parts[1], "f", "0" * 32, 5, "somewhere")
+        ledger.enter(parts[1], TRY, "f", "somewhere")
         name = ledger.names(parts[1])[0]
     file = parts[1].path / name
     data = bytearray(file.read_bytes())

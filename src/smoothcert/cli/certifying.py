@@ -26,6 +26,7 @@ from smoothcert.cli.options import (
     Method,
     Model,
     Moved,
+    NoiseSeed,
     Policy,
     Resume,
     RunOut,
@@ -60,7 +61,7 @@ def certify(
         typer.Option(help="Only decide this radius, stopping as soon as it is proven or excluded."),
     ] = None,
     engine: Engine = None,
-    seed: Seed = 0,
+    seed: NoiseSeed = "0",
     split: Split = "test",
     grid: Grid = None,
     limit: Limit = None,
@@ -156,11 +157,12 @@ def plan(
     json: Json = False,
 ) -> None:
     """Show what policies would cost and buy, after a small pilot."""
-    from smoothcert.cli import plans
+    from smoothcert.cli import display, plans
     from smoothcert.cli.machines import Processor
 
     processor = Processor(device, threads)
-    plans.plan(model, base, data, (policies or [], method, alpha), processor, batch_size, json)
+    with display.saying_warnings():
+        plans.plan(model, base, data, (policies or [], method, alpha), processor, batch_size, json)
 
 
 def screen(
@@ -187,12 +189,14 @@ def screen(
     json: Json = False,
 ) -> None:
     """Bound certified accuracy and mean radius of models on the whole data set, cheaply."""
-    from smoothcert.cli import screening
+    from smoothcert.cli import display, screening
     from smoothcert.cli.machines import Machines, Processor
 
     machines = Machines(Processor(device, threads), workers, cluster)
-    asked = screening.Asked(tuple(models), base, data, per_input, alpha, radii, accept, batch_size)
-    screening.screen(asked, out, machines, json)
+    options = (per_input, alpha, radii, accept, batch_size, out)
+    asked = screening.Asked(tuple(models), base, data, *options)
+    with display.saying_warnings():
+        screening.screen(asked, machines, json)
 
 
 def predict(

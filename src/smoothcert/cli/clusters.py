@@ -13,7 +13,6 @@ from smoothcert.cli.machines import Loading, LoadingAny, Machines, ModelAt
 from smoothcert.cli.sources import DataSource
 from smoothcert.cli.where import Where
 from smoothcert.errors import InvalidInput
-from smoothcert.runs import ledger
 from smoothcert.runs.crew import one_at_a_time
 from smoothcert.runs.opening import Opening
 from smoothcert.runs.processes import Load
@@ -38,11 +37,9 @@ def run(opening: Opening, model: str, source: DataSource, where: Where, tick: di
     """Open and compute a run in the cluster; neither model nor device need be here."""
     cluster = of_model(model, source, where.machines)
     opened = cluster.open(opening)
+    opening.begin(opened.identity, Path(model).name)  # done there: a warning is to be seen here
     job = Job(opened, opening.base, where.part, one_at_a_time(tick))
-    found = finish(job, None, cluster, where.watchers)
-    if opening.base is not None:
-        ledger.enter(opening.base, found, Path(model).name)
-    return found
+    return finish(job, None, cluster, where.watchers)
 
 
 def of_model(model: str, source: DataSource, machines: Machines) -> "Cluster":

@@ -25,6 +25,7 @@ ARCHITECTURES = (
 DEVICES = ("cpu", "cuda")
 ENGINES = ("torch", "onnx")
 SPLITS = ("test", "train")
+SEEDS = ("random",)
 
 
 def among(names: tuple[str, ...]) -> Callable[[str], list[str]]:

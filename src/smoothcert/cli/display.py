@@ -27,9 +27,9 @@ from rich.text import Text
 
 from smoothcert.cli import loudness
 from smoothcert.cli.pace import Milestones, Pace, duration
+from smoothcert.errors import SmoothcertWarning
 from smoothcert.names import visible
 from smoothcert.sampling.engine import Progress as Tick
-from smoothcert.watching import WatcherFailed
 
 errors: Console = Console(stderr=True)
 output: Console = Console()
@@ -103,14 +103,17 @@ def waiting(title: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def saying_warnings() -> Iterator[None]:
-    """Loggers that fail are said in a line, as it happens, and not with a line of code."""
+    """What the package warns of is said in a line, once, and not with a line of code."""
+    said = set[str]()
     with warnings.catch_warnings():
         shown = warnings.showwarning
-        warnings.simplefilter("always", WatcherFailed)
+        warnings.simplefilter("always", SmoothcertWarning)
 
         def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if issubclass(category, WatcherFailed):
-                say(f"Warning: {message}")
+            if issubclass(category, SmoothcertWarning):
+                if str(message) not in said:
+                    say(f"Warning: {message}")
+                said.add(str(message))
             else:
                 shown(message, category, *where)
 

@@ -171,7 +171,8 @@ def predict(
         f"{found.top_votes} of {found.draws} draws, class {found.second} got {found.second_votes}"
     )
     if found.predicted < 0:
-        print(f"abstain: class {found.top} got {votes}; more draws (--n) may decide")
+        more = "more draws with another seed (--n, --seed) may decide"
+        print(f"abstain: class {found.top} got {votes}; {more}")
     else:
         wrong = f"wrong with probability at most {level(alpha)} (docs/theory.md, section 4)"
         print(f"class {found.predicted}: {votes}; {wrong}")

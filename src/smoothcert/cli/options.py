@@ -29,6 +29,14 @@ Size = Annotated[
 ]
 Sigma = Annotated[float, typer.Option(help="Noise, on the [0, 1] scale.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed.")]
+NoiseSeed = Annotated[
+    str,
+    typer.Option(
+        help="Seed of the noise; random draws one, for a model that was chosen by results.",
+        metavar="SEED",
+        autocompletion=among(completion.SEEDS),
+    ),
+]
 Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
 RunOut = Annotated[
     str,
@@ -140,9 +148,12 @@ Method = Annotated[
     ),
 ]
 FreshSeed = Annotated[
-    int | None,
+    str | None,
     typer.Option(
-        help="Replay nothing and draw from this seed: for a model chosen by its result here.",
+        help="Replay nothing and draw from this seed, or a random one: for a model, policy or "
+        "method chosen by results here.",
+        metavar="SEED",
+        autocompletion=among(completion.SEEDS),
         show_default=False,
     ),
 ]

@@ -10,6 +10,8 @@ from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import recorded_source
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.reuse import Reuse
+from smoothcert.report.claims import tried
+from smoothcert.runs import ledger, reach
 from smoothcert.runs.opening import check_same_inputs, explore
 from smoothcert.runs.store import Run
 from smoothcert.sampling.tuning import first_size
@@ -43,6 +45,7 @@ def plan(
         check_same_inputs(run, inputs)
         classifier = processor.load(model)
         size = batch_size or first_size(classifier, inputs.shape)
+        reach.begin_plan(run, classifier.fingerprint, classifier.name, reuse)
         start = time.perf_counter()
         expected = explore(run, classifier, inputs, reuse, size)
         speed = expected.pilot_evaluations / (time.perf_counter() - start)
@@ -63,5 +66,6 @@ def plan(
     display.say(
         f"The original's mean radius is {whole:.4f}. The pilot took {expected.pilot_evaluations:,} "
         "evaluations; recertify sets its draws aside. Expected figures come from fitted flip "
-        "rates and use no labels."
+        "rates and use no labels. "
+        f"{tried(ledger.tries(run), classifier.fingerprint)}".strip()
     )

@@ -13,6 +13,7 @@ from smoothcert.report.export import export as write_table
 from smoothcert.report.page import PAGE
 from smoothcert.report.page import report as write_report
 from smoothcert.report.tables import summary_table
+from smoothcert.runs import reach
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 
@@ -34,7 +35,8 @@ def report(
     with display.waiting("Writing the report"):
         summaries = write_report(runs, out, wanted, screened, shown)
     if as_json:
-        display.show_json({"report": str(out), "runs": [asdict(s) for s in summaries]})
+        shown = [asdict(s) | _cache(run) for s, run in zip(summaries, runs, strict=True)]
+        display.show_json({"report": str(out), "runs": shown})
         return
     display.show_table(*summary_table(summaries))
     display.say(f"Written to {out}: open {out / PAGE}")
@@ -58,6 +60,12 @@ def export(paths: Sequence[str], out: Path, as_json: bool) -> None:
         display.show_json({"file": str(out), "runs": len(paths), "certificates": len(table)})
         return
     display.say(f"Written to {out}: {len(table)} certificates of {len(paths)} runs")
+
+
+def _cache(run: Run) -> dict[str, dict[str, int]]:
+    """How often the cache of a run was asked, where that is known."""
+    tries = reach.of_run(run)
+    return {"cache": tries.to_json(run.identity.model)} if tries else {}
 
 
 def _pictures(runs: Sequence[Run], moved: str | None) -> list[Inputs]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import typer
 
@@ -11,25 +10,28 @@ from smoothcert.cli import clusters, display, engines
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import (
     DataSource,
+    parse_seed,
     parse_share,
     recorded_model,
     recorded_source,
 )
 from smoothcert.cli.where import Where
-from smoothcert.errors import Mismatch
+from smoothcert.errors import Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.methods.screening import Target
 from smoothcert.names import visible
 from smoothcert.planning import Policy
 from smoothcert.report.acceptance import MeanRadius, judge
+from smoothcert.report.claims import tried
 from smoothcert.report.tables import summarize_run, summary_table
-from smoothcert.runs.folder import Folder
+from smoothcert.runs import reach
 from smoothcert.runs.merging import merge as merge_runs
 from smoothcert.runs.runner import run_certify, run_decide, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, still_unchecked
 from smoothcert.runs.verify import replay as replay_run
 from smoothcert.runs.verify import verify as verify_run
+from smoothcert.tries import Tries
 from smoothcert.verbs.recertify import method_settings
 
 NOT_ACCEPTED = 3
@@ -41,13 +43,15 @@ DEFAULT_RADII = (0.0, 0.25, 0.5)
 def certify(
     model: str,
     source: DataSource,
-    options: tuple[float, int, int, float, int, str, bool],
+    options: tuple[float, int, int, float, str, str, bool],
     radius: float | None,
     engine: str | None,
     where: Where,
 ) -> None:
     """Certify from scratch, or decide one radius; print the summary."""
-    sigma, n0, n, alpha, seed, form, keep_margins = options
+    sigma, n0, n, alpha, text, form, keep_margins = options
+    seed = where.seed(parse_seed(text, "--seed"), lambda run: run.identity.settings.seed)
+    assert seed is not None
     engines.check(engine, where)
     clusters.check(engine, where)
     with display.waiting("Loading data"):
@@ -80,16 +84,17 @@ def recertify(
     model: str,
     base: str,
     data: str | None,
-    options: tuple[str | None, str, float | None, float, str, int | None],
+    options: tuple[str | None, str, float | None, float, str, str | None],
     where: Where,
 ) -> None:
     """Recertify against a base run; print the summary."""
-    policy, method, alpha, gamma, variant, fresh_seed = options
+    policy, method, alpha, gamma, variant, fresh = options
+    seed = None if fresh is None else where.seed(parse_seed(fresh, "--fresh-seed"), _fresh_seed)
     with display.waiting("Loading the base run"):
         original = Run.open(base)
         where.check_labels(original.labels, str(original.place))
         settings = original.identity.settings
-        chosen = method_settings(settings, None, policy, method, alpha, gamma, variant, fresh_seed)
+        chosen = method_settings(settings, None, policy, method, alpha, gamma, variant, seed)
         source = recorded_source(original.manifest.origin, data)
     with display.bar("Recertifying", where.remaining(_most(original, chosen))) as tick:
         how = where.how(tick, source, {"model": model, "base": base})
@@ -99,7 +104,12 @@ def recertify(
         else:
             classifier, inputs = where.load(model), source.load()
             run = run_recertify(where.out, original, classifier, inputs, chosen, how)
-    show_run(run, where.json, where.target)
+    show_run(run, where.json, where.target, original)
+
+
+def _fresh_seed(run: Run) -> int | None:
+    method = run.identity.method
+    return method.fresh_seed if isinstance(method, Reuse) else None
 
 
 def _most(original: Run, chosen: Irs | Reuse) -> int:
@@ -110,9 +120,15 @@ def _most(original: Run, chosen: Irs | Reuse) -> int:
     return round(Policy.parse(chosen.policy).total(proven, original.identity.settings.n))
 
 
-def show_run(run: Run, as_json: bool, target: Target | MeanRadius | None = None) -> None:
+def show_run(
+    run: Run,
+    as_json: bool,
+    target: Target | MeanRadius | None = None,
+    base: Run | None = None,
+) -> None:
     """The summary of a run, or how far it is if other shards are still to be computed.
 
+    Of a recertified one also how often the cache of its base was asked, if that is at hand.
     Exits with 3 if it does not reach the target.
     """
     if run.missing:
@@ -124,16 +140,29 @@ def show_run(run: Run, as_json: bool, target: Target | MeanRadius | None = None)
         return
     summary = summarize_run(run, DEFAULT_RADII)
     judged = judge(run, target) if target else None
+    model, tries = run.identity.model, _asked(run, base)
     if as_json:
         verdict = {"accepted": judged.accepted, "why": judged.text} if judged else {}
-        display.show_json({"run": str(run.place), **asdict(summary), **verdict})
+        cache = {"cache": tries.to_json(model)} if tries else {}
+        display.show_json({"run": str(run.place), **asdict(summary), **cache, **verdict})
     else:
         display.show_table(*summary_table([summary]))
         display.say(f"Written to {run.place}")
+        if said := tried(tries, model, run.identity.method):
+            display.say(said)
         if judged:
             display.show(visible(judged.text))
     if judged and not judged.accepted:
         raise typer.Exit(NOT_ACCEPTED)
+
+
+def _asked(run: Run, base: Run | None) -> Tries | None:
+    """What the cache of a recertified run was asked; the run stands if that cannot be read."""
+    try:
+        return reach.of_run(run, base) if run.identity.base else None
+    except StoreError as error:
+        display.say(f"How often the cache was asked is not known: {error}")
+        return None
 
 
 def merge(paths: list[str], out: str, as_json: bool) -> None:
@@ -209,6 +238,4 @@ def _base_run(run: Run, given: str | None) -> Run | None:
         return None
     if given is not None:
         return Run.open(given)
-    # A stranger's run does not decide which addresses are asked: --base does.
-    recorded = Folder(Path(str(run.manifest.origin.get("base", ""))))
-    return Run.open(recorded) if recorded.has("run.json") else None
+    return reach.recorded_base(run)

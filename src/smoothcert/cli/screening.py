@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -18,12 +19,14 @@ from smoothcert.methods.pooled import DatasetCertificate, ranked, recheck
 from smoothcert.methods.screening import Screening, Target, Verdict
 from smoothcert.names import visible
 from smoothcert.regular import read_regular
+from smoothcert.report.claims import tried
 from smoothcert.runs import ledger
 from smoothcert.runs.crew import Executor, Work, one_at_a_time
 from smoothcert.runs.files import make_folder, write_whole
 from smoothcert.runs.screening import Candidates, ScreeningOrder, staged
 from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import UNREADABLE
+from smoothcert.verbs.screen import asked as question
 
 _CURVE = (0.0, 0.5, 1.0, 1.5)  # in sigmas
 _MOST_BYTES = 2**28  # of a file of screenings: 50,000 inputs take about a megabyte
@@ -41,6 +44,7 @@ class Asked:
     radii: str
     accept: str | None
     batch_size: int | None
+    out: Path | None = None
 
     @property
     def screening(self) -> Screening:
@@ -52,10 +56,11 @@ class Asked:
 
     def order(self, run: Run) -> ScreeningOrder:
         """For other processes."""
-        return ScreeningOrder(str(run.place), self.screening, self.batch_size)
+        result = str(self.out or "screen")
+        return ScreeningOrder(str(run.place), self.screening, self.batch_size, result)
 
 
-def screen(asked: Asked, out: Path | None, machines: Machines, as_json: bool) -> None:
+def screen(asked: Asked, machines: Machines, as_json: bool) -> None:
     """Screen models and print their dataset certificates, best first.
 
     Exits with 3 unless a target, if there is one, is proven of every model.
@@ -68,13 +73,12 @@ def screen(asked: Asked, out: Path | None, machines: Machines, as_json: bool) ->
         executor = clusters.of_candidates(asked.models, source, machines)
         with _bar(asked, run) as tick:
             found = _found(asked, run, None, tick, executor)
-    for certificate in found:
-        facts = (certificate.name, certificate.fingerprint, certificate.evaluations)
-        ledger.note(run, *facts, str(out or "screen"))
+    for c in found:  # done where they were screened: a warning is to be seen here
+        asked.order(run).begin(run, c.fingerprint, c.name)
     rows = [c.to_json() | {"made": _made(run, m)} for c, m in zip(found, asked.models, strict=True)]
-    if out is not None:
-        make_folder(out.parent)
-        write_whole(out, (json.dumps(rows, indent=1) + "\n").encode())
+    if asked.out is not None:
+        make_folder(asked.out.parent)
+        write_whole(asked.out, (json.dumps(rows, indent=1) + "\n").encode())
     if as_json:
         display.show_json(rows)
     else:
@@ -93,12 +97,12 @@ def _show(asked: Asked, run: Run, found: Sequence[DatasetCertificate]) -> None:
     display.show_table(
         *screen_table(found, named or [r * sigma for r in _CURVE]), "Proven of the whole data set"
     )
-    served = ledger.models_served(run)
+    seed = run.identity.settings.seed
+    mine = [question(c.fingerprint, asked.screening, seed) for c in found]
+    before = tried(ledger.tries(run).beside(mine), beside="this screening")
     display.say(
         f"All of it holds together with probability 1 − {level(asked.alpha)} at least "
-        "(docs/theory.md, section 10). This cache has "
-        f"served {served} different models: if one was chosen for its result here, recertify it "
-        "with --fresh-seed, or divide alpha by that number."
+        f"(docs/theory.md, section 10). {before}".strip()
     )
     for c in found:
         if c.verdict:
@@ -116,7 +120,8 @@ def _here(
     models = tuple(ModelAt(model, machines.shared) for model in asked.models)
     executor = machines.executor(LoadingAny(models, source))
     with _bar(asked, run) as tick:
-        here = Candidates(stage, candidates.__getitem__, one_at_a_time(tick))
+        begin = partial(asked.order(run).begin, run)
+        here = Candidates(stage, candidates.__getitem__, one_at_a_time(tick), begin)
         return _found(asked, run, here, tick, executor)
 
 

@@ -11,6 +11,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.runs.store import Run
 from smoothcert.sampling.datasets import load_inputs
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.tries import Seed
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,15 @@ def parse_grid(text: str | None) -> Fraction | None:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise InvalidInput(f"--grid is a step such as 1/255; got {text!r}") from None
+
+
+def parse_seed(text: str, option: str) -> Seed:
+    """A whole number, or `random`; its range is checked by who uses it."""
+    if text == "random":
+        return text
+    if not text.isdecimal():
+        raise InvalidInput(f"{option} is a whole number in 0..2^64 - 1, or random; got {text!r}")
+    return int(text)
 
 
 def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSource:

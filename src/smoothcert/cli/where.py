@@ -1,6 +1,6 @@
 """Where a run is written, how it is computed, and who is told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,10 +13,12 @@ from smoothcert.errors import InvalidInput
 from smoothcert.loggers import logger
 from smoothcert.methods.screening import Target
 from smoothcert.report.acceptance import MeanRadius, check_labels, parse_target
+from smoothcert.runs import reach
 from smoothcert.runs.places import Place, place
 from smoothcert.runs.runner import How
 from smoothcert.runs.store import Run
 from smoothcert.runs.work import ALL, Shard
+from smoothcert.tries import Seed, number_of
 from smoothcert.watching import Watcher
 
 
@@ -81,6 +83,20 @@ class Where:
         there = (self.resume or self.shard) and self.place.has("run.json")
         return Run.open(self.place) if there else None
 
+    def seed(self, wanted: Seed, kept: Callable[[Run], int | None]) -> int | None:
+        """The number of a seed; a random one is drawn once for a run, and `kept` reads it there."""
+        if wanted != "random":
+            return wanted
+        before = self.resumed()
+        if before is None and self.shard:
+            raise InvalidInput(
+                "Every shard would draw another random seed. Draw one number up to 2^64 - 1, and "
+                "give it to all of them."
+            )
+        found = number_of(wanted) if before is None else kept(before)
+        display.say(f"Noise seed {found}")
+        return found
+
     def remaining(self, evaluations: int) -> int:
         """About how many of a whole run's evaluations are still to be made."""
         run = self.resumed()
@@ -104,6 +120,7 @@ class Where:
             files=files or {},
             shard=self.part,
             watchers=self.watchers,
+            near=reach.beside(self.place),
         )
         if self.machines.cluster is not None:
             return how

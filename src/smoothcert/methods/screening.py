@@ -27,8 +27,9 @@ class Verdict(Enum):
         "target. This does not prove that the model misses it."
     )
     UNDECIDED = (
-        "Not proven with these evaluations; more per input may prove it, unless the model "
-        "misses the target."
+        "Not proven with these evaluations. Unless the model misses the target, more per input "
+        "may prove it, against an original certified with another seed: on this one it would be "
+        "a second try."
     )
 
 

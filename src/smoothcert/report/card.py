@@ -15,8 +15,9 @@ from smoothcert.errors import InvalidInput
 from smoothcert.methods import alpha_of
 from smoothcert.names import visible
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import CLAIM, all_together, beside_grid, made
+from smoothcert.report.claims import CLAIM, all_together, beside_grid, made, tried
 from smoothcert.report.tables import summarize_run, summary_table
+from smoothcert.runs import reach
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
 
@@ -136,7 +137,9 @@ def _what(run: Run) -> str:
         all_together(len(identity.indices), alpha),
         beside_grid(settings),
     ]
-    return f"- {code(run.name)}: " + "; ".join(filter(None, facts)) + "."
+    asked = tried(reach.of_run(run), identity.model if identity.base else "", method)
+    said = f"- {code(run.name)}: " + "; ".join(filter(None, facts)) + "."
+    return f"{said} {asked}" if asked else said
 
 
 def _several(runs: Sequence[Run]) -> str:

@@ -4,6 +4,13 @@ from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.decimals import level
 from smoothcert.methods import Decision, Irs, Method, Reuse
+from smoothcert.tries import SECTION, Tries
+
+CHOSEN = (
+    "A result that is chosen among several, or of a model made from results, is not covered by its "
+    "α. A valid second try draws anew: recertify --fresh-seed with a number of its own, or certify "
+    f"--seed random ({SECTION})."
+)
 
 CLAIM = (
     "A certificate says that the smoothed classifier gives the certified class to every input on "
@@ -44,3 +51,29 @@ def all_together(inputs: int, alpha: float) -> str:
         f"with probability 1 − {level(alpha)}, at most {wrong} of the {inputs} certificates "
         f"{'is' if wrong == 1 else 'are'} wrong (docs/theory.md, section 11)"
     )
+
+
+def tried(
+    tries: Tries | None, model: str = "", method: Method | None = None, beside: str = ""
+) -> str:
+    """How often a cache was asked and, if more than once, what that means; empty if never.
+
+    Args:
+        tries: what it was asked, or None where that is not known.
+        model: fingerprint of the model whose own tries are named too.
+        method: of the result at hand; one from a fresh seed rests on draws of its own.
+        beside: the result at hand, where it is not among the tries.
+    """
+    if tries is None or not tries.results:
+        return ""
+    results = f"{tries.results} result{'s' * (tries.results > 1)}"
+    of = f"{tries.models} model{'s' * (tries.models > 1)}"
+    own = f", {tries.of(model)} of them for this one" if model else ""
+    cache = f"Beside {beside}, this cache" if beside else "This cache"
+    text = f"{cache} has given {results} for {of}{own}."
+    if isinstance(method, Reuse) and method.fresh_seed is not None:
+        return (
+            f"{text} The one here is from draws of a fresh seed: what was chosen by the others is "
+            f"covered, unless it was chosen among several fresh seeds too ({SECTION})."
+        )
+    return f"{text} {CHOSEN}" if beside or tries.results > 1 else text

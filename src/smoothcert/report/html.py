@@ -18,14 +18,14 @@ from smoothcert.names import visible
 from smoothcert.report import thumbnails
 from smoothcert.report.axes import Chart, Line
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import CLAIM, all_together, beside_grid, made
+from smoothcert.report.claims import CLAIM, all_together, beside_grid, made, tried
 from smoothcert.report.comparison import pairs
 from smoothcert.report.curves import Together
 from smoothcert.report.rows import Rows, even, rows
 from smoothcert.report.spending import REUSING, by_share, parts
 from smoothcert.report.tables import summary_table
 from smoothcert.report.thumbnails import Sheet
-from smoothcert.runs import ledger
+from smoothcert.runs import reach
 from smoothcert.runs.manifest import json_form
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
@@ -202,11 +202,10 @@ def _spent(run: Run, summary: Summary) -> dict[str, Any]:
 def _run_facts(run: Run) -> dict[str, Any]:
     settings, method, identity = run.identity.settings, run.identity.method, run.identity
     alpha, how = level(alpha_of(settings, method)), made(settings, method)
-    served = ledger.models_served(run)
     versions = ", ".join(f"{name} {v}" for name, v in sorted(identity.versions.items()))
     return {
         "name": visible(run.name),
-        "served": served,
+        "tried": tried(reach.of_run(run), identity.model if identity.base else "", method),
         "claim": f"{how[0].upper()}{how[1:]}, at σ = {settings.sigma:g}, α = {alpha} per input.",
         "facts": [
             ("Model", visible(str(run.manifest.origin.get("model", "not recorded")))),

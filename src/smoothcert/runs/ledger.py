@@ -1,36 +1,51 @@
-"""ledger/ in a base run: every model that was evaluated against its cache, a file each.
+"""ledger/ in a base run: everything that its draws were asked about changed models, a file each.
 
-The guarantee needs a model that was fixed without looking at the cached noise. Choosing the
-best of many on one cache breaks it, so a report says how many models a cache has served.
+A certificate needs a model, a budget and a method that were fixed without looking at its noise, so
+what matters is how many results a cache has given. An entry is made before the first evaluation,
+and named by what determines the result: to resume, share out or repeat a command adds none.
 """
 
 import re
-import secrets
+import warnings
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from smoothcert.errors import StoreError
+from smoothcert.errors import SmoothcertWarning, StoreError
 from smoothcert.runs.content import json_bytes
-from smoothcert.runs.store import Run
+from smoothcert.tries import Tries, Try, remember
+
+if TYPE_CHECKING:
+    from smoothcert.runs.store import Run
 
 FOLDER = "ledger"
 
 
-def enter(base: Run, run: Run, name: str) -> None:
-    """Note a recertification, with the name of its model, in its base run."""
-    spent = run.pilot_evaluations + sum(c.evaluations for c in run.certificates)
-    note(base, name, run.identity.model, spent, str(run.place))
+class NotEntered(SmoothcertWarning):
+    """A base run cannot be written to, so that its ledger counts too few results."""
 
 
-def note(base: Run, name: str, fingerprint: str, evaluations: int, where: str) -> None:
-    """Add one entry; a base run that cannot be written to keeps no ledger."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = {"time": now, "model": name, "fingerprint": fingerprint}
-    entry |= {"evaluations": evaluations, "result": where}
+def enter(base: "Run", one: Try, name: str, where: str) -> None:
+    """Note what a base run is asked, with the name of the model and where the result goes.
+
+    A base run that cannot be written to is warned of (`NotEntered`).
+    """
+    remember(one)
+    file, now = f"{FOLDER}/{one.key}.json", datetime.now(UTC).isoformat(timespec="seconds")
+    entry = {"time": now, "model": name, "fingerprint": one.model, "kind": one.kind}
+    entry |= {"what": one.what, "result": where, "seed": one.seed}
     try:
-        base.write(f"{FOLDER}/{secrets.token_hex(8)}.json", json_bytes(entry))
-    except StoreError:
-        return
+        if not base.place.has(file):
+            base.write(file, json_bytes(entry))
+    except StoreError as error:
+        warnings.warn(
+            NotEntered(
+                f"This use of {base.place} is not counted in its ledger, which cannot be written: "
+                f"{error} Count yourself how often its draws are asked: a result that is chosen "
+                "among several is not covered."
+            ),
+            stacklevel=2,
+        )
 
 
 def is_entry(name: str) -> bool:
@@ -38,21 +53,33 @@ def is_entry(name: str) -> bool:
     return re.fullmatch(FOLDER + r"/[0-9a-f]{16}\.json", name) is not None
 
 
-def names(base: Run) -> list[str]:
+def names(base: "Run") -> list[str]:
     """The files of all entries, relative to the run directory."""
     return [name for name in base.place.names(FOLDER) if name.endswith(".json")]
 
 
-def entries(base: Run) -> tuple[dict[str, Any], ...]:
+def entries(base: "Run") -> tuple[dict[str, Any], ...]:
     """All entries, oldest first by the clocks of those who wrote them.
 
     Raises:
-        Damaged: an entry was changed; leaving it out would count too few models.
+        Damaged: an entry was changed; leaving it out would count too few results.
     """
     found = [base.read_json(name) for name in names(base)]
     return tuple(sorted(found, key=lambda entry: str(entry.get("time"))))
 
 
-def models_served(base: Run) -> int:
-    """How many different models the cache has been used for."""
-    return len({str(entry.get("fingerprint")) for entry in entries(base)})
+def tries(base: "Run") -> Tries:
+    """What the draws of a base run were asked.
+
+    Raises:
+        Damaged: as `entries`.
+    """
+    seed = base.identity.settings.seed
+    return Tries(_try(name, base.read_json(name), seed) for name in names(base))
+
+
+def _try(name: str, entry: Mapping[str, Any], seed: int) -> Try:
+    """An entry; an old one says neither kind nor seed, and is of a recertified run."""
+    kind, what = str(entry.get("kind", "recertify")), str(entry.get("what", "not recorded"))
+    own = entry.get("seed", seed)
+    return Try(kind, str(entry.get("fingerprint")), what, own, name.removesuffix(".json")[-16:])

@@ -11,7 +11,7 @@ from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
-from smoothcert.runs import memory, pilots, plans
+from smoothcert.runs import memory, pilots, plans, reach
 from smoothcert.runs.crew import best_block_seconds
 from smoothcert.runs.manifest import NAME, Identity, Manifest
 from smoothcert.runs.places import Place, require_unused
@@ -51,6 +51,7 @@ class Opening:
         resume: continue a run that is already there.
         origin: references to record in run.json, so that later commands find model and data.
         files: to keep in a new run's directory, contents by name.
+        near: runs whose seeds it is compared with; see `reach.begin`.
     """
 
     place: Place
@@ -62,6 +63,7 @@ class Opening:
     resume: bool = False
     origin: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    near: Sequence[Run] = ()
 
     def open(self, classifier: Classifier, inputs: Inputs) -> Run:
         """Start the run, with its pilot and plan if it has one, or find it started.
@@ -79,14 +81,20 @@ class Opening:
             check_classes(identity.num_classes, self.base.identity.num_classes)
         inputs.check_labels(identity.num_classes)
         if run := _resumed(self, identity):
+            self.begin(identity, classifier.name)
             return run
         try:
             require_unused(self.place)
+            self.begin(identity, classifier.name)
             return self._created(identity, facts, classifier, inputs)
         except StoreError:
             if _there(self) is None:
                 raise
             return self.open(classifier, inputs)  # another process was first: as it chose
+
+    def begin(self, identity: Identity, name: str) -> None:
+        """What a run does before its first evaluation; see `reach.begin`."""
+        reach.begin(identity, name, self.place, self.base, self.near)
 
     def _created(
         self, identity: Identity, facts: Mapping[str, Any], classifier: Classifier, inputs: Inputs

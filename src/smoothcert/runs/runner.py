@@ -8,7 +8,6 @@ from typing import Any
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import Decision, Irs, Reuse
-from smoothcert.runs import ledger
 from smoothcert.runs.crew import Executor, alone, one_at_a_time
 from smoothcert.runs.following import following
 from smoothcert.runs.opening import Opening
@@ -36,6 +35,7 @@ class How:
         files: to keep in a new run's directory, contents by name.
         shard: the part of the blocks to compute; several shards may share a directory.
         watchers: told of certificates as blocks are finished, by whatever process, and stored.
+        near: runs whose seeds a new one is compared with; see `reach.begin`.
     """
 
     batch_size: int | None = None
@@ -47,6 +47,7 @@ class How:
     files: Mapping[str, bytes] = field(default_factory=dict)
     shard: Shard = ALL
     watchers: Sequence[Watcher] = ()
+    near: Sequence[Run] = ()
 
     def opening(self, directory: Path | str, settings: Settings) -> Opening:
         """A run from scratch in a folder or at a URI; `replace` makes others of it."""
@@ -58,6 +59,7 @@ class How:
             resume=self.resume or self.shard != ALL,
             origin=self.origin,
             files=self.files,
+            near=self.near,
         )
 
 
@@ -91,9 +93,7 @@ def run_recertify(
 ) -> Run:
     """Recertify a base run's inputs with a new classifier into a run directory; see `recertify`."""
     opening = how.opening(directory, base.identity.settings)
-    run = run_here(replace(opening, method=method, base=base), classifier, inputs, how)
-    ledger.enter(base, run, classifier.name)
-    return run
+    return run_here(replace(opening, method=method, base=base), classifier, inputs, how)
 
 
 def run_here(opening: Opening, classifier: Classifier, inputs: Inputs, how: How) -> Run:

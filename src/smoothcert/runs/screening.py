@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -10,11 +11,12 @@ from smoothcert.errors import Mismatch
 from smoothcert.methods.pooled import DatasetCertificate, recheck, stops_when_due
 from smoothcert.methods.screening import Pool, Screening
 from smoothcert.names import visible
+from smoothcert.runs import ledger
 from smoothcert.runs.opening import check_same_inputs
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.verbs.screen import Stage
+from smoothcert.verbs.screen import Stage, asked
 
 Load = Callable[[int], Classifier]
 """Loads the candidate of a number."""
@@ -28,15 +30,19 @@ class Candidates:
         stage: what they are screened on.
         load: gives a candidate, already checked.
         progress: called with evaluations.
+        begin: called with fingerprint and name of a candidate before its first evaluation.
     """
 
     stage: Stage
     load: Load
     progress: Progress
+    begin: Callable[[str, str], None]
 
     def do(self, block: int) -> DatasetCertificate:
         """Screen one."""
-        return self.stage.screen(self.load(block), self.progress)
+        candidate = self.load(block)
+        self.begin(candidate.fingerprint, candidate.name)
+        return self.stage.screen(candidate, self.progress)
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,13 @@ class ScreeningOrder:
         base: where the original's run is.
         screening: what is asked.
         batch_size: rows per forward pass, or None to choose.
+        result: where the certificates go, for the base's ledger.
     """
 
     base: str
     screening: Screening
     batch_size: int | None
+    result: str = "screen"
 
     def start(self, load: Load, inputs: Inputs, progress: Progress) -> Candidates:
         """With this process's candidates and data.
@@ -59,8 +67,15 @@ class ScreeningOrder:
         Raises:
             Mismatch: the data are not those of the run.
         """
-        stage = staged(Run.open(self.base), inputs, self.screening, self.batch_size)
-        return Candidates(stage, lambda number: stage.checked(load(number)), progress)
+        run = Run.open(self.base)
+        stage = staged(run, inputs, self.screening, self.batch_size)
+        begin = partial(self.begin, run)
+        return Candidates(stage, lambda number: stage.checked(load(number)), progress, begin)
+
+    def begin(self, run: Run, model: str, name: str) -> None:
+        """Enter a candidate, by its fingerprint and name, in the base's ledger."""
+        new = asked(model, self.screening, run.identity.settings.seed)
+        ledger.enter(run, new, name, self.result)
 
 
 def staged(run: Run, inputs: Inputs, screening: Screening, batch_size: int | None) -> Stage:

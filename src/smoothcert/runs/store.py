@@ -6,7 +6,7 @@
     votes/00000.parquet           the label of every draw, through `codec`
     events/00000.json             how long the block took; differs between equal runs
     certificates/00000.parquet    a row per input of the block
-    ledger/*.json                 models evaluated against this run's votes (`ledger`)
+    ledger/*.json                 what this run's draws were asked (`ledger`)
 
 A block is finished when its certificates are there; its votes were written before them. Every file
 carries a checksum (`seal`). docs/store-format.md says all of it.
@@ -25,6 +25,7 @@ import pyarrow as pa
 from smoothcert.certificate import Certificate, Certification, Record
 from smoothcert.errors import Damaged, StoreError
 from smoothcert.regular import similar
+from smoothcert.runs import ledger
 from smoothcert.runs import manifest as manifests
 from smoothcert.runs.blocks import (
     FOLDERS,
@@ -346,6 +347,7 @@ class Run:
             identity.shape,
             self.stored_records,
             self.pilot_evaluations,
+            ledger.tries(self),
         )
 
     @property

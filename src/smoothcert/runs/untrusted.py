@@ -172,8 +172,8 @@ def check_votes(votes: Votes, method: Method | None, num_classes: int) -> None:
         replayed -= len(votes.fresh)
     if margins not in (0, draws) or roles not in (0, old) or (reused and replayed != draws):
         raise ValueError(
-            f"{draws} estimation draws do not go with {margins} margins, {old} labels of the original and "
-            f"{roles} roles"
+            f"{draws} estimation draws do not go with {margins} margins, {old} labels of the "
+            f"original and {roles} roles"
         )
 
 

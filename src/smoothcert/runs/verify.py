@@ -69,8 +69,8 @@ class Unchecked(Enum):
     BASE_VOTES = "The base run's own votes: verify that run too, with --replay."
     MARGINS = "The margins, which decide only what later recertifications replay."
     CHOICE = (
-        "That seed, model, method and budget were not chosen for their result on these draws, which "
-        "no file can show (docs/theory.md, section 12)."
+        "That seed, model, method and budget were not chosen for their result on these draws, "
+        "which no file can show (docs/theory.md, section 12)."
     )
     TRUE_CLASSES = "The true classes: --replay compares them with the data."
     FLIPS = (

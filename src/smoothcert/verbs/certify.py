@@ -7,13 +7,14 @@ from numpy.typing import ArrayLike
 from smoothcert.certificate import Certification, Record, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.methods import rs
+from smoothcert.methods import asked, rs
 from smoothcert.sampling.answers import CONTEST, LABEL
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
 from smoothcert.sampling.tuning import Arrangement, arranged, first_size
+from smoothcert.tries import Seed, number_of, warn_if_used
 from smoothcert.watching import Start, Watcher, collected
 
 
@@ -25,7 +26,7 @@ def certify(
     n0: int = 100,
     n: int = 100_000,
     alpha: float = 0.001,
-    seed: int = 0,
+    seed: Seed = 0,
     form: str = "binary",
     keep_margins: bool = False,
     batch_size: int | None = None,
@@ -42,7 +43,8 @@ def certify(
         n0: selection draws.
         n: estimation draws.
         alpha: probability of a wrong certificate, for each input on its own.
-        seed: noise seed.
+        seed: noise seed, or `random`, for a model that was chosen by results. One with which this
+            process has recertified or screened the model is warned of (`SeedReused`).
         form: `binary` or `multiclass`, see `Settings`.
         keep_margins: keep a byte more per draw, which makes recertification cheaper.
         batch_size: rows per forward pass; by default what the input size suggests, or the
@@ -60,11 +62,11 @@ def certify(
     Source: Cohen, Rosenfeld & Kolter, ICML 2019; docs/theory.md, sections 1, 2 and 5.
     """
     inputs = as_inputs(inputs)
-    settings = Settings(
-        sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins, inputs.off_grid
-    )
+    draws = (n0, n, alpha, number_of(seed))
+    settings = Settings(sigma, inputs.levels, *draws, form, keep_margins, inputs.off_grid)
     evaluations = len(inputs) * (n0 + n)
     loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
+    warn_if_used(asked(loaded.fingerprint, settings, None))
     records = certify_items(loaded, inputs, settings, classes, size, progress)
     start = Start(loaded.name, loaded.fingerprint, len(inputs), settings, None)
     return Certification(

@@ -8,11 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.certificate import Certification, Record, Settings, Votes
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.methods import rs, sequential
+from smoothcert.methods import asked, rs, sequential
 from smoothcert.methods.sequential import Decision, Thresholds
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
+from smoothcert.tries import Seed, number_of, warn_if_used
 from smoothcert.verbs.certify import as_inputs, prepared
 from smoothcert.watching import Start, Watcher, collected
 
@@ -26,7 +27,7 @@ def decide(
     n0: int = 100,
     n: int = 100_000,
     alpha: float = 0.001,
-    seed: int = 0,
+    seed: Seed = 0,
     batch_size: int | None = None,
     progress: Progress | None = None,
     watchers: Sequence[Watcher] = (),
@@ -42,7 +43,7 @@ def decide(
         n0: selection draws.
         n: the most estimation draws; who is not decided by then abstains.
         alpha: probability of a wrong decision, whether proven or excluded, for each input.
-        seed: noise seed; the estimation draws are those of `certify`.
+        seed: as of `certify`, whose estimation draws these are.
         batch_size: rows per forward pass; chosen from the input size by default.
         progress: called with the number of evaluations after every batch.
         watchers: told of certificates as they are finished; see `watching.Watcher`.
@@ -59,11 +60,13 @@ def decide(
     Source: Voracek, NeurIPS 2024; docs/theory.md, section 9.
     """
     inputs = as_inputs(inputs)
-    settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, off_grid=inputs.off_grid)
+    draws = (n0, n, alpha, number_of(seed))
+    settings = Settings(sigma, inputs.levels, *draws, off_grid=inputs.off_grid)
     decision = Decision(radius)
     sequential.thresholds(decision, settings, inputs.shape)  # before any evaluation
     evaluations = len(inputs) * n // 10
     loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
+    warn_if_used(asked(loaded.fingerprint, settings, decision))
     records = decide_items(loaded, inputs, settings, decision, size, progress)
     start = Start(loaded.name, loaded.fingerprint, len(inputs), settings, decision)
     return Certification(

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from smoothcert.certificate import Certification, Record, Settings, Votes, check_count
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch, require_one_of
-from smoothcert.methods import irs, reuse
+from smoothcert.methods import asked, irs, reuse
 from smoothcert.methods.irs import Cached, Irs
 from smoothcert.methods.reuse import Reuse
 from smoothcert.planning import Policy
@@ -16,6 +16,7 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
+from smoothcert.tries import Seed, Try, number_of, warn_if_used
 from smoothcert.verbs import planned
 from smoothcert.verbs.certify import as_inputs, prepared
 from smoothcert.watching import Start, Watcher, collected
@@ -34,12 +35,15 @@ def recertify(
     alpha: float | None = None,
     gamma: float = 0.99,
     variant: str = "budget-exact",
-    fresh_seed: int | None = None,
+    fresh_seed: Seed | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
     watchers: Sequence[Watcher] = (),
 ) -> Certification:
     """Certify a changed classifier by replaying part of the noise the original was certified on.
+
+    Each call is a try on the base's draws, counted in `base.tries`. A result that is chosen among
+    several does not hold at alpha; certify what was chosen with a fresh seed.
 
     Args:
         base: the original's certification, from `certify`.
@@ -52,7 +56,8 @@ def recertify(
             published up to twice this is proven, and stated (docs/theory.md, section 3).
         gamma: of `irs`: the cached limit from which draws are fresh.
         variant: of `irs`: `budget-exact` or `published`.
-        fresh_seed: for a classifier chosen by its result on this base: nothing is replayed.
+        fresh_seed: for what was chosen by results on this base: nothing is replayed, and draws
+            are of this seed, or a `random` one. One used before is warned of (`SeedReused`).
         batch_size: rows per forward pass; see `certify`.
         progress: called with the number of evaluations after every batch.
         watchers: see `certify`.
@@ -71,15 +76,24 @@ def recertify(
     _check_inputs(base, inputs)
     settings = replace(base.settings, off_grid=inputs.off_grid)
     base = replace(base, settings=settings)
-    chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh_seed)
+    fresh = None if fresh_seed is None else number_of(fresh_seed)
+    chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh)
     most = len(inputs) * settings.n // 10
     loaded, size, classes = prepared(classifier, inputs, settings, most, batch_size)
     check_classes(classes, base.num_classes)
+    base.tries.add(_warned(asked(loaded.fingerprint, settings, chosen), base))
     records, spent = _records(loaded, inputs, base, chosen, size, progress)
     model = (loaded.name, loaded.fingerprint)
     start = Start(*model, len(inputs), settings, chosen)
     found = collected(records, watchers, start, inputs.labels, spent)
     return Certification(settings, chosen, *model, classes, inputs.shape, found, spent)
+
+
+def _warned(new: Try, base: Certification) -> Try:
+    """The same, after a warning if it is to be of a fresh seed and that was used before."""
+    if new.seed != base.settings.seed:
+        warn_if_used(new, base.tries.asked, depth=4)
+    return new
 
 
 def _records(

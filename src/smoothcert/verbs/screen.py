@@ -19,6 +19,7 @@ from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
 from smoothcert.sampling.probe import probe
 from smoothcert.sampling.tuning import first_size
+from smoothcert.tries import Try
 from smoothcert.verbs.recertify import check_classes
 
 
@@ -36,6 +37,9 @@ def screen(
     progress: Progress | None = None,
 ) -> tuple[DatasetCertificate, ...]:
     """Bound the certified accuracy and mean radius of changed classifiers on a data set.
+
+    Candidates of one call may be compared and one of them chosen, as alpha covers all. Each counts
+    as a try on the base's draws, in `base.tries`, for what is asked of these afterwards.
 
     Args:
         base: the original's certification, from `certify`.
@@ -71,6 +75,12 @@ def screen(
     stage = Stage.of(base, inputs, screening, batch_size)
     loaded = [stage.checked(load_classifier(c)) for c in classifiers]  # type: ignore[arg-type]
     return tuple(stage.screen(classifier, progress) for classifier in loaded)
+
+
+def asked(model: str, screening: Screening, seed: int) -> Try:
+    """What a screening asks of the draws of a base's seed about one candidate."""
+    what = f"{screening.per_input} per input, {screening.candidates} candidates"
+    return Try.of("screen", model, f"{what}, alpha {screening.alpha:g}", seed, screening)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +136,15 @@ class Stage:
         check_classes(found.num_classes, self.base.num_classes)
         return classifier
 
+    def asked(self, model: str) -> Try:
+        """What is asked of the base's draws about a candidate, by its fingerprint."""
+        return asked(model, self.screening, self.base.settings.seed)
+
     def screen(
         self, classifier: Classifier, progress: Progress | None = None
     ) -> DatasetCertificate:
         """Evaluate one candidate, already checked, round by round until its target is decided."""
+        self.base.tries.add(self.asked(classifier.fingerprint))
         flips: list[list[int]] = []
         facts = (classifier.name, classifier.fingerprint, self.screening, self.pool, flips)
         seen, found = 0, pooled.certificate(*facts)

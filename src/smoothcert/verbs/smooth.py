@@ -11,9 +11,11 @@ from smoothcert.certificate import ABSTAIN, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import ModelError
+from smoothcert.methods import asked
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import RoundedGaussian, grid_levels
 from smoothcert.sampling.probe import probe
+from smoothcert.tries import Seed, number_of, warn_if_used
 from smoothcert.verbs.certify import certify_items
 from smoothcert.verbs.predict import predict
 
@@ -26,12 +28,16 @@ class Smooth:
     follows from `seed` and the number of the call, so that a script gives the same result again.
     `smoothcert.certify` is faster on many inputs, and keeps what recertifying needs.
 
+    Objects with one seed draw the same noise. Who makes one for each of several candidates and
+    keeps the best has chosen it on that noise, and its radii do not hold at alpha: certify the
+    chosen one with another seed.
+
     Args:
         base_classifier: a torch module, run where its weights are, or what `load_classifier`
             takes. It maps batches in [0, 1] to logits and normalizes inside.
         num_classes: of the base classifier.
         sigma: noise standard deviation on the [0, 1] scale.
-        seed: of the noise.
+        seed: of the noise; `random` for one that nobody has drawn from.
         grid: the step between neighbouring values of an input: 1/255 for 8-bit images.
 
     Raises:
@@ -50,7 +56,7 @@ class Smooth:
         num_classes: int,
         sigma: float,
         *,
-        seed: int = 0,
+        seed: Seed = 0,
         grid: float | Fraction = 1 / 255,
     ) -> None:
         """Load the classifier; see the class."""
@@ -59,10 +65,11 @@ class Smooth:
         )
         self.num_classes: int = num_classes
         self.sigma: float = sigma
-        self.seed: int = seed
+        self.seed: int = number_of(seed)
         self.grid: float | Fraction = grid
-        self._settings = Settings(sigma, grid_levels(grid), seed=seed)
+        self._settings = Settings(sigma, grid_levels(grid), seed=self.seed)
         self._calls = 0
+        warn_if_used(asked(self.base_classifier.fingerprint, self._settings, None))
 
     def certify(self, x: Any, n0: int, n: int, alpha: float, batch_size: int) -> tuple[int, float]:
         """The class of an input and the radius of its certificate; see `Certificate`.

@@ -1,0 +1,107 @@
+"""What can be known of the uses of a seed: the runs beside a new one, and a run's own base."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from smoothcert.errors import SmoothcertError
+from smoothcert.methods import Reuse, asked, described
+from smoothcert.runs import ledger
+from smoothcert.runs.folder import Folder
+from smoothcert.runs.manifest import Identity
+from smoothcert.runs.places import Place
+from smoothcert.runs.store import Run
+from smoothcert.tries import Tries, Try, warn_if_used
+
+
+def beside(place: Place) -> tuple[Run, ...]:
+    """The runs in the same parent folder of this machine; what cannot be read is left out."""
+    found = []
+    if isinstance(place, Folder):
+        own = place.path.resolve()
+        with suppress(OSError):
+            for path in sorted(own.parent.iterdir()):
+                with suppress(SmoothcertError, OSError):
+                    if path != own and (path / "run.json").is_file():
+                        found.append(Run.open(path))
+    return tuple(found)
+
+
+def begin(
+    identity: Identity, name: str, where: Place, base: Run | None, near: Iterable[Run]
+) -> None:
+    """Before a run's first evaluation: enter it in the ledgers concerned, and warn of its seed.
+
+    Args:
+        identity: of the run.
+        name: of its classifier.
+        where: the run will be.
+        base: the run that it reuses, or None.
+        near: runs beside it.
+    """
+    one, method, near = asked_of(identity), identity.method, tuple(near)
+    if base is None or (isinstance(method, Reuse) and method.fresh_seed is not None):
+        known = () if base is None else tuple(_known(base))
+        warn_if_used(one, known, (t for run in near for t in _known(run)), depth=2)
+    concerned = [base] if base else [run for run in near if _shares_noise(identity, run.identity)]
+    for run in concerned:
+        ledger.enter(run, one, name, str(where))
+
+
+def begin_plan(base: Run, model: str, name: str, reuse: Reuse) -> None:
+    """Before a pilot whose figures are shown: enter it, by the model's fingerprint and name."""
+    settings = base.identity.settings
+    new = Try.of("plan", model, described(settings, reuse), settings.seed, reuse)
+    ledger.enter(base, new, name, "plan")
+
+
+def asked_of(identity: Identity) -> Try:
+    """What a run asks of the draws that it shows."""
+    return asked(identity.model, identity.settings, identity.method)
+
+
+def of_run(run: Run, base: Run | None = None) -> Tries | None:
+    """What the cache of a run was asked: its own, or of one that reuses another, the other's.
+
+    Args:
+        run: from scratch or recertified.
+        base: of a recertified run; by default the recorded one, if it is on this machine.
+
+    Returns:
+        The counts, or None where the base is not at hand.
+
+    Raises:
+        Damaged: an entry was changed.
+    """
+    if not run.identity.base:
+        return ledger.tries(run)
+    if base is not None:
+        return ledger.tries(base)
+    with suppress(SmoothcertError):  # what a stranger's run names as its base may be anything
+        found = recorded_base(run)
+        if found is not None and found.identity.hash == run.identity.base:
+            return ledger.tries(found)
+    return None
+
+
+def recorded_base(run: Run) -> Run | None:
+    """The run that it says it was made from, if that is in a folder of this machine.
+
+    A stranger's run does not decide which addresses are asked.
+    """
+    recorded = Folder(Path(str(run.manifest.origin.get("base", ""))))
+    return Run.open(recorded) if recorded.has("run.json") else None
+
+
+def _known(run: Run) -> Iterator[Try]:
+    """What a run shows to have been asked of seeds: its ledger, and itself if it is recertified."""
+    if run.identity.base:
+        yield asked_of(run.identity)
+    with suppress(SmoothcertError):
+        yield from ledger.tries(run).asked
+
+
+def _shares_noise(new: Identity, other: Identity) -> bool:
+    """Whether a run from scratch draws the noise of another one, and for another result."""
+    mine, theirs = ((i.settings.seed, i.shape, i.data) for i in (new, other))
+    return other.method is None and mine == theirs and asked_of(new).key != asked_of(other).key
