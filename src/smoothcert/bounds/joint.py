@@ -24,7 +24,7 @@ def lower(
         k: cached votes for the class, among
         n: cached draws; broadcasts with the others.
         flips: replayed winners that the new classifier does not give the class, among
-        m: replayed winners, chosen from the cache alone; m = 0 gives 0.
+        m: replayed winners, chosen from the cached labels alone; m = 0 gives 0.
         alpha: total error probability, or the budget to use.
 
     Returns:
