@@ -107,7 +107,7 @@ def test_unequal_draws_are_refused_and_would_be_wrong():
 def test_no_draws_prove_nothing_and_too_many_flips_are_refused():
     assert adversary.mean_flip_limit([0, 0], 0, 0.05) == 1
     assert adversary.mean_flip_limit([], 5, 0.05) == 1
-    with pytest.raises(InvalidInput, match="flips must be at most the draws"):
+    with pytest.raises(InvalidInput, match="whole numbers 0 <= flips <= draws"):
         adversary.mean_flip_limit([0, 6], 5, 0.05)
 
 

@@ -176,12 +176,12 @@ def test_broadcasts():
 @pytest.mark.parametrize(
     ("hits", "draws", "p", "alpha", "message"),
     [
-        (11, 10, 0.5, 0.1, "hits must be whole numbers in 0..draws; got 11"),
-        (-1, 10, 0.5, 0.1, "hits must be"),
-        (1.5, 10, 0.5, 0.1, "hits must be"),
-        (float("nan"), 10, 0.5, 0.1, "hits must be"),
-        (1, -1, 0.5, 0.1, "draws must be whole numbers >= 0; got -1"),
-        (1, 2.0**60, 0.5, 0.1, r"draws must be below 2\^53"),
+        (11, 10, 0.5, 0.1, r"whole numbers 0 <= hits <= draws < 2\^53; got hits = 11, draws = 10"),
+        (-1, 10, 0.5, 0.1, "got hits ="),
+        (1.5, 10, 0.5, 0.1, "got hits ="),
+        (float("nan"), 10, 0.5, 0.1, "got hits ="),
+        (1, -1, 0.5, 0.1, "got hits = 1, draws = -1"),
+        (1, 2.0**60, 0.5, 0.1, r"hits <= draws < 2\^53"),
         (1, 10, 1.5, 0.1, r"p must be probabilities in \[0, 1\]; got 1.5"),
         (1, 10, 0.5, -0.1, r"alpha must be error probabilities in \[0, 1\]; got -0.1"),
         (1, 10, 0.5, float("nan"), "alpha must be"),

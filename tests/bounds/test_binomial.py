@@ -123,11 +123,11 @@ def test_broadcasts():
 @pytest.mark.parametrize(
     ("k", "n", "alpha", "message"),
     [
-        (11, 10, 0.1, "k must be whole numbers of successes in 0..n; got 11"),
-        (-1, 10, 0.1, "k must be"),
-        (1.5, 10, 0.1, "k must be"),
-        (float("nan"), 10, 0.1, "k must be"),
-        (1, -1, 0.1, "n must be whole numbers of trials >= 0; got -1"),
+        (11, 10, 0.1, r"whole numbers 0 <= k <= n < 2\^53; got k = 11, n = 10"),
+        (-1, 10, 0.1, "got k ="),
+        (1.5, 10, 0.1, "got k ="),
+        (float("nan"), 10, 0.1, "got k ="),
+        (1, -1, 0.1, "got k = 1, n = -1"),
         (1, 10, 1.5, r"alpha must be error probabilities in \[0, 1\]; got 1.5"),
         (1, 10, float("nan"), "alpha must be"),
     ],

@@ -26,10 +26,36 @@ def test_the_continuous_budget_of_the_theory_is_the_limit():
     assert Budget(0.002, cells=10**5).edges[0] == pytest.approx(1.4476e-4, rel=1e-4)
 
 
-@pytest.mark.parametrize("bad", [{"alpha": 0}, {"alpha": 1}, {"alpha": 0.1, "floor": 0.2}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *({"alpha": alpha} for alpha in (0, 1, float("nan"))),
+        *({"alpha": 0.1, "floor": floor} for floor in (0.2, -0.1, float("nan"))),
+        *({"alpha": 0.1, "cells": cells} for cells in (7, 8.5, float("nan"))),
+    ],
+)
 def test_bad_budgets(bad):
     with pytest.raises(InvalidInput, match="A budget needs 0 <= floor < alpha < 1"):
         Budget(**bad)
+
+
+@pytest.mark.parametrize("alpha", [5e-324, 1e-320, 1e-310, 1e-306])
+@pytest.mark.parametrize("floor", [0.0, 0.65])
+def test_budgets_too_small_for_floats_are_refused(alpha, floor):
+    """5e-324 divided by zero; at 1e-310 the falling part was lost."""
+    with pytest.raises(InvalidInput, match="A budget"):
+        Budget(alpha, floor * alpha)
+    with pytest.raises(InvalidInput):
+        joint.lower(9, 10, 0, 5, alpha)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.65])
+def test_what_the_refusal_advises_works(floor):
+    budget = Budget(1e-300, floor * 1e-300)
+    assert Fraction(1e-300) * (1 - Fraction(1, 10**9)) <= budget.integral <= Fraction(1e-300)
+    with pytest.raises(InvalidInput, match="use an alpha and a floor of 1e-300 or more"):
+        Budget(0.05, 1e-310)
+    assert Budget(0.05, 1e-300).integral <= Fraction(0.05)
 
 
 def test_limits_are_the_minimum_over_every_p():

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from smoothcert.bounds import binomial, normal
+from smoothcert.bounds.counts import rising
 from smoothcert.errors import InvalidInput
 
 # Relative error allowed to a few elementary float operations: some thousand times what they make.
@@ -41,16 +42,12 @@ def mean_flip_limit(flips: ArrayLike, draws: ArrayLike, alpha: float) -> float:
     c = n - 1 always (two trials with rates 1 and 0.949 at alpha = 0.05), elsewhere only for
     large alpha; the limit is 1 there.
     """
-    flips = np.asarray(flips)
-    draws = np.broadcast_to(np.asarray(draws), flips.shape)
+    draws = np.broadcast_to(draws, np.shape(flips))
+    flips, draws = rising(flips=flips, draws=draws)
     if draws.size and draws.min() != draws.max():
         raise InvalidInput(
             "draws must be the same for every input of a group, or their pooled flips do not "
             f"bound the mean rate; got from {draws.min()} to {draws.max()}"
-        )
-    if not np.all((flips >= 0) & (flips <= draws) & (flips == np.floor(flips))):
-        raise InvalidInput(
-            f"flips must be at most the draws of an input, whole and >= 0; got {flips.tolist()}"
         )
     total, count = int(draws.sum()), int(flips.sum())
     limit = float(binomial.upper(count, total, alpha))
@@ -206,9 +203,7 @@ def log_evidence(
     Raises:
         InvalidInput: an argument out of range, or NaN.
     """
-    flips, draws = np.asarray(flips, float), np.asarray(draws, float)
-    if not np.all((flips >= 0) & (flips <= draws)):
-        raise InvalidInput("flips must be in 0..draws")
+    flips, draws = rising(flips=flips, draws=draws)
     guesses, breaking = np.broadcast_arrays(np.asarray(guesses, float), np.asarray(breaking, float))
     if not (np.all((guesses > 0) & (guesses < 1)) and np.all(breaking < 1)):
         raise InvalidInput("guesses must be flip rates in (0, 1), and breaking rates below 1")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from smoothcert.bounds.counts import rising
 from smoothcert.errors import InvalidInput
 
 # Relative to the largest terms of the evidence, T log T and the evidence itself: some twenty
@@ -115,19 +116,9 @@ def _checked(
     hits: ArrayLike, draws: ArrayLike, share: ArrayLike, wanted: str
 ) -> tuple[NDArray[np.float64], ...]:
     """Broadcast floats: whole 0 <= hits <= draws, and a share in [0, 1] that `wanted` names."""
-    hits, draws, share = np.broadcast_arrays(
-        np.asarray(hits, float), np.asarray(draws, float), np.asarray(share, float)
-    )
-    for values, good, message in (
-        (draws, (draws >= 0) & (draws == np.floor(draws)), "draws must be whole numbers >= 0"),
-        (draws, draws < 2**53, "draws must be below 2^53"),
-        (
-            hits,
-            (hits >= 0) & (hits <= draws) & (hits == np.floor(hits)),
-            "hits must be whole numbers in 0..draws",
-        ),
-        (share, (share >= 0) & (share <= 1), f"{wanted} in [0, 1]"),
-    ):
-        if not good.all():
-            raise InvalidInput(f"{message}; got {float(values[~good].flat[0])}")
-    return hits, draws, share
+    hits, draws = rising(hits=hits, draws=draws)
+    share = np.asarray(share, float)
+    good = (share >= 0) & (share <= 1)
+    if not good.all():
+        raise InvalidInput(f"{wanted} in [0, 1]; got {float(share[~good].flat[0])}")
+    return tuple(np.broadcast_arrays(hits, draws, share))

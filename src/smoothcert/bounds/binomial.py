@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from smoothcert.bounds.counts import rising
 from smoothcert.errors import InvalidInput
 
 # A relative step in the odds of p. The tail's logarithm changes by at least this much
@@ -64,23 +65,13 @@ def upper(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> NDArray[np.float64]:
 
 
 def _checked(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> tuple[NDArray[np.float64], ...]:
-    k, n, alpha = np.broadcast_arrays(
-        np.asarray(k, float), np.asarray(n, float), np.asarray(alpha, float)
-    )
-    if not np.all((n >= 0) & (n == np.floor(n)) & (n < 2**53)):
-        raise InvalidInput(f"n must be whole numbers of trials >= 0; got {_first_bad(n, n >= 0)}")
-    if not np.all((k >= 0) & (k <= n) & (k == np.floor(k))):
-        bad = _first_bad(k, (k >= 0) & (k <= n) & (k == np.floor(k)))
-        raise InvalidInput(f"k must be whole numbers of successes in 0..n; got {bad}")
-    if not np.all((alpha >= 0) & (alpha <= 1)):
-        bad = _first_bad(alpha, (alpha >= 0) & (alpha <= 1))
+    k, n = rising(k=k, n=n)
+    alpha = np.asarray(alpha, float)
+    good = (alpha >= 0) & (alpha <= 1)
+    if not np.all(good):
+        bad = float(alpha[~good].flat[0])
         raise InvalidInput(f"alpha must be error probabilities in [0, 1]; got {bad}")
-    return k, n, alpha
-
-
-def _first_bad(values: NDArray[np.float64], good: NDArray[np.bool_]) -> float:
-    bad = values[~good]
-    return float(bad.flat[0] if bad.size else values.flat[0])
+    return tuple(np.broadcast_arrays(k, n, alpha))
 
 
 def _lower(k: NDArray[Any], n: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from smoothcert.errors import InvalidInput
 
 _SHRINK = 1e-12  # so that the integral of the floats, summed exactly, stays below alpha
+_LEAST = float(np.finfo(float).tiny)  # below, floats lose their digits
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Budget:
         cells: steps of the falling part; more are tighter and slower.
 
     Raises:
-        InvalidInput: alpha or floor out of range.
+        InvalidInput: alpha, floor or cells out of range, or so small that a step of the budget is
+            no normal float (about 1e-305).
     """
 
     alpha: float
@@ -36,10 +38,16 @@ class Budget:
 
     def __post_init__(self) -> None:
         """Check the numbers, and that the integral of what was built is at most alpha."""
-        if not 0 < self.alpha < 1 or not 0 <= self.floor < self.alpha or self.cells < 8:
+        inside = 0 < self.alpha < 1 and 0 <= self.floor < self.alpha
+        if not (inside and isinstance(self.cells, int) and self.cells >= 8):
             raise InvalidInput(
-                "A budget needs 0 <= floor < alpha < 1 and eight cells; got "
+                "A budget needs 0 <= floor < alpha < 1 and eight cells or more; got "
                 f"alpha={self.alpha}, floor={self.floor}, cells={self.cells}"
+            )
+        if min(self.lowest, (self.alpha - self.lowest) / self.cells) < _LEAST:
+            raise InvalidInput(
+                "A budget's floor and steps must be normal floats: use an alpha and a floor of "
+                f"1e-300 or more; got alpha={self.alpha}, floor={self.floor}, cells={self.cells}"
             )
         if self.integral > Fraction(self.alpha):
             raise InvalidInput(f"The budget's integral exceeds alpha = {self.alpha}")

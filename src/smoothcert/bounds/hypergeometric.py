@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from smoothcert.bounds.binomial import LEAST_ALPHA
+from smoothcert.bounds.counts import rising
 from smoothcert.errors import InvalidInput
 
 # The log-gamma terms are as large as n log n, and carry that many times the float's precision.
@@ -38,15 +39,12 @@ def lower(
     Raises:
         InvalidInput: counts or alpha out of range, or not finite; counts that are not whole.
     """
+    counts = rising(hits=hits, sampled=sampled, size=size)
     hits, sampled, size, alpha = np.broadcast_arrays(
-        *(np.asarray(count) for count in (hits, sampled, size)), np.asarray(alpha, float)
+        *(count.astype(np.int64) for count in counts), np.asarray(alpha, float)
     )
-    whole = (hits == np.floor(hits)) & (sampled == np.floor(sampled)) & (size == np.floor(size))
-    if not np.all(whole & (hits >= 0) & (hits <= sampled) & (sampled <= size) & (size < 2**53)):
-        raise InvalidInput("A sample needs whole numbers 0 <= hits <= sampled <= size < 2^53")
     if not np.all((alpha >= 0) & (alpha <= 1)):
         raise InvalidInput("alpha must be error probabilities in [0, 1]")
-    hits, sampled, size = (count.astype(np.int64) for count in (hits, sampled, size))
     alpha = np.where(alpha < LEAST_ALPHA, 0.0, alpha)
     return _search(hits.ravel(), sampled.ravel(), size.ravel(), alpha.ravel()).reshape(hits.shape)
 

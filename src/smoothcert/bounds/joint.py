@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.bounds import binomial
 from smoothcert.bounds.budget import Budget
+from smoothcert.bounds.counts import rising
 
 
 def lower(
@@ -23,17 +24,17 @@ def lower(
         k: cached votes for the class, among
         n: cached draws; broadcasts with the others.
         flips: replayed winners that the new classifier does not give the class, among
-        m: replayed winners, chosen from the cache alone; m = 0 gives 0.
+        m: replayed winners, chosen from the cached labels alone; m = 0 gives 0.
         alpha: total error probability, or the budget to use.
 
     Returns:
         Array of the broadcast shape, rounded down.
 
     Raises:
-        InvalidInput: counts or alpha out of range.
+        InvalidInput: alpha out of range, or not whole numbers 0 <= flips <= m <= k <= n.
     """
     budget = alpha if isinstance(alpha, Budget) else Budget(alpha)
-    k, n, flips, m = np.broadcast_arrays(k, n, flips, m)
+    flips, m, k, n = rising(flips=flips, m=m, k=k, n=n)
     # Many inputs share their counts: the limits are computed once per distinct pair.
     p = _per_pair(binomial.lower, k, n, budget.edges)
     u = _per_pair(binomial.upper, flips, m, budget.values)

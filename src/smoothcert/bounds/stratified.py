@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.bounds import binomial, hypergeometric
 from smoothcert.bounds.budget import Budget
-from smoothcert.errors import InvalidInput
+from smoothcert.bounds.counts import rising
 
 CELLS = 16
 """Cells of the outer budget that is made of a plain alpha."""
@@ -37,15 +37,14 @@ def lower(
         Array of shape (...), rounded down.
 
     Raises:
-        InvalidInput: counts out of range.
+        InvalidInput: alpha out of range; counts that are not whole, not 0 <= hits <= replayed <=
+            sizes, or whose sizes come to more than n.
     """
     budget = alpha if isinstance(alpha, Budget) else Budget(alpha, cells=CELLS)
-    hits, replayed, sizes = (
-        np.asarray(a, np.int64) for a in np.broadcast_arrays(hits, replayed, sizes)
-    )
-    n = np.broadcast_to(np.asarray(n, np.int64), hits.shape[:-1])
-    if not np.all((hits >= 0) & (hits <= replayed) & (replayed <= sizes)):
-        raise InvalidInput("A stratum needs 0 <= hits <= replayed <= size")
+    counts = rising(hits=hits, replayed=replayed, sizes=sizes)
+    hits, replayed, sizes = (count.astype(np.int64) for count in counts)
+    n = np.broadcast_to(n, hits.shape[:-1])
+    n = rising(sizes=sizes.sum(axis=-1), n=n)[-1]
     uncertain = (replayed > 0) & (replayed < sizes)
     limits = np.empty(n.shape)
     # One pass per pattern of uncertain strata: what is replayed whole takes no share of the error.

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.bounds import binomial
+from smoothcert.bounds.counts import rising
 from smoothcert.errors import InvalidInput
 
 
@@ -25,6 +26,7 @@ def wrong_at_most(count: int, alpha: float, beta: float) -> int:
 
     Source: docs/theory.md, section 11.
     """
+    count = int(rising(count=count)[0])
     if count < 1 or not (0 < alpha < 1 and 0 < beta < 1):
         raise InvalidInput(
             "A statement about all certificates together needs one of them or more, and error "
@@ -50,6 +52,10 @@ def mean_above(radii: NDArray[np.float64], wrong: int) -> float:
 
     Returns:
         The mean in which the `wrong` largest count as 0, rounded down.
+
+    Raises:
+        InvalidInput: `wrong` is no whole number from 0.
     """
+    wrong = int(rising(wrong=wrong)[0])
     kept = np.sort(np.clip(radii, 0, None))[: max(0, len(radii) - wrong)]
     return max(0.0, float(np.nextafter(fsum(kept) / len(radii) * (1 - 1e-15), 0)))
