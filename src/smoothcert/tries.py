@@ -138,7 +138,7 @@ def _reused(seed: int, before: Try) -> str:
     return (
         f"The draws of seed {seed} were looked at before ({before.kind}: {before.what}). If they "
         "were used to choose this model, its certificates do not hold at alpha: an error of 0.05 "
-        "was measured to become 0.12 to 0.77. Certify what you will quote with draws that "
+        "was measured to become 0.42 to 0.75. Certify what you will quote with draws that "
         "nothing has looked at: --seed random, or --fresh-seed random when recertifying "
         f"(in Python, 'random' likewise). See {SECTION}."
     )
