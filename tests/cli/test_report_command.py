@@ -99,3 +99,45 @@ def test_what_is_no_screening_is_refused(made, tmp_path, text):
     result = invoke("report", made / "base", "--out", tmp_path / "o", "--screened", file)
     assert result.exit_code == 2
     assert "is not what `smoothcert screen --out` writes" in " ".join(result.output.split())
+
+
+def test_a_screening_is_verified_against_its_base(made, models, tmp_path):
+    file = made / "screened.json"
+    result = invoke("verify", file, "--replay", "50%")
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.output.split())
+    assert "1 certificates recomputed from their counts, and their inputs from" in text
+    assert "draws replayed: all as stored. Not checked:" in text
+    found = json.loads(invoke("verify", file, "--json").stdout)
+    assert found["ok"]
+    assert any("a screening keeps counts and no labels" in left for left in found["not_checked"])
+    rows = json.loads(file.read_text())
+    changed = tmp_path / "changed.json"
+    rows[0]["made"]["base_hash"] = "0" * 32
+    changed.write_text(json.dumps(rows))
+    result = invoke("verify", changed)
+    assert result.exit_code == 2
+    assert "is not the run that was screened on" in " ".join(result.output.split())
+    rows[0].pop("made")  # as files of before
+    changed.write_text(json.dumps(rows))
+    found = json.loads(invoke("verify", changed, "--json").stdout)
+    assert any("Give the base run with --base" in left for left in found["not_checked"])
+    assert invoke("verify", changed, "--base", made / "base").exit_code == 0
+    result = invoke("verify", changed, "--base", made / "base", "--replay", "50%")
+    assert "does not say which model it was made with" in " ".join(result.output.split())
+    model = ("--model", models / "int8.onnx")
+    assert invoke("verify", changed, "--base", made / "base", "--replay", 1, *model).exit_code == 0
+
+
+def test_a_screening_with_invented_flips_fails_when_it_is_replayed(made, tmp_path):
+    from smoothcert.methods import pooled
+    from smoothcert.methods.pooled import DatasetCertificate
+
+    (row,) = json.loads((made / "screened.json").read_text())
+    c = DatasetCertificate.from_json(row)
+    flips = [[(count + 1) % 2 for count in some] for some in c.flips]
+    forged = pooled.certificate(c.name, c.fingerprint, c.screening, c.pool, flips)
+    file = tmp_path / "forged.json"
+    file.write_text(json.dumps([forged.to_json() | {"made": row["made"]}]))
+    assert invoke("verify", file).exit_code in (0, 1)  # the rounds may end elsewhere
+    assert invoke("verify", file, "--replay", "100%").exit_code == 1

@@ -75,7 +75,7 @@ def test_it_says_what_was_certified_and_what_not(runs):
         "and α is the one above",
         "Not claimed: that all certificates hold at once",
         "without looking at that cache",
-        "smoothcert verify base\nsmoothcert verify new\n",
+        "smoothcert verify base\nsmoothcert verify new --base base\n",
         "ICML 2019",
         "ICLR 2024",
     ):

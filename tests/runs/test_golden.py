@@ -1,6 +1,7 @@
-"""Run directories of this format as they were first written: readable, and written again, forever.
+"""Run directories as they were first written: readable, and written again, forever.
 
-`python tests/runs/test_golden.py` writes them anew, which only a new format is a reason for.
+Those of format 3 are in `base` and `new`, those of the current one in `base-4` and `new-4`, which
+`python tests/runs/test_golden.py` writes anew; only a new format is a reason for that.
 """
 
 import hashlib
@@ -21,35 +22,55 @@ from smoothcert.errors import StoreError
 from smoothcert.methods import Reuse
 from smoothcert.runs import ledger, manifest
 from smoothcert.runs.manifest import FORMAT, Manifest
+from smoothcert.runs.opening import explore
+from smoothcert.runs.pilots import pilot_bytes, read_pilot
 from smoothcert.runs.plans import plan_bytes, read_plan
 from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
-from smoothcert.runs.verify import verify
+from smoothcert.runs.verify import Unchecked, replay, verify
 from smoothcert.sampling.inputs import Inputs
 
 GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = Settings(0.25, 16, n0=20, n=60, keep_margins=True)
 SMALL = How(batch_size=16, block_inputs=2)
 DATA = Inputs.from_arrays(np.full((3, 1, 2, 2), 0.5), [1, 0, 1], grid=1 / 16)
-NAMES = ("base", "new")
+NAMES = ("base", "new", "base-4", "new-4")
 
 
 def write(folder: Path) -> None:
-    """A run from scratch, and a planned one that is noted in the first one's ledger."""
-    base = run_certify(folder / "base", PixelSum(28), DATA, SETTINGS, SMALL)
-    run_recertify(folder / "new", base, PixelSum(29), DATA, Reuse("uniform:30"), SMALL)
+    """A run from scratch, and a planned one that is noted in the first one's ledger.
+
+    A pilot of the same model was shown before.
+    """
+    base = run_certify(folder / "base-4", PixelSum(28), DATA, SETTINGS, SMALL)
+    explore(base, PixelSum(29), DATA, Reuse("uniform:20"), 16)
+    run_recertify(folder / "new-4", base, PixelSum(29), DATA, Reuse("uniform:30"), SMALL)
+
+
+def base_of(name: str) -> Run | None:
+    """The golden base run of a golden run."""
+    return Run.open(GOLDEN / name.replace("new", "base")) if "new" in name else None
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_read_and_verified(name):
     run = Run.open(GOLDEN / name)
-    base = Run.open(GOLDEN / "base") if name == "new" else None
-    result = verify(run, base)
+    result = verify(run, base_of(name))
     assert (result.certificates, result.problems) == (3, ())
+    assert (Unchecked.PLAN in result.unchecked) == (name == "new")
+    assert (Unchecked.PILOT in result.unchecked) == (name == "new-4")
 
 
-def test_its_content_is_what_it_was():
-    base, new = Run.open(GOLDEN / "base"), Run.open(GOLDEN / "new")
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_replayed(name):
+    """The plan of a run of format 3 is made again from a pilot of now."""
+    model = PixelSum(29 if "new" in name else 28)
+    assert replay(Run.open(GOLDEN / name), model, DATA, 1.0, base=base_of(name)).problems == ()
+
+
+@pytest.mark.parametrize("format_", ["", "-4"])
+def test_its_content_is_what_it_was(format_):
+    base, new = Run.open(GOLDEN / f"base{format_}"), Run.open(GOLDEN / f"new{format_}")
     assert base.identity.settings == SETTINGS
     assert base.labels == (1, 0, 1)
     assert base.contents == ("67763d1ac9261cad",) * 3
@@ -73,8 +94,11 @@ SELECTION = [1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1]
 def test_it_is_written_again_byte_for_byte(name, tmp_path):
     """From what was read. pyarrow names itself in its files, so only the same one can."""
     old = Run.open(GOLDEN / name)
-    shares = read_plan(old) if name == "new" else None
-    extra = {"plan.parquet": plan_bytes(shares, old.identity.indices)} if shares else None
+    extra = {}
+    if "new" in name:
+        extra["plan.parquet"] = plan_bytes(read_plan(old), old.identity.indices)
+    if name == "new-4":
+        extra["pilot.parquet"] = pilot_bytes(read_pilot(old), old.identity.indices)
     new = Run.create(tmp_path / name, old.manifest, old.contents, old.labels, extra)
     for block in range(2):
         new.write_block(block, old.read_block(block), old.block_seconds[block])
@@ -83,7 +107,7 @@ def test_it_is_written_again_byte_for_byte(name, tmp_path):
     made_by = parquet.read_metadata(GOLDEN / name / "inputs.parquet").created_by
     same = parquet.read_metadata(new.path / "inputs.parquet").created_by == made_by
     names = [path.relative_to(new.path) for path in new.path.rglob("*") if path.is_file()]
-    assert len(names) == (8 if name == "base" else 9)
+    assert len(names) == {"base": 8, "new": 9, "base-4": 8, "new-4": 10}[name]
     for file in names:
         if same or file.suffix == ".json":
             assert (new.path / file).read_bytes() == (old.path / file).read_bytes(), file
@@ -92,10 +116,10 @@ def test_it_is_written_again_byte_for_byte(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_sampled_again(name, tmp_path, monkeypatch):
     """The same votes on every machine, since this classifier is exact."""
-    versions = Run.open(GOLDEN / "base").identity.versions
-    monkeypatch.setattr(manifest, "library_versions", lambda: versions)
+    old = Run.open(GOLDEN / name)
+    monkeypatch.setattr(manifest, "library_versions", lambda: old.identity.versions)
     write(tmp_path)
-    old, new = Run.open(GOLDEN / name), Run.open(tmp_path / name)
+    new = Run.open(tmp_path / f"{name.removesuffix('-4')}-4")
     assert new.identity == old.identity
     for mine, theirs in zip(new.records(range(3)), old.records(range(3)), strict=True):
         assert mine.votes == theirs.votes
@@ -106,7 +130,8 @@ def test_it_is_sampled_again(name, tmp_path, monkeypatch):
 def test_a_newer_format_is_refused(name, tmp_path):
     shutil.copytree(GOLDEN / name, tmp_path / "r")
     path = tmp_path / "r" / "run.json"
-    path.write_text(path.read_text().replace('"format": 3', f'"format": {FORMAT + 1}'))
+    old = 4 if "4" in name else 3
+    path.write_text(path.read_text().replace(f'"format": {old}', f'"format": {FORMAT + 1}'))
     with pytest.raises(StoreError, match=f"run format {FORMAT + 1}; .* Upgrade smoothcert"):
         Run.open(tmp_path / "r")
 
@@ -167,7 +192,7 @@ def _decode(blob: bytes) -> list[int]:
 if __name__ == "__main__":
     import os
 
-    shutil.rmtree(GOLDEN, ignore_errors=True)
-    GOLDEN.mkdir()
+    for written in ("base-4", "new-4"):
+        shutil.rmtree(GOLDEN / written, ignore_errors=True)
     os.chdir(GOLDEN)  # so that the ledger holds no path of this machine
     write(Path())

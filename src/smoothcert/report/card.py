@@ -29,8 +29,9 @@ certificate of their label at radius r or more. Figures are cut to the safe side
 _UNKNOWN = "Where labels are unknown, every certificate counts as of its label."
 
 _CHECK = """\
-The votes behind every certificate are kept with the runs. This recomputes all of them, and with
-`--replay 1%` evaluates a part of the draws again:"""
+The votes behind every certificate are kept with the runs. This recomputes all of them, from a base
+run also which draws were counted, and lists what it did not check; with `--replay 1%` it evaluates
+a part of the draws again:"""
 
 _CITE = "To cite: smoothcert, and the papers whose theorems these certificates rest on."
 
@@ -76,7 +77,7 @@ def model_card(
         _joined(CLAIM, _SAYS, "" if labelled else _UNKNOWN),
         _joined(_NOT, _several(runs), _REUSED if any(run.identity.base for run in runs) else ""),
         _joined(_CHECK),
-        "```sh\n" + "\n".join(f"smoothcert verify {_word(run)}" for run in runs) + "\n```",
+        "```sh\n" + "\n".join(_check(run, runs) for run in runs) + "\n```",
         _CITE,
         "\n".join(f"- {source}" for source in _sources(runs)),
     ]
@@ -151,6 +152,15 @@ def _several(runs: Sequence[Run]) -> str:
         f"What is said of a run is about it alone: of all {len(runs)} it holds at once with "
         f"probability at least 1 − {level(*alphas)}, by the union bound."
     )
+
+
+def _check(run: Run, runs: Sequence[Run]) -> str:
+    """The command that checks a run, with its base run where it has one."""
+    command = f"smoothcert verify {_word(run)}"
+    if not run.identity.base:
+        return command
+    here = [_word(other) for other in runs if other.identity.hash == run.identity.base]
+    return f"{command} --base {here[0] if here else 'BASE'}"
 
 
 def _word(run: Run) -> str:
