@@ -27,6 +27,7 @@ from smoothcert.runs import (
     folder,
     ledger,
     manifest,
+    pilots,
     plans,
     seal,
     store,
@@ -230,6 +231,8 @@ def _use(path: Path, name: str, number: int, check: bool) -> None:
         assert len(run.contents) == len(run.labels) == len(run.identity.indices)
     elif name == plans.NAME:
         assert all(share.evaluations >= 0 for share in plans.read_plan(run))
+    elif name == pilots.NAME:
+        assert pilots.read_pilot(run).votes.evaluations >= 0
     elif name.startswith("events"):
         assert run.seconds >= 0
     elif name.startswith("certificates"):

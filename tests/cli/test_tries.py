@@ -114,7 +114,7 @@ def interrupt(*_, **__):
 
 @pytest.mark.parametrize("command", [screen, plan, recertify])
 def test_entered_also_if_it_is_interrupted(command, folder, monkeypatch):
-    for verb in ("screen", "planned", "recertify"):
+    for verb in ("screen", "pilot", "planned", "recertify"):
         monkeypatch.setattr(f"smoothcert.verbs.{verb}.sample", interrupt)
     command("g", code=130)
     (entry,) = ledger.entries(Run.open("base"))

@@ -141,6 +141,11 @@ def apart(commands) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def certificates(file):
+    """What a screening proved, without where its base run was."""
+    return [{k: v for k, v in row.items() if k != "made"} for row in json.loads(file.read_text())]
+
+
 @pytest.mark.refused("169.254.169.254", "metadata.google.internal")  # see test_cluster.py
 def test_the_command_line_on_a_cluster(models, tmp_path):
     pytest.importorskip("ray", reason="needs ray: pip install 'smoothcert[cluster]'")
@@ -160,7 +165,7 @@ def test_the_command_line_on_a_cluster(models, tmp_path):
     apart(commands("ray", "--cluster", "ray", "--workers", 2))
     assert bytes_of(tmp_path / "base-one") == bytes_of(tmp_path / "base-ray")
     assert bytes_of(tmp_path / "new-one") == bytes_of(tmp_path / "new-ray")
-    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "ray.json").read_bytes()
+    assert certificates(tmp_path / "one.json") == certificates(tmp_path / "ray.json")
     for place in ("one", "ray"):
         asked = ledger.tries(Run.open(tmp_path / f"base-{place}"))
         assert (asked.results, asked.models) == (3, 2)  # recertified, and two screened

@@ -214,8 +214,8 @@ def test_another_number_of_draws_than_the_settings_say(base):
     certificate = recheck(Record(first.certificate, few), *facts)
     assert isinstance(certificate, Certificate)
     base.write_block(0, [Record(certificate, few), second], 0.1)
-    (problem,) = verify(base).problems
-    assert "10 selection and 30 estimation draws are stored, and not 10 and 40" in problem
+    problems = verify(base).problems
+    assert any("30 estimation draws are stored, and not 40" in problem for problem in problems)
 
 
 READERS = {

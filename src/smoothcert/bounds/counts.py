@@ -1,4 +1,7 @@
-"""What every bound takes for a count: one decision, since a limit of half a vote proves nothing."""
+"""What every bound takes for a count: one decision, since a limit of half a vote proves nothing.
+
+The theorems count draws: docs/theory.md, section 1.
+"""
 
 from itertools import pairwise
 

@@ -58,9 +58,7 @@ def recertify(
         variant: of `irs`: `budget-exact` or `published`.
         fresh_seed: for what was chosen by results on this base: nothing is replayed, and draws
             are of this seed, or a `random` one. One used before is warned of (`SeedReused`).
-        batch_size: rows per forward pass; see `certify`.
-        progress: called with the number of evaluations after every batch.
-        watchers: see `certify`.
+        batch_size, progress, watchers: see `certify`.
 
     Returns:
         Certificates and votes in order. Inputs whose cached votes prove nothing abstain, unpaid.
@@ -73,19 +71,17 @@ def recertify(
     Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7 and 8.
     """
     inputs = as_inputs(inputs)
-    _check_inputs(base, inputs)
-    settings = replace(base.settings, off_grid=inputs.off_grid)
-    base = replace(base, settings=settings)
-    fresh = None if fresh_seed is None else number_of(fresh_seed)
-    chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh)
+    base = _matched(base, inputs)
+    settings = base.settings
+    chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh_seed)
     most = len(inputs) * settings.n // 10
     loaded, size, classes = prepared(classifier, inputs, settings, most, batch_size)
     check_classes(classes, base.num_classes)
     base.tries.add(_warned(asked(loaded.fingerprint, settings, chosen), base))
     records, spent = _records(loaded, inputs, base, chosen, size, progress)
-    model = (loaded.name, loaded.fingerprint)
-    start = Start(*model, len(inputs), settings, chosen)
+    start = Start(loaded.name, loaded.fingerprint, len(inputs), settings, chosen)
     found = collected(records, watchers, start, inputs.labels, spent)
+    model = (loaded.name, loaded.fingerprint)
     return Certification(settings, chosen, *model, classes, inputs.shape, found, spent)
 
 
@@ -124,7 +120,7 @@ def method_settings(
     alpha: float | None,
     gamma: float,
     variant: str,
-    fresh_seed: int | None = None,
+    fresh_seed: Seed | None = None,
 ) -> Irs | Reuse:
     """The settings of the method that is asked for.
 
@@ -145,7 +141,7 @@ def method_settings(
             "with a larger n."
         )
     if fresh_seed is not None:
-        return _fresh(settings, text, method, total, fresh_seed)
+        return _fresh(settings, text, method, total, number_of(fresh_seed))
     if method != "irs":
         return Reuse(text, method, total)
     if rule.kind != "uniform":
@@ -173,7 +169,8 @@ def check_base(method: object) -> None:
         )
 
 
-def _check_inputs(base: Certification, inputs: Inputs) -> None:
+def _matched(base: Certification, inputs: Inputs) -> Certification:
+    """The base, once the inputs are its own, at the distance from the grid that they have now."""
     check_base(base.method)
     if inputs.levels != base.settings.levels:
         raise Mismatch(
@@ -185,6 +182,7 @@ def _check_inputs(base: Certification, inputs: Inputs) -> None:
             f"The original was certified on {len(base.records)} inputs, and {len(inputs)} were "
             "given. Recertify on the same inputs, in the same order."
         )
+    return replace(base, settings=replace(base.settings, off_grid=inputs.off_grid))
 
 
 def default_alpha(settings: Settings, alpha: float | None) -> float:
