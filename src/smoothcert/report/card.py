@@ -15,7 +15,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.methods import alpha_of
 from smoothcert.names import visible
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import CLAIM, all_together, beside_grid, made, tried
+from smoothcert.report.claims import CHOSEN, CLAIM, all_together, beside_grid, counted, made
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import reach
 from smoothcert.runs.store import Run
@@ -75,7 +75,9 @@ def model_card(
         _table(runs, summaries),
         "\n".join(_what(run) for run in runs),
         _joined(CLAIM, _SAYS, "" if labelled else _UNKNOWN),
-        _joined(_NOT, _several(runs), _REUSED if any(run.identity.base for run in runs) else ""),
+        _joined(
+            _NOT, _several(runs), _REUSED if any(run.identity.base for run in runs) else "", CHOSEN
+        ),
         _joined(_CHECK),
         "```sh\n" + "\n".join(_check(run, runs) for run in runs) + "\n```",
         _CITE,
@@ -138,7 +140,7 @@ def _what(run: Run) -> str:
         all_together(len(identity.indices), alpha),
         beside_grid(settings),
     ]
-    asked = tried(reach.of_run(run), identity.model if identity.base else "", method)
+    asked = counted(reach.of_run(run), identity.model if identity.base else "")
     said = f"- {code(run.name)}: " + "; ".join(filter(None, facts)) + "."
     return f"{said} {asked}" if asked else said
 

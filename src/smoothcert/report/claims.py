@@ -53,6 +53,17 @@ def all_together(inputs: int, alpha: float) -> str:
     )
 
 
+def counted(tries: Tries | None, model: str = "", beside: str = "") -> str:
+    """How often a cache was asked, alone; arguments as for `tried`."""
+    if tries is None or not tries.results:
+        return ""
+    results = f"{tries.results} result{'s' * (tries.results > 1)}"
+    of = f"{tries.models} model{'s' * (tries.models > 1)}"
+    own = f", {tries.of(model)} of them for this one" if model else ""
+    cache = f"Beside {beside}, this cache" if beside else "This cache"
+    return f"{cache} has given {results} for {of}{own}."
+
+
 def tried(
     tries: Tries | None, model: str = "", method: Method | None = None, beside: str = ""
 ) -> str:
@@ -64,13 +75,9 @@ def tried(
         method: of the result at hand; one from a fresh seed rests on draws of its own.
         beside: the result at hand, where it is not among the tries.
     """
-    if tries is None or not tries.results:
+    text = counted(tries, model, beside)
+    if tries is None or not text:
         return ""
-    results = f"{tries.results} result{'s' * (tries.results > 1)}"
-    of = f"{tries.models} model{'s' * (tries.models > 1)}"
-    own = f", {tries.of(model)} of them for this one" if model else ""
-    cache = f"Beside {beside}, this cache" if beside else "This cache"
-    text = f"{cache} has given {results} for {of}{own}."
     if isinstance(method, Reuse) and method.fresh_seed is not None:
         return (
             f"{text} The one here is from draws of a fresh seed: what was chosen by the others is "
