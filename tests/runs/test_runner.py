@@ -295,7 +295,7 @@ def test_replay_agrees_and_notices(base, tiny_inputs, pixel_sum):
         def logits(self, images):
             return -super().logits(images)
 
-    (problem,) = replay(base, Impostor(28), tiny_inputs, 0.1).problems
+    problem = replay(base, Impostor(28), tiny_inputs, 0.1).problems[0]
     assert "660 of 660 replayed draws have another label" in problem
     with pytest.raises(Mismatch, match="was made with a model of fingerprint pixel-sum-28"):
         replay(base, PixelSum(5), tiny_inputs, 0.1)

@@ -43,6 +43,9 @@ def merge(parts: Sequence[Run], directory: Place | Path | str) -> Run:
 def _files(parts: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
     """Names and checked contents of what the merged run holds, run.json last."""
     first = parts[0]
+    for part in parts[1:]:
+        if "probe_answers" in part.manifest.origin:
+            first.require_answers(part.manifest.origin["probe_answers"])
     _require_equal("inputs.parquet", [(p.place, (p.contents, p.labels)) for p in parts])
     yield "inputs.parquet", first.read("inputs.parquet")
     if isinstance(first.identity.method, Reuse):

@@ -80,7 +80,7 @@ class Opening:
         if self.base is not None:
             check_classes(identity.num_classes, self.base.identity.num_classes)
         inputs.check_labels(identity.num_classes)
-        if run := _resumed(self, identity):
+        if run := _resumed(self, identity, facts["probe_answers"]):
             self.begin(identity, classifier.name)
             return run
         try:
@@ -256,7 +256,8 @@ def _begin(
     facts: dict[str, Any] = {"batches_too_large": list(too_large)} if too_large else {}
     if opening.files:
         facts["files"] = {name: sha256(data).hexdigest() for name, data in opening.files.items()}
-    return start.classifier, identity, {"row_exact": found.row_exact, **facts}
+    facts |= {"row_exact": found.row_exact, "probe_answers": found.answers}
+    return start.classifier, identity, facts
 
 
 def _note(identity: Identity, found: Probe, speed: float, too_large: Sequence[int]) -> None:
@@ -310,7 +311,7 @@ def _there(opening: Opening) -> Run | None:
     return Run.open(place)
 
 
-def _resumed(opening: Opening, identity: Identity) -> Run | None:
+def _resumed(opening: Opening, identity: Identity, answers: str) -> Run | None:
     """The run that is there, if it is to be continued and is the same; damaged blocks are redone.
 
     What cannot be redone is read now, so that its damage shows before any work.
@@ -319,6 +320,7 @@ def _resumed(opening: Opening, identity: Identity) -> Run | None:
     if run is None:
         return None
     run.identity.require(identity, str(opening.place))
+    run.require_answers(answers)
     _ = run.contents
     if pilots.keeps_pilot(run):
         pilots.read_pilot(run)

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from smoothcert.certificate import Certificate, Certification, Record
-from smoothcert.errors import Damaged, StoreError
+from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.regular import similar
 from smoothcert.runs import ledger
 from smoothcert.runs import manifest as manifests
@@ -51,6 +51,7 @@ from smoothcert.runs.untrusted import (
     check_attached,
     number,
 )
+from smoothcert.sampling.known_answers import agree
 
 _Content = TypeVar("_Content")
 _AGAIN = "Repeat the run's command with --resume: only what is damaged is sampled anew."
@@ -219,6 +220,21 @@ class Run:
     def has(self, block: int) -> bool:
         """Whether a block is finished, by whichever worker."""
         return self.place.has(block_name("certificates", block))
+
+    def require_answers(self, answers: str) -> None:
+        """Raise Mismatch unless a model answers the run's first noise as when it was started.
+
+        Args:
+            answers: what it answers now, see `known_answers`; earlier runs recorded none.
+        """
+        stored = self.manifest.origin.get("probe_answers")
+        if stored is not None and not agree(stored, answers):
+            raise Mismatch(
+                f"The model gives other logits than when {self.place} was started, although its "
+                "fingerprint is the same: code, files or settings that it uses were changed, or "
+                "this processor computes it otherwise. Go on with what the run was started with, "
+                "or write to a new directory."
+            )
 
     def require_complete(self) -> None:
         """Raise StoreError if blocks are missing."""

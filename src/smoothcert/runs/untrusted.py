@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from smoothcert.certificate import Certificate, Settings, Votes
 from smoothcert.methods import Decision, Irs, Method, reuse
 from smoothcert.names import is_plain_file
+from smoothcert.sampling import known_answers
 
 MOST_BYTES = 2**31
 """Of a file of a run, packed or unpacked: a block is megabytes, a Parquet page less than this."""
@@ -106,8 +107,9 @@ def check_origin(origin: Any) -> None:
     """Types of run.json's `origin`, and names of attached files that lead nowhere else."""
     if not isinstance(origin, dict):
         raise TypeError("its origin is no object")
-    _texts({name: origin[name] for name in ("model", "base") if name in origin})
+    _texts({name: origin[name] for name in ("model", "base", "probe_answers") if name in origin})
     whole(origin.get("pilot_evaluations", 0), "pilot_evaluations", 0, 2**63 - 1)
+    known_answers.read(origin.get("probe_answers", "1x1:AAAAAA=="))
     check_attached(origin.get("files", {}))
     for name in ("data", "twin_of"):
         if not isinstance(origin.get(name, {}), dict):

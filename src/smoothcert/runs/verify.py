@@ -27,6 +27,7 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, fingerprint_of
 from smoothcert.sampling.noise import LAW, Stream
+from smoothcert.sampling.probe import probe
 from smoothcert.sampling.tuning import in_layout
 
 
@@ -290,8 +291,8 @@ def replay(
         )
     classifier = in_layout(classifier, identity.layout)
     check_same_inputs(run, inputs)
+    problems = [*_of_data(run, inputs), *_of_model(run, classifier, inputs)]
     total, differing = _again(run, classifier, inputs, fraction, progress)
-    problems = list(_of_data(run, inputs))
     if base is not None and isinstance(identity.method, Reuse):
         more, other, wrong = recomputed.pilot_again(run, base, classifier, inputs)
         total, differing, problems = total + more, differing + other, [*problems, *wrong]
@@ -325,6 +326,17 @@ def _again(
             total += len(pick)
             differing += int((labels[pick] != new).sum())
     return total, differing
+
+
+def _of_model(run: Run, classifier: Classifier, inputs: Inputs) -> Iterator[str]:
+    """Whether the model answers the run's first noise otherwise."""
+    identity = run.identity
+    noise, seed = identity.settings.noise, identity.settings.seed
+    found = probe(classifier, inputs.item(0), noise, seed, identity.batch_size)
+    try:
+        run.require_answers(found.answers)
+    except Mismatch as error:
+        yield str(error)
 
 
 def _of_data(run: Run, inputs: Inputs) -> Iterator[str]:

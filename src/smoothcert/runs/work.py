@@ -176,6 +176,7 @@ class RunOrder:
                 f"A worker of {self.run} has another {', '.join(wrong)} than the run was started "
                 "with. Give every worker the same model, data and packages."
             )
+        run.require_answers(found.answers)
         base = Run.open(self.base) if self.base else None
         return Task(Job(run, base, ALL, progress), classifier, inputs)
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import ModelError
+from smoothcert.sampling import known_answers
 from smoothcert.sampling.inputs import Item, to_float
 from smoothcert.sampling.noise import RoundedGaussian, Stream
 
@@ -24,11 +25,13 @@ class Probe:
         num_classes: columns of the logits.
         noise_hash: hash of the first noise of the run; equal on every machine.
         row_exact: whether a row's logits were bit-identical wherever it stood in the batch.
+        answers: the first logits, see `known_answers`.
     """
 
     num_classes: int
     noise_hash: str
     row_exact: bool
+    answers: str
 
 
 def probe(
@@ -54,6 +57,7 @@ def probe(
         logits.shape[1],
         sha256(steps.astype("<i4").tobytes()).hexdigest()[:16],
         _row_exact(classifier, images, logits),
+        known_answers.kept(logits),
     )
 
 
