@@ -9,14 +9,16 @@ from test_runner import bytes_of
 import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
-from smoothcert.errors import Mismatch, StoreError
-from smoothcert.methods import Reuse, reuse
+from smoothcert.errors import InvalidInput, Mismatch, StoreError
+from smoothcert.methods import Irs, Reuse, reuse
+from smoothcert.methods.screening import Screening
 from smoothcert.methods.sequential import Decision
 from smoothcert.report.tables import summarize_run
 from smoothcert.runs import ledger, pilots
 from smoothcert.runs.opening import explore
 from smoothcert.runs.plans import read_plan
 from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
+from smoothcert.runs.screening import staged
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, replay, verify
 from smoothcert.verbs.pilot import pilot_draws
@@ -95,6 +97,38 @@ def test_what_a_plan_has_shown_is_not_counted(method, base, tmp_path, tiny_input
     assert verify(base).problems == ()
     assert Unchecked.SHOWN in verify(before, base).unchecked
     assert Unchecked.SHOWN not in verify(run, base).unchecked
+
+
+def test_what_a_plan_has_shown_is_counted_by_no_other_method(base, tmp_path, tiny_inputs):
+    """IRS counts a prefix and a screening the first winners; both end before what was shown."""
+    new = PixelSum(29)
+    explore(base, new, tiny_inputs, Reuse("uniform:1800"), 16)
+    (name,) = pilots.shown(base)
+    positions = pilots.read_pilot(base, name).votes.positions.tolist()
+    first = min(int(pilot_draws(base.stored_records[p])[0].min()) for p in positions)
+    with pytest.raises(InvalidInput, match=f"Ask for at most {first} per input"):
+        run_recertify(tmp_path / "a", base, new, tiny_inputs, Irs(first + 1), SMALL)
+    found = run_recertify(tmp_path / "a", base, new, tiny_inputs, Irs(first), SMALL)
+    assert found.missing == ()
+    assert Unchecked.SHOWN in verify(found, base).unchecked
+    seen = pilots.seen_of(base)[0]
+    left = min(c.k - seen[p] for p, c in enumerate(base.certificates) if seen[p])
+    staged(base, tiny_inputs, Screening(int(left)), 16)
+    with pytest.raises(InvalidInput, match="whose outcome no plan has shown"):
+        staged(base, tiny_inputs, Screening(int(left) + 1), 16)
+
+
+def test_once_a_plan_was_shown_auto_is_one_family(base, tmp_path, tiny_inputs):
+    """Between families nobody may choose by what the cache says, which a plan shows."""
+    new, much = PixelSum(29), Reuse("uniform:600")
+    before = run_recertify(tmp_path / "before", base, new, tiny_inputs, much, SMALL)
+    assert "stratified" in {c.method for c in before.certificates}
+    prospects = explore(base, new, tiny_inputs, much, 16)
+    after = run_recertify(tmp_path / "after", base, new, tiny_inputs, much, SMALL)
+    methods = {c.method for c in after.certificates}
+    assert methods <= {"joint", "fresh", "nothing"}
+    assert {share.how.value for share in prospects.plan("uniform:600").shares} == methods
+    assert verify(after, base).problems == verify(before, base).problems == ()
 
 
 def test_the_ledger_counts_results_and_models(base, tmp_path, tiny_inputs):

@@ -65,7 +65,8 @@ def plan(
     display.show_table(heads, table, f"Expected of {classifier.name}, not proven")
     display.say(
         f"The original's mean radius is {whole:.4f}. The pilot took {expected.pilot_evaluations:,} "
-        "evaluations; recertify sets its draws aside. Expected figures come from fitted flip "
-        "rates and use no labels. "
+        "evaluations; recertify sets its draws aside, so that a policy may be chosen by this; a "
+        "model or a method may not. Expected figures come from fitted flip rates and use no "
+        "labels. "
         f"{tried(ledger.tries(run), classifier.fingerprint)}".strip()
     )

@@ -83,13 +83,16 @@ _CHOICES = {
 _STRATA_FROM = 0.1  # of the cached draws: from here on, flips back are worth following
 
 
-def family(reuse: Reuse, inputs: int, n: int) -> str:
+def family(reuse: Reuse, inputs: int, n: int, shown: bool = False) -> str:
     """The choices that a run's inputs have: `joint`, `strata`, `stratified` or `fresh`.
 
-    `auto` decides by how much is to be spent, which no draw has a say in.
+    `auto` decides by how much is to be spent, which no draw has a say in, unless a plan was shown:
+    then that may have been chosen by the cache, and the family is `joint` whatever is spent.
     """
     if reuse.method != "auto":
         return reuse.method
+    if shown:
+        return "joint"
     spent = Policy.parse(reuse.policy).total(inputs, n) / (inputs * n)
     return "strata" if spent >= _STRATA_FROM else "joint"
 

@@ -122,6 +122,8 @@ class Opening:
             self.base.require_complete()
             check_base(self.base.identity.method)
             check_same_inputs(self.base, inputs)
+        if self.base is not None and isinstance(self.method, Irs):
+            pilots.require_unseen(self.base, self.method.per_input)
 
     @property
     def draws(self) -> int:
@@ -149,10 +151,9 @@ def explore(
             which draws to set aside.
     """
     votes = run_pilot(base, classifier, inputs, reuse, batch_size)
-    earlier = pilots.shown(base)
     pilots.keep(base, classifier.fingerprint, reuse, votes)
     settings = replace(base.identity.settings, off_grid=inputs.off_grid)
-    return prospects(base, pilots.StoredPilot(votes, earlier), settings, reuse)
+    return prospects(base, pilots.StoredPilot(votes, pilots.shown(base)), settings, reuse)
 
 
 def run_pilot(

@@ -12,15 +12,16 @@ from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from smoothcert.errors import Damaged
+from smoothcert.errors import Damaged, InvalidInput
 from smoothcert.methods import Reuse
 from smoothcert.runs import codec
 from smoothcert.runs.content import has_no_gaps, notes_of, read_table, rows_of, table_bytes
 from smoothcert.runs.manifest import method_form
 from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import UNREADABLE, check_labels
-from smoothcert.verbs.pilot import PilotVotes
+from smoothcert.verbs.pilot import PilotVotes, pilot_draws, set_aside
 
 NAME = "pilot.parquet"
 FOLDER = "pilots"
@@ -108,6 +109,29 @@ def is_shown(name: str) -> bool:
 def shown(base: Run) -> tuple[str, ...]:
     """The files of all pilots that were shown of a base run."""
     return tuple(sorted(filter(is_shown, base.place.names(FOLDER))))
+
+
+def require_unseen(base: Run, prefix: int) -> None:
+    """Raise InvalidInput if pilots that were shown saw one of the first `prefix` draws of an input.
+
+    IRS counts a prefix, and what a pilot has shown may have chosen its length.
+    """
+    for position in sorted(positions_of(base, shown(base))):
+        draws, _ = pilot_draws(base.stored_records[position])
+        if len(draws) and draws.min() < prefix:
+            index = base.identity.indices[position]
+            raise InvalidInput(
+                f"plan has shown what draw {draws.min()} of input {index} of {base.place} gives, "
+                f"and IRS would count it among the first {prefix}. Ask for at most {draws.min()} "
+                "per input, or use another method, which sets such draws aside."
+            )
+
+
+def seen_of(base: Run) -> NDArray[np.int64]:
+    """How many last winners and losers of each input shown pilots have seen: (2, inputs)."""
+    positions = sorted(positions_of(base, shown(base)))
+    records = {position: base.stored_records[position] for position in positions}
+    return set_aside(records, len(base.identity.indices))
 
 
 def positions_of(base: Run, names: Iterable[str]) -> frozenset[int]:

@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.errors import Mismatch
+from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods.pooled import DatasetCertificate, recheck, stops_when_due
 from smoothcert.methods.screening import Pool, Screening
 from smoothcert.names import visible
-from smoothcert.runs import ledger
+from smoothcert.runs import ledger, pilots
 from smoothcert.runs.opening import check_same_inputs
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
@@ -83,9 +83,19 @@ def staged(run: Run, inputs: Inputs, screening: Screening, batch_size: int | Non
 
     Raises:
         Mismatch: the data are not those of the run.
+        InvalidInput: more is to be replayed than there are draws that no plan has shown.
     """
     check_same_inputs(run, inputs)
-    return Stage.of(run.certification(), inputs, screening, batch_size)
+    stage, seen = Stage.of(run.certification(), inputs, screening, batch_size), pilots.seen_of(run)
+    for source, k in zip(stage.sources, stage.pool.k, strict=True):
+        left = k - int(seen[0, source.position])
+        if left < screening.per_input:
+            raise InvalidInput(
+                f"Input {inputs.indices[source.position]} has {left} cached draws of its class "
+                f"whose outcome no plan has shown, of which {screening.per_input} cannot be "
+                "replayed. Ask for at most that many per input, or certify the original with a larger n."
+            )
+    return stage
 
 
 def problems_of(found: Sequence[DatasetCertificate], base: Run | None) -> Iterator[str]:

@@ -126,14 +126,16 @@ def _unchecked(run: Run, base: Run | None) -> Iterator[Unchecked]:
         yield Unchecked.BASE
         return
     yield Unchecked.BASE_VOTES
+    apart: set[str] = set()
     if isinstance(run.identity.method, Reuse):
         if not pilots.keeps_pilot(run):
             yield Unchecked.PLAN
             return
         yield Unchecked.PILOT
         with suppress(SmoothcertError):  # named already
-            if set(pilots.shown(base)) - set(pilots.read_pilot(run).shown):
-                yield Unchecked.SHOWN
+            apart = set(pilots.read_pilot(run).shown)
+    if set(pilots.shown(base)) - apart:
+        yield Unchecked.SHOWN
 
 
 def still_unchecked(before: Sequence[Unchecked], fraction: float) -> tuple[Unchecked, ...]:

@@ -48,9 +48,10 @@ class Prospects:
         flips: Flips,
         aside: NDArray[np.int64],
         pilot_evaluations: int,
+        shown: bool = False,
     ) -> "Prospects":
-        """Tabulate what evaluations buy at the flip rates of a pilot."""
-        choice = family(reuse, len(certificates), settings.n)
+        """Tabulate what evaluations buy at the flip rates of a pilot; `shown` as for `family`."""
+        choice = family(reuse, len(certificates), settings.n, shown)
         t = table(settings.n, flips, reuse, choice, settings.keep_margins)
         return Prospects(certificates, settings, reuse, t, aside, pilot_evaluations)
 
@@ -93,11 +94,12 @@ class Cache:
         Raises:
             ValueError: the votes are not of a pilot of these inputs.
         """
+        shown = tuple(shown)
         records = self.at((*votes.positions.tolist(), *shown))
         aside = set_aside(records, len(self.certificates))
         flips = fit(votes, records, self.settings)
         facts = (self.certificates, self.settings, reuse, flips, aside, votes.evaluations)
-        return Prospects.of(*facts)
+        return Prospects.of(*facts, shown=bool(shown))
 
 
 def pilot(
