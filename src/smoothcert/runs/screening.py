@@ -93,7 +93,8 @@ def staged(run: Run, inputs: Inputs, screening: Screening, batch_size: int | Non
             raise InvalidInput(
                 f"Input {inputs.indices[source.position]} has {left} cached draws of its class "
                 f"whose outcome no plan has shown, of which {screening.per_input} cannot be "
-                "replayed. Ask for at most that many per input, or certify the original with a larger n."
+                "replayed. Ask for at most that many per input, or certify the original with a "
+                "larger n."
             )
     return stage
 
