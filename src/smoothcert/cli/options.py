@@ -27,6 +27,15 @@ Size = Annotated[
         show_default="as they are",
     ),
 ]
+Channels = Annotated[
+    int | None,
+    typer.Option(
+        help="Make all images grey (1) or colour (3), for data that has both.",
+        min=1,
+        max=3,
+        show_default="as they are, if they agree",
+    ),
+]
 Sigma = Annotated[float, typer.Option(help="Noise, on the [0, 1] scale.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed.")]
 NoiseSeed = Annotated[

@@ -41,7 +41,7 @@ def plan(
             raise InvalidInput("irs makes no plan; plan takes the methods auto, joint, stratified")
         reuse = method_settings(settings, None, None, method, alpha, 0.99, "budget-exact")
         assert isinstance(reuse, Reuse)
-        inputs = recorded_source(run.manifest.origin, data).load()
+        inputs = recorded_source(run.manifest.origin, data).told()
         check_same_inputs(run, inputs)
         classifier = processor.load(model)
         size = batch_size or first_size(classifier, inputs.shape)

@@ -55,7 +55,7 @@ def certify(
     engines.check(engine, where)
     clusters.check(engine, where)
     with display.waiting("Loading data"):
-        inputs = source.load()
+        inputs = source.told()
         where.check_labels(inputs.labels, inputs.name)
         settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
     decision = None if radius is None else Decision(radius)
@@ -102,7 +102,7 @@ def recertify(
             opening = replace(how.opening(where.out, settings), method=chosen, base=original)
             run = clusters.run(opening, model, source, where, tick)
         else:
-            classifier, inputs = where.load(model), source.load()
+            classifier, inputs = where.load(model), source.told()
             run = run_recertify(where.out, original, classifier, inputs, chosen, how)
     show_run(run, where.json, where.target, original)
 
@@ -192,7 +192,7 @@ def verify(
         with display.waiting("Loading model and data"):
             reference, source = model or recorded_model(run), recorded_source(origin, data)
             display.say(f"Replaying with the model {reference} and the data {source.data}")
-            classifier, inputs = processor.load(reference), source.load()
+            classifier, inputs = processor.load(reference), source.told()
         total = round(sum(c.evaluations for c in run.certificates) * fraction)
         with display.bar("Replaying", total) as tick:
             again = replay_run(run, classifier, inputs, fraction, tick, original)

@@ -107,7 +107,7 @@ def _replayed(
     if not 0 < fraction <= 1:
         raise InvalidInput(f"The replayed fraction must be in (0, 1]; got {fraction}")
     with display.waiting("Loading models, data and base run"):
-        inputs = recorded_source(base.manifest.origin, data).load()
+        inputs = recorded_source(base.manifest.origin, data).told()
         stage = staged(base, inputs, found[0].screening, None)
         candidates = [stage.checked(processor.load(model)) for model in models]
     problems, replayed = [], 0

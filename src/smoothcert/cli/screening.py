@@ -115,7 +115,7 @@ def _here(
 ) -> tuple[DatasetCertificate, ...]:
     """By processes of this machine: whatever is wrong with a candidate is said before any works."""
     with display.waiting("Loading models, data and base run"):
-        stage = staged(run, source.load(), asked.screening, asked.batch_size)
+        stage = staged(run, source.told(), asked.screening, asked.batch_size)
         candidates = [stage.checked(machines.shared.load(model)) for model in asked.models]
     models = tuple(ModelAt(model, machines.shared) for model in asked.models)
     executor = machines.executor(LoadingAny(models, source))
