@@ -55,12 +55,13 @@ def certify(
     engines.check(engine, where)
     clusters.check(engine, where)
     with display.waiting("Loading data"):
-        inputs = source.told()
+        inputs = source.load()
         where.check_labels(inputs.labels, inputs.name)
         settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
     decision = None if radius is None else Decision(radius)
     total = where.remaining(len(inputs) * (n0 + n))
     if where.machines.cluster is not None:
+        display.say(inputs.describe())
         with display.bar("Certifying", total) as tick:
             opening = where.how(tick, source, {"model": model}).opening(where.out, settings)
             opening = replace(opening, method=decision)
@@ -69,6 +70,7 @@ def certify(
         return
     with display.waiting("Loading model"):
         classifier = where.load(model)
+    display.say(inputs.describe())
     chosen = engines.choose(engine, model, classifier, inputs, settings, where)
     classifier = chosen.classifier
     with display.bar("Certifying", total) as tick:

@@ -8,7 +8,7 @@ from smoothcert.errors import InvalidInput, SmoothcertError, did_you_mean
 from smoothcert.references import DATA_FORMS
 from smoothcert.regular import similar
 from smoothcert.sampling import arrays, folders, shards, tables
-from smoothcert.sampling.images import IMAGE_FILES
+from smoothcert.sampling.images import IMAGE_FILES, is_image
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.layouts import children, some
 from smoothcert.sampling.noise import grid_levels
@@ -145,7 +145,7 @@ def _tables(files: list[Path], reference: str) -> Pictures:
 def _require_read(path: Path) -> None:
     """Refuse a folder that holds data of another kind and none that is read, by its name."""
     below, files = children(path)
-    if below or any(file.suffix.lower() in IMAGE_FILES for file in files):
+    if below or any(is_image(file.name) for file in files):
         return
     kinds = {file.suffix.lower(): file.name for file in reversed(files)}
     if ".npz" in kinds:

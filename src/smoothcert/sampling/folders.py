@@ -4,11 +4,12 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from unicodedata import normalize
 
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling.images import IMAGE_FILES, OTHER_IMAGES
+from smoothcert.sampling.images import IMAGE_FILES, OTHER_IMAGES, is_image
 from smoothcert.sampling.inputs import known_labels
 from smoothcert.sampling.layouts import children, is_split, is_system, named, no_split, some
 from smoothcert.sampling.listings import LABELS, Listed, class_list, listed
@@ -22,6 +23,7 @@ _NO_CLASSES = frozenset(
 )
 """Names of folders beside each other that say what is in them, not what is seen."""
 
+_MOST_LOOKED_AT = 1000  # folders, for a hint
 _NUMBERED = re.compile(r"(\D*)(\d+)(.*)", re.DOTALL)
 _AS_LISTED = "list the classes in a classes.txt there, in the order of the classifier's"
 
@@ -97,7 +99,7 @@ def _images(files: Iterable[Path]) -> list[Path]:
         InvalidInput: among them are pictures of a kind that is not read.
     """
     files = list(files)
-    found = [file for file in files if file.suffix.lower() in IMAGE_FILES]
+    found = [file for file in files if is_image(file.name)]
     other = [file.name for file in files if file.suffix.lower() in OTHER_IMAGES]
     if other:
         raise InvalidInput(
@@ -108,12 +110,16 @@ def _images(files: Iterable[Path]) -> list[Path]:
 
 
 def _empty(place: _Place) -> InvalidInput:
-    other = f" {place.asked} has also {some(o.name for o in place.others)}: --split." * bool(
-        place.others and place.root != place.asked
-    )
+    walk = islice(os.walk(place.root), _MOST_LOOKED_AT)
+    deep = (Path(there) for there, _, files in walk if any(map(is_image, files)))
+    hint = ""
+    if place.others and place.root != place.asked:
+        hint = f" {place.asked} has also {some(o.name for o in place.others)}: give --split."
+    elif found := next(deep, None):
+        hint = f" Deeper there are some, as in {found}: give --data {found.parent}."
     return InvalidInput(
         f"The folder {place.root} is empty: no images ({', '.join(sorted(IMAGE_FILES))}), neither "
-        f"directly nor in one subfolder per class.{other}"
+        f"directly nor in one subfolder per class.{hint}"
     )
 
 
@@ -141,7 +147,7 @@ def _of_class(folder: Path, root: Path) -> list[Path]:
     """The images of a class, none of them deeper."""
     deeper, files = children(folder)
     for below in deeper:
-        if any(file.suffix.lower() in IMAGE_FILES for file in children(below)[1]):
+        if any(is_image(file.name) for file in children(below)[1]):
             raise InvalidInput(
                 f"{root} has images in folders of folders, as in {below.relative_to(root)}. "
                 f"Images lie in {root} or one folder below: if {folder.name} is a split or a data "

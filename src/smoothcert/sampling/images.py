@@ -22,6 +22,12 @@ IMAGE_FILES = frozenset(
 )
 """How the names of such files end."""
 
+
+def is_image(name: str) -> bool:
+    """Whether a file of such a name is read as an image."""
+    return Path(name).suffix.lower() in IMAGE_FILES
+
+
 OTHER_IMAGES = frozenset(
     (
         *(".heic", ".heif", ".avif", ".jp2", ".jxl", ".tga", ".ico", ".svg", ".eps", ".psd"),

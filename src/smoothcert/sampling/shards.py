@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling.images import IMAGE_FILES
+from smoothcert.sampling.images import is_image
 from smoothcert.sampling.layouts import children, named, no_split, some
 
 PARQUET = (".parquet", ".parq", ".pq")
@@ -64,7 +64,7 @@ def _files(folder: Path, depth: int) -> list[Path]:
     """Parquet files in a folder and those below it, but not where images lie or classes are."""
     folders, files = children(folder)
     found = [f for f in files if f.suffix.lower() in PARQUET and f.stem != "metadata"]
-    if not found and any(file.suffix.lower() in IMAGE_FILES for file in files):
+    if not found and any(is_image(file.name) for file in files):
         return []
     below = folders if depth and len(folders) <= _MOST_FOLDERS else []
     return found + [file for child in below for file in _files(child, depth - 1)]

@@ -37,7 +37,9 @@ def pictures(paths: Sequence[Path], reference: str, notes: tuple[str, ...] = ())
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise InvalidInput(f"{reference} is not a readable Parquet file: {error}") from error
-    features = _features(table.schema.metadata)
+    structs = [f.name for f in table.schema if pa.types.is_struct(f.type)]
+    stored = [n for n in structs if table.schema.field(n).type.get_field_index("bytes") >= 0]
+    features = {n: {"_type": "Image"} for n in stored} | _features(table.schema.metadata)
     whole = {field.name: pa.types.is_integer(field.type) for field in table.schema}
     images, labels = _columns(whole, features, reference)
     column = table[images]
@@ -174,7 +176,7 @@ def _columns(
     if not images:
         raise InvalidInput(
             f"{reference} has the columns {', '.join(whole)}; images are looked for under 'img' "
-            "and 'image', or as Hugging Face's metadata says."
+            "and 'image', and in columns of struct<bytes, path>."
         )
     if len(images) > 1:
         raise InvalidInput(
