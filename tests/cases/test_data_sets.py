@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import smoothcert
-from smoothcert.cli.sources import DataSource, recorded_source
+from smoothcert.cli.sources import MOVED, DataSource, recorded_source
 from smoothcert.errors import InvalidInput
 from smoothcert.sampling.images import CHANNELS, decode
 
@@ -484,7 +484,7 @@ NO_COLUMNS = {
     "beyond-names": (
         {"label": [0, 2]},
         {"label": class_label("a", "b")},
-        "labels from 0 to 2 in 'label', and names of 2",
+        "labels from 0 to 2, and names of 2",
     ),
     "split-column": ({"label": [0, 1], "split": ["train", "test"]}, None, "has a column 'split'"),
     "two-pictures": ({"img": [b"x", b"y"]}, None, "several columns of images: img, image"),
@@ -698,3 +698,35 @@ def test_the_command_line_says_what_was_read(tmp_path, capsys):
         DataSource(where, "test", None, None, 1).told()
     assert "2 classes (0 cat: 1, 1 dog: 1)" in said.get()
     assert json.loads(json.dumps(DataSource(where, "test", None, None, 1).to_json()))
+
+
+def test_data_that_has_moved_names_the_option(tmp_path):
+    gone = DataSource(str(tmp_path / "gone"), "test", None, None, 1)
+    with pytest.raises(InvalidInput, match="There is no data at .* give its place with --data"):
+        gone.told(MOVED)
+    there = DataSource(files(tmp_path, {"test/x.txt": ""}), "test", None, None, 1)
+    with pytest.raises(InvalidInput, match="is empty") as refused:
+        there.told(MOVED)
+    assert MOVED not in str(refused.value)
+
+
+def test_labels_of_other_arrays_are_not_taken(tmp_path):
+    np.savez(tmp_path / "a.npz", x_test=arrays(), x=arrays(), y=[0, 1])
+    assert smoothcert.load_inputs(tmp_path / "a.npz").labels is None
+    np.savez(tmp_path / "a.npz", x_test=arrays(), y=[0, 1])
+    data = smoothcert.load_inputs(tmp_path / "a.npz")
+    assert data.labels == (0, 1) and "Read from 'x_test', labels from 'y'." in data.describe()
+
+
+def test_a_table_for_all_splits_names_the_classes_of_all(tmp_path):
+    rows = "file_name,label\ntest/a.png,dog\ntrain/a.png,cat\n"
+    where = files(tmp_path, {"test/a.png": None, "train/a.png": None, "metadata.csv": rows})
+    data = smoothcert.load_inputs(where)
+    assert (data.classes, data.labels) == (("cat", "dog"), (1,))
+
+
+def test_a_split_given_by_where_one_is(tmp_path, monkeypatch):
+    """The class that only train has keeps its number."""
+    files(tmp_path, {**classes(*"abc", under="train/"), **classes(*"ac", under="test/")})
+    monkeypatch.chdir(tmp_path / "test")
+    assert smoothcert.load_inputs(".").labels == (0, 2)

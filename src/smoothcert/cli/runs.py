@@ -9,6 +9,7 @@ from smoothcert.certificate import Outcome, Settings
 from smoothcert.cli import clusters, display, engines
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import (
+    MOVED,
     DataSource,
     parse_seed,
     parse_share,
@@ -104,7 +105,7 @@ def recertify(
             opening = replace(how.opening(where.out, settings), method=chosen, base=original)
             run = clusters.run(opening, model, source, where, tick)
         else:
-            classifier, inputs = where.load(model), source.told()
+            classifier, inputs = where.load(model), source.told(MOVED)
             run = run_recertify(where.out, original, classifier, inputs, chosen, how)
     show_run(run, where.json, where.target, original)
 
@@ -194,7 +195,7 @@ def verify(
         with display.waiting("Loading model and data"):
             reference, source = model or recorded_model(run), recorded_source(origin, data)
             display.say(f"Replaying with the model {reference} and the data {source.data}")
-            classifier, inputs = processor.load(reference), source.told()
+            classifier, inputs = processor.load(reference), source.told(MOVED)
         total = round(sum(c.evaluations for c in run.certificates) * fraction)
         with display.bar("Replaying", total) as tick:
             again = replay_run(run, classifier, inputs, fraction, tick, original)

@@ -1,5 +1,6 @@
 """Data and models as the command line names them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -14,6 +15,8 @@ from smoothcert.sampling.datasets import load_inputs
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.pictures import AS_FIRST
 from smoothcert.tries import Seed
+
+MOVED = "If the data has moved since the run was made, give its place with --data."
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,14 @@ class DataSource:
         selection = (self.limit, self.every, self.size, self.channels)
         return load_inputs(self.data, self.split, grid, *selection)
 
-    def told(self) -> Inputs:
-        """Open the data set, and say what was read."""
-        inputs = self.load()
+    def told(self, if_gone: str = "") -> Inputs:
+        """Open the data set, and say what was read; if it is not there, say that too."""
+        try:
+            inputs = self.load()
+        except InvalidInput as error:
+            if not if_gone or self.data == "digits" or os.path.exists(self.data):
+                raise
+            raise InvalidInput(f"{error} {if_gone}") from error
         display.say(inputs.describe())
         return inputs
 

@@ -1,5 +1,7 @@
 """The embedded digits, and .npz files of arrays."""
 
+from collections.abc import Container, Iterable
+from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,15 +74,22 @@ def archive(path: Path, split: str, grid: float | Fraction | None) -> Inputs:
         raise InvalidInput(
             f"{path.name} is not a readable .npz file of plain arrays: {error}"
         ) from error
-    images, tensors, labels = (_first(arrays, *names) for names in (named, plain, classes))
-    if images is None and tensors is None:
+    images, tensors = (_first(arrays, names) for names in (named, plain))
+    if {f"x_{split}", f"images_{split}", f"inputs_{split}"} & arrays.keys():
+        others = {"x", "images", "inputs"} & set(there)  # whose labels the plain ones are
+        classes = classes[:2] if others else classes
+    labels = _first(arrays, classes)
+    source = images or tensors
+    if source is None:
         raise InvalidInput(
             f"{path.name} has the arrays {', '.join(there)[:200] or '(none)'}; inputs are looked "
             f"for under 'x_{split}', 'images_{split}', 'x' and 'images', and tensors that are no "
             f"images under 'inputs_{split}' and 'inputs'."
         )
-    values: Any = tensors if images is None else _channels_first(images)
-    return Inputs.from_arrays(values, labels, _EIGHT_BIT if grid is None else grid, path.name)
+    values: Any = _channels_first(arrays[images]) if images else arrays[source]
+    known, step = arrays[labels] if labels else None, _EIGHT_BIT if grid is None else grid
+    note = f"Read from {source!r}, labels from {labels!r}." if labels else f"Read from {source!r}."
+    return replace(Inputs.from_arrays(values, known, step, path.name), notes=(note,))
 
 
 def _array(archive: Any, key: str) -> NDArray[Any]:
@@ -90,8 +99,8 @@ def _array(archive: Any, key: str) -> NDArray[Any]:
     return archive[key]
 
 
-def _first(arrays: dict[str, NDArray[Any]], *names: str) -> NDArray[Any] | None:
-    return next((arrays[name] for name in names if name in arrays), None)
+def _first(arrays: Container[str], names: Iterable[str]) -> str | None:
+    return next((name for name in names if name in arrays), None)
 
 
 def _channels_first(images: NDArray[Any]) -> NDArray[Any]:

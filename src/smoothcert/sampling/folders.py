@@ -10,7 +10,7 @@ from unicodedata import normalize
 
 from smoothcert.errors import InvalidInput
 from smoothcert.sampling.images import IMAGE_FILES, OTHER_IMAGES, is_image
-from smoothcert.sampling.inputs import known_labels
+from smoothcert.sampling.inputs import known_labels, require_named
 from smoothcert.sampling.layouts import children, is_split, is_system, named, no_split, some
 from smoothcert.sampling.listings import LABELS, Listed, class_list, listed
 from smoothcert.sampling.pictures import Pictures
@@ -72,8 +72,9 @@ def _place(path: Path, split: str) -> _Place:
             error = InvalidInput(f"{error} Or, if these are classes, {_AS_LISTED}.")
         raise error
     if found is None:
-        beside = children(path.absolute().parent)[0] if is_split(path.name) else []
-        others = [o for o in beside if is_split(o.name) and o.name != path.name]
+        here = path.absolute()
+        beside = children(here.parent)[0] if is_split(here.name) else []
+        others = [o for o in beside if is_split(o.name) and o.name != here.name]
         return _Place(path, path, tuple(others))
     _require_no_class(path / found, [path / name for name in names if name not in splits])
     others = [path / name for name in splits if name != found]
@@ -262,10 +263,11 @@ def _by_table(place: _Place, table: Listed, base: Path) -> Pictures:
     if not table.names:
         numbers = known_labels([int(said[file]) for file in sorted(said)], str(table.path))
         classes = class_list(place.class_list) if place.class_list else ()
+        require_named(numbers or (), classes, str(table.path))
         known = numbers or [None] * len(said)
         rows = [(there[f], number) for f, number in zip(sorted(said), known, strict=True)]
         return _found(place, rows, classes, note)
-    names = frozenset(map(str, said.values()))
+    names = table.names  # of all splits, if the table is for all
     classes, more = (
         _as_listed(place.class_list, names) if place.class_list else _ordered(place, names)
     )

@@ -284,6 +284,15 @@ def known_labels(labels: Sequence[int], name: str) -> tuple[int, ...] | None:
     return None if unknown else tuple(labels)
 
 
+def require_named(labels: Sequence[int], classes: Sequence[str], name: str) -> None:
+    """Raise InvalidInput if some classes have names and others have not."""
+    if classes and labels and not 0 <= min(labels) <= max(labels) < len(classes):
+        raise InvalidInput(
+            f"{name} has labels from {min(labels)} to {max(labels)}, and names of {len(classes)} "
+            "classes. Labels are numbers from 0 on, one for each name."
+        )
+
+
 def _checked_labels(labels: ArrayLike, name: str) -> tuple[int, ...]:
     labels = np.asarray(labels)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):

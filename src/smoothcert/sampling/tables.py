@@ -8,7 +8,7 @@ from typing import Any
 
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.regular import require_regular, similar
-from smoothcert.sampling.inputs import known_labels
+from smoothcert.sampling.inputs import known_labels, require_named
 from smoothcert.sampling.layouts import some
 from smoothcert.sampling.listings import LABELS, label_column
 from smoothcert.sampling.pictures import Pictures
@@ -83,11 +83,7 @@ def _pictures(
         return io.BytesIO(data)
 
     known = None if labels is None else known_labels(labels, reference)
-    if known is not None and names and not 0 <= min(known) <= max(known) < len(names):
-        raise InvalidInput(
-            f"{reference} has labels from {min(known)} to {max(known)} in {column!r}, and names "
-            f"of {len(names)} classes."
-        )
+    require_named(known or (), names, reference)
     unknown = f"No labels: all of {column!r} are -1." if labels and known is None else ""
     told = f"Labels from the column {column!r}." if known else unknown
     return Pictures(
