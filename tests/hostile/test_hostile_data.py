@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 import smoothcert
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling import datasets, images
+from smoothcert.sampling import arrays, images
 from smoothcert.simulation.logs import read_log
 
 Image = pytest.importorskip("PIL.Image", reason="the data extra is not installed")
@@ -56,7 +56,7 @@ def test_arrays_that_lie(array, tmp_path, monkeypatch):
 
 
 def test_an_npz_bomb_is_not_unpacked_and_other_arrays_are_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "MOST_UNPACKED", 10**6)
+    monkeypatch.setattr(arrays, "MOST_UNPACKED", 10**6)
     big = npy("(2000000,)", data=bytes(2 * 10**6))
     with pytest.raises(InvalidInput, match="x would unpack to more than 1000000 bytes"):
         smoothcert.load_inputs(npz(tmp_path / "a.npz", x=big))

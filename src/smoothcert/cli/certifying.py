@@ -12,6 +12,7 @@ from smoothcert.cli.options import (
     Base,
     Batch,
     BlockInputs,
+    Channels,
     ClusterAt,
     Data,
     Device,
@@ -67,6 +68,7 @@ def certify(
     limit: Limit = None,
     every: Every = 1,
     size: Size = None,
+    channels: Channels = None,
     resume: Resume = False,
     device: Device = "cpu",
     threads: Threads = None,
@@ -85,7 +87,7 @@ def certify(
     from smoothcert.cli.sources import DataSource
     from smoothcert.cli.where import Where
 
-    source = DataSource(data, split, grid, limit, every, size)
+    source = DataSource(data, split, grid, limit, every, size, channels)
     machines = Machines(Processor(device, threads), workers, cluster)
     where = Where(out, resume, machines, batch_size, block_inputs, shard, json, accept, log or [])
     options = (sigma, n0, n, alpha, seed, form, keep_margins)
@@ -206,6 +208,7 @@ def predict(
     n: Annotated[int, typer.Option("--n", help="Draws.")] = 1000,
     alpha: Annotated[float, typer.Option(help="Error probability.")] = 0.001,
     size: Size = None,
+    channels: Channels = None,
     seed: Seed = 0,
     device: Device = "cpu",
     threads: Threads = None,
@@ -217,4 +220,5 @@ def predict(
     from smoothcert.cli.machines import Processor
 
     processor = Processor(device, threads)
-    models.predict(model, image, size, sigma, n, alpha, seed, processor, batch_size, json)
+    view = (size, channels)
+    models.predict(model, image, view, sigma, n, alpha, seed, processor, batch_size, json)

@@ -93,7 +93,7 @@ def run_demo(data: str, out: Path, quick: bool, processor: Processor, as_json: b
     size = replace(small if quick else large, processor=processor)
     test = DataSource(data, "test", None, size.images, 1)
     with display.waiting("Loading data"):
-        inputs = test.load()
+        inputs = test.told()
     if size.epochs == 0 and inputs.shape != (3, 32, 32):
         raise InvalidInput(
             f"The demo runs on digits, or on CIFAR-10 with the weights that come with it; {data} "

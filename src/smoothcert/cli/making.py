@@ -8,6 +8,7 @@ import typer
 from smoothcert.cli import completion
 from smoothcert.cli.completion import among
 from smoothcert.cli.options import (
+    Channels,
     Data,
     Device,
     Every,
@@ -66,6 +67,7 @@ def train(
     limit: Limit = None,
     every: Every = 1,
     size: Size = None,
+    channels: Channels = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images per step.")] = None,
     rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
@@ -83,7 +85,7 @@ def train(
     from smoothcert.cli import models
     from smoothcert.cli.sources import DataSource
 
-    source = DataSource(data, split, grid, limit, every, size)
+    source = DataSource(data, split, grid, limit, every, size, channels)
     chosen = models.recipe(recipe, sigma, (arch, epochs, batch, rate, consistency), seed)
     models.train(source, chosen, out, resume, device, json)
 
@@ -102,6 +104,7 @@ def compress(
     ] = "test",
     grid: Grid = None,
     size: Size = None,
+    channels: Channels = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -109,5 +112,5 @@ def compress(
     from smoothcert.cli import models
     from smoothcert.cli.sources import DataSource
 
-    source = DataSource(data, split, grid, None, 1, size) if data else None
+    source = DataSource(data, split, grid, None, 1, size, channels) if data else None
     models.compress(model, to, out, source, test_split, sigma, seed, json)

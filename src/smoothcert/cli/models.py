@@ -57,7 +57,7 @@ def train(
     if out.suffix != ".safetensors":
         raise InvalidInput(f"Weights are written as .safetensors; got {out.name!r}")
     with display.waiting("Loading data"):
-        inputs = source.load()
+        inputs = source.told()
         make_folder(out.parent)
         checkpoint = Checkpoint(out.with_suffix(".checkpoint"), recipe, inputs.fingerprint)
     if not resume:
@@ -115,7 +115,7 @@ def compress(
             show = tell if display.is_live(display.errors) else display.say
             show(f"Epoch {epoch}: loss {mean:.4f}")
 
-        inputs = source.load() if source else None
+        inputs = source.told() if source else None
         held_out = _held_out(source, test_split, inputs) if source and inputs and sigma else None
         change = write_compressed(
             *(model, target, out),
@@ -146,7 +146,7 @@ def _held_out(source: DataSource, split: str, inputs: Inputs) -> Inputs | None:
 def predict(
     model: str,
     image: Path,
-    size: int | None,
+    view: tuple[int | None, int | None],
     sigma: float,
     n: int,
     alpha: float,
@@ -155,12 +155,13 @@ def predict(
     batch_size: int | None,
     as_json: bool,
 ) -> None:
-    """Predict one image's class."""
+    """Predict one image's class, at a size and with channels as `decode` takes them."""
+    size, channels = view
     if not image.is_file():
         raise InvalidInput(f"There is no image {image}{similar(image)}")
     noise = RoundedGaussian(sigma, 1 / 255)
     classifier = processor.load(model)
-    item = Item(0, decode(image, size=size).astype("int32"))
+    item = Item(0, decode(image, channels, size).astype("int32"))
     found = predict_item(
         classifier, item, noise, n=n, alpha=alpha, seed=seed, batch_size=batch_size
     )

@@ -27,6 +27,22 @@ Size = Annotated[
         show_default="as they are",
     ),
 ]
+
+
+def _one_or_three(channels: int | None) -> int | None:
+    if channels not in (None, 1, 3):
+        raise typer.BadParameter(f"1 (grey) or 3 (colour) is needed; got {channels}")
+    return channels
+
+
+Channels = Annotated[
+    int | None,
+    typer.Option(
+        help="Make all images grey (1) or colour (3), for data that has both.",
+        callback=_one_or_three,
+        show_default="as they are, if they agree",
+    ),
+]
 Sigma = Annotated[float, typer.Option(help="Noise, on the [0, 1] scale.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed.")]
 NoiseSeed = Annotated[

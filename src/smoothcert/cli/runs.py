@@ -9,6 +9,7 @@ from smoothcert.certificate import Outcome, Settings
 from smoothcert.cli import clusters, display, engines
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import (
+    MOVED,
     DataSource,
     parse_seed,
     parse_share,
@@ -61,6 +62,7 @@ def certify(
     decision = None if radius is None else Decision(radius)
     total = where.remaining(len(inputs) * (n0 + n))
     if where.machines.cluster is not None:
+        display.say(inputs.describe())
         with display.bar("Certifying", total) as tick:
             opening = where.how(tick, source, {"model": model}).opening(where.out, settings)
             opening = replace(opening, method=decision)
@@ -69,6 +71,7 @@ def certify(
         return
     with display.waiting("Loading model"):
         classifier = where.load(model)
+    display.say(inputs.describe())
     chosen = engines.choose(engine, model, classifier, inputs, settings, where)
     classifier = chosen.classifier
     with display.bar("Certifying", total) as tick:
@@ -102,7 +105,7 @@ def recertify(
             opening = replace(how.opening(where.out, settings), method=chosen, base=original)
             run = clusters.run(opening, model, source, where, tick)
         else:
-            classifier, inputs = where.load(model), source.load()
+            classifier, inputs = where.load(model), source.told(MOVED)
             run = run_recertify(where.out, original, classifier, inputs, chosen, how)
     show_run(run, where.json, where.target, original)
 
@@ -192,7 +195,7 @@ def verify(
         with display.waiting("Loading model and data"):
             reference, source = model or recorded_model(run), recorded_source(origin, data)
             display.say(f"Replaying with the model {reference} and the data {source.data}")
-            classifier, inputs = processor.load(reference), source.load()
+            classifier, inputs = processor.load(reference), source.told(MOVED)
         total = round(sum(c.evaluations for c in run.certificates) * fraction)
         with display.bar("Replaying", total) as tick:
             again = replay_run(run, classifier, inputs, fraction, tick, original)

@@ -9,7 +9,7 @@ from smoothcert.cli import display
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.runs import show_verified
 from smoothcert.cli.screening import read_screened
-from smoothcert.cli.sources import loadable, parse_share, recorded_source
+from smoothcert.cli.sources import MOVED, loadable, parse_share, recorded_source
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.runs.crew import one_at_a_time
@@ -107,7 +107,7 @@ def _replayed(
     if not 0 < fraction <= 1:
         raise InvalidInput(f"The replayed fraction must be in (0, 1]; got {fraction}")
     with display.waiting("Loading models, data and base run"):
-        inputs = recorded_source(base.manifest.origin, data).load()
+        inputs = recorded_source(base.manifest.origin, data).told(MOVED)
         stage = staged(base, inputs, found[0].screening, None)
         candidates = [stage.checked(processor.load(model)) for model in models]
     problems, replayed = [], 0

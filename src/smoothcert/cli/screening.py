@@ -12,7 +12,7 @@ import typer
 from smoothcert.cli import clusters, display
 from smoothcert.cli.machines import LoadingAny, Machines, ModelAt
 from smoothcert.cli.runs import NOT_ACCEPTED
-from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
+from smoothcert.cli.sources import MOVED, DataSource, parse_radii, recorded_source
 from smoothcert.decimals import floor_to, level, percent
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.pooled import DatasetCertificate, ranked, recheck
@@ -115,7 +115,7 @@ def _here(
 ) -> tuple[DatasetCertificate, ...]:
     """By processes of this machine: whatever is wrong with a candidate is said before any works."""
     with display.waiting("Loading models, data and base run"):
-        stage = staged(run, source.load(), asked.screening, asked.batch_size)
+        stage = staged(run, source.told(MOVED), asked.screening, asked.batch_size)
         candidates = [stage.checked(machines.shared.load(model)) for model in asked.models]
     models = tuple(ModelAt(model, machines.shared) for model in asked.models)
     executor = machines.executor(LoadingAny(models, source))

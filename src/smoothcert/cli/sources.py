@@ -1,17 +1,22 @@
 """Data and models as the command line names them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from smoothcert.classifiers.loading import is_code
+from smoothcert.cli import display
 from smoothcert.compress import twin
 from smoothcert.errors import InvalidInput
 from smoothcert.runs.store import Run
 from smoothcert.sampling.datasets import load_inputs
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.pictures import AS_FIRST
 from smoothcert.tries import Seed
+
+MOVED = "If the data has moved since the run was made, give its place with --data."
 
 
 @dataclass(frozen=True)
@@ -24,11 +29,24 @@ class DataSource:
     limit: int | None
     every: int
     size: int | None = None
+    channels: int | None = None
 
     def load(self) -> Inputs:
         """Open the data set; see `load_inputs`."""
         grid = parse_grid(self.grid)
-        return load_inputs(self.data, self.split, grid, self.limit, self.every, self.size)
+        selection = (self.limit, self.every, self.size, self.channels)
+        return load_inputs(self.data, self.split, grid, *selection)
+
+    def told(self, if_gone: str = "") -> Inputs:
+        """Open the data set, and say what was read; if it is not there, say that too."""
+        try:
+            inputs = self.load()
+        except InvalidInput as error:
+            if not if_gone or self.data == "digits" or os.path.exists(self.data):
+                raise
+            raise InvalidInput(f"{error} {if_gone}") from error
+        display.say(inputs.describe())
+        return inputs
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -69,7 +87,7 @@ def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSour
 def _checked_source(recorded: Mapping[str, Any]) -> DataSource:
     """The record as a source, if each of its values is of the right kind."""
     kinds = {"data": str, "split": str, "grid": str | None, "limit": int | None, "every": int}
-    kinds |= {"size": int | None}
+    kinds |= {"size": int | None, "channels": int | None}
     unknown = recorded.keys() - kinds.keys()
     wrong = [n for n, kind in kinds.items() if n in recorded and not isinstance(recorded[n], kind)]
     if unknown or wrong or not {"data", "split", "grid", "limit", "every"} <= recorded.keys():
@@ -77,7 +95,8 @@ def _checked_source(recorded: Mapping[str, Any]) -> DataSource:
             f"The run's record of its data is not as it was written: {dict(recorded)!r:.200}. "
             "Make the run again, or use the Python API."
         )
-    return DataSource(**recorded)
+    # Runs of before record no channels: the first picture had decided for all.
+    return DataSource(**{"channels": AS_FIRST, **recorded})
 
 
 def recorded_model(run: Run) -> str:

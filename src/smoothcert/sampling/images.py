@@ -14,8 +14,38 @@ from smoothcert.regular import require_regular
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """By content, whatever the name: others (EPS) have Pillow start programs."""
 
-_EIGHT_BIT = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
-"""Pillow's modes of 8-bit values; it would cut 16-bit ones off at 255 rather than scale them."""
+IMAGE_FILES = frozenset(
+    (
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp"),
+        *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+    )
+)
+"""How the names of such files end."""
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of such a name is read as an image."""
+    return Path(name).suffix.lower() in IMAGE_FILES
+
+
+OTHER_IMAGES = frozenset(
+    (
+        *(".heic", ".heif", ".avif", ".jp2", ".jxl", ".tga", ".ico", ".svg", ".eps", ".psd"),
+        *(".dds", ".exr", ".hdr", ".pfm", ".dcm", ".nii", ".dng", ".cr2", ".nef", ".arw"),
+        *(".npy", ".npz", ".mat"),
+    )
+)
+"""How the names of pictures end that are not read: among others, they are not just left out."""
+
+CHANNELS = {
+    **dict.fromkeys(("1", "L"), 1),
+    **dict.fromkeys(("LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"), 3),
+}
+"""The table in docs/models.md: Pillow's modes that are read, to the channels each has of itself.
+
+Any other holds values of more than 8 bits, which Pillow would cut off at 255 rather than scale, or
+colours of another kind.
+"""
 
 MOST_PIXELS = 2**26
 """Of an image, as it is or resized: eight times the largest ones of ImageNet."""
@@ -26,21 +56,25 @@ MOST_FILE_BYTES = 2**28
 _ZOOM = 256 / 224  # shorter side over crop, as Cohen et al. (2019) and most of ImageNet's models
 
 
-def decode(source: Any, channels: int | None = None, size: int | None = None) -> NDArray[np.uint8]:
-    """An image as 8-bit values.
+def decode(
+    source: Any, channels: int | None = None, size: int | None = None, name: str = "The image"
+) -> NDArray[np.uint8]:
+    """An image as 8-bit values: the first frame, as it is stored, whatever EXIF says of its turn.
 
     Args:
         source: a path, a stream or a PIL image.
-        channels: 1 or 3, or None for what the image has; grey stays one channel.
+        channels: 1 or 3, or None for what the image has of itself, see `CHANNELS`. Colours become
+            grey as Pillow weighs them (0.299 R + 0.587 G + 0.114 B), grey is repeated.
         size: None for the image as it is. Otherwise its shorter side is resized to 256/224 of
             `size` (bilinear, antialiased, by Pillow) and the central square of `size` x `size` is
             kept: for 224, shorter side 256, as in torchvision's Resize and CenterCrop.
+        name: of a source that is no path, for messages.
 
     Returns:
         uint8 of shape (channels, height, width).
 
     Raises:
-        InvalidInput: not an image.
+        InvalidInput: not an image, or one that 8 bits without transparency do not hold.
         MissingExtra: Pillow is not installed.
     """
     try:
@@ -54,15 +88,15 @@ def decode(source: Any, channels: int | None = None, size: int | None = None) ->
         opened = nullcontext(source) if theirs else Image.open(source, formats=_FORMATS)
         with opened as image:
             _check(image)
-            grey = image.mode in ("L", "1") if channels is None else channels == 1
-            image = image.convert("L" if grey else "RGB")
+            channels = channels or CHANNELS[image.mode]
+            image = _opaque(image).convert("L" if channels == 1 else "RGB")
         array = np.asarray(image if size is None else _cropped(image, size))
     except InvalidInput:
         raise
     except (*_UNREADABLE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        shown = source if isinstance(source, str | Path) else "The image"
+        shown = source if isinstance(source, str | Path) else name
         raise InvalidInput(f"{shown} cannot be read as an image: {error}") from error
-    return array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1))
+    return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
 _UNREADABLE = (
@@ -73,9 +107,47 @@ _UNREADABLE = (
 
 
 def _check(image: Any) -> None:
-    if image.mode not in _EIGHT_BIT:
-        raise ValueError(f"it has values of more than 8 bits (Pillow's mode {image.mode})")
+    """Refuse modes that are not in the table, and 16-bit files that Pillow would cut to 8 bits."""
+    mode = image.mode
+    if mode not in CHANNELS:
+        deep = mode.startswith(("I", "F"))
+        what = "values of more than 8 bits" if deep else "colours that are not converted"
+        raise ValueError(f"it has {what} (Pillow's mode {mode}). {_ADVICE}")
+    if (bits := _bits(image)) > 8:
+        raise ValueError(f"it has values of more than 8 bits ({bits} a channel). {_ADVICE}")
     _check_size(*image.size)
+
+
+_ADVICE = (
+    "Save it as 8-bit grey or RGB, or all as floats in [0, 1] (float64) in an .npz, with its --grid"
+)
+
+
+def _bits(image: Any) -> int:
+    """Of a channel of the file, as its header says; Pillow's mode has 8 for colours of 16."""
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(258, (1,)))  # BitsPerSample
+    raw = [arg for tile in image.tile for arg in (tile[3] if _many(tile[3]) else (tile[3],))]
+    if image.format == "PPM":
+        return max((arg.bit_length() for arg in raw if isinstance(arg, int)), default=8)
+    return 16 if image.format == "PNG" and any(";16" in str(arg) for arg in raw) else 8
+
+
+def _many(args: Any) -> bool:
+    return isinstance(args, tuple | list)
+
+
+def _opaque(image: Any) -> Any:
+    """The image without its transparency, if nothing shows through it."""
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    if image.getchannel("A").getextrema()[0] < 255:
+        raise ValueError(
+            "parts of it are transparent, and no file says on what they lie. Paste it on the "
+            "background that the classifier knows, and save it without transparency"
+        )
+    return image
 
 
 def _check_size(width: int, height: int) -> None:

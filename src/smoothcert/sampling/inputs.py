@@ -17,6 +17,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.sampling.noise import grid_levels
 
 _OFF_GRID = 1e-3  # of a grid step: float32 pixels of an 8-bit image are off by 1e-5 at most
+_SHOWN, _SHOWN_CLASSES = 3, 5  # names of inputs, and classes, in a description
 _AT_ONCE = 2**22  # values whose distances to the grid are computed together
 
 
@@ -48,6 +49,8 @@ class Inputs:
         classes: names of the classes, may be empty.
         off_grid: the largest l2 distance, on the [0, 1] scale, of an input as it was given from
             its grid point, which `read` gives; it is taken off every radius.
+        notes: what was decided in reading the data, a sentence each; see `describe`.
+        called: from an index to what the input is called, such as its file's name.
 
     Raises:
         InvalidInput: an empty set, or labels that do not line up.
@@ -61,6 +64,8 @@ class Inputs:
     labels: tuple[int, ...] | None = None
     classes: tuple[str, ...] = ()
     off_grid: float = 0.0
+    notes: tuple[str, ...] = ()
+    called: Callable[[int], str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse an empty set, an index twice, and labels that do not line up."""
@@ -101,6 +106,27 @@ class Inputs:
                 f"the others have {self.shape}. All inputs must have one shape."
             )
         return Item(index, pixels)
+
+    def describe(self) -> str:
+        """What was read, in a line or two: how many inputs, of what shape, classes, first names."""
+        shape = "x".join(map(str, self.shape))
+        one = f"{self.name}: {len(self)} inputs of shape {shape}, {self._counted()}."
+        first = [self.called(index) for index in self.indices[:_SHOWN]] if self.called else []
+        told = [f"First: {', '.join(first)}."] if first else []
+        return "\n".join([one, " ".join([*told, *self.notes])]).strip()
+
+    def _counted(self) -> str:
+        """The first classes with their numbers, names and how many inputs each has."""
+        if self.labels is None:
+            return "no labels"
+        counts = Counter(self.labels)
+        known = sorted({*range(len(self.classes)), *counts})
+        names = dict(enumerate(self.classes))
+        shown = [f"{k} {names.get(k, '')}".strip() + f": {counts[k]}" for k in known]
+        more = ", ..." if len(known) > _SHOWN_CLASSES else ""
+        without = len(known) - len(counts)
+        missing = f", {without} of them without an input" if without else ""
+        return f"{len(known)} classes{missing} ({', '.join(shown[:_SHOWN_CLASSES])}{more})"
 
     def select(self, positions: Sequence[int]) -> "Inputs":
         """Keep the inputs at these positions, with their indices and labels."""
@@ -165,7 +191,7 @@ class Inputs:
             levels,
             tuple(range(len(steps))),
             lambda index: steps[index],
-            None if labels is None else _checked_labels(labels, name),
+            None if labels is None else known_labels(_checked_labels(labels, name), name),
             off_grid=_off_grid(images, steps, levels),
         )
 
@@ -241,6 +267,30 @@ def _farthest(images: NDArray[Any], steps: NDArray[np.int32], levels: int) -> fl
     squares = np.square(off / largest).reshape(len(off), -1)  # none that matters underflows
     length = float(np.sqrt(squares.sum(axis=1).max())) * largest / levels
     return length * (1 + (squares.shape[1] + 16) * 2.0**-52)
+
+
+def known_labels(labels: Sequence[int], name: str) -> tuple[int, ...] | None:
+    """Labels, or None if all are -1, by which many data sets say that they are not known.
+
+    Raises:
+        InvalidInput: some are -1, and others not.
+    """
+    unknown = [position for position, label in enumerate(labels) if label == -1]
+    if 0 < len(unknown) < len(labels):
+        raise InvalidInput(
+            f"{name} has {len(unknown)} labels of -1 (not known; the first at {unknown[0]}) among "
+            f"{len(labels)}. Leave these inputs out, or give none a label."
+        )
+    return None if unknown else tuple(labels)
+
+
+def require_named(labels: Sequence[int], classes: Sequence[str], name: str) -> None:
+    """Raise InvalidInput if some classes have names and others have not."""
+    if classes and labels and not 0 <= min(labels) <= max(labels) < len(classes):
+        raise InvalidInput(
+            f"{name} has labels from {min(labels)} to {max(labels)}, and names of {len(classes)} "
+            "classes. Labels are numbers from 0 on, one for each name."
+        )
 
 
 def _checked_labels(labels: ArrayLike, name: str) -> tuple[int, ...]:

@@ -1,0 +1,228 @@
+"""Images in Parquet files, and Hugging Face's data sets, which are made of them."""
+
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.regular import require_regular, similar
+from smoothcert.sampling.inputs import known_labels, require_named
+from smoothcert.sampling.layouts import some
+from smoothcert.sampling.listings import LABELS, label_column
+from smoothcert.sampling.pictures import Pictures
+
+_MOST_GROWTH, _SMALL = 64, 2**26
+"""A Parquet file may unpack to so many times its size, as images are packed already; or so much."""
+
+_BATCH = 256  # rows of a Parquet file read at once
+_IMAGES = ("img", "image", "images", "x")
+
+
+def pictures(paths: Sequence[Path], reference: str, notes: tuple[str, ...] = ()) -> Pictures:
+    """The images of some Parquet files, one after the other.
+
+    Raises:
+        InvalidInput: no such files, or not certain which columns hold images and labels.
+    """
+    import pyarrow as pa
+
+    try:
+        table = pa.concat_tables([_unpacked(path) for path in paths])
+    except FileNotFoundError:
+        near = similar(Path(reference))
+        raise InvalidInput(f"There is no data file {reference}{near}") from None
+    except InvalidInput:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise InvalidInput(f"{reference} is not a readable Parquet file: {error}") from error
+    structs = [f.name for f in table.schema if pa.types.is_struct(f.type)]
+    stored = [n for n in structs if table.schema.field(n).type.get_field_index("bytes") >= 0]
+    features = {n: {"_type": "Image"} for n in stored} | _features(table.schema.metadata)
+    whole = {field.name: pa.types.is_integer(field.type) for field in table.schema}
+    images, labels = _columns(whole, features, reference)
+    column = table[images]
+    place = column.type.get_field_index("bytes") if pa.types.is_struct(column.type) else -1
+    kind = column.type.field(place).type if place >= 0 else column.type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise InvalidInput(
+            f"The column {images!r} of {reference} has type {column.type}; images are stored as "
+            "struct<bytes, path>, as Hugging Face data sets do."
+        )
+    known = _classes_of(table[labels], labels, reference) if labels else None
+    names = _names(features.get(labels) if labels else None)
+
+    def cell(index: int) -> Any:
+        return column[index].as_py()
+
+    return _pictures(reference, len(table), cell, known, names, labels, notes)
+
+
+def _pictures(
+    reference: str,
+    count: int,
+    cell: Callable[[int], Any],
+    labels: Sequence[int] | None,
+    names: tuple[str, ...],
+    column: str | None,
+    notes: tuple[str, ...],
+) -> Pictures:
+    """The pictures in a column's cells, each a mapping with bytes, bytes alone, or a path."""
+
+    def opened(index: int) -> io.BytesIO | Path:
+        value = cell(index)
+        data = value.get("bytes") if isinstance(value, Mapping) else value
+        if isinstance(data, Path):
+            return data
+        if not data:
+            raise InvalidInput(
+                f"Row {index} of {reference} has no picture, so it cannot be read as an image. "
+                "Leave such rows out of the file."
+            )
+        return io.BytesIO(data)
+
+    known = None if labels is None else known_labels(labels, reference)
+    require_named(known or (), names, reference)
+    unknown = f"No labels: all of {column!r} are -1." if labels and known is None else ""
+    told = f"Labels from the column {column!r}." if known else unknown
+    return Pictures(
+        reference,
+        count,
+        opened,
+        "row {}".format,
+        known,
+        names,
+        (*notes, *([told] if told else [])),
+    )
+
+
+def _unpacked(path: Path) -> Any:
+    """The table of a file that does not unpack to far more than its size."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    require_regular(path, 2**40, InvalidInput)
+    most, size, batches = max(_SMALL, _MOST_GROWTH * path.stat().st_size), 0, []
+    with parquet.ParquetFile(path) as file:
+        groups = [file.metadata.row_group(g) for g in range(file.metadata.num_row_groups)]
+        declared = sum(group.total_byte_size for group in groups)
+        for batch in file.iter_batches(_BATCH) if declared <= most else ():
+            size += batch.nbytes
+            batches.append(batch)
+            if size > most:
+                break
+        schema = file.schema_arrow
+    if max(size, declared) > most:
+        raise InvalidInput(
+            f"{path} would unpack to more than {most} bytes, far more than its size, as no images "
+            "do. Check where it came from."
+        )
+    return pa.Table.from_batches(batches, schema)
+
+
+def _classes_of(column: Any, name: str, reference: str) -> list[int]:
+    """Labels, if all are whole numbers."""
+    import pyarrow as pa
+
+    if not pa.types.is_integer(column.type) or column.null_count:
+        raise InvalidInput(
+            f"The labels of {reference}, in its column {name!r}, must be whole numbers without "
+            f"gaps; they have type {column.type}, and {column.null_count} are missing."
+        )
+    return column.to_pylist()
+
+
+def _features(metadata: Any) -> dict[str, Any]:
+    """What Hugging Face's metadata in a file says of its columns, if it is there."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _names(feature: Any) -> tuple[str, ...]:
+    """The names of the classes that a column's feature has."""
+    names = feature.get("names") if isinstance(feature, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def _typed(features: Mapping[str, Any], kind: str, names: Iterable[str]) -> list[str]:
+    """The columns of which Hugging Face's metadata says that they are of a kind."""
+    said = {n: f.get("_type") for n, f in features.items() if isinstance(f, dict)}
+    return [name for name in names if said.get(name) == kind]
+
+
+def _columns(
+    whole: Mapping[str, bool], features: Mapping[str, Any], reference: str
+) -> tuple[str, str | None]:
+    """The columns of images and of labels, if there is no doubt.
+
+    Args:
+        whole: every column's name, and whether it holds whole numbers.
+        features: Hugging Face's metadata of them.
+        reference: for messages.
+    """
+    if "split" in whole:
+        raise InvalidInput(
+            f"{reference} has a column 'split'. Write each split to a file of its own, without it."
+        )
+    images = [n for n in _IMAGES if n in whole] or _typed(features, "Image", whole)
+    if not images:
+        raise InvalidInput(
+            f"{reference} has the columns {', '.join(whole)}; images are looked for under 'img' "
+            "and 'image', and in columns of struct<bytes, path>."
+        )
+    if len(images) > 1:
+        raise InvalidInput(
+            f"{reference} has several columns of images: {some(images)}. Leave one of them in the "
+            "file."
+        )
+    classes = _typed(features, "ClassLabel", whole)
+    usual = [name for name in LABELS if name in whole and name not in classes]
+    usual = [name for name in usual if whole[name]] or ([] if classes else usual)
+    return images[0], label_column([*classes, *usual], reference)
+
+
+def hub(reference: str, split: str) -> Pictures:
+    """A data set of Hugging Face by its id.
+
+    Raises:
+        InvalidInput: it is not there, or not certain which columns hold images and labels.
+        MissingExtra: the package `datasets` is not installed.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtra("datasets", "data") from error
+    try:
+        data: Any = datasets.load_dataset(reference, split=split)
+    except Exception as error:  # the hub's client, the network and the data set's own script
+        raise InvalidInput(
+            f"The Hugging Face data set {reference!r} (split {split!r}) cannot be loaded: {error}. "
+            "Check the id and the network, or give a local Parquet file, .npz or image folder"
+            f"{similar(Path(reference)) or '.'}"
+        ) from error
+    whole = {name: "int" in str(getattr(f, "dtype", "")) for name, f in data.features.items()}
+    features = {
+        name: {"_type": type(feature).__name__, "names": getattr(feature, "names", None)}
+        for name, feature in data.features.items()
+    }
+    images, labels = _columns(whole, features, reference)
+    # As bytes: decoded by the hub's package, an image would be turned as EXIF says.
+    stored = data.cast_column(images, datasets.Image(decode=False))
+    known = list(data[labels]) if labels else None
+    if known is not None and not all(isinstance(label, int) for label in known):
+        raise InvalidInput(
+            f"The labels of {reference}, in its column {labels!r}, must be whole numbers without "
+            "gaps."
+        )
+    names = _names(features.get(labels) if labels else None)
+
+    def cell(index: int) -> Any:
+        found = stored[index][images]
+        here = found and not found.get("bytes") and found.get("path")
+        return Path(here) if here else found  # what the hub's package put on this machine
+
+    return _pictures(reference, len(data), cell, known, names, labels, ())

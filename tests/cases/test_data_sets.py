@@ -1,0 +1,732 @@
+"""Data as people bring it: read as it is meant, or refused in one line that says what to do."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import smoothcert
+from smoothcert.cli.sources import MOVED, DataSource, recorded_source
+from smoothcert.errors import InvalidInput
+from smoothcert.sampling.images import CHANNELS, decode
+
+pytest.importorskip("PIL", reason="the data extra is not installed")
+
+from picture_files import (
+    arrays,
+    cells,
+    class_label,
+    classes,
+    files,
+    picture,
+    png,
+    saved,
+    table,
+    tiff,
+)
+
+
+def refused(reference, **options):
+    """The message, which is one line."""
+    with pytest.raises(InvalidInput) as error:
+        data = smoothcert.load_inputs(reference, **options)
+        _ = data.contents
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+CAT_DOG = classes("cat", "dog")
+TEN = [str(number) for number in range(11)]
+TINY = "".join(f"val_{i}.JPEG\tn{i % 2}\t0\t0\t3\t3\n" for i in (1, 0, 2))
+
+READ = {
+    "checkpoints": ({**CAT_DOG, ".ipynb_checkpoints/a.png": None}, {}, "cat dog", (0, 1)),
+    "git": ({**CAT_DOG, ".git/objects/a.png": None}, {}, "cat dog", (0, 1)),
+    "nas": ({**CAT_DOG, "@eaDir/a.png": None, "cat/@eaDir/a.png": None}, {}, "cat dog", (0, 1)),
+    "macos-zip": (
+        {**CAT_DOG, "__MACOSX/cat/._a.png": b"", "cat/._a.png": b"x"},
+        {},
+        "cat dog",
+        (0, 1),
+    ),
+    "windows": (
+        {**CAT_DOG, "$RECYCLE.BIN/a.png": None, "cat/Thumbs.db": b""},
+        {},
+        "cat dog",
+        (0, 1),
+    ),
+    "disk": ({**CAT_DOG, "lost+found/a.png": None, ".DS_Store": b""}, {}, "cat dog", (0, 1)),
+    "split-beside-system": (
+        {**classes("cat", "dog", under="test/"), ".Trash-0/a.png": None},
+        {},
+        "cat dog",
+        (0, 1),
+    ),
+    "capitals": (classes("cat", "dog", under="Test/"), {}, "cat dog", (0, 1)),
+    "upper": (classes("cat", "dog", under="TRAIN/"), {"split": "train"}, "cat dog", (0, 1)),
+    "val": (classes("cat", "dog", under="val/"), {"split": "val"}, "cat dog", (0, 1)),
+    "own-split": (
+        {**classes("a", "b", under="fold1/"), **classes("a", "b", under="fold2/")},
+        {"split": "fold2"},
+        "a b",
+        (0, 1),
+    ),
+    "missing-class": (
+        {**classes(*"abc", under="train/"), **classes(*"ac", under="test/")},
+        {},
+        "a b c",
+        (0, 2),
+    ),
+    "missing-number": (
+        {**classes(*"0123", under="train/"), **classes(*"13", under="test/")},
+        {},
+        "0 1 2 3",
+        (1, 3),
+    ),
+    "numbers": (classes(*TEN[:3]), {}, "0 1 2", (0, 1, 2)),
+    "numbers-from-1": (classes(*"123"), {}, "1 2 3", (0, 1, 2)),
+    "padded": (classes("02", "01", "00"), {}, "00 01 02", (0, 1, 2)),
+    "wordnet": (classes("n02", "n10"), {}, "n02 n10", (0, 1)),
+    "listed-numbers": (
+        {**classes("10", "9"), "classes.txt": "9\n10\n"},
+        {},
+        "9 10",
+        (0, 1),
+    ),
+    "vehicles": (
+        {**classes("bus", "train"), "classes.txt": "bus\ntrain\n"},
+        {},
+        "bus train",
+        (0, 1),
+    ),
+    "listed-beside-notes": (
+        {**CAT_DOG, "notes/a.txt": "x", "classes.txt": "dog\ncat\n"},
+        {},
+        "dog cat",
+        (0, 1),
+    ),
+    "more-names": ({**CAT_DOG, "classes.txt": "ape\ndog\ncat\n"}, {}, "ape dog cat", (1, 2)),
+    "bom": ({**CAT_DOG, "classes.txt": b"\xef\xbb\xbfdog\ncat"}, {}, "dog cat", (0, 1)),
+    "crlf": ({**CAT_DOG, "classes.txt": b"dog\r\n\r\n cat \r\n"}, {}, "dog cat", (0, 1)),
+    "old-mac": ({**CAT_DOG, "classes.txt": b"dog\rcat\r"}, {}, "dog cat", (0, 1)),
+    "utf-16": ({**CAT_DOG, "classes.txt": "dog\r\ncat".encode("utf-16")}, {}, "dog cat", (0, 1)),
+    "utf-16-be": (
+        {**CAT_DOG, "classes.txt": b"\xfe\xff" + "dog\ncat".encode("utf-16-be")},
+        {},
+        "dog cat",
+        (0, 1),
+    ),
+    "latin-1": (
+        {**classes("bär", "zebra"), "classes.txt": "zebra\nbär".encode("latin-1")},
+        {},
+        "zebra bär",
+        (0, 1),
+    ),
+    "decomposed": ({**classes("ba\u0308r"), "classes.txt": "b\u00e4r"}, {}, "ba\u0308r", (0,)),
+    "jfif": (classes("cat", images=("a.png", "b.JFIF")), {}, "cat", (0, 0)),
+    "metadata": (
+        {"b.png": None, "a.png": None, "metadata.csv": "file_name,label\nb.png,0\na.png,1\n"},
+        {},
+        "",
+        (1, 0),
+    ),
+    "metadata-names": (
+        {
+            "b.png": None,
+            "a.png": None,
+            "metadata.csv": b"\xef\xbb\xbffile_name,text,label\r\n"
+            b'b.png,"x, y",cat\r\na.png,z,dog\r\n',
+        },
+        {},
+        "cat dog",
+        (1, 0),
+    ),
+    "metadata-above": (
+        {
+            "test/a.png": None,
+            "train/b.png": None,
+            "metadata.csv": "file_name,label\ntest/a.png,3\ntrain/b.png,4\n",
+        },
+        {},
+        "",
+        (3,),
+    ),
+    "metadata-deep": (
+        {"x/y/a.png": None, "metadata.jsonl": '{"file_name": "x/y/a.png", "label": 2}\n'},
+        {},
+        "",
+        (2,),
+    ),
+    "metadata-missing-name": (
+        {
+            "test/a.png": None,
+            "test/metadata.csv": "file_name,label\na.png,dog\n",
+            "train/a.png": None,
+            "train/b.png": None,
+            "train/metadata.csv": "file_name,label\na.png,dog\nb.png,cat\n",
+        },
+        {},
+        "cat dog",
+        (1,),
+    ),
+    "metadata-unknown": (
+        {"a.png": None, "metadata.csv": "file_name,label\na.png,-1\n"},
+        {},
+        "",
+        None,
+    ),
+    "captions": ({"a.png": None, "metadata.csv": "file_name,text\na.png,hello\n"}, {}, "", None),
+    "tiny-imagenet": (
+        {
+            **{f"val/images/val_{i}.JPEG": None for i in range(3)},
+            "val/val_annotations.txt": TINY,
+            **{f"train/n{i}/images/a.JPEG": None for i in range(3)},
+            "test/images/a.JPEG": None,
+        },
+        {"split": "val"},
+        "n0 n1 n2",
+        (0, 1, 0),
+    ),
+    "flat": ({"a.png": None, "b.png": None, "README.md": "x"}, {}, "", None),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_folders_that_are_read(case, tmp_path):
+    tree, options, names, labels = READ[case]
+    data = smoothcert.load_inputs(files(tmp_path, tree), **options)
+    assert (" ".join(data.classes), data.labels) == (names, labels)
+    assert len(data.contents) == len(labels or data.contents)
+    assert str(tmp_path) in data.describe() and f"{len(data)} inputs" in data.describe()
+
+
+REFUSED = {
+    "train-valid": (
+        classes("a", under="train/") | classes("a", under="valid/"),
+        "It has train, valid: give --split NAME",
+    ),
+    "only-val": (classes("a", under="val/"), "no split 'test'. It has val: give --split val"),
+    "near-split": (classes("a", under="valid/"), "Did you mean 'valid'?", {"split": "vali"}),
+    "vehicle": (classes("bus", "train"), "if these are classes, list the classes in a classes.txt"),
+    "two-cases": (
+        classes("a", under="Test/") | classes("a", under="TEST/"),
+        "may be 'TEST' or 'Test'",
+    ),
+    "split-or-class": (classes("fail", "pass", "test"), "may be a split or a class"),
+    "beside": (
+        {**CAT_DOG, "c.png": None},
+        "has images (c.png) beside folders of images (cat, dog)",
+    ),
+    "deeper": (classes("cat", images=("images/a.png",)), "as in cat/images"),
+    "some-deeper": ({**CAT_DOG, "cat/more/b.png": None}, "as in cat/more"),
+    "data-set-inside": (classes("cat", under="set/inner/"), "Deeper there are some, as in"),
+    "empty-class": ({**CAT_DOG, "eel/note.txt": "x"}, "has folders without images: eel"),
+    "annotations": ({**CAT_DOG, "annotations/a.xml": "x"}, "without images: annotations"),
+    "images-alone": ({"images/a.png": None}, "a folder images, which is hardly a class"),
+    "masks": ({"images/a.png": None, "masks/a.png": None}, "hardly a class"),
+    "numbers": (classes(*TEN), "as text 10 comes before 2"),
+    "numbered-names": (classes("class_2", "class_10"), "as text 10 comes before 2"),
+    "numbered-first": (classes("2_cat", "10_dog"), "as text 10 comes before 2"),
+    "number-missing": (classes(*"013"), "without a gap"),
+    "two-digits": (classes(*"38"), "without a gap"),
+    "class-not-in-train": (
+        classes(*"ab", under="train/") | classes(*"bc", under="test/"),
+        "test and train have different classes: only one has a, c",
+    ),
+    "given-split-not-in-train": (
+        classes(*"ab", under="train/") | classes(*"bc", under="test/"),
+        "different classes",
+        {"inside": "test"},
+    ),
+    "heic": (
+        classes("cat", images=("a.png", "b.HEIC")),
+        "holds b.HEIC, of a kind that is not read",
+    ),
+    "arrays-of-class": (classes("cat", images=("a.png", "b.npy")), "holds b.npy"),
+    "dicom-alone": ({"cat/a.dcm": b"x"}, "holds a.dcm"),
+    "names-twice": (
+        {**CAT_DOG, "classes.txt": "cat\ndog\ncat\n"},
+        "3 names, 2 of them different (cat twice)",
+    ),
+    "fewer-names": ({**CAT_DOG, "classes.txt": "cat\n"}, "it lacks dog"),
+    "no-names": ({**CAT_DOG, "classes.txt": "\n \n"}, "names no class"),
+    "binary-names": ({**CAT_DOG, "classes.txt": b"\x80\0\0"}, "is no text file"),
+    "file-not-there": (
+        {"a.png": None, "metadata.csv": "file_name,label\nb.png,0\n"},
+        "not there: b.png",
+    ),
+    "file-not-named": (
+        {"a.png": None, "b.png": None, "metadata.csv": "file_name,label\na.png,0\n"},
+        "does not name b.png",
+    ),
+    "named-twice": (
+        {"a.png": None, "metadata.csv": "file_name,label\na.png,0\na.png,1\n"},
+        "names a.png twice",
+    ),
+    "outside": (
+        {"a.png": None, "metadata.csv": "file_name,label\n../a.png,0\n"},
+        "not in its folder",
+    ),
+    "absolute": (
+        {"a.png": None, "metadata.csv": "file_name,label\n/etc/passwd,0\n"},
+        "not in its folder",
+    ),
+    "mixed-labels": (
+        {"a.png": None, "b.png": None, "metadata.csv": "file_name,label\na.png,0\nb.png,cat\n"},
+        "either whole numbers or names",
+    ),
+    "label-empty": (
+        {"a.png": None, "metadata.csv": "file_name,label\na.png,\n"},
+        "either whole numbers or names",
+    ),
+    "two-labels": (
+        {"a.png": None, "metadata.csv": "file_name,label,target\na.png,0,1\n"},
+        "label, target",
+    ),
+    "no-file-name": (
+        {"a.png": None, "metadata.csv": "image,label\na.png,0\n"},
+        "must have file_name",
+    ),
+    "semicolons": (
+        {"a.png": None, "metadata.csv": "file_name;label\na.png;0\n"},
+        "with commas between",
+    ),
+    "some-unknown": (
+        {"a.png": None, "b.png": None, "metadata.csv": "file_name,label\na.png,-1\nb.png,0\n"},
+        "1 labels of -1",
+    ),
+    "broken-jsonl": ({"a.png": None, "metadata.jsonl": "{"}, "is not a readable table"),
+    "two-tables": (
+        {"a.png": None, "metadata.jsonl": "", "metadata.csv": ""},
+        "One metadata.csv or metadata.jsonl",
+    ),
+    "metadata-parquet": (
+        {"a.png": None, "metadata.parquet": b""},
+        "One metadata.csv or metadata.jsonl",
+    ),
+    "split-column": (
+        {"a.png": None, "metadata.csv": "file_name,label,split\na.png,0,test\n"},
+        "column split",
+    ),
+    "empty": ({"test/x.txt": "", "train/cat/a.png": None}, "is empty: no images"),
+    "empty-names-splits": (
+        {"test/x.txt": "", "train/cat/a.png": None},
+        "has also train: give --split",
+    ),
+    "saved-to-disk": (
+        {"data-00000-of-00001.arrow": b"x", "state.json": "{}"},
+        "Dataset.to_parquet",
+    ),
+    "cifar-pickles": ({"data_batch_1.pkl": b"x"}, "a pickle by its name"),
+    "npz-in-folder": ({"data.npz": b"x"}, "holds data.npz: give that file"),
+    "packed-in-folder": ({"train.zip": b"x"}, "Unpack it"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_folders_that_are_refused(case, tmp_path):
+    tree, message, *more = REFUSED[case]
+    options = dict(*more)
+    if case == "two-cases" and sys.platform != "linux":
+        pytest.skip("the file system may not tell cases apart")
+    folder = Path(files(tmp_path, tree)) / options.get("inside", "")
+    options.pop("inside", None)
+    assert message in refused(folder, **options)
+
+
+def test_advice_about_classes_works(tmp_path):
+    """What a refusal advises lets the same folder be read."""
+    for number, case in enumerate(("vehicle", "split-or-class", "annotations", "masks", "numbers")):
+        folder = tmp_path / str(number)
+        tree = REFUSED[case][0]
+        names = sorted({name.split("/")[0] for name in tree} - {"annotations"}, reverse=True)
+        files(folder, {**tree, "classes.txt": "\n".join(names)})
+        data = smoothcert.load_inputs(folder)
+        assert (data.classes, sorted(data.labels)) == (tuple(names), [*range(len(names))])
+
+
+ROWS = {"label": [3, 5]}
+FILES = {
+    "whole-name": ({"test.parquet": ROWS, "test_ood.parquet": {"label": [0, 0]}}, "test", (3, 5)),
+    "not-pretrain": (
+        {"train.parquet": ROWS, "pretrain.parquet": {"label": [0, 0]}},
+        "train",
+        (3, 5),
+    ),
+    "hashed": ({"test-00000-of-00001-0a1b.parquet": ROWS}, "test", (3, 5)),
+    "parts": (
+        {"test-00001-of-00002.parquet": {"label": [5, 6]}, "test-00000-of-00002.parquet": ROWS},
+        "test",
+        (3, 5, 5, 6),
+    ),
+    "nested": (
+        {"test/0000.parquet": ROWS, "train/0000.parquet": {"label": [0, 0]}},
+        "test",
+        (3, 5),
+    ),
+    "configuration": (
+        {"plain/test/0000.parquet": ROWS, "plain/train/0000.parquet": ROWS},
+        "test",
+        (3, 5),
+    ),
+    "data-folder": (
+        {"data/test-00000-of-00001.parquet": ROWS, "README.parquet.md": None},
+        "test",
+        (3, 5),
+    ),
+    "counted": (
+        {"test_1.parquet": {"label": [5, 6]}, "test_0.parquet": ROWS},
+        "test",
+        (3, 5, 5, 6),
+    ),
+    "tenth": (
+        {f"test_{i}.parquet": {"label": [i, i]} for i in range(11)},
+        "test",
+        tuple(i for i in range(11) for _ in "ab"),
+    ),
+    "capital": ({"Test.parquet": ROWS}, "test", (3, 5)),
+    "parts-alone": (
+        {"0000.parquet": ROWS, "0001.parquet": {"label": [1, 2]}},
+        "test",
+        (3, 5, 1, 2),
+    ),
+    "spark": ({"_SUCCESS": None, "part-00000-8e.snappy.parquet": ROWS}, "test", (3, 5)),
+    "short-ending": ({"test.pq": ROWS}, "test", (3, 5)),
+    "hidden": ({"test.parquet": ROWS, "._test.parquet": None}, "test", (3, 5)),
+    "images-too": ({"train.parquet": ROWS, "test/cat/a.png": None}, "test", (0,)),
+}
+NO_FILES = {
+    "other-splits": (
+        {"train.parquet": ROWS, "test_ood.parquet": ROWS},
+        "no split 'test'. Did you mean 'test_ood'? It has test_ood, train",
+    ),
+    "two-configurations": (
+        {"a/test/0000.parquet": ROWS, "b/test/0000.parquet": ROWS},
+        "the split 'test' in a, b. Give the folder",
+    ),
+    "part-missing": ({"test-00000-of-00002.parquet": ROWS}, "not all of its parts"),
+    "part-between": (
+        {"test/0000.parquet": ROWS, "test/0002.parquet": ROWS},
+        "not all of its parts",
+    ),
+    "two-versions": (
+        {"test-00000-of-00001-aa.parquet": ROWS, "test-00000-of-00001-bb.parquet": ROWS},
+        "not all of its parts",
+    ),
+    "two-ways": (
+        {"test.parquet": ROWS, "test-00000-of-00001.parquet": ROWS},
+        "not all of its parts",
+    ),
+    "a-year": ({"test_2020.parquet": ROWS}, "no split 'test'"),
+}
+
+
+def tables(folder, tree):
+    for name, columns in tree.items():
+        if columns is None:
+            files(folder, {name: None})
+        else:
+            table(folder / name, **columns)
+    return folder
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_files_of_a_split(case, tmp_path):
+    tree, split, labels = FILES[case]
+    data = smoothcert.load_inputs(tables(tmp_path, tree), split)
+    assert data.labels == labels and len(data.contents) == len(labels)
+
+
+@pytest.mark.parametrize("case", NO_FILES)
+def test_files_of_no_certain_split(case, tmp_path):
+    tree, message = NO_FILES[case]
+    assert message in refused(tables(tmp_path, tree))
+
+
+FINE = {"fine_label": class_label(*"abcdef"), "coarse_label": class_label(*"xy")}
+COLUMNS = {
+    "class-label": ({"kind": [1, 0], "id": [7, 8]}, {"kind": class_label("a", "b")}, (1, 0), "a b"),
+    "class-label-and-text": (
+        {"kind": [1, 0], "class": ["b", "a"]},
+        {"kind": class_label("a", "b")},
+        (1, 0),
+        "a b",
+    ),
+    **{name: ({name: [1, 0]}, None, (1, 0), "") for name in ("target", "class", "labels", "y")},
+    "cifar100": ({"fine_label": [5, 1], "coarse_label": [1, 0]}, FINE, (5, 1), "a b c d e f"),
+    "unlabelled": ({"label": [-1, -1]}, {"label": class_label("a", "b")}, None, "a b"),
+    "id-is-no-label": ({"id": [1, 2]}, None, None, ""),
+}
+NO_COLUMNS = {
+    "several": (
+        {"label": [0, 1], "target": [1, 0]},
+        None,
+        "several columns that may hold the classes: label, target",
+    ),
+    "two-class-labels": (
+        {"a": [0, 1], "b": [1, 0]},
+        {"a": class_label("x", "y"), "b": class_label("x", "y")},
+        "classes: a, b",
+    ),
+    "other-label": (
+        {"label": [0, 1], "kind": [1, 0]},
+        {"kind": class_label("x", "y")},
+        "classes: kind, label",
+    ),
+    "some-unknown": (
+        {"label": [-1, 1]},
+        None,
+        "1 labels of -1 (not known; the first at 0) among 2",
+    ),
+    "beyond-names": (
+        {"label": [0, 2]},
+        {"label": class_label("a", "b")},
+        "labels from 0 to 2, and names of 2",
+    ),
+    "split-column": ({"label": [0, 1], "split": ["train", "test"]}, None, "has a column 'split'"),
+    "two-pictures": ({"img": [b"x", b"y"]}, None, "several columns of images: img, image"),
+    "no-picture": ({"images_": [1, 2], "images": ()}, None, "images are looked for"),
+    "gap": ({"images": cells(3, {"bytes": None, "path": "a.png"})}, None, "Row 2 of"),
+    "null": ({"images": [*cells(1), None]}, None, "Row 1 of"),
+    "broken": (
+        {"images": cells(2, {"bytes": b"xx", "path": None})},
+        None,
+        "(row 1) cannot be read as an image",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", COLUMNS)
+def test_columns(case, tmp_path):
+    columns, features, labels, names = COLUMNS[case]
+    data = smoothcert.load_inputs(table(tmp_path / "a.parquet", features, **columns))
+    assert (data.labels, " ".join(data.classes)) == (labels, names)
+
+
+@pytest.mark.parametrize("case", NO_COLUMNS)
+def test_columns_that_are_not_certain(case, tmp_path):
+    columns, features, message = NO_COLUMNS[case]
+    assert message in refused(table(tmp_path / "a.parquet", features, **columns))
+
+
+def test_an_image_column_of_any_name(tmp_path):
+    from pyarrow import parquet
+
+    path = table(tmp_path / "a.parquet", {"photo": {"_type": "Image"}})
+    made = parquet.read_table(path).rename_columns(["photo"])
+    parquet.write_table(made, path)
+    assert len(smoothcert.load_inputs(path).contents) == 2
+    raw = pa.table({"image": pa.array([saved(picture())])})  # bytes alone, in no struct
+    parquet.write_table(raw, path)
+    assert len(smoothcert.load_inputs(path).contents) == 1
+
+
+def turned():
+    """A photograph of 6x4 pixels that says it is to be turned."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return saved(Image.new("RGB", (6, 4), (9, 8, 7)), "JPEG", exif=exif.tobytes())
+
+
+def test_orientation_is_the_same_by_every_loader(tmp_path, monkeypatch):
+    """As stored: the hub's package turns pictures when it decodes them, Pillow does not."""
+    datasets = pytest.importorskip("datasets")
+    cell = {"bytes": turned(), "path": None}
+    files(tmp_path, {"cat/a.jpg": turned()})
+    made = datasets.Dataset.from_dict(
+        {"image": [cell], "label": [0]},
+        features=datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")}),
+    )
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: made)
+    read = [
+        smoothcert.load_inputs(tmp_path),
+        smoothcert.load_inputs(table(tmp_path / "a.parquet", images=[cell])),
+        smoothcert.load_inputs("someone/something"),
+    ]
+    assert {data.shape for data in read} == {(3, 4, 6)}
+    assert len({data.contents for data in read}) == 1
+    assert decode(tmp_path / "cat" / "a.jpg").shape == (3, 4, 6)  # as predict reads it
+
+
+MODES = {
+    "1": (saved(picture("1", 1)), 1, 255),
+    "L": (saved(picture("L")), 1, 7),
+    "LA-opaque": (saved(picture("LA", 255)), 3, 255),
+    "RGBA-opaque": (saved(picture("RGBA", 255)), 3, 255),
+    "P": (saved(picture().quantize(4)), 3, 7),
+    "P-opaque": (saved(picture().quantize(4), transparency=b"\xff\xff"), 3, 7),
+    "CMYK": (saved(picture("CMYK", 0), "TIFF"), 3, 255),
+    "L-unused-key": (saved(picture("L"), transparency=8), 1, 7),
+    "4-bit": (png(0, 4, b"\xff"), 1, 255),
+    "RGB8": (png(2, 8, b"\x07"), 3, 7),
+    "TIFF8": (tiff(8), 3, 0),
+    "PPM-15": (b"P6\n4 4\n15\n" + b"\x0f" * 48, 3, 255),
+}
+NO_MODES = {
+    "RGB16": (png(2, 16), "more than 8 bits"),
+    "RGBA16": (png(6, 16, b"\xff"), "more than 8 bits"),
+    "LA16": (png(4, 16, b"\xff"), "more than 8 bits"),
+    "I;16": (png(0, 16), "more than 8 bits"),
+    "TIFF16": (tiff(16), "more than 8 bits"),
+    "PPM16": (b"P6\n4 4\n65535\n" + bytes(96), "more than 8 bits"),
+    "PPM10": (b"P6\n4 4\n1000\n" + bytes(96), "more than 8 bits"),
+    "PGM16": (b"P5\n4 4\n65535\n" + bytes(32), "more than 8 bits"),
+    "F": (saved(picture("F"), "TIFF"), "more than 8 bits"),
+    "LAB": (saved(picture("LAB"), "TIFF"), "colours that are not converted"),
+    "RGBA": (saved(picture("RGBA", 9)), "parts of it are transparent"),
+    "LA": (saved(picture("LA", 9)), "parts of it are transparent"),
+    "P-transparent": (saved(picture().quantize(4), transparency=0), "parts of it are transparent"),
+    "RGB-key": (saved(picture(), transparency=(7, 7, 7)), "parts of it are transparent"),
+    "WEBP-alpha": (saved(picture("RGBA", 9), "WEBP"), "parts of it are transparent"),
+}
+
+
+@pytest.mark.parametrize("case", MODES)
+def test_modes(case, tmp_path):
+    data, channels, value = MODES[case]
+    files(tmp_path, {"a.png": data})
+    for wanted in (None, 1, 3):
+        read = smoothcert.load_inputs(tmp_path, channels=wanted)
+        assert read.shape == (wanted or channels, 4, 4)
+        assert (read.item(0).pixels == value).all()
+
+
+@pytest.mark.parametrize("case", NO_MODES)
+def test_modes_that_are_refused(case, tmp_path):
+    data, message = NO_MODES[case]
+    for wanted in (None, 1, 3):
+        assert message in refused(files(tmp_path, {"a.png": data}), channels=wanted)
+
+
+def test_the_table_of_modes_is_the_documented_one():
+    page = Path(__file__).parents[2] / "docs" / "models.md"
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| `")]
+    for mode, channels in CHANNELS.items():
+        (row,) = [row for row in rows if f"`{mode}`" in row.split("|")[1] and "channel" in row]
+        assert f"{channels} channel" in row
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet"])
+@pytest.mark.parametrize("first", ["L", "RGB"])
+def test_grey_among_colour(kind, first, tmp_path):
+    """Neither is turned into the other by what happens to be first."""
+    modes = (first, "RGB" if first == "L" else "L")
+    pictures = [saved(picture(mode)) for mode in modes]
+    if kind == "folder":
+        where = files(tmp_path, {f"{i}.png": data for i, data in enumerate(pictures)})
+    else:
+        rows = [{"bytes": data, "path": None} for data in pictures]
+        where = table(tmp_path / "a.parquet", images=rows)
+    assert "--channels 3 repeats grey, --channels 1 makes colours grey" in refused(where)
+    for channels in (1, 3):
+        assert [i.pixels.shape[0] for i in smoothcert.load_inputs(where, channels=channels)] == [
+            channels
+        ] * 2
+    with pytest.raises(InvalidInput, match=r"channels must be 1 \(grey\) or 3 \(colour\); got 2"):
+        smoothcert.load_inputs(where, channels=2)
+
+
+def test_channels_are_recorded_and_older_runs_read_as_they_were(tmp_path):
+    where = files(tmp_path, {"a.png": saved(picture("L")), "b.png": saved(picture("RGB"))})
+    source = DataSource(where, "test", None, None, 1, None, 3)
+    again = recorded_source({"data": source.to_json()}, None)
+    assert again == source and again.load().fingerprint == source.load().fingerprint
+    old = {n: v for n, v in source.to_json().items() if n != "channels"}
+    assert recorded_source({"data": old}, None).load().shape == (1, 4, 4)  # the first is grey
+    assert len(recorded_source({"data": old}, None).load().contents) == 2
+
+
+def test_channels_are_not_for_arrays(tmp_path):
+    np.savez(tmp_path / "a.npz", x=arrays())
+    assert "channels is for image files" in refused(tmp_path / "a.npz", channels=3)
+    assert "channels is for image files" in refused("digits", channels=1)
+
+
+UNREAD = {
+    "arr.npy": "a single array. Save its arrays with numpy.savez",
+    "set.zip": "a packed file. Unpack it",
+    "train-images.gz": "a packed file",
+    "set.pkl": "a pickle by its name",
+    "set.h5": "of a format that is not read",
+    "labels.csv": "a text table",
+    "data.arrow": "Dataset.to_parquet",
+    "a.png": "one image. Give the folder that it is in",
+    "notes": "no data that is read",
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_files_that_are_there_and_not_read(name, tmp_path):
+    message = refused(Path(files(tmp_path, {f"d/{name}": b"x"})) / "d" / name)
+    assert UNREAD[name] in message and "There is no data" not in message
+
+
+def test_endings_in_capitals(tmp_path):
+    np.savez(tmp_path / "a.npz", x=arrays(), y=[-1, -1])
+    (tmp_path / "a.npz").rename(tmp_path / "A.NPZ")
+    data = smoothcert.load_inputs(tmp_path / "A.NPZ")
+    assert (len(data), data.labels) == (2, None)
+    Path(table(tmp_path / "b.parquet", label=[0, 1])).rename(tmp_path / "B.PARQUET")
+    assert smoothcert.load_inputs(str(tmp_path / "B.PARQUET")).labels == (0, 1)
+
+
+def test_what_was_read_is_described(tmp_path):
+    tree = classes("ant", "bee", under="test/", images=("a.png", "b.png"))
+    data = smoothcert.load_inputs(files(tmp_path, {**tree, **classes(*"c", under="train/ant/")}))
+    assert data.describe().splitlines() == [
+        f"{tmp_path}: 4 inputs of shape 3x4x4, 2 classes (0 ant: 2, 1 bee: 2).",
+        "First: ant/a.png, ant/b.png, bee/a.png. Classes in sorted order.",
+    ]
+
+
+def test_labels_that_are_beside_are_named(tmp_path):
+    where = files(tmp_path, {"a.png": None, "labels.csv": "a.png,3"})
+    said = smoothcert.load_inputs(where).describe()
+    assert "no labels" in said and "Not read: labels.csv" in said
+
+
+def test_the_command_line_says_what_was_read(tmp_path, capsys):
+    from smoothcert.cli.display import errors
+
+    where = files(tmp_path, CAT_DOG)
+    with errors.capture() as said:
+        DataSource(where, "test", None, None, 1).told()
+    assert "2 classes (0 cat: 1, 1 dog: 1)" in said.get()
+    assert json.loads(json.dumps(DataSource(where, "test", None, None, 1).to_json()))
+
+
+def test_data_that_has_moved_names_the_option(tmp_path):
+    gone = DataSource(str(tmp_path / "gone"), "test", None, None, 1)
+    with pytest.raises(InvalidInput, match="There is no data at .* give its place with --data"):
+        gone.told(MOVED)
+    there = DataSource(files(tmp_path, {"test/x.txt": ""}), "test", None, None, 1)
+    with pytest.raises(InvalidInput, match="is empty") as refused:
+        there.told(MOVED)
+    assert MOVED not in str(refused.value)
+
+
+def test_labels_of_other_arrays_are_not_taken(tmp_path):
+    np.savez(tmp_path / "a.npz", x_test=arrays(), x=arrays(), y=[0, 1])
+    assert smoothcert.load_inputs(tmp_path / "a.npz").labels is None
+    np.savez(tmp_path / "a.npz", x_test=arrays(), y=[0, 1])
+    data = smoothcert.load_inputs(tmp_path / "a.npz")
+    assert data.labels == (0, 1) and "Read from 'x_test', labels from 'y'." in data.describe()
+
+
+def test_a_table_for_all_splits_names_the_classes_of_all(tmp_path):
+    rows = "file_name,label\ntest/a.png,dog\ntrain/a.png,cat\n"
+    where = files(tmp_path, {"test/a.png": None, "train/a.png": None, "metadata.csv": rows})
+    data = smoothcert.load_inputs(where)
+    assert (data.classes, data.labels) == (("cat", "dog"), (1,))
+
+
+def test_a_split_given_by_where_one_is(tmp_path, monkeypatch):
+    """The class that only train has keeps its number."""
+    files(tmp_path, {**classes(*"abc", under="train/"), **classes(*"ac", under="test/")})
+    monkeypatch.chdir(tmp_path / "test")
+    assert smoothcert.load_inputs(".").labels == (0, 2)
