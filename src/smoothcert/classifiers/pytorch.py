@@ -285,6 +285,12 @@ def _fixed_batch(program: torch.export.ExportedProgram) -> int | None:
     return size if isinstance(size, int) else None
 
 
+def differing(one: nn.Module, other: nn.Module) -> list[str]:
+    """Names of the parts that decide a module's output and are not the same in another."""
+    parts, others = parts_of(one), parts_of(other)
+    return [name for name in {**parts, **others} if parts.get(name) != others.get(name)]
+
+
 def _ready(module: nn.Module, name: str, device: str) -> nn.Module:
     """The module on its device and, unless it is an exported graph, in eval mode."""
     _check_device(device)
