@@ -1,9 +1,9 @@
 """The code of a user's functions: what it is, what it reads, and what it sets when called."""
 
 import dis
-import inspect
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -141,9 +141,37 @@ class Changes:
 
 def changes_of(function: Any) -> Changes:
     """What a call of a function changes, as far as its code shows; nothing for a library's."""
-    function = inspect.unwrap(getattr(function, "__func__", function))
-    code = getattr(function, "__code__", None)
-    return Changes() if code is None or is_library(function) else _changes(code)
+    plain = _plain(function)
+    return Changes() if plain is None else _changes(plain.__code__)
+
+
+def called(module: Any) -> list[Any]:
+    """What a forward pass of a module calls: `forward`, hooks, and functions put on it."""
+    own = [value for value in module.__dict__.values() if callable(value)]
+    kinds = (module._forward_pre_hooks, module._forward_hooks)
+    hooks = [hook for kind in kinds for hook in kind.values()]
+    return [getattr(type(module), "forward", None), *own, *hooks]
+
+
+def filled_by(function: Any) -> list[Any]:
+    """Containers of a closure or a module that calls of a user's function fill."""
+    plain = _plain(function)
+    if plain is None:
+        return []
+    outer = dict(plain.__globals__)
+    for name, cell in zip(plain.__code__.co_freevars, plain.__closure__ or (), strict=True):
+        with suppress(ValueError):  # not set yet
+            outer[name] = cell.cell_contents
+    found = [outer.get(name) for name in _changes(plain.__code__).grown]
+    return [value for value in found if isinstance(value, list | dict | set)]
+
+
+def _plain(function: Any) -> FunctionType | None:
+    """A user's function without what decorators put around it."""
+    function = function.__func__ if isinstance(function, MethodType) else function
+    while isinstance(function, FunctionType) and hasattr(function, "__wrapped__"):
+        function = function.__dict__["__wrapped__"]
+    return function if isinstance(function, FunctionType) and not is_library(function) else None
 
 
 def shares_state(function: Any) -> bool:
@@ -151,12 +179,11 @@ def shares_state(function: Any) -> bool:
 
     Two threads with a copy each of what it belongs to would still write to the same.
     """
-    function = inspect.unwrap(getattr(function, "__func__", function))
-    code = getattr(function, "__code__", None)
-    if code is None or is_library(function):
+    plain = _plain(function)
+    if plain is None:
         return False
-    outer = {*code.co_freevars, *function.__globals__}
-    for inner in _nested(code):
+    outer = {*plain.__code__.co_freevars, *plain.__globals__}
+    for inner in _nested(plain.__code__):
         changed = _changes(inner)
         steps = list(dis.get_instructions(inner))
         stored = {s.argval for s in steps if s.opname in ("STORE_GLOBAL", "STORE_DEREF")}

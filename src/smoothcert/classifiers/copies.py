@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from smoothcert.classifiers.code import shares_state
+from smoothcert.classifiers.code import called, shares_state
 from smoothcert.classifiers.quiet import quiet
 
 
@@ -21,7 +21,7 @@ def copied(module: nn.Module, share: bool = False) -> nn.Module | None:
         None if it has no such copy: it holds what cannot be copied, such as a lock, a file or a
         generator, or hooks that write to what the copies would have in common.
     """
-    if any(shares_state(function) for some in module.modules() for function in _functions(some)):
+    if any(shares_state(function) for some in module.modules() for function in called(some)):
         return None
     memo: dict[int, Any] = {id(p): p for p in module.parameters()} if share else {}
     for some in module.modules():
@@ -33,10 +33,3 @@ def copied(module: nn.Module, share: bool = False) -> nn.Module | None:
             return deepcopy(module, memo)
     except Exception:  # noqa: BLE001 - whatever the user's objects raise
         return None
-
-
-def _functions(module: nn.Module) -> list[Any]:
-    """What of a module is called in a forward pass and is not copied with it."""
-    own = [value for value in module.__dict__.values() if callable(value)]
-    kinds = (module._forward_pre_hooks, module._forward_hooks)
-    return [type(module).forward, *own, *(hook for kind in kinds for hook in kind.values())]

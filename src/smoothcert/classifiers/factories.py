@@ -15,6 +15,9 @@ from smoothcert.classifiers.blame import reason
 from smoothcert.errors import ModelError, SmoothcertError, did_you_mean
 from smoothcert.references import MODEL_FORMS
 
+_NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+"""Of a Python module."""
+
 
 class Factory:
     """What `package.module:name` refers to, imported.
@@ -37,8 +40,14 @@ class Factory:
         except SmoothcertError:
             raise
         except (Exception, SystemExit) as error:
-            missing = isinstance(error, ModuleNotFoundError) and error.name in _parents(module)
-            wrong = str(error) if missing else f"importing {module} failed: {reason(error)}"
+            nameless = re.fullmatch(_NAME, module) is None
+            absent = isinstance(error, ModuleNotFoundError) and error.name in _parents(module)
+            missing = nameless or absent
+            wrong = (
+                f"No module named {module!r}"
+                if missing
+                else f"importing {module} failed: {reason(error)}"
+            )
             advice = f"{likely(reference)} Give {MODEL_FORMS}" if missing else ""
             raise ModelError(f"Cannot import {reference!r}: {wrong}.{advice}") from error
         try:
@@ -147,7 +156,7 @@ def likely(reference: str) -> str:
     module = re.sub(r"\.py$", "", module.replace("\\", "/").removeprefix("./")).replace("/", ".")
     if not name and not text.endswith(".py") and "." in module:
         module, _, name = module.rpartition(".")
-    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", module) or not _source(module).is_file():
+    if not re.fullmatch(_NAME, module) or not _source(module).is_file():
         return ""
     functions = _functions(_source(module))
     names = [name] if name else functions[:3]

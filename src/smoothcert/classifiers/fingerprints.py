@@ -17,7 +17,15 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
-from smoothcert.classifiers.code import Method, changes_of, code_parts, functions_of, is_library
+from smoothcert.classifiers.code import (
+    Method,
+    called,
+    changes_of,
+    code_parts,
+    filled_by,
+    functions_of,
+    is_library,
+)
 from smoothcert.errors import ModelError
 
 Parts = dict[str, str]
@@ -90,8 +98,8 @@ def _contents(module: nn.Module, by_hooks: AbstractSet[str]) -> Iterator[tuple[s
     if kind.get_extra_state is not nn.Module.get_extra_state:
         yield "extra state", module.get_extra_state()
     if isinstance(module, torch.fx.GraphModule):
-        called = [node.target for node in module.graph.nodes if node.op == "call_function"]
-        yield "program", [module.code, called]
+        targets = [node.target for node in module.graph.nodes if node.op == "call_function"]
+        yield "program", [module.code, targets]
     yield "hooks", _hooks(module)
     if kind.__module__.startswith("torch._dynamo"):
         return  # what it compiles is a child
@@ -122,7 +130,9 @@ class _Hasher:
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[str, Any]] = {}  # with the object, whose id stays its own
+        self._functions: dict[int, str] = {}
         self._within: dict[int, str] = {}
+        self._filled: list[Any] = []
 
     def parts(self, module: nn.Module) -> Parts:
         """See `parts_of`."""
@@ -131,6 +141,7 @@ class _Hasher:
         for some in module.modules():
             for hook in _hooks(some):
                 by_hooks |= changes_of(hook).overwritten
+            self._filled += [filled for function in called(some) for filled in filled_by(function)]
         found: Parts = {}
         programs: tuple[str, ...] = ()
         for path, some in module.named_modules():
@@ -162,6 +173,8 @@ class _Hasher:
     def _of_object(self, value: Any, name: str) -> str:
         if isinstance(value, torch.Tensor):
             return self._of_tensor(value, name)
+        if any(value is filled for filled in self._filled):
+            return _hash("filled by calls", type(value).__name__)
         if isinstance(value, Mapping):
             pairs = ((self.of(key), self.of(item, name)) for key, item in value.items())
             return _hash("map", *(text for pair in pairs for text in pair))
@@ -186,11 +199,11 @@ class _Hasher:
         return self._of_instance(value, name)
 
     def _of_code(self, value: Any, name: str) -> str:
-        called = getattr(value, "__qualname__", getattr(value, "__name__", ""))
+        full = getattr(value, "__qualname__", getattr(value, "__name__", ""))
         if is_library(value):
-            return _hash("library", getattr(value, "__module__", ""), called)
+            return _hash("library", getattr(value, "__module__", ""), full)
         if isinstance(value, ModuleType):
-            return _hash("module", called)
+            return _hash("module", full)
         if isinstance(value, type) and issubclass(value, nn.Module):
             wanted = functions_of(value, ("forward", "__call__", "__getattr__"))
         elif isinstance(value, type):
@@ -198,20 +211,20 @@ class _Hasher:
         else:
             return self._of_function(value, None, name)
         owner = value if isinstance(value, type) else None
-        return _hash("code", called, *(self._of_function(some, owner, name) for some in wanted))
+        return _hash("code", full, *(self._of_function(some, owner, name) for some in wanted))
 
     def _of_function(self, function: Any, owner: type | None, name: str) -> str:
-        if id(function) in self._seen:
-            return self._seen[id(function)][0]
-        self._seen[id(function)] = (f"seen {len(self._seen)}", function)
+        if id(function) in self._functions:
+            return self._functions[id(function)]
+        self._functions[id(function)] = f"function {len(self._functions)}"
         texts: list[str | bytes] = []
         for part in code_parts(function, owner):
             if isinstance(part, Method):
                 texts.append(self._of_function(part.function, part.owner, name))
             else:
                 texts.append(part if isinstance(part, bytes) else self.of(part, name))
-        self._seen[id(function)] = (_hash(*texts), function)
-        return self._seen[id(function)][0]
+        self._functions[id(function)] = _hash(*texts)
+        return self._functions[id(function)]
 
     def _of_tensor(self, value: torch.Tensor, name: str) -> str:
         if isinstance(value, UninitializedTensorMixin) or value.device.type == "meta":

@@ -139,17 +139,11 @@ class TorchClassifier:
             torch.set_num_threads(1)  # of the calling thread
         with (
             self.turns or nullcontext(),
-            torch.inference_mode(),
+            torch.no_grad(),  # in which, unlike inference mode, a model may ask for gradients
             enough_memory(self.name, self.device, len(images)),
         ):
             batch = torch.tensor(images, device=self.device)  # its own: it may change it in place
-            logits = self.module_logits(batch)
-            try:
-                return logits.float().cpu().numpy()
-            except (RuntimeError, TypeError) as error:
-                raise ModelError(
-                    f"The logits of {self.name} are no tensor of real numbers: {reason(error)}"
-                ) from error
+            return self.module_logits(batch).float().cpu().numpy()
 
     def module_logits(self, batch: torch.Tensor) -> torch.Tensor:
         """The module's logits, on its device; errors name the shape that caused them."""
@@ -166,10 +160,11 @@ class TorchClassifier:
                 f"{reason(error)}. Check that it takes float32, and inputs of this shape"
                 + ("." if self.mode == "eager" else f", or load it without {self.mode!r}.")
             ) from error
-        if not isinstance(logits, torch.Tensor):
+        if not isinstance(logits, torch.Tensor) or logits.is_complex():
+            kind = "complex numbers" if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise ModelError(
-                f"{self.name} returns {type(logits).__name__}; a classifier returns one tensor "
-                "of logits. Wrap it in a module that does."
+                f"{self.name} returns {kind}; a classifier returns one tensor of logits. Wrap it "
+                "in a module that does."
             )
         return logits
 

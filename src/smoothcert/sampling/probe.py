@@ -140,7 +140,8 @@ def _far_apart(item: Item, count: int) -> NDArray[np.float32]:
         else:
             weight = rng.random()
             found.append(weight * image + (1 - weight) * noise)
-    return np.stack(found).astype(np.float32)[:count]
+    spread = 0.02 * rng.random((count, *image.shape))  # a constant image has no deviation
+    return (0.98 * np.stack(found)[:count] + spread).astype(np.float32)
 
 
 def _same(one: NDArray[np.floating], other: NDArray[np.floating]) -> bool:
