@@ -71,6 +71,11 @@ def test_two_networks_have_two_fingerprints(row):
     assert fingerprint(one) == fingerprint(again)
 
 
+def test_a_constant_is_not_taken_for_the_list_of_that_name():
+    prints = [fingerprint(cases.same_name(mean)) for mean in (0.4, 0.5, 0.4)]
+    assert (prints[0] == prints[2], prints[0] == prints[1]) == (True, False)
+
+
 def test_comments_and_places_are_no_part_of_a_fingerprint(tmp_path, monkeypatch):
     """The same code in another file, further down, with another docstring."""
     code = (

@@ -57,7 +57,7 @@ def code_parts(function: Any, owner: type | None) -> Iterator[Any]:
     """
     function = function.__func__ if isinstance(function, MethodType) else function
     yield from (function.__defaults__, function.__kwdefaults__)
-    grown = _changes(function.__code__).grown
+    grown = _changes(function.__code__).filled
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             yield _content(name, cell.cell_contents, grown)
@@ -131,12 +131,19 @@ class Changes:
     Attributes:
         overwritten: attributes set by every call, whatever their value was.
         counted: attributes that a call adds to.
-        grown: containers, of any scope, that a call fills.
+        grown: containers in attributes that a call fills.
+        filled: containers in variables of a closure or a module that a call fills.
     """
 
     overwritten: set[str] = field(default_factory=set)
     counted: set[str] = field(default_factory=set)
     grown: set[str] = field(default_factory=set)
+    filled: set[str] = field(default_factory=set)
+
+    def fill(self, step: dis.Instruction) -> None:
+        """Note the container that this instruction loads."""
+        if step.opname in ("LOAD_ATTR", *_VARIABLES):
+            (self.grown if step.opname == "LOAD_ATTR" else self.filled).add(step.argval)
 
 
 def changes_of(function: Any) -> Changes:
@@ -162,7 +169,7 @@ def filled_by(function: Any) -> list[Any]:
     for name, cell in zip(plain.__code__.co_freevars, plain.__closure__ or (), strict=True):
         with suppress(ValueError):  # not set yet
             outer[name] = cell.cell_contents
-    found = [outer.get(name) for name in _changes(plain.__code__).grown]
+    found = [outer.get(name) for name in _changes(plain.__code__).filled]
     return [value for value in found if isinstance(value, list | dict | set)]
 
 
@@ -187,7 +194,7 @@ def shares_state(function: Any) -> bool:
         changed = _changes(inner)
         steps = list(dis.get_instructions(inner))
         stored = {s.argval for s in steps if s.opname in ("STORE_GLOBAL", "STORE_DEREF")}
-        if (changed.grown | stored) & outer or _sets_outer(steps):
+        if (changed.filled | stored) & outer or _sets_outer(steps):
             return True
     return False
 
@@ -214,13 +221,13 @@ def _changes(code: CodeType) -> Changes:
             if any(b.opname == "BINARY_OP" and b.argrepr.endswith("=") for b in before[-3:]):
                 found.counted.add(step.argval)
         elif step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            if step.argval in _GROWING and before[-1].opname in _LOADS:
-                found.grown.add(before[-1].argval)
+            if step.argval in _GROWING:
+                found.fill(before[-1])
             read.add(step.argval)
         elif step.opname in ("STORE_SUBSCR", "DELETE_SUBSCR"):
             container = _container(before)
-            if container is not None and container.opname in _LOADS:
-                found.grown.add(container.argval)
+            if container is not None:
+                found.fill(container)
         before.append(step)
     return found
 
@@ -240,4 +247,4 @@ def _container(before: list[dis.Instruction]) -> dis.Instruction | None:
     return before[end - 2] if end > 1 else None
 
 
-_LOADS = ("LOAD_ATTR", "LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME")
+_VARIABLES = ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME")
