@@ -94,7 +94,8 @@ def test_fingerprints_tell_models_apart(models):
 
 def test_factory_in_the_working_directory(tmp_path, monkeypatch, digits):
     (tmp_path / "mine_for_test.py").write_text(
-        "from smoothcert import zoo\ndef make():\n    return zoo.build('small_cnn', 1, 10)\n"
+        "import torch\nfrom smoothcert import zoo\ndef make():\n    torch.manual_seed(0)\n"
+        "    return zoo.build('small_cnn', 1, 10)\n"
     )
     monkeypatch.chdir(tmp_path)
     classifier = smoothcert.load_classifier("mine_for_test:make")

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.errors import InvalidInput, ModelError
+from smoothcert.classifiers.blame import reason
+from smoothcert.errors import InvalidInput, ModelError, SmoothcertError
 
 Scores = Callable[[NDArray[np.float32]], Any]
 """From a batch (B, *shape), in [0, 1] plus noise, to scores (B, K): the largest is the class."""
@@ -39,7 +40,15 @@ class FunctionClassifier:
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
         """Its scores, checked: (B, K)."""
-        found = np.asarray(self.scores(images))
+        try:
+            found = np.asarray(self.scores(images.copy()))  # its own: it may change it in place
+        except (MemoryError, SmoothcertError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise ModelError(
+                f"The function of {self.name} failed on a batch of shape {images.shape}: "
+                f"{reason(error)}"
+            ) from error
         if found.ndim != 2 or len(found) != len(images) or found.shape[1] < 2:
             raise ModelError(
                 f"The function of {self.name} must return scores of shape ({len(images)}, classes) "

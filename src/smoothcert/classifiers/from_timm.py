@@ -39,4 +39,4 @@ def load(name: str, device: str = "cpu") -> TorchClassifier:
     published = network.pretrained_cfg
     facts = f"timm {published.get('architecture', kind)}"
     module = Normalized(network, published["mean"], published["std"], facts)
-    return TorchClassifier.of(module, f"timm:{name}", device)
+    return TorchClassifier.published(module, f"timm:{name}", device)

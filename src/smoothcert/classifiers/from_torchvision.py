@@ -36,7 +36,7 @@ def load(name: str, device: str = "cpu") -> TorchClassifier:
     else:
         network = _downloaded(kind, chosen)
     module = Normalized(network, mean, std, f"torchvision {kind}")
-    return TorchClassifier.of(module, f"torchvision:{name}", device)
+    return TorchClassifier.published(module, f"torchvision:{name}", device)
 
 
 def _built(kind: str, weights: Any, **options: Any) -> Any:

@@ -68,7 +68,7 @@ def load(name: str, device: str = "cpu") -> TorchClassifier:
         )
     mean, std = _normalization(processor, getattr(network.config, "num_channels", 3), name)
     module = Normalized(_Logits(network), mean.tolist(), std.tolist(), _structure(network.config))
-    return TorchClassifier.of(module, f"hf:{name}", device)
+    return TorchClassifier.published(module, f"hf:{name}", device)
 
 
 def _normalization(

@@ -1,8 +1,6 @@
 """From a reference (a file, an architecture, a hub's name, a factory, a module) to a classifier."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from importlib import import_module
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smoothcert import zoo
+from smoothcert.classifiers.factories import Factory, likely, refuse_others, refuse_random
 from smoothcert.classifiers.protocol import Classifier, Parallel
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
@@ -40,7 +39,8 @@ def load_classifier(
             `@weights.safetensors` for other weights than the published) or `hf:org/name` and
             `hf:/folder`, whose published normalization is put inside;
             `package.module:factory`, a function without arguments that returns a module or a
-            classifier; a `torch.nn.Module`; or an object that already is a `Classifier`.
+            classifier, the same in every call, or a module itself; a `torch.nn.Module`; or an
+            object that already is a `Classifier`.
         device: `cpu`, or for torch models also `cuda`, `cuda:1`, ...
         threads: batches computed at once on the CPU, each on one core; by default as many as
             there are cores. It changes no logit.
@@ -164,7 +164,18 @@ def _from_plain(reference: str, device: str) -> Classifier:
         return _pytorch().load_pt2(path, device)
     if suffix == ".safetensors":
         return _pytorch().load_weights(path, architecture, device)
-    raise ModelError(f"{reference!r} names no model: give {MODEL_FORMS}")
+    if suffix == "" and reference in zoo.ARCHITECTURES:
+        raise ModelError(
+            f"{reference!r} is an architecture without weights: give "
+            f"{reference}@weights.safetensors{_pretrained(reference)}."
+        )
+    raise ModelError(f"{reference!r} names no model: give {MODEL_FORMS}.{likely(reference)}")
+
+
+def _pretrained(architecture: str) -> str:
+    found = sorted(zoo.PRETRAINED.glob(f"{architecture}-*.safetensors"))
+    names = [path.stem.removeprefix(f"{architecture}-") for path in found]
+    return "".join(f" or {architecture}@pretrained-{name}" for name in names)
 
 
 def _hub_of(reference: str) -> str:
@@ -207,26 +218,42 @@ def _pytorch() -> Any:
 
 
 def _from_factory(reference: str, device: str) -> Classifier:
-    module_name, _, function = reference.partition(":")
-    with _working_directory_importable():
-        try:
-            factory = getattr(import_module(module_name), function)
-        except (ImportError, AttributeError) as error:
-            raise ModelError(f"Cannot import {reference!r}: {error}. Give {MODEL_FORMS}") from error
-        made = factory()
-    if _is_module(made):
-        return _pytorch().TorchClassifier.of(made, reference, device)
-    return load_classifier(made, device)
+    """Import and call it; a second time, to see that every process gets the same model."""
+    factory = Factory(reference)
+    if _is_model(factory.target):
+        return _made(factory.target, reference, device)
+    made = factory()
+    if isinstance(made, str | Path) and not is_code(str(made)):
+        return load_classifier(made, device)
+    if not _is_model(made):
+        refuse_others(made, reference)
+    classifier = _made(made, reference, device)
+    if (module := _module_of(made)) is None:
+        return classifier
+    again = _module_of(factory.again())
+    if again is not None and again is not module:
+        other = _made(again, reference, "cpu")  # where there is room for two
+        if other.fingerprint != _made(module, reference, device).fingerprint:
+            refuse_random(reference, _pytorch().differing(module, again))
+    return classifier
 
 
-@contextmanager
-def _working_directory_importable() -> Iterator[None]:
-    """Let `mymodel:make` find mymodel.py beside the user, as `python -m` would."""
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        yield
-    finally:
-        sys.path.pop(0)
+def _module_of(made: Any) -> Any:
+    """The torch module that a factory made, or that is in the classifier that it made."""
+    found = getattr(made, "module", None) if not _is_module(made) else made
+    return found if _is_module(found) else None
+
+
+def _made(model: Any, reference: str, device: str) -> Classifier:
+    if _is_module(model):
+        return _pytorch().TorchClassifier.of(model, reference, device)
+    return load_classifier(model, device)
+
+
+def _is_model(value: object) -> bool:
+    """Whether it is a module or a classifier, and no class of these."""
+    is_classifier = hasattr(value, "logits") and hasattr(value, "fingerprint")
+    return not isinstance(value, type) and (_is_module(value) or is_classifier)
 
 
 def _is_module(model: object) -> bool:

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from copy import deepcopy
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -20,10 +19,17 @@ from torch import nn
 
 from smoothcert import zoo
 from smoothcert.classifiers.arithmetic import arithmetic, check_mode, enough_memory
+from smoothcert.classifiers.blame import first_line, reason
+from smoothcert.classifiers.copies import copied
 from smoothcert.classifiers.cores import cores
+from smoothcert.classifiers.fingerprints import (
+    fingerprint_of,
+    parts_of,
+    structure_and_weights,
+)
 from smoothcert.classifiers.pt2_guard import checked_pt2
 from smoothcert.classifiers.quiet import quiet
-from smoothcert.errors import ModelError
+from smoothcert.errors import ModelError, OutOfMemory, SmoothcertError
 
 METADATA = "smoothcert"
 """The safetensors metadata key under which `save_weights` writes a JSON object."""
@@ -46,17 +52,25 @@ class TorchClassifier:
     fixed_batch: int | None = field(default=None, kw_only=True)
     threads: int = field(default_factory=cores, kw_only=True)
     one_core: bool = field(default=False, kw_only=True)
+    turns: AbstractContextManager[Any] | None = field(default=None, kw_only=True)
     mode: str = field(default="eager", kw_only=True)
     layout: str = field(default="", kw_only=True)
 
     @staticmethod
     def of(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":
-        """Wrap a module: put it on `device`, in eval mode, and hash structure and weights."""
-        _check_device(device)
-        module = module.to(device)
-        if not isinstance(module, torch.fx.GraphModule):  # an exported graph's mode is fixed
-            module = module.eval()
-        return TorchClassifier(module, name, _fingerprint(module), device)
+        """Wrap a module: put it on `device`, in eval mode, and hash all that decides its output.
+
+        Raises:
+            ModelError: it cannot be put there, or has parameters without values.
+        """
+        module = _ready(module, name, device)
+        return TorchClassifier(module, name, fingerprint_of(parts_of(module)), device)
+
+    @staticmethod
+    def published(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":
+        """Likewise a network whose code comes with a package: hash its text and saved tensors."""
+        module = _ready(module, name, device)
+        return TorchClassifier(module, name, structure_and_weights(module), device)
 
     def in_mode(self, mode: str) -> "TorchClassifier":
         """The same network with another arithmetic, hence another name and fingerprint.
@@ -76,15 +90,25 @@ class TorchClassifier:
         """Itself, and with the channels last where it has convolutions, which is often faster."""
         if not any(parameter.ndim == 4 for parameter in self.module.parameters()):
             return [self]
-        with quiet():
-            module = deepcopy(self.module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        try:
+            module = copied(self.module)
+            if module is None:
+                return [self]
+            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        except (RuntimeError, TypeError, NotImplementedError):  # as some quantized tensors do
+            return [self]
         return [self, replace(self, module=module, layout=CHANNELS_LAST)]
 
     @contextmanager
     def workers(self) -> Iterator[list["TorchClassifier"]]:
-        """Copies of the module around the same parameters: a forward may keep things in it."""
+        """Copies of the module around the same parameters: a forward may keep things in it.
+
+        A module that cannot be copied is one worker, with the same votes.
+        """
         before = torch.get_num_threads()
-        taken = [self._spared() for _ in range(self.threads)]
+        taken = [self._spared()]
+        if taken[0].turns is None:
+            taken += [self._spared() for _ in range(self.threads - 1)]
         try:
             yield taken
         finally:
@@ -96,9 +120,14 @@ class TorchClassifier:
         try:
             return self._spare.pop()
         except IndexError:
-            shared = {id(p): p for p in self.module.parameters()}
-            with quiet():
-                return replace(self, module=deepcopy(self.module, shared), one_core=True)
+            module = copied(self.module, share=True)
+            if module is None:
+                return replace(self, one_core=True, turns=self._turns)
+            return replace(self, module=module, one_core=True)
+
+    @cached_property
+    def _turns(self) -> Lock:
+        return Lock()
 
     @cached_property
     def _spare(self) -> list["TorchClassifier"]:
@@ -108,8 +137,12 @@ class TorchClassifier:
         """Logits as float32 on the host."""
         if self.one_core and torch.get_num_threads() != 1:
             torch.set_num_threads(1)  # of the calling thread
-        with torch.inference_mode(), enough_memory(self.name, self.device, len(images)):
-            batch = torch.from_numpy(images).to(self.device)
+        with (
+            self.turns or nullcontext(),
+            torch.no_grad(),  # in which, unlike inference mode, a model may ask for gradients
+            enough_memory(self.name, self.device, len(images)),
+        ):
+            batch = torch.tensor(images, device=self.device)  # its own: it may change it in place
             return self.module_logits(batch).float().cpu().numpy()
 
     def module_logits(self, batch: torch.Tensor) -> torch.Tensor:
@@ -119,18 +152,19 @@ class TorchClassifier:
         try:
             with arithmetic(self.mode):
                 logits = self._forward(batch)
-        except torch.OutOfMemoryError:
-            raise  # for `enough_memory`
-        except (RuntimeError, ValueError, AssertionError) as error:
+        except (torch.OutOfMemoryError, MemoryError, SmoothcertError):
+            raise  # the first two for who chose the batch size
+        except (Exception, SystemExit) as error:
             raise ModelError(
                 f"{self.name} failed on a batch of shape {tuple(batch.shape)}: "
-                f"{_first_line(error)}. Check that it takes float32, and inputs of this shape"
+                f"{reason(error)}. Check that it takes float32, and inputs of this shape"
                 + ("." if self.mode == "eager" else f", or load it without {self.mode!r}.")
             ) from error
-        if not isinstance(logits, torch.Tensor):
+        if not isinstance(logits, torch.Tensor) or logits.is_complex():
+            kind = "complex numbers" if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise ModelError(
-                f"{self.name} returns {type(logits).__name__}; a classifier returns one tensor "
-                "of logits. Wrap it in a module that does."
+                f"{self.name} returns {kind}; a classifier returns one tensor of logits. Wrap it "
+                "in a module that does."
             )
         return logits
 
@@ -176,7 +210,7 @@ def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
             module = program.module().to(device)
     except Exception as error:  # torch raises many kinds; all mean that the file is no good
         raise ModelError(
-            f"{path.name} cannot be loaded as a torch.export program: {_first_line(error)}. "
+            f"{path.name} cannot be loaded as a torch.export program: {first_line(error)}. "
             "It may be truncated, or made by another version: export it again with the installed "
             f"torch ({torch.__version__}): torch.export.save(torch.export.export(...), 'x.pt2')."
         ) from error
@@ -197,7 +231,7 @@ def load_weights(path: Path, architecture: str = "", device: str = "cpu") -> Tor
             f"{path.name} does not say which architecture it belongs to; pass "
             f"ARCH@{path.name} with ARCH one of {', '.join(zoo.ARCHITECTURES)}."
         )
-    return TorchClassifier.of(zoo.rebuild(name, state), f"{name}@{path.name}", device)
+    return TorchClassifier.published(zoo.rebuild(name, state), f"{name}@{path.name}", device)
 
 
 _UNREADABLE = (OSError, ValueError, TypeError, AttributeError, RecursionError, MemoryError)
@@ -217,7 +251,7 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             return {key: _widened(file.get_tensor(key)) for key in order}, metadata
     except (SafetensorError, *_UNREADABLE) as error:
         raise ModelError(
-            f"{path.name} is not a readable safetensors file: {_first_line(error)}. "
+            f"{path.name} is not a readable safetensors file: {first_line(error)}. "
             "It may be truncated, or a file of another format under this name."
         ) from error
 
@@ -246,13 +280,22 @@ def _fixed_batch(program: torch.export.ExportedProgram) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _fingerprint(module: nn.Module) -> str:
-    digest = sha256(repr(module).encode())
-    for key, value in module.state_dict().items():
-        raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(f"{key}:{value.dtype}:{tuple(value.shape)}".encode())
-        digest.update(raw.numpy().tobytes())
-    return digest.hexdigest()[:32]
+def differing(one: nn.Module, other: nn.Module) -> list[str]:
+    """Names of the parts that decide a module's output and are not the same in another."""
+    parts, others = parts_of(one), parts_of(other)
+    return [name for name in {**parts, **others} if parts.get(name) != others.get(name)]
+
+
+def _ready(module: nn.Module, name: str, device: str) -> nn.Module:
+    """The module on its device and, unless it is an exported graph, in eval mode."""
+    _check_device(device)
+    try:
+        module = module.to(device)
+        return module if isinstance(module, torch.fx.GraphModule) else module.eval()
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(f"{device} has too little memory for {name}.") from error
+    except Exception as error:
+        raise ModelError(f"{name} cannot be put on {device}: {reason(error)}") from error
 
 
 def _check_device(device: str) -> None:
@@ -262,7 +305,3 @@ def _check_device(device: str) -> None:
         raise ModelError(f"{device!r} is no device; give cpu, cuda or cuda:N") from error
     if kind == "cuda" and not torch.cuda.is_available():
         raise ModelError("device 'cuda' was asked for, but torch sees no CUDA device; use cpu")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

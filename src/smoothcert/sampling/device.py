@@ -66,7 +66,7 @@ class DeviceLabels:
         self._key = self.maker.seed(self.seed)
         self._layout = _layout(self.classifier.module)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def submit(self, batch: Batch) -> "Launched":
         """Start a batch, and do not wait for it."""
         batch.addresses.check(self.seed)

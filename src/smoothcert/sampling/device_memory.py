@@ -70,7 +70,7 @@ def _by_free_memory(classifier: TorchClassifier, shape: tuple[int, ...]) -> int:
 
 
 def _forward(classifier: TorchClassifier, shape: tuple[int, ...], rows: int) -> None:
-    with torch.inference_mode(), enough_memory(classifier.name, classifier.device, rows):
+    with torch.no_grad(), enough_memory(classifier.name, classifier.device, rows):
         batch = torch.full((rows, *shape), 0.5, device=classifier.device)
         classifier.module_logits(batch).sum().item()  # waits, so that it has truly run
 

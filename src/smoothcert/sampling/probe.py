@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.classifiers.blame import reason
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.errors import ModelError
+from smoothcert.errors import ModelError, SmoothcertError
 from smoothcert.sampling import known_answers
 from smoothcert.sampling.inputs import Item, to_float
 from smoothcert.sampling.noise import RoundedGaussian, Stream
@@ -15,6 +17,8 @@ from smoothcert.sampling.noise import RoundedGaussian, Stream
 # Relative to the largest logit: float kernels differ by 1e-6 between row positions, dynamic
 # per-tensor quantization by 1e-2.
 _TOLERANCE = 1e-4
+
+_INPUTS = 64  # far apart, before a model is said to ignore its input
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,12 @@ class Probe:
 def probe(
     classifier: Classifier, item: Item, noise: RoundedGaussian, seed: int, batch_size: int
 ) -> Probe:
-    """Evaluate a few batches of one noisy input and judge the logits.
+    """Evaluate a few batches of one noisy input, and of others where those tell nothing.
 
     Raises:
-        ModelError: logits of the wrong shape, all NaN or constant, fewer than two classes,
-            a fixed batch size other than `batch_size`, or rows that depend on their batch.
+        ModelError: logits of the wrong shape, all NaN or constant on inputs far apart too, fewer
+            than two classes, an error of the model's own code, a fixed batch size other than
+            `batch_size`, or rows that depend on their batch.
     """
     if classifier.fixed_batch not in (None, batch_size):
         raise ModelError(
@@ -53,6 +58,8 @@ def probe(
     steps = noise.draws(seed, item.index, Stream.PROBE, np.arange(batch_size), shape)
     images = to_float(item.pixels + steps, noise.levels)
     logits = _checked(classifier, images)
+    if _same(logits, logits[:1]):  # as hard votes of one input are
+        images, logits = _varied(classifier, item, images, logits)
     return Probe(
         logits.shape[1],
         sha256(steps.astype("<i4").tobytes()).hexdigest()[:16],
@@ -62,7 +69,7 @@ def probe(
 
 
 def _checked(classifier: Classifier, images: NDArray[np.float32]) -> NDArray[np.floating]:
-    logits = np.asarray(classifier.logits(images))
+    logits = _logits(classifier, images)
     if logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:
         raise ModelError(
             f"{classifier.name} returns shape {logits.shape} for a batch of {len(images)}; a "
@@ -77,12 +84,72 @@ def _checked(classifier: Classifier, images: NDArray[np.float32]) -> NDArray[np.
             f"{classifier.name} returns NaN for every noisy input. Check the weights, and that "
             "the model takes values in [0, 1] with the normalization inside."
         )
-    if len(logits) > 1 and (logits == logits[:1]).all():
-        raise ModelError(
-            f"{classifier.name} returns the same logits for different inputs: they are constant. "
-            "Check that trained weights were loaded and that the model uses its input."
-        )
     return logits
+
+
+def _logits(classifier: Classifier, images: NDArray[np.float32]) -> NDArray[np.floating]:
+    """A copy of the logits of a copy: a model may change its input, or return it."""
+    try:
+        return np.array(classifier.logits(images.copy()))
+    except (SmoothcertError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise ModelError(
+            f"{classifier.name} failed on a batch of shape {images.shape}: {reason(error)}"
+        ) from error
+
+
+def _varied(
+    classifier: Classifier,
+    item: Item,
+    images: NDArray[np.float32],
+    logits: NDArray[np.floating],
+) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
+    """The first batch of inputs far apart that does not get the same logits in every row.
+
+    Raises:
+        ModelError: there is none.
+    """
+    rows, shape = len(images), images.shape[1:]
+    others = _far_apart(item, max(rows, _INPUTS))
+    for start in range(0, len(others), rows):
+        chunk = np.resize(others[start : start + rows], (rows, *shape))
+        found = _checked(classifier, chunk)
+        if found.shape != logits.shape or not _same(found, logits[:1]):
+            return chunk, found
+    raise ModelError(
+        f"{classifier.name} returns the same logits for different inputs, {len(others)} of them "
+        "far apart: they are constant. Check that trained weights were loaded and that the model "
+        "uses its input."
+    )
+
+
+def _far_apart(item: Item, count: int) -> NDArray[np.float32]:
+    """Inputs (count, *shape) in [0, 1]: variants of one, uniform ones, and noise of all sizes."""
+    rng = np.random.default_rng(0)
+    image = to_float(item.pixels, int(max(1, item.pixels.max())))
+    axes = [axis for axis in range(image.ndim) if image.shape[axis] > 1]
+    found: list[NDArray[Any]] = [np.zeros_like(image), np.ones_like(image), 1 - image, image]
+    found += [np.flip(image, axis) for axis in axes]
+    found += [np.roll(image, image.shape[axis] // 2, axis) for axis in axes]
+    while len(found) < count:
+        kind = len(found) % 4
+        noise = rng.random(image.shape)
+        if kind == 0:
+            found.append(noise)
+        elif kind == 1:
+            found.append(noise < rng.random())
+        elif kind == 2:
+            found.append(rng.permutation(image.ravel()).reshape(image.shape))
+        else:
+            weight = rng.random()
+            found.append(weight * image + (1 - weight) * noise)
+    spread = 0.02 * rng.random((count, *image.shape))  # a constant image has no deviation
+    return (0.98 * np.stack(found)[:count] + spread).astype(np.float32)
+
+
+def _same(one: NDArray[np.floating], other: NDArray[np.floating]) -> bool:
+    return bool(((one == other) | (np.isnan(one) & np.isnan(other))).all())
 
 
 def _row_exact(
@@ -100,7 +167,7 @@ def _row_exact(
     loud = np.arange(rows) % 2 == 1
     neighbours[loud] = 4 * neighbours[loud]
     kept = ~loud
-    again = np.asarray(classifier.logits(neighbours), np.float64)[kept]
+    again = _logits(classifier, neighbours).astype(np.float64)[kept]
     before = logits[::-1][kept].astype(np.float64)
     difference = float(_change(before, again).max(initial=0.0))
     scale = float(np.abs(before[np.isfinite(before)]).max(initial=1e-30))

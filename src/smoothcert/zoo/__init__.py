@@ -1,5 +1,6 @@
 """Architectures by name, buildable from a weights file alone. Normalization is inside."""
 
+import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -47,6 +48,7 @@ def rebuild(name: str, state: Mapping[str, "torch.Tensor"]) -> "torch.nn.Module"
     """
     module, arguments = _entry(name)
     family = import_module(module)
+    state = _as_defined(state)
     try:
         in_channels, num_classes, inner = family.sizes(state)
         _check_sizes(lambda: family.build(in_channels, num_classes, *arguments, inner=inner), state)
@@ -58,6 +60,24 @@ def rebuild(name: str, state: Mapping[str, "torch.Tensor"]) -> "torch.nn.Module"
             f"Name the architecture they were trained with ({', '.join(ARCHITECTURES)})."
         ) from error
     return network.eval()
+
+
+def _as_defined(state: Mapping[str, "torch.Tensor"]) -> Mapping[str, "torch.Tensor"]:
+    """The tensors under the network's own names, in the order of its layers.
+
+    safetensors keeps neither: `10.weight` comes before `2.weight`, and what was saved of a wrapped
+    network has the wrapper's prefix.
+    """
+    for prefix in _WRAPPERS:
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    numbered = {key: re.split(r"(\d+)", key) for key in state}  # text and digits take turns
+    order = sorted(state, key=lambda key: [int(p) if p.isdigit() else p for p in numbered[key]])
+    return {key: state[key] for key in order}
+
+
+_WRAPPERS = ("_orig_mod.", "module.")
+"""What torch.compile and DataParallel put before every name."""
 
 
 def _check_sizes(

@@ -1,0 +1,51 @@
+"""What went wrong in code of the user's, in one line."""
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+_NOT_THEIRS = (
+    str(Path(__file__).parents[1]),
+    "site-packages",
+    "dist-packages",
+    "<frozen",
+    "<string",
+)
+_LONGEST = 300
+
+
+def reason(error: BaseException) -> str:
+    """The error's own first line, and where in the user's code it arose.
+
+    Such as `KeyError: 'stem', in net.py, line 12: x = parts['stem']`; the place is the last line
+    that is in no installed package, by the file's name without folders.
+    """
+    text = first_line(error)
+    kind = type(error).__name__
+    if not isinstance(error, RuntimeError | ValueError | AssertionError) and text != kind:
+        text = f"{kind}: {text}"
+    return f"{text}{_place(error.__traceback__)}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind if it has none."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = lines[0].rstrip(".")
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _place(trace: TracebackType | None) -> str:
+    frames = [
+        frame
+        for frame in traceback.extract_tb(trace)
+        if not any(part in frame.filename for part in _NOT_THEIRS)
+        and not frame.filename.startswith(_PYTHON)
+    ]
+    if not frames:
+        return ""
+    last = frames[-1]
+    line = f": {last.line}" if last.line else ""
+    return f", in {Path(last.filename).name}, line {last.lineno}{line}"
+
+
+_PYTHON = str(Path(traceback.__file__).parent)

@@ -1,0 +1,250 @@
+"""The code of a user's functions: what it is, what it reads, and what it sets when called."""
+
+import dis
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+_LIBRARIES = {
+    *sys.stdlib_module_names,
+    *("torch", "torchao", "torchvision", "numpy", "scipy", "sklearn", "smoothcert"),
+} - {"__main__"}
+_GROWING = {
+    "append",
+    "appendleft",
+    "extend",
+    "insert",
+    "add",
+    "update",
+    "setdefault",
+    "pop",
+    "__setitem__",
+}
+_MISSING = object()
+
+
+def is_library(value: Any) -> bool:
+    """Whether a function, class or module is of Python or a library whose version is known."""
+    named = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
+    return str(named).partition(".")[0] in _LIBRARIES
+
+
+def functions_of(kind: type, names: Sequence[str]) -> list[FunctionType]:
+    """The functions of these names in a class and its bases, as far as they are no library's."""
+    found = []
+    for base in kind.__mro__:
+        if is_library(base):
+            continue
+        for name in names:
+            value = base.__dict__.get(name)
+            value = value.fget if isinstance(value, property) else value
+            value = getattr(value, "__func__", value)  # of static and class methods
+            if isinstance(value, FunctionType):
+                found.append(value)
+    return found
+
+
+def code_parts(function: Any, owner: type | None) -> Iterator[Any]:
+    """What a function does: bytes of its code, and the values and functions that it reads.
+
+    Args:
+        function: of Python.
+        owner: the class whose method it is: attributes that it reads are looked up there too.
+    """
+    function = function.__func__ if isinstance(function, MethodType) else function
+    yield from (function.__defaults__, function.__kwdefaults__)
+    grown = _changes(function.__code__).filled
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield _content(name, cell.cell_contents, grown)
+        except ValueError:  # not set yet
+            continue
+    codes = list(_nested(function.__code__))
+    stored = {i.argval for code in codes for i in dis.get_instructions(code) if _stores_global(i)}
+    for code in codes:
+        constants = [c for c in code.co_consts if not isinstance(c, CodeType)]
+        if constants and constants[0] == function.__doc__ and isinstance(constants[0], str):
+            constants = constants[1:]
+        yield code.co_code
+        yield constants
+        yield code.co_names
+        modules = []
+        for name in code.co_names:
+            value = function.__globals__.get(name, _MISSING)
+            if name.startswith("__") or name in stored:
+                continue
+            if isinstance(value, ModuleType) and not is_library(value):
+                modules.append(value)
+            elif value is not _MISSING:
+                yield _content(name, value, grown)
+            for module in modules:
+                if name in vars(module):
+                    yield _content(name, vars(module)[name], grown)
+            if owner is not None:
+                yield from _of_class(owner, name, function)
+
+
+def _of_class(owner: type, name: str, function: Any) -> Iterator[Any]:
+    """Methods and constants of a class under a name that a method reads."""
+    for method in functions_of(owner, (name,)):
+        if method is not function:
+            yield Method(method, owner)
+    for base in owner.__mro__:
+        value = base.__dict__.get(name, _MISSING)
+        constant = not callable(value) and not hasattr(value, "__get__")
+        if value is not _MISSING and constant and not is_library(base):
+            yield value
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A function with the class in which it looks things up."""
+
+    function: FunctionType
+    owner: type
+
+
+def _content(name: str, value: Any, grown: set[str]) -> Any:
+    """A value, or only its kind for a container that calls fill."""
+    return type(value) if name in grown and isinstance(value, list | dict | set) else value
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _nested(constant)
+
+
+def _stores_global(instruction: dis.Instruction) -> bool:
+    return instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Names that a call changes.
+
+    Attributes:
+        overwritten: attributes set by every call, whatever their value was.
+        counted: attributes that a call adds to.
+        grown: containers in attributes that a call fills.
+        filled: containers in variables of a closure or a module that a call fills.
+    """
+
+    overwritten: set[str] = field(default_factory=set)
+    counted: set[str] = field(default_factory=set)
+    grown: set[str] = field(default_factory=set)
+    filled: set[str] = field(default_factory=set)
+
+    def fill(self, step: dis.Instruction) -> None:
+        """Note the container that this instruction loads."""
+        if step.opname in ("LOAD_ATTR", *_VARIABLES):
+            (self.grown if step.opname == "LOAD_ATTR" else self.filled).add(step.argval)
+
+
+def changes_of(function: Any) -> Changes:
+    """What a call of a function changes, as far as its code shows; nothing for a library's."""
+    plain = _plain(function)
+    return Changes() if plain is None else _changes(plain.__code__)
+
+
+def called(module: Any) -> list[Any]:
+    """What a forward pass of a module calls: `forward`, hooks, and functions put on it."""
+    own = [value for value in module.__dict__.values() if callable(value)]
+    kinds = (module._forward_pre_hooks, module._forward_hooks)
+    hooks = [hook for kind in kinds for hook in kind.values()]
+    return [getattr(type(module), "forward", None), *own, *hooks]
+
+
+def filled_by(function: Any) -> list[Any]:
+    """Containers of a closure or a module that calls of a user's function fill."""
+    plain = _plain(function)
+    if plain is None:
+        return []
+    outer = dict(plain.__globals__)
+    for name, cell in zip(plain.__code__.co_freevars, plain.__closure__ or (), strict=True):
+        with suppress(ValueError):  # not set yet
+            outer[name] = cell.cell_contents
+    found = [outer.get(name) for name in _changes(plain.__code__).filled]
+    return [value for value in found if isinstance(value, list | dict | set)]
+
+
+def _plain(function: Any) -> FunctionType | None:
+    """A user's function without what decorators put around it."""
+    function = function.__func__ if isinstance(function, MethodType) else function
+    while isinstance(function, FunctionType) and hasattr(function, "__wrapped__"):
+        function = function.__dict__["__wrapped__"]
+    return function if isinstance(function, FunctionType) and not is_library(function) else None
+
+
+def shares_state(function: Any) -> bool:
+    """Whether calls of a user's function write to variables outside of it, or of a closure.
+
+    Two threads with a copy each of what it belongs to would still write to the same.
+    """
+    plain = _plain(function)
+    if plain is None:
+        return False
+    outer = {*plain.__code__.co_freevars, *plain.__globals__}
+    for inner in _nested(plain.__code__):
+        changed = _changes(inner)
+        steps = list(dis.get_instructions(inner))
+        stored = {s.argval for s in steps if s.opname in ("STORE_GLOBAL", "STORE_DEREF")}
+        if (changed.filled | stored) & outer or _sets_outer(steps):
+            return True
+    return False
+
+
+def _sets_outer(steps: list[dis.Instruction]) -> bool:
+    """Whether it sets an attribute or an item of a variable of a closure or a global one."""
+    return any(
+        step.opname == "STORE_ATTR" and before.opname in ("LOAD_GLOBAL", "LOAD_DEREF")
+        for before, step in pairwise(steps)
+    )
+
+
+def _changes(code: CodeType) -> Changes:
+    found = Changes()
+    read = set[str]()
+    certain = True  # no branch was passed, so that every call comes here
+    own = code.co_varnames[:1]
+    before: list[dis.Instruction] = []
+    for step in dis.get_instructions(code):
+        certain = certain and "JUMP" not in step.opname and step.opname != "FOR_ITER"
+        if step.opname == "STORE_ATTR":
+            if certain and step.argval not in read and _reads(before[-1], own):
+                found.overwritten.add(step.argval)
+            if any(b.opname == "BINARY_OP" and b.argrepr.endswith("=") for b in before[-3:]):
+                found.counted.add(step.argval)
+        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            if step.argval in _GROWING:
+                found.fill(before[-1])
+            read.add(step.argval)
+        elif step.opname in ("STORE_SUBSCR", "DELETE_SUBSCR"):
+            container = _container(before)
+            if container is not None:
+                found.fill(container)
+        before.append(step)
+    return found
+
+
+def _reads(step: dis.Instruction, names: tuple[str, ...]) -> bool:
+    """Whether the last that it loads is one of these local variables."""
+    loaded = step.argval if isinstance(step.argval, tuple) else (step.argval,)
+    return step.opname.startswith("LOAD_FAST") and loaded[-1:] == names
+
+
+def _container(before: list[dis.Instruction]) -> dis.Instruction | None:
+    """What is stored into with a key that is one name or constant: `c[k] = v` or `c[k] += v`."""
+    end = len(before)
+    if end and before[-1].opname == "SWAP":
+        copies = [i for i, b in enumerate(before) if b.opname == "COPY"]
+        end = copies[-2] if len(copies) > 1 else 0
+    return before[end - 2] if end > 1 else None
+
+
+_VARIABLES = ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME")

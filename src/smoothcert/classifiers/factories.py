@@ -1,0 +1,213 @@
+"""`package.module:factory`: the user's code, imported and called, and what it may make."""
+
+import ast
+import contextlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from smoothcert.classifiers.blame import reason
+from smoothcert.errors import ModelError, SmoothcertError, did_you_mean
+from smoothcert.references import MODEL_FORMS
+
+_NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+"""Of a Python module."""
+
+
+class Factory:
+    """What `package.module:name` refers to, imported.
+
+    Its prints go to stderr: stdout is for results.
+    """
+
+    def __init__(self, reference: str) -> None:
+        """Import it.
+
+        Raises:
+            ModelError: there is no such module or name, or importing it failed.
+        """
+        self.reference = reference
+        module, _, name = reference.partition(":")
+        before = _seed()
+        try:
+            with _users_code():
+                found = import_module(module)
+        except SmoothcertError:
+            raise
+        except (Exception, SystemExit) as error:
+            nameless = re.fullmatch(_NAME, module) is None
+            absent = isinstance(error, ModuleNotFoundError) and error.name in _parents(module)
+            missing = nameless or absent
+            wrong = (
+                f"No module named {module!r}"
+                if missing
+                else f"importing {module} failed: {reason(error)}"
+            )
+            advice = f"{likely(reference)} Give {MODEL_FORMS}" if missing else ""
+            raise ModelError(f"Cannot import {reference!r}: {wrong}.{advice}") from error
+        try:
+            self.target: Any = getattr(found, name)
+        except AttributeError as error:
+            callables = [key for key, value in vars(found).items() if callable(value)]
+            hint = did_you_mean(name, callables) or f". Give {MODEL_FORMS}"
+            raise ModelError(
+                f"Cannot import {reference!r}: {module} has no {name!r}{hint}"
+            ) from error
+        # Random numbers of a module that seeds torch are the same in every process.
+        self._state = sys.modules["torch"].get_rng_state() if _seeded(before) else None
+
+    def __call__(self) -> Any:
+        """What it makes.
+
+        Raises:
+            ModelError: it is no function, needs arguments, or raised something.
+        """
+        if not callable(self.target):
+            raise ModelError(
+                f"{self.reference} is {_a(type(self.target).__name__)}, and no function that "
+                "makes a model, module or classifier."
+            )
+        self._check_arguments()
+        try:
+            with _users_code():
+                return self.target()
+        except (SmoothcertError, MemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise ModelError(f"The factory {self.reference} failed: {reason(error)}") from error
+
+    def again(self) -> Any:
+        """What it makes in a second call; None if that fails, as for what can be opened once."""
+        import torch
+
+        try:
+            with torch.random.fork_rng(devices=[]):
+                if self._state is not None:
+                    torch.set_rng_state(self._state)
+                return self()
+        except (ModelError, MemoryError):
+            return None
+
+    def _check_arguments(self) -> None:
+        try:
+            parameters = inspect.signature(self.target).parameters.values()
+        except (ValueError, TypeError):  # of C, which does not say
+            return
+        needed = [
+            p.name
+            for p in parameters
+            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
+        if needed:
+            what = "argument" if len(needed) == 1 else "arguments"
+            raise ModelError(
+                f"The factory {self.reference} takes the {what} {', '.join(needed)}; "
+                "smoothcert calls it without any. Give defaults, or name a "
+                "function without arguments that calls it."
+            )
+
+
+def refuse_others(made: Any, reference: str) -> None:
+    """Say what a factory should have made instead of what is neither a module nor a classifier.
+
+    Raises:
+        ModelError: always.
+    """
+    kind = _a(type(made).__name__)
+    todo = "Return the torch.nn.Module, or a Classifier."
+    if made is None:
+        kind = "nothing"
+        todo = "End it with `return` and the torch.nn.Module."
+    elif isinstance(made, type):
+        kind = f"the class {made.__name__}"
+        todo = f"Return {made.__name__}(), or name the class itself as the factory."
+    elif isinstance(made, dict) and all(isinstance(key, str) for key in made):
+        todo = (
+            "If these are weights, build the network, call its load_state_dict with them, and "
+            "return the network."
+        )
+    elif isinstance(made, tuple | list):
+        todo = "Return the network alone."
+    raise ModelError(f"The factory {reference} returns {kind}, and no model. {todo}")
+
+
+def refuse_random(reference: str, differing: list[str]) -> None:
+    """Raise ModelError for a factory that made two different models, by what differs in them."""
+    shown = ", ".join(differing[:3]) + (", ..." if len(differing) > 3 else "")
+    raise ModelError(
+        f"The factory {reference} makes another model in each call: {shown or 'its fingerprint'} "
+        "differed between two. No other process could resume or verify a run of it. Load weights "
+        "in it, or call torch.manual_seed in it before anything random."
+    )
+
+
+def likely(reference: str) -> str:
+    """` Did you mean 'm:f'?` for a reference that is nearly one to a factory, or nothing.
+
+    Such as `./m.py:f`, `m.py`, `pkg/m:f`, `m.f` or `m:f()`; nothing is imported.
+    """
+    text = reference.removesuffix("()")
+    module, _, name = text.replace("::", ":").partition(":")
+    module = re.sub(r"\.py$", "", module.replace("\\", "/").removeprefix("./")).replace("/", ".")
+    if not name and not text.endswith(".py") and "." in module:
+        module, _, name = module.rpartition(".")
+    if not re.fullmatch(_NAME, module) or not _source(module).is_file():
+        return ""
+    functions = _functions(_source(module))
+    names = [name] if name else functions[:3]
+    found = [f"{module}:{some}" for some in names if f"{module}:{some}" != reference]
+    return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def _source(module: str) -> Path:
+    path = Path(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_name(f"{path.name}.py")
+
+
+def _functions(path: Path) -> list[str]:
+    """Names of a file's functions without needed arguments."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return [f.name for f in functions if len(f.args.args) <= len(f.args.defaults)]
+
+
+def _parents(module: str) -> set[str]:
+    """`a`, `a.b` and `a.b.c` of `a.b.c`."""
+    parts = module.split(".")
+    return {".".join(parts[:end]) for end in range(len(parts) + 1)}
+
+
+def _seed() -> int | None:
+    torch = sys.modules.get("torch")
+    return None if torch is None else torch.initial_seed()
+
+
+def _seeded(before: int | None) -> bool:
+    """Whether torch was seeded since; it seeds itself with 53 random bits when first imported."""
+    now = _seed()
+    return now is not None and (now < 2**32 if before is None else now != before)
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
+
+
+@contextmanager
+def _users_code() -> Iterator[None]:
+    """Let `mymodel:make` find mymodel.py beside the user, as `python -m` would."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(here)

@@ -1,0 +1,293 @@
+"""What a torch module is, as hashes: everything that decides its output and can be hashed."""
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import is_dataclass
+from enum import Enum
+from functools import partial
+from hashlib import sha256
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
+
+from smoothcert.classifiers.code import (
+    Method,
+    called,
+    changes_of,
+    code_parts,
+    filled_by,
+    functions_of,
+    is_library,
+)
+from smoothcert.errors import ModelError
+
+Parts = dict[str, str]
+"""What a module consists of, by name (`1.weight`, `forward`, ...), each as a hash."""
+
+_OURS = {*nn.Module().__dict__, "_flat_weights", "_flat_weight_refs", "meta", "_graph"} - {
+    "training"
+}
+"""Attributes of modules that are hashed otherwise, or decide nothing."""
+
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_WORDS = (torch.dtype, torch.Size, torch.layout, torch.memory_format, torch.qscheme, slice, range)
+_MANGLED = re.compile(rb"[./]?___torch_mangle_\d+")
+
+
+def fingerprint_of(parts: Parts) -> str:
+    """One hash of all parts, in the length used throughout (32 hex digits)."""
+    return sha256(repr(sorted(parts.items())).encode()).hexdigest()[:32]
+
+
+def structure_and_weights(module: nn.Module) -> str:
+    """The fingerprint of a network whose code comes with a package: its text and saved tensors.
+
+    Raises:
+        ModelError: a tensor without values.
+    """
+    digest = sha256(repr(module).encode())
+    for key, value in module.state_dict().items():
+        if type(value) is not torch.Tensor or value.is_quantized or value.layout != torch.strided:
+            digest.update(f"{key}:{_Hasher().of(value)}".encode())
+            continue
+        raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(f"{key}:{value.dtype}:{tuple(value.shape)}".encode())
+        digest.update(raw.numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def parts_of(module: nn.Module) -> Parts:
+    """Every part of a module that decides its output, as hashes.
+
+    Parameters; all buffers; numbers, texts, arrays and tensors in attributes, alone or in
+    containers; extra state; the classes; and the code of `forward` and of hooks with what it
+    reads, as far as it is not a library's. Left out is what a forward pass itself sets, and
+    what has no content: locks, files, generators, devices.
+
+    Raises:
+        ModelError: a parameter without values.
+    """
+    return _Hasher().parts(module)
+
+
+def _hooks(module: nn.Module) -> list[Any]:
+    return [hook for kind in _HOOKS for hook in getattr(module, kind, {}).values()]
+
+
+def _contents(module: nn.Module, by_hooks: AbstractSet[str]) -> Iterator[tuple[str, Any]]:
+    """The parts of one module, without those of its children."""
+    kind = type(module)
+    yield "class", kind
+    if isinstance(module, torch.jit.ScriptModule):
+        yield "program", _program(module)
+        return
+    yield from module._parameters.items()
+    yield from module._buffers.items()
+    if kind._save_to_state_dict is not nn.Module._save_to_state_dict:  # packed parameters
+        packed: dict[str, Any] = {}
+        module._save_to_state_dict(packed, "", True)
+        yield "packed", packed
+    if kind.get_extra_state is not nn.Module.get_extra_state:
+        yield "extra state", module.get_extra_state()
+    if isinstance(module, torch.fx.GraphModule):
+        targets = [node.target for node in module.graph.nodes if node.op == "call_function"]
+        yield "program", [module.code, targets]
+    yield "hooks", _hooks(module)
+    if kind.__module__.startswith("torch._dynamo"):
+        return  # what it compiles is a child
+    call = changes_of(kind.forward)
+    recomputed = {
+        getattr(hook, "name", getattr(hook, "_tensor_name", "")) for hook in _hooks(module)
+    }
+    left_out = _OURS | by_hooks | call.overwritten | {n for n in recomputed if isinstance(n, str)}
+    for name, value in module.__dict__.items():
+        counted = name in call.counted and type(value) is int
+        grown = name in call.grown and isinstance(value, list | dict | set)
+        if name not in left_out and not counted and not grown:
+            yield name, value
+
+
+def _program(module: torch.jit.ScriptModule) -> list[tuple[bytes, bytes]]:
+    """The files of a TorchScript program, without line numbers and chosen names."""
+    with zipfile.ZipFile(io.BytesIO(module.save_to_buffer())) as archive:
+        return sorted(
+            (_MANGLED.sub(b"", name.encode()), _MANGLED.sub(b"", archive.read(name)))
+            for name in archive.namelist()
+            if not name.endswith((".debug_pkl", "serialization_id"))
+        )
+
+
+class _Hasher:
+    """Hashes of values; what was seen before is named by its number, so that cycles end."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[str, Any]] = {}  # with the object, whose id stays its own
+        self._functions: dict[int, str] = {}
+        self._within: dict[int, str] = {}
+        self._filled: list[Any] = []
+
+    def parts(self, module: nn.Module) -> Parts:
+        """See `parts_of`."""
+        self._within |= {id(some): path for path, some in module.named_modules()}
+        by_hooks = set[str]()
+        for some in module.modules():
+            for hook in _hooks(some):
+                by_hooks |= changes_of(hook).overwritten
+            self._filled += [filled for function in called(some) for filled in filled_by(function)]
+        found: Parts = {}
+        programs: tuple[str, ...] = ()
+        for path, some in module.named_modules():
+            if path.startswith(programs):
+                continue
+            prefix = f"{path}." if path else ""
+            if isinstance(some, torch.jit.ScriptModule):
+                programs = (*programs, prefix)
+            for name, value in _contents(some, by_hooks):
+                found[prefix + name] = self.of(value, prefix + name)
+        return found
+
+    def of(self, value: Any, name: str = "") -> str:
+        """The hash of any value; `name` is for errors."""
+        if isinstance(value, _PLAIN):
+            return _hash(type(value).__name__, repr(value))
+        if isinstance(value, np.generic | np.ndarray) and value.dtype != object:
+            array = np.ascontiguousarray(value)
+            return _hash("array", array.dtype.str, str(np.shape(value)), array.tobytes())
+        if isinstance(value, _WORDS):
+            return _hash("word", str(value))
+        if id(value) in self._seen:
+            return self._seen[id(value)][0]
+        self._seen[id(value)] = (f"seen {len(self._seen)}", value)
+        found = self._of_object(value, name)
+        self._seen[id(value)] = (found, value)
+        return found
+
+    def _of_object(self, value: Any, name: str) -> str:
+        if isinstance(value, torch.Tensor):
+            return self._of_tensor(value, name)
+        if any(value is filled for filled in self._filled):
+            return _hash("filled by calls", type(value).__name__)
+        if isinstance(value, Mapping):
+            pairs = ((self.of(key), self.of(item, name)) for key, item in value.items())
+            return _hash("map", *(text for pair in pairs for text in pair))
+        if isinstance(value, AbstractSet):
+            return _hash("set", *sorted(self.of(item, name) for item in value))
+        if isinstance(value, list | tuple | np.ndarray) or type(value).__name__ == "deque":
+            return _hash("list", *(self.of(item, name) for item in value))
+        if isinstance(value, nn.Module):
+            if id(value) in self._within:
+                return _hash("module of the network", self._within[id(value)])
+            return _hash("module", fingerprint_of(self.parts(value)))
+        if isinstance(value, Enum):
+            return _hash(type(value).__qualname__, value.name)
+        if isinstance(value, partial):
+            return _hash("partial", *map(self.of, (value.func, value.args, value.keywords)))
+        if isinstance(value, MethodType):
+            return _hash("method", self.of(value.__func__, name), self.of(value.__self__, name))
+        if isinstance(value, FunctionType | type | ModuleType):
+            return self._of_code(value, name)
+        if isinstance(value, torch.ScriptObject):
+            return _hash("packed", self.of(_unpacked(value), name))
+        return self._of_instance(value, name)
+
+    def _of_code(self, value: Any, name: str) -> str:
+        full = getattr(value, "__qualname__", getattr(value, "__name__", ""))
+        if is_library(value):
+            return _hash("library", getattr(value, "__module__", ""), full)
+        if isinstance(value, ModuleType):
+            return _hash("module", full)
+        if isinstance(value, type) and issubclass(value, nn.Module):
+            wanted = functions_of(value, ("forward", "__call__", "__getattr__"))
+        elif isinstance(value, type):
+            wanted = functions_of(value, tuple(value.__dict__))
+        else:
+            return self._of_function(value, None, name)
+        owner = value if isinstance(value, type) else None
+        return _hash("code", full, *(self._of_function(some, owner, name) for some in wanted))
+
+    def _of_function(self, function: Any, owner: type | None, name: str) -> str:
+        if id(function) in self._functions:
+            return self._functions[id(function)]
+        self._functions[id(function)] = f"function {len(self._functions)}"
+        texts: list[str | bytes] = []
+        for part in code_parts(function, owner):
+            if isinstance(part, Method):
+                texts.append(self._of_function(part.function, part.owner, name))
+            else:
+                texts.append(part if isinstance(part, bytes) else self.of(part, name))
+        self._functions[id(function)] = _hash(*texts)
+        return self._functions[id(function)]
+
+    def _of_tensor(self, value: torch.Tensor, name: str) -> str:
+        if isinstance(value, UninitializedTensorMixin) or value.device.type == "meta":
+            raise ModelError(
+                f"The tensor {name!r} of the model has no values yet. Load weights into it; a lazy "
+                "layer gets them when the factory calls the module once on an input."
+            )
+        kind = _hash("tensor", str(value.dtype), str(tuple(value.shape)), str(value.layout))
+        value = value.detach()
+        if hasattr(value, "__tensor_flatten__"):
+            names, context = value.__tensor_flatten__()  # type: ignore[operator]
+            inner = [getattr(value, inner) for inner in names]
+            return _hash(kind, type(value).__qualname__, self.of(inner, name), self.of(context))
+        return _hash(kind, *(_bytes_of(some) for some in _dense(value)))
+
+    def _of_instance(self, value: Any, name: str) -> str:
+        kind = type(value)
+        if isinstance(value, io.BytesIO):
+            return _hash("bytes", value.getvalue())
+        if isinstance(value, torch.jit.ScriptFunction):
+            return _hash("program", str(value.code))
+        if is_library(kind) and not is_dataclass(kind):
+            return _hash("instance", kind.__qualname__)
+        inside = getattr(value, "__dict__", {})
+        return _hash("instance", self.of(kind), self.of(inside, name))
+
+
+def _dense(value: torch.Tensor) -> list[torch.Tensor]:
+    """Ordinary tensors that a tensor of another layout or a quantized one consists of."""
+    if value.layout == torch.sparse_coo:
+        value = value.coalesce()
+        return [value.indices(), value.values()]
+    if value.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [value.crow_indices(), value.col_indices(), value.values()]
+    if value.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [value.ccol_indices(), value.row_indices(), value.values()]
+    if value.layout != torch.strided:
+        return [value.to_dense()]
+    if not value.is_quantized:
+        return [value]
+    if value.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        scale, zero = torch.tensor(value.q_scale()), torch.tensor(value.q_zero_point())
+        return [value.int_repr(), scale, zero]
+    scales, zeros = value.q_per_channel_scales(), value.q_per_channel_zero_points()
+    return [value.int_repr(), scales, zeros, torch.tensor(value.q_per_channel_axis())]
+
+
+def _bytes_of(value: torch.Tensor) -> bytes:
+    plain = value.resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
+    return plain.view(torch.uint8).numpy().tobytes()
+
+
+def _unpacked(value: Any) -> Any:
+    """What a compiled object, such as a layer's packed weights, saves of itself."""
+    try:
+        return value.__getstate__()
+    except RuntimeError:  # it saves nothing
+        return str(value._type())
+
+
+def _hash(*texts: str | bytes) -> str:
+    digest = sha256()
+    for text in texts:
+        raw = text.encode() if isinstance(text, str) else text
+        digest.update(len(raw).to_bytes(8, "little") + raw)
+    return digest.hexdigest()

@@ -1,0 +1,339 @@
+"""Torch models as people bring them: certified with their own votes, told apart, or one line."""
+
+import numpy as np
+import pytest
+import torch
+import torch_models as cases
+
+import smoothcert
+from smoothcert import zoo
+from smoothcert.classifiers.pytorch import TorchClassifier
+from smoothcert.errors import ModelError
+
+SETTINGS = {"sigma": 0.25, "n0": 16, "n": 400, "batch_size": 32}
+
+
+def fingerprint(module):
+    return TorchClassifier.of(module, "module").fingerprint
+
+
+def forward(module, images):
+    with torch.no_grad():
+        return module(torch.tensor(images)).float().numpy()
+
+
+def counts(model, digits):
+    found = smoothcert.certify(model, digits, **SETTINGS).certificates
+    return [(c.candidate, c.k) for c in found]
+
+
+@pytest.fixture(scope="module")
+def three():
+    return smoothcert.load_inputs("digits", limit=3)
+
+
+@pytest.mark.parametrize("row", cases.CERTIFIED)
+def test_certified_with_its_own_votes(row, three):
+    """In threads, from copies or in turns, a module votes as it does in a plain loop."""
+    make = cases.CERTIFIED[row]
+    if "torchao" in row or row == "NF4":
+        pytest.importorskip("torchao")
+    model = smoothcert.load_classifier(make(), threads=4)
+    alone = make()
+    alone = alone if isinstance(alone, torch.fx.GraphModule) else alone.eval()
+    expected = counts(smoothcert.from_function(lambda x: forward(alone, x), "alone", "1"), three)
+    assert counts(model, three) == expected
+    assert fingerprint(make()) == model.fingerprint  # in another process, or after votes
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "counts its calls",
+        "keeps its features",
+        "spectral norm of old",
+        "weight norm of old",
+        "a hook keeps what the head reads",
+    ],
+)
+def test_a_forward_pass_does_not_change_the_fingerprint(row):
+    module = cases.CERTIFIED[row]().eval()
+    before = fingerprint(module)
+    forward(module, np.zeros((2, 1, 8, 8), np.float32))
+    assert fingerprint(module) == before
+
+
+@pytest.mark.parametrize("row", cases.PAIRS)
+def test_two_networks_have_two_fingerprints(row):
+    one, other = cases.PAIRS[row]()
+    again, _ = cases.PAIRS[row]()
+    assert fingerprint(one) != fingerprint(other)
+    assert fingerprint(one) == fingerprint(again)
+
+
+def test_a_constant_is_not_taken_for_the_list_of_that_name():
+    prints = [fingerprint(cases.same_name(mean)) for mean in (0.4, 0.5, 0.4)]
+    assert (prints[0] == prints[2], prints[0] == prints[1]) == (True, False)
+
+
+def test_comments_and_places_are_no_part_of_a_fingerprint(tmp_path, monkeypatch):
+    """The same code in another file, further down, with another docstring."""
+    code = (
+        "import torch\n{}\nclass Net(torch.nn.Module):\n    def forward(self, x):\n"
+        "        '''{}'''\n        return x.flatten(1) * {}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for name, parts in (
+        ("one_net", ("", "Logits.", 2)),
+        ("same_net", ("# later\n\n", "The logits.", 2)),
+        ("other_net", ("", "Logits.", 3)),
+    ):
+        (tmp_path / f"{name}.py").write_text(code.format(*parts))
+    one, same, other = (
+        smoothcert.load_classifier(f"{n}:Net").fingerprint
+        for n in ("one_net", "same_net", "other_net")
+    )
+    assert (one == same, one == other) == (True, False)
+
+
+def test_a_file_edited_between_two_sessions_is_another_model(tmp_path, monkeypatch):
+    """`self.means` as in the code of 2019: a run resumed with other constants is refused."""
+    import sys
+
+    from smoothcert.certificate import Settings
+    from smoothcert.errors import Mismatch
+    from smoothcert.runs.runner import How, run_certify
+
+    monkeypatch.chdir(tmp_path)
+    digits = smoothcert.load_inputs("digits", limit=2)
+    for mean in (0.5, 0.25):
+        (tmp_path / "edited_net.py").write_text(EDITED.replace("MEAN", str(mean)))
+        sys.modules.pop("edited_net", None)
+        import importlib
+
+        importlib.invalidate_caches()
+        model = smoothcert.load_classifier("edited_net:make")
+        settings, how = Settings(0.25, 256, n0=8, n=32), How(batch_size=16, resume=mean == 0.25)
+        if mean == 0.5:
+            run_certify(tmp_path / "run", model, digits, settings, how)
+            continue
+        with pytest.raises(Mismatch, match="model"):
+            run_certify(tmp_path / "run", model, digits, settings, how)
+
+
+EDITED = """
+import torch
+class Normalize(torch.nn.Module):
+    def __init__(self, means):
+        super().__init__()
+        self.means = torch.tensor(means)
+    def forward(self, x):
+        return (x - self.means.view(1, -1, 1, 1)).flatten(1)[:, :10]
+def make():
+    return Normalize([MEAN     ])
+"""
+
+
+@pytest.mark.parametrize("architecture", ["small_cnn", "cifar_resnet8", "cifar_resnet14"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+def test_weights_saved_by_their_owner(architecture, prefix, tmp_path):
+    """safetensors puts the names in alphabetical order; wrappers put theirs before each."""
+    from safetensors.torch import save_file
+
+    network = zoo.build(architecture, 1, 10).eval()
+    state = {prefix + key: value for key, value in network.state_dict().items()}
+    save_file(state, tmp_path / "mine.safetensors")
+    loaded = smoothcert.load_classifier(f"{architecture}@{tmp_path / 'mine.safetensors'}")
+    images = np.random.default_rng(0).random((4, 1, 8, 8), np.float32)
+    assert (loaded.logits(images) == forward(network, images)).all()
+    assert loaded.fingerprint == TorchClassifier.published(network, "").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (cases.dynamic, "is batch-dependent: .* or pass --batch-size 1"),
+        (cases.Constant, "the same logits for different inputs, 64 of them far apart"),
+        (cases.Collapsed, "the same logits for different inputs"),
+        (lambda: torch.nn.LazyLinear(10), "'weight' of the model has no values yet. Load weights"),
+        (lambda: torch.nn.Linear(64, 10, device="meta"), "has no values|cannot be put on cpu"),
+    ],
+)
+def test_refused(module, message, three):
+    with pytest.raises(ModelError, match=message):
+        counts(module(), three)
+
+
+def test_dynamic_quantization_row_by_row(three):
+    model = smoothcert.load_classifier(cases.dynamic())
+    assert len(
+        smoothcert.certify(model, three, **SETTINGS | {"batch_size": 1, "n": 20}).certificates
+    )
+
+
+def test_scikit_learn_votes_by_trees_and_neighbours(three):
+    sklearn_tree = pytest.importorskip("sklearn.tree")
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    train = smoothcert.load_inputs("digits", "train", limit=300)
+    pixels = np.stack([item.pixels.ravel() / train.levels for item in train])
+    for model in (
+        sklearn_tree.DecisionTreeClassifier(random_state=0),
+        neighbors.KNeighborsClassifier(1),
+    ):
+        model.fit(pixels, train.labels)
+        scores = lambda x, model=model: model.predict_proba(x.reshape(len(x), -1))  # noqa: E731
+        found = smoothcert.certify(smoothcert.from_function(scores, "s", "1"), three, **SETTINGS)
+        assert len(found.certificates) == 3
+
+
+BROKEN = '''"""Factories that fail, as people write them."""
+import threading
+import torch
+from torch import nn
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+class Missing(Net):
+    def forward(self, x): return {}["stem"]
+class Two(Net):
+    def forward(self, x, labels): return self.net(x)
+class Adds(Net):
+    def forward(self, x): return self.net(x) + None
+class Index(Net):
+    def forward(self, x): return self.net(x)[:, [0, 99]]
+class Asserts(Net):
+    def forward(self, x):
+        assert x.shape[1] == 3, "three channels"
+class Exits(Net):
+    def forward(self, x): raise SystemExit("bye")
+class Named(Net):
+    def forward(self, x): return {"logits": self.net(x)}
+class Complex(Net):
+    def forward(self, x): return torch.complex(self.net(x), self.net(x))
+class NoForward(nn.Module): pass
+def raises(): raise FileNotFoundError("no checkpoint at /models/x.bin")
+def exits(): raise SystemExit("bye")
+def wide(width): return net()
+def two(width, *, depth): return net()
+def weights(): return net().state_dict()
+def nothing(): net()
+def the_class(): return Net
+def pair(): return net(), None
+def number(): return 3
+def unseeded(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+def loops(): return "broken_models:loops"
+def clock():
+    import time
+    made = net()
+    made.made_at = time.time_ns()
+    return made
+SETTINGS = {"width": 3}
+instance = net()
+'''
+
+LINES = [
+    ("Missing", r"KeyError: 'stem', in broken_models.py, line 13: def forward.*\{\}\[\"stem\"\]"),
+    ("Two", r"TypeError: .*missing 1 required positional argument: 'labels'"),
+    ("Adds", r"TypeError: unsupported operand .*, in broken_models.py, line 17"),
+    ("Index", r"IndexError: index 99 is out of bounds .*, in broken_models.py, line 19"),
+    ("Asserts", r"failed on a batch of shape .*: three channels, in broken_models.py, line 22"),
+    ("Exits", r"SystemExit: bye, in broken_models.py, line 24"),
+    ("Named", r"returns dict; a classifier returns one tensor"),
+    ("Complex", r"returns complex numbers; a classifier returns one tensor"),
+    ("NoForward", r"NotImplementedError|missing the required \"forward\""),
+    (
+        "raises",
+        r"factory broken_models:raises failed: FileNotFoundError: no checkpoint at .*line 30",
+    ),
+    ("exits", r"factory broken_models:exits failed: SystemExit: bye"),
+    ("wide", r"takes the argument width; smoothcert calls it without any. Give defaults"),
+    ("two", r"takes the arguments width, depth; smoothcert"),
+    ("weights", r"returns an OrderedDict, and no model. If these are weights, build the network"),
+    ("nothing", r"returns nothing, and no model. End it with `return`"),
+    ("the_class", r"returns the class Net, and no model. Return Net\(\)"),
+    ("pair", r"returns a tuple, and no model. Return the network alone"),
+    ("number", r"returns an int, and no model"),
+    (
+        "unseeded",
+        r"another model in each call: 1.weight, 1.bias differed .*torch.manual_seed in it",
+    ),
+    ("loops", r"returns a str, and no model"),
+    ("clock", r"another model in each call: made_at differed"),
+    ("SETTINGS", r"broken_models:SETTINGS is a dict, and no function that makes a model"),
+    ("rases", r"broken_models has no 'rases'. Did you mean 'raises'"),
+]
+
+
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken_models.py").write_text(BROKEN)
+    (tmp_path / "torn.py").write_text("import torch\nx = {}['gone']\ndef make(): return 1\n")
+    (tmp_path / "wrong.py").write_text("def make(:\n")
+    (tmp_path / "needing.py").write_text("import no_such_package_here\n")
+    (tmp_path / "seeded.py").write_text(
+        "import torch\ntorch.manual_seed(3)\ndef make():\n    print('Loading')\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))\n"
+    )
+
+
+@pytest.mark.parametrize(("name", "line"), LINES)
+def test_one_line_about_their_code(name, line, broken, three):
+    with pytest.raises(ModelError, match=line) as caught:
+        counts(smoothcert.load_classifier(f"broken_models:{name}"), three)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("reference", "line"),
+    [
+        ("torn:make", r"importing torn failed: KeyError: 'gone', in torn.py, line 2: x = "),
+        ("wrong:make", r"importing wrong failed: SyntaxError: "),
+        ("needing:make", r"importing needing failed: ModuleNotFoundError: .*no_such_package_here"),
+        ("./broken_models.py:net", r"Did you mean 'broken_models:net'\?"),
+        ("broken_models.py:net", r"Did you mean 'broken_models:net'\?"),
+        ("broken_models.net", r"Did you mean 'broken_models:net'\?"),
+        ("broken_models:net()", r"Did you mean 'broken_models:net'|has no 'net\(\)'"),
+        ("broken_models::net", r"Did you mean|has no"),
+        ("seeded.py", r"Did you mean 'seeded:make'\?"),
+        (
+            "cifar_resnet20",
+            r"give cifar_resnet20@weights.safetensors or cifar_resnet20@pretrained-",
+        ),
+    ],
+)
+def test_a_reference_that_is_nearly_right(reference, line, broken):
+    with pytest.raises(ModelError, match=line):
+        smoothcert.load_classifier(reference)
+
+
+@pytest.mark.parametrize(
+    "reference", ["broken_models:instance", "broken_models:net", "seeded:make"]
+)
+def test_a_factory_may_be(reference, broken, three, capsys):
+    """A module, a function, or of a file that seeds torch when imported; stdout stays clean."""
+    import sys
+
+    sys.modules.pop("seeded", None)
+    torch.manual_seed(99)
+    assert len(counts(smoothcert.load_classifier(reference), three)) == 3
+    assert capsys.readouterr().out == ""
+
+
+def test_errors_of_functions_and_of_classifiers_of_ones_own(three):
+    broken = smoothcert.from_function(lambda x: {}["w"], "mine", "1")
+    with pytest.raises(ModelError, match=r"mine failed on a batch .*KeyError: 'w', in test_torch"):
+        counts(broken, three)
+
+    class Own:
+        name, fingerprint, device, fixed_batch = "own", "1", "cpu", None
+
+        def logits(self, images):
+            raise ZeroDivisionError("by zero")
+
+    with pytest.raises(ModelError, match="own failed on a batch .*ZeroDivisionError: by zero"):
+        counts(Own(), three)
