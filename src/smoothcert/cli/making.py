@@ -103,6 +103,9 @@ def compress(
     grid: Grid = None,
     size: Size = None,
     seed: Seed = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file at --out, if there is one.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write an approximation of a model as a file the other commands read."""
@@ -110,4 +113,4 @@ def compress(
     from smoothcert.cli.sources import DataSource
 
     source = DataSource(data, split, grid, None, 1, size) if data else None
-    models.compress(model, to, out, source, test_split, sigma, seed, json)
+    models.compress(model, to, out, source, test_split, sigma, seed, overwrite, json)

@@ -26,6 +26,7 @@ MOST_UNPACKED = 2**31
 _MOST_GROWTH, _SMALL = 64, 2**26
 """A Parquet file may unpack to so many times its size, as images are packed already; or so much."""
 
+_SPLITS = {"train", "test", "val", "valid", "validation"}
 _MOST_LIST_BYTES = 2**24  # of classes.txt
 _BATCH = 256  # rows of a Parquet file read at once
 
@@ -201,12 +202,23 @@ def _folder(path: Path, split: str, size: int | None) -> Inputs:
         if file.suffix.lower() in _IMAGE_FILES
     ]
     if not files:
+        if others := _splits_of(path):
+            raise InvalidInput(
+                f"{path} has no split {split!r}; there is: {', '.join(others)}. "
+                f"Pass --split {others[0]}"
+            )
         raise InvalidInput(
             f"The folder {root} is empty: no images ({', '.join(sorted(_IMAGE_FILES))}), neither "
             "directly nor in one subfolder per class."
         )
     labels = [label for _, label in files] if classes else None
     return _images(str(path), len(files), lambda i: files[i][0], labels, classes, size)
+
+
+def _splits_of(path: Path) -> list[str]:
+    """The splits that a folder has by the names of what is in it."""
+    names = {child.name if child.is_dir() else child.name.split("-")[0] for child in path.iterdir()}
+    return sorted(_SPLITS & {name.removesuffix(".parquet") for name in names})
 
 
 def _class_order(root: Path, path: Path) -> tuple[str, ...]:
