@@ -428,3 +428,43 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     onnx.save(g.model(), tmp_path / "m.onnx")
     with pytest.raises(StoreError, match="Cannot write .*Nothing was written"):
         compress(tmp_path / "m.onnx", "prune:0.5", tmp_path / "m.onnx" / "p.onnx")
+
+
+def run(*arguments):
+    from typer.testing import CliRunner
+
+    from smoothcert.cli.main import app
+
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_compress_says_which_splits_there_are(tmp_path):
+    from PIL import Image
+
+    for label in ("a", "b"):
+        (tmp_path / "d" / "test" / label).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / "d" / "test" / label / "0.png")
+    onnx.save(g.model(), tmp_path / "m.onnx")
+    base = ("compress", tmp_path / "m.onnx", "--to", "int8", "--data", tmp_path / "d")
+    shown = run(*base, "--sigma", "0.25", "--out", tmp_path / "q.onnx")
+    assert shown.exit_code == 2
+    assert "has no split 'train'; there is: test. Pass --split test" in " ".join(
+        shown.output.split()
+    )
+    shown = run(*base, "--sigma", "0.25", "--split", "test", "--out", tmp_path / "q.onnx")
+    assert shown.exit_code == 0
+    said = " ".join(shown.output.split())
+    assert "accuracy not measured: the split 'test' was used to make it" in said
+
+
+def test_commands_say_which_output_is_read(tmp_path):
+    onnx.save(g.scikit(), tmp_path / "m.onnx")
+    said = ("certify", tmp_path / "m.onnx", "--data", "digits", "--limit", "2", "--sigma", "0.25")
+    shown = run(*said, "--n0", "8", "--n", "16", "--out", tmp_path / "run")
+    assert shown.exit_code == 0
+    assert "Reading the output 'prob' of m.onnx" in shown.output
+    named = ("recertify", f"{tmp_path / 'm.onnx'}#prob", "--base", tmp_path / "run")
+    shown = run(*named, "--policy", "uniform:8", "--out", tmp_path / "again")
+    assert shown.exit_code == 0
+    assert f"{tmp_path / 'm.onnx'}#prob" in (tmp_path / "again" / "run.json").read_text()
+    assert run("verify", tmp_path / "again", "--replay", "100%").exit_code == 0
