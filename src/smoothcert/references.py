@@ -3,7 +3,8 @@
 MODEL_FORMS = (
     "x.onnx, x.pt2, arch@weights.safetensors, arch@pretrained-NAME, "
     "timm:NAME[@weights.safetensors], torchvision:NAME[@weights], hf:org/name, hf:/folder "
-    "or package.module:factory; with compiled: or fast: before it for a torch model's arithmetic"
+    "or package.module:factory; x.onnx#logits names an output; "
+    "with compiled: or fast: before it for a torch model's arithmetic"
 )
 """What MODEL can be."""
 

@@ -1,11 +1,12 @@
-"""Files that are read whole: regular ones, of a size that was looked at before."""
+"""Files that are read whole (regular, of a size looked at before), or not yet there."""
 
+import os
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 
-from smoothcert.errors import SmoothcertError, did_you_mean
+from smoothcert.errors import InvalidInput, SmoothcertError, did_you_mean
 
 _MOST_NEIGHBOURS = 10_000
 
@@ -23,6 +24,17 @@ def require_regular(path: Path, most: int, error: type[SmoothcertError]) -> None
         raise error(
             f"{path} has {facts.st_size} bytes; at most {most} of such a file are read. Check "
             "that it is what you meant, or cut it into several."
+        )
+
+
+def require_new_file(path: Path, overwrite: bool = False) -> None:
+    """Raise InvalidInput for what is there already, unless it is a file that may be replaced."""
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder. Give the name of a file.")
+    if os.path.lexists(path) and not overwrite:
+        raise InvalidInput(
+            f"{path} is there already. Give another name, or --overwrite (in Python "
+            "overwrite=True) to replace it."
         )
 
 

@@ -141,9 +141,14 @@ def test_bad_objects_and_devices(models):
 def test_truncated_and_foreign_files(file, models, tmp_path):
     whole = (models / file).read_bytes()
     broken = tmp_path / file
-    for content in (whole[: len(whole) // 2], b"", b"something else entirely", whole[100:]):
+    for content, message in (
+        (whole[: len(whole) // 2], "truncated"),
+        (b"", "is empty: 0 bytes"),
+        (b"something else entirely", "it has another format"),
+        (whole[100:], "another format"),
+    ):
         broken.write_bytes(content)
-        with pytest.raises(ModelError, match="It may be truncated"):
+        with pytest.raises(ModelError, match=message):
             smoothcert.load_classifier(broken)
 
 

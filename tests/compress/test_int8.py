@@ -83,8 +83,9 @@ def test_without_care_the_runtime_would_quantize_it(
 def test_fewer_bits_disturb_more(residual, train_inputs, logits, tmp_path):
     reference, found = logits(residual / "net.onnx"), []
     for target in ("int8", "int8:6.0=int4", "int8:*=int4"):
-        quantized(residual, train_inputs, target, tmp_path / "q.onnx")
-        found.append(np.abs(logits(tmp_path / "q.onnx") - reference).mean())
+        out = tmp_path / f"q{len(found)}.onnx"
+        quantized(residual, train_inputs, target, out)
+        found.append(np.abs(logits(out) - reference).mean())
     assert found == sorted(found)
     assert found[2] > 2 * found[0]
 

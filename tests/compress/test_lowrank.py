@@ -125,7 +125,7 @@ def test_what_stays_whole_is_said(residual, data, tmp_path):
     )
     assert some.fraction_changed == 9 * sum(k * n for k, n in wide.items()) / total
     assert "6 of 10 stay whole (grouped, or nothing saved)" in some.describe()
-    none = compress(residual, "lowrank:0.99", tmp_path / "l.pt2", inputs=data)
+    none = compress(residual, "lowrank:0.99", tmp_path / "m.pt2", inputs=data)
     assert none.describe().startswith("NOTHING WAS CHANGED")
 
 

@@ -138,7 +138,7 @@ def test_without_labels_or_noise_nothing_is_measured(residual, train_inputs, tmp
         accuracy(Batches(), bare, 0.5)
     model, out = residual / "net.onnx", tmp_path / "o.onnx"
     for extra in ({"held_out": bare, "sigma": 0.25}, {"held_out": train_inputs}, {"sigma": 0.25}):
-        change = compress(model, "int4-weights", out, **extra)
+        change = compress(model, "int4-weights", out, overwrite=True, **extra)
         assert change.accuracy_before is None
         assert change.accuracy_after is None
         assert "accuracy" not in change.describe()

@@ -1,5 +1,6 @@
 """From a reference (a file, an architecture, a hub's name, a factory, a module) to a classifier."""
 
+import re
 import sys
 from dataclasses import replace
 from hashlib import sha256
@@ -11,6 +12,7 @@ from smoothcert import zoo
 from smoothcert.classifiers.factories import Factory, likely, refuse_others, refuse_random
 from smoothcert.classifiers.protocol import Classifier, Parallel
 from smoothcert.classifiers.quiet import quiet
+from smoothcert.classifiers.recognized import PICKLED, named_for
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
 from smoothcert.references import MODEL_FORMS, MODES
 from smoothcert.regular import similar
@@ -18,7 +20,6 @@ from smoothcert.regular import similar
 if TYPE_CHECKING:
     import torch
 
-_PICKLED = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib"}
 _READ = {".onnx", ".pt2", ".safetensors"}
 _HUBS = {"timm": "from_timm", "torchvision": "from_torchvision", "hf": "from_transformers"}
 """Prefix of a reference, which is also the name of an extra, to the module that loads it."""
@@ -33,11 +34,11 @@ def load_classifier(
     """Make a classifier of a model.
 
     Args:
-        model: `x.onnx`; `x.pt2` (torch.export); `arch@weights.safetensors`, or
-            `weights.safetensors` if it was written by this package; `arch@pretrained-NAME`,
-            weights that come with this package; `timm:NAME`, `torchvision:NAME` (with
-            `@weights.safetensors` for other weights than the published) or `hf:org/name` and
-            `hf:/folder`, whose published normalization is put inside;
+        model: `x.onnx`, or `x.onnx#logits` to name the output; `x.pt2` (torch.export);
+            `arch@weights.safetensors`, or `weights.safetensors` if it was written by this
+            package; `arch@pretrained-NAME`, weights that come with this package; `timm:NAME`,
+            `torchvision:NAME` (with `@weights.safetensors` for other weights than the published)
+            or `hf:org/name` and `hf:/folder`, whose published normalization is put inside;
             `package.module:factory`, a function without arguments that returns a module or a
             classifier, the same in every call, or a module itself; a `torch.nn.Module`; or an
             object that already is a `Classifier`.
@@ -96,8 +97,8 @@ def file_of(reference: str) -> tuple[str, Path] | None:
     Raises:
         ModelError: weights that do not come with the package.
     """
-    reference = _mode_of(reference)[1]
-    named = Path(reference).suffix in _READ | _PICKLED
+    reference, _ = split_output(_mode_of(reference)[1])
+    named = Path(reference).suffix in _READ | PICKLED.keys()
     if _hub_of(reference) or (":" in reference and "@" not in reference and not named):
         return None
     architecture, at, rest = reference.partition("@")
@@ -106,6 +107,22 @@ def file_of(reference: str) -> tuple[str, Path] | None:
     if rest.startswith("pretrained-") and Path(rest).suffix not in _READ:
         return architecture, zoo.pretrained(architecture, rest.removeprefix("pretrained-"))
     return architecture, Path(rest)
+
+
+def split_output(reference: str) -> tuple[str, str]:
+    """A reference without the output that it names, and that name: `x.onnx#logits`.
+
+    The name is empty where none is given, and where the file itself is named so.
+
+    Raises:
+        ModelError: there is a `#` and no name.
+    """
+    found = re.fullmatch(r"(.+?\.onnx(?:\?[^#]*)?)#(.*)", reference, re.DOTALL)
+    if not found or Path(reference).is_file():
+        return reference, ""
+    if not found[2]:
+        raise ModelError(f"{reference!r} names no output after '#'; give x.onnx#logits or x.onnx")
+    return found[1], found[2]
 
 
 def is_code(reference: str) -> bool:
@@ -120,12 +137,8 @@ def checked_file(path: Path) -> Path:
     Raises:
         ModelError: a pickle, or not there.
     """
-    if path.suffix in _PICKLED:
-        raise ModelError(
-            f"{path.name} is a pickle, which can run code when loaded, so it is not read. Save "
-            "the weights with safetensors.torch.save_file and pass arch@weights.safetensors, or "
-            "save the whole network with torch.export.save as x.pt2."
-        )
+    if path.suffix not in (".onnx", ".safetensors") and (what := named_for(path)):
+        raise ModelError(what)
     if path.suffix in _READ and not path.is_file():
         raise ModelError(f"There is no model file {path}{similar(path)}")
     return path
@@ -159,7 +172,7 @@ def _from_plain(reference: str, device: str) -> Classifier:
     architecture, path = found
     suffix = checked_file(path).suffix
     if suffix == ".onnx":
-        return _load_onnx(path, device)
+        return _load_onnx(path, device, split_output(reference)[1])
     if suffix == ".pt2":
         return _pytorch().load_pt2(path, device)
     if suffix == ".safetensors":
@@ -199,14 +212,14 @@ def _from_hub(hub: str, name: str, device: str) -> Classifier:
     return source.load(name, device)
 
 
-def _load_onnx(path: Path, device: str) -> Classifier:
+def _load_onnx(path: Path, device: str, output: str = "") -> Classifier:
     if device != "cpu":
         raise ModelError(f"ONNX models run on device 'cpu'; got {device!r}")
     try:
         from smoothcert.classifiers.onnx import OnnxClassifier
     except ImportError as error:
         raise MissingExtra(error.name or "onnxruntime", "onnx") from error
-    return OnnxClassifier.load(path)
+    return OnnxClassifier.load(path, output)
 
 
 def _pytorch() -> Any:

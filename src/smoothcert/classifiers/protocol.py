@@ -64,3 +64,13 @@ class Parallel(Protocol):
     def workers(self) -> AbstractContextManager[Sequence[Classifier]]:
         """Equal classifiers; each computes on one core, for one thread at a time."""
         ...
+
+
+@runtime_checkable
+class Exported(Protocol):
+    """A classifier read from a graph, whose mode was fixed when it was exported."""
+
+    @property
+    def in_training(self) -> str:
+        """The operators in it that are in training mode, for messages; empty if none is."""
+        ...

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from smoothcert.classifiers.recognized import why_unreadable
 from smoothcert.errors import ModelError
 
 _MEMBERS = re.compile(
@@ -85,8 +86,8 @@ def checked_pt2(path: Path) -> io.BytesIO:
         members = {name: _checked_member(path, name, data) for name, data in members.items()}
     except _UNREADABLE as error:
         raise ModelError(
-            f"{path.name} is not a readable torch.export archive ({error}). It may be "
-            "truncated, or a file of another format; write it with torch.export.save."
+            f"{path.name} is not a readable torch.export archive ({error}). "
+            f"{why_unreadable(path)} Such files are written with torch.export.save."
         ) from error
     copy = io.BytesIO()
     with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as archive:

@@ -29,6 +29,7 @@ from smoothcert.classifiers.fingerprints import (
 )
 from smoothcert.classifiers.pt2_guard import checked_pt2
 from smoothcert.classifiers.quiet import quiet
+from smoothcert.classifiers.recognized import why_unreadable
 from smoothcert.errors import ModelError, OutOfMemory, SmoothcertError
 
 METADATA = "smoothcert"
@@ -55,6 +56,7 @@ class TorchClassifier:
     turns: AbstractContextManager[Any] | None = field(default=None, kw_only=True)
     mode: str = field(default="eager", kw_only=True)
     layout: str = field(default="", kw_only=True)
+    batches: range | None = field(default=None, kw_only=True)
 
     @staticmethod
     def of(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":
@@ -155,6 +157,7 @@ class TorchClassifier:
         except (torch.OutOfMemoryError, MemoryError, SmoothcertError):
             raise  # the first two for who chose the batch size
         except (Exception, SystemExit) as error:
+            _check_rows(self.name, len(batch), self.batches)
             raise ModelError(
                 f"{self.name} failed on a batch of shape {tuple(batch.shape)}: "
                 f"{reason(error)}. Check that it takes float32, and inputs of this shape"
@@ -177,6 +180,13 @@ class TorchClassifier:
             logits = self._compiled(batch)
         self._compiled_for.add(batch.shape)
         return logits
+
+    @cached_property
+    def in_training(self) -> str:
+        """The operators of an exported graph that are in training mode; of no other module."""
+        graph = self.module.graph if isinstance(self.module, torch.fx.GraphModule) else None
+        found = {str(n.target) for n in graph.nodes if _trains(n)} if graph else set()
+        return ", ".join(sorted(found))
 
     @cached_property
     def _compiled(self) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -211,11 +221,15 @@ def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
     except Exception as error:  # torch raises many kinds; all mean that the file is no good
         raise ModelError(
             f"{path.name} cannot be loaded as a torch.export program: {first_line(error)}. "
-            "It may be truncated, or made by another version: export it again with the installed "
+            "It was made by another version, or is damaged: export it again with the installed "
             f"torch ({torch.__version__}): torch.export.save(torch.export.export(...), 'x.pt2')."
         ) from error
+    sizes = _batches(program)
+    fixed = sizes if isinstance(sizes, int) else None
     return TorchClassifier(
-        module, path.name, fingerprint_file(path), device, fixed_batch=_fixed_batch(program)
+        *(module, path.name, fingerprint_file(path), device),
+        fixed_batch=fixed,
+        batches=sizes if isinstance(sizes, range) else None,
     )
 
 
@@ -252,7 +266,7 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     except (SafetensorError, *_UNREADABLE) as error:
         raise ModelError(
             f"{path.name} is not a readable safetensors file: {first_line(error)}. "
-            "It may be truncated, or a file of another format under this name."
+            f"{why_unreadable(path)}"
         ) from error
 
 
@@ -269,15 +283,39 @@ def _widened(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
-def _fixed_batch(program: torch.export.ExportedProgram) -> int | None:
-    """The batch size that an export without a dynamic batch dimension is stuck with."""
+def _batches(program: torch.export.ExportedProgram) -> int | range | None:
+    """The batch sizes that an export takes: only one, up to a maximum, or any."""
     placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
     user = set(program.graph_signature.user_inputs)
     shapes = [n.meta["val"].shape for n in placeholders if n.name in user]
     if len(shapes) != 1:
         raise ModelError(f"A classifier takes one input tensor; this program takes {len(shapes)}.")
-    size = shapes[0][0]
-    return size if isinstance(size, int) else None
+    size = shapes[0][0] if shapes[0] else None
+    if isinstance(size, int) or size is None:
+        return size
+    limits = program.range_constraints.get(size.node.expr)
+    if limits is None or not limits.upper.is_Integer:
+        return None
+    return range(int(limits.lower), int(limits.upper) + 1)
+
+
+def _check_rows(name: str, rows: int, allowed: range | None) -> None:
+    if allowed is not None and rows not in allowed:
+        raise ModelError(
+            f"{name} was exported for batches of {allowed.start} to {allowed[-1]} rows; got "
+            f"{rows}. Pass --batch-size {allowed[-1]}, or export it again with "
+            "torch.export.Dim('batch'), without a maximum."
+        )
+
+
+_MODE_ARGUMENT = {"aten.dropout.": 2, "aten.batch_norm.": 5, "aten.native_dropout.": 2}
+"""Operators with an argument that is true in training, and its place."""
+
+
+def _trains(node: torch.fx.Node) -> bool:
+    name = str(node.target)
+    place = next((at for start, at in _MODE_ARGUMENT.items() if name.startswith(start)), None)
+    return place is not None and len(node.args) > place and node.args[place] is True
 
 
 def differing(one: nn.Module, other: nn.Module) -> list[str]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from smoothcert.classifiers.cores import cores
-from smoothcert.classifiers.loading import load_classifier
+from smoothcert.classifiers.loading import load_classifier, split_output
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.cli import display
 from smoothcert.cli.sources import DataSource
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.runs.crew import Executor, alone
@@ -38,7 +39,15 @@ class Processor:
             raise InvalidInput(f"--threads must be at least 1; got {self.threads}")
 
     def load(self, model: str) -> Classifier:
-        """The classifier behind a reference; see `load_classifier`."""
+        """The classifier behind a reference, saying which of several outputs is read."""
+        classifier = self.loaded(model)
+        output = getattr(classifier, "output", None)
+        if output is not None and not output.alone and not split_output(model)[1]:
+            display.say(f"Reading the output {output.name!r} of {classifier.name.split('#')[0]}")
+        return classifier
+
+    def loaded(self, model: str) -> Classifier:
+        """The same without a word; see `load_classifier`."""
         classifier = load_classifier(_on_disk(model), self.device, self.threads)
         threads = f", {self.threads or cores()} threads" if self.device == "cpu" else ""
         _LOG.info("Loaded %s on %s%s", classifier.name, classifier.device, threads)
@@ -68,14 +77,16 @@ class Processor:
 
 def _on_disk(model: str) -> str:
     """The same reference with a copy for a file that is in an object store."""
-    found = re.fullmatch(r"((?:[\w.-]+@)?)((?!hf:)[a-z0-9+]+://[^?]+)/([^/?]+)((?:\?.*)?)", model)
+    plain, output = split_output(model)
+    found = re.fullmatch(r"((?:[\w.-]+@)?)((?!hf:)[a-z0-9+]+://[^?]+)/([^/?]+)((?:\?.*)?)", plain)
     if not found:
         return model
     architecture, folder, name, options = found.groups()
     try:
-        return architecture + str(place(folder + options).on_disk(name))
+        there = architecture + str(place(folder + options).on_disk(name))
     except FileNotFoundError:
-        raise ModelError(f"There is no model at {model}") from None
+        raise ModelError(f"There is no model at {plain}") from None
+    return f"{there}#{output}" if output else there
 
 
 @dataclass(frozen=True)
@@ -140,7 +151,7 @@ class ModelAt:
 
     def __call__(self, worker: int) -> Classifier:
         """On this worker's device."""
-        return self.processor.of(worker).load(self.model)
+        return self.processor.of(worker).loaded(self.model)
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,9 @@ def compress(
     size: Size = None,
     channels: Channels = None,
     seed: Seed = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file at --out, if there is one.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write an approximation of a model as a file the other commands read."""
@@ -113,4 +116,4 @@ def compress(
     from smoothcert.cli.sources import DataSource
 
     source = DataSource(data, split, grid, None, 1, size, channels) if data else None
-    models.compress(model, to, out, source, test_split, sigma, seed, json)
+    models.compress(model, to, out, source, test_split, sigma, seed, overwrite, json)

@@ -4,13 +4,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smoothcert.classifiers.loading import split_output
 from smoothcert.cli import display
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress as write_compressed
 from smoothcert.decimals import level
 from smoothcert.errors import InvalidInput, MissingExtra
-from smoothcert.regular import similar
+from smoothcert.regular import require_new_file, similar
 from smoothcert.runs.files import make_folder
 from smoothcert.sampling.images import decode
 from smoothcert.sampling.inputs import Inputs, Item
@@ -106,9 +107,11 @@ def compress(
     test_split: str,
     sigma: float | None,
     seed: int,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Write an approximation, say what changed, and what that cost in accuracy."""
+    require_new_file(out, overwrite)
     with display.waiting(f"Compressing to {target}") as tell:
 
         def progress(epoch: int, mean: float) -> None:
@@ -116,31 +119,41 @@ def compress(
             show(f"Epoch {epoch}: loss {mean:.4f}")
 
         inputs = source.told() if source else None
-        held_out = _held_out(source, test_split, inputs) if source and inputs and sigma else None
+        held_out, reason = None, "it takes --data and --sigma"
+        if source and inputs and sigma:
+            held_out, reason = _held_out(source, test_split, inputs)
         change = write_compressed(
             *(model, target, out),
             inputs=inputs,
             sigma=sigma,
             seed=seed,
             held_out=held_out,
+            overwrite=overwrite,
             progress=progress,
         )
     if as_json:
         facts = asdict(change) | {"path": str(out), "nothing_changed": change.nothing_changed}
-        display.show_json(facts)
+        display.show_json(facts | {"accuracy_not_measured": reason or None})
     else:
-        display.say(f"{change.describe().rstrip('.')}. Written to {out}")
+        lacking = f"; accuracy not measured: {reason}" if reason else ""
+        output = split_output(model)[1] if out.suffix == ".onnx" else ""
+        written = f"{out}#{output}" if output else str(out)
+        display.say(f"{change.describe().rstrip('.')}{lacking}. Written to {written}")
 
 
-def _held_out(source: DataSource, split: str, inputs: Inputs) -> Inputs | None:
-    """The labelled inputs of another split, or None if there are none but these."""
+def _held_out(source: DataSource, split: str, inputs: Inputs) -> tuple[Inputs | None, str]:
+    """The labelled inputs of another split, or None and why there are none but these."""
+    if split == source.split:
+        return None, f"the split {split!r} was used to make it; name another with --test-split"
     try:
         found = replace(source, split=split).load()
     except InvalidInput:
-        return None
+        return None, f"{source.data} has no split {split!r} that can be read; see --test-split"
     # A single file has no splits, and gives the same inputs whatever the split is called.
     same = len(found) == len(inputs) and found.item(0).content == inputs.item(0).content
-    return None if same or found.labels is None else found
+    if same:
+        return None, f"{source.data} has only these inputs, which were used to make it"
+    return (None, f"the split {split!r} has no labels") if found.labels is None else (found, "")
 
 
 def predict(

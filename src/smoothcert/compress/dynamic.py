@@ -13,7 +13,7 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from smoothcert.classifiers.quiet import quiet
-from smoothcert.compress.int8 import prepared, quantized_change
+from smoothcert.compress.int8 import prepared, quantized_change, refusals
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
 
@@ -24,7 +24,7 @@ def write(request: Request) -> Change:
     request.check_suffix(".onnx")
     with tempfile.TemporaryDirectory() as folder:
         source, size = prepared(request, Path(folder))
-        with quiet():
+        with quiet(), refusals(request):
             quantize_dynamic(source, request.out, per_channel=True, weight_type=QuantType.QInt8)
         method = "dynamic int8 (per-channel weights, one activation scale per batch)"
         return quantized_change(onnx.load(source), request.out, size, method, batch_dependent=True)

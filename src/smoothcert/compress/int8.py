@@ -11,24 +11,30 @@ what the quantized layer before it passes on.
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from smoothcert.classifiers.loading import checked_file
+from smoothcert.classifiers.loading import checked_file, load_classifier
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.calibration import noisy_batches
 from smoothcert.compress.export import to_onnx
 from smoothcert.compress.layers import Layer, assigned, layers, weights_of
+from smoothcert.compress.onnx_graph import opset_of, with_opset
 from smoothcert.compress.record import Change, differences
-from smoothcert.compress.request import Request
+from smoothcert.compress.request import Request, bytes_of
 from smoothcert.compress.symmetric import along, scales
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, ModelError, SmoothcertError
+
+_OPSET = 13
+"""The first operator set whose quantization has a scale for each channel."""
 
 
 def write(request: Request) -> Change:
@@ -43,8 +49,8 @@ def write(request: Request) -> Change:
         left = [layer for layer in found if precisions[layer.node] == "fp32"]
         if len(left) == len(found):
             raise InvalidInput(f"{request.target} leaves no layer to quantize.")
-        reader = _Calibration(model.graph.input[0].name, noisy_batches(inputs, sigma, request.seed))
-        with quiet():
+        reader = _Calibration(model, noisy_batches(inputs, sigma, request.seed))
+        with quiet(), refusals(request):
             quantize_static(
                 str(source),
                 str(out),
@@ -73,13 +79,40 @@ def prepared(request: Request, folder: Path) -> tuple[Path, int]:
     if checked_file(source).suffix != ".onnx":
         source = folder / "float.onnx"
         to_onnx(request.torch_source().module, request.needed_inputs().shape, source)
-    ready = folder / "prepared.onnx"
-    with quiet():
-        quant_pre_process(str(source), str(ready))
+    else:
+        load_classifier(request.model)  # a wrong reference fails here, with its own message
+    size, ready = bytes_of(source), folder / "prepared.onnx"
+    with quiet(), refusals(request):
+        quant_pre_process(_upgraded(source, folder), str(ready))
     model = onnx.load(ready)
     layers(model)  # names the nodes
     onnx.save(model, ready)
-    return ready, source.stat().st_size
+    return ready, size
+
+
+def _upgraded(source: Path, folder: Path) -> str:
+    """The model with an operator set that can store int8 weights with a scale for each channel."""
+    model = onnx.load(source)
+    if opset_of(model) >= _OPSET:
+        return str(source)
+    upgraded = folder / "upgraded.onnx"
+    onnx.save(with_opset(model, _OPSET), upgraded)
+    return str(upgraded)
+
+
+@contextmanager
+def refusals(request: Request) -> Iterator[None]:
+    """What ONNX Runtime's quantization raises as a ModelError with its first line."""
+    try:
+        yield
+    except SmoothcertError:
+        raise
+    except Exception as error:  # the quantization has no exceptions of its own
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(
+            f"ONNX Runtime cannot quantize {request.model}: {first:.300}. Try int8-weights, which "
+            "rounds the weights only."
+        ) from error
 
 
 def quantized_change(
@@ -110,10 +143,19 @@ def quantized_change(
 
 
 class _Calibration(CalibrationDataReader):
-    """Batches in the interface of ONNX Runtime."""
+    """Batches in the interface of ONNX Runtime, of the size that the model takes."""
 
-    def __init__(self, name: str, batches: list) -> None:
-        self._feeds = iter([{name: batch} for batch in batches])
+    def __init__(self, model: onnx.ModelProto, batches: list[NDArray[np.float32]]) -> None:
+        stored = {tensor.name for tensor in model.graph.initializer}
+        images = next(i for i in model.graph.input if i.name not in stored)
+        dims = images.type.tensor_type.shape.dim
+        rows = dims[0].dim_value if dims else 0
+        if rows > 0:  # else any number
+            everything = np.concatenate(batches)
+            count = -(-len(everything) // rows)
+            filled = np.resize(everything, (count * rows, *everything.shape[1:]))
+            batches = np.split(filled, count)
+        self._feeds = iter([{images.name: batch} for batch in batches])
 
     def get_next(self) -> dict | None:  # type: ignore[override]
         """The next batch, or None after the last."""

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.compress.record import Accuracy, Change
 from smoothcert.errors import InvalidInput
@@ -20,14 +19,20 @@ from smoothcert.sampling.tuning import first_size
 _INPUTS = 512
 
 
-def with_accuracy(change: Change, model: str, held_out: Inputs, sigma: float, seed: int) -> Change:
-    """The change with the accuracies of the original and the file written."""
+def with_accuracy(
+    change: Change,
+    original: Classifier,
+    written: Classifier,
+    held_out: Inputs,
+    sigma: float,
+    seed: int,
+) -> Change:
+    """The change with the accuracies of the original and the model written."""
+    alone = change.batch_dependent
     return replace(
         change,
-        accuracy_before=accuracy(load_classifier(model), held_out, sigma, seed),
-        accuracy_after=accuracy(
-            load_classifier(change.path), held_out, sigma, seed, alone=change.batch_dependent
-        ),
+        accuracy_before=accuracy(original, held_out, sigma, seed),
+        accuracy_after=accuracy(written, held_out, sigma, seed, alone=alone),
     )
 
 

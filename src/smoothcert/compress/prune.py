@@ -82,6 +82,8 @@ def _rewrite_onnx(
     import onnx
     from onnx import numpy_helper
 
+    from smoothcert.compress.onnx_graph import save
+
     load_classifier(request.model)  # a wrong reference fails here, with its own message
     model = onnx.load(request.source[1])
     weights_of_layers = _names_of_weights(model.graph)
@@ -91,7 +93,7 @@ def _rewrite_onnx(
     after = pruned(before)
     for name, weights in after.items():
         tensors[name].CopyFrom(numpy_helper.from_array(weights, name))
-    onnx.save(model, request.out)
+    save(model, request.out)
     return before, after
 
 

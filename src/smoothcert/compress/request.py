@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smoothcert.classifiers.loading import file_of, load_classifier
+from smoothcert.classifiers.loading import file_of, load_classifier, split_output
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.sampling.inputs import Inputs
 
@@ -49,12 +49,23 @@ class Request:
     def bytes_before(self) -> int:
         """Size of the original file, 0 if it is not a file."""
         _, path = self.source
-        return path.stat().st_size if path.is_file() else 0
+        return bytes_of(path) if path.is_file() else 0
 
     @property
     def source(self) -> tuple[str, Path]:
         """Architecture and file of the original; no path at all if it is not a file."""
         return file_of(self.model) or ("", Path())
+
+    @property
+    def output(self) -> str:
+        """The output that the original's reference names; empty if it names none."""
+        return split_output(self.model)[1]
+
+    @property
+    def written(self) -> str:
+        """Reference of what is written: an ONNX model keeps the output that was named."""
+        named = f"#{self.output}" if self.output and self.out.suffix == ".onnx" else ""
+        return f"{self.out}{named}"
 
     def needed_inputs(self) -> Inputs:
         """The data; InvalidInput if none was given."""
@@ -118,6 +129,19 @@ class Request:
         load_classifier(self.model)  # a wrong reference fails here, with its own message
         tensors, metadata = read_weights(path)
         return architecture or metadata["architecture"], tensors
+
+
+def bytes_of(path: Path) -> int:
+    """Size of a model: of its file, and of those beside an ONNX file that hold its tensors."""
+    size = path.stat().st_size
+    if path.suffix != ".onnx":
+        return size
+    import onnx
+
+    from smoothcert.classifiers.onnx_files import files_beside
+
+    model = onnx.load(path, load_external_data=False)
+    return size + sum(file.stat().st_size for file in files_beside(path, model))
 
 
 def part(fraction: float, size: int) -> int:

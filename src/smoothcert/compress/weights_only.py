@@ -68,6 +68,7 @@ def _round_onnx(file: Path, precision: str, out: Path) -> tuple[Weights, Weights
     from onnx import numpy_helper
 
     from smoothcert.compress.layers import layers, weights_of
+    from smoothcert.compress.onnx_graph import save, with_opset
 
     model = onnx.load(file)
     found = layers(model)
@@ -81,7 +82,7 @@ def _round_onnx(file: Path, precision: str, out: Path) -> tuple[Weights, Weights
             for t in model.graph.initializer
             if t.name in read and t.data_type == onnx.TensorProto.FLOAT
         }
-    model = _with_opset(model, 21 if precision in _PACKED else 13)  # the first to restore it
+    model = with_opset(model, 21 if precision in _PACKED else 13)  # the first to restore it
     graph = model.graph
     kept = [t for t in graph.initializer if t.name not in before]
     inputs = [i for i in graph.input if i.name not in before]
@@ -100,7 +101,7 @@ def _round_onnx(file: Path, precision: str, out: Path) -> tuple[Weights, Weights
     for field, values in (("initializer", kept), ("input", inputs), ("node", nodes)):
         graph.ClearField(field)
         getattr(graph, field).extend(values)
-    onnx.save(model, out)
+    save(model, out)
     return before, after
 
 
@@ -135,23 +136,6 @@ def _stored_floats(name: str, weights: NDArray[Any], precision: str) -> tuple:
     tensor = helper.make_tensor(stored, kind, weights.shape, raw, raw=True)
     node = helper.make_node("Cast", [stored], [name], f"{name}_restored", to=TensorProto.FLOAT)
     return [tensor], node
-
-
-def _with_opset(model, needed: int):
-    """The model with at least this version of the standard operators."""
-    from onnx import version_converter
-
-    (version,) = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
-    if version >= needed:
-        return model
-    try:
-        return version_converter.convert_version(model, needed)
-    except Exception as error:  # the converter has no exceptions of its own
-        raise ModelError(
-            f"The ONNX graph has operator set {version}; storing these weights needs {needed}, "
-            f"and it cannot be converted: {str(error).strip().splitlines()[0]}. Export it again "
-            f"with opset_version={needed}."
-        ) from error
 
 
 def _round_safetensors(request: Request, precision: str) -> tuple[Weights, Weights]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.blame import reason
-from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.protocol import Classifier, Exported
 from smoothcert.errors import ModelError, SmoothcertError
 from smoothcert.sampling import known_answers
 from smoothcert.sampling.inputs import Item, to_float
@@ -46,18 +46,19 @@ def probe(
     Raises:
         ModelError: logits of the wrong shape, all NaN or constant on inputs far apart too, fewer
             than two classes, an error of the model's own code, a fixed batch size other than
-            `batch_size`, or rows that depend on their batch.
+            `batch_size`, or rows that depend on chance or on their batch.
     """
     if classifier.fixed_batch not in (None, batch_size):
         raise ModelError(
             f"{classifier.name} only takes batches of {classifier.fixed_batch}; the batch size "
             f"is {batch_size}. Pass --batch-size {classifier.fixed_batch}, or export the model "
-            "with a dynamic batch dimension."
+            "again with a dynamic batch dimension; no command here can change that afterwards."
         )
     shape = item.pixels.shape
     steps = noise.draws(seed, item.index, Stream.PROBE, np.arange(batch_size), shape)
     images = to_float(item.pixels + steps, noise.levels)
     logits = _checked(classifier, images)
+    _require_repeatable(classifier, images, logits)
     if _same(logits, logits[:1]):  # as hard votes of one input are
         images, logits = _varied(classifier, item, images, logits)
     return Probe(
@@ -152,6 +153,36 @@ def _same(one: NDArray[np.floating], other: NDArray[np.floating]) -> bool:
     return bool(((one == other) | (np.isnan(one) & np.isnan(other))).all())
 
 
+def _require_repeatable(
+    classifier: Classifier, images: NDArray[np.float32], logits: NDArray[np.floating]
+) -> None:
+    """Refuse a forward pass that draws at random: the same batch again gives other logits."""
+    difference = _change(logits.astype(np.float64), _logits(classifier, images).astype(np.float64))
+    if float(difference.max(initial=0.0)) > _allowed(logits):
+        eval_ = "Leave dropout (Monte-Carlo dropout too) and noise of its own out of its forward."
+        raise ModelError(
+            f"{classifier.name} is random (or keeps a state): the same batch gave other logits the "
+            f"second time (by {difference.max():.2g}), so no run could be resumed, "
+            f"verified or recertified. {_of_training(classifier) or eval_}"
+        )
+
+
+def _allowed(logits: NDArray[np.floating]) -> float:
+    """The change of a logit that rounding explains."""
+    finite = np.abs(logits[np.isfinite(logits)].astype(np.float64))
+    return _TOLERANCE * float(finite.max(initial=1e-30))
+
+
+def _of_training(classifier: Classifier) -> str:
+    """The sentence about a graph that was exported in training mode, if it was."""
+    if isinstance(classifier, Exported) and classifier.in_training:
+        return (
+            f"It was exported in training mode ({classifier.in_training}): export it again after "
+            "model.eval()."
+        )
+    return ""
+
+
 def _row_exact(
     classifier: Classifier, images: NDArray[np.float32], logits: NDArray[np.floating]
 ) -> bool:
@@ -170,13 +201,12 @@ def _row_exact(
     again = _logits(classifier, neighbours).astype(np.float64)[kept]
     before = logits[::-1][kept].astype(np.float64)
     difference = float(_change(before, again).max(initial=0.0))
-    scale = float(np.abs(before[np.isfinite(before)]).max(initial=1e-30))
-    if difference > _TOLERANCE * scale:
+    if difference > _allowed(before):
+        static = "Use static quantization or per-row scales, or pass --batch-size 1."
         raise ModelError(
             f"{classifier.name} is batch-dependent: the same row's logits changed by "
             f"{difference:.2g} when its neighbours did, so draws are not independent and no "
-            "certificate would hold. Use static quantization or per-row scales, or pass "
-            "--batch-size 1."
+            f"certificate would hold. {_of_training(classifier) or static}"
         )
     return difference == 0.0
 

@@ -1,0 +1,50 @@
+"""ONNX graphs read whole, brought to a later operator set, and written."""
+
+from pathlib import Path
+
+import onnx
+from onnx import version_converter
+
+from smoothcert.errors import ModelError
+
+_MOST_INLINE = 2**31 - 2**24
+"""Bytes of tensors up to which a model is one file; protobuf ends at 2 GB."""
+
+
+def save(model: onnx.ModelProto, out: Path) -> None:
+    """Write a graph: one file, or with its tensors in `NAME.onnx.data` beside it if they are many.
+
+    Args:
+        model: the graph with its tensors in it; they are taken out if they are many.
+        out: the file.
+    """
+    size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    if size <= _MOST_INLINE:
+        onnx.save(model, out)
+        return
+    beside = f"{out.name}.data"
+    onnx.save(model, out, save_as_external_data=True, location=beside, size_threshold=1024)
+
+
+def with_opset(model: onnx.ModelProto, needed: int) -> onnx.ModelProto:
+    """The model with at least this version of the standard operators.
+
+    Raises:
+        ModelError: it cannot be converted.
+    """
+    version = opset_of(model)
+    if version >= needed:
+        return model
+    try:
+        return version_converter.convert_version(model, needed)
+    except Exception as error:  # the converter has no exceptions of its own
+        raise ModelError(
+            f"The ONNX graph has operator set {version}; this needs {needed}, and it cannot be "
+            f"converted: {str(error).strip().splitlines()[0]}. Export it again with "
+            f"opset_version={needed}."
+        ) from error
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the standard operators; 1 if the graph uses none of them."""
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)

@@ -1,0 +1,96 @@
+"""Models written whole or not at all, and tried once before they are kept."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.compress.request import Request
+from smoothcert.errors import ModelError, SmoothcertError, StoreError
+from smoothcert.regular import require_new_file
+
+_ANY_SIDE = 32  # networks of the zoo take images of any size
+
+
+@contextmanager
+def written_whole(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A path of the same name elsewhere; what is in its folder at the end is put beside `out`.
+
+    The model itself comes last, so that it is never there without the files of its tensors.
+
+    Raises:
+        InvalidInput: a file is there that may not be replaced.
+        StoreError: the operating system refuses.
+    """
+    with _refusals(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = TemporaryDirectory(prefix=f".{out.name[:40]}.", suffix=".tmp", dir=out.parent)
+    with folder as name:
+        yield Path(name) / out.name
+        with _refusals(out):
+            probe = Path(name) / ".mode"
+            probe.touch()  # as the umask has it; some writers make files that only the owner reads
+            mode = probe.stat().st_mode & 0o777
+            probe.unlink()
+            files = sorted(Path(name).iterdir(), key=lambda file: file.name == out.name)
+            for file in files:
+                require_new_file(out.with_name(file.name), overwrite)
+            for file in files:
+                file.chmod(mode)
+                _synced(file)
+                file.replace(out.with_name(file.name))
+
+
+@contextmanager
+def _refusals(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"Cannot write {out}: {error.strerror or error}. Nothing was written: make room or fix "
+            "the permissions."
+        ) from error
+
+
+def _synced(file: Path) -> None:
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
+
+
+def tried(request: Request) -> Classifier:
+    """The model that was written, loaded as every other command would and run on two rows of grey.
+
+    Raises:
+        ModelError: it cannot be loaded or run, or gives NaN.
+    """
+    try:
+        classifier = load_classifier(request.written)
+        shape = request.inputs.shape if request.inputs else _shape_of(classifier)
+        if shape:
+            grey = np.full((classifier.fixed_batch or 2, *shape), 0.5, np.float32)
+            logits = classifier.logits(grey)
+            if logits.ndim != 2 or len(logits) != len(grey):
+                raise ModelError(f"it gives shape {logits.shape} for a batch of {len(grey)}.")
+            if np.isnan(logits).all():
+                raise ModelError("it gives NaN for a grey image.")
+    except SmoothcertError as error:
+        raise ModelError(
+            f"{request.target} made a model of {request.model} that cannot be used, so it is not "
+            f"kept: {error}"
+        ) from error
+    return classifier
+
+
+def _shape_of(classifier: Classifier) -> tuple[int, ...]:
+    """The shape of an input as far as the model says it; empty if it does not."""
+    if hasattr(classifier, "session"):
+        shape = classifier.session.get_inputs()[0].shape[1:]  # type: ignore[attr-defined]
+        return tuple(shape) if all(isinstance(size, int) and size > 0 for size in shape) else ()
+    parameters = classifier.module.parameters() if hasattr(classifier, "module") else ()  # type: ignore[attr-defined]
+    first = next((p for p in parameters if p.ndim == 4), None)
+    return () if first is None else (first.shape[1], _ANY_SIDE, _ANY_SIDE)

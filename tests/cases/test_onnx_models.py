@@ -1,0 +1,470 @@
+"""ONNX models as people bring them: certified with the votes of the plain one, or one line."""
+
+import os
+import zipfile
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+import smoothcert
+from smoothcert.compress import compress, onnx_graph
+from smoothcert.errors import InvalidInput, ModelError, StoreError
+from smoothcert.regular import require_new_file
+
+onnx = pytest.importorskip("onnx", reason="the onnx extra is not installed")
+import onnx_graphs as g  # noqa: E402
+from onnx import TensorProto  # noqa: E402
+
+DRAWS = {"sigma": 0.25, "n0": 8, "n": 24}
+
+
+def votes(reference, **settings):
+    """Every label of three digits, and the certified classes."""
+    data = smoothcert.load_inputs("digits", limit=3)
+    found = smoothcert.certify(reference, data, **DRAWS, **settings)
+    kept = [record.votes for record in found.records]
+    return [(v.selection.tolist(), v.estimation.tolist()) for v in kept]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    path = tmp_path_factory.mktemp("plain") / "plain.onnx"
+    onnx.save(g.model(), path)
+    found = votes(path)
+    assert len({label for selection, _ in found for label in selection}) > 1
+    return found
+
+
+FIXED = partial(g.value, "x", [4, 1, 8, 8])
+SAME = {
+    "alone": (g.model(), ""),
+    "named though alone": (g.model(), "logits"),
+    "features first, named": (g.model(outputs=[g.FEATURES, g.LOGITS]), "logits"),
+    "features after, named": (g.model(outputs=[g.LOGITS, g.FEATURES]), "logits"),
+    "loss first": (g.model(g.LOSS, outputs=[g.value("loss", []), g.LOGITS]), ""),
+    "loss after": (g.model(g.LOSS, outputs=[g.LOGITS, g.value("loss", [])]), ""),
+    "a map of pixels beside": (g.model(outputs=[g.value("x", ["b", 1, 8, 8]), g.LOGITS]), ""),
+    "its class first": (
+        g.model(
+            g.node("ArgMax", "logits", "a", axis=1, keepdims=0), outputs=[g.whole("a"), g.LOGITS]
+        ),
+        "",
+    ),
+    "scikit-learn": (g.scikit(), ""),
+    "scikit-learn, named": (g.scikit(), "prob"),
+    "scikit-learn, maps": (g.scikit(zipmap=True), ""),
+    "scikit-learn, maps only": (g.scikit(zipmap=True, only=True), ""),
+    "scikit-learn, other numbers, named": (g.scikit(classes=range(1, 11)), "prob"),
+    "(N, K, 1, 1)": (g.reshaped(-1, 10, 1, 1), ""),
+    "(N, K, 1)": (g.reshaped(-1, 10, 1), ""),
+    "(N, 1, K)": (g.reshaped(-1, 1, 10), ""),
+    "double": (g.cast(TensorProto.DOUBLE, np.float64), ""),
+    "softmax": (
+        g.model(g.node("Softmax", "logits", "p", axis=1), outputs=[g.value("p", ["batch", 10])]),
+        "",
+    ),
+    "a batch of four": (g.model(inputs=[FIXED()], outputs=[g.value("logits", [4, 10])]), ""),
+    "no shape declared": (g.model(inputs=[g.value("x", None)]), ""),
+    "a name with a colon and a slash": (
+        g.model(
+            g.node("Identity", "logits", "/fc/out:0"),
+            outputs=[g.FEATURES, g.value("/fc/out:0", ["batch", 10])],
+        ),
+        "/fc/out:0",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_certified_with_the_votes_of_the_plain_model(case, plain, tmp_path):
+    made, output = SAME[case]
+    onnx.save(made, tmp_path / "m.onnx")
+    reference = f"{tmp_path / 'm.onnx'}#{output}" if output else tmp_path / "m.onnx"
+    assert votes(reference) == plain
+
+
+def top(*outputs):
+    return g.model(g.TOP, outputs=outputs, constants=g.FIVE)
+
+
+REFUSED = {
+    "features first": (g.model(outputs=[g.FEATURES, g.LOGITS]), "", "m.onnx#f or m.onnx#logits"),
+    "features after": (g.model(outputs=[g.LOGITS, g.FEATURES]), "", "m.onnx#logits or m.onnx#f"),
+    "no such output": (g.model(), "logit", "no output 'logit'.*Did you mean 'logits'"),
+    "an empty name": (g.model(), None, "names no output after '#'"),
+    "no output": (g.model(outputs=[]), "", "has no output"),
+    "only a loss and pixels": (
+        g.model(g.LOSS, outputs=[g.value("loss", []), g.value("x", ["b", 1, 8, 8])]),
+        *("", r"no output of shape \(batch, classes\) in floats"),
+    ),
+    "argmax": (
+        g.model(g.node("ArgMax", "logits", "a", axis=1, keepdims=0), outputs=[g.whole("a")]),
+        *("", r"numbers of classes in its output 'a' \(ArgMax\)"),
+    ),
+    "argmax kept, as float": (
+        g.model(
+            g.node("ArgMax", "logits", "a", axis=1),
+            g.node("Cast", "a", "c", to=g.FLOAT),
+            outputs=[g.value("c", ["batch", 1])],
+        ),
+        *("", "ArgMax"),
+    ),
+    "best five": (top(g.value("v", ["batch", 5]), g.whole("i", 5)), "", r"in their order.*TopK"),
+    "best five, values named": (top(g.value("v", ["batch", 5]), g.whole("i", 5)), "v", "TopK"),
+    "best five, classes": (top(g.whole("i", 5)), "", "TopK"),
+    "the label named": (g.scikit(), "label", "one whole number a row in its output 'label'"),
+    "other numbers of classes": (g.scikit(classes=range(1, 11)), "", "classes 1, 2, 3, 4, ..."),
+    "maps of other numbers": (g.scikit(True, range(10, 20)), "maps", "classes 10, 11, 12, 13"),
+    "a sequence": (
+        g.model(
+            g.node("SequenceConstruct", "logits", "s"),
+            outputs=[onnx.helper.make_tensor_sequence_value_info("s", g.FLOAT, None)],
+        ),
+        *("", "not one tensor of numbers"),
+    ),
+    "two inputs": (
+        g.model(
+            body=[g.node("Mul", "x t", "y"), g.node("Flatten", "y", "f"), g.BODY[1]],
+            inputs=[g.IMAGES, g.value("t", [])],
+        ),
+        *("", "one tensor of floats, the images; it takes x .* t "),
+    ),
+    "bytes in": (
+        g.model(
+            body=[g.node("Cast", "x", "y", to=1), g.node("Flatten", "y", "f"), g.BODY[1]],
+            inputs=[g.value("x", ["batch", 1, 8, 8], TensorProto.UINT8)],
+        ),
+        *("", "with a float32 input for values in"),
+    ),
+    "a batch of none": (g.model(inputs=[g.value("x", [0, 1, 8, 8])]), "", "batches of 0 rows"),
+    "normalized by the batch": (
+        g.model(
+            body=[
+                g.node("BatchNormalization", "x s z z s", "y m v", training_mode=1),
+                g.node("Flatten", "y", "f"),
+                g.BODY[1],
+            ],
+            constants={"s": np.ones(1, np.float32), "z": np.zeros(1, np.float32)},
+            opset=15,
+        ),
+        *("", r"exported in training mode \(BatchNormalization\)"),
+    ),
+    "random noise inside": (
+        g.model(
+            body=[
+                g.node("RandomNormalLike", "x", "e"),
+                g.node("Add", "x e", "y"),
+                g.node("Flatten", "y", "f"),
+                g.BODY[1],
+            ]
+        ),
+        *("", "is random.*other logits the second time"),
+    ),
+    "another's operator": (
+        g.model(body=[g.node("Mine", "x", "f", domain="com.me"), g.BODY[1]]),
+        *("", "operators of com.me::Mine, which ONNX Runtime does not have"),
+    ),
+    "of the future": (g.model(opset=99), "", "newer than onnxruntime"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_one_line(case, tmp_path):
+    made, output, message = REFUSED[case]
+    onnx.save(made, tmp_path / "m.onnx")
+    end = "#" if output is None else f"#{output}" if output else ""
+    with pytest.raises(ModelError, match=message) as refused:
+        votes(f"{tmp_path / 'm.onnx'}{end}")
+    assert "batch-size 1" not in str(refused.value)
+    assert "truncated" not in str(refused.value)
+
+
+def test_outputs_have_fingerprints_of_their_own(tmp_path):
+    path = tmp_path / "m.onnx"
+    onnx.save(g.model(outputs=[g.LOGITS, g.FEATURES]), path)
+    first, other = (smoothcert.load_classifier(f"{path}#{name}") for name in ("logits", "f"))
+    assert first.fingerprint != other.fingerprint
+    from smoothcert.classifiers.onnx_files import opened
+
+    assert first.fingerprint == opened(path)[1]  # as before outputs could be named
+    onnx.save(g.scikit(), path)
+    named, found = (smoothcert.load_classifier(str(path) + end) for end in ("#prob", ""))
+    assert (named.fingerprint, named.name) == (found.fingerprint, "m.onnx#prob")
+
+
+def zipped(*names):
+    def write(path):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(
+                    f"archive/{name}", b"pytorch-lightning_version" * (names[0] == "l")
+                )
+
+    return write
+
+
+def holding(data):
+    return lambda path: path.write_bytes(data)
+
+
+def saved(kind, **options):
+    return lambda path: torch.save(kind, path, **options)
+
+
+def script(path):
+    torch.jit.trace(torch.nn.Flatten(), torch.zeros(2, 1, 8, 8)).save(str(path))
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+OLD = {"_use_new_zipfile_serialization": False}
+NAMED = [
+    ("m.onnx", holding(POINTER), "is a Git LFS pointer.*git lfs pull"),
+    ("m.safetensors", holding(POINTER), "is a Git LFS pointer"),
+    ("m.onnx", holding(b"<!DOCTYPE html><html>"), "is a web page"),
+    ("m.pt2", holding(b"\n<html>404"), "is a web page"),
+    ("m.onnx", holding(b""), "is empty: 0 bytes"),
+    ("m.onnx", holding(b"nothing of that kind"), "it has another format"),
+    ("m.onnx", holding(g.model().SerializeToString()[:400]), "may be truncated"),
+    ("m.pt2", holding(b"PK\3\4" + bytes(50)), "truncated"),
+    ("m.pth", saved({"w": torch.zeros(3)}), r"is a pickle \(a checkpoint of torch.save\)"),
+    ("m.pth.tar", saved({"w": torch.zeros(3)}), r"is a pickle \(a checkpoint of torch.save\)"),
+    ("m.pt2", saved({"w": torch.zeros(3)}), r"is a pickle \(a checkpoint of torch.save\)"),
+    ("m.th", saved({"w": torch.zeros(3)}, **OLD), r"is a pickle \(a checkpoint of an old torch"),
+    ("m.ckpt", saved({"pytorch-lightning_version": "2"}), r"a checkpoint of Lightning"),
+    ("m.bin", saved({"w": torch.zeros(3)}), "torch.load.*weights_only=True"),
+    ("m.pt", script, "is a TorchScript program.*torch.jit.load"),
+    ("m.pt2", script, "is a TorchScript program"),
+    ("m.h5", holding(b"\x89HDF\r\n\x1a\n"), "is an HDF5 file, as Keras writes"),
+    ("m.tflite", holding(b"\x1c\0\0\0TFL3"), "TensorFlow Lite"),
+    ("m.pth.tar", holding(b"\x1f\x8b\x08"), "is compressed with gzip"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(("name", "write", "message"), NAMED)
+def test_files_are_named_for_what_they_are(name, write, message, tmp_path):
+    write(tmp_path / name)
+    with pytest.raises(ModelError, match=message):
+        smoothcert.load_classifier(tmp_path / name)
+
+
+@pytest.mark.parametrize("change", ["gone", "cut"])
+def test_tensors_beside_a_model(change, tmp_path, plain):
+    path = tmp_path / "m.onnx"
+    onnx.save(g.model(), path, save_as_external_data=True, location="t.bin", size_threshold=0)
+    assert votes(path) == plain
+    beside = tmp_path / "t.bin"
+    data = beside.read_bytes()
+    beside.unlink() if change == "gone" else beside.write_bytes(data[:99])
+    message = "in t.bin, which is not beside it" if change == "gone" else "is truncated: 99 bytes"
+    with pytest.raises(ModelError, match=message):
+        smoothcert.load_classifier(path)
+
+
+class Linear(torch.nn.Module):
+    """The same layer, with what is to be wrong with it before."""
+
+    def __init__(self, before):
+        super().__init__()
+        self.before, self.weights = before, torch.nn.Parameter(torch.from_numpy(g.WEIGHTS))
+
+    def forward(self, x):
+        return self.before(x).flatten(1) @ self.weights
+
+
+def exported(path, before, training=False, **dim):
+    rows = {0: torch.export.Dim("batch", **dim)}
+    module = Linear(before).train(training)
+    program = torch.export.export(module, (torch.zeros(2, 1, 8, 8),), dynamic_shapes=(rows,))
+    torch.export.save(program, path)
+
+
+def test_a_program_with_a_maximum_batch(tmp_path, plain):
+    exported(tmp_path / "m.pt2", torch.nn.Identity(), min=2, max=16)
+    with pytest.raises(ModelError, match="batches of 2 to 16 rows.*Pass --batch-size 16"):
+        votes(tmp_path / "m.pt2")
+    assert votes(tmp_path / "m.pt2", batch_size=16) == plain
+
+
+@pytest.mark.parametrize("before", [torch.nn.Dropout(0.5), torch.nn.BatchNorm2d(1)])
+def test_a_program_in_training_mode(before, tmp_path):
+    exported(tmp_path / "m.pt2", before, training=True)
+    with pytest.raises(ModelError, match="in training mode.*model.eval") as refused:
+        votes(tmp_path / "m.pt2")
+    assert "batch-size 1" not in str(refused.value)
+
+
+class Always(torch.nn.Dropout):
+    def forward(self, x):
+        return torch.nn.functional.dropout(x, self.p)
+
+
+@pytest.mark.parametrize("size", [None, 1])
+def test_monte_carlo_dropout_is_random(size):
+    with pytest.raises(ModelError, match="is random.*Monte-Carlo") as refused:
+        votes(Linear(Always(0.3)), batch_size=size)
+    assert "batch-size 1" not in str(refused.value)
+
+
+def test_rows_that_see_each_other_keep_their_advice():
+    class Scaled(torch.nn.Module):
+        def forward(self, x):
+            return x / x.abs().max()
+
+    with pytest.raises(ModelError, match="is batch-dependent.*pass --batch-size 1"):
+        votes(Linear(Scaled()))
+
+
+OLD_SETS = [7, 8, 9, 10, 11, 12]
+
+
+@pytest.fixture(scope="module")
+def train():
+    return smoothcert.load_inputs("digits", "train", limit=40)
+
+
+@pytest.mark.parametrize("opset", OLD_SETS)
+def test_int8_of_an_old_operator_set_can_be_loaded(opset, tmp_path, train, plain):
+    onnx.save(g.model(opset=opset), tmp_path / "m.onnx")
+    compress(tmp_path / "m.onnx", "int8", tmp_path / "q.onnx", inputs=train, sigma=0.25)
+    found = [label for pair in votes(tmp_path / "q.onnx") for label in pair[1]]
+    expected = [label for pair in plain for label in pair[1]]
+    assert np.mean(np.equal(found, expected)) > 0.8
+
+
+def test_softmax_keeps_its_meaning_in_a_later_operator_set(tmp_path):
+    scores = np.random.default_rng(0).random((3, 1, 8, 8), np.float32)
+    made = g.model(
+        g.node("Softmax", "x", "p"), outputs=[g.value("p", ["batch", 1, 8, 8])], opset=11
+    )
+    onnx.save(made, tmp_path / "a.onnx")
+    onnx.save(onnx_graph.with_opset(made, 13), tmp_path / "b.onnx")
+    a, b = (smoothcert.load_classifier(tmp_path / f"{n}.onnx").logits(scores) for n in "ab")
+    assert np.allclose(a, b, atol=1e-6)
+    assert a[0].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_int8_of_a_fixed_batch(rows, tmp_path, train):
+    made = g.model(inputs=[g.value("x", [rows, 1, 8, 8])], outputs=[g.value("logits", [rows, 10])])
+    onnx.save(made, tmp_path / "m.onnx")
+    onnx.save(g.model(), tmp_path / "any.onnx")
+    for name in ("m", "any"):
+        source, out = tmp_path / f"{name}.onnx", tmp_path / f"q-{name}.onnx"
+        compress(source, "int8", out, inputs=train, sigma=0.25)
+    assert smoothcert.load_classifier(tmp_path / "q-m.onnx").fixed_batch == rows
+    assert votes(tmp_path / "q-m.onnx") == votes(tmp_path / "q-any.onnx")
+    with pytest.raises(ModelError, match=f"Pass --batch-size {rows}, .* no command here"):
+        votes(tmp_path / "m.onnx", batch_size=5)
+
+
+def test_tensors_beside_the_original_are_counted_and_copied(tmp_path, monkeypatch):
+    source, out = tmp_path / "m.onnx", tmp_path / "new" / "p.onnx"
+    onnx.save(g.model(), source, save_as_external_data=True, location="t.bin", size_threshold=0)
+    change = compress(source, "prune:0.2", out)
+    sizes = source.stat().st_size + (tmp_path / "t.bin").stat().st_size
+    assert (change.bytes_before, change.bytes_after) == (sizes, out.stat().st_size)
+    monkeypatch.setattr(onnx_graph, "_MOST_INLINE", 100)
+    large = compress(source, "prune:0.2", tmp_path / "large.onnx")
+    beside = tmp_path / "large.onnx.data"
+    assert large.bytes_after == large.path.stat().st_size + beside.stat().st_size
+    assert votes(large.path) == votes(out)
+    with pytest.raises(InvalidInput, match="large.onnx.data is there already"):
+        (tmp_path / "large.onnx").unlink()
+        compress(source, "prune:0.2", tmp_path / "large.onnx")
+    assert not (tmp_path / "large.onnx").exists()
+
+
+def test_the_named_output_is_kept(tmp_path, train):
+    onnx.save(g.model(outputs=[g.FEATURES, g.LOGITS]), tmp_path / "m.onnx")
+    reference = f"{tmp_path / 'm.onnx'}#logits"
+    compress(reference, "int8-weights", tmp_path / "q.onnx", inputs=train)
+    assert len(votes(f"{tmp_path / 'q.onnx'}#logits")) == 3
+
+
+def test_nothing_is_replaced_unless_asked_for(tmp_path):
+    path = tmp_path / "m.onnx"
+    onnx.save(g.model(), path)
+    before = path.read_bytes()
+    for out in (path, tmp_path / "." / "m.onnx"):
+        with pytest.raises(InvalidInput, match="m.onnx is there already.*--overwrite"):
+            compress(path, "prune:0.5", out)
+    assert path.read_bytes() == before
+    compress(path, "prune:0.5", path, overwrite=True)
+    assert path.read_bytes() != before
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+    (tmp_path / "link.onnx").symlink_to("nowhere")
+    with pytest.raises(InvalidInput, match="is there already"):
+        require_new_file(tmp_path / "link.onnx")
+    with pytest.raises(InvalidInput, match="is a folder"):
+        require_new_file(tmp_path, overwrite=True)
+
+
+def test_a_model_that_cannot_be_used_is_not_kept(tmp_path, monkeypatch):
+    onnx.save(g.model(), tmp_path / "m.onnx")
+    bad = g.model(opset=99)
+    monkeypatch.setattr(onnx_graph, "save", lambda model, out: onnx.save(bad, out))
+    with pytest.raises(ModelError, match=r"cannot be used, so it is not kept: p.onnx cannot be"):
+        compress(tmp_path / "m.onnx", "prune:0.5", tmp_path / "p.onnx")
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs permissions")
+@pytest.mark.parametrize(("file", "mask"), [("m.onnx", 0o027), ("net.safetensors", 0o002)])
+def test_modes_follow_the_umask(file, mask, models, tmp_path):
+    onnx.save(g.model(), tmp_path / "m.onnx")
+    source = models / file if file.startswith("net") else tmp_path / file
+    old = os.umask(mask)
+    try:
+        out = compress(source, "prune:0.5", tmp_path / f"out{source.suffix}").path
+    finally:
+        os.umask(old)
+    assert out.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    onnx.save(g.model(), tmp_path / "m.onnx")
+    with pytest.raises(StoreError, match="Cannot write .*Nothing was written"):
+        compress(tmp_path / "m.onnx", "prune:0.5", tmp_path / "m.onnx" / "p.onnx")
+
+
+def run(*arguments):
+    from typer.testing import CliRunner
+
+    from smoothcert.cli.main import app
+
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_compress_says_which_splits_there_are(tmp_path):
+    from PIL import Image
+
+    for label in ("a", "b"):
+        (tmp_path / "d" / "test" / label).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / "d" / "test" / label / "0.png")
+    onnx.save(g.model(), tmp_path / "m.onnx")
+    base = ("compress", tmp_path / "m.onnx", "--to", "int8", "--data", tmp_path / "d")
+    shown = run(*base, "--sigma", "0.25", "--out", tmp_path / "q.onnx")
+    assert shown.exit_code == 2
+    assert "has no split 'train'; there is: test. Pass --split test" in " ".join(
+        shown.output.split()
+    )
+    shown = run(*base, "--sigma", "0.25", "--split", "test", "--out", tmp_path / "q.onnx")
+    assert shown.exit_code == 0
+    said = " ".join(shown.output.split())
+    assert "accuracy not measured: the split 'test' was used to make it" in said
+
+
+def test_commands_say_which_output_is_read(tmp_path):
+    onnx.save(g.scikit(), tmp_path / "m.onnx")
+    said = ("certify", tmp_path / "m.onnx", "--data", "digits", "--limit", "2", "--sigma", "0.25")
+    shown = run(*said, "--n0", "8", "--n", "16", "--out", tmp_path / "run")
+    assert shown.exit_code == 0
+    assert "Reading the output 'prob' of m.onnx" in shown.output
+    named = ("recertify", f"{tmp_path / 'm.onnx'}#prob", "--base", tmp_path / "run")
+    shown = run(*named, "--policy", "uniform:8", "--out", tmp_path / "again")
+    assert shown.exit_code == 0
+    assert f"{tmp_path / 'm.onnx'}#prob" in (tmp_path / "again" / "run.json").read_text()
+    assert run("verify", tmp_path / "again", "--replay", "100%").exit_code == 0
