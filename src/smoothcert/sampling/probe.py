@@ -55,12 +55,13 @@ def probe(
     steps = noise.draws(seed, item.index, Stream.PROBE, np.arange(batch_size), shape)
     images = to_float(item.pixels + steps, noise.levels)
     logits = _checked(classifier, images)
+    judged = images, logits
     if _same(logits, logits[:1]):  # as hard votes of one input are
-        images, logits = _varied(classifier, item, images, logits)
+        judged = _varied(classifier, item, images, logits)
     return Probe(
         logits.shape[1],
         sha256(steps.astype("<i4").tobytes()).hexdigest()[:16],
-        _row_exact(classifier, images, logits),
+        _row_exact(classifier, *judged),
     )
 
 
