@@ -59,13 +59,14 @@ def probe(
     images = to_float(item.pixels + steps, noise.levels)
     logits = _checked(classifier, images)
     _require_repeatable(classifier, images, logits)
+    judged = images, logits
     if _same(logits, logits[:1]):  # as hard votes of one input are
-        images, logits = _varied(classifier, item, images, logits)
+        judged = _varied(classifier, item, images, logits)
     return Probe(
         logits.shape[1],
         sha256(steps.astype("<i4").tobytes()).hexdigest()[:16],
-        _row_exact(classifier, images, logits),
-        known_answers.kept(logits),
+        _row_exact(classifier, *judged),
+        known_answers.kept(judged[1]),
     )
 
 
