@@ -5,10 +5,22 @@ import os
 import secrets
 from pathlib import Path
 
-from smoothcert.errors import StoreError
+from smoothcert.errors import InvalidInput, StoreError
 
 ASIDE = ".*.tmp"
 """Files that are being written, or that a killed process left."""
+
+
+_LITTER = {
+    *(".DS_Store", "Thumbs.db", "desktop.ini", ".directory", ".localized"),
+    *("__MACOSX", "@eaDir", ".ipynb_checkpoints", ".Spotlight-V100", ".Trashes", ".fseventsd"),
+}
+
+
+def is_litter(name: str) -> bool:
+    """Whether systems put a file of this name, with slashes, into folders by themselves."""
+    parts = name.split("/")
+    return any(part in _LITTER or part.startswith(("._", ".nfs", ".fuse_hidden")) for part in parts)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -41,6 +53,20 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"Cannot make the folder {path}: {reason(error)}") from error
+
+
+def require_new_file(path: Path, overwrite: bool = False) -> None:
+    """Refuse to write where something is, which may be all there is of it.
+
+    Raises:
+        InvalidInput: a file is there and is not to be overwritten, or a folder.
+    """
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder, and a file is written. Name one in it with --out.")
+    if os.path.lexists(path) and not overwrite:
+        raise InvalidInput(
+            f"{path} exists already. Choose another --out, or pass --overwrite to replace it."
+        )
 
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
