@@ -118,7 +118,7 @@ def _table(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
     keep = [i for i in shown if any(row[i] for row in rows)]
     table = [["run", "model", *(heads[i] for i in keep)], ["---", "---", *(["---:"] * len(keep))]]
     for run, row in zip(runs, rows, strict=True):
-        names = (code(name).replace("|", "\\|") for name in (run.name, model_name(run)))
+        names = (code(name).replace("|", "\\|") for name in (row[0], model_name(run)))
         table.append([*names, *(row[i] for i in keep)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
 
@@ -204,12 +204,15 @@ def _metadata(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
 
 
 def _metrics(summary: Summary) -> list[tuple[str, str, str]]:
+    kind, title, of = "certified_accuracy", "Certified accuracy", ""
+    if summary.unlabelled:
+        kind, title, of = "certified_share", "Certified share", f" ({summary.counted})"
     accuracy = [
-        ("certified_accuracy", f"Certified accuracy at l2 radius {r:g}", _share(share, summary))
+        (kind, f"{title} at l2 radius {r:g}{of}", _share(share, summary))
         for r, share in summary.accuracy
     ]
-    radius = ("average_certified_radius", "Average certified l2 radius", floor_to(summary.acr, 4))
-    return [radius, *accuracy]
+    radius = f"Average certified l2 radius{of}"
+    return [("average_certified_radius", radius, floor_to(summary.acr, 4)), *accuracy]
 
 
 def _share(share: float, summary: Summary) -> str:
