@@ -22,7 +22,7 @@ from smoothcert.regular import read_regular
 from smoothcert.report.claims import tried
 from smoothcert.runs import ledger
 from smoothcert.runs.crew import Executor, Work, one_at_a_time
-from smoothcert.runs.files import make_folder, write_whole
+from smoothcert.runs.files import make_folder, require_new_file, write_whole
 from smoothcert.runs.screening import Candidates, ScreeningOrder, staged
 from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import UNREADABLE
@@ -45,6 +45,7 @@ class Asked:
     accept: str | None
     batch_size: int | None
     out: Path | None = None
+    overwrite: bool = False
 
     @property
     def screening(self) -> Screening:
@@ -65,6 +66,8 @@ def screen(asked: Asked, machines: Machines, as_json: bool) -> None:
 
     Exits with 3 unless a target, if there is one, is proven of every model.
     """
+    if asked.out is not None:
+        require_new_file(asked.out, asked.overwrite)
     run = Run.open(asked.base)
     source = recorded_source(run.manifest.origin, asked.data)
     if machines.cluster is None:

@@ -35,6 +35,24 @@ class DataSource:
         return asdict(self)
 
 
+class RecordedSource(DataSource):
+    """One that a run recorded, on this machine or another."""
+
+    def load(self) -> Inputs:
+        """See `DataSource`; what is not there may have moved."""
+        try:
+            return super().load()
+        except InvalidInput as error:
+            raise InvalidInput(moved(error, "data", "--data")) from error
+
+
+def moved(error: Exception, what: str, option: str) -> str:
+    """The message of an error about what a run recorded, with how to say where it is now."""
+    text = str(error).rstrip()
+    end = "" if text.endswith((".", "?")) else "."
+    return f"{text}{end} The run was made with this {what}: if it moved, say where with {option}."
+
+
 def parse_grid(text: str | None) -> Fraction | None:
     """`1/255` or `0.5` as a fraction."""
     if text is None:
@@ -63,7 +81,7 @@ def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSour
             "Use the Python API."
         )
     source = _checked_source(recorded)
-    return replace(source, data=moved_to) if moved_to else source
+    return replace(source, data=moved_to) if moved_to else RecordedSource(**source.to_json())
 
 
 def _checked_source(recorded: Mapping[str, Any]) -> DataSource:
