@@ -37,6 +37,7 @@ LAYERS = (
         "references",
         "names",
         "decimals",
+        "scalars",
         "tries",
         "regular",
         "bounds",

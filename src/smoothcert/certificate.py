@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from smoothcert.decimals import ceil_to, floor_to, level
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.sampling.noise import RoundedGaussian
+from smoothcert.scalars import settle
 from smoothcert.tries import Tries
 
 ABSTAIN = -1
@@ -113,10 +114,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check every field; sigma is checked against the grid."""
+        settle(self, ("levels", "n0", "n", "seed"), ("sigma", "alpha", "off_grid"))
         check_count(self.n0, "n0")
         check_count(self.n, "n")
         check_alpha(self.alpha)
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
+        if not 0 <= self.seed < 2**64:
             raise InvalidInput(f"seed must be a whole number in 0..2^64 - 1; got {self.seed}")
         require_one_of("form", self.form, FORMS)
         if not 0 <= self.off_grid < inf:

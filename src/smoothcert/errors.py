@@ -35,6 +35,13 @@ class WorkerError(SmoothcertError):
     """A process that computed a part of a run died or failed, and doing it again did not help."""
 
 
+class WorkerCrash(WorkerError):
+    """A process that computed a part of a run raised what nobody foresaw: a fault of this package.
+
+    Its notes hold the traceback.
+    """
+
+
 class Mismatch(SmoothcertError):
     """Two things that must agree (a run and its model, data, or settings) do not."""
 

@@ -26,6 +26,7 @@ class Summary:
         seconds: spent sampling, or None if not recorded.
         alpha: the probability, proven, up to which a certificate is wrong; the largest of them
             (docs/theory.md; of all inputs together: section 11).
+        unlabelled: inputs whose true class is not known.
     """
 
     name: str
@@ -38,6 +39,16 @@ class Summary:
     evaluations: int
     seconds: float | None
     alpha: float
+    unlabelled: int = 0
+
+    @property
+    def counted(self) -> str:
+        """What counts as correct beside a certificate of the label; empty if nothing does."""
+        if not self.unlabelled:
+            return ""
+        few = self.unlabelled < self.inputs
+        without = f"{self.unlabelled} inputs without label" if few else "no labels"
+        return f"{without}: any class counts"
 
 
 def summarize(
@@ -79,6 +90,7 @@ def summarize(
         evaluations=pilot_evaluations + sum(c.evaluations for c in certificates),
         seconds=seconds,
         alpha=max(c.alpha for c in certificates),
+        unlabelled=len(certificates) if labels is None else list(labels).count(None),
     )
 
 

@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Literal
 
 from smoothcert.errors import SmoothcertWarning
+from smoothcert.scalars import whole
 
 Seed = int | Literal["random"]
 """A noise seed, 0..2^64 - 1, or `random` for one that nobody has drawn from."""
@@ -146,4 +147,6 @@ def _reused(seed: int, before: Try) -> str:
 
 def number_of(seed: Seed) -> int:
     """The seed, or 64 random bits of the operating system; ranges are checked by who uses it."""
-    return secrets.randbits(64) if seed == "random" else seed
+    if isinstance(seed, str) and seed == "random":
+        return secrets.randbits(64)
+    return whole(seed, "seed (or 'random')")

@@ -182,7 +182,7 @@ def test_what_a_worker_raises_is_raised_here(fate, kind, message, calm, tmp_path
 
 @pytest.mark.parametrize(
     ("load", "message"),
-    [(Mates(29), "another model than"), (Mates(28, value=9), "Input 3 of array is not what")],
+    [(Mates(29), "another model than"), (Mates(28, value=9), "Input 0 of array is not what")],
 )
 def test_workers_with_another_model_or_data_are_refused(load, message, tmp_path):
     how = replace(SMALL, executor=Processes(load, 2))

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from smoothcert.cli import completion
+from smoothcert.cli import completion, numbers
 from smoothcert.cli.completion import among
 from smoothcert.cli.options import (
     Accept,
+    Alpha,
     Base,
     Batch,
     BlockInputs,
@@ -17,6 +18,7 @@ from smoothcert.cli.options import (
     Data,
     Device,
     Engine,
+    Estimation,
     Every,
     FreshSeed,
     Grid,
@@ -28,10 +30,12 @@ from smoothcert.cli.options import (
     Model,
     Moved,
     NoiseSeed,
+    Overwrite,
     Policy,
     Resume,
     RunOut,
     Seed,
+    Selection,
     Shard,
     Sigma,
     Size,
@@ -47,9 +51,9 @@ def certify(
     data: Data,
     sigma: Sigma,
     out: RunOut,
-    n0: Annotated[int, typer.Option("--n0", help="Selection draws.")] = 100,
-    n: Annotated[int, typer.Option("--n", help="Estimation draws.")] = 100_000,
-    alpha: Annotated[float, typer.Option(help="Error probability per input.")] = 0.001,
+    n0: Selection = 100,
+    n: Estimation = 100_000,
+    alpha: Alpha = 0.001,
     form: Annotated[
         str,
         typer.Option(
@@ -89,7 +93,8 @@ def certify(
 
     source = DataSource(data, split, grid, limit, every, size, channels)
     machines = Machines(Processor(device, threads), workers, cluster)
-    where = Where(out, resume, machines, batch_size, block_inputs, shard, json, accept, log or [])
+    told = (json, accept or (), log or ())
+    where = Where(out, resume, machines, batch_size, block_inputs, shard, *told)
     options = (sigma, n0, n, alpha, seed, form, keep_margins)
     with display.saying_warnings():
         runs.certify(model, source, options, radius, engine, where)
@@ -132,7 +137,8 @@ def recertify(
     from smoothcert.cli.where import Where
 
     machines = Machines(Processor(device, threads), workers, cluster)
-    where = Where(out, resume, machines, batch_size, block_inputs, shard, json, accept, log or [])
+    told = (json, accept or (), log or ())
+    where = Where(out, resume, machines, batch_size, block_inputs, shard, *told)
     options = (policy, method, alpha, gamma, variant, fresh_seed)
     with display.saying_warnings():
         runs.recertify(model, base, data, options, where)
@@ -170,8 +176,18 @@ def plan(
 def screen(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", show_default=False)],
     base: Base,
-    per_input: Annotated[int, typer.Option(help="Evaluations per input that counts.")] = 100,
-    alpha: Annotated[float, typer.Option(help="Error probability of everything stated.")] = 0.002,
+    per_input: Annotated[
+        int,
+        typer.Option(
+            help="Evaluations per input that counts.", parser=numbers.count, metavar="INTEGER"
+        ),
+    ] = 100,
+    alpha: Annotated[
+        float,
+        typer.Option(
+            help="Error probability of everything stated.", parser=numbers.real, metavar="FLOAT"
+        ),
+    ] = 0.002,
     radii: Annotated[str, typer.Option(help="Radii to bound more tightly.")] = "",
     accept: Annotated[
         str | None,
@@ -183,6 +199,7 @@ def screen(
     ] = None,
     data: Moved = None,
     out: Annotated[Path | None, typer.Option(help="Also write the certificates as JSON.")] = None,
+    overwrite: Overwrite = False,
     device: Device = "cpu",
     threads: Threads = None,
     workers: Workers = None,
@@ -195,7 +212,7 @@ def screen(
     from smoothcert.cli.machines import Machines, Processor
 
     machines = Machines(Processor(device, threads), workers, cluster)
-    options = (per_input, alpha, radii, accept, batch_size, out)
+    options = (per_input, alpha, radii, accept, batch_size, out, overwrite)
     asked = screening.Asked(tuple(models), base, data, *options)
     with display.saying_warnings():
         screening.screen(asked, machines, json)
@@ -205,8 +222,12 @@ def predict(
     model: Model,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False)],
     sigma: Sigma,
-    n: Annotated[int, typer.Option("--n", help="Draws.")] = 1000,
-    alpha: Annotated[float, typer.Option(help="Error probability.")] = 0.001,
+    n: Annotated[
+        int, typer.Option("--n", help="Draws.", parser=numbers.count, metavar="INTEGER")
+    ] = 1000,
+    alpha: Annotated[
+        float, typer.Option(help="Error probability.", parser=numbers.real, metavar="FLOAT")
+    ] = 0.001,
     size: Size = None,
     channels: Channels = None,
     seed: Seed = 0,

@@ -52,7 +52,7 @@ class Cuda:
     problem: str = ""
 
 
-def compiled_noise() -> tuple[int, Path]:
+def compiled_noise() -> tuple[int, Path | None]:
     """How many values of the compiled noise are wrong, and the folder that its code is kept in."""
     from smoothcert.sampling import compiled
 

@@ -27,17 +27,32 @@ from rich.text import Text
 
 from smoothcert.cli import loudness
 from smoothcert.cli.pace import Milestones, Pace, duration
+from smoothcert.cli.terminal import readable
 from smoothcert.errors import SmoothcertWarning
 from smoothcert.names import visible
 from smoothcert.sampling.engine import Progress as Tick
 
-errors: Console = Console(stderr=True)
-output: Console = Console()
+
+class _Console(Console):
+    """Rich's, which takes every terminal for UTF-8 unless it is given its file."""
+
+    @property
+    def encoding(self) -> str:
+        return (getattr(self.file, "encoding", None) or "utf-8").lower()
+
+
+errors: Console = _Console(stderr=True)
+output: Console = _Console()
 
 
 def is_live(console: Console) -> bool:
     """Whether lines can be drawn over: a terminal, and not a dumb one (TERM=dumb)."""
     return console.file.isatty() and not console.is_dumb_terminal
+
+
+def _spinner() -> str:
+    """One that the terminal can show."""
+    return "dots" if errors.encoding.startswith("utf") else "line"
 
 
 class _Pace(ProgressColumn):
@@ -66,7 +81,7 @@ def bar(title: str, total: int) -> AbstractContextManager[Tick]:
 
 @contextmanager
 def _drawn(title: str, pace: Pace) -> Iterator[Tick]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
+    columns = (SpinnerColumn(_spinner()), TextColumn("{task.description}"), BarColumn())
     columns += (TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(), _Pace(pace))
     with Progress(*columns, console=errors, transient=True) as progress:
         task = progress.add_task(title, total=pace.total)
@@ -97,7 +112,7 @@ def waiting(title: str) -> Iterator[Callable[[str], None]]:
     if loudness.is_quiet() or not is_live(errors):
         yield lambda state: None
         return
-    with errors.status(title) as status:
+    with errors.status(title, spinner=_spinner()) as status:
         yield lambda state: status.update(f"{title}: {state}")
 
 
@@ -134,7 +149,9 @@ def show(text: str) -> None:
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
     """A table on standard output: on a terminal in a box, and on its side if that is narrow."""
-    rows = [[visible(cell) for cell in row] for row in rows]
+    heads, *rows = (
+        [readable(visible(cell), output.encoding) for cell in row] for row in (heads, *rows)
+    )
     widths = [max(cell_len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
     if not is_live(output):
         _show_plain([heads, *rows], widths, title)

@@ -110,8 +110,8 @@ def _noise() -> Finding:
     if wrong:
         text = f"{wrong} values are not those of the definition"
         return Finding("noise", text, State.BROKEN, "pip install -U --force-reinstall numba")
-    if not os.access(folder, os.W_OK):
-        text = f"right, but compiled anew each time: {folder} cannot be written"
+    if folder is None or not os.access(folder, os.W_OK):
+        text = "right, but compiled anew each time: no folder that it is kept in can be written"
         return Finding("noise", text, State.WARNING, "export NUMBA_CACHE_DIR=/a/folder/of/yours")
     return Finding("noise", "the compiled kernel makes the defined bits")
 

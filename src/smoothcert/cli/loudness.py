@@ -33,3 +33,8 @@ def choose(quiet: bool, verbose: bool) -> None:
 def is_quiet() -> bool:
     """Whether only results and errors are wanted."""
     return not _LOGGER.isEnabledFor(_USUAL)
+
+
+def is_verbose() -> bool:
+    """Whether also decisions are wanted."""
+    return _LOGGER.isEnabledFor(_VERBOSE)

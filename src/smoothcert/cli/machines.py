@@ -11,7 +11,7 @@ from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.loading import load_classifier, split_output
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import display
-from smoothcert.cli.sources import DataSource
+from smoothcert.cli.sources import DataSource, moved
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.runs.crew import Executor, alone
 from smoothcert.runs.places import place
@@ -52,6 +52,13 @@ class Processor:
         threads = f", {self.threads or cores()} threads" if self.device == "cpu" else ""
         _LOG.info("Loaded %s on %s%s", classifier.name, classifier.device, threads)
         return classifier
+
+    def load_recorded(self, model: str) -> Classifier:
+        """The same of a reference that a run recorded, here or elsewhere."""
+        try:
+            return self.load(model)
+        except ModelError as error:
+            raise ModelError(moved(error, "model", "--model")) from error
 
     @property
     def devices(self) -> int:

@@ -6,19 +6,64 @@ Nothing heavy is imported before a command runs.
 import functools
 import inspect
 import os
+import re
 import sys
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from smoothcert.cli import terminal
 from smoothcert.cli.certifying import certify, plan, predict, recertify, screen
 from smoothcert.cli.loudness import choose
 from smoothcert.cli.making import compress, demo, train
 from smoothcert.cli.reading import card, doctor, export, merge, replay, report, verify
 from smoothcert.references import DATA_FORMS, MODEL_FORMS
 
-app: typer.Typer = typer.Typer(
+
+class _App(typer.Typer):
+    """The commands, whatever standard output is."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        terminal.prepare()
+        try:
+            return super().__call__(*arguments, **options)
+        finally:
+            if lost := terminal.failure():
+                print(
+                    f"Error: standard output cannot be written: {lost}. Send it elsewhere; what "
+                    "was written to --out is there.",
+                    file=sys.stderr,
+                )
+                raise SystemExit(2)
+
+
+class _Command(TyperCommand):
+    """A command that refuses an option given twice where only one counts."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        left = super().parse_args(ctx, args)
+        if not ctx.resilient_parsing:  # which is how a shell completes
+            *_, order = self.make_parser(ctx).parse_args(args=given)
+            option: Any
+            for option in dict.fromkeys(order):
+                if order.count(option) > 1 and _counts_once(option):
+                    many = f"given {order.count(option)} times, and only one counts. Give it once."
+                    raise typer.BadParameter(many, ctx=ctx, param=option)
+        return left
+
+
+def _counts_once(option: Any) -> bool:
+    """Whether it takes one value, so that of two one would be lost without a word."""
+    flag = getattr(option, "is_flag", False) and not option.secondary_opts
+    return option.param_type_name == "option" and not (option.multiple or flag)
+
+
+app: typer.Typer = _App(
     name="smoothcert",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -27,14 +72,48 @@ app: typer.Typer = typer.Typer(
     help="Certify classifiers by randomized smoothing, and re-certify compressed versions of them "
     f"for a fraction of the cost. MODEL is {MODEL_FORMS}. DATA is {DATA_FORMS}. "
     "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 3: not what --accept "
-    "asks for; 130: interrupted; 143: terminated.",
+    "asks for; 4: a fault of smoothcert itself; 130: interrupted; 143: terminated.",
 )
+
+CRASHED = 4
+"""The exit code of what nobody foresaw."""
 
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Also what is decided: batches, blocks, retries.")
 ]
+
+
+def _crashed(error: Exception) -> typer.Exit:
+    """Say in one line what nobody foresaw; with --verbose where it happened."""
+    from smoothcert import __version__
+    from smoothcert.cli.loudness import is_verbose
+    from smoothcert.errors import WorkerCrash
+    from smoothcert.names import visible
+
+    if is_verbose():
+        shown = visible("".join(traceback.format_exception(error)), keep="\n")
+        print(shown, file=sys.stderr, end="")
+    where = "" if is_verbose() else "; --verbose shows where it happened"
+    what = str(error) if isinstance(error, WorkerCrash) else f"{type(error).__name__}: {error}"
+    print(
+        f"Error: a fault of smoothcert {__version__}: {visible(what)}. Please report this line "
+        f"and the command to its authors{where}.",
+        file=sys.stderr,
+    )
+    return typer.Exit(CRASHED)
+
+
+def expanded(value: Any) -> Any:
+    """An option's value with the `~` of a path as the home folder, which quotes keep the shell
+    from doing; also behind the `@` or `:` of a reference."""
+    if isinstance(value, list):
+        return [expanded(one) for one in value]
+    if not isinstance(value, str | Path) or "~" not in str(value):
+        return value
+    home = os.path.expanduser("~")
+    return type(value)(re.sub(r"(^|[@:])~(?=/|\Z)", lambda found: found[1] + home, str(value)))
 
 
 def guarded(function: Callable[..., None]) -> Callable[..., None]:
@@ -45,7 +124,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(*, quiet: bool, verbose: bool, **options: Any) -> None:
-        from smoothcert.errors import SmoothcertError
+        from smoothcert.errors import SmoothcertError, WorkerCrash
         from smoothcert.names import visible
         from smoothcert.runs.signals import as_interrupt
 
@@ -56,7 +135,9 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             if quiet or verbose:
                 choose(quiet, verbose)
             with as_interrupt():
-                function(**options)
+                function(**{name: expanded(value) for name, value in options.items()})
+        except WorkerCrash as error:
+            raise _crashed(error) from error
         except SmoothcertError as error:
             print(visible(f"Error: {error}", keep="\n"), file=sys.stderr)
             raise typer.Exit(2) from error
@@ -64,6 +145,10 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             kept = "Finished blocks are kept; repeat the command with --resume to go on."
             print(f"\nInterrupted. {kept}", file=sys.stderr)
             raise typer.Exit(128 + (stop.args[0] if stop.args else 2)) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            raise _crashed(error) from error
 
     # Typer reads the options here: those of the function, and the two that all commands have.
     both = {"quiet": Quiet, "verbose": Verbose}
@@ -86,7 +171,7 @@ _COMMANDS = (
 """In the order of `--help`."""
 
 for _function in _COMMANDS:
-    app.command()(guarded(_function))
+    app.command(cls=_Command)(guarded(_function))
 
 
 @app.callback(invoke_without_command=True)

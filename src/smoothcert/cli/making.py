@@ -17,6 +17,7 @@ from smoothcert.cli.options import (
     Limit,
     Model,
     Out,
+    Overwrite,
     Seed,
     Sigma,
     Size,
@@ -48,6 +49,7 @@ def train(
     data: Data,
     sigma: Sigma,
     out: Out,
+    overwrite: Overwrite = False,
     recipe: Annotated[
         str,
         typer.Option(
@@ -84,7 +86,9 @@ def train(
     """Train a network of the zoo with Gaussian augmentation and write its weights."""
     from smoothcert.cli import models
     from smoothcert.cli.sources import DataSource
+    from smoothcert.regular import require_new_file
 
+    require_new_file(out, overwrite or resume)
     source = DataSource(data, split, grid, limit, every, size, channels)
     chosen = models.recipe(recipe, sigma, (arch, epochs, batch, rate, consistency), seed)
     models.train(source, chosen, out, resume, device, json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from smoothcert.cli import completion
+from smoothcert.cli import completion, numbers
 from smoothcert.cli.completion import among
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
@@ -17,7 +17,10 @@ Grid = Annotated[
     str | None,
     typer.Option(help="Step between neighbouring values, as 1/255.", show_default="1/255"),
 ]
-Limit = Annotated[int | None, typer.Option(help="Only the first so many inputs.")]
+Limit = Annotated[
+    int | None,
+    typer.Option(help="Only the first so many inputs.", parser=numbers.count, metavar="INTEGER"),
+]
 Every = Annotated[int, typer.Option(help="Only every so-manieth input.")]
 Size = Annotated[
     int | None,
@@ -43,7 +46,31 @@ Channels = Annotated[
         show_default="as they are, if they agree",
     ),
 ]
-Sigma = Annotated[float, typer.Option(help="Noise, on the [0, 1] scale.", show_default=False)]
+Sigma = Annotated[
+    float,
+    typer.Option(
+        help="Noise, on the [0, 1] scale, as 0.25 or 64/255.",
+        show_default=False,
+        parser=numbers.real,
+        metavar="FLOAT",
+    ),
+]
+Selection = Annotated[
+    int, typer.Option("--n0", help="Selection draws.", parser=numbers.count, metavar="INTEGER")
+]
+Estimation = Annotated[
+    int,
+    typer.Option(
+        "--n",
+        help="Estimation draws, as 100000, 1e5 or 100k.",
+        parser=numbers.count,
+        metavar="INTEGER",
+    ),
+]
+Alpha = Annotated[
+    float, typer.Option(help="Error probability per input.", parser=numbers.real, metavar="FLOAT")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file that --out names.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
 NoiseSeed = Annotated[
     str,
@@ -138,10 +165,12 @@ Log = Annotated[
     ),
 ]
 Accept = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         help="Exit with 3 unless so many inputs have a certificate of their label, as "
-        "'ca@0.5>=0.40', or the average radius (0 without one) is such, as 'acr>=0.3'.",
+        "'ca@0.5>=0.40', or the average radius (0 without one) is such, as 'acr>=0.3'; may be "
+        "repeated, and then all must hold.",
+        metavar="TARGET",
         show_default=False,
     ),
 ]
@@ -175,6 +204,11 @@ FreshSeed = Annotated[
 ]
 TotalAlpha = Annotated[
     float | None,
-    typer.Option(help="Total error probability per input.", show_default="twice the base's"),
+    typer.Option(
+        help="Total error probability per input.",
+        show_default="twice the base's",
+        parser=numbers.real,
+        metavar="FLOAT",
+    ),
 ]
 Moved = Annotated[str | None, typer.Option(help="If it moved.", show_default="base's")]

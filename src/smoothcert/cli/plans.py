@@ -7,7 +7,7 @@ import numpy as np
 
 from smoothcert.cli import display
 from smoothcert.cli.machines import Processor
-from smoothcert.cli.sources import MOVED, recorded_source
+from smoothcert.cli.sources import recorded_source
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.reuse import Reuse
 from smoothcert.report.claims import tried
@@ -41,7 +41,7 @@ def plan(
             raise InvalidInput("irs makes no plan; plan takes the methods auto, joint, stratified")
         reuse = method_settings(settings, None, None, method, alpha, 0.99, "budget-exact")
         assert isinstance(reuse, Reuse)
-        inputs = recorded_source(run.manifest.origin, data).told(MOVED)
+        inputs = recorded_source(run.manifest.origin, data).told(recorded=True)
         check_same_inputs(run, inputs)
         classifier = processor.load(model)
         size = batch_size or first_size(classifier, inputs.shape)

@@ -11,6 +11,7 @@ from smoothcert.cli.options import (
     Device,
     Json,
     Out,
+    Overwrite,
     RunOut,
     Runs,
     Seed,
@@ -63,12 +64,13 @@ def export(
             help="File to write, by its suffix: .parquet, .csv, .tsv.", show_default=False
         ),
     ],
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Write all certificates of one run or several as one table."""
     from smoothcert.cli import reports
 
-    reports.export(runs, out, json)
+    reports.export(runs, out, overwrite, json)
 
 
 def merge(

@@ -1,5 +1,6 @@
 """report, card and export: from run directories to what people open, paste or load."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 from smoothcert.cli import display
 from smoothcert.cli.screening import read_screened
 from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
-from smoothcert.errors import SmoothcertError
+from smoothcert.errors import InvalidInput, SmoothcertError
+from smoothcert.regular import require_new_file
 from smoothcert.report.card import model_card
 from smoothcert.report.export import export as write_table
 from smoothcert.report.page import PAGE
@@ -16,6 +18,8 @@ from smoothcert.report.tables import summary_table
 from smoothcert.runs import reach
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
+
+_FILES = (".pdf", ".html", ".htm", ".png", ".svg", ".md", ".csv", ".tsv", ".json", ".tex", ".zip")
 
 
 def report(
@@ -28,6 +32,7 @@ def report(
 ) -> None:
     """Write a report folder; print the summary of every run."""
     wanted, (data, thumbnails) = parse_radii(radii), pictures
+    _check_folder(out)
     screened = [certificate for path in screenings for certificate in read_screened(path)]
     runs = [Run.open(path) for path in paths]
     with display.waiting("Reading the data for thumbnails"):
@@ -42,6 +47,26 @@ def report(
     display.say(f"Written to {out}: open {out / PAGE}")
 
 
+def _check_folder(out: Path) -> None:
+    """Refuse a name that is plainly a file's, and a folder of which files would be replaced."""
+    if out.suffix.lower() in _FILES or (os.path.lexists(out) and not out.is_dir()):
+        raise InvalidInput(
+            f"A report is a folder of several files, and {out} names a file. Give a folder with "
+            "--out; the page in it can be printed to PDF."
+        )
+    if (out / "run.json").exists():
+        raise InvalidInput(f"{out} is a run directory. Give a folder of its own with --out.")
+    there = [name for name in (PAGE, "certificates.csv") if (out / name).exists()]
+    if there == ["certificates.csv"] or (there and not _is_report(out / PAGE)):
+        raise InvalidInput(
+            f"{out / there[0]} is no report's, and would be replaced. Give another --out."
+        )
+
+
+def _is_report(page: Path) -> bool:
+    return b"smoothcert" in page.read_bytes()
+
+
 def card(paths: Sequence[str], radii: str, model_index: bool, as_json: bool) -> None:
     """Print a section for a model card."""
     runs = [Run.open(path) for path in paths]
@@ -52,8 +77,9 @@ def card(paths: Sequence[str], radii: str, model_index: bool, as_json: bool) -> 
         print(text, end="")  # as it is: Markdown, not lines for a terminal
 
 
-def export(paths: Sequence[str], out: Path, as_json: bool) -> None:
+def export(paths: Sequence[str], out: Path, overwrite: bool, as_json: bool) -> None:
     """Write the certificates of runs as one table; print how many."""
+    require_new_file(out, overwrite)
     with display.waiting("Writing the table"):
         table = write_table([Run.open(path) for path in paths], out)
     if as_json:
@@ -74,7 +100,10 @@ def _pictures(runs: Sequence[Run], moved: str | None) -> list[Inputs]:
     for run in runs:
         try:
             source = recorded_source(run.manifest.origin, moved)
-            if source not in found and (moved or _is_here(source.data)):
+            if not (moved or _is_here(source.data)):
+                where = f"its data is not at {source.data}; say where with --data"
+                display.say(f"{run.name} is shown without thumbnails: {where}")
+            elif source not in found:
                 found[source] = source.load()
         except SmoothcertError as error:
             if moved:

@@ -6,10 +6,9 @@ from dataclasses import asdict, replace
 import typer
 
 from smoothcert.certificate import Outcome, Settings
-from smoothcert.cli import clusters, display, engines
+from smoothcert.cli import clusters, display, engines, hints
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import (
-    MOVED,
     DataSource,
     parse_seed,
     parse_share,
@@ -53,12 +52,14 @@ def certify(
     sigma, n0, n, alpha, text, form, keep_margins = options
     seed = where.seed(parse_seed(text, "--seed"), lambda run: run.identity.settings.seed)
     assert seed is not None
+    where.require_unused()
     engines.check(engine, where)
     clusters.check(engine, where)
     with display.waiting("Loading data"):
         inputs = source.load()
         where.check_labels(inputs.labels, inputs.name)
         settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
+    hints.of_settings(settings)
     decision = None if radius is None else Decision(radius)
     total = where.remaining(len(inputs) * (n0 + n))
     if where.machines.cluster is not None:
@@ -67,20 +68,22 @@ def certify(
             opening = where.how(tick, source, {"model": model}).opening(where.out, settings)
             opening = replace(opening, method=decision)
             run = clusters.run(opening, model, source, where, tick)
-        show_run(run, where.json, where.target)
+        show_run(run, where.json, where.targets)
         return
     with display.waiting("Loading model"):
         classifier = where.load(model)
     display.say(inputs.describe())
     chosen = engines.choose(engine, model, classifier, inputs, settings, where)
     classifier = chosen.classifier
+    few = 1 if decision is None else 20  # times fewer, where most inputs are decided soon
+    hints.look(classifier, inputs, settings, total // few, where)
     with display.bar("Certifying", total) as tick:
         how = where.how(tick, source, chosen.origin, chosen.files)
         if decision is None:
             run = run_certify(where.out, classifier, inputs, settings, how)
         else:
             run = run_decide(where.out, classifier, inputs, settings, decision, how)
-    show_run(run, where.json, where.target)
+    show_run(run, where.json, where.targets)
 
 
 def recertify(
@@ -93,21 +96,29 @@ def recertify(
     """Recertify against a base run; print the summary."""
     policy, method, alpha, gamma, variant, fresh = options
     seed = None if fresh is None else where.seed(parse_seed(fresh, "--fresh-seed"), _fresh_seed)
+    origin = {"model": model, "base": base}
+    where.require_unused()
     with display.waiting("Loading the base run"):
         original = Run.open(base)
         where.check_labels(original.labels, str(original.place))
         settings = original.identity.settings
         chosen = method_settings(settings, None, policy, method, alpha, gamma, variant, seed)
         source = recorded_source(original.manifest.origin, data)
-    with display.bar("Recertifying", where.remaining(_most(original, chosen))) as tick:
-        how = where.how(tick, source, {"model": model, "base": base})
-        if where.machines.cluster is not None:
-            opening = replace(how.opening(where.out, settings), method=chosen, base=original)
+    hints.of_settings(settings, chosen.alpha)
+    total = where.remaining(_most(original, chosen))
+    if where.machines.cluster is not None:
+        with display.bar("Recertifying", total) as tick:
+            opening = where.how(tick, source, origin).opening(where.out, settings)
+            opening = replace(opening, method=chosen, base=original)
             run = clusters.run(opening, model, source, where, tick)
-        else:
-            classifier, inputs = where.load(model), source.told(MOVED)
+    else:
+        with display.waiting("Loading model and data"):
+            classifier, inputs = where.load(model), source.told(recorded=True)
+        hints.look(classifier, inputs, settings, total, where)
+        with display.bar("Recertifying", total) as tick:
+            how = where.how(tick, source, origin)
             run = run_recertify(where.out, original, classifier, inputs, chosen, how)
-    show_run(run, where.json, where.target, original)
+    show_run(run, where.json, where.targets, original)
 
 
 def _fresh_seed(run: Run) -> int | None:
@@ -126,13 +137,13 @@ def _most(original: Run, chosen: Irs | Reuse) -> int:
 def show_run(
     run: Run,
     as_json: bool,
-    target: Target | MeanRadius | None = None,
+    targets: Sequence[Target | MeanRadius] = (),
     base: Run | None = None,
 ) -> None:
     """The summary of a run, or how far it is if other shards are still to be computed.
 
     Of a recertified one also how often the cache of its base was asked, if that is at hand.
-    Exits with 3 if it does not reach the target.
+    Exits with 3 if it does not reach all targets.
     """
     if run.missing:
         done, blocks = len(run.finished), len(run.blocks)
@@ -142,20 +153,23 @@ def show_run(
         display.say(f"Written to {run.place}: it has {done} of its {blocks} blocks now.")
         return
     summary = summarize_run(run, DEFAULT_RADII)
-    judged = judge(run, target) if target else None
+    judged = [judge(run, target) for target in targets]
+    accepted = all(one.accepted for one in judged)
     model, tries = run.identity.model, _asked(run, base)
     if as_json:
-        verdict = {"accepted": judged.accepted, "why": judged.text} if judged else {}
+        why = "\n".join(one.text for one in judged)
+        verdict = {"accepted": accepted, "why": why} if judged else {}
         cache = {"cache": tries.to_json(model)} if tries else {}
         display.show_json({"run": str(run.place), **asdict(summary), **cache, **verdict})
     else:
         display.show_table(*summary_table([summary]))
         display.say(f"Written to {run.place}")
+        hints.of_result(run)
         if said := tried(tries, model, run.identity.method):
             display.say(said)
-        if judged:
-            display.show(visible(judged.text))
-    if judged and not judged.accepted:
+        for one in judged:
+            display.show(visible(one.text))
+    if not accepted:
         raise typer.Exit(NOT_ACCEPTED)
 
 
@@ -195,7 +209,8 @@ def verify(
         with display.waiting("Loading model and data"):
             reference, source = model or recorded_model(run), recorded_source(origin, data)
             display.say(f"Replaying with the model {reference} and the data {source.data}")
-            classifier, inputs = processor.load(reference), source.told(MOVED)
+            load = processor.load if model else processor.load_recorded
+            classifier, inputs = load(reference), source.told(recorded=True)
         total = round(sum(c.evaluations for c in run.certificates) * fraction)
         with display.bar("Replaying", total) as tick:
             again = replay_run(run, classifier, inputs, fraction, tick, original)

@@ -1,15 +1,16 @@
 """verify FILE.json: check what `screen --out` wrote against its base run, and replay some of it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import display
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.runs import show_verified
 from smoothcert.cli.screening import read_screened
-from smoothcert.cli.sources import MOVED, loadable, parse_share, recorded_source
+from smoothcert.cli.sources import loadable, parse_share, recorded_source
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.runs.crew import one_at_a_time
@@ -64,7 +65,8 @@ def verify(
             raise InvalidInput(f"To replay {path} takes the base run: give it with --base.")
         models = _models(path, made, model, len(found))
         fraction = parse_share(share)
-        replayed, wrong = _replayed(found, base, models, data, fraction, processor)
+        load = processor.load if model else processor.load_recorded
+        replayed, wrong = _replayed(found, base, models, data, fraction, load)
         problems += wrong
         unchecked = list(still_unchecked(unchecked, fraction))
     against = "" if base is None else f", and their inputs from {base.place}"
@@ -101,15 +103,15 @@ def _replayed(
     models: Sequence[str],
     data: str | None,
     fraction: float,
-    processor: Processor,
+    load: Callable[[str], Classifier],
 ) -> tuple[int, list[str]]:
     """How many draws were evaluated again, and what differs."""
     if not 0 < fraction <= 1:
         raise InvalidInput(f"The replayed fraction must be in (0, 1]; got {fraction}")
     with display.waiting("Loading models, data and base run"):
-        inputs = recorded_source(base.manifest.origin, data).told(MOVED)
+        inputs = recorded_source(base.manifest.origin, data).told(recorded=True)
         stage = staged(base, inputs, found[0].screening, None)
-        candidates = [stage.checked(processor.load(model)) for model in models]
+        candidates = [stage.checked(load(model)) for model in models]
     problems, replayed = [], 0
     if inputs.off_grid > found[0].pool.off_grid:
         problems.append(f"the inputs lie farther from the grid than stated: {inputs.off_grid:g}")

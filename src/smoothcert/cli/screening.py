@@ -12,13 +12,13 @@ import typer
 from smoothcert.cli import clusters, display
 from smoothcert.cli.machines import LoadingAny, Machines, ModelAt
 from smoothcert.cli.runs import NOT_ACCEPTED
-from smoothcert.cli.sources import MOVED, DataSource, parse_radii, recorded_source
+from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
 from smoothcert.decimals import floor_to, level, percent
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.pooled import DatasetCertificate, ranked, recheck
 from smoothcert.methods.screening import Screening, Target, Verdict
 from smoothcert.names import visible
-from smoothcert.regular import read_regular
+from smoothcert.regular import read_regular, require_new_file
 from smoothcert.report.claims import tried
 from smoothcert.runs import ledger
 from smoothcert.runs.crew import Executor, Work, one_at_a_time
@@ -45,6 +45,7 @@ class Asked:
     accept: str | None
     batch_size: int | None
     out: Path | None = None
+    overwrite: bool = False
 
     @property
     def screening(self) -> Screening:
@@ -65,6 +66,8 @@ def screen(asked: Asked, machines: Machines, as_json: bool) -> None:
 
     Exits with 3 unless a target, if there is one, is proven of every model.
     """
+    if asked.out is not None:
+        require_new_file(asked.out, asked.overwrite)
     run = Run.open(asked.base)
     source = recorded_source(run.manifest.origin, asked.data)
     if machines.cluster is None:
@@ -115,7 +118,7 @@ def _here(
 ) -> tuple[DatasetCertificate, ...]:
     """By processes of this machine: whatever is wrong with a candidate is said before any works."""
     with display.waiting("Loading models, data and base run"):
-        stage = staged(run, source.told(MOVED), asked.screening, asked.batch_size)
+        stage = staged(run, source.told(recorded=True), asked.screening, asked.batch_size)
         candidates = [stage.checked(machines.shared.load(model)) for model in asked.models]
     models = tuple(ModelAt(model, machines.shared) for model in asked.models)
     executor = machines.executor(LoadingAny(models, source))

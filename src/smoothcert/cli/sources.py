@@ -16,8 +16,6 @@ from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.pictures import AS_FIRST
 from smoothcert.tries import Seed
 
-MOVED = "If the data has moved since the run was made, give its place with --data."
-
 
 @dataclass(frozen=True)
 class DataSource:
@@ -37,20 +35,27 @@ class DataSource:
         selection = (self.limit, self.every, self.size, self.channels)
         return load_inputs(self.data, self.split, grid, *selection)
 
-    def told(self, if_gone: str = "") -> Inputs:
-        """Open the data set, and say what was read; if it is not there, say that too."""
+    def told(self, recorded: bool = False) -> Inputs:
+        """Open the data set, and say what was read; what a run recorded may have moved."""
         try:
             inputs = self.load()
         except InvalidInput as error:
-            if not if_gone or self.data == "digits" or os.path.exists(self.data):
+            if not recorded or self.data == "digits" or os.path.exists(self.data):
                 raise
-            raise InvalidInput(f"{error} {if_gone}") from error
+            raise InvalidInput(moved(error, "data", "--data")) from error
         display.say(inputs.describe())
         return inputs
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
+
+
+def moved(error: Exception, what: str, option: str) -> str:
+    """The message of an error about what a run recorded, with how to say where it is now."""
+    text = str(error).rstrip()
+    end = "" if text.endswith((".", "?")) else "."
+    return f"{text}{end} The run was made with this {what}: if it moved, say where with {option}."
 
 
 def parse_grid(text: str | None) -> Fraction | None:

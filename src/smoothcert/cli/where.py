@@ -14,7 +14,7 @@ from smoothcert.loggers import logger
 from smoothcert.methods.screening import Target
 from smoothcert.report.acceptance import MeanRadius, check_labels, parse_target
 from smoothcert.runs import reach
-from smoothcert.runs.places import Place, place
+from smoothcert.runs.places import Place, place, require_unused
 from smoothcert.runs.runner import How
 from smoothcert.runs.store import Run
 from smoothcert.runs.work import ALL, Shard
@@ -33,13 +33,13 @@ class Where:
     block_inputs: int | None = None
     shard: str | None = None
     json: bool = False
-    accept: str | None = None
+    accept: Sequence[str] = ()
     log: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, before any work."""
         sizes = {"batch-size": self.batch_size, "block-inputs": self.block_inputs}
-        _ = self.part, self.target, self.watchers
+        _ = self.part, self.targets, self.watchers
         if self.accept and self.shard:
             raise InvalidInput(
                 "--accept judges a whole run, and a shard is a part of one. When all shards are "
@@ -65,13 +65,13 @@ class Where:
         return tuple(logger(text) for text in self.log)
 
     @property
-    def target(self) -> Target | MeanRadius | None:
-        """What the certificates must reach."""
-        return parse_target(self.accept) if self.accept else None
+    def targets(self) -> tuple[Target | MeanRadius, ...]:
+        """What the certificates must reach: all of it."""
+        return tuple(map(parse_target, self.accept))
 
     def check_labels(self, labels: Sequence[int | None] | None, name: str) -> None:
         """Refuse a target for data without labels."""
-        if self.target is not None:
+        if self.targets:
             check_labels(labels, name)
 
     def load(self, model: str) -> Classifier:
@@ -96,6 +96,11 @@ class Where:
         found = number_of(wanted) if before is None else kept(before)
         display.say(f"Noise seed {found}")
         return found
+
+    def require_unused(self) -> None:
+        """Refuse a new run where something is, before anything is loaded."""
+        if not (self.resume or self.shard):
+            require_unused(self.place)
 
     def remaining(self, evaluations: int) -> int:
         """About how many of a whole run's evaluations are still to be made."""

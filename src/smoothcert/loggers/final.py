@@ -14,5 +14,6 @@ def final(summary: Summary) -> dict[str, float]:
         "final/evaluations": summary.evaluations,
         "final/seconds": summary.seconds,
         "final/alpha": summary.alpha,
+        "final/unlabelled": summary.unlabelled or None,
     }
     return {name: value for name, value in figures.items() if value is not None}

@@ -26,6 +26,7 @@ from smoothcert.errors import InvalidInput, Mismatch, require_one_of
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import Stream
+from smoothcert.scalars import settle
 
 VARIANTS = ("budget-exact", "published")
 
@@ -54,6 +55,7 @@ class Irs:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        settle(self, ("per_input",), ("alpha", "gamma"))
         check_count(self.per_input, "per_input")
         check_alpha(self.alpha)
         if not 0.5 < self.gamma <= 1:

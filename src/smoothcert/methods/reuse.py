@@ -19,6 +19,7 @@ from smoothcert.certificate import Certificate, Outcome, Settings, Votes, check_
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.methods.irs import Cached
 from smoothcert.sampling.noise import Stream, words
+from smoothcert.scalars import settle
 
 FLOOR = 0.65
 """The budget's floor over alpha. A higher one helps where p is near 1, a lower one at small m and
@@ -94,6 +95,9 @@ class Reuse:
 
     def __post_init__(self) -> None:
         """Check the fields; the policy's text is checked where it is parsed."""
+        settle(self, ("pilot",), ("alpha",))
+        if self.fresh_seed is not None:
+            settle(self, ("fresh_seed",))
         check_alpha(self.alpha)
         require_one_of("method", self.method, METHODS)
         if not 1 <= self.pilot <= 10**6:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certification, check_alpha, check_count
 from smoothcert.errors import InvalidInput
+from smoothcert.scalars import settle
 
 _FIRST_ROUND = 1 / 16  # of the draws; each later round doubles what has been seen
 _FEWEST = 25  # inputs worth a group of their own
@@ -101,6 +102,7 @@ class Screening:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        settle(self, ("per_input", "groups", "candidates"), ("alpha",))
         check_count(self.per_input, "per_input")
         check_count(self.groups, "groups")
         check_count(self.candidates, "candidates")

@@ -21,6 +21,7 @@ from smoothcert.methods import rs
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import RoundedGaussian, Stream
+from smoothcert.scalars import settle
 
 # Relative steps by which Phi(r/sigma) is moved until its own quantile shows it is past r/sigma.
 _STEPS = (1e-15, 1e-14, 1e-13, 1e-12)
@@ -44,6 +45,7 @@ class Decision:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        settle(self, ("first",), ("radius", "growth"))
         if not 0 <= self.radius < inf:
             raise InvalidInput(
                 f"radius must be a finite l2 radius >= 0 on the [0, 1] scale; got {self.radius}"

@@ -15,7 +15,15 @@ from smoothcert.errors import InvalidInput
 from smoothcert.methods import alpha_of
 from smoothcert.names import visible
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import CHOSEN, CLAIM, all_together, beside_grid, counted, made
+from smoothcert.report.claims import (
+    CHOSEN,
+    CLAIM,
+    all_together,
+    beside_grid,
+    is_fresh,
+    made,
+    tried,
+)
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import reach
 from smoothcert.runs.store import Run
@@ -75,9 +83,7 @@ def model_card(
         _table(runs, summaries),
         "\n".join(_what(run) for run in runs),
         _joined(CLAIM, _SAYS, "" if labelled else _UNKNOWN),
-        _joined(
-            _NOT, _several(runs), _REUSED if any(run.identity.base for run in runs) else "", CHOSEN
-        ),
+        _joined(_NOT, _several(runs), _reused(runs)),
         _joined(_CHECK),
         "```sh\n" + "\n".join(_check(run, runs) for run in runs) + "\n```",
         _CITE,
@@ -118,7 +124,7 @@ def _table(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
     keep = [i for i in shown if any(row[i] for row in rows)]
     table = [["run", "model", *(heads[i] for i in keep)], ["---", "---", *(["---:"] * len(keep))]]
     for run, row in zip(runs, rows, strict=True):
-        names = (code(name).replace("|", "\\|") for name in (run.name, model_name(run)))
+        names = (code(name).replace("|", "\\|") for name in (row[0], model_name(run)))
         table.append([*names, *(row[i] for i in keep)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
 
@@ -140,9 +146,16 @@ def _what(run: Run) -> str:
         all_together(len(identity.indices), alpha),
         beside_grid(settings),
     ]
-    asked = counted(reach.of_run(run), identity.model if identity.base else "")
+    model = identity.model if identity.base else ""
+    asked = tried(reach.of_run(run), model, method, advice=False)
     said = f"- {code(run.name)}: " + "; ".join(filter(None, facts)) + "."
     return f"{said} {asked}" if asked else said
+
+
+def _reused(runs: Sequence[Run]) -> str:
+    """What certificates need that reuse a cache, and what no choice among results has."""
+    reused = _REUSED if any(run.identity.base for run in runs) else ""
+    return reused if all(is_fresh(run.identity.method) for run in runs) else f"{reused} {CHOSEN}"
 
 
 def _several(runs: Sequence[Run]) -> str:
@@ -204,12 +217,15 @@ def _metadata(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
 
 
 def _metrics(summary: Summary) -> list[tuple[str, str, str]]:
+    kind, title, of = "certified_accuracy", "Certified accuracy", ""
+    if summary.unlabelled:
+        kind, title, of = "certified_share", "Certified share", f" ({summary.counted})"
     accuracy = [
-        ("certified_accuracy", f"Certified accuracy at l2 radius {r:g}", _share(share, summary))
+        (kind, f"{title} at l2 radius {r:g}{of}", _share(share, summary))
         for r, share in summary.accuracy
     ]
-    radius = ("average_certified_radius", "Average certified l2 radius", floor_to(summary.acr, 4))
-    return [radius, *accuracy]
+    radius = f"Average certified l2 radius{of}"
+    return [("average_certified_radius", radius, floor_to(summary.acr, 4)), *accuracy]
 
 
 def _share(share: float, summary: Summary) -> str:

@@ -53,19 +53,12 @@ def all_together(inputs: int, alpha: float) -> str:
     )
 
 
-def counted(tries: Tries | None, model: str = "", beside: str = "") -> str:
-    """How often a cache was asked, alone; arguments as for `tried`."""
-    if tries is None or not tries.results:
-        return ""
-    results = f"{tries.results} result{'s' * (tries.results > 1)}"
-    of = f"{tries.models} model{'s' * (tries.models > 1)}"
-    own = f", {tries.of(model)} of them for this one" if model else ""
-    cache = f"Beside {beside}, this cache" if beside else "This cache"
-    return f"{cache} has given {results} for {of}{own}."
-
-
 def tried(
-    tries: Tries | None, model: str = "", method: Method | None = None, beside: str = ""
+    tries: Tries | None,
+    model: str = "",
+    method: Method | None = None,
+    beside: str = "",
+    advice: bool = True,
 ) -> str:
     """How often a cache was asked and, if more than once, what that means; empty if never.
 
@@ -74,13 +67,23 @@ def tried(
         model: fingerprint of the model whose own tries are named too.
         method: of the result at hand; one from a fresh seed rests on draws of its own.
         beside: the result at hand, where it is not among the tries.
+        advice: end with `CHOSEN` where it applies.
     """
-    text = counted(tries, model, beside)
-    if tries is None or not text:
+    if tries is None or not tries.results:
         return ""
-    if isinstance(method, Reuse) and method.fresh_seed is not None:
+    results = f"{tries.results} result{'s' * (tries.results > 1)}"
+    of = f"{tries.models} model{'s' * (tries.models > 1)}"
+    own = f", {tries.of(model)} of them for this one" if model else ""
+    cache = f"Beside {beside}, this cache" if beside else "This cache"
+    text = f"{cache} has given {results} for {of}{own}."
+    if is_fresh(method):
         return (
             f"{text} The one here is from draws of a fresh seed: what was chosen by the others is "
             f"covered, unless it was chosen among several fresh seeds too ({SECTION})."
         )
-    return f"{text} {CHOSEN}" if beside or tries.results > 1 else text
+    return f"{text} {CHOSEN}" if advice and (beside or tries.results > 1) else text
+
+
+def is_fresh(method: Method | None) -> bool:
+    """Whether a recertification counts draws of a seed of its own alone."""
+    return isinstance(method, Reuse) and method.fresh_seed is not None

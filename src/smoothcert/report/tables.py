@@ -16,6 +16,9 @@ from smoothcert.report.export import certificates_table, separated
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary, summarize
 
+NAMELESS = ("mean radius", "certified")
+"""What stands for ACR and CA where no true class is known."""
+
 _TSV = ("idx", "label", "predict", "radius", "correct", "time", "alpha")
 
 
@@ -27,9 +30,10 @@ def summarize_run(run: Run, radii: Sequence[float]) -> Summary:
 
 
 def summary_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the summary, as text."""
+    """Heads and rows of the summary, as text; nothing is called accuracy where labels lack."""
     radii = [radius for radius, _ in summaries[0].accuracy]
-    heads = ["run", "inputs", "certified", "ACR", *(f"CA@{r:g}" for r in radii)]
+    mean, share = ("ACR", "CA") if any(s.unlabelled < s.inputs for s in summaries) else NAMELESS
+    heads = ["run", "inputs", "certified", mean, *(f"{share}@{r:g}" for r in radii)]
     heads += ["mean ζ ≤", "evaluations", "seconds"]
     return heads, [_summary_row(summary) for summary in summaries]
 
@@ -39,7 +43,8 @@ def _summary_row(s: Summary) -> list[str]:
     zeta = "" if s.zeta is None else ceil_to(s.zeta, 4)
     seconds = "" if s.seconds is None else f"{s.seconds:.1f}"
     counts = [str(s.inputs), str(s.certified), floor_to(s.acr, 4)]
-    return [s.name, *counts, *accuracy, zeta, f"{s.evaluations:,}", seconds]
+    name = f"{s.name} ({s.counted})" if s.unlabelled else s.name
+    return [name, *counts, *accuracy, zeta, f"{s.evaluations:,}", seconds]
 
 
 def tsv(run: Run) -> str:

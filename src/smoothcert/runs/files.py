@@ -11,6 +11,18 @@ ASIDE = ".*.tmp"
 """Files that are being written, or that a killed process left."""
 
 
+_LITTER = {
+    *(".DS_Store", "Thumbs.db", "desktop.ini", ".directory", ".localized"),
+    *("__MACOSX", "@eaDir", ".ipynb_checkpoints", ".Spotlight-V100", ".Trashes", ".fseventsd"),
+}
+
+
+def is_litter(name: str) -> bool:
+    """Whether systems put a file of this name, with slashes, into folders by themselves."""
+    parts = name.split("/")
+    return any(part in _LITTER or part.startswith(("._", ".nfs", ".fuse_hidden")) for part in parts)
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that a crash at any instant leaves the old state or the new one.
 

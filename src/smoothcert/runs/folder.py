@@ -12,7 +12,7 @@ from pathlib import Path
 
 from smoothcert.errors import StoreError
 from smoothcert.regular import read_regular
-from smoothcert.runs.files import ASIDE, cannot_write, reason, sync_folder, write_whole
+from smoothcert.runs.files import ASIDE, cannot_write, is_litter, reason, sync_folder, write_whole
 from smoothcert.runs.places import require_unused
 
 
@@ -35,7 +35,9 @@ class Folder:
     def used(self) -> bool:
         """See `Place`."""
         path = self.path
-        return path.exists() and (not path.is_dir() or any(path.iterdir()))
+        if not path.is_dir():
+            return path.exists()
+        return any(not is_litter(one.name) for one in path.iterdir())
 
     def at(self, name: str) -> str:
         """See `Place`."""
@@ -48,7 +50,8 @@ class Folder:
     def names(self, folder: str = "") -> list[str]:
         """See `Place`."""
         found = (path for path in (self.path / folder).rglob("*") if not path.match(ASIDE))
-        return sorted(path.relative_to(self.path).as_posix() for path in found if path.is_file())
+        names = (path.relative_to(self.path).as_posix() for path in found if path.is_file())
+        return sorted(name for name in names if not is_litter(name))
 
     def read(self, name: str, most: int) -> bytes:
         """See `Place`."""
@@ -92,6 +95,8 @@ class Folder:
             for name, data in files:
                 Folder(aside).write(name, data)
             if path.is_dir():
+                for one in filter(lambda one: is_litter(one.name), path.iterdir()):
+                    one.rename(aside / one.name)
                 path.rmdir()
             aside.rename(path)
         except (OSError, StoreError) as error:

@@ -12,7 +12,7 @@ from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse
 from smoothcert.runs.content import json_bytes
-from smoothcert.runs.seal import is_sealed, seal
+from smoothcert.runs.seal import is_sealed, seal, why_not
 from smoothcert.runs.untrusted import UNREADABLE, check_identity, check_origin
 from smoothcert.sampling.noise import LAW
 
@@ -134,7 +134,7 @@ class Manifest:
             if body["format"] not in READ:
                 raise StoreError(_other_format(directory, body["format"]))
             if not is_sealed(data, NAME):
-                raise ValueError("its checksum does not match")
+                raise ValueError(why_not(data, NAME))
             raw = body["identity"]
             check_identity(raw)
             check_origin(body["origin"])

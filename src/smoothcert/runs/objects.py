@@ -21,7 +21,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from smoothcert.errors import InvalidInput, StoreError
-from smoothcert.runs.files import ASIDE
+from smoothcert.runs.files import ASIDE, is_litter
 from smoothcert.runs.places import require_unused
 from smoothcert.runs.untrusted import MOST_BYTES
 
@@ -99,7 +99,8 @@ class Objects:
 
     def names(self, folder: str = "") -> list[str]:
         """See `Place`."""
-        return [n for n in self._names(folder) if n != _MAKING and not _is_half(n)]
+        names = (n for n in self._names(folder) if n != _MAKING and not _is_half(n))
+        return [name for name in names if not is_litter(name)]
 
     def _names(self, folder: str) -> list[str]:
         """Half-written files too."""

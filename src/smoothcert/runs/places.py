@@ -41,7 +41,7 @@ class Place(Protocol):
         ...
 
     def names(self, folder: str = "") -> list[str]:
-        """The names of all whole files, or of those of a folder; sorted."""
+        """The names of all whole files, or of those of a folder; sorted; not `is_litter`."""
         ...
 
     def read(self, name: str, most: int) -> bytes:
@@ -106,7 +106,11 @@ def place(where: "Place | Path | str") -> Place:
 
 def require_unused(where: Place) -> None:
     """Raise StoreError if a new run cannot go there because something is there already."""
+    from smoothcert.runs.folder import Folder
+
     if where.used:
+        if isinstance(where, Folder) and not where.path.is_dir():
+            raise StoreError(f"{where} is a file, and a run is a folder. Choose another --out.")
         raise StoreError(
             f"{where} already exists and is not empty. Pass --resume to continue a run there, "
             "or choose another --out."

@@ -2,6 +2,7 @@
 
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol
 
-from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError, WorkerError
+from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError, WorkerCrash, WorkerError
 from smoothcert.runs.crew import PATIENCE, Blocks, Doer, Done, Lost, Order, Work, drive, follow
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
@@ -169,6 +170,10 @@ class Teller:
 
 def portable(error: Exception) -> Exception:
     """An error that another process can read: one of the package, or one that says the same."""
-    if isinstance(error, SmoothcertError) and not isinstance(error, MissingExtra):
+    if isinstance(error, MissingExtra):  # made of other arguments than its message
+        return WorkerError(f"A worker failed: {error}")
+    if isinstance(error, SmoothcertError):
         return error
-    return WorkerError(f"A worker failed: {type(error).__name__}: {error}")
+    crash = WorkerCrash(f"A worker failed: {type(error).__name__}: {error}")
+    crash.add_note("".join(traceback.format_exception(error)))
+    return crash

@@ -29,6 +29,24 @@ def is_sealed(data: bytes, name: str) -> bool:
     return _MARK in data and len(digest(data)) == _DIGITS and seal(data, name) == data
 
 
+def why_not(data: bytes, name: str) -> str:
+    """What was done to data that are not as sealed under this name, as far as that shows."""
+    bare = data.removeprefix(b"\xef\xbb\xbf")
+    lines = bare.replace(b"\r\n", b"\n")
+    for before in (lines, lines + b"\n", lines.removesuffix(b"\n")):
+        if _MARK in before and is_sealed(before, name):
+            return (
+                "its line ends were changed, or a mark was put before it, as git, an editor or an "
+                "archiver does to text; all else is as it was written. Copy runs as binary files "
+                "(git: a line `runs/** -text` in .gitattributes, or core.autocrlf false, and check "
+                "out again)"
+            )
+    return (
+        "its checksum does not match, so it was changed, cut short, renamed or taken from another "
+        "run"
+    )
+
+
 def digest(data: bytes) -> str:
     """The 64 hexadecimal digits of a sealed file."""
     start = data.rindex(_MARK) + len(_MARK)
@@ -62,8 +80,6 @@ def read_sealed(place: Place, name: str, run: str, advice: str) -> bytes:
             f"{place.at(name)} is missing; the run directory is incomplete. {advice}"
         ) from None
     if not is_sealed(data, f"{run}/{name}"):
-        raise Damaged(
-            f"{place.at(name)} is damaged: its checksum does not match, so it was changed, cut "
-            f"short, renamed or taken from another run. {advice}"
-        )
+        why = why_not(data, f"{run}/{name}")
+        raise Damaged(f"{place.at(name)} is damaged: {why}. {advice}")
     return data

@@ -113,7 +113,7 @@ class Task:
         run, base, progress = self.job.run, self.job.base, self.job.progress
         identity = run.identity
         settings, size, method = identity.settings, identity.batch_size, identity.method
-        items, here = map(self._item, positions), self.classifier
+        items, here = map(self.item, positions), self.classifier
         if method is None:
             classes = identity.num_classes
             return certify_items(here, items, settings, classes, size, progress)
@@ -129,7 +129,7 @@ class Task:
         triples = zip(items, records, (shares[p] for p in positions), strict=True)
         return planned.replay_items(here, triples, settings, method, size, progress)
 
-    def _item(self, position: int) -> Item:
+    def item(self, position: int) -> Item:
         """Read an input; another machine's copy of the data may differ from that of the run."""
         item, run = self.inputs.item(position), self.job.run
         if item.content != run.contents[position]:
@@ -176,9 +176,11 @@ class RunOrder:
                 f"A worker of {self.run} has another {', '.join(wrong)} than the run was started "
                 "with. Give every worker the same model, data and packages."
             )
-        run.require_answers(found.answers)
         base = Run.open(self.base) if self.base else None
-        return Task(Job(run, base, ALL, progress), classifier, inputs)
+        task = Task(Job(run, base, ALL, progress), classifier, inputs)
+        task.item(0)  # other data is another reason for other answers
+        run.require_answers(found.answers)
+        return task
 
 
 def device_kind(classifier: Classifier) -> str:

@@ -5,14 +5,19 @@ bits, which says how many thresholds lie below all words that begin so; few bits
 split by a threshold, so the search that remains is mostly one comparison.
 """
 
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -24,6 +29,8 @@ from smoothcert.sampling.noise import (
     Addresses,
     RoundedGaussian,
 )
+
+_CONFIG: Any = config  # whose names are made as it is read
 
 _WORDS = 1024  # made at a time: two tight loops are faster than one that does everything
 
@@ -119,7 +126,35 @@ def _place(word: Any, below: Any, guide: Any, shift: Any) -> Any:
     return found
 
 
-@njit(nogil=True, cache=True)
+def _kept(function: Callable[..., None]) -> Any:
+    """Compiled, and kept for later processes: beside this file, else in the home folder, else, as
+    in a container that has neither, in a temporary one."""
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder can be written
+        before = _CONFIG.CACHE_DIR
+    try:
+        _CONFIG.CACHE_DIR = _temporary_folder()
+        return njit(nogil=True, cache=True)(function)
+    except (RuntimeError, OSError):
+        return njit(nogil=True)(function)
+    finally:
+        _CONFIG.CACHE_DIR = before
+
+
+def _temporary_folder() -> str:
+    """One that nobody else can write to, as what lies in it is executed."""
+    if not hasattr(os, "getuid"):
+        return tempfile.mkdtemp(prefix="smoothcert-")
+    folder = Path(tempfile.gettempdir()) / f"smoothcert-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    facts = folder.lstat()
+    mine = S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o077
+    return str(folder) if mine else tempfile.mkdtemp(prefix="smoothcert-")
+
+
+@_kept
 def _fill(
     seed: Any,
     inputs: Any,
@@ -152,8 +187,7 @@ def _fill(
                 out[row, first + j] = np.float32(steps) * scale
 
 
-def kept_in() -> Path:
-    """The folder that the compiled code is kept in from one process to the next."""
+def kept_in() -> Path | None:
+    """The folder that keeps the compiled code from one process to the next, or None."""
     path = _fill.stats.cache_path
-    assert path is not None  # for a function that is not kept
-    return Path(path)
+    return Path(path) if path else None

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from smoothcert.bounds import normal
 from smoothcert.errors import InvalidInput
 from smoothcert.sampling.gaussian_table import thresholds
+from smoothcert.scalars import settle
 
 LAW = "rounded-gaussian/philox4x64-10/v1"
 """Names the law and the addressing; stored with every run, since votes depend on both."""
@@ -54,7 +55,10 @@ def grid_levels(grid: float | Fraction) -> int:
     Raises:
         InvalidInput: the step is not one over a whole number between 1 and 2^20.
     """
-    step = float(grid)
+    try:
+        step = float(Fraction(grid) if isinstance(grid, str) else grid)
+    except (ValueError, TypeError, ZeroDivisionError):
+        step = 0.0
     levels = round(1 / step) if 0 < step <= 1 else 0
     if not 1 <= levels <= _MAX_LEVELS or abs(step * levels - 1) > 1e-6:
         raise InvalidInput(
@@ -81,6 +85,7 @@ class RoundedGaussian:
 
     def __post_init__(self) -> None:
         """Check sigma against the grid."""
+        settle(self, (), ("sigma",))
         levels = grid_levels(self.grid)
         if not (np.isfinite(self.sigma) and self.sigma > 0):
             raise InvalidInput(

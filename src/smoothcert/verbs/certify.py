@@ -1,6 +1,7 @@
 """Classifier and inputs in, certificates out: randomized smoothing from scratch."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from numpy.typing import ArrayLike
 
@@ -14,13 +15,15 @@ from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
 from smoothcert.sampling.tuning import Arrangement, arranged, first_size
+from smoothcert.scalars import rows
 from smoothcert.tries import Seed, number_of, warn_if_used
+from smoothcert.verbs.given import as_inputs
 from smoothcert.watching import Start, Watcher, collected
 
 
 def certify(
     classifier: Classifier | object,
-    inputs: Inputs | ArrayLike,
+    inputs: Inputs | ArrayLike | str | Path | object,
     sigma: float,
     *,
     n0: int = 100,
@@ -37,8 +40,8 @@ def certify(
 
     Args:
         classifier: a `Classifier`, or anything `load_classifier` takes.
-        inputs: `Inputs`, or an array as for `Inputs.from_arrays` (8-bit grid). Labels, if
-            there are any, are for watchers alone.
+        inputs: `Inputs`; an array or tensor as for `Inputs.from_arrays` (8-bit grid); a list of
+            images of one size; or what `load_inputs` takes. Labels are for watchers alone.
         sigma: noise standard deviation on the [0, 1] scale.
         n0: selection draws.
         n: estimation draws.
@@ -90,17 +93,13 @@ def prepared(
     """A model loaded, arranged and probed: the classifier, rows per batch, number of classes."""
     item, noise = inputs.item(0), settings.noise
     loaded = load_classifier(model)  # type: ignore[arg-type]
+    batch_size = rows(batch_size)
     size = batch_size or first_size(loaded, inputs.shape)
     run = Arrangement(loaded, size)
     if batch_size is None:
         run = arranged(run, item, noise, evaluations)
     found = probe(run.classifier, item, noise, settings.seed, run.batch_size)
     return run.classifier, run.batch_size, found.num_classes
-
-
-def as_inputs(inputs: Inputs | ArrayLike) -> Inputs:
-    """Pass `Inputs` on; wrap an array on the 8-bit grid."""
-    return inputs if isinstance(inputs, Inputs) else Inputs.from_arrays(inputs)
 
 
 def certify_items(

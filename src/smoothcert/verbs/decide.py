@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,13 +15,14 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.tries import Seed, number_of, warn_if_used
-from smoothcert.verbs.certify import as_inputs, prepared
+from smoothcert.verbs.certify import prepared
+from smoothcert.verbs.given import as_inputs
 from smoothcert.watching import Start, Watcher, collected
 
 
 def decide(
     classifier: Classifier | object,
-    inputs: Inputs | ArrayLike,
+    inputs: Inputs | ArrayLike | str | Path | object,
     sigma: float,
     radius: float,
     *,
@@ -36,8 +38,7 @@ def decide(
 
     Args:
         classifier: a `Classifier`, or anything `load_classifier` takes.
-        inputs: `Inputs`, or an array as for `Inputs.from_arrays` (8-bit grid). Labels, if
-            there are any, are for watchers alone.
+        inputs: as of `certify`.
         sigma: noise standard deviation on the [0, 1] scale.
         radius: the l2 radius to decide, on the [0, 1] scale.
         n0: selection draws.

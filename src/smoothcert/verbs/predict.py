@@ -15,6 +15,7 @@ from smoothcert.sampling.engine import default_batch_size, sample
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.noise import RoundedGaussian, Stream
 from smoothcert.sampling.probe import probe
+from smoothcert.scalars import real, rows, whole
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,11 @@ def predict(
         InvalidInput: n or alpha out of range, or alpha too small for n draws of sampled noise.
         ModelError: the classifier is not one.
     """
+    n, alpha, seed = whole(n, "n"), real(alpha, "alpha"), whole(seed, "seed")
     check_count(n, "n")
     check_alpha(alpha)
     level = _under_exact_noise(alpha, n, noise.slack(item.pixels.shape))
-    size = batch_size or default_batch_size(item.pixels.shape)
+    size = rows(batch_size) or default_batch_size(item.pixels.shape)
     found = probe(classifier, item, noise, seed, size)
     request = Request(item, Stream.PREDICTION, range(n))
     (labels,) = sample(classifier, [request], noise, seed, size)

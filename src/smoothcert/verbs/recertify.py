@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from numpy.typing import ArrayLike
 
@@ -16,18 +17,20 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
+from smoothcert.scalars import real, whole
 from smoothcert.tries import Seed, Try, number_of, warn_if_used
 from smoothcert.verbs import planned
-from smoothcert.verbs.certify import as_inputs, prepared
+from smoothcert.verbs.certify import prepared
+from smoothcert.verbs.given import Kept, as_base, as_inputs
 from smoothcert.watching import Start, Watcher, collected
 
 METHODS = (*reuse.METHODS, "irs")
 
 
 def recertify(
-    base: Certification,
+    base: Certification | Kept,
     classifier: Classifier | object,
-    inputs: Inputs | ArrayLike,
+    inputs: Inputs | ArrayLike | str | Path | object,
     *,
     per_input: int | None = None,
     policy: str | None = None,
@@ -46,7 +49,7 @@ def recertify(
     several does not hold at alpha; certify what was chosen with a fresh seed.
 
     Args:
-        base: the original's certification, from `certify`.
+        base: the original's certification, from `certify`, or its run, from `Run.open`.
         classifier: the new one, of any kind, made without looking at the cached noise.
         inputs: the same inputs as the original's.
         per_input: evaluations per input, short for the policy `uniform:per_input`.
@@ -71,7 +74,7 @@ def recertify(
     Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7 and 8.
     """
     inputs = as_inputs(inputs)
-    base = _matched(base, inputs)
+    base = _matched(as_base(base), inputs)
     settings = base.settings
     chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh_seed)
     most = len(inputs) * settings.n // 10
@@ -131,6 +134,7 @@ def method_settings(
     if per_input is not None and policy is not None:
         raise InvalidInput("Give per_input or a policy, not both.")
     if per_input is not None:
+        per_input = whole(per_input, "per_input")
         check_count(per_input, "per_input")
     text = policy or f"uniform:{per_input or max(1, settings.n // 10)}"
     rule, total = Policy.parse(text), default_alpha(settings, alpha)
@@ -187,7 +191,7 @@ def _matched(base: Certification, inputs: Inputs) -> Certification:
 
 def default_alpha(settings: Settings, alpha: float | None) -> float:
     """The total error probability: twice the original's, so that its limit is used as it is."""
-    return 2 * settings.alpha if alpha is None else alpha
+    return 2 * settings.alpha if alpha is None else real(alpha, "alpha")
 
 
 def check_classes(found: int, expected: int) -> None:

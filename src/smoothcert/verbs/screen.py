@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,16 @@ from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.noise import Stream
 from smoothcert.sampling.probe import probe
 from smoothcert.sampling.tuning import first_size
+from smoothcert.scalars import real, rows
 from smoothcert.tries import Try
+from smoothcert.verbs.given import Kept, as_base, as_inputs
 from smoothcert.verbs.recertify import check_classes
 
 
 def screen(
-    base: Certification,
+    base: Certification | Kept,
     classifiers: Sequence[Classifier | object],
-    inputs: Inputs,
+    inputs: Inputs | str | Path,
     *,
     per_input: int = 100,
     alpha: float = 0.002,
@@ -42,9 +45,9 @@ def screen(
     as a try on the base's draws, in `base.tries`, for what is asked of these afterwards.
 
     Args:
-        base: the original's certification, from `certify`.
+        base: the original's certification, from `certify`, or its run, from `Run.open`.
         classifiers: the candidates, made without looking at the cached noise.
-        inputs: the original's inputs, with labels.
+        inputs: the original's inputs, with labels, or the data set that `load_inputs` takes.
         per_input: evaluations of each candidate per input that the original certifies with the
             right class; the others cost nothing.
         alpha: probability that anything stated of any of the candidates is wrong.
@@ -70,9 +73,9 @@ def screen(
     if not classifiers:
         raise InvalidInput("There is nothing to screen: give at least one classifier.")
     target = Target.parse(accept) if isinstance(accept, str) else accept
-    named = tuple(float(r) for r in radii)
+    named = tuple(real(r, "a radius") for r in radii)
     screening = Screening(per_input, alpha, named, groups, target, len(classifiers))
-    stage = Stage.of(base, inputs, screening, batch_size)
+    stage = Stage.of(as_base(base), as_inputs(inputs), screening, batch_size)
     loaded = [stage.checked(load_classifier(c)) for c in classifiers]  # type: ignore[arg-type]
     return tuple(stage.screen(classifier, progress) for classifier in loaded)
 
@@ -127,7 +130,7 @@ class Stage:
         base = replace(base, settings=replace(base.settings, off_grid=inputs.off_grid))
         pool = Pool.of(base, labels, screening.alpha_cache)
         sources = _sources(base, inputs, pool, screening.per_input)
-        return Stage(base, inputs, screening, pool, sources, batch_size)
+        return Stage(base, inputs, screening, pool, sources, rows(batch_size))
 
     def checked(self, classifier: Classifier) -> Classifier:
         """The classifier, if it is one of these inputs; see `screen`."""

@@ -1,0 +1,42 @@
+"""What looks odd about a run, said before anything is spent on it and when it is there."""
+
+from smoothcert.certificate import Settings
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.cli import display, loudness
+from smoothcert.cli.where import Where
+from smoothcert.runs.store import Run
+from smoothcert.sampling.inputs import Inputs
+from smoothcert.verbs import sanity
+
+
+def of_settings(settings: Settings, alpha: float | None = None) -> None:
+    """Say what is odd about settings; see `sanity.of_settings`."""
+    _say(sanity.of_settings(settings, alpha))
+
+
+def look(
+    classifier: Classifier, inputs: Inputs, settings: Settings, evaluations: int, where: Where
+) -> None:
+    """Say how a classifier does on a few inputs, unless a part of the run is there already."""
+    if loudness.is_quiet() or where.shard or where.place.used:
+        return
+    with display.waiting("Looking at a few inputs"):
+        try:
+            found = sanity.look(classifier, inputs, settings, evaluations)
+        except Exception:  # noqa: BLE001 - a model's: it is said where the run needs the model
+            return
+    if found is not None:
+        wrong, seen = sanity.said(found, settings.sigma)
+        _say(wrong)
+        if not wrong:
+            display.say(f"A first look: {seen}.")
+
+
+def of_result(run: Run) -> None:
+    """Say what is odd about a finished run."""
+    _say(sanity.of_result(run.certificates, run.labels, run.identity.num_classes))
+
+
+def _say(hints: tuple[str, ...]) -> None:
+    for hint in hints:
+        display.say(f"Note: {hint}")

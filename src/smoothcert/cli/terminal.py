@@ -1,0 +1,92 @@
+"""Standard output and error as they really are: other encodings, full disks, readers that left."""
+
+import codecs
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import Any, TextIO
+
+_PAIRS = (
+    "≥ >=|≤ <=|σ sigma|ζ zeta|α alpha|ℓ l|₂ 2|− -|– -|— -|× x|… ...|· *|→ ->|’ '|‘ '|“ \"|” \"|č c"
+)
+READABLE: dict[str, str] = {pair[0]: pair[2:] for pair in _PAIRS.split("|")}
+"""What stands for a character of ours that a terminal cannot show."""
+
+_HANDLER = "smoothcert.readable"
+
+
+def readable(text: str, encoding: str | None) -> str:
+    """The text in an encoding that lacks some characters: ours spelled out, others as escapes."""
+    return text.encode(encoding or "utf-8", _HANDLER).decode(encoding or "utf-8")
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    shown = (READABLE.get(c) or c.encode("ascii", "backslashreplace").decode() for c in lacking)
+    return "".join(shown), error.end
+
+
+codecs.register_error(_HANDLER, _spelled)
+
+
+class Sink(io.FileIO):
+    """A file descriptor that never fails to be written to; why it did is kept.
+
+    A reader that has left (`| head`) wants no more, which is no error: the command goes on, and
+    ends with its own exit code.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes, or from the first failure on write nowhere."""
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            self._forget()
+        except OSError as error:
+            self.failure = error
+            self._forget()
+        return memoryview(data).nbytes
+
+    def _forget(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+
+
+def prepare() -> None:
+    """Have every character shown in some way, and no failing write end a command."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, io.TextIOWrapper):
+            continue  # closed, or somebody's own
+        # Without buffers (PYTHONUNBUFFERED) it is the file itself.
+        if type(getattr(stream.buffer, "raw", stream.buffer)) is io.FileIO:
+            setattr(sys, name, _safe(stream))
+        else:
+            stream.reconfigure(errors=_HANDLER)
+
+
+def _safe(stream: io.TextIOWrapper) -> TextIO:
+    with suppress(OSError):
+        stream.flush()
+    sink = Sink(stream.fileno(), "wb", closefd=False)
+    through = io.BufferedWriter(sink)
+    live = stream.line_buffering or stream.write_through or stream is sys.stderr
+    return io.TextIOWrapper(through, stream.encoding, _HANDLER, line_buffering=live)
+
+
+def failure() -> str:
+    """Why standard output could not be written, all of it being on its way; empty if it could."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with suppress(OSError, ValueError):
+                stream.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if not isinstance(raw, Sink) or raw.failure is None:
+        return ""
+    return raw.failure.strerror or str(raw.failure)

@@ -1,0 +1,103 @@
+"""What the verbs take as inputs and as a base, in the forms that people have at hand."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from smoothcert.certificate import Certification
+from smoothcert.errors import InvalidInput
+from smoothcert.regular import similar
+from smoothcert.sampling.inputs import Inputs
+
+
+class Kept(Protocol):
+    """A run, as `Run.open` gives it."""
+
+    def certification(self) -> Certification:
+        """What `certify` returned."""
+        ...
+
+
+def as_inputs(inputs: Inputs | ArrayLike | str | Path | object) -> Inputs:
+    """The inputs behind what was given.
+
+    Args:
+        inputs: `Inputs` as they are; a text or path as `load_inputs` takes it (its test split);
+            a list of images, of Pillow or by their paths, all of one size; else an array or
+            tensor as for `Inputs.from_arrays` (8-bit grid).
+
+    Raises:
+        InvalidInput: none of these.
+    """
+    if isinstance(inputs, Inputs):
+        return inputs
+    if isinstance(inputs, str | Path):
+        from smoothcert.sampling.datasets import load_inputs
+
+        if isinstance(inputs, Path) and not inputs.exists():  # a text may name a hub's
+            raise InvalidInput(f"There is no data at {inputs}{similar(inputs)}")
+        return load_inputs(str(inputs))
+    if _is_image(inputs):
+        return _stacked([inputs])
+    if isinstance(inputs, list | tuple) and any(map(_is_image, inputs)):
+        return _stacked(inputs)
+    try:
+        array = _on_host(inputs)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InvalidInput(
+            f"The inputs are no array: {error}. Give one of shape (count, ...), `Inputs`, a "
+            "list of images of one size, or what load_inputs takes."
+        ) from error
+    return Inputs.from_arrays(array)
+
+
+def _on_host(inputs: Any) -> Any:
+    """Also a tensor on a GPU, or one that has a gradient, or a list of such."""
+    if hasattr(inputs, "detach"):
+        return inputs.detach().cpu().numpy()
+    if isinstance(inputs, list | tuple) and any(hasattr(one, "detach") for one in inputs):
+        inputs = [_on_host(one) for one in inputs]
+    return np.asarray(inputs)
+
+
+def _is_image(one: object) -> bool:
+    """Whether it is a picture or the path of one; without importing Pillow."""
+    return isinstance(one, str | Path) or (hasattr(one, "getbands") and hasattr(one, "convert"))
+
+
+def _stacked(images: Any) -> Inputs:
+    from smoothcert.sampling.images import decode
+
+    arrays = []
+    for number, image in enumerate(images):
+        if not _is_image(image):
+            raise InvalidInput(f"Entry {number} of the list is no image but {type(image).__name__}")
+        arrays.append(decode(image))
+        if arrays[-1].shape != arrays[0].shape:
+            raise InvalidInput(
+                f"Image {number} has shape {arrays[-1].shape} and image 0 {arrays[0].shape} "
+                "(channels, height, width). Convert all to one mode and resize them to one size."
+            )
+    return Inputs.from_arrays(np.stack(arrays))
+
+
+def as_base(base: Certification | Kept) -> Certification:
+    """The original's certification, also from its run.
+
+    Raises:
+        InvalidInput: neither.
+    """
+    if isinstance(base, Certification):
+        return base
+    if isinstance(base, str | Path):
+        raise InvalidInput(
+            f"The base is a certification or a run, and a path is neither: give "
+            f"smoothcert.Run.open({str(base)!r})"
+        )
+    if not hasattr(base, "certification"):
+        raise InvalidInput(
+            f"The base is what certify returned, or Run.open of its run; got {type(base).__name__}"
+        )
+    return base.certification()

@@ -1,0 +1,252 @@
+"""What looks wrong with a certification, before anything is spent on it and after it.
+
+No vote, certificate or byte of a run follows from it: it evaluates draws that are never counted,
+and looks at labels for its sentences alone.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.bounds import binomial
+from smoothcert.certificate import Certificate, Outcome, Settings
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.sampling.inputs import Inputs, to_float
+from smoothcert.sampling.noise import Stream
+from smoothcert.sampling.tuning import first_size
+
+_SHARE, _MOST, _LEAST = 100, 256, 32
+"""At most a hundredth of a run's evaluations, and never more than so many; not with so few."""
+_NOISY_INPUTS, _COPIES = 16, 8
+_UNUSUAL = 0.05  # an accuracy that chance reaches more rarely is above chance
+_LITTLE = 0.1  # of the way from chance to always right
+_PLAIN = 0.001  # and so rarely plainly so
+_FEW_LABELS = 8  # which tell nothing
+_SCALE = 2.0  # a sigma above it is on another scale
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Predictions on some inputs.
+
+    Attributes:
+        labels: true classes of the m inputs, None where unknown.
+        clean: classes predicted without noise, shape (m,); -1 for none.
+        rows: which of these inputs were evaluated under noise too, shape (k,).
+        noisy: classes predicted of their noisy copies, shape (k, copies).
+        classes: of the classifier.
+    """
+
+    labels: tuple[int | None, ...]
+    clean: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    noisy: NDArray[np.int64]
+    classes: int
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which inputs have a label, shape (m,)."""
+        return np.array([label is not None for label in self.labels], bool)
+
+    @property
+    def truth(self) -> NDArray[np.int64]:
+        """The labels, -2 where unknown, shape (m,)."""
+        return np.array([-2 if label is None else label for label in self.labels], np.int64)
+
+
+def look(
+    classifier: Classifier, inputs: Inputs, settings: Settings, evaluations: int
+) -> Look | None:
+    """Evaluate a classifier on a few inputs, evenly spread, without noise and with it.
+
+    Args:
+        classifier: what is to be certified.
+        inputs: on which.
+        settings: of the run; its probe stream is drawn from, which is never counted.
+        evaluations: about how many the run takes; None is returned if these are few.
+    """
+    spent = min(_MOST, evaluations // _SHARE)
+    if spent < _LEAST:
+        return None
+    picks = _spread(len(inputs), spent // 2)
+    rows = _spread(len(picks), _NOISY_INPUTS)
+    copies = min(_COPIES, max(1, (spent - len(picks)) // len(rows)))
+    items = [inputs.item(int(pick)) for pick in picks]
+    shape, noise = inputs.shape, settings.noise
+    steps = [item.pixels for item in items]
+    for row in rows:
+        drawn = noise.draws(settings.seed, items[row].index, Stream.PROBE, np.arange(copies), shape)
+        steps += list(items[row].pixels + drawn)
+    found, classes = _predicted(classifier, steps, inputs)
+    known = inputs.labels or (None,) * len(inputs)
+    return Look(
+        tuple(known[pick] for pick in picks),
+        found[: len(picks)],
+        rows,
+        found[len(picks) :].reshape(len(rows), copies),
+        classes,
+    )
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many of `count` positions, from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def _predicted(
+    classifier: Classifier, steps: Sequence[NDArray[np.int32]], inputs: Inputs
+) -> tuple[NDArray[np.int64], int]:
+    """The classes of images in grid steps, in batches of one size, and how many there are."""
+    size = first_size(classifier, inputs.shape)
+    found, classes = [], 0
+    for start in range(0, len(steps), size):
+        some = np.stack(steps[start : start + size])
+        full = some[np.arange(size) % len(some)]
+        logits = np.asarray(classifier.logits(to_float(full, inputs.levels)), np.float64)
+        classes = logits.shape[1]
+        none = np.isnan(logits).all(axis=1)
+        best = np.where(np.isnan(logits), -np.inf, logits).argmax(axis=1)
+        found.append(np.where(none, -1, best)[: len(some)])
+    return np.concatenate(found).astype(np.int64), classes
+
+
+def said(found: Look, sigma: float) -> tuple[tuple[str, ...], str]:
+    """What looks wrong, a sentence each, and what was seen, in one line."""
+    truth, known = found.truth, found.known
+    copies = found.noisy.size
+    seen = f"{len(np.unique(found.clean))} classes predicted of {len(truth)} inputs without noise"
+    seen += f", {len(np.unique(found.noisy))} of {copies} noisy"
+    collapsed = _collapsed(found)
+    if known.sum() < _FEW_LABELS:
+        return collapsed, seen
+    right, labelled = int((found.clean == truth)[known].sum()), int(known.sum())
+    noisy = found.noisy[known[found.rows]]
+    hits = int((noisy == truth[found.rows][known[found.rows]][:, None]).sum())
+    seen = f"right on {right} of {labelled} inputs without noise, on {hits} of {noisy.size} noisy"
+    chance = f"The model is {seen}; by chance it would be about one of {found.classes}."
+    if moved := _permuted(found):
+        order = ", ".join(f"class {k} as {p}" for k, p in list(moved.items())[:4])
+        wrong = (
+            f"The model predicts {order}, nearly always: its classes seem to be in another order "
+            "than the data's. Name them in the model's order in a classes.txt beside the data's "
+            "folders, or renumber the labels."
+        )
+    elif _near_chance(right, labelled, found.classes):
+        wrong = (
+            f"{chance} Does it take inputs in [0, 1], with the normalization inside, and are its "
+            "classes the data's?"
+        )
+    elif _by_chance(right, labelled, found.classes) < _PLAIN and _is_lost(
+        hits, noisy, found.classes
+    ):
+        wrong = (
+            f"{chance} Was it never trained with noise? Train it with sigma {sigma:g} first, or "
+            "take a smaller sigma."
+        )
+    else:
+        return collapsed, seen
+    return (wrong, *collapsed), seen
+
+
+def _is_lost(hits: int, noisy: NDArray[np.int64], classes: int) -> bool:
+    """Whether accuracy under noise is near chance; copies of an input count as one."""
+    return _near_chance(round(hits / noisy.shape[1]), len(noisy), classes)
+
+
+def _near_chance(hits: int, count: int, classes: int) -> bool:
+    """Whether so many hits are what guessing gives, or little more."""
+    chance = 1 / max(2, classes)
+    little = hits / count <= chance + _LITTLE * (1 - chance)
+    return little or _by_chance(hits, count, classes) > _UNUSUAL
+
+
+def _by_chance(hits: int, count: int, classes: int) -> float:
+    """The probability of so many hits or more of who guesses evenly among the classes."""
+    if hits == 0:
+        return 1.0
+    from scipy.stats import binom
+
+    return float(binom.sf(hits - 1, count, 1 / max(2, classes)))
+
+
+def _collapsed(found: Look) -> tuple[str, ...]:
+    """Whether nearly all noisy copies get one class that is not nearly all inputs'."""
+    (top, votes), *_ = Counter(found.noisy.ravel().tolist()).most_common(1)
+    share = float((found.truth == top).mean())
+    if votes < 0.95 * found.noisy.size or share > 0.6 or len(found.rows) < _FEW_LABELS:
+        return ()
+    of = f", which {share:.0%} of these inputs are" if found.known.any() else ""
+    return (
+        (
+            f"The model gives class {top} to {votes} of {found.noisy.size} noisy copies{of}: "
+            "it seems to have collapsed to one class under this noise, and certificates of that "
+            "class say little."
+        ),
+    )
+
+
+def _permuted(found: Look) -> Mapping[int, int]:
+    """Labels that are predicted as others, one to one; empty unless that is plain."""
+    groups = {int(k): found.clean[found.truth == k] for k in np.unique(found.truth[found.known])}
+    tops = {k: Counter(g.tolist()).most_common(1)[0] for k, g in groups.items() if len(g) >= 3}
+    plain = {k: top for k, (top, votes) in tops.items() if 3 * votes >= 2 * len(groups[k])}
+    moved = {k: top for k, top in plain.items() if k != top}
+    one_to_one = len(set(plain.values())) == len(plain)
+    enough = len(moved) >= 2 and sum(len(groups[k]) for k in moved) >= 8
+    return moved if enough and one_to_one and 2 * len(plain) > len(tops) else {}
+
+
+def of_settings(settings: Settings, alpha: float | None = None) -> tuple[str, ...]:
+    """What is odd about settings, a sentence each.
+
+    Args:
+        settings: of a certification from scratch.
+        alpha: the total error of a recertification, if it is one.
+    """
+    hints = []
+    share = settings.alpha if settings.form == "binary" else settings.alpha / 2
+    if alpha is None and proves_nothing(settings.n, share):
+        least = next(n for n in range(settings.n, 10**6) if not proves_nothing(n, share))
+        hints.append(
+            f"With n = {settings.n} draws at alpha {settings.alpha:g} every input will abstain: "
+            f"even if all draws agree nothing is proven. Take --n {least} at the very least; "
+            "100,000 is usual."
+        )
+    if settings.sigma > _SCALE:
+        hints.append(
+            f"Sigma is on the [0, 1] scale of the inputs, and {settings.sigma:g} drowns any "
+            f"picture: 64 of 255 grey levels are 64/255 = 0.25. Did you mean "
+            f"{settings.sigma:g}/255?"
+        )
+    if (alpha or settings.alpha) > 0.5:
+        hints.append(
+            f"Alpha is the probability that a certificate is wrong: {alpha or settings.alpha:g} is "
+            "above one half: these certificates say nothing. 0.001 is usual."
+        )
+    return tuple(hints)
+
+
+def proves_nothing(n: int, alpha: float) -> bool:
+    """Whether n draws cannot prove a class at alpha, even if all are of it."""
+    return float(binomial.lower(n, n, alpha)) <= 0.5
+
+
+def of_result(
+    certificates: Sequence[Certificate], labels: Sequence[int | None], classes: int
+) -> tuple[str, ...]:
+    """What is odd about a finished run, a sentence each."""
+    pairs = [(c, k) for c, k in zip(certificates, labels, strict=True) if k is not None]
+    proven = [(c, k) for c, k in pairs if c.outcome is Outcome.CERTIFIED]
+    if len(pairs) < _FEW_LABELS:
+        return ()
+    right = sum(c.candidate == k for c, k in pairs)
+    if len(proven) >= 3 and all(c.candidate != k for c, k in proven):
+        seen = f"All {len(proven)} certificates are of another class than the label."
+        return (f"{seen} Are the model's classes in the order of the data's?",)
+    if _near_chance(right, len(pairs), classes):
+        seen = f"Under noise the model is right on {right} of {len(pairs)} inputs, near chance."
+        return (f"{seen} Was it trained with such noise, and are its classes the data's?",)
+    return ()

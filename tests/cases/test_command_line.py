@@ -1,0 +1,758 @@
+"""What people type, where they type it, and what they pass in Python: one row a case."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import linear
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import smoothcert
+from smoothcert import scalars
+from smoothcert.cli import main, numbers, terminal
+from smoothcert.errors import InvalidInput, SmoothcertError, WorkerCrash
+from smoothcert.regular import require_new_file
+from smoothcert.runs.files import is_litter
+from smoothcert.runs.folder import Folder
+from smoothcert.runs.processes import portable
+from smoothcert.runs.store import Run
+from smoothcert.runs.verify import verify
+from smoothcert.sampling import compiled
+from smoothcert.verbs import sanity
+from smoothcert.verbs.given import as_base, as_inputs
+
+HERE = Path(__file__).parent
+
+
+def run(*arguments, code=0):
+    """The command line in this process: (stdout, stderr), and no traceback."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        patch.syspath_prepend(str(HERE))
+        result = CliRunner().invoke(main.app, [*map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.stdout, result.stderr
+
+
+CERTIFY = ("certify", "linear:good", "--data", "digits", "--sigma", "0.25", "--n", "200")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A run that every case reads and none changes."""
+    out = tmp_path_factory.mktemp("line") / "base"
+    run(*CERTIFY, "--limit", 12, "--out", out)
+    return out
+
+
+@pytest.fixture
+def copy(base, tmp_path):
+    return Path(shutil.copytree(base, tmp_path / "copy"))
+
+
+# Numbers as people write them.
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("100000", 100_000),
+        ("1e5", 100_000),
+        ("100k", 100_000),
+        ("0.1M", 100_000),
+        ("1.5k", 1500),
+        ("100,000", 100_000),
+        ("1_000", 1000),
+        (" 7 ", 7),
+        ("-3", -3),  # its range is for who uses it
+        ("100.000", None),  # a hundred, or a hundred thousand
+        ("1.0", None),
+        ("1,00", None),
+        ("1e-1", None),
+        ("1e400", None),
+        ("many", None),
+        ("", None),
+        ("k", None),
+        ("nan", None),
+    ],
+)
+def test_counts(text, value):
+    with refused(value is None, match="no whole number"):
+        assert numbers.count(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.25", 0.25),
+        (".5", 0.5),
+        ("1e-3", 0.001),
+        ("64/255", 64 / 255),
+        ("1/1000", 0.001),
+        ("0,25", None),
+        ("1/0", None),
+        ("1/nan", None),
+        ("a", None),
+        ("", None),
+    ],
+)
+def test_numbers(text, value):
+    with refused(value is None, match="no number"):
+        assert numbers.real(text) == value
+
+
+def refused(is_refused, match, kind=Exception):
+    """What a row expects: that it is refused in these words, or nothing."""
+    return pytest.raises(kind, match=match) if is_refused else contextlib.nullcontext()
+
+
+def test_numbers_reach_the_run(tmp_path):
+    written = ("--sigma", "64/255", "--n", "0.2k", "--n0", "1e1", "--alpha", "1/100", "--limit", 3)
+    run("certify", "linear:good", "--data", "digits", *written, "--out", tmp_path / "r")
+    settings = Run.open(tmp_path / "r").identity.settings
+    assert (settings.sigma, settings.n, settings.n0) == (64 / 255, 200, 10)
+    assert settings.alpha == 0.01
+
+
+# Options given twice.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((*CERTIFY, "--sigma", 0.5, "--out", "x"), "--sigma"),
+        ((*CERTIFY, "--n", 100, "--out", "x"), "--n"),
+        ((*CERTIFY, "--out", "x", "--out", "y"), "--out"),
+        ((*CERTIFY, "--out", "x", "--seed=1", "--seed=1"), "--seed"),
+        (("screen", "m", "--base", "b", "--accept", "a", "--accept", "b"), "--accept"),
+        (("report", "b", "--out", "x", "--thumbnails", "--no-thumbnails"), "--thumbnails"),
+        (("verify", "b", "--base", "x", "--base", "y"), "--base"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_given_twice(arguments, named):
+    _, err = run(*arguments, code=2)
+    assert f"'{named}" in err
+    assert "given 2 times, and only one counts" in err
+
+
+@pytest.mark.parametrize(
+    ("targets", "code"),
+    [
+        (("acr>=0.01", "ca@0>=0.1"), 0),
+        (("acr>=0.9", "ca@0>=0.1"), 3),  # either order: none is the one that counts
+        (("ca@0>=0.1", "acr>=0.9"), 3),
+        (("ca@0>=0.1", "what"), 2),
+    ],
+)
+def test_every_target_is_checked(targets, code, base, tmp_path):
+    options = [word for target in targets for word in ("--accept", target)]
+    out, err = run(*CERTIFY, "--limit", 12, "--out", base, "--resume", *options, code=code)
+    assert out.count("accepted: ") == (0 if code == 2 else 2)
+    if code != 2:
+        _, err = run(
+            *CERTIFY, "--limit", 12, "--out", base, "--resume", *options, "--json", code=code
+        )
+        assert "Traceback" not in err
+
+
+def test_json_of_several_targets(base):
+    options = ("--accept", "acr>=0.9", "--accept", "ca@0>=0.1", "--json")
+    out, _ = run(*CERTIFY, "--limit", 12, "--out", base, "--resume", *options, code=3)
+    found = json.loads(out)
+    assert found["accepted"] is False
+    assert [line.partition(":")[0] for line in found["why"].splitlines()] == [
+        "not accepted",
+        "accepted",
+    ]
+
+
+def test_a_flag_may_be_repeated(base):
+    run("card", base, "--json", "--json")
+
+
+# Files that are there.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("certify", "m.onnx", "--data", "digits", "--sigma", 1, "--out", "FILE"),
+            "is a file, and",
+        ),
+        (("recertify", "m.onnx", "--base", "BASE", "--out", "FILE"), "is a file, and"),
+        (("recertify", "m.onnx", "--base", "BASE", "--out", "BASE"), "already exists"),
+        (("screen", "m.onnx", "--base", "BASE", "--out", "FILE"), "exists already"),
+        (("export", "BASE", "--out", "FILE"), "exists already"),
+        (("export", "BASE", "--out", "FOLDER"), "is a folder"),
+        (("train", "--data", "digits", "--sigma", 1, "--out", "FILE"), "exists already"),
+        (("report", "BASE", "--out", "FILE"), "names a file"),
+        (("report", "BASE", "--out", "new.pdf"), "names a file"),
+        (("report", "BASE", "--out", "new.HTML"), "names a file"),
+        (("report", "BASE", "--out", "BASE"), "is a run directory"),
+        (("report", "BASE", "--out", "FOLDER"), "is no report's"),
+    ],
+    ids=lambda value: f"{value[0]} to {value[-1]}" if isinstance(value, tuple) else "",
+)
+def test_what_is_there_stays(arguments, message, copy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file, folder = tmp_path / "mine.safetensors", tmp_path / "site"
+    file.write_text("all there is")
+    folder.mkdir()
+    (folder / "index.html").write_text("my own page")
+    places = {"FILE": file, "FOLDER": folder, "BASE": copy}
+    _, err = run(*(places.get(word, word) for word in arguments), code=2)
+    assert message in err
+    assert file.read_text() == "all there is"
+    assert (folder / "index.html").read_text() == "my own page"
+    assert not verify(Run.open(copy)).problems
+
+
+def test_overwrite_says_otherwise(base, tmp_path):
+    out = tmp_path / "table.csv"
+    out.write_text("old")
+    run("export", base, "--out", out, "--overwrite")
+    assert out.read_text().startswith("run,")
+
+
+def test_a_link_to_nowhere_is_there_too(tmp_path):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "gone")
+    with pytest.raises(InvalidInput, match="exists already"):
+        require_new_file(tmp_path / "link.csv")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes")
+def test_modes_follow_the_umask(base, tmp_path):
+    before = os.umask(0o027)
+    try:
+        run("export", base, "--out", tmp_path / "t.csv")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "t.csv").stat().st_mode & 0o777 == 0o640
+
+
+# A fault of ours.
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), RuntimeError("two\nlines"), OSError(5, "EIO"), MemoryError()]
+)
+def test_a_crash_is_one_line_and_exit_code_4(error, monkeypatch, base):
+    def crash(path):
+        raise error
+
+    monkeypatch.setattr(Run, "open", crash)
+    out, err = run("verify", base, code=4)
+    assert out == ""
+    assert err.startswith("Error: a fault of smoothcert ")
+    assert err.count("\n") == 1
+    assert "report this line" in err
+    assert "--verbose" in err
+
+
+def test_verbose_shows_where_it_crashed(monkeypatch, base):
+    monkeypatch.setattr(Run, "open", lambda path: {}["gone"])
+    result = CliRunner().invoke(main.app, ["verify", str(base), "--verbose"])
+    assert result.exit_code == 4
+    assert "Traceback" in result.stderr
+    assert "test_command_line.py" in result.stderr
+
+
+def test_a_crash_of_a_worker_too(monkeypatch, base):
+    def crash(path):
+        raise portable(KeyError("in a worker"))
+
+    monkeypatch.setattr(Run, "open", crash)
+    _, err = run("verify", base, code=4)
+    assert "A worker failed: KeyError: 'in a worker'" in err
+    assert "in a worker" in "".join(portable(KeyError("in a worker")).__notes__)
+    assert isinstance(portable(KeyError()), WorkerCrash)
+    assert not isinstance(portable(InvalidInput("usual")), WorkerCrash)
+
+
+def test_help_names_the_exit_code():
+    assert "4: a fault of smoothcert itself;" in " ".join(run("--help")[0].split())
+
+
+# Terminals.
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "shown"),
+    [
+        ("ACR ≥ 0.5, σ = 1 − α", "ascii", "ACR >= 0.5, sigma = 1 - alpha"),
+        ("mean ζ ≤ 0.01", "cp1252", "mean zeta <= 0.01"),
+        ("ℓ₂ … „é“", "latin-1", 'l2 ... \\u201eé"'),
+        ("Ордер", "ascii", "\\u041e\\u0440\\u0434\\u0435\\u0440"),
+        ("ACR ≥ 0.5", "utf-8", "ACR ≥ 0.5"),
+        ("ACR ≥ 0.5", None, "ACR ≥ 0.5"),
+    ],
+)
+def test_readable_in_every_encoding(text, encoding, shown):
+    assert terminal.readable(text, encoding) == shown
+
+
+def program(*arguments, redirect="", **environment):
+    """The command line as a process behind a shell: the result, without a traceback."""
+    words = " ".join(map(str, (sys.executable, "-m", "smoothcert", *arguments)))
+    command = ["bash", "-c", f"{words} {redirect}; echo code ${{PIPESTATUS[0]}} >&2"]
+    result = subprocess.run(
+        command, capture_output=True, check=False, env=os.environ | environment, cwd=HERE
+    )
+    assert b"Traceback" not in result.stderr
+    return result.stdout, result.stderr.decode()
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+
+
+@posix
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_full_disk_behind_standard_output(buffered):
+    _, err = program("--help", redirect="> /dev/full", PYTHONUNBUFFERED=buffered)
+    assert "code 2" in err
+    assert "standard output cannot be written" in err
+
+
+@posix
+def test_a_reader_that_leaves_is_no_error():
+    out, err = program("--help", redirect="| true")
+    assert (out, err) == (b"", "code 0\n")
+
+
+@posix
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_figures_in_another_encoding(encoding, base):
+    out, err = program(
+        "report",
+        "--help",
+        ";",
+        sys.executable,
+        "-m",
+        "smoothcert",
+        "card",
+        base,
+        PYTHONIOENCODING=encoding,
+    )
+    assert "code 0" in err
+    text = out.decode(encoding)
+    assert "sigma = 0.25, alpha = 0.001 per input" in text
+    assert "?" not in text.partition("sigma = 0.25")[2].partition("\n")[0]
+
+
+@posix
+def test_a_sink_goes_on_when_its_reader_is_gone():
+    for path, failure in (("/dev/full", True), (None, False)):
+        reading, writing = os.pipe()
+        os.close(reading)
+        if path:
+            full = os.open(path, os.O_WRONLY)
+            os.dup2(full, writing)
+            os.close(full)
+        sink = terminal.Sink(writing, "wb")
+        assert [sink.write(b"abc"), sink.write(b"de")] == [3, 2]
+        assert (sink.failure is not None) == failure
+        sink.close()
+
+
+# Containers.
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ("~/runs/a", "HOME/runs/a"),
+        ("~", "HOME"),
+        ("small_cnn@~/w.safetensors", "small_cnn@HOME/w.safetensors"),
+        ("fast:~/m.onnx", "fast:HOME/m.onnx"),
+        (Path("~/x.png"), Path("HOME/x.png")),
+        (["~/a", "b"], ["HOME/a", "b"]),
+        ("a~b", "a~b"),
+        ("x/~/y", "x/~/y"),
+        ("~~", "~~"),
+        ("s3://bucket/~x", "s3://bucket/~x"),
+        (0.25, 0.25),
+        (None, None),
+    ],
+)
+def test_a_quoted_home(value, wanted, monkeypatch):
+    monkeypatch.setenv("HOME", "HOME")
+    assert main.expanded(value) == wanted
+    assert type(main.expanded(value)) is type(value)
+
+
+def test_a_quoted_home_is_found(base, monkeypatch):
+    monkeypatch.setenv("HOME", str(base.parent))
+    assert "all as stored" in run("verify", "~/base")[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="owners")
+def test_the_compiled_code_is_kept_where_nobody_else_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    mine = tmp_path / f"smoothcert-{os.getuid()}"
+    assert compiled._temporary_folder() == str(mine)
+    assert mine.stat().st_mode & 0o777 == 0o700
+    mine.chmod(0o777)  # anybody could have put code there
+    assert compiled._temporary_folder() != str(mine)
+    mine.rmdir()
+    mine.symlink_to(tmp_path)
+    assert compiled._temporary_folder() != str(mine)
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_no_folder_to_keep_compiled_code_in(temporary, tmp_path, monkeypatch):
+    asked = []
+
+    def njit(cache=False, **how):
+        asked.append(cache and (compiled._CONFIG.CACHE_DIR or "usual"))
+        if cache and not (temporary and str(tmp_path) == compiled._CONFIG.CACHE_DIR):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(compiled, "njit", njit)
+    monkeypatch.setattr(compiled._CONFIG, "CACHE_DIR", "")
+    monkeypatch.setattr(compiled, "_temporary_folder", lambda: str(tmp_path))
+    assert compiled._kept(len) is len
+    assert asked == ["usual", str(tmp_path), *([] if temporary else [False])]
+    assert compiled._CONFIG.CACHE_DIR == ""
+
+
+# Values in Python.
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 1, 8, 8), dtype=np.uint8)
+PILLOW = [Image.fromarray(image[0]) for image in IMAGES]
+
+
+class Tensor:
+    """What torch's look like from outside."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def detach(self):
+        return self
+
+    cpu = detach
+
+    def numpy(self):
+        return self.array
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (PILLOW, None),
+        (tuple(PILLOW), None),
+        (Tensor(IMAGES), None),
+        ([Tensor(image) for image in IMAGES], None),
+        (list(IMAGES), None),
+        (smoothcert.Inputs.from_arrays(IMAGES), None),
+        ([PILLOW[0], PILLOW[1].convert("RGB")], "Image 1 has shape"),
+        ([PILLOW[0], PILLOW[1].resize((4, 4))], "Image 1 has shape"),
+        ([PILLOW[0], IMAGES[0]], "Entry 1 of the list is no image"),
+        ([[1, 2], [3]], "are no array"),
+        (None, "must have shape"),
+        ([], "must have shape"),
+        ({"x": 1}, "must have shape"),
+        (Path("gone"), "There is no data at gone"),
+    ],
+    ids=str,
+)
+def test_inputs_as_people_have_them(given, message):
+    with refused(message, match=message, kind=InvalidInput):
+        found = as_inputs(given)
+        assert [item.content for item in found] == [
+            i.content for i in smoothcert.Inputs.from_arrays(IMAGES)
+        ]
+
+
+def test_one_picture_is_one_input_and_not_as_many_as_it_has_rows():
+    assert len(as_inputs(PILLOW[0])) == 1
+
+
+def test_data_sets_by_name_and_pictures_by_path(tmp_path):
+    assert as_inputs("digits").labels == smoothcert.load_inputs("digits").labels
+    PILLOW[0].save(tmp_path / "a.png")
+    found = as_inputs([tmp_path / "a.png", str(tmp_path / "a.png")])
+    assert found.item(1).pixels.tolist() == IMAGES[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("sigma", np.float32(0.25), 0.25),
+        ("sigma", np.array(0.25), 0.25),
+        ("sigma", Fraction(64, 255), 64 / 255),
+        ("sigma", 1, 1),  # an int stays one: a run's hash has it
+        ("n", np.int64(100), 100),
+        ("n", 1e5, 100_000),
+        ("n0", np.uint8(10), 10),
+        ("seed", np.uint64(2**64 - 1), 2**64 - 1),
+        ("alpha", np.float64(0.01), 0.01),
+        ("sigma", "0.25", None),
+        ("sigma", None, None),
+        ("sigma", np.array([0.25]), None),
+        ("n", 2.5, None),
+        ("n", True, None),
+        ("n", "100", None),
+        ("n", float("inf"), None),
+        ("seed", "abc", None),
+    ],
+)
+def test_settings_as_people_have_them(name, value, wanted):
+    with refused(wanted is None, match=f"{name} must be a", kind=InvalidInput):
+        found = getattr(smoothcert.Settings(**{"sigma": 0.5} | {name: value}), name)
+        assert found == wanted
+        assert type(found) is type(wanted)
+    if wanted is None and value is not True:
+        with pytest.raises(SmoothcertError):
+            smoothcert.certify(linear.good(), IMAGES, **{"sigma": 0.5, "n": 50} | {name: value})
+
+
+def test_numpy_numbers_all_the_way():
+    model, few = linear.good(), {"n0": np.int64(10), "n": np.int32(100)}
+    base = smoothcert.certify(model, IMAGES, np.float32(0.25), **few, batch_size=np.int64(16))
+    same = smoothcert.certify(model, IMAGES, 0.25, n0=10, n=100, batch_size=16)
+    assert base.certificates == same.certificates
+    how = {"per_input": np.int64(20), "alpha": np.float64(0.01)}
+    for more in ({}, {"method": "irs", "gamma": np.float64(0.9)}, {"fresh_seed": np.int64(7)}):
+        again = smoothcert.recertify(base, model, IMAGES, **how, **more)
+        assert json.dumps([c.to_json() for c in again.certificates])
+    item, noise = (
+        smoothcert.Inputs.from_arrays(IMAGES).item(0),
+        smoothcert.RoundedGaussian(np.float32(0.25), "1/255"),
+    )
+    assert (
+        smoothcert.predict(model, item, noise, n=np.int64(50), alpha=np.float32(0.01)).draws == 50
+    )
+    with pytest.raises(InvalidInput, match="batch_size must be at least 1"):
+        smoothcert.certify(model, IMAGES, 0.25, n=50, batch_size=-1)
+
+
+def test_a_run_is_a_base_and_a_path_is_not(base):
+    opened = Run.open(base)
+    found = smoothcert.recertify(
+        opened, linear.good(), smoothcert.load_inputs("digits", limit=12), per_input=50
+    )
+    assert len(found.certificates) == 12
+    for wrong in (str(base), base):
+        with pytest.raises(InvalidInput, match=r"give smoothcert\.Run\.open\('"):
+            as_base(wrong)
+    with pytest.raises(InvalidInput, match="got NoneType"):
+        as_base(None)
+    assert scalars.plain("text") == "text"
+
+
+# Hints before and after.
+
+
+@pytest.mark.parametrize(
+    ("changed", "alpha", "hint"),
+    [
+        ({}, None, None),
+        ({"n": 9}, None, "Take --n 10 at the very least"),
+        ({"n": 10}, None, None),
+        ({"n": 10, "form": "multiclass"}, None, "Take --n 11 at the very least"),
+        ({"n": 9}, 0.002, None),  # a base's own n
+        ({"sigma": 2.0}, None, None),
+        ({"sigma": 12.0}, None, "Did you mean 12/255?"),
+        ({"alpha": 0.5, "n": 50}, None, None),
+        ({"alpha": 0.6, "n": 50}, None, "0.6 is above one half"),
+        ({}, 0.6, "0.6 is above one half"),
+    ],
+)
+def test_hints_of_settings(changed, alpha, hint):
+    settings = smoothcert.Settings(**{"sigma": 0.25} | changed)
+    found = sanity.of_settings(settings, alpha)
+    assert (hint in found[0]) if hint else found == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "sigma", "hint"),
+    [
+        ("good", 0.25, "A first look: right on "),
+        ("permuted", 0.25, "class 0 as 1"),
+        ("two_swapped", 0.25, "class 0 as 6, class 6 as 0"),
+        ("pixels_elsewhere", 0.25, "with the normalization inside"),
+        ("collapsed", 0.25, "collapsed to one class"),
+        ("fragile", 0.5, "never trained with noise"),
+    ],
+)
+def test_a_first_look(model, sigma, hint, tmp_path):
+    few = ("--every", 3, "--n", 150, "--n0", 10, "--out", tmp_path / "r")
+    _, err = run("certify", f"linear:{model}", "--data", "digits", "--sigma", sigma, *few)
+    assert hint in err
+    assert err.startswith("A first look" if model == "good" else "Note: ")
+
+
+def test_a_look_changes_no_byte(tmp_path):
+    few = ("--every", 6, "--n", 150, "--n0", 10)
+    _, err = run(*CERTIFY[:6], *few, "--out", tmp_path / "loud")
+    _, silent = run(*CERTIFY[:6], *few, "--out", tmp_path / "quiet", "--quiet")
+    assert "A first look" in err
+    assert silent == ""
+    loud, quiet = (Folder(tmp_path / name) for name in ("loud", "quiet"))
+    for name in loud.names():
+        if not name.startswith("events/"):  # seconds
+            assert loud.read(name, 10**8) == quiet.read(name, 10**8), name
+
+
+@pytest.mark.parametrize("model", ["good", "permuted", "pixels_elsewhere"])
+def test_what_is_odd_about_a_result(model):
+    inputs, settings = (
+        smoothcert.load_inputs("digits", every=12),
+        {"sigma": 0.5, "n0": 20, "n": 100},
+    )
+    found = smoothcert.certify(getattr(linear, model)(), inputs, **settings)
+    said = " ".join(sanity.of_result(found.certificates, inputs.labels, 10))
+    wanted = {"good": "", "permuted": "All ", "pixels_elsewhere": "Under noise the model is right"}
+    assert said.startswith(wanted[model])
+    assert bool(said) == (model != "good")
+    assert sanity.of_result(found.certificates, [None] * len(inputs), 10) == ()
+
+
+def test_a_look_costs_a_hundredth_at_most():
+    evaluated = []
+
+    class Counting:
+        name = fingerprint = "counting"
+        device, fixed_batch = "cpu", 16
+
+        def logits(self, images):
+            evaluated.append(len(images))
+            return np.stack([images.mean((1, 2, 3)), 1 - images.mean((1, 2, 3))], axis=1)
+
+    inputs, settings = smoothcert.load_inputs("digits"), smoothcert.Settings(0.25)
+    assert sanity.look(Counting(), inputs, settings, 3199) is None
+    assert not evaluated
+    assert sanity.look(Counting(), inputs, settings, 10_000).noisy.size <= 50
+    assert sum(evaluated) <= 100 + 16
+
+
+# Runs that were copied.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".DS_Store", "certificates/.DS_Store", "Thumbs.db", "desktop.ini", "votes/._00000.parquet",
+     "__MACOSX/._run.json", "ledger/._x.json", ".nfs0001", "@eaDir/run.json"],
+)  # fmt: skip
+def test_what_systems_put_into_folders(name, copy):
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_bytes(b"\0\1")
+    assert not verify(Run.open(copy)).problems
+    assert is_litter(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "certificates/00000.parquet.bak", "DS_Store", "run (1).json"]
+)
+def test_what_people_put_there_is_named(name, copy):
+    (copy / name).write_bytes(b"\0\1")
+    (problem,) = verify(Run.open(copy)).problems
+    assert "is no part of a run" in problem
+
+
+def test_a_folder_with_nothing_but_litter_takes_a_run(tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / ".DS_Store").write_bytes(b"\0")
+    run(*CERTIFY, "--limit", 2, "--out", tmp_path / "r")
+    assert (tmp_path / "r" / ".DS_Store").exists()
+
+
+@pytest.mark.parametrize("name", ["run.json", "events/00000.json"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.replace(b"\n", b"\r\n"),
+        lambda data: b"\xef\xbb\xbf" + data,
+        lambda data: data.rstrip(b"\n"),
+        lambda data: data + b"\n",
+    ],
+    ids=["crlf", "mark", "cut", "added"],
+)
+def test_line_ends_are_named_as_that(name, change, copy):
+    file = copy / name
+    before = file.read_bytes()
+    if change(before) == before:
+        pytest.skip("ends without one")
+    file.write_bytes(change(before))
+    out, err = run("verify", copy, code=2 if name == "run.json" else 1)
+    assert "its line ends were changed" in out + err
+    file.write_bytes(change(before).replace(b"0", b"1", 1))
+    out, err = run("verify", copy, code=2 if name == "run.json" else 1)
+    assert "its line ends were changed" not in out + err
+
+
+# Labels, and places.
+
+
+def _images(count):
+    """The first digits, as somebody keeps them in a file."""
+    some = smoothcert.load_inputs("digits", limit=count)
+    return np.stack([item.pixels for item in some]) / some.levels
+
+
+@pytest.mark.parametrize(
+    ("labels", "said", "head"),
+    [
+        ([0] * 6, "", " CA@0 "),
+        (None, "(no labels: any class counts)", "certified@0 "),
+        ([0, None, 0, None, 0, 0], "(2 inputs without label: any class counts)", " CA@0 "),
+    ],
+)
+def test_tables_without_labels(labels, said, head, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inputs = smoothcert.load_inputs("digits", limit=6)
+    found = smoothcert.certify(linear.good(), inputs, 0.25, n0=10, n=100)
+    from smoothcert.report.tables import summary_table
+
+    summary = smoothcert.summarize(found.certificates, labels, name="r")
+    heads, ((first, *_),) = summary_table([summary])
+    assert first == f"r {said}".strip()
+    assert head.strip() in heads
+    assert ("ACR" in heads) == (labels is not None)
+    assert summary.labelled == (labels is not None and None not in labels)
+
+
+def test_certify_without_labels_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("d.npz", x=_images(6))
+    what = ("--data", "d.npz", "--grid", "1/16", "--sigma", 0.25, "--n", 100, "--out", "r")
+    out, _ = run("certify", "linear:good", *what)
+    assert "r (no labels: any class counts)" in out
+    assert "CA@" not in out
+    for more in (("report", "r", "--out", "page"), ("card", "r")):
+        assert "no labels: any class counts" in run(*more)[0]
+    metadata = run("card", "r", "--model-index")[0].partition("---\n\n")[0]
+    assert "certified_accuracy" not in metadata
+    assert "no labels: any class counts" in metadata
+
+
+def test_moved_data_and_models_are_named_with_their_option(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = smoothcert.load_inputs("digits", limit=4)
+    np.savez("d.npz", x=_images(4), y=np.array(few.labels))
+    run(*CERTIFY[:2], "--data", "d.npz", "--grid", "1/16", *CERTIFY[4:], "--out", "r")
+    Path("d.npz").rename("elsewhere.npz")
+    for command in (
+        ("recertify", "linear:good", "--base", "r", "--out", "again"),
+        ("plan", "linear:good", "--base", "r"),
+        ("screen", "linear:good", "--base", "r"),
+        ("verify", "r", "--replay", "1%", "--model", "linear:good"),
+    ):
+        _, err = run(*command, code=2)
+        assert "if it moved, say where with --data." in err, command
+    assert "say where with --data" in run("report", "r", "--out", "page")[1]
+    run("verify", "r", "--replay", "1%", "--model", "linear:good", "--data", "elsewhere.npz")
