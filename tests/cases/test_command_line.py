@@ -192,10 +192,10 @@ def test_a_flag_may_be_repeated(base):
         ),
         (("recertify", "m.onnx", "--base", "BASE", "--out", "FILE"), "is a file, and"),
         (("recertify", "m.onnx", "--base", "BASE", "--out", "BASE"), "already exists"),
-        (("screen", "m.onnx", "--base", "BASE", "--out", "FILE"), "exists already"),
-        (("export", "BASE", "--out", "FILE"), "exists already"),
+        (("screen", "m.onnx", "--base", "BASE", "--out", "FILE"), "is there already"),
+        (("export", "BASE", "--out", "FILE"), "is there already"),
         (("export", "BASE", "--out", "FOLDER"), "is a folder"),
-        (("train", "--data", "digits", "--sigma", 1, "--out", "FILE"), "exists already"),
+        (("train", "--data", "digits", "--sigma", 1, "--out", "FILE"), "is there already"),
         (("report", "BASE", "--out", "FILE"), "names a file"),
         (("report", "BASE", "--out", "new.pdf"), "names a file"),
         (("report", "BASE", "--out", "new.HTML"), "names a file"),
@@ -227,7 +227,7 @@ def test_overwrite_says_otherwise(base, tmp_path):
 
 def test_a_link_to_nowhere_is_there_too(tmp_path):
     (tmp_path / "link.csv").symlink_to(tmp_path / "gone")
-    with pytest.raises(InvalidInput, match="exists already"):
+    with pytest.raises(InvalidInput, match="is there already"):
         require_new_file(tmp_path / "link.csv")
 
 
@@ -467,7 +467,7 @@ class Tensor:
         ({"x": 1}, "must have shape"),
         (Path("gone"), "There is no data at gone"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_inputs_as_people_have_them(given, message):
     with refused(message, match=message, kind=InvalidInput):
@@ -593,7 +593,9 @@ def test_a_first_look(model, sigma, hint, tmp_path):
     few = ("--every", 3, "--n", 150, "--n0", 10, "--out", tmp_path / "r")
     _, err = run("certify", f"linear:{model}", "--data", "digits", "--sigma", sigma, *few)
     assert hint in err
-    assert err.startswith("A first look" if model == "good" else "Note: ")
+    read, look = err.split("\n")[:2]
+    assert read.startswith("digits: 167 inputs")
+    assert look.startswith("A first look" if model == "good" else "Note: ")
 
 
 def test_a_look_changes_no_byte(tmp_path):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import smoothcert
-from smoothcert.cli.sources import MOVED, DataSource, recorded_source
+from smoothcert.cli.sources import DataSource, recorded_source
 from smoothcert.errors import InvalidInput
 from smoothcert.sampling.images import CHANNELS, decode
 
@@ -702,12 +702,12 @@ def test_the_command_line_says_what_was_read(tmp_path, capsys):
 
 def test_data_that_has_moved_names_the_option(tmp_path):
     gone = DataSource(str(tmp_path / "gone"), "test", None, None, 1)
-    with pytest.raises(InvalidInput, match="There is no data at .* give its place with --data"):
-        gone.told(MOVED)
+    with pytest.raises(InvalidInput, match="There is no data at .* say where with --data"):
+        gone.told(recorded=True)
     there = DataSource(files(tmp_path, {"test/x.txt": ""}), "test", None, None, 1)
     with pytest.raises(InvalidInput, match="is empty") as refused:
-        there.told(MOVED)
-    assert MOVED not in str(refused.value)
+        there.told(recorded=True)
+    assert "say where with --data" not in str(refused.value)
 
 
 def test_labels_of_other_arrays_are_not_taken(tmp_path):

@@ -127,7 +127,8 @@ def _bits(image: Any) -> int:
     """Of a channel of the file, as its header says; Pillow's mode has 8 for colours of 16."""
     if image.format == "TIFF":
         return max(image.tag_v2.get(258, (1,)))  # BitsPerSample
-    raw = [arg for tile in image.tile for arg in (tile[3] if _many(tile[3]) else (tile[3],))]
+    tiles = getattr(image, "tile", ())  # one made in memory has none
+    raw = [arg for tile in tiles for arg in (tile[3] if _many(tile[3]) else (tile[3],))]
     if image.format == "PPM":
         return max((arg.bit_length() for arg in raw if isinstance(arg, int)), default=8)
     return 16 if image.format == "PNG" and any(";16" in str(arg) for arg in raw) else 8
