@@ -8,7 +8,10 @@ import torch_models as cases
 import smoothcert
 from smoothcert import zoo
 from smoothcert.classifiers.pytorch import TorchClassifier
+from smoothcert.compress import compress
 from smoothcert.errors import ModelError
+from smoothcert.sampling.inputs import to_float
+from smoothcert.verbs import sanity
 
 SETTINGS = {"sigma": 0.25, "n0": 16, "n": 400, "batch_size": 32}
 
@@ -337,3 +340,41 @@ def test_errors_of_functions_and_of_classifiers_of_ones_own(three):
 
     with pytest.raises(ModelError, match="own failed on a batch .*ZeroDivisionError: by zero"):
         counts(Own(), three)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "moved"),
+    [
+        (["cat", "dog"], ["cat", "dog"], 0),
+        (["tabby_cat", "Sea-Lion"], ["tabby cat", "sea lion"], 0),
+        (["cat, tabby", "dog"], ["cat", "dog"], 0),
+        (["dog", "cat"], ["cat", "dog"], 2),
+        (["plane", "cat", "dog"], ["cat", "dog"], 2),
+        (["a", "b"], ["c", "d"], 0),
+        ([], ["cat", "dog"], 0),
+        (["cat", "dog"], [], 0),
+        (["cat", "cat"], ["dog", "cat"], 0),
+    ],
+)
+def test_class_names_of_model_and_data_are_compared(model, data, moved):
+    said = sanity.of_classes(model, data)
+    assert len(said) == bool(moved)
+    assert all(f"have {moved} classes at different places" in text for text in said)
+
+
+@pytest.mark.parametrize("make", ["pruned", "weight_norm"])
+def test_bf16_of_modules_that_torch_does_not_copy(make, tmp_path):
+    """Their weight is computed from others, and deepcopy refuses such tensors."""
+    path = tmp_path / "m.pt2"
+    digits = smoothcert.load_inputs("digits", limit=8)
+    compress(f"torch_models:{make}", "bf16", path, inputs=digits)
+    whole = smoothcert.load_classifier(f"torch_models:{make}")
+    images = np.stack([to_float(item.pixels, digits.levels) for item in digits])
+    logits = [model.logits(images) for model in (whole, smoothcert.load_classifier(path))]
+    assert np.abs(logits[0] - logits[1]).max() < 0.05 * np.abs(logits[0]).max()
+
+
+def test_a_copy_that_there_is_not_is_said(tmp_path):
+    digits = smoothcert.load_inputs("digits", limit=8)
+    with pytest.raises(ModelError, match="holds what cannot be copied"):
+        compress("torch_models:locked", "bf16", tmp_path / "m.pt2", inputs=digits)

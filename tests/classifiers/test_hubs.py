@@ -132,6 +132,17 @@ def test_the_fingerprint_covers_what_weights_do_not_show(vit, transformers, tmp_
         assert other.fingerprint != first.fingerprint
 
 
+@pytest.mark.parametrize("names", [("dog", "cat", "cow", "emu", "fox"), ()])
+def test_class_names_are_those_of_the_configuration(names, transformers, tmp_path):
+    """Not the placeholders that transformers makes where there are none."""
+    config = vit_config(transformers)
+    if names:
+        config.id2label = dict(enumerate(names))
+        config.label2id = {name: number for number, name in enumerate(names)}
+    saved(transformers, tmp_path, transformers.ViTForImageClassification(config))
+    assert smoothcert.load_classifier(f"hf:{tmp_path}").class_names == names
+
+
 def test_pickled_weights_are_not_read(vit, tmp_path):
     folder = tmp_path / "vit"
     (folder / "model.safetensors").unlink()

@@ -8,6 +8,23 @@ from torch import nn
 
 from smoothcert.classifiers.code import called, shares_state
 from smoothcert.classifiers.quiet import quiet
+from smoothcert.errors import ModelError
+
+
+def whole_copy(module: nn.Module, name: str) -> nn.Module:
+    """A copy of a module, to be changed.
+
+    Raises:
+        ModelError: it has none.
+    """
+    found = copied(module)
+    if found is None:
+        raise ModelError(
+            f"{name} holds what cannot be copied (a lock, a file, a generator, or hooks that write "
+            "to what is shared), and would itself be changed. Compress the network before that is "
+            "added, or make the change in the factory."
+        )
+    return found
 
 
 def copied(module: nn.Module, share: bool = False) -> nn.Module | None:

@@ -1,6 +1,7 @@
 """`hf:org/name` and `hf:/folder`: image classifiers in the format of Hugging Face transformers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,18 @@ def load(name: str, device: str = "cpu") -> TorchClassifier:
         )
     mean, std = _normalization(processor, getattr(network.config, "num_channels", 3), name)
     module = Normalized(_Logits(network), mean.tolist(), std.tolist(), _structure(network.config))
-    return TorchClassifier.published(module, f"hf:{name}", device)
+    found = TorchClassifier.published(module, f"hf:{name}", device)
+    return replace(found, class_names=_class_names(network.config))
+
+
+def _class_names(config: Any) -> tuple[str, ...]:
+    """The names of the classes, or none if they are the placeholders that transformers makes."""
+    names = {int(number): str(text) for number, text in (config.id2label or {}).items()}
+    if sorted(names) != list(range(len(names))):
+        return ()
+    ordered = tuple(names[number] for number in range(len(names)))
+    placeholders = tuple(f"LABEL_{number}" for number in range(len(names)))
+    return () if ordered == placeholders else ordered
 
 
 def _normalization(

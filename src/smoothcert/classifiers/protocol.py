@@ -40,6 +40,16 @@ class Classifier(Protocol):
 
 
 @runtime_checkable
+class Named(Protocol):
+    """A classifier that knows what its classes are called."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By class, or empty."""
+        ...
+
+
+@runtime_checkable
 class Layered(Protocol):
     """A classifier that can keep its tensors in more than one order in memory."""
 

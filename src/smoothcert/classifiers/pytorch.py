@@ -57,6 +57,7 @@ class TorchClassifier:
     mode: str = field(default="eager", kw_only=True)
     layout: str = field(default="", kw_only=True)
     batches: range | None = field(default=None, kw_only=True)
+    class_names: tuple[str, ...] = field(default=(), kw_only=True)
 
     @staticmethod
     def of(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":

@@ -1,7 +1,7 @@
 """What looks odd about a run, said before anything is spent on it and when it is there."""
 
 from smoothcert.certificate import Settings
-from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.protocol import Classifier, Named
 from smoothcert.cli import display, loudness
 from smoothcert.cli.where import Where
 from smoothcert.runs.store import Run
@@ -20,6 +20,8 @@ def look(
     """Say how a classifier does on a few inputs, unless a part of the run is there already."""
     if loudness.is_quiet() or where.shard or where.place.used:
         return
+    if isinstance(classifier, Named):
+        _say(sanity.of_classes(classifier.class_names, inputs.classes))
     with display.waiting("Looking at a few inputs"):
         try:
             found = sanity.look(classifier, inputs, settings, evaluations)

@@ -6,12 +6,12 @@ r channels, then a 1x1 convolution (Zhang et al. 2016, section 3.1, without thei
 part; Denton et al. 2014). A linear layer becomes two.
 """
 
-import copy
 from typing import TypeGuard
 
 import torch
 from torch import nn
 
+from smoothcert.classifiers.copies import whole_copy
 from smoothcert.compress.export import to_onnx, to_pt2
 from smoothcert.compress.record import Change, differences
 from smoothcert.compress.request import Request, part
@@ -51,7 +51,7 @@ def write(request: Request) -> Change:
 
 def factorized(network: nn.Module, fraction: float) -> nn.Module:
     """A copy of the network with every layer cut to the fraction of its rank where that saves."""
-    network = copy.deepcopy(network)
+    network = whole_copy(network, "The network")
     for name, layer in list(network.named_modules()):
         if not _is_plain(layer):
             continue

@@ -1,10 +1,9 @@
 """Reduced-precision arithmetic: weights and activations in bfloat16 or float16, as a .pt2."""
 
-import copy
-
 import torch
 from torch import nn
 
+from smoothcert.classifiers.copies import whole_copy
 from smoothcert.compress.export import to_pt2
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
@@ -36,7 +35,7 @@ def write(request: Request) -> Change:
             f"{source.name} is an exported graph, whose types are fixed; {kind} needs "
             "arch@weights.safetensors or package.module:factory."
         )
-    reduced = copy.deepcopy(source.module).to(dtype)
+    reduced = whole_copy(source.module, source.name).to(dtype)
     to_pt2(_Reduced(reduced, dtype), shape, out)
     before = {k: v for k, v in source.module.state_dict().items() if v.is_floating_point()}
     after = reduced.state_dict()

@@ -113,6 +113,34 @@ def _predicted(
     return np.concatenate(found).astype(np.int64), classes
 
 
+def of_classes(model: Sequence[str], data: Sequence[str]) -> tuple[str, ...]:
+    """What is odd about the names of a model's classes beside those of the data; empty if nothing.
+
+    Args:
+        model: by class; empty where unknown.
+        data: likewise.
+    """
+    mine, theirs = ([_plain(name) for name in names] for names in (model, data))
+    moved = [
+        number for number, name in enumerate(theirs) if name in mine and mine.index(name) != number
+    ]
+    if not moved or len(set(mine)) < len(mine):
+        return ()
+    first = moved[0]
+    wrong = (
+        f"The model and the data have {len(moved)} classes at different places: {data[first]!r} is "
+        f"class {first} of the data and class {mine.index(theirs[first])} of the model. A right "
+        "prediction counts as wrong there. Name the classes in the model's order in a classes.txt "
+        "beside the data's folders, or renumber the labels."
+    )
+    return (wrong,)
+
+
+def _plain(name: str) -> str:
+    """A class's name without what only looks differ in; of several names the first."""
+    return " ".join(name.split(",")[0].replace("_", " ").replace("-", " ").casefold().split())
+
+
 def said(found: Look, sigma: float) -> tuple[tuple[str, ...], str]:
     """What looks wrong, a sentence each, and what was seen, in one line."""
     truth, known = found.truth, found.known
