@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import smoothcert
+from smoothcert.classifiers.onnx import _fitting
 from smoothcert.compress import compress, onnx_graph
 from smoothcert.errors import InvalidInput, ModelError, StoreError
 from smoothcert.regular import require_new_file
@@ -466,3 +467,21 @@ def test_commands_say_which_output_is_read(tmp_path):
     assert shown.exit_code == 0
     assert f"{tmp_path / 'm.onnx'}#prob" in (tmp_path / "again" / "run.json").read_text()
     assert run("verify", tmp_path / "again", "--replay", "100%").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("expected", "shape", "advice"),
+    [
+        (["n", 3, 224, 224], (4, 3, 32, 32), "by --size 224"),
+        ([1, 3, 80, 160], (1, 3, 32, 32), "images of 160 by 80 pixels"),
+        (["n", 32, 32, 3], (4, 3, 32, 32), "channels last"),
+        (["n", 3, 32, 32], (4, 1, 32, 32), "by --channels 3"),
+        (["n", 1, "h", "w"], (4, 3, 32, 32), "by --channels 1"),
+        (["n", 64], (4, 1, 8, 8), "put a Flatten"),
+        (["n", 7], (4, 5), ""),
+    ],
+)
+def test_the_shape_that_is_expected_says_what_to_do(expected, shape, advice):
+    said = _fitting(expected, shape)
+    assert advice in said
+    assert bool(said) == bool(advice)

@@ -378,3 +378,9 @@ def test_a_copy_that_there_is_not_is_said(tmp_path):
     digits = smoothcert.load_inputs("digits", limit=8)
     with pytest.raises(ModelError, match="holds what cannot be copied"):
         compress("torch_models:locked", "bf16", tmp_path / "m.pt2", inputs=digits)
+
+
+def test_a_selection_of_one_class_is_said():
+    assert "class 2 of 4: --limit takes the first" in sanity.of_labels([2] * 10, 4)[0]
+    for labels, classes in ((None, 4), ([2] * 9 + [1], 4), ([2], 4), ([0] * 10, 1)):
+        assert sanity.of_labels(labels, classes) == ()

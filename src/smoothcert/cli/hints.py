@@ -20,6 +20,7 @@ def look(
     """Say how a classifier does on a few inputs, unless a part of the run is there already."""
     if loudness.is_quiet() or where.shard or where.place.used:
         return
+    _say(sanity.of_labels(inputs.labels, len(inputs.classes)))
     if isinstance(classifier, Named):
         _say(sanity.of_classes(classifier.class_names, inputs.classes))
     with display.waiting("Looking at a few inputs"):

@@ -136,6 +136,17 @@ def of_classes(model: Sequence[str], data: Sequence[str]) -> tuple[str, ...]:
     return (wrong,)
 
 
+def of_labels(labels: Sequence[int] | None, classes: int) -> tuple[str, ...]:
+    """What is odd about a selection of inputs: many of them, and all of one class of several."""
+    if labels is None or len(labels) < _FEW_LABELS or len(set(labels)) > 1 or classes < 2:
+        return ()
+    wrong = (
+        f"All {len(labels)} inputs are of class {labels[0]} of {classes}: --limit takes the first "
+        "ones, and --every N takes every N-th."
+    )
+    return (wrong,)
+
+
 def _plain(name: str) -> str:
     """A class's name without what only looks differ in; of several names the first."""
     return " ".join(name.split(",")[0].replace("_", " ").replace("-", " ").casefold().split())
