@@ -104,7 +104,7 @@ def prepared(models, tmp_path_factory) -> Path:
         ("net.safetensors", "model.safetensors"),
     ):
         shutil.copy(models / made, folder / name)
-    digits = smoothcert.load_inputs("digits", limit=30)
+    digits = smoothcert.load_inputs("digits", every=12)  # of every class
     for item, label in zip(digits, digits.labels, strict=True):
         (folder / "images" / str(label)).mkdir(parents=True, exist_ok=True)
         pixels = np.rint(item.pixels[0] * (255 / digits.levels)).astype(np.uint8)
@@ -183,7 +183,7 @@ def is_there(arguments: list[str]) -> None:
     [
         ("smoothcert certifi model.onnx", "No such command 'certifi'"),
         ("smoothcert demo --fast", "No such option.* --fast"),
-        ("smoothcert certify path/to/x.onnx --data digits --sigma half --out y", "valid number"),
+        ("smoothcert certify path/to/x.onnx --data digits --sigma half --out y", "is no number"),
         ("smoothcert verify nothing", "exit code 2"),
         ("python experiments/nothing.py", "nothing.py"),
         ("python experiments/tables.py --nothing", "--nothing"),
