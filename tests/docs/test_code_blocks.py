@@ -37,7 +37,7 @@ SMALLER = {
     "limit=200": "limit=12",
     "--epochs 40": "--epochs 2",
     "--replay 1%": "--replay 5%",
-    "smoothcert compress ": "smoothcert compress --overwrite ",  # what `prepared` made already
+    "smoothcert compress": "smoothcert compress --overwrite",  # what `prepared` made already
 }
 """What a page says to what the test does instead: the same with less of it."""
 
