@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from smoothcert.certificate import Record
 from smoothcert.errors import Damaged, InvalidInput
 from smoothcert.methods import Reuse
 from smoothcert.runs import codec
@@ -116,8 +117,8 @@ def require_unseen(base: Run, prefix: int) -> None:
 
     IRS counts a prefix, and what a pilot has shown may have chosen its length.
     """
-    for position in sorted(positions_of(base, shown(base))):
-        draws, _ = pilot_draws(base.stored_records[position])
+    for position, record in _seen_records(base).items():
+        draws, _ = pilot_draws(record)
         if len(draws) and draws.min() < prefix:
             index = base.identity.indices[position]
             raise InvalidInput(
@@ -129,9 +130,13 @@ def require_unseen(base: Run, prefix: int) -> None:
 
 def seen_of(base: Run) -> NDArray[np.int64]:
     """How many last winners and losers of each input shown pilots have seen: (2, inputs)."""
+    return set_aside(_seen_records(base), len(base.identity.indices))
+
+
+def _seen_records(base: Run) -> dict[int, Record]:
+    """The records by position that shown pilots looked at; each block of the run is read once."""
     positions = sorted(positions_of(base, shown(base)))
-    records = {position: base.stored_records[position] for position in positions}
-    return set_aside(records, len(base.identity.indices))
+    return dict(zip(positions, base.records(positions), strict=True))
 
 
 def positions_of(base: Run, names: Iterable[str]) -> frozenset[int]:
