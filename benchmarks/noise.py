@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from smoothcert.sampling.noise import RoundedGaussian
+from smoothcert.noise.law import RoundedGaussian
 
 ROUNDS = 5
 

@@ -20,9 +20,9 @@ from recorded import Recorded, write_fresh
 
 from smoothcert import load_classifier
 from smoothcert.cli.machines import Machines, Processor
+from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
-from smoothcert.sampling.noise import Stream
 
 SPAN = 500_000  # draws between two times that the file is written
 

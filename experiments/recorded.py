@@ -19,10 +19,10 @@ from smoothcert.certificate import Record
 from smoothcert.methods import rs
 from smoothcert.methods.irs import Irs
 from smoothcert.methods.reuse import Reuse
+from smoothcert.noise.law import Stream
 from smoothcert.planning import family
 from smoothcert.sampling.answers import NO_CLASS
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.noise import Stream
 from smoothcert.verbs import pilot, planned, recertify
 
 Fresh = dict[int, NDArray[np.int32]]

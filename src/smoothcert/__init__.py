@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from smoothcert.classifiers.protocol import Classifier as Classifier
     from smoothcert.errors import SmoothcertError as SmoothcertError
     from smoothcert.methods.pooled import DatasetCertificate as DatasetCertificate
+    from smoothcert.noise.law import RoundedGaussian as RoundedGaussian
     from smoothcert.report.card import model_card as model_card
     from smoothcert.report.export import certificates_table as certificates_table
     from smoothcert.report.export import export as export
     from smoothcert.runs.store import Run as Run
     from smoothcert.sampling.datasets import load_inputs as load_inputs
     from smoothcert.sampling.inputs import Inputs as Inputs
-    from smoothcert.sampling.noise import RoundedGaussian as RoundedGaussian
     from smoothcert.summary import Summary as Summary
     from smoothcert.summary import summarize as summarize
     from smoothcert.verbs.certify import certify as certify
@@ -50,7 +50,7 @@ _HOMES = {
     "DatasetCertificate": "methods.pooled",
     "Inputs": "sampling.inputs",
     "Outcome": "certificate",
-    "RoundedGaussian": "sampling.noise",
+    "RoundedGaussian": "noise.law",
     "Run": "runs.store",
     "Settings": "certificate",
     "Smooth": "verbs.smooth",

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.decimals import ceil_to, floor_to, level
 from smoothcert.errors import InvalidInput, require_one_of
-from smoothcert.sampling.noise import RoundedGaussian
+from smoothcert.noise.law import RoundedGaussian
 from smoothcert.scalars import settle
 from smoothcert.tries import Tries
 

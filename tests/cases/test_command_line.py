@@ -19,13 +19,13 @@ import smoothcert
 from smoothcert import scalars
 from smoothcert.cli import main, numbers, terminal
 from smoothcert.errors import InvalidInput, SmoothcertError, WorkerCrash
+from smoothcert.noise import numba_kernel
 from smoothcert.regular import require_new_file
 from smoothcert.runs.files import is_litter
 from smoothcert.runs.folder import Folder
 from smoothcert.runs.processes import portable
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
-from smoothcert.sampling import compiled
 from smoothcert.verbs import sanity
 from smoothcert.verbs.given import as_base, as_inputs
 
@@ -401,13 +401,13 @@ def test_a_quoted_home_is_found(base, monkeypatch):
 def test_the_compiled_code_is_kept_where_nobody_else_writes(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     mine = tmp_path / f"smoothcert-{os.getuid()}"
-    assert compiled._temporary_folder() == str(mine)
+    assert numba_kernel._temporary_folder() == str(mine)
     assert mine.stat().st_mode & 0o777 == 0o700
     mine.chmod(0o777)  # anybody could have put code there
-    assert compiled._temporary_folder() != str(mine)
+    assert numba_kernel._temporary_folder() != str(mine)
     mine.rmdir()
     mine.symlink_to(tmp_path)
-    assert compiled._temporary_folder() != str(mine)
+    assert numba_kernel._temporary_folder() != str(mine)
 
 
 @pytest.mark.parametrize("temporary", [True, False])
@@ -415,17 +415,17 @@ def test_no_folder_to_keep_compiled_code_in(temporary, tmp_path, monkeypatch):
     asked = []
 
     def njit(cache=False, **how):
-        asked.append(cache and (compiled._CONFIG.CACHE_DIR or "usual"))
-        if cache and not (temporary and str(tmp_path) == compiled._CONFIG.CACHE_DIR):
+        asked.append(cache and (numba_kernel._CONFIG.CACHE_DIR or "usual"))
+        if cache and not (temporary and str(tmp_path) == numba_kernel._CONFIG.CACHE_DIR):
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(compiled, "njit", njit)
-    monkeypatch.setattr(compiled._CONFIG, "CACHE_DIR", "")
-    monkeypatch.setattr(compiled, "_temporary_folder", lambda: str(tmp_path))
-    assert compiled._kept(len) is len
+    monkeypatch.setattr(numba_kernel, "njit", njit)
+    monkeypatch.setattr(numba_kernel._CONFIG, "CACHE_DIR", "")
+    monkeypatch.setattr(numba_kernel, "_temporary_folder", lambda: str(tmp_path))
+    assert numba_kernel._kept(len) is len
     assert asked == ["usual", str(tmp_path), *([] if temporary else [False])]
-    assert compiled._CONFIG.CACHE_DIR == ""
+    assert numba_kernel._CONFIG.CACHE_DIR == ""
 
 
 # Values in Python.

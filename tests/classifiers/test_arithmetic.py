@@ -12,9 +12,9 @@ import smoothcert
 from smoothcert.classifiers.arithmetic import arithmetic
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.errors import InvalidInput, ModelError
+from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
-from smoothcert.sampling.noise import RoundedGaussian, Stream
 
 
 def settings():

@@ -12,7 +12,7 @@ from smoothcert import zoo
 from smoothcert.classifiers.loading import file_of
 from smoothcert.compress import compress
 from smoothcert.errors import ModelError
-from smoothcert.sampling.noise import RoundedGaussian
+from smoothcert.noise.law import RoundedGaussian
 from smoothcert.sampling.probe import probe
 
 LAW = RoundedGaussian(0.25, 1 / 256)

@@ -14,9 +14,9 @@ from smoothcert.classifiers.pytorch import save_weights
 from smoothcert.compress import compress
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Reuse
+from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.sampling.inputs import to_float
-from smoothcert.sampling.noise import RoundedGaussian, Stream
 from smoothcert.training.gaussian import train
 from smoothcert.training.recipe import recipe
 

@@ -157,7 +157,7 @@ def test_the_noise_is_compared_with_its_definition():
     def off_by_one_value(addresses, pixels):
         right.append(pixels.size)
         out = np.empty(pixels.shape, np.float32)
-        from smoothcert.sampling.compiled import NoisyImages
+        from smoothcert.noise.numba_kernel import NoisyImages
 
         NoisyImages(devices._LAW, devices._SEED)(addresses, pixels, np.arange(len(out)), out)
         out[3, 1, 2, 3] += np.float32(1 / 255)

@@ -10,9 +10,9 @@ from test_threads import run
 import smoothcert
 from smoothcert.compress.twin import onnx_twin
 from smoothcert.errors import MissingExtra, ModelError
+from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import to_float
-from smoothcert.sampling.noise import RoundedGaussian, Stream
 
 COMMON = ("--data", "digits", "--limit", 6, "--sigma", 0.25, "--n", 300)
 OFFER = "An ONNX twin is often 1.5 times as fast or more: --engine onnx"

@@ -12,8 +12,8 @@ import smoothcert
 from smoothcert.compress import compress
 from smoothcert.compress.measure import accuracy
 from smoothcert.errors import InvalidInput
+from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.noise import RoundedGaussian, Stream
 
 
 class Batches:

@@ -12,9 +12,9 @@ from recorded import Fresh, LookUp, Planner, Recorded, cut, incremental, read_fr
 import smoothcert
 from known_truth import PixelSum
 from smoothcert.methods.irs import Irs
+from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
-from smoothcert.sampling.noise import Stream
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 N, SIGMA, BATCH = 1000, 0.25, 64

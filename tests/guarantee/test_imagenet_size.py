@@ -13,9 +13,9 @@ from torch import nn
 
 import smoothcert
 from smoothcert.cli.sources import recorded_source
+from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import to_float
-from smoothcert.sampling.noise import RoundedGaussian, Stream
 
 BLOCKS = (3, 4, 6, 3)
 CLASSES = 1000

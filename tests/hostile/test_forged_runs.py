@@ -21,6 +21,7 @@ from smoothcert.methods.irs import Cached
 from smoothcert.methods.reuse import How, Share
 from smoothcert.methods.screening import Screening, Target
 from smoothcert.methods.sequential import Decision
+from smoothcert.noise.law import Stream
 from smoothcert.runs import pilots
 from smoothcert.runs.pilots import StoredPilot, pilot_bytes, read_pilot
 from smoothcert.runs.plans import plan_bytes, read_plan
@@ -32,7 +33,6 @@ from smoothcert.runs.verify import Unchecked, replay, verify
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.noise import Stream
 
 SETTINGS = Settings(0.25, 16, n0=20, n=400, keep_margins=False)
 DATA = Inputs.from_arrays(np.full((6, 1, 2, 2), 9 / 16), np.ones(6, int), 1 / 16)

@@ -11,7 +11,7 @@ from smoothcert.certificate import Outcome, Settings, Votes
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import irs, recheck
 from smoothcert.methods.irs import Cached, Irs
-from smoothcert.sampling.noise import Stream
+from smoothcert.noise.law import Stream
 
 SETTINGS = Settings(0.5, 255, n0=10, n=1000)
 SHAPE = (1, 2, 2)

@@ -89,9 +89,9 @@ def test_mean_radius_and_curve_fit_together(base, data):
 
 def test_replays_the_first_draws_that_voted_for_the_class(base, data):
     """An oracle counts flips from all labels of the new model."""
+    from smoothcert.noise.law import Stream
     from smoothcert.sampling.batches import Request
     from smoothcert.sampling.engine import sample
-    from smoothcert.sampling.noise import Stream
 
     (c,) = screen(base, [PixelSum(29)], data, per_input=50)
     for index, flips in zip(c.pool.indices[::20], c.flips[0][::20], strict=True):

@@ -9,12 +9,12 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Outcome
 from smoothcert.errors import ModelError
+from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
 from smoothcert.sampling.answers import CONTEST, LABEL, NO_CLASS, answers_of
 from smoothcert.sampling.batches import Batch, Request
 from smoothcert.sampling.device import packed, unpacked
 from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import to_float
-from smoothcert.sampling.noise import Addresses, RoundedGaussian, Stream
 from smoothcert.sampling.probe import probe
 
 NAN, INF, TINY, HUGE = np.nan, np.inf, 1e-45, 3e38

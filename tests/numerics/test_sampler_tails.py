@@ -12,11 +12,11 @@ from scipy import special
 
 from smoothcert.bounds import binomial
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling import compiled, gaussian_table, torch_noise
-from smoothcert.sampling.compiled import NoisyImages
+from smoothcert.noise import numba_kernel, table, torch_kernel
+from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
+from smoothcert.noise.numba_kernel import NoisyImages
+from smoothcert.noise.torch_kernel import TorchNoise, stacked
 from smoothcert.sampling.inputs import to_float
-from smoothcert.sampling.noise import Addresses, RoundedGaussian, Stream
-from smoothcert.sampling.torch_noise import TorchNoise, stacked
 
 LAWS = [
     RoundedGaussian(1.0, 1.0),
@@ -102,27 +102,27 @@ def test_draws_are_monotone_and_symmetric_in_the_word(law):
 @every_law
 def test_the_compiled_look_up_at_hard_words(law):
     """The machine code itself: words of this kind cannot be reached by an address in a test."""
-    below, guide, shift = compiled.search(law.ratio)
+    below, guide, shift = numba_kernel.search(law.ratio)
     words = hard_words(law)
-    found = [compiled._place(word, below, guide, shift) for word in words]
+    found = [numba_kernel._place(word, below, guide, shift) for word in words]
     assert (np.array(found) - len(law.table) // 2 == by_definition(law, words)).all()
 
 
 @every_law
 def test_the_torch_look_up_at_hard_words(law):
-    guide, below, bits = torch_noise.search(law.ratio)
+    guide, below, bits = torch_kernel.search(law.ratio)
     words = hard_words(law)
     tables = map(torch.from_numpy, (words.view(np.int64), guide, below))
-    assert (torch_noise._steps(*tables, bits).numpy() == by_definition(law, words)).all()
+    assert (torch_kernel._steps(*tables, bits).numpy() == by_definition(law, words)).all()
 
 
 @pytest.mark.full
 @every_law
 def test_the_compiled_torch_look_up_at_hard_words(law):
-    guide, below, bits = torch_noise.search(law.ratio)
+    guide, below, bits = torch_kernel.search(law.ratio)
     words = hard_words(law)
     tables = map(torch.from_numpy, (words.view(np.int64), guide, below))
-    found = torch.compile(torch_noise._steps)(*tables, bits)
+    found = torch.compile(torch_kernel._steps)(*tables, bits)
     assert (found.numpy() == by_definition(law, words)).all()
 
 
@@ -141,7 +141,7 @@ def test_one_float_for_each_integer(law):
 
 def everything(law: RoundedGaussian) -> list[bytes]:
     """Tables, noise by the definition, by the compiled kernel and by torch, made anew."""
-    for cached in (gaussian_table.thresholds, compiled.search, torch_noise.search):
+    for cached in (table.thresholds, numba_kernel.search, torch_kernel.search):
         cached.cache_clear()
     addresses, rows = Addresses.of(1, Stream.FRESH, np.arange(5)), np.zeros(5, dtype=np.int64)
     pixels = np.random.default_rng(0).integers(0, law.levels + 1, (1, 500), dtype=np.int32)
@@ -152,8 +152,14 @@ def everything(law: RoundedGaussian) -> list[bytes]:
         places, clean = torch.from_numpy(stacked(addresses)), torch.from_numpy(pixels[rows])
         by_torch = maker.images(maker.seed(3), places, clean).numpy()
     law = RoundedGaussian(law.sigma, law.grid)
-    made = (law.table, law.rows(3, addresses, 500), out, by_torch, *compiled.search(law.ratio)[:2])
-    return [array.tobytes() for array in (*made, *torch_noise.search(law.ratio)[:2])]
+    made = (
+        law.table,
+        law.rows(3, addresses, 500),
+        out,
+        by_torch,
+        *numba_kernel.search(law.ratio)[:2],
+    )
+    return [array.tobytes() for array in (*made, *torch_kernel.search(law.ratio)[:2])]
 
 
 def flushing(function):

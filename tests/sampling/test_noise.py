@@ -9,10 +9,10 @@ import pytest
 from scipy import special, stats
 
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling.compiled import NoisyImages, search
-from smoothcert.sampling.gaussian_table import thresholds
+from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
+from smoothcert.noise.numba_kernel import NoisyImages, search
+from smoothcert.noise.table import thresholds
 from smoothcert.sampling.inputs import to_float
-from smoothcert.sampling.noise import Addresses, RoundedGaussian, Stream
 
 LAW = RoundedGaussian(0.25, Fraction(1, 256))
 

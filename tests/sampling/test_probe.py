@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from smoothcert.errors import ModelError
-from smoothcert.sampling.noise import RoundedGaussian
+from smoothcert.noise.law import RoundedGaussian
 from smoothcert.sampling.probe import probe
 
 LAW = RoundedGaussian(0.25, 1 / 16)

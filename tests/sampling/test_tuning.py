@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from smoothcert.errors import ModelError
+from smoothcert.noise.law import RoundedGaussian
 from smoothcert.sampling import tuning
 from smoothcert.sampling.inputs import Item
-from smoothcert.sampling.noise import RoundedGaussian
 from smoothcert.sampling.tuning import Arrangement, in_layout, layout_of
 
 LAW = RoundedGaussian(0.5, 1 / 16)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
 from smoothcert.sampling.inputs import to_float
-from smoothcert.sampling.noise import Addresses, RoundedGaussian, Stream
 
 _LAW = RoundedGaussian(0.5, Fraction(1, 255))
 _SEED = 2**63 + 11
@@ -54,21 +54,21 @@ class Cuda:
 
 def compiled_noise() -> tuple[int, Path | None]:
     """How many values of the compiled noise are wrong, and the folder that its code is kept in."""
-    from smoothcert.sampling import compiled
+    from smoothcert.noise import numba_kernel
 
     def make(addresses: Addresses, pixels: NDArray[np.int32]) -> NDArray[np.float32]:
         out = np.empty((_ROWS, *_SHAPE), np.float32)
-        compiled.NoisyImages(_LAW, _SEED)(addresses, pixels, np.arange(_ROWS), out)
+        numba_kernel.NoisyImages(_LAW, _SEED)(addresses, pixels, np.arange(_ROWS), out)
         return out
 
-    return _wrong(make), compiled.kept_in()
+    return _wrong(make), numba_kernel.kept_in()
 
 
 def torch_noise(device: str) -> int:
     """How many values of noise made by torch on a device are wrong."""
     import torch
 
-    from smoothcert.sampling.torch_noise import TorchNoise, stacked
+    from smoothcert.noise.torch_kernel import TorchNoise, stacked
 
     def make(addresses: Addresses, pixels: NDArray[np.int32]) -> NDArray[np.float32]:
         maker = TorchNoise(_LAW, device)

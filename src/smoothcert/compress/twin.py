@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier, Layered
 from smoothcert.errors import MissingExtra, ModelError
+from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.noise import RoundedGaussian, Stream
 from smoothcert.sampling.tuning import first_size
 
 if TYPE_CHECKING:

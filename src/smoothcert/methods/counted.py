@@ -16,7 +16,7 @@ from smoothcert.methods import irs, reuse, rs, sequential
 from smoothcert.methods.irs import Cached, Irs
 from smoothcert.methods.reuse import How, Reuse, Share
 from smoothcert.methods.sequential import Decision
-from smoothcert.sampling.noise import Stream
+from smoothcert.noise.law import Stream
 
 
 def of_itself(

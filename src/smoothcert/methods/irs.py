@@ -23,9 +23,9 @@ from smoothcert.certificate import (
     check_count,
 )
 from smoothcert.errors import InvalidInput, Mismatch, require_one_of
+from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.inputs import Item
-from smoothcert.sampling.noise import Stream
 from smoothcert.scalars import settle
 
 VARIANTS = ("budget-exact", "published")

@@ -18,7 +18,7 @@ from smoothcert.bounds.rounding import difference_below, sum_above
 from smoothcert.certificate import Certificate, Outcome, Settings, Votes, check_alpha
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.methods.irs import Cached
-from smoothcert.sampling.noise import Stream, words
+from smoothcert.noise.law import Stream, words
 from smoothcert.scalars import settle
 
 FLOOR = 0.65

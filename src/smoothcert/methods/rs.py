@@ -9,10 +9,10 @@ from smoothcert.bounds import binomial
 from smoothcert.bounds.rounding import difference_below, sum_above
 from smoothcert.certificate import Certificate, Outcome, Settings, Votes
 from smoothcert.methods.margins import ranked
+from smoothcert.noise.law import Stream
 from smoothcert.sampling.answers import NO_CLASS
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.inputs import Item
-from smoothcert.sampling.noise import Stream
 
 
 def requests(item: Item, settings: Settings) -> tuple[Request, Request]:

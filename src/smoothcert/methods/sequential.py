@@ -18,9 +18,9 @@ from smoothcert.bounds.rounding import difference_below, sum_above
 from smoothcert.certificate import Certificate, Outcome, Settings, Votes, check_count
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import rs
+from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.inputs import Item
-from smoothcert.sampling.noise import RoundedGaussian, Stream
 from smoothcert.scalars import settle
 
 # Relative steps by which Phi(r/sigma) is moved until its own quantile shows it is past r/sigma.

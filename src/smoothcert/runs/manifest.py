@@ -11,10 +11,10 @@ from typing import Any, Self
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.methods import Decision, Irs, Method, Reuse
+from smoothcert.noise.law import LAW
 from smoothcert.runs.content import json_bytes
 from smoothcert.runs.seal import is_sealed, seal, why_not
 from smoothcert.runs.untrusted import UNREADABLE, check_identity, check_origin
-from smoothcert.sampling.noise import LAW
 
 FORMAT = 4
 """docs/store-format.md; goes up with every change that an older reader would not notice."""

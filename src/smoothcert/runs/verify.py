@@ -19,6 +19,7 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
 from smoothcert.methods import Irs, Reuse, counted, recheck, reuse
 from smoothcert.methods.reuse import Share
+from smoothcert.noise.law import LAW, Stream
 from smoothcert.runs import ledger, pilots, plans, recomputed
 from smoothcert.runs.opening import check_same_inputs
 from smoothcert.runs.store import Run
@@ -26,7 +27,6 @@ from smoothcert.runs.untrusted import MOST_BYTES, UNREADABLE
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, fingerprint_of
-from smoothcert.sampling.noise import LAW, Stream
 from smoothcert.sampling.probe import probe
 from smoothcert.sampling.tuning import in_layout
 

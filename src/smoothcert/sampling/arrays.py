@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.noise.law import grid_levels
 from smoothcert.regular import require_regular, similar
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.noise import grid_levels
 
 MOST_UNPACKED = 2**31
 """Bytes of an .npz file and of each array in it; in memory they become four times as many."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.noise.law import Addresses, Stream
 from smoothcert.sampling.inputs import Item
-from smoothcert.sampling.noise import Addresses, Stream
 
 
 @dataclass(frozen=True)

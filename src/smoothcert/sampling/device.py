@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from smoothcert.classifiers.arithmetic import enough_memory
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.errors import Mismatch
+from smoothcert.noise.law import Addresses, RoundedGaussian
+from smoothcert.noise.numba_kernel import NoisyImages
+from smoothcert.noise.torch_kernel import TorchNoise, stacked
 from smoothcert.sampling.answers import LABEL
 from smoothcert.sampling.batches import Batch
-from smoothcert.sampling.compiled import NoisyImages
-from smoothcert.sampling.noise import Addresses, RoundedGaussian
-from smoothcert.sampling.torch_noise import TorchNoise, stacked
 
 _CHECKED_VALUES = 2**20  # of a run's first batch
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import ModelError
+from smoothcert.noise.law import RoundedGaussian
 from smoothcert.sampling.answers import LABEL
 from smoothcert.sampling.batches import Batch, Open, Request, Segment, cut, packed
-from smoothcert.sampling.noise import RoundedGaussian
 
 Progress = Callable[[int], None]
 """Called with the number of evaluations just finished."""

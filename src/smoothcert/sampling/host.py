@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.protocol import Classifier, Parallel
+from smoothcert.noise.law import RoundedGaussian
+from smoothcert.noise.numba_kernel import NoisyImages
 from smoothcert.sampling.answers import answers_of
 from smoothcert.sampling.batches import Batch
-from smoothcert.sampling.compiled import NoisyImages
-from smoothcert.sampling.noise import RoundedGaussian
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling.noise import grid_levels
+from smoothcert.noise.law import grid_levels
 
 _OFF_GRID = 1e-3  # of a grid step: float32 pixels of an 8-bit image are off by 1e-5 at most
 _SHOWN, _SHOWN_CLASSES = 3, 5  # names of inputs, and classes, in a description

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from smoothcert.classifiers.blame import reason
 from smoothcert.classifiers.protocol import Classifier, Exported
 from smoothcert.errors import ModelError, SmoothcertError
+from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling import known_answers
 from smoothcert.sampling.inputs import Item, to_float
-from smoothcert.sampling.noise import RoundedGaussian, Stream
 
 # Relative to the largest logit: float kernels differ by 1e-6 between row positions, dynamic
 # per-tensor quantization by 1e-2.

@@ -15,11 +15,11 @@ from smoothcert.certificate import Certificate, Record, Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import margins
 from smoothcert.methods.reuse import Reuse
+from smoothcert.noise.law import Stream
 from smoothcert.planning import Flips, Policy
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.noise import Stream
 
 PILOT_WINNERS, PILOT_LOSERS = 40, 20
 """Cached draws of each pilot input that are replayed, its last ones."""

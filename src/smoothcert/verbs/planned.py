@@ -11,11 +11,11 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import reuse as reusing
 from smoothcert.methods.irs import Cached
 from smoothcert.methods.reuse import Reuse, Share
+from smoothcert.noise.law import Stream
 from smoothcert.planning import Flips, Plan, Policy, Table, family, plan, table
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
-from smoothcert.sampling.noise import Stream
 from smoothcert.verbs.pilot import PilotVotes, fit, pilot_positions, proven, run_pilot, set_aside
 
 

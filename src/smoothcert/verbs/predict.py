@@ -9,11 +9,11 @@ from smoothcert.bounds.rounding import difference_below
 from smoothcert.certificate import ABSTAIN, check_alpha, check_count
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput
+from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.answers import NO_CLASS
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import default_batch_size, sample
 from smoothcert.sampling.inputs import Item
-from smoothcert.sampling.noise import RoundedGaussian, Stream
 from smoothcert.sampling.probe import probe
 from smoothcert.scalars import real, rows, whole
 

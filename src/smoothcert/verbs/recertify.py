@@ -12,11 +12,11 @@ from smoothcert.errors import InvalidInput, Mismatch, require_one_of
 from smoothcert.methods import asked, irs, reuse
 from smoothcert.methods.irs import Cached, Irs
 from smoothcert.methods.reuse import Reuse
+from smoothcert.noise.law import Stream
 from smoothcert.planning import Policy
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
-from smoothcert.sampling.noise import Stream
 from smoothcert.scalars import real, whole
 from smoothcert.tries import Seed, Try, number_of, warn_if_used
 from smoothcert.verbs import planned

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Outcome, Settings
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.noise.law import Stream
 from smoothcert.sampling.inputs import Inputs, to_float
-from smoothcert.sampling.noise import Stream
 from smoothcert.sampling.tuning import first_size
 
 _SHARE, _MOST, _LEAST = 100, 256, 32

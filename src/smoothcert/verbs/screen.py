@@ -14,10 +14,10 @@ from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import pooled
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening, Target
+from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress, sample
 from smoothcert.sampling.inputs import Inputs, Item
-from smoothcert.sampling.noise import Stream
 from smoothcert.sampling.probe import probe
 from smoothcert.sampling.tuning import first_size
 from smoothcert.scalars import real, rows

@@ -12,8 +12,8 @@ from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import ModelError
 from smoothcert.methods import asked
+from smoothcert.noise.law import RoundedGaussian, grid_levels
 from smoothcert.sampling.inputs import Inputs, Item
-from smoothcert.sampling.noise import RoundedGaussian, grid_levels
 from smoothcert.sampling.probe import probe
 from smoothcert.tries import Seed, number_of, warn_if_used
 from smoothcert.verbs.certify import certify_items

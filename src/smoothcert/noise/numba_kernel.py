@@ -21,14 +21,14 @@ from numba import config, njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from smoothcert.sampling.gaussian_table import thresholds
-from smoothcert.sampling.noise import (
+from smoothcert.noise.law import (
     PHILOX_MULTIPLIERS,
     PHILOX_ROUNDS,
     PHILOX_WEYL,
     Addresses,
     RoundedGaussian,
 )
+from smoothcert.noise.table import thresholds
 
 _CONFIG: Any = config  # whose names are made as it is read
 

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smoothcert.sampling.gaussian_table import thresholds
-from smoothcert.sampling.noise import (
+from smoothcert.noise.law import (
     PHILOX_MULTIPLIERS,
     PHILOX_ROUNDS,
     PHILOX_WEYL,
     Addresses,
     RoundedGaussian,
 )
+from smoothcert.noise.table import thresholds
 
 _LOW = 0xFFFFFFFF
 _MANTISSA, _BIAS, _OCTAVES = 23, 127, 63  # of float32; of the words below 2^63
