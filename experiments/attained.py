@@ -19,7 +19,7 @@ from markdown import put, table
 
 from smoothcert.bounds import adversary, betting
 from smoothcert.methods.irs import Irs
-from smoothcert.methods.reuse import Reuse
+from smoothcert.methods.replay import Reuse
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "reliability.md"

@@ -26,22 +26,23 @@ from overclaims import too_much
 
 import smoothcert
 from smoothcert.certificate import Certificate, Certification
-from smoothcert.methods.reuse import How, Reuse, Share
-from smoothcert.verbs import planned
+from smoothcert.methods import Case
+from smoothcert.methods.replay import Allocation, Bound, Reuse
+from smoothcert.sampling.sampler import Sampler
 
 ALPHA = 0.05
 REPLAYED = 40
 BATCH = 256
 
 
-def replays(winners: int) -> Share:
+def replays(winners: int) -> Allocation:
     """So many cached winners, or as many as there are."""
-    return Share(How.JOINT, winners)
+    return Allocation(Bound.JOINT, winners)
 
 
-def fresh(draws: int) -> Share:
+def fresh(draws: int) -> Allocation:
     """So many fresh draws."""
-    return Share(How.FRESH, fresh=draws)
+    return Allocation(Bound.FRESH, fresh=draws)
 
 
 def replayed(alpha: float) -> Reuse:
@@ -104,7 +105,7 @@ class Field:
         base: Certification,
         model: Patchwork,
         reuse: Reuse,
-        share: Share,
+        share: Allocation,
         where: Sequence[int] | None = None,
     ) -> list[Certificate]:
         """A model on some caches, by default all, with the same share of each.
@@ -112,15 +113,15 @@ class Field:
         It is given, in the place of the plan that the method's policy would make.
         """
         inputs = self.world.inputs(len(base.records))
-        triples = (
-            (inputs.item(i), base.records[i], _within(share, base.certificates[i].k))
+        cases = (
+            Case(inputs.item(i), base.records[i], _within(share, base.certificates[i].k))
             for i in (range(len(inputs)) if where is None else where)
         )
-        new = planned.replay_items(model, triples, base.settings, reuse, BATCH)
+        new = reuse.records(Sampler(model, base.settings, base.num_classes, BATCH), cases)
         return [record.certificate for record in new]
 
 
-def _within(share: Share, k: int) -> Share:
+def _within(share: Allocation, k: int) -> Allocation:
     return replace(share, winners=min(share.winners, k))
 
 
@@ -153,7 +154,7 @@ class Tried:
     wrong: NDArray[np.bool_]
 
     @staticmethod
-    def of(field: Field, base: Certification, reuse: Reuse, share: Share) -> "Tried":
+    def of(field: Field, base: Certification, reuse: Reuse, share: Allocation) -> "Tried":
         """Recertify every candidate on every cache."""
         with remembered():
             found = [field.recertified(base, c, reuse, share) for c in field.candidates]
@@ -199,7 +200,9 @@ class Picked:
     models: tuple[Patchwork, ...]
     truth: NDArray[np.float64]
 
-    def recertified(self, base: Certification, reuse: Reuse, share: Share) -> list[Certificate]:
+    def recertified(
+        self, base: Certification, reuse: Reuse, share: Allocation
+    ) -> list[Certificate]:
         """Each on its cache."""
         with remembered():
             return [

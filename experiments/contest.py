@@ -10,7 +10,7 @@ from recorded import LookUp, Planner, Recorded, cut, first_classes, incremental
 
 from smoothcert import Certification, Votes
 from smoothcert.certificate import Record
-from smoothcert.methods import pooled, rs
+from smoothcert.methods import pooled, scratch
 from smoothcert.methods.irs import Irs
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening
@@ -191,7 +191,7 @@ class Contest:
             for record in whole.records:
                 old, votes = record.certificate, record.votes
                 some = Votes(selection=votes.selection[:n0], estimation=votes.estimation[:m])
-                radii.append(rs.certificate(old.index, old.content, some, *facts).radius)
+                radii.append(scratch.certificate(old.index, old.content, some, *facts).radius)
             right = first_classes(whole.records, n0) == self.new.classes
             rows.append(np.where(right, radii, 0))
             extra.append(n0 * (kept.sum() if authors else len(kept)))

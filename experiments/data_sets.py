@@ -29,9 +29,9 @@ from smoothcert.bounds import adversary, joint, stratified
 from smoothcert.bounds.budget import Budget
 from smoothcert.certificate import Certification
 from smoothcert.methods.pooled import DatasetCertificate
-from smoothcert.methods.reuse import Reuse
+from smoothcert.methods.replay import Reuse
 from smoothcert.methods.screening import Screening, Target, Verdict
-from smoothcert.planning import Flips
+from smoothcert.planning import FlipRates
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.verbs import planned as verbs_planned
 from smoothcert.verbs import screen
@@ -136,7 +136,7 @@ def _remembering(function: Any) -> Any:
 
 
 def _plain(argument: Any) -> Any:
-    if isinstance(argument, Budget | Flips | str):
+    if isinstance(argument, Budget | FlipRates | str):
         return argument
     if isinstance(argument, Reuse):  # all that a table takes from it
         return argument.budget, argument.fresh_alpha
@@ -243,9 +243,9 @@ class DataSet:
         for start in range(0, len(inputs), self.size):
             some = inputs.select(range(start, start + self.size))
             cached = replace(base, records=base.records[start : start + self.size])
-            stage = screen.Stage.of(cached, some, self.screening, BATCH)
+            screener = screen.Screener.of(cached, some, self.screening, BATCH)
             with patch.object(screen, "sample", answers):
-                yield stage.screen(world.changed)
+                yield screener.screen(screener.prepared(world.changed))
 
 
 def says_something_false(

@@ -31,7 +31,7 @@ from worst_case import FRESH_SEED
 
 from smoothcert.certificate import Certification
 from smoothcert.methods import pooled
-from smoothcert.methods.reuse import Reuse, Share
+from smoothcert.methods.replay import Allocation, Reuse
 from smoothcert.methods.screening import Pool, Screening
 
 COUNT = 2000
@@ -173,7 +173,7 @@ class Study:
         seeds = range(FRESH_SEED, FRESH_SEED + SEEDS)
         return np.stack([self._alone(afresh(seed), DRAWN) for seed in seeds])
 
-    def _alone(self, reuse: Reuse, share: Share) -> Wrong:
+    def _alone(self, reuse: Reuse, share: Allocation) -> Wrong:
         field, base = self.lone.field, self.lone.base
         return too_much(field.recertified(base, field.candidates[0], reuse, share), field.changed)
 

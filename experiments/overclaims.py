@@ -27,9 +27,11 @@ from scipy import stats
 from worst_case import FRESH_SEED, Case, reuse_of
 
 import smoothcert
-from smoothcert.certificate import ABSTAIN, Certificate, Certification, Outcome, Record
-from smoothcert.methods.reuse import How, Share
-from smoothcert.verbs import pilot, planned
+from smoothcert import methods
+from smoothcert.certificate import ABSTAIN, Certificate, Certification, Outcome
+from smoothcert.methods.replay import Allocation, Bound
+from smoothcert.sampling.sampler import Sampler
+from smoothcert.verbs import pilot
 
 HERE = Path(__file__).parent
 BATCH = 2048
@@ -188,14 +190,14 @@ def fresh(case: Case, seed: int, count: int) -> NDArray[np.bool_]:
     return too_much(new.certificates, world.changed_truth)
 
 
-def share(case: Case, k: int) -> Share:
+def share(case: Case, k: int) -> Allocation:
     """A share that is a function of the cached votes, as the theory allows any to be."""
     if case.method == "stratified":
         winners, losers = int(case.winners * k), int(case.losers * (case.n - k))
-        return Share(How.STRATIFIED, winners, losers)
+        return Allocation(Bound.STRATIFIED, winners, losers)
     if k >= case.fresh_from:
-        return Share(How.FRESH, fresh=case.m)
-    return Share(How.JOINT, min(case.m, k))
+        return Allocation(Bound.FRESH, fresh=case.m)
+    return Allocation(Bound.JOINT, min(case.m, k))
 
 
 def shared(case: Case, seed: int, count: int) -> NDArray[np.bool_]:
@@ -203,14 +205,12 @@ def shared(case: Case, seed: int, count: int) -> NDArray[np.bool_]:
     world, reuse = world_of(case), reuse_of(case)
     cached, inputs = base(case, world, seed, count), world.inputs(count)
     proven = pilot.proven(cached.certificates, case.alpha)
-    shares = [
-        share(case, c.k) if some else Share(How.NOTHING)
+    allocations = [
+        share(case, c.k) if some else Allocation(Bound.NOTHING)
         for c, some in zip(cached.certificates, proven.tolist(), strict=True)
     ]
-    triples = zip(inputs, cached.records, shares, strict=True)
-    new: Iterator[Record] = planned.replay_items(
-        world.changed, triples, cached.settings, reuse, BATCH
-    )
+    sampler = Sampler(world.changed, cached.settings, cached.num_classes, BATCH)
+    new = reuse.records(sampler, map(methods.Case, inputs, cached.records, allocations))
     return too_much([record.certificate for record in new], world.changed_truth)
 
 

@@ -1,29 +1,31 @@
 """Collected votes, and the methods run on them: a label that a method asks for is looked up.
 
-The verbs run as they are, with `sample`, the loop that evaluates a classifier, replaced by a
-look-up of what that classifier answered when it was collected. So a certificate from here is
+The methods run as they are, with a sampler that looks up what a classifier answered when it was
+collected in the place of one that evaluates it. So a certificate from here is
 the one `recertify` gives (tests/experiments/test_recorded.py), and costs no evaluation.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from unittest.mock import patch
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert import Certification, Run, Votes
 from smoothcert.certificate import Record
-from smoothcert.methods import rs
+from smoothcert.methods import Case, scratch
 from smoothcert.methods.irs import Irs
-from smoothcert.methods.reuse import Reuse
+from smoothcert.methods.replay import Reuse
 from smoothcert.noise.law import Stream
-from smoothcert.planning import family
+from smoothcert.planning import candidate_splits
 from smoothcert.sampling.answers import NO_CLASS
 from smoothcert.sampling.batches import Request
-from smoothcert.verbs import pilot, planned, recertify
+from smoothcert.sampling.sampler import Sampler
+from smoothcert.verbs import pilot, planned
+
+_Asked = TypeVar("_Asked", bound=Request)
 
 Fresh = dict[int, NDArray[np.int32]]
 """Labels of the first draws of the fresh stream, by index of the image."""
@@ -65,7 +67,7 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class LookUp:
-    """In the place of `sampling.engine.sample`.
+    """What a classifier answered, in the place of itself.
 
     Attributes:
         votes: what the classifier answered, by index of the image.
@@ -77,10 +79,6 @@ class LookUp:
     votes: dict[int, Votes]
     fresh: Fresh
     asked: dict[int, int] | None = None
-
-    def __call__(self, _: object, requests: Iterable[Request], *rest: object) -> Iterator[NDArray]:
-        """Answer the requests in order."""
-        return (self.labels(request) for request in requests)
 
     def labels(self, request: Request) -> NDArray[np.int32]:
         """What the classifier said to these draws."""
@@ -97,14 +95,22 @@ class LookUp:
         return known[draws]
 
 
-@contextmanager
-def answered(lookup: LookUp) -> Iterator[None]:
-    """Within it the verbs look labels up."""
-    verbs = (pilot, planned, recertify)
-    with ExitStack() as stack:
-        for verb in verbs:
-            stack.enter_context(patch.object(verb, "sample", lookup))
-        yield
+@dataclass(frozen=True, eq=False)
+class LookUpSampler(Sampler):
+    """A sampler that looks labels up; it has no classifier."""
+
+    lookup: LookUp | None = None
+
+    @staticmethod
+    def of(lookup: LookUp, base: Certification) -> "LookUpSampler":
+        """For the inputs of a certification."""
+        facts = (base.settings, base.num_classes, 0)
+        return LookUpSampler(None, *facts, lookup=lookup)  # type: ignore[arg-type]
+
+    def labels(self, requests: Iterable[_Asked], *rest: object) -> Iterator[tuple[_Asked, NDArray]]:
+        """Answer the requests in order."""
+        assert self.lookup is not None
+        return ((request, self.lookup.labels(request)) for request in requests)
 
 
 def cut(whole: Certification, n: int) -> Certification:
@@ -117,15 +123,14 @@ def cut(whole: Certification, n: int) -> Certification:
     for old in whole.records:
         votes = Votes(selection=old.votes.selection, estimation=old.votes.estimation[:n])
         c = old.certificate
-        records.append(Record(rs.certificate(c.index, c.content, votes, *facts), votes))
+        records.append(Record(scratch.certificate(c.index, c.content, votes, *facts), votes))
     return replace(whole, settings=settings, records=tuple(records))
 
 
 def incremental(base: Certification, lookup: LookUp, irs: Irs) -> tuple[Record, ...]:
     """`recertify` with IRS."""
-    pairs = zip(Shown.of(base), base.records, strict=True)
-    with answered(lookup):
-        return tuple(recertify.recertify_items(None, pairs, base.settings, irs, 0))  # type: ignore[arg-type]
+    sampler = LookUpSampler.of(lookup, base)
+    return tuple(irs.records(sampler, map(Case, Shown.of(base), base.records)))
 
 
 @dataclass(eq=False)
@@ -135,23 +140,22 @@ class Planner:
     base: Certification
     lookup: LookUp
     alpha: float
-    known: dict[tuple[int, str], planned.Prospects] = field(default_factory=dict)
+    known: dict[tuple[int, str], planned.Planner] = field(default_factory=dict)
 
     def recertify(self, policy: str, method: str) -> tuple[tuple[Record, ...], int]:
         """Records, and the evaluations of the pilot."""
         base, shown, reuse = self.base, Shown.of(self.base), Reuse(policy, method, self.alpha)
         certificates, settings = base.certificates, base.settings
         pilot_inputs = len(pilot.pilot_positions(certificates, reuse))
-        key = pilot_inputs, family(reuse, len(shown), settings.n)
-        with answered(self.lookup):
-            if key not in self.known:
-                cache = planned.Cache(certificates, base.records, settings)
-                votes = planned.pilot(None, shown, cache, reuse, 0)  # type: ignore[arg-type]
-                self.known[key] = cache.prospects(votes, reuse)
-            prospects = replace(self.known[key], reuse=reuse)
-            triples = zip(shown, base.records, prospects.plan().shares, strict=True)
-            records = planned.replay_items(None, triples, settings, reuse, 0)  # type: ignore[arg-type]
-            return tuple(records), prospects.pilot_evaluations
+        key = pilot_inputs, candidate_splits(reuse, len(shown), settings.n)
+        sampler = LookUpSampler.of(self.lookup, base)
+        if key not in self.known:
+            cache = planned.Cache(certificates, base.records, settings)
+            votes = planned.pilot(sampler, shown, cache, reuse)  # type: ignore[arg-type]
+            self.known[key] = cache.planner(votes, reuse)
+        planner = replace(self.known[key], reuse=reuse)
+        cases = map(Case, shown, base.records, planner.plan().allocations)
+        return tuple(reuse.records(sampler, cases)), planner.pilot_evaluations
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,4 +215,4 @@ def write_fresh(folder: Path, fresh: Fresh) -> None:
 
 def first_classes(records: Sequence[Record], draws: int) -> NDArray[np.int64]:
     """The class that the first so many selection draws choose, per image."""
-    return np.array([rs.candidate(r.votes.selection[:draws]) for r in records])
+    return np.array([scratch.candidate(r.votes.selection[:draws]) for r in records])

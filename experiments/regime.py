@@ -25,7 +25,7 @@ from results_page import HEADS, METHODS, number
 from tables import DOCS, rows_of, write_csv
 
 from smoothcert.simulation.logs import Log, read_log
-from smoothcert.simulation.simulate import NOTICE, FlipModel, Study, replay
+from smoothcert.simulation.simulate import NOTICE, FlipModel, Study, simulate
 
 SIZE = "regime"  # of collect.toml
 ACCOUNTINGS = {"all": "all", "published": "draws"}
@@ -70,7 +70,7 @@ def levels(log: Log, dataset: str, plan: Plan) -> list[dict]:
         for accounting, name in ACCOUNTINGS.items():
             study = plan.study(disparity, METHODS, plan.gamma[dataset], accounting)
             row = {"data set": dataset, "sigma": log.sigma, "disparity": disparity}
-            rows.append(row | {"accounting": name} | replay(log, study).ratios)
+            rows.append(row | {"accounting": name} | simulate(log, study).ratios)
     return rows
 
 
@@ -80,7 +80,7 @@ def by_gamma(log: Log, dataset: str, plan: Plan) -> list[dict]:
     for disparity in plan.gamma_disparities:
         row = {"data set": dataset, "sigma": log.sigma, "disparity": disparity}
         for gamma in plan.gammas:
-            ratios = replay(log, plan.study(disparity, METHODS[:1], gamma)).ratios
+            ratios = simulate(log, plan.study(disparity, METHODS[:1], gamma)).ratios
             row[f"{gamma:g}"] = ratios[METHODS[0]]
         rows.append(row)
     return rows

@@ -22,7 +22,7 @@ from tables import DOCS, HERE, NAMED, write_csv
 
 from smoothcert.errors import InvalidInput
 from smoothcert.simulation.logs import Log, read_log
-from smoothcert.simulation.simulate import NOTICE, FlipModel, Simulation, Study, replay
+from smoothcert.simulation.simulate import NOTICE, FlipModel, Simulation, Study, simulate
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def row_of(log: Log, facts: dict, plan: Plan) -> dict:
     row["images"] = log.images
     try:
         studies = [plan.study(facts["dataset"], disparity, how) for how in ("all", "published")]
-        everything, theirs = (replay(log, study) for study in studies)
+        everything, theirs = (simulate(log, study) for study in studies)
     except InvalidInput as error:
         return row | {"problem": str(error)}
     return row | _ratios(everything, theirs)

@@ -22,7 +22,7 @@ from scipy import stats
 
 from smoothcert.bounds import betting, binomial, joint, normal, stratified
 from smoothcert.methods.irs import Irs
-from smoothcert.methods.reuse import Reuse
+from smoothcert.methods.replay import Reuse
 from smoothcert.simulation.contenders import irs_limits
 
 HERE = Path(__file__).parent

@@ -173,7 +173,7 @@ class Votes:
         margins: of the estimation draws, where they were kept: 0 (about to change sides) to
             254, see `methods.margins.ranked`.
         roles: of the draws in `original`: 0 where the classifier was not evaluated, else the
-            part they have in the bound, see `methods.reuse`. Empty means that all were.
+            part they have in the bound, see `methods.replay`. Empty means that all were.
     """
 
     selection: NDArray[np.int32] = field(default_factory=_none)

@@ -22,7 +22,7 @@ from worst_case import Case
 
 from smoothcert.bounds import betting, binomial, joint, stratified
 from smoothcert.methods.irs import Irs
-from smoothcert.methods.reuse import Reuse
+from smoothcert.methods.replay import Reuse
 
 SMALL = Sizes(
     joint=10,

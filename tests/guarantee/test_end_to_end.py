@@ -11,6 +11,7 @@ must be rejected.
 
 import tomllib
 from dataclasses import replace
+from itertools import repeat
 from types import SimpleNamespace
 
 import data_sets
@@ -35,12 +36,13 @@ from scipy import stats
 from worst_case import RATES, Case, reuse_of
 
 import smoothcert
+from smoothcert import methods
 from smoothcert.bounds import adversary, betting, binomial, joint
 from smoothcert.certificate import Votes
-from smoothcert.methods import irs, reuse, rs
-from smoothcert.methods.reuse import How, Share
+from smoothcert.methods import irs, replay, scratch
+from smoothcert.methods.replay import Allocation, Bound
 from smoothcert.methods.screening import Pool, Screening
-from smoothcert.verbs import planned as verbs_planned
+from smoothcert.sampling.sampler import Sampler
 
 SMALL = 2000
 WORST = worst_cases()
@@ -159,7 +161,7 @@ def test_selection_draws_that_are_used_again_are_caught(monkeypatch):
     def used_again(selection, estimation):
         return Votes(selection=estimation, estimation=estimation)
 
-    monkeypatch.setattr(rs, "votes", used_again)
+    monkeypatch.setattr(scratch, "votes", used_again)
     assert refuted(certified(case, SMALL))
 
 
@@ -182,7 +184,7 @@ def test_shares_that_are_no_shares_are_caught(monkeypatch):
         lower=lambda k, n, share: binomial.lower(k, n, 8 * share),
         upper=lambda k, n, share: binomial.upper(k, n, 8 * share),
     )
-    monkeypatch.setattr(rs, "binomial", shares)
+    monkeypatch.setattr(scratch, "binomial", shares)
     assert refuted(certified(worst("multiclass")[0], SMALL))
 
 
@@ -209,15 +211,16 @@ def test_a_plan_that_looks_at_the_flips_is_caught():
     cached, inputs = base(case, world, 0, caches), world.inputs(caches)
     with remembered():
         for size in np.geomspace(10, 1500, 20).astype(int).tolist():
-            triples = zip(inputs, cached.records, [Share(How.JOINT, size)] * caches, strict=True)
-            wrong.append(overclaimed(world, cached, triples, reuse_of(case)))
+            cases = map(methods.Case, inputs, cached.records, repeat(Allocation(Bound.JOINT, size)))
+            wrong.append(overclaimed(world, cached, cases, reuse_of(case)))
     each = [overclaims.p_value(int(some.sum()), caches, 0.05) for some in wrong]
     assert min(each) > ERROR
     assert overclaims.p_value(int(np.any(wrong, axis=0).sum()), caches, 0.05) < ERROR
 
 
-def overclaimed(world, cached, triples, settings):
-    new = verbs_planned.replay_items(world.changed, triples, cached.settings, settings, 2048)
+def overclaimed(world, cached, cases, method):
+    sampler = Sampler(world.changed, cached.settings, cached.num_classes, 2048)
+    new = method.records(sampler, cases)
     return too_much([record.certificate for record in new], world.changed_truth)
 
 
@@ -228,7 +231,7 @@ def test_a_sample_of_the_surest_draws_is_caught(monkeypatch):
     cached = smoothcert.certify(
         world.original, world.inputs(count), SIGMA, n=case.n, keep_margins=True, batch_size=512
     )
-    share, inputs = Share(How.STRATIFIED, 40, near_winners=2), world.inputs(count)
+    share, inputs = Allocation(Bound.STRATIFIED, 40, near_winners=2), world.inputs(count)
 
     def p_value():
         triples = zip(inputs, cached.records, [share] * count, strict=True)
@@ -236,7 +239,7 @@ def test_a_sample_of_the_surest_draws_is_caught(monkeypatch):
         return overclaims.p_value(int(wrong.sum()), count, case.alpha)
 
     assert p_value() > ERROR
-    monkeypatch.setattr(reuse, "words", lambda *place: -np.arange(place[-1]))
+    monkeypatch.setattr(replay, "words", lambda *place: -np.arange(place[-1]))
     assert p_value() < ERROR
 
 

@@ -16,10 +16,10 @@ import smoothcert
 from known_truth import LEVELS, PixelSum, probability_above
 from smoothcert.bounds import betting, binomial
 from smoothcert.certificate import Outcome, Settings, Votes
-from smoothcert.methods import sequential
+from smoothcert.methods import Case, sequential
 from smoothcert.methods.sequential import Decision
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.verbs.decide import decide_items
+from smoothcert.sampling.sampler import Sampler
 
 ERROR = 1e-6
 SIGMA = 0.25
@@ -46,7 +46,8 @@ def decided(count: int, threshold: int, radius: float):
     """Decisions through the whole engine of inputs that all vote for class 1 in truth."""
     settings = Settings(SIGMA, LEVELS, n0=10, n=DRAWS, alpha=ALPHA, seed=11)
     classifier = PixelSum(threshold)
-    records = decide_items(classifier, inputs(count), settings, Decision(radius), 256)
+    sampler = Sampler(classifier, settings, 2, 256)
+    records = Decision(radius).records(sampler, map(Case, inputs(count)))
     return [r.certificate for r in records if r.certificate.candidate == 1]
 
 

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from known_truth import PixelSum
 from smoothcert.certificate import Record, Settings, Votes
 from smoothcert.cli.main import app
-from smoothcert.methods import Irs, Reuse, irs, pooled, reuse, rs, sequential
+from smoothcert.methods import Irs, Reuse, irs, pooled, replay, scratch, sequential
 from smoothcert.methods.irs import Cached
-from smoothcert.methods.reuse import How, Share
+from smoothcert.methods.replay import Allocation, Bound
 from smoothcert.methods.screening import Screening, Target
 from smoothcert.methods.sequential import Decision
 from smoothcert.noise.law import Stream
@@ -29,7 +29,7 @@ from smoothcert.runs.runner import How as Running
 from smoothcert.runs.runner import run_certify, run_decide, run_recertify
 from smoothcert.runs.screening import problems_of, replay_flips, staged
 from smoothcert.runs.store import Run
-from smoothcert.runs.verify import Unchecked, replay, verify
+from smoothcert.runs.verify import Unchecked, evaluate_again, verify
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import Inputs
@@ -88,7 +88,7 @@ def caught(forged: Run, base: Run, words: str) -> bool:
     assert alone.problems == ()
     assert Unchecked.BASE in alone.unchecked
     assert Unchecked.BASE not in against.unchecked
-    assert replay(forged, NEW, DATA, 1.0).problems == ()  # its labels are all true
+    assert evaluate_again(forged, NEW, DATA, 1.0).problems == ()  # its labels are all true
     return any(words in problem for problem in against.problems)
 
 
@@ -97,12 +97,12 @@ def cached_of(record: Record) -> Cached:
     return Cached(c.index, c.content, c.candidate, c.k, c.n)
 
 
-def with_parts(base_record: Record, parts, truth, how: How, method: Reuse) -> Record:
+def with_parts(base_record: Record, parts, truth, how: Bound, method: Reuse) -> Record:
     """A record that counts these cached draws."""
     labels = truth[np.flatnonzero(parts)]
-    votes = reuse.votes_of(labels, parts, base_record.votes, Share(how, 1))
+    votes = replay.votes_of(labels, parts, base_record.votes, Allocation(how, 1))
     facts = (votes, how, method, SETTINGS, DATA.shape)
-    return Record(reuse.certificate(cached_of(base_record), *facts), votes)
+    return Record(replay.certificate(cached_of(base_record), *facts), votes)
 
 
 def best_parts(base_record: Record, truth, counts: dict[bool, int]) -> np.ndarray:
@@ -112,11 +112,11 @@ def best_parts(base_record: Record, truth, counts: dict[bool, int]) -> np.ndarra
     parts = np.zeros(len(truth), np.int32)
     for side, count in counts.items():
         places = np.flatnonzero(won == side)
-        parts[places[np.argsort(~hit[places], kind="stable")][:count]] = reuse.SAMPLED
+        parts[places[np.argsort(~hit[places], kind="stable")][:count]] = replay.SAMPLED
     return parts
 
 
-@pytest.mark.parametrize("how", [How.JOINT, How.STRATIFIED])
+@pytest.mark.parametrize("how", [Bound.JOINT, Bound.STRATIFIED])
 def test_replayed_draws_that_were_chosen_after_seeing_them(how, base, honest, tmp_path):
     method = Reuse("uniform:60", how.value)
     true_run = honest(method)
@@ -125,7 +125,7 @@ def test_replayed_draws_that_were_chosen_after_seeing_them(how, base, honest, tm
     for old, truth, share, kept in zip(
         base.records(range(6)), truths, read_plan(true_run), true_run.records(range(6)), strict=True
     ):
-        if share.how is not how:
+        if share.bound is not how:
             records.append(kept)
             continue
         whole = share.near_winners + share.near_losers + share.seen_winners + share.seen_losers
@@ -135,7 +135,7 @@ def test_replayed_draws_that_were_chosen_after_seeing_them(how, base, honest, tm
     assert raised(forged, true_run)
     found = verify(forged, base).problems
     assert any("that were replayed are not those that its rule takes" in p for p in found)
-    if how is How.JOINT:
+    if how is Bound.JOINT:
         assert caught(forged, base, "that were replayed are not those that its rule takes")
     assert verify(true_run, base).problems == ()
 
@@ -145,14 +145,14 @@ def fresh_forgery(base, true_run, method, folder, shares_too: bool) -> Run:
     records, shares = [], []
     truths = labels_of(Stream.FRESH, SETTINGS.n)
     for old, truth in zip(base.records(range(6)), truths, strict=True):
-        facts = (How.FRESH, method, SETTINGS, DATA.shape)
+        facts = (Bound.FRESH, method, SETTINGS, DATA.shape)
         made = [
-            reuse.certificate(cached_of(old), Votes(fresh=truth[:length]), *facts)
+            replay.certificate(cached_of(old), Votes(fresh=truth[:length]), *facts)
             for length in range(20, SETTINGS.n)
         ]
         best = max(made, key=lambda c: c.radius)
         records.append(Record(best, Votes(fresh=truth[: best.n])))
-        shares.append(Share(How.FRESH, fresh=best.n))
+        shares.append(Allocation(Bound.FRESH, fresh=best.n))
     return written(true_run, folder, records, tuple(shares) if shares_too else None)
 
 
@@ -172,8 +172,8 @@ def test_a_plan_with_the_pilot_that_would_give_it(base, honest, tmp_path):
     records, pilot = list(true_run.records(range(6))), read_pilot(true_run)
     votes = replace(pilot.votes, labels=tuple(1 - some for some in pilot.votes.labels))
     forged = written(true_run, tmp_path / "a", records, pilot=StoredPilot(votes))
-    assert replay(forged, NEW, DATA, 0.1, base=base).problems
-    assert replay(true_run, NEW, DATA, 0.1, base=base).problems == ()
+    assert evaluate_again(forged, NEW, DATA, 0.1, base=base).problems
+    assert evaluate_again(true_run, NEW, DATA, 0.1, base=base).problems == ()
     fewer = replace(pilot.votes, positions=pilot.votes.positions[1:], labels=pilot.votes.labels[1:])
     forged = written(true_run, tmp_path / "b", records, pilot=StoredPilot(fewer))
     found = verify(forged, base).problems
@@ -244,7 +244,9 @@ def test_a_base_with_another_sigma_or_other_labels(base, honest, tmp_path):
     for block, positions in enumerate(run.blocks):
         run.write_block(block, list(true_run.records(positions)), 0.1)
     assert any("6 true classes" in problem for problem in verify(run, base).problems)
-    assert any("6 true classes" in problem for problem in replay(run, NEW, DATA, 0.1).problems)
+    assert any(
+        "6 true classes" in problem for problem in evaluate_again(run, NEW, DATA, 0.1).problems
+    )
 
 
 def test_from_scratch_with_fewer_draws_or_other_content(base, tmp_path):
@@ -253,7 +255,7 @@ def test_from_scratch_with_fewer_draws_or_other_content(base, tmp_path):
         votes = replace(old.votes, selection=old.votes.selection[:5])
         c = old.certificate
         facts = (votes, SETTINGS, DATA.shape, 2)
-        records.append(Record(rs.certificate(c.index, c.content, *facts), votes))
+        records.append(Record(scratch.certificate(c.index, c.content, *facts), votes))
     forged = written(base, tmp_path / "a", records)
     assert any("5 selection draws are stored, and not 20" in p for p in verify(forged).problems)
     contents = ["0" * 16] * 6
@@ -289,7 +291,7 @@ def test_a_decision_that_stopped_late_or_early(kind, tmp_path):
 
 def screened(base, flips=None, **options):
     stage = staged(base, DATA, Screening(60, **options), 64)
-    honest = stage.screen(NEW)
+    honest = stage.screen(stage.prepared(NEW))
     facts = (honest.name, honest.fingerprint, honest.screening, honest.pool)
     return stage, honest, facts
 

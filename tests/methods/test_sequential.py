@@ -11,11 +11,12 @@ from known_truth import LEVELS, PixelSum, probability_above
 from smoothcert.bounds import betting
 from smoothcert.certificate import ABSTAIN, Certificate, Outcome, Settings, Votes
 from smoothcert.errors import InvalidInput
-from smoothcert.methods import sequential
+from smoothcert.methods import Case, sequential
 from smoothcert.methods.sequential import Decision
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.sampler import Sampler
 from smoothcert.verbs.certify import as_inputs
-from smoothcert.verbs.decide import decide, decide_items
+from smoothcert.verbs.decide import decide
 
 SIGMA = 0.25
 SETTINGS = Settings(SIGMA, 255, n0=10, n=1000)
@@ -143,9 +144,8 @@ def test_a_decision_depends_on_its_own_draws_only(tiny_inputs, pixel_sum):
     assert sum(seen) == result.evaluations
     alone = decide(pixel_sum, tiny_inputs.select([4]), SIGMA, radius, n=2000)
     assert alone.records == result.records[4:5]
-    fine = decide_items(
-        pixel_sum, tiny_inputs, result.settings, Decision(radius, first=3, growth=1.01), 256
-    )
+    sampler = Sampler(pixel_sum, result.settings, 2, 256)
+    fine = Decision(radius, first=3, growth=1.01).records(sampler, map(Case, tiny_inputs))
     for a, b in zip(fine, result.records, strict=True):
         assert a.votes == b.votes
         assert replace(a.certificate, evaluations=b.certificate.evaluations) == b.certificate

@@ -9,15 +9,15 @@ from scipy import special
 import smoothcert
 from known_truth import PixelSum, probability_above
 from smoothcert.errors import InvalidInput
-from smoothcert.methods.reuse import How, Reuse
-from smoothcert.planning import Flips, Policy, family, plan, table
+from smoothcert.methods.replay import Bound, Reuse
+from smoothcert.planning import FlipRates, Policy, candidate_splits, expected_radii, plan
 
 N = 10_000
 
 
 @pytest.fixture(scope="module")
 def what():
-    return table(N, Flips(away=0.05, back=0.05), Reuse("uniform:1"))
+    return expected_radii(N, FlipRates(away=0.05, back=0.05), Reuse("uniform:1"))
 
 
 def caches(count: int, seed: int = 0):
@@ -59,14 +59,16 @@ def test_the_unproven_get_nothing(what):
     k, proven = caches(500)
     for text in ("uniform:100", "budget:0.05", "retain:0.9", "radius:0.5"):
         made = plan(Policy.parse(text), k, N, proven, what)
-        assert all(s.how is How.NOTHING for s, p in zip(made.shares, proven, strict=True) if not p)
+        assert all(
+            s.bound is Bound.NOTHING for s, p in zip(made.allocations, proven, strict=True) if not p
+        )
 
 
 def test_retain_reaches_its_share_of_the_cached_radius(what):
     k, proven = caches(500)
     made = plan(Policy("retain", 0.8), k, N, proven, what)
     row = np.clip(np.searchsorted(what.z, special.ndtri(np.clip(k / N, 0.5, 1 - 3e-5))), 0, 159)
-    spent = np.array([s.evaluations > 0 for s in made.shares])
+    spent = np.array([s.evaluations > 0 for s in made.allocations])
     assert (made.radius[spent] >= 0.8 * what.cached[row][spent] - 1e-9).all()
     assert spent[proven].mean() > 0.8
 
@@ -75,7 +77,7 @@ def test_what_the_pilot_saw_is_not_asked_for_again(what):
     k, proven = caches(300)
     seen = (np.full(300, 40), np.minimum(20, N - k))
     made = plan(Policy("uniform", N), k, N, proven, what, seen)
-    for share, votes, losers in zip(made.shares, k, seen[1], strict=True):
+    for share, votes, losers in zip(made.allocations, k, seen[1], strict=True):
         assert share.winners <= votes - 40
         assert share.losers <= N - votes - losers
 
@@ -87,8 +89,8 @@ def test_what_the_pilot_saw_is_counted_whole(what):
     seen = (np.full(300, 40), np.minimum(20, N - k))
     made = plan(Policy("uniform", 2000), k, N, proven, what, seen)
     counted = 0
-    for share, losers in zip(made.shares, seen[1], strict=True):
-        if share.how is How.STRATIFIED:
+    for share, losers in zip(made.allocations, seen[1], strict=True):
+        if share.bound is Bound.STRATIFIED:
             counted += 1
             assert (share.seen_winners, share.seen_losers) == (40, losers)
             assert share.evaluations <= 2000
@@ -97,14 +99,14 @@ def test_what_the_pilot_saw_is_counted_whole(what):
 
 def test_an_input_never_chooses_between_two_p_values():
     """The joint bound and the strata are each proven alone, with fresh draws as a way out."""
-    flips = Flips(away=0.05, back=0.05)
+    flips = FlipRates(away=0.05, back=0.05)
     kinds = {
-        choice: {c.how for c in table(N, flips, Reuse("uniform:1"), choice, True).choices}
-        for choice in ("strata", "stratified", "joint")
+        name: {s.bound for s in expected_radii(N, flips, Reuse("uniform:1"), name, True).splits}
+        for name in ("strata", "stratified", "joint")
     }
-    assert kinds["strata"] == {How.STRATIFIED, How.FRESH}
-    assert kinds["joint"] == {How.JOINT, How.FRESH}
-    assert kinds["stratified"] == {How.STRATIFIED}
+    assert kinds["strata"] == {Bound.STRATIFIED, Bound.FRESH}
+    assert kinds["joint"] == {Bound.JOINT, Bound.FRESH}
+    assert kinds["stratified"] == {Bound.STRATIFIED}
 
 
 @pytest.mark.parametrize(
@@ -120,27 +122,27 @@ def test_an_input_never_chooses_between_two_p_values():
     ],
 )
 def test_auto_decides_by_what_is_to_be_spent(policy, method, choice):
-    assert family(Reuse(policy, method), 100, N) == choice
+    assert candidate_splits(Reuse(policy, method), 100, N) == choice
 
 
 def test_near_draws_are_planned_for_where_changes_are_near():
-    flips = Flips(away=0.05, back=0.05).with_depths(np.full(50, 0.02), np.full(50, 0.02))
+    flips = FlipRates(away=0.05, back=0.05).with_depths(np.full(50, 0.02), np.full(50, 0.02))
     assert flips.away_depth == pytest.approx(0.03, abs=0.012)
     near, plain = (
-        table(N, flips, Reuse("uniform:1"), "strata", margins) for margins in (True, False)
+        expected_radii(N, flips, Reuse("uniform:1"), "strata", margins) for margins in (True, False)
     )
     assert (near.radius >= plain.radius - 1e-12).all()
     assert (near.radius > plain.radius + 0.01).mean() > 0.1
-    anywhere = Flips(0.05, 0.05).with_depths(np.linspace(0, 1, 50), np.linspace(0, 1, 50))
+    anywhere = FlipRates(0.05, 0.05).with_depths(np.linspace(0, 1, 50), np.linspace(0, 1, 50))
     assert np.isinf(anywhere.away_depth)
 
 
 def test_flips_are_fitted_to_what_was_seen():
     p = np.linspace(0.55, 0.99, 40)
-    truth = Flips(0.08, 0.03)
+    truth = FlipRates(0.08, 0.03)
     u, v = truth.rates(p)
     winners, losers = np.full(40, 4000), np.full(40, 4000)
-    found = Flips.fit(p, winners, np.rint(winners * u), losers, np.rint(losers * v))
+    found = FlipRates.fit(p, winners, np.rint(winners * u), losers, np.rint(losers * v))
     assert found.away == pytest.approx(0.08, rel=0.02)
     assert found.back == pytest.approx(0.03, rel=0.02)
 
@@ -167,5 +169,5 @@ def test_fifty_thousand_inputs_take_seconds(what):
     """Measured in benchmarks; here only that it is vectorized."""
     k, proven = caches(50_000)
     start = time.perf_counter()
-    assert len(plan(Policy("budget", 0.02), k, N, proven, what).shares) == 50_000
+    assert len(plan(Policy("budget", 0.02), k, N, proven, what).allocations) == 50_000
     assert time.perf_counter() - start < 60

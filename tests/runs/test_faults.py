@@ -20,6 +20,7 @@ from nursery import OPERATIONS, TESTS, Nursery
 from test_kill import undisturbed
 from test_runner import bytes_of
 
+import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import ModelError, StoreError
@@ -385,6 +386,27 @@ def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path):
     assert list(run.records(range(5))) == list(chosen.records(range(5)))
     assert chosen.identity.hash == run.identity.hash
     assert "batches_too_large" not in chosen.manifest.origin
+
+
+def test_values_halve_a_batch_as_runs_do():
+    base = smoothcert.certify(Fitting(28), DATA, SETTINGS.sigma, n0=10, n=100)
+    assert (
+        base.records == smoothcert.certify(PixelSum(28), DATA, SETTINGS.sigma, n0=10, n=100).records
+    )
+    smoothcert.decide(Fitting(28), DATA, SETTINGS.sigma, 0.05, n=200)
+    smoothcert.recertify(base, Fitting(29), DATA, per_input=20)
+    smoothcert.predict(Fitting(28), DATA.item(0), SETTINGS.noise, n=100)
+    labelled = replace(DATA, labels=(1,) * len(DATA))
+    smoothcert.screen(base, [Fitting(29)], labelled, per_input=10)
+
+
+def test_values_say_what_to_do_where_memory_runs_out_later():
+    def fill(count):
+        full.append(1)
+
+    with pytest.raises(ModelError, match="A batch of 20 .* --batch-size 10 or less"):
+        smoothcert.certify(Fitting(28), DATA, SETTINGS.sigma, n=100, batch_size=20, progress=fill)
+    full.clear()
 
 
 def test_resuming_keeps_the_batch_size_that_fitted(tmp_path):

@@ -27,8 +27,9 @@ from smoothcert.runs.pilots import pilot_bytes, read_pilot
 from smoothcert.runs.plans import plan_bytes, read_plan
 from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
-from smoothcert.runs.verify import Unchecked, replay, verify
+from smoothcert.runs.verify import Unchecked, evaluate_again, verify
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.prepare import prepare
 
 GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = Settings(0.25, 16, n0=20, n=60, keep_margins=True)
@@ -44,7 +45,8 @@ def write(folder: Path, plan: bool = True) -> None:
     """
     base = run_certify(folder / "base-4", PixelSum(28), DATA, SETTINGS, SMALL)
     if plan:
-        explore(base, PixelSum(29), DATA, Reuse("uniform:20"), 16)
+        ready = prepare(PixelSum(29), DATA.item(0), base.identity.settings, 0, 16)
+        explore(base, ready, DATA, Reuse("uniform:20"))
     run_recertify(folder / "new-4", base, PixelSum(29), DATA, Reuse("uniform:30"), SMALL)
 
 
@@ -66,7 +68,9 @@ def test_it_is_read_and_verified(name):
 def test_it_is_replayed(name):
     """The plan of a run of format 3 is made again from a pilot of now."""
     model = PixelSum(29 if "new" in name else 28)
-    assert replay(Run.open(GOLDEN / name), model, DATA, 1.0, base=base_of(name)).problems == ()
+    assert (
+        evaluate_again(Run.open(GOLDEN / name), model, DATA, 1.0, base=base_of(name)).problems == ()
+    )
 
 
 @pytest.mark.parametrize("format_", ["", "-4"])

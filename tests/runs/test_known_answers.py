@@ -11,7 +11,7 @@ from smoothcert.errors import Damaged, Mismatch
 from smoothcert.runs.merging import merge
 from smoothcert.runs.runner import How, run_certify
 from smoothcert.runs.store import Run
-from smoothcert.runs.verify import replay
+from smoothcert.runs.verify import evaluate_again
 from smoothcert.runs.work import RunOrder, Shard
 from smoothcert.sampling import known_answers
 
@@ -51,8 +51,10 @@ def test_another_network_is_no_worker(started, tiny_inputs):
 
 def test_another_network_is_named_when_replayed(tmp_path, tiny_inputs):
     run = run_certify(tmp_path / "run", Edited(28), tiny_inputs, SETTINGS, SMALL)
-    assert replay(run, Edited(28), tiny_inputs, 0.01).problems == ()
-    assert any("other logits" in p for p in replay(run, Edited(29), tiny_inputs, 0.01).problems)
+    assert evaluate_again(run, Edited(28), tiny_inputs, 0.01).problems == ()
+    assert any(
+        "other logits" in p for p in evaluate_again(run, Edited(29), tiny_inputs, 0.01).problems
+    )
 
 
 def test_shards_of_two_networks_do_not_merge(tmp_path, tiny_inputs):

@@ -10,7 +10,7 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
-from smoothcert.methods import Irs, Reuse, reuse
+from smoothcert.methods import Irs, Reuse, replay
 from smoothcert.methods.screening import Screening
 from smoothcert.methods.sequential import Decision
 from smoothcert.report.tables import summarize_run
@@ -20,7 +20,8 @@ from smoothcert.runs.plans import read_plan
 from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
 from smoothcert.runs.screening import staged
 from smoothcert.runs.store import Run
-from smoothcert.runs.verify import Unchecked, replay, verify
+from smoothcert.runs.verify import Unchecked, evaluate_again, verify
+from smoothcert.sampling.prepare import prepare
 from smoothcert.verbs.pilot import pilot_draws
 
 SETTINGS = Settings(0.25, 16, n0=20, n=2000)
@@ -41,7 +42,7 @@ def test_a_planned_run(method, policy, base, tmp_path, tiny_inputs):
     assert [s.evaluations for s in shares] == [c.evaluations for c in run.certificates]
     result = verify(run, base)
     assert (result.certificates, result.problems) == (30, ())
-    assert replay(run, PixelSum(29), tiny_inputs, 0.2).problems == ()
+    assert evaluate_again(run, PixelSum(29), tiny_inputs, 0.2).problems == ()
     assert run.identity.method == reuse
 
 
@@ -69,8 +70,12 @@ def test_resume_keeps_the_plan(base, tmp_path, tiny_inputs):
 def counted_draws(run):
     """By input: the cached draws of its samples."""
     return [
-        set(np.flatnonzero(r.votes.roles == reuse.SAMPLED).tolist()) for r in run.stored_records
+        set(np.flatnonzero(r.votes.roles == replay.SAMPLED).tolist()) for r in run.stored_records
     ]
+
+
+def ready(classifier, inputs):
+    return prepare(classifier, inputs.item(0), SETTINGS, 0, 16)
 
 
 @pytest.mark.parametrize("method", ["joint", "stratified"])
@@ -79,7 +84,7 @@ def test_what_a_plan_has_shown_is_not_counted(method, base, tmp_path, tiny_input
     new = PixelSum(28)  # flips nothing, so that replaying pays
     asked, few = Reuse("uniform:1800", method), Reuse("uniform:1800", method, pilot=4)
     before = run_recertify(tmp_path / "before", base, new, tiny_inputs, few, SMALL)
-    explore(base, new, tiny_inputs, asked, 16)
+    explore(base, ready(new, tiny_inputs), tiny_inputs, asked)
     (name,) = pilots.shown(base)
     votes = pilots.read_pilot(base, name).votes
     run = run_recertify(tmp_path / "after", base, new, tiny_inputs, few, SMALL)
@@ -102,7 +107,7 @@ def test_what_a_plan_has_shown_is_not_counted(method, base, tmp_path, tiny_input
 def test_what_a_plan_has_shown_is_counted_by_no_other_method(base, tmp_path, tiny_inputs):
     """IRS counts a prefix and a screening the first winners; both end before what was shown."""
     new = PixelSum(29)
-    explore(base, new, tiny_inputs, Reuse("uniform:1800"), 16)
+    explore(base, ready(new, tiny_inputs), tiny_inputs, Reuse("uniform:1800"))
     (name,) = pilots.shown(base)
     positions = pilots.read_pilot(base, name).votes.positions.tolist()
     first = min(int(pilot_draws(base.stored_records[p])[0].min()) for p in positions)
@@ -123,11 +128,11 @@ def test_once_a_plan_was_shown_auto_is_one_family(base, tmp_path, tiny_inputs):
     new, much = PixelSum(29), Reuse("uniform:600")
     before = run_recertify(tmp_path / "before", base, new, tiny_inputs, much, SMALL)
     assert "stratified" in {c.method for c in before.certificates}
-    prospects = explore(base, new, tiny_inputs, much, 16)
+    planner = explore(base, ready(new, tiny_inputs), tiny_inputs, much)
     after = run_recertify(tmp_path / "after", base, new, tiny_inputs, much, SMALL)
     methods = {c.method for c in after.certificates}
     assert methods <= {"joint", "fresh", "nothing"}
-    assert {share.how.value for share in prospects.plan("uniform:600").shares} == methods
+    assert {share.bound.value for share in planner.plan("uniform:600").allocations} == methods
     assert verify(after, base).problems == verify(before, base).problems == ()
 
 
@@ -158,7 +163,7 @@ def test_only_a_fixed_n_from_scratch_is_a_base(base, tmp_path, tiny_inputs, pixe
 def test_decided_runs_verify_and_replay(tmp_path, tiny_inputs, pixel_sum):
     run = run_decide(tmp_path / "d", pixel_sum, tiny_inputs, SETTINGS, Decision(0.1), SMALL)
     assert verify(run).problems == ()
-    assert replay(run, pixel_sum, tiny_inputs, 0.2).problems == ()
+    assert evaluate_again(run, pixel_sum, tiny_inputs, 0.2).problems == ()
     in_memory = smoothcert.decide(pixel_sum, tiny_inputs, 0.25, 0.1, n0=20, n=2000)
     assert run.certificates == in_memory.certificates
 
@@ -168,7 +173,7 @@ def test_margins_and_fresh_seeds_are_kept_and_verified(tmp_path, tiny_inputs, pi
     base = run_certify(tmp_path / "base", pixel_sum, tiny_inputs, settings, SMALL)
     assert all(len(r.votes.margins) == 2000 for r in base.records(range(30)))
     assert verify(base).problems == ()
-    assert replay(base, pixel_sum, tiny_inputs, 0.1).problems == ()
+    assert evaluate_again(base, pixel_sum, tiny_inputs, 0.1).problems == ()
     near = run_recertify(
         tmp_path / "near", base, PixelSum(29), tiny_inputs, Reuse("uniform:900"), SMALL
     )
@@ -182,7 +187,7 @@ def test_margins_and_fresh_seeds_are_kept_and_verified(tmp_path, tiny_inputs, pi
     )
     for run in (near, fresh):
         assert verify(run, base).problems == ()
-        result = replay(run, PixelSum(29), tiny_inputs, 0.5)
+        result = evaluate_again(run, PixelSum(29), tiny_inputs, 0.5)
         assert (result.differing, result.problems) == (0, ())
     assert any(share.near_winners for share in read_plan(near))
     with_other = run_recertify(

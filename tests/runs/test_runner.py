@@ -18,7 +18,7 @@ from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.seal import seal
 from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import check_votes
-from smoothcert.runs.verify import replay, verify
+from smoothcert.runs.verify import evaluate_again, verify
 from smoothcert.sampling.inputs import Inputs
 
 SETTINGS = Settings(0.25, 16, n0=20, n=200)
@@ -218,7 +218,7 @@ def test_a_run_with_replayed_and_fresh_draws_of_irs_is_read_and_verified(
     run = run_recertify(tmp_path / "new", base, PixelSum(29), tiny_inputs, irs, SMALL)
     assert {c.method for c in run.certificates} == {"irs", "irs-fresh"}
     assert verify(run, base).problems == ()
-    replayed = replay(run, PixelSum(29), tiny_inputs, 1.0)
+    replayed = evaluate_again(run, PixelSum(29), tiny_inputs, 1.0)
     assert (replayed.replayed, replayed.differing) == (sum(c.n for c in run.certificates), 0)
 
 
@@ -286,7 +286,7 @@ def test_verify_finds_votes_of_another_base(base, tmp_path, tiny_inputs, pixel_s
 
 
 def test_replay_agrees_and_notices(base, tiny_inputs, pixel_sum):
-    result = replay(base, pixel_sum, tiny_inputs, 0.1)
+    result = evaluate_again(base, pixel_sum, tiny_inputs, 0.1)
     assert (result.replayed, result.problems) == (30 * 22, ())
 
     class Impostor(PixelSum):
@@ -295,12 +295,12 @@ def test_replay_agrees_and_notices(base, tiny_inputs, pixel_sum):
         def logits(self, images):
             return -super().logits(images)
 
-    problem = replay(base, Impostor(28), tiny_inputs, 0.1).problems[0]
+    problem = evaluate_again(base, Impostor(28), tiny_inputs, 0.1).problems[0]
     assert "660 of 660 replayed draws have another label" in problem
     with pytest.raises(Mismatch, match="was made with a model of fingerprint pixel-sum-28"):
-        replay(base, PixelSum(5), tiny_inputs, 0.1)
+        evaluate_again(base, PixelSum(5), tiny_inputs, 0.1)
     with pytest.raises(InvalidInput, match=r"must be in \(0, 1\]; got 2"):
-        replay(base, pixel_sum, tiny_inputs, 2)
+        evaluate_again(base, pixel_sum, tiny_inputs, 2)
 
 
 def test_other_tools_read_the_files_as_they_are(base):

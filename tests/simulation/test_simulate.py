@@ -10,13 +10,13 @@ from smoothcert.bounds import binomial
 from smoothcert.certificate import Settings, Votes
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import irs as incremental
-from smoothcert.methods import reuse as reusing
+from smoothcert.methods import replay
 from smoothcert.methods.irs import Cached, Irs
-from smoothcert.methods.reuse import How, Reuse, Share
-from smoothcert.simulation.contenders import irs_limits, share_limits
+from smoothcert.methods.replay import Allocation, Bound, Reuse
+from smoothcert.simulation.contenders import allocation_limits, irs_limits
 from smoothcert.simulation.curves import Curve, area_ratio
 from smoothcert.simulation.logs import read_log, vote_share
-from smoothcert.simulation.simulate import METHODS, NOTICE, FlipModel, Study, replay
+from smoothcert.simulation.simulate import METHODS, NOTICE, FlipModel, Study, simulate
 from smoothcert.simulation.world import World
 
 SIGMA = 0.5
@@ -164,27 +164,29 @@ def test_shares_are_the_real_method(log_file):
     log, n, reuse = read_log(log_file), 1000, Reuse("uniform:100")
     world = World.draw(log, n, FlipModel(0.0), np.random.default_rng(3))
     kinds = (
-        Share(How.NOTHING),
-        Share(How.JOINT, winners=100),
-        Share(How.STRATIFIED, winners=90, losers=1, seen_winners=5),
+        Allocation(Bound.NOTHING),
+        Allocation(Bound.JOINT, winners=100),
+        Allocation(Bound.STRATIFIED, winners=90, losers=1, seen_winners=5),
     )
     shares = [kinds[i % 3] for i in range(log.images)]
-    q = share_limits(world, shares, reuse, np.random.default_rng(4))
+    q = allocation_limits(world, shares, reuse, np.random.default_rng(4))
     settings = Settings(SIGMA, n=n)
     for i, share in list(enumerate(shares))[30:36]:
         k = int(world.k[i])
         original = (np.arange(n) >= k).astype(np.int32)
         cache, cached = Votes(estimation=original), Cached(i, "c", 0, k, n)
-        parts = reusing.roles(cache, 0, share, 0, i)
-        votes = reusing.votes_of(original[reusing.evaluated(parts)], parts, cache, share)
-        real = reusing.certificate(cached, votes, share.how, reuse, settings, (1, 1, 1))
+        parts = replay.roles(cache, 0, share, 0, i)
+        votes = replay.votes_of(original[replay.evaluated(parts)], parts, cache, share)
+        real = replay.certificate(cached, votes, share.bound, reuse, settings, (1, 1, 1))
         assert q[i] == pytest.approx(real.q, abs=1e-9)
-    fresh = share_limits(world, [Share(How.FRESH, fresh=500)] * 60, reuse, np.random.default_rng(4))
+    fresh = allocation_limits(
+        world, [Allocation(Bound.FRESH, fresh=500)] * 60, reuse, np.random.default_rng(4)
+    )
     assert (fresh[np.argsort(log.p)[-5:]] > 0.97).all()
 
 
 def test_a_synthetic_log_end_to_end(log_file):
-    found = replay(read_log(log_file), QUICK)
+    found = simulate(read_log(log_file), QUICK)
     assert [c.method for c in found.curves] == list(METHODS[:4])
     assert found.baseline.evaluations.tolist() == [60 * (100 + m) for m in range(20, 201, 20)]
     assert (np.diff(found.baseline.acr) > 0).sum() >= 7
@@ -206,11 +208,11 @@ def test_a_synthetic_log_end_to_end(log_file):
 def test_the_seed_decides_and_methods_do_not_disturb_each_other(log_file):
     log = read_log(log_file)
     study = Study(FlipModel(0.01), 1000, ("irs", "joint-uniform"), (), repetitions=2)
-    one, two = replay(log, study).to_json(), replay(log, study).to_json()
+    one, two = simulate(log, study).to_json(), simulate(log, study).to_json()
     assert one == two
-    alone = replay(log, Study(FlipModel(0.01), 1000, ("joint-uniform",), (), repetitions=2))
+    alone = simulate(log, Study(FlipModel(0.01), 1000, ("joint-uniform",), (), repetitions=2))
     assert alone.to_json()["methods"][1] == one["methods"][2]
-    other = replay(log, Study(FlipModel(0.01), 1000, ("irs",), (), repetitions=2, seed=1))
+    other = simulate(log, Study(FlipModel(0.01), 1000, ("irs",), (), repetitions=2, seed=1))
     assert other.to_json()["methods"][0] != one["methods"][0]
 
 
@@ -218,7 +220,7 @@ def test_the_published_accounting_charges_every_image_and_no_selection(log_file)
     study = Study(
         FlipModel(0.01), 1000, ("irs",), (), accounting="published", gamma=0.95, repetitions=1
     )
-    found = replay(read_log(log_file), study)
+    found = simulate(read_log(log_file), study)
     sizes = [60 * m for m in range(10, 101, 10)]
     assert found.baseline.evaluations.tolist() == sizes
     assert found.curves[0].evaluations.tolist() == sizes
@@ -232,7 +234,7 @@ def test_on_a_published_log():
     log = read_log(folder / "cifar10_resnet110_sigma_0.50.tsv")
     methods = ("irs-published", "joint-uniform")
     study = Study(FlipModel(0.02), methods=methods, screen=(20,), accounting="published")
-    found = replay(log, study)
+    found = simulate(log, study)
     ratios = found.ratios
     assert ratios["irs-published"] < 0.95
     assert 1.1 < ratios["joint-uniform"] < 1.35

@@ -9,13 +9,13 @@ from smoothcert.cli import display
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import recorded_source
 from smoothcert.errors import InvalidInput
-from smoothcert.methods.reuse import Reuse
+from smoothcert.methods import planned
 from smoothcert.report.claims import tried
 from smoothcert.runs import ledger, reach
 from smoothcert.runs.opening import check_same_inputs, explore
 from smoothcert.runs.store import Run
-from smoothcert.sampling.tuning import first_size
-from smoothcert.verbs.recertify import check_base, method_settings
+from smoothcert.sampling.prepare import prepare
+from smoothcert.verbs.recertify import check_base, check_classes, method_settings
 
 _SHOWN = ("budget:0.01", "budget:0.02", "budget:0.05", "budget:0.1", "retain:0.9", "retain:0.95")
 _CURVE = (0.0, 0.5, 1.0, 1.5)  # in sigmas
@@ -39,15 +39,16 @@ def plan(
         settings = run.identity.settings
         if method == "irs":
             raise InvalidInput("irs makes no plan; plan takes the methods auto, joint, stratified")
-        reuse = method_settings(settings, None, None, method, alpha, 0.99, "budget-exact")
-        assert isinstance(reuse, Reuse)
+        reuse = planned(method_settings(settings, None, None, method, alpha, 0.99, "budget-exact"))
+        assert reuse is not None
         inputs = recorded_source(run.manifest.origin, data).told(recorded=True)
         check_same_inputs(run, inputs)
         classifier = processor.load(model)
-        size = batch_size or first_size(classifier, inputs.shape)
+        ready = prepare(classifier, inputs.item(0), settings, 0, batch_size)
+        check_classes(ready.probe.num_classes, run.identity.num_classes)
         reach.begin_plan(run, classifier.fingerprint, classifier.name, reuse)
         start = time.perf_counter()
-        expected = explore(run, classifier, inputs, reuse, size)
+        expected = explore(run, ready, inputs, reuse)
         speed = expected.pilot_evaluations / (time.perf_counter() - start)
     rows = []
     for policy in policies or _SHOWN:

@@ -17,7 +17,7 @@ from smoothcert.cli.sources import (
 )
 from smoothcert.cli.where import Where
 from smoothcert.errors import Mismatch, StoreError
-from smoothcert.methods import Decision, Irs, Reuse
+from smoothcert.methods import SCRATCH, Decision, Irs, Reuse, planned
 from smoothcert.methods.screening import Target
 from smoothcert.names import visible
 from smoothcert.planning import Policy
@@ -26,10 +26,9 @@ from smoothcert.report.claims import tried
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import reach
 from smoothcert.runs.merging import merge as merge_runs
-from smoothcert.runs.runner import run_certify, run_decide, run_recertify
+from smoothcert.runs.runner import run_here, run_recertify
 from smoothcert.runs.store import Run
-from smoothcert.runs.verify import Unchecked, still_unchecked
-from smoothcert.runs.verify import replay as replay_run
+from smoothcert.runs.verify import Unchecked, evaluate_again, still_unchecked
 from smoothcert.runs.verify import verify as verify_run
 from smoothcert.tries import Tries
 from smoothcert.verbs.recertify import method_settings
@@ -60,13 +59,13 @@ def certify(
         where.check_labels(inputs.labels, inputs.name)
         settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
     hints.of_settings(settings)
-    decision = None if radius is None else Decision(radius)
+    method = SCRATCH if radius is None else Decision(radius)
     total = where.remaining(len(inputs) * (n0 + n))
     if where.machines.cluster is not None:
         display.say(inputs.describe())
         with display.bar("Certifying", total) as tick:
             opening = where.how(tick, source, {"model": model}).opening(where.out, settings)
-            opening = replace(opening, method=decision)
+            opening = replace(opening, method=method)
             run = clusters.run(opening, model, source, where, tick)
         show_run(run, where.json, where.targets)
         return
@@ -75,14 +74,12 @@ def certify(
     display.say(inputs.describe())
     chosen = engines.choose(engine, model, classifier, inputs, settings, where)
     classifier = chosen.classifier
-    few = 1 if decision is None else 20  # times fewer, where most inputs are decided soon
+    few = 1 if radius is None else 20  # times fewer, where most inputs are decided soon
     hints.look(classifier, inputs, settings, total // few, where)
     with display.bar("Certifying", total) as tick:
         how = where.how(tick, source, chosen.origin, chosen.files)
-        if decision is None:
-            run = run_certify(where.out, classifier, inputs, settings, how)
-        else:
-            run = run_decide(where.out, classifier, inputs, settings, decision, how)
+        opening = replace(how.opening(where.out, settings), method=method)
+        run = run_here(opening, classifier, inputs, how)
     show_run(run, where.json, where.targets)
 
 
@@ -122,15 +119,13 @@ def recertify(
 
 
 def _fresh_seed(run: Run) -> int | None:
-    method = run.identity.method
-    return method.fresh_seed if isinstance(method, Reuse) else None
+    reuse = planned(run.identity.method)
+    return reuse and reuse.fresh_seed
 
 
 def _most(original: Run, chosen: Irs | Reuse) -> int:
     """About how many evaluations a recertification will take."""
     proven = sum(c.outcome is Outcome.CERTIFIED for c in original.certificates)
-    if isinstance(chosen, Irs):
-        return proven * chosen.per_input
     return round(Policy.parse(chosen.policy).total(proven, original.identity.settings.n))
 
 
@@ -213,7 +208,7 @@ def verify(
             classifier, inputs = load(reference), source.told(recorded=True)
         total = round(sum(c.evaluations for c in run.certificates) * fraction)
         with display.bar("Replaying", total) as tick:
-            again = replay_run(run, classifier, inputs, fraction, tick, original)
+            again = evaluate_again(run, classifier, inputs, fraction, tick, original)
         problems += again.problems
         replayed, unchecked = again.replayed, still_unchecked(unchecked, fraction)
     against = "" if original is None else f", and their draws from {original.place}"

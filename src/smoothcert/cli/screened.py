@@ -111,7 +111,7 @@ def _replayed(
     with display.waiting("Loading models, data and base run"):
         inputs = recorded_source(base.manifest.origin, data).told(recorded=True)
         stage = staged(base, inputs, found[0].screening, None)
-        candidates = [stage.checked(load(model)) for model in models]
+        candidates = [stage.prepared(load(model)) for model in models]
     problems, replayed = [], 0
     if inputs.off_grid > found[0].pool.off_grid:
         problems.append(f"the inputs lie farther from the grid than stated: {inputs.off_grid:g}")

@@ -119,7 +119,7 @@ def _here(
     """By processes of this machine: whatever is wrong with a candidate is said before any works."""
     with display.waiting("Loading models, data and base run"):
         stage = staged(run, source.told(recorded=True), asked.screening, asked.batch_size)
-        candidates = [stage.checked(machines.shared.load(model)) for model in asked.models]
+        candidates = [stage.prepared(machines.shared.load(model)) for model in asked.models]
     models = tuple(ModelAt(model, machines.shared) for model in asked.models)
     executor = machines.executor(LoadingAny(models, source))
     with _bar(asked, run) as tick:

@@ -9,8 +9,7 @@ from smoothcert.decimals import floor_to
 from smoothcert.errors import InvalidInput
 from smoothcert.simulation.curves import Curve
 from smoothcert.simulation.logs import read_log
-from smoothcert.simulation.simulate import NOTICE, Simulation, Study
-from smoothcert.simulation.simulate import replay as simulate
+from smoothcert.simulation.simulate import NOTICE, Simulation, Study, simulate
 from smoothcert.simulation.world import FlipModel
 
 

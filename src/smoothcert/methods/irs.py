@@ -6,7 +6,9 @@ original is almost sure, fresh draws of the new classifier prove more than that.
 the whole: docs/theory.md, section 3, and `Irs.error`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +24,29 @@ from smoothcert.certificate import (
     check_alpha,
     check_count,
 )
-from smoothcert.errors import InvalidInput, Mismatch, require_one_of
+from smoothcert.errors import InvalidInput, require_one_of
+from smoothcert.methods.base import (
+    NOT_OF_THE_BASE,
+    Allocation,
+    Cached,
+    Case,
+    Method,
+    blank,
+    differences,
+)
+from smoothcert.methods.scratch import drawn
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
+from smoothcert.tries import Try
 
 VARIANTS = ("budget-exact", "published")
 
 
 @dataclass(frozen=True)
-class Irs:
+class Irs(Method):
     """Settings of the method.
 
     Args:
@@ -47,6 +61,11 @@ class Irs:
             fresh draws at the disparity's share, and is proven at alpha (docs/theory.md,
             section 3). See `error`.
     """
+
+    kind: ClassVar[str] = "irs"
+    results: ClassVar[tuple[str, ...]] = ("irs", "irs-fresh")
+    vote_kinds: ClassVar[tuple[str, ...]] = ("estimation", "original", "fresh", "roles")
+    needs_base: ClassVar[bool] = True
 
     per_input: int
     alpha: float = 0.002
@@ -107,37 +126,111 @@ class Irs:
         """
         return sum(share for _, share in self.budget(cached, fresh=False))
 
+    def proven_alpha(self, settings: Settings) -> float:
+        """See `error`."""
+        return self.error(settings.n)
+
+    @property
+    def policy(self) -> str:
+        """What it spends, as a `planning.Policy`."""
+        return f"uniform:{self.per_input}"
+
+    def describe(self, settings: Settings) -> str:
+        """See `Method`."""
+        return f"irs {self.variant}, {self.policy}, alpha {self.alpha:g}"
+
+    def made(self, settings: Settings) -> str:
+        """See `Method`."""
+        how = f"IRS, {self.variant}, {self.per_input} evaluations per input"
+        return f"recertified ({how}) from an original with {drawn(settings)}"
+
+    def question(self, model: str, settings: Settings) -> Try:
+        """See `Method`."""
+        return Try.of("recertify", model, self.describe(settings), settings.seed, self)
+
+    def draws(self, settings: Settings) -> int:
+        """See `Method`."""
+        return self.per_input
+
+    @property
+    def prefix(self) -> int:
+        """See `Method`."""
+        return self.per_input
+
+    def replayed(self, votes: Votes) -> int:
+        """See `Method`: beside fresh draws it keeps the labels that it would have replayed."""
+        return super().replayed(votes) - len(votes.fresh)
+
+    def restated(self, certificate: Certificate) -> Certificate:
+        """See `Method`: as published it was once stored at alpha alone."""
+        cached, fresh = certificate.cached_n, certificate.method == "irs-fresh"
+        if not certificate.alpha == self.alpha < self.error(cached):
+            return certificate
+        return replace(certificate, budget=self.budget(cached, fresh))
+
+    def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
+        """See `Method`."""
+        for asked, labels in sampler.labels(self._requests(cases)):
+            found = _votes(asked.stream, asked.original[: len(labels)], labels)
+            facts = (self, sampler.settings, asked.item.pixels.shape)
+            yield Record(certificate(asked.cached, found, *facts), found)
+
+    def _requests(self, cases: Iterable[Case]) -> "Iterator[_Replay]":
+        for case in cases:
+            assert case.cached is not None
+            cached = Cached.of(case.item, case.cached)
+            yield request(case.item, cached, case.cached.votes.estimation, self)
+
+    def recheck(
+        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
+    ) -> Certificate:
+        """See `Method`."""
+        cached = Cached.stated(record.certificate)
+        return certificate(cached, record.votes, self, settings, shape)
+
+    def wrongly_counted(
+        self,
+        record: Record,
+        cached: Record | None,
+        allocation: Allocation | None,
+        settings: Settings,
+        shape: tuple[int, ...],
+    ) -> Iterator[str]:
+        """See `Method`: the choice between replay and fresh draws, and the prefix."""
+        if cached is None:
+            return
+        known, original = Cached.counted(cached.certificate), cached.votes.estimation
+        if Cached.stated(record.certificate) != known:
+            yield NOT_OF_THE_BASE
+            return
+        try:
+            stream, wanted = draws(known, original, self)
+        except InvalidInput as error:
+            yield f"its draws cannot be those of its rule: {error}"
+            return
+        due = _votes(stream, original[: len(wanted)], blank(len(wanted)))
+        yield from differences(record.votes, due)
+
+
+def _votes(stream: Stream, original: NDArray[np.int32], labels: NDArray[np.int32]) -> Votes:
+    """The record of draws of a stream; `original` are the labels of as many cached draws."""
+    if stream is Stream.FRESH:
+        return Votes(original=original, fresh=labels)
+    return Votes(original=original, estimation=labels)
+
 
 @dataclass(frozen=True)
-class Cached:
-    """What the original left behind for one input: its class and votes."""
+class _Replay(Request):
+    """The draws of one input, with what its certificate needs of the cache."""
 
-    index: int
-    content: str
-    candidate: int
-    k: int
-    n: int
-
-    @staticmethod
-    def of(item: Item, record: Record) -> "Cached":
-        """The cached counts of a record, once it is known to be this item's.
-
-        Raises:
-            Mismatch: the record is of another input, or of other content.
-        """
-        old = record.certificate
-        if (item.index, item.content) != (old.index, old.content):
-            raise Mismatch(
-                f"Input {item.index} has content {item.content}, but the original was certified "
-                f"on input {old.index} with content {old.content}. Recertify on the same data, "
-                "in the same order."
-            )
-        return Cached(old.index, old.content, old.candidate, old.k, old.n)
+    cached: Cached
+    original: NDArray[np.int32]
 
 
-def request(item: Item, cached: Cached, original: NDArray[np.int32], irs: Irs) -> Request:
+def request(item: Item, cached: Cached, original: NDArray[np.int32], irs: Irs) -> _Replay:
     """The request for `draws` of an item."""
-    return Request(item, *draws(cached, original, irs))
+    stream, wanted = draws(cached, original, irs)
+    return _Replay(item, stream, wanted, cached, original)
 
 
 def draws(cached: Cached, original: NDArray[np.int32], irs: Irs) -> tuple[Stream, range]:

@@ -5,9 +5,11 @@ A confidence sequence is watched after every draw until it leaves that threshold
 (arXiv 2406.17830; docs/theory.md, section 9).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import ceil, inf
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +17,23 @@ from scipy import special
 
 from smoothcert.bounds import betting, normal
 from smoothcert.bounds.rounding import difference_below, sum_above
-from smoothcert.certificate import Certificate, Outcome, Settings, Votes, check_count
+from smoothcert.certificate import Certificate, Outcome, Record, Settings, Votes, check_count
 from smoothcert.errors import InvalidInput
-from smoothcert.methods import rs
+from smoothcert.methods import scratch
+from smoothcert.methods.base import Allocation, Case, Method
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
+from smoothcert.tries import Try
 
 # Relative steps by which Phi(r/sigma) is moved until its own quantile shows it is past r/sigma.
 _STEPS = (1e-15, 1e-14, 1e-13, 1e-12)
 
 
 @dataclass(frozen=True)
-class Decision:
+class Decision(Method):
     """Settings of the method, beside `Settings` with the largest n, and alpha.
 
     Args:
@@ -38,6 +43,10 @@ class Decision:
             looks at every draw, so `first` and `growth` change no decision, only how many
             evaluations lie beyond it.
     """
+
+    kind: ClassVar[str] = "sequential"
+    results: ClassVar[tuple[str, ...]] = ("sequential",)
+    vote_kinds: ClassVar[tuple[str, ...]] = ("selection", "estimation", "margins")
 
     radius: float
     first: int = 32
@@ -57,6 +66,75 @@ class Decision:
     def look(self, draws: int, n: int) -> int:
         """The number of draws to have evaluated next, after `draws` of at most n."""
         return min(n, max(self.first, draws + 1, ceil(draws * self.growth)))
+
+    def check(self, settings: Settings, shape: tuple[int, ...]) -> None:
+        """See `thresholds`."""
+        thresholds(self, settings, shape)
+
+    def proven_alpha(self, settings: Settings) -> float:
+        """See docs/theory.md, section 9."""
+        return settings.alpha
+
+    def describe(self, settings: Settings) -> str:
+        """See `Method`."""
+        return f"radius {self.radius:g}, n {settings.n}, alpha {settings.alpha:g}"
+
+    def made(self, settings: Settings) -> str:
+        """See `Method`."""
+        return f"decided at radius {self.radius:g} with at most {settings.n} draws"
+
+    def question(self, model: str, settings: Settings) -> Try:
+        """See `Method`."""
+        key = (settings, self)
+        return Try.of("decide", model, self.describe(settings), settings.seed, key)
+
+    def draws(self, settings: Settings) -> int:
+        """See `Method`: rounds fill batches only if many inputs are watched at a time."""
+        return 1
+
+    def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
+        """See `Method`: in rounds over all inputs that are undecided.
+
+        All inputs are held until the last is decided: pass them in blocks.
+        """
+        settings, items = sampler.settings, [case.item for case in cases]
+        first = sampler.labels(r for item in items for r in requests(item, self, settings))
+        watched = []
+        for (asked, selection), (_, estimation) in zip(first, first, strict=True):
+            item = asked.item
+            tested = thresholds(self, settings, item.pixels.shape)
+            watched.append(_Watched(item, tested, selection))
+            watched[-1].watch(estimation)
+        while open_ := [w for w in watched if not w.stopped and w.draws < settings.n]:
+            more = (request(w.item, w.draws, self, settings) for w in open_)
+            for w, (_, estimation) in zip(open_, sampler.labels(more), strict=True):
+                w.watch(estimation)
+        for w in watched:
+            facts = (w.votes, self, settings, w.item.pixels.shape)
+            yield Record(certificate(w.item.index, w.item.content, *facts), w.votes)
+
+    def recheck(
+        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
+    ) -> Certificate:
+        """See `Method`."""
+        old = record.certificate
+        return certificate(old.index, old.content, record.votes, self, settings, shape)
+
+    def wrongly_counted(
+        self,
+        record: Record,
+        cached: Record | None,
+        allocation: Allocation | None,
+        settings: Settings,
+        shape: tuple[int, ...],
+    ) -> Iterator[str]:
+        """See `Method`: numbers of draws, and the stop."""
+        votes = record.votes
+        yield from scratch.wrong_selection(votes, settings)
+        wins = votes.estimation == scratch.candidate(votes.selection)
+        due = thresholds(self, settings, shape).stop(wins) or settings.n
+        if (drawn := len(votes.estimation)) != due:
+            yield f"its draws are to stop after {due}, where they decide, and {drawn} are stored"
 
 
 @dataclass(frozen=True)
@@ -88,6 +166,36 @@ class Thresholds:
         return int(decided.argmax()) + 1 if decided.any() else None
 
 
+@dataclass
+class _Watched:
+    """An input and its labels so far."""
+
+    item: Item
+    thresholds: Thresholds
+    selection: NDArray[np.int32]
+    estimation: list[NDArray[np.int32]] = field(default_factory=list)
+    candidate: int = field(init=False)
+    hits: int = 0
+    draws: int = 0
+    stopped: bool = False
+
+    def __post_init__(self) -> None:
+        self.candidate = scratch.candidate(self.selection)
+
+    def watch(self, labels: NDArray[np.int32]) -> None:
+        """Take labels in, up to the first that decides."""
+        wins = labels == self.candidate
+        stop = self.thresholds.stop(wins, self.hits, self.draws)
+        self.stopped = stop is not None
+        self.estimation.append(labels[:stop])
+        self.hits += int(wins[:stop].sum())
+        self.draws += len(labels[:stop])
+
+    @property
+    def votes(self) -> Votes:
+        return Votes(selection=self.selection, estimation=np.concatenate(self.estimation))
+
+
 @lru_cache(maxsize=16)
 def thresholds(decision: Decision, settings: Settings, shape: tuple[int, ...]) -> Thresholds:
     """The radius as probabilities of a vote, rounded outward and moved by the noise's slack.
@@ -117,7 +225,7 @@ def thresholds(decision: Decision, settings: Settings, shape: tuple[int, ...]) -
 
 def requests(item: Item, decision: Decision, settings: Settings) -> tuple[Request, Request]:
     """Selection draws and, apart from them, the first estimation draws."""
-    selection, _ = rs.requests(item, settings)
+    selection, _ = scratch.requests(item, settings)
     return selection, request(item, 0, decision, settings)
 
 
@@ -138,7 +246,7 @@ def certificate(
 
     Its radius is the one asked for, or 0; q is the confidence sequence's lower limit there.
     """
-    chosen = rs.candidate(votes.selection)
+    chosen = scratch.candidate(votes.selection)
     tested = thresholds(decision, settings, shape)
     wins = votes.estimation[: settings.n] == chosen
     n = tested.stop(wins) or len(wins)

@@ -1,4 +1,4 @@
-"""How often, and where, a new model's labels change under noise; fitted to a pilot."""
+"""Bound often, and where, a new model's labels change under noise; fitted to a pilot."""
 
 from dataclasses import dataclass, replace
 
@@ -8,8 +8,8 @@ from scipy import special
 
 
 @dataclass(frozen=True)
-class Flips:
-    """How often labels change under noise, as a function of the original's vote share p.
+class FlipRates:
+    """Bound often labels change under noise, as a function of the original's vote share p.
 
     Changes happen near the decision boundary, about in proportion to phi(Phi^-1(p)).
 
@@ -34,18 +34,18 @@ class Flips:
         lost: NDArray[np.int64],
         losers: NDArray[np.int64],
         won: NDArray[np.int64],
-    ) -> "Flips":
+    ) -> "FlipRates":
         """Fit to a pilot: per input its vote share, draws replayed and labels changed."""
         density = _density(special.ndtri(shares))
         expected_away = float((winners * density / shares).sum())
         expected_back = float((losers * density / (1 - shares)).sum())
         # Half a change more than seen: no pilot proves that there are none.
-        return Flips(
+        return FlipRates(
             (lost.sum() + 0.5) / max(expected_away, 1e-9),
             (won.sum() + 0.5) / max(expected_back, 1e-9),
         )
 
-    def with_depths(self, lost: NDArray[np.float64], won: NDArray[np.float64]) -> "Flips":
+    def with_depths(self, lost: NDArray[np.float64], won: NDArray[np.float64]) -> "FlipRates":
         """Fit the depths to how far from changing sides the pilot's changed draws were (0 to 1)."""
         return replace(self, away_depth=_depth(lost), back_depth=_depth(won))
 

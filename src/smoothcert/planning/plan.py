@@ -1,4 +1,4 @@
-"""From a policy and a table to every input's share."""
+"""From a policy and expected radii to what every input gets."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from smoothcert.methods.reuse import How, Share
+from smoothcert.methods import Allocation, Bound
+from smoothcert.planning.expected import ExpectedRadii, Split
 from smoothcert.planning.policy import Policy
-from smoothcert.planning.table import Choice, Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,17 +17,17 @@ class Plan:
     """What every input gets, and what is expected of it.
 
     Attributes:
-        shares: one per input, in order.
+        allocations: one per input, in order.
         radius: expected radius per input, in units of sigma; 0 where nothing is spent.
     """
 
-    shares: tuple[Share, ...]
+    allocations: tuple[Allocation, ...]
     radius: NDArray[np.float64]
 
     @property
     def evaluations(self) -> int:
         """Forward passes in all."""
-        return sum(share.evaluations for share in self.shares)
+        return sum(one.evaluations for one in self.allocations)
 
 
 def plan(
@@ -35,10 +35,10 @@ def plan(
     k: NDArray[np.int64],
     n: int,
     proven: NDArray[np.bool_],
-    t: Table,
+    t: ExpectedRadii,
     reserved: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> Plan:
-    """Give every input its share.
+    """Allocate draws to every input.
 
     Args:
         policy: how much to spend where.
@@ -55,24 +55,24 @@ def plan(
     column = _columns(policy, t, row, proven, n)
     column[~proven] = 0
     seen = reserved or (np.zeros_like(k), np.zeros_like(k))
-    size = t.shares[row, column]
+    size = t.spent[row, column]
     if policy.kind == "uniform":  # exactly as asked, not the grid's next smaller size
         size = np.where((column > 0) & proven, int(policy.value), 0)
-    shares = [
-        _share(
-            t.choices,
-            int(t.how[r, c]),
+    allocations = [
+        _allocation(
+            t.splits,
+            int(t.chosen[r, c]),
             int(m),
             (int(won), n - int(won)),
             (int(seen_won), int(lost)),
         )
         for r, c, m, won, seen_won, lost in zip(row, column, size, k, *seen, strict=True)
     ]
-    return Plan(tuple(shares), t.radius[row, column])
+    return Plan(tuple(allocations), t.radius[row, column])
 
 
 def _columns(
-    policy: Policy, t: Table, row: NDArray[Any], proven: NDArray[np.bool_], n: int
+    policy: Policy, t: ExpectedRadii, row: NDArray[Any], proven: NDArray[np.bool_], n: int
 ) -> NDArray[np.int64]:
     radius = t.radius[row]
     if policy.kind == "uniform":
@@ -82,7 +82,7 @@ def _columns(
         return _first_reaching(radius, policy.value * t.cached[row])
     if policy.kind == "radius":
         return _first_reaching(radius, np.full(len(row), policy.value))
-    return _water_filling(radius, t.shares[row], proven, policy.total(len(row), n))
+    return _water_filling(radius, t.spent[row], proven, policy.total(len(row), n))
 
 
 def _first_reaching(radius: NDArray[Any], target: NDArray[Any]) -> NDArray[np.int64]:
@@ -108,28 +108,28 @@ def _water_filling(
     return column
 
 
-def _share(
-    choices: tuple[Choice, ...],
+def _allocation(
+    splits: tuple[Split, ...],
     chosen: int,
     size: int,
     cached: tuple[int, int],
     seen: tuple[int, int],
-) -> Share:
-    """The share of this size, as far as the cached winners and losers go."""
-    choice = choices[chosen]
+) -> Allocation:
+    """The allocation of this size, as far as the cached winners and losers go."""
+    split = splits[chosen]
     # What the pilot saw must be replayed whole: where that would be most of it, draw afresh.
-    crowded = choice.how is How.STRATIFIED and 2 * sum(seen) > size
+    crowded = split.bound is Bound.STRATIFIED and 2 * sum(seen) > size
     if size == 0:
-        return Share(How.NOTHING)
-    if choice.how is How.FRESH or (crowded and Choice(How.FRESH) in choices):
-        return Share(How.FRESH, fresh=size)
+        return Allocation(Bound.NOTHING)
+    if split.bound is Bound.FRESH or (crowded and Split(Bound.FRESH) in splits):
+        return Allocation(Bound.FRESH, fresh=size)
     winners, losers = cached[0] - seen[0], cached[1] - seen[1]
-    if choice.how is How.JOINT:
-        return Share(choice.how, min(size, winners))
+    if split.bound is Bound.JOINT:
+        return Allocation(split.bound, min(size, winners))
     size = max(size - sum(seen), size // 2)
-    parts = (choice.near_winners, winners), (choice.near_losers, losers)
+    parts = (split.near_winners, winners), (split.near_losers, losers)
     near_won, near_lost = (min(round(part * size), there) for part, there in parts)
     rest = size - near_won - near_lost
-    lost = min(round(choice.losers * rest), losers - near_lost)
+    lost = min(round(split.losers * rest), losers - near_lost)
     won = min(rest - lost, winners - near_won)
-    return Share(choice.how, won, lost, 0, near_won, near_lost, *seen)
+    return Allocation(split.bound, won, lost, 0, near_won, near_lost, *seen)

@@ -20,8 +20,6 @@ from smoothcert.report.claims import (
     CLAIM,
     all_together,
     beside_grid,
-    is_fresh,
-    made,
     tried,
 )
 from smoothcert.report.tables import summarize_run, summary_table
@@ -142,7 +140,7 @@ def _what(run: Run) -> str:
         f"{code(model_name(run))}, fingerprint {code(identity.model)}",
         f"{len(identity.indices)} inputs{of} (content {code(identity.data)})",
         f"σ = {settings.sigma:g}, α = {level(alpha)} per input, noise seed {settings.seed}",
-        code(made(settings, method)) if method else made(settings, method),
+        code(method.made(settings)) if method.kind else method.made(settings),
         all_together(len(identity.indices), alpha),
         beside_grid(settings),
     ]
@@ -155,7 +153,7 @@ def _what(run: Run) -> str:
 def _reused(runs: Sequence[Run]) -> str:
     """What certificates need that reuse a cache, and what no choice among results has."""
     reused = _REUSED if any(run.identity.base for run in runs) else ""
-    return reused if all(is_fresh(run.identity.method) for run in runs) else f"{reused} {CHOSEN}"
+    return reused if all(run.identity.method.is_fresh for run in runs) else f"{reused} {CHOSEN}"
 
 
 def _several(runs: Sequence[Run]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from smoothcert.decimals import floor_to
+from smoothcert.methods import SCRATCH
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.names import visible
 from smoothcert.report.axes import Axis, Chart, Line, Mark, step_line
@@ -66,7 +67,7 @@ def acr_against_evaluations(runs: Sequence[Run], summaries: Sequence[Summary]) -
 def _fewer_draws(run: Run) -> Curve | None:
     """What a run from scratch would have given with fewer estimation draws, where votes tell."""
     settings = run.identity.settings
-    exact = run.identity.method is None and settings.form == "binary"
+    exact = run.identity.method == SCRATCH and settings.form == "binary"
     if not exact or settings.n < 20 or settings.n * len(run.certificates) > _MOST_DRAWS:
         return None
     counts = np.unique(np.geomspace(10, settings.n, 60).astype(int))

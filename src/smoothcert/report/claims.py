@@ -3,7 +3,7 @@
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.decimals import level
-from smoothcert.methods import Decision, Irs, Method, Reuse
+from smoothcert.methods import Method
 from smoothcert.tries import SECTION, Tries
 
 CHOSEN = (
@@ -21,20 +21,6 @@ CLAIM = (
 )
 """What a certificate claims: the same sentence on page and card, in README, documents and
 docstrings (docs/theory.md, sections 1, 2 and 5)."""
-
-
-def made(settings: Settings, method: Method | None) -> str:
-    """How certificates were made."""
-    draws = f"{settings.n0} selection and {settings.n} estimation draws"
-    if isinstance(method, Irs):
-        how = f"IRS, {method.variant}, {method.per_input} evaluations per input"
-        return f"recertified ({how}) from an original with {draws}"
-    if isinstance(method, Reuse):
-        how = f"{method.method}, {method.policy}"
-        return f"recertified ({how}) from an original with {draws}"
-    if isinstance(method, Decision):
-        return f"decided at radius {method.radius:g} with at most {settings.n} draws"
-    return f"certified from scratch with {draws}"
 
 
 def beside_grid(settings: Settings) -> str:
@@ -76,14 +62,9 @@ def tried(
     own = f", {tries.of(model)} of them for this one" if model else ""
     cache = f"Beside {beside}, this cache" if beside else "This cache"
     text = f"{cache} has given {results} for {of}{own}."
-    if is_fresh(method):
+    if method is not None and method.is_fresh:
         return (
             f"{text} The one here is from draws of a fresh seed: what was chosen by the others is "
             f"covered, unless it was chosen among several fresh seeds too ({SECTION})."
         )
     return f"{text} {CHOSEN}" if advice and (beside or tries.results > 1) else text
-
-
-def is_fresh(method: Method | None) -> bool:
-    """Whether a recertification counts draws of a seed of its own alone."""
-    return isinstance(method, Reuse) and method.fresh_seed is not None

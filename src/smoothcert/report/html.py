@@ -18,7 +18,7 @@ from smoothcert.names import visible
 from smoothcert.report import thumbnails
 from smoothcert.report.axes import Chart, Line
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import CLAIM, all_together, beside_grid, made, tried
+from smoothcert.report.claims import CLAIM, all_together, beside_grid, tried
 from smoothcert.report.comparison import pairs
 from smoothcert.report.curves import Together
 from smoothcert.report.rows import Rows, even, rows
@@ -201,7 +201,7 @@ def _spent(run: Run, summary: Summary) -> dict[str, Any]:
 
 def _run_facts(run: Run) -> dict[str, Any]:
     settings, method, identity = run.identity.settings, run.identity.method, run.identity
-    alpha, how = level(alpha_of(settings, method)), made(settings, method)
+    alpha, how = level(alpha_of(settings, method)), method.made(settings)
     versions = ", ".join(f"{name} {v}" for name, v in sorted(identity.versions.items()))
     return {
         "name": visible(run.name),

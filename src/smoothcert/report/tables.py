@@ -10,7 +10,7 @@ from smoothcert.bounds import binomial
 from smoothcert.certificate import Outcome, Settings, Votes
 from smoothcert.decimals import ceil_to, floor_to, percent
 from smoothcert.errors import InvalidInput
-from smoothcert.methods import rs
+from smoothcert.methods import scratch
 from smoothcert.names import visible
 from smoothcert.report.export import certificates_table, separated
 from smoothcert.runs.store import Run
@@ -104,7 +104,7 @@ def from_scratch_curve(
     radii = np.zeros((len(votes), len(counts)))
     slack = settings.noise.slack(shape)
     for row, (vote, label) in enumerate(zip(votes, labels, strict=True)):
-        candidate = rs.candidate(vote.selection)
+        candidate = scratch.candidate(vote.selection)
         if label in (None, candidate):
             hits = np.cumsum(vote.estimation == candidate)[counts - 1]
             limits = binomial.lower(hits, counts, settings.alpha)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from smoothcert.certificate import Certificate, Record, Votes
-from smoothcert.methods import Irs, Method
 from smoothcert.runs import codec
 from smoothcert.runs.content import has_no_gaps, notes_of, read_table
 from smoothcert.runs.manifest import Identity
@@ -92,17 +91,7 @@ def certificates_in(
     for certificate in found:
         facts = identity.settings, identity.method, identity.num_classes
         check_certificate(certificate, *facts)
-    return tuple(_proven(certificate, identity.method) for certificate in found)
-
-
-def _proven(certificate: Certificate, method: Method | None) -> Certificate:
-    """With the budget that is proven: IRS as published was once stored at alpha alone."""
-    if not isinstance(method, Irs):
-        return certificate
-    cached, fresh = certificate.cached_n, certificate.method == "irs-fresh"
-    if not certificate.alpha == method.alpha < method.error(cached):
-        return certificate
-    return replace(certificate, budget=method.budget(cached, fresh))
+    return tuple(map(identity.method.restated, found))
 
 
 def votes_table(records: Sequence[Record]) -> pa.Table:

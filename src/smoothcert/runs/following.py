@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from smoothcert.errors import StoreError
+from smoothcert.methods import stated
 from smoothcert.names import visible
 from smoothcert.runs.store import Run
 from smoothcert.watching import Start, Watcher, watched
@@ -23,7 +24,7 @@ def following(run: Run, watchers: Sequence[Watcher]) -> Iterator[Callable[[int],
         yield lambda block: None
         return
     identity, told = run.identity, set()
-    facts = (len(identity.indices), identity.settings, identity.method)
+    facts = (len(identity.indices), identity.settings, stated(identity.method))
     start = Start(visible(run.name), identity.model, *facts)
     with watched(watchers, start, run.pilot_evaluations) as seen:
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, Mismatch, StoreError
-from smoothcert.methods import Decision, Irs, Method, Reuse
+from smoothcert.methods import BY_KIND, SCRATCH, Method
 from smoothcert.noise.law import LAW
 from smoothcert.runs.content import json_bytes
 from smoothcert.runs.seal import is_sealed, seal, why_not
@@ -23,8 +23,6 @@ READ = (3, FORMAT)
 """Formats that are read. A run of format 3 keeps no pilot."""
 
 NAME = "run.json"
-
-_KINDS = {"irs": Irs, "reuse": Reuse, "sequential": Decision}
 
 _WHAT = {
     "settings": "settings (sigma, n0, n, alpha, seed, form, margins, distance to the grid)",
@@ -51,7 +49,7 @@ class Identity:
 
     Attributes:
         settings: of the certification from scratch.
-        method: None from scratch, else the settings of the method.
+        method: its settings.
         model: fingerprint of the classifier.
         data: fingerprint of the inputs' content.
         indices: of the inputs in their data set.
@@ -68,7 +66,7 @@ class Identity:
     """
 
     settings: Settings
-    method: Method | None
+    method: Method
     model: str
     data: str
     indices: tuple[int, ...]
@@ -161,15 +159,10 @@ def _other_format(directory: str, found: object) -> str:
 
 def json_form(identity: Identity) -> dict[str, Any]:
     """The identity as plain JSON values."""
-    return json.loads(
-        json.dumps({f.name: _plain(getattr(identity, f.name)) for f in fields(identity)})
-    )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Irs | Reuse | Decision):
-        return method_form(value)
-    return settings_form(value) if isinstance(value, Settings) else value
+    plain = {f.name: getattr(identity, f.name) for f in fields(identity)}
+    plain["settings"] = settings_form(identity.settings)
+    plain["method"] = method_form(identity.method)
+    return json.loads(json.dumps(plain))
 
 
 def settings_form(settings: Settings) -> dict[str, Any]:
@@ -177,16 +170,15 @@ def settings_form(settings: Settings) -> dict[str, Any]:
     return {k: v for k, v in asdict(settings).items() if k != "off_grid" or v}
 
 
-def method_form(method: Method) -> dict[str, Any]:
-    """The settings of a method as plain values, with its kind."""
-    (kind,) = (kind for kind, class_ in _KINDS.items() if isinstance(method, class_))
-    return {"kind": kind, **asdict(method)}
+def method_form(method: Method) -> dict[str, Any] | None:
+    """The settings of a method as plain values, with its kind; None from scratch."""
+    return {"kind": method.kind, **asdict(method)} if method.kind else None  # type: ignore[call-overload]
 
 
-def _method(raw: Mapping[str, Any] | None) -> Method | None:
+def _method(raw: Mapping[str, Any] | None) -> Method:
     if raw is None:
-        return None
-    return _KINDS[raw["kind"]](**{name: raw[name] for name in raw if name != "kind"})
+        return SCRATCH
+    return BY_KIND[raw["kind"]](**{name: raw[name] for name in raw if name != "kind"})
 
 
 def _short(value: Any) -> str:

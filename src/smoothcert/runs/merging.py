@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.methods import Reuse
+from smoothcert.methods import planned
 from smoothcert.runs import ledger, manifest, pilots, plans
 from smoothcert.runs.blocks import FOLDERS, block_name
 from smoothcert.runs.places import Place, require_unused
@@ -48,7 +48,7 @@ def _files(parts: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
             first.require_answers(part.manifest.origin["probe_answers"])
     _require_equal("inputs.parquet", [(p.place, (p.contents, p.labels)) for p in parts])
     yield "inputs.parquet", first.read("inputs.parquet")
-    if isinstance(first.identity.method, Reuse):
+    if planned(first.identity.method):
         _require_equal(plans.NAME, [(p.place, plans.read_plan(p)) for p in parts])
         yield plans.NAME, first.read(plans.NAME)
     if pilots.keeps_pilot(first):

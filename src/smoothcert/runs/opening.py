@@ -10,8 +10,8 @@ from typing import Any
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
-from smoothcert.methods import Decision, Irs, Method, Reuse, sequential
-from smoothcert.runs import memory, pilots, plans, reach
+from smoothcert.methods import SCRATCH, Method, Reuse, planned
+from smoothcert.runs import pilots, plans, reach
 from smoothcert.runs.crew import best_block_seconds
 from smoothcert.runs.manifest import NAME, Identity, Manifest
 from smoothcert.runs.places import Place, require_unused
@@ -19,9 +19,9 @@ from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import MOST_DRAWS
 from smoothcert.runs.work import device_kind
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.probe import Probe, probe
-from smoothcert.sampling.tuning import Arrangement, arranged, first_size, in_layout, layout_of
-from smoothcert.verbs import planned
+from smoothcert.sampling.prepare import Prepared, prepare
+from smoothcert.sampling.tuning import in_layout, layout_of
+from smoothcert.verbs import planned as planning
 from smoothcert.verbs.pilot import PilotVotes
 from smoothcert.verbs.recertify import check_base, check_classes
 
@@ -44,7 +44,7 @@ class Opening:
         place: of the run.
         settings: of the certification from scratch; `off_grid` is that of the inputs it is opened
             with, whatever stands here.
-        method: None from scratch, else the settings of the method.
+        method: its settings.
         base: the run to reuse, or None.
         batch_size: rows per forward pass, or None to choose.
         block_inputs: inputs per block, or None to choose.
@@ -56,7 +56,7 @@ class Opening:
 
     place: Place
     settings: Settings
-    method: Method | None = None
+    method: Method = SCRATCH
     base: Run | None = None
     batch_size: int | None = None
     block_inputs: int | None = None
@@ -76,7 +76,7 @@ class Opening:
         if settings != self.settings:  # those of a base, or given without the inputs
             return replace(self, settings=settings).open(classifier, inputs)
         self._check(inputs)
-        classifier, identity, facts = _begin(self, classifier, inputs)
+        ready, identity, facts = _begin(self, classifier, inputs)
         if self.base is not None:
             check_classes(identity.num_classes, self.base.identity.num_classes)
         inputs.check_labels(identity.num_classes)
@@ -86,7 +86,7 @@ class Opening:
         try:
             require_unused(self.place)
             self.begin(identity, classifier.name)
-            return self._created(identity, facts, classifier, inputs)
+            return self._created(identity, facts, ready, inputs)
         except StoreError:
             if _there(self) is None:
                 raise
@@ -97,76 +97,65 @@ class Opening:
         reach.begin(identity, name, self.place, self.base, self.near)
 
     def _created(
-        self, identity: Identity, facts: Mapping[str, Any], classifier: Classifier, inputs: Inputs
+        self, identity: Identity, facts: Mapping[str, Any], ready: Prepared, inputs: Inputs
     ) -> Run:
         extra = {}
-        if isinstance(self.method, Reuse):
+        if reuse := planned(self.method):
             assert self.base is not None
-            with memory.explaining(identity.batch_size):
-                votes = run_pilot(self.base, classifier, inputs, self.method, identity.batch_size)
+            votes = run_pilot(self.base, ready, inputs, reuse)
             facts = {**facts, "pilot_evaluations": votes.evaluations}
             # Kept: a resumed run must not plan again, and whoever verifies it plans it again.
             pilot = pilots.StoredPilot(votes, pilots.shown(self.base))
-            shares = prospects(self.base, pilot, self.settings, self.method).plan().shares
+            plan = planner(self.base, pilot, self.settings, reuse).plan()
             extra[pilots.NAME] = pilots.pilot_bytes(pilot, identity.indices)
-            extra[plans.NAME] = plans.plan_bytes(shares, identity.indices)
+            extra[plans.NAME] = plans.plan_bytes(plan.allocations, identity.indices)
         manifest = Manifest(identity, {**self.origin, **facts})
         facts_of_inputs = (inputs.contents, inputs.labels)
         return Run.create(self.place, manifest, *facts_of_inputs, extra, self.files)
 
     def _check(self, inputs: Inputs) -> None:
         """What can be refused before any work."""
-        if isinstance(self.method, Decision):
-            sequential.thresholds(self.method, self.settings, inputs.shape)
+        self.method.check(self.settings, inputs.shape)
         if self.base is not None:
             self.base.require_complete()
             check_base(self.base.identity.method)
             check_same_inputs(self.base, inputs)
-        if self.base is not None and isinstance(self.method, Irs):
-            pilots.require_unseen(self.base, self.method.per_input)
+        if self.base is not None and self.method.prefix:
+            pilots.require_unseen(self.base, self.method.prefix)
 
     @property
     def draws(self) -> int:
         """About how many each input gets."""
-        if self.method is None:
-            return self.settings.n0 + self.settings.n
-        if isinstance(self.method, Irs):
-            return self.method.per_input
-        # Rounds fill batches only if many inputs are watched together, most of them briefly.
-        return 1 if isinstance(self.method, Decision) else self.settings.n // 10 + 1
+        return self.method.draws(self.settings)
 
 
-def cache_of(base: Run, settings: Settings) -> planned.Cache:
+def cache_of(base: Run, settings: Settings) -> planning.Cache:
     """What a base run left behind; its certificates are read without their votes."""
-    return planned.Cache(base.certificates, base.stored_records, settings)
+    return planning.Cache(base.certificates, base.stored_records, settings)
 
 
-def explore(
-    base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, batch_size: int
-) -> planned.Prospects:
+def explore(base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse) -> planning.Planner:
     """Run a pilot against a base run and keep it there, since its outcome is about to be shown.
 
     Raises:
         StoreError: the base run cannot be written to, so that no later recertification would know
             which draws to set aside.
     """
-    votes = run_pilot(base, classifier, inputs, reuse, batch_size)
-    pilots.keep(base, classifier.fingerprint, reuse, votes)
+    votes = run_pilot(base, ready, inputs, reuse)
+    pilots.keep(base, ready.classifier.fingerprint, reuse, votes)
     settings = replace(base.identity.settings, off_grid=inputs.off_grid)
-    return prospects(base, pilots.StoredPilot(votes, pilots.shown(base)), settings, reuse)
+    return planner(base, pilots.StoredPilot(votes, pilots.shown(base)), settings, reuse)
 
 
-def run_pilot(
-    base: Run, classifier: Classifier, inputs: Inputs, reuse: Reuse, batch_size: int
-) -> PilotVotes:
+def run_pilot(base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse) -> PilotVotes:
     """Run the pilot against a base run."""
     cache = cache_of(base, base.identity.settings)
-    return planned.pilot(classifier, inputs, cache, reuse, batch_size)
+    return planning.pilot(ready.sampler(cache.settings), inputs, cache, reuse)
 
 
-def prospects(
+def planner(
     base: Run, pilot: pilots.StoredPilot, settings: Settings, reuse: Reuse
-) -> planned.Prospects:
+) -> planning.Planner:
     """What a plan can be made from: a pilot, and the base run with the pilots shown of it before.
 
     Args:
@@ -180,7 +169,7 @@ def prospects(
         ValueError: the pilot is not of this base run.
     """
     shown = pilots.positions_of(base, pilot.shown)
-    return cache_of(base, settings).prospects(pilot.votes, reuse, shown)
+    return cache_of(base, settings).planner(pilot.votes, reuse, shown)
 
 
 def check_same_inputs(base: Run, inputs: Inputs) -> None:
@@ -212,13 +201,11 @@ def check_same_inputs(base: Run, inputs: Inputs) -> None:
 
 def _begin(
     opening: Opening, classifier: Classifier, inputs: Inputs
-) -> tuple[Classifier, Identity, Mapping[str, Any]]:
+) -> tuple[Prepared, Identity, Mapping[str, Any]]:
     """The classifier as it will run, what the run will be, and what to record of how that came.
 
     What a resumed run has chosen stays; another machine might choose otherwise.
     """
-    item, noise = inputs.item(0), opening.settings.noise
-    seed = opening.settings.seed
     if before := _there(opening):
         was = before.identity
         classifier = in_layout(classifier, was.layout)
@@ -227,17 +214,9 @@ def _begin(
             batch_size=opening.batch_size or was.batch_size,
             block_inputs=opening.block_inputs or was.block_inputs,
         )
-    asked = opening.batch_size or classifier.fixed_batch
-    found, size, too_large = memory.fitting(
-        lambda rows: probe(classifier, item, noise, seed, rows),
-        asked or first_size(classifier, inputs.shape),
-        free=not asked,
-    )
-    start = Arrangement(classifier, size)
-    if opening.batch_size is None:
-        start = arranged(start, item, noise, len(inputs) * opening.draws)
-    if start.classifier is not classifier or start.batch_size != size:
-        found = probe(start.classifier, item, noise, seed, start.batch_size)
+    evaluations = len(inputs) * opening.draws
+    facts_of_run = (opening.settings, evaluations, opening.batch_size)
+    ready = prepare(classifier, inputs.item(0), *facts_of_run)
     identity = Identity(
         settings=opening.settings,
         method=opening.method,
@@ -245,24 +224,25 @@ def _begin(
         data=inputs.fingerprint,
         indices=inputs.indices,
         shape=inputs.shape,
-        num_classes=found.num_classes,
-        batch_size=start.batch_size,
-        block_inputs=_block_inputs(opening, len(inputs), start.speed),
+        num_classes=ready.probe.num_classes,
+        batch_size=ready.batch_size,
+        block_inputs=_block_inputs(opening, len(inputs), ready.speed),
         device=device_kind(classifier),
-        noise_hash=found.noise_hash,
+        noise_hash=ready.probe.noise_hash,
         base=opening.base.identity.hash if opening.base else "",
-        layout=layout_of(start.classifier),
+        layout=layout_of(ready.classifier),
     )
-    _note(identity, found, start.speed, too_large)
-    facts: dict[str, Any] = {"batches_too_large": list(too_large)} if too_large else {}
+    _note(identity, ready)
+    facts: dict[str, Any] = {"batches_too_large": list(ready.too_large)} if ready.too_large else {}
     if opening.files:
         facts["files"] = {name: sha256(data).hexdigest() for name, data in opening.files.items()}
-    facts |= {"row_exact": found.row_exact, "probe_answers": found.answers}
-    return start.classifier, identity, facts
+    facts |= {"row_exact": ready.probe.row_exact, "probe_answers": ready.probe.answers}
+    return ready, identity, facts
 
 
-def _note(identity: Identity, found: Probe, speed: float, too_large: Sequence[int]) -> None:
-    """Tell whoever listens what was decided."""
+def _note(identity: Identity, ready: Prepared) -> None:
+    """Log what was decided."""
+    speed, too_large = ready.speed, ready.too_large
     measured = f", {speed:,.0f} evaluations/s when tried" if speed else ""
     layout = f" in the memory layout {identity.layout}" if identity.layout else ""
     _LOG.info(
@@ -270,10 +250,10 @@ def _note(identity: Identity, found: Probe, speed: float, too_large: Sequence[in
     )
     if too_large:
         _LOG.info("Batches that did not fit into memory: %s", ", ".join(map(str, too_large)))
-    exact = "are the same bits" if found.row_exact else "differ in their last bits"
+    exact = "are the same bits" if ready.probe.row_exact else "differ in their last bits"
     _LOG.info(
         "The model has %d classes; a row's logits %s wherever it stands in a batch",
-        found.num_classes,
+        identity.num_classes,
         exact,
     )
     inputs, block = len(identity.indices), identity.block_inputs

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from smoothcert.certificate import Record
 from smoothcert.errors import Damaged, InvalidInput
-from smoothcert.methods import Reuse
+from smoothcert.methods import Reuse, planned
 from smoothcert.runs import codec
 from smoothcert.runs.content import has_no_gaps, notes_of, read_table, rows_of, table_bytes
 from smoothcert.runs.manifest import method_form
@@ -54,7 +54,7 @@ def pilot_bytes(stored: StoredPilot, indices: tuple[int, ...]) -> bytes:
 
 def keeps_pilot(run: Run) -> bool:
     """Whether it is a planned run with its pilot beside it: runs of format 3 have none."""
-    return isinstance(run.identity.method, Reuse) and run.manifest.format > 3
+    return planned(run.identity.method) is not None and run.manifest.format > 3
 
 
 def read_pilot(run: Run, name: str = NAME) -> StoredPilot:

@@ -6,32 +6,32 @@ from dataclasses import fields
 import pyarrow as pa
 
 from smoothcert.errors import Damaged
-from smoothcert.methods.reuse import How, Share
+from smoothcert.methods import Allocation, Bound
 from smoothcert.runs.content import has_no_gaps, read_table, table_bytes
 from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import UNREADABLE, whole
 
 NAME = "plan.parquet"
 
-_COUNTS = tuple(f.name for f in fields(Share) if f.name != "how")
+_COUNTS = tuple(f.name for f in fields(Allocation) if f.name != "bound")
 _SCHEMA = pa.schema(
     [("index", pa.int64()), ("how", pa.string()), *((name, pa.int64()) for name in _COUNTS)]
 )
 
 
-def plan_bytes(shares: Sequence[Share], indices: Sequence[int]) -> bytes:
+def plan_bytes(allocations: Sequence[Allocation], indices: Sequence[int]) -> bytes:
     """The file's content, to be sealed: a row per input, in order."""
     columns = {
         "index": pa.array(indices, pa.int64()),
-        "how": pa.array([share.how.value for share in shares], pa.string()),
+        "how": pa.array([one.bound.value for one in allocations], pa.string()),
     }
     for name in _COUNTS:
-        columns[name] = pa.array([getattr(share, name) for share in shares], pa.int64())
+        columns[name] = pa.array([getattr(one, name) for one in allocations], pa.int64())
     return table_bytes(pa.table(columns))
 
 
-def read_plan(run: Run) -> tuple[Share, ...]:
-    """The shares of a planned run, by position.
+def read_plan(run: Run) -> tuple[Allocation, ...]:
+    """The allocations of a planned run, by position.
 
     Raises:
         Damaged: the plan is missing, changed or of other inputs.
@@ -47,7 +47,7 @@ def read_plan(run: Run) -> tuple[Share, ...]:
             for name in _COUNTS:
                 whole(row[name], name, 0, run.identity.settings.n)
         return tuple(
-            Share(How(row["how"]), **{name: row[name] for name in _COUNTS}) for row in rows
+            Allocation(Bound(row["how"]), **{name: row[name] for name in _COUNTS}) for row in rows
         )
     except UNREADABLE as error:
         raise Damaged(f"{run.place.at(NAME)} is damaged: {error}. Make the run again.") from error

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from smoothcert.errors import SmoothcertError
-from smoothcert.methods import Reuse, asked, described
+from smoothcert.methods import SCRATCH, Reuse
 from smoothcert.runs import ledger
 from smoothcert.runs.folder import Folder
 from smoothcert.runs.manifest import Identity
@@ -40,7 +40,7 @@ def begin(
         near: runs beside it.
     """
     one, method, near = asked_of(identity), identity.method, tuple(near)
-    if base is None or (isinstance(method, Reuse) and method.fresh_seed is not None):
+    if base is None or method.is_fresh:
         known = () if base is None else tuple(_known(base))
         warn_if_used(one, known, (t for run in near for t in _known(run)), depth=2)
     concerned = [base] if base else [run for run in near if _shares_noise(identity, run.identity)]
@@ -51,13 +51,13 @@ def begin(
 def begin_plan(base: Run, model: str, name: str, reuse: Reuse) -> None:
     """Before a pilot whose figures are shown: enter it, by the model's fingerprint and name."""
     settings = base.identity.settings
-    new = Try.of("plan", model, described(settings, reuse), settings.seed, reuse)
+    new = Try.of("plan", model, reuse.describe(settings), settings.seed, reuse)
     ledger.enter(base, new, name, "plan")
 
 
 def asked_of(identity: Identity) -> Try:
     """What a run asks of the draws that it shows."""
-    return asked(identity.model, identity.settings, identity.method)
+    return identity.method.question(identity.model, identity.settings)
 
 
 def of_run(run: Run, base: Run | None = None) -> Tries | None:
@@ -104,4 +104,4 @@ def _known(run: Run) -> Iterator[Try]:
 def _shares_noise(new: Identity, other: Identity) -> bool:
     """Whether a run from scratch draws the noise of another one, and for another result."""
     mine, theirs = ((i.settings.seed, i.shape, i.data) for i in (new, other))
-    return other.method is None and mine == theirs and asked_of(new).key != asked_of(other).key
+    return other.method == SCRATCH and mine == theirs and asked_of(new).key != asked_of(other).key

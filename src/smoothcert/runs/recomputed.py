@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import SmoothcertError
-from smoothcert.methods import Reuse
+from smoothcert.methods import Reuse, planned
 from smoothcert.runs import pilots, plans
 from smoothcert.runs.manifest import Identity, json_form
-from smoothcert.runs.opening import prospects, run_pilot
+from smoothcert.runs.opening import planner, run_pilot
 from smoothcert.runs.pilots import StoredPilot
 from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import UNREADABLE
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.prepare import Prepared
 from smoothcert.verbs.pilot import pilot_positions
 
 _TAKEN_OVER = ("settings", "data", "indices", "shape", "num_classes", "noise_law")
@@ -42,7 +42,8 @@ def _on_the_grid(identity: Identity) -> Identity:
 
 def plan(run: Run, base: Run) -> Iterator[str]:
     """Where the pilot's inputs or the plan of a run are not what its base and settings give."""
-    if not pilots.keeps_pilot(run):
+    reuse = planned(run.identity.method)
+    if reuse is None or not pilots.keeps_pilot(run):
         return
     try:
         pilot = pilots.read_pilot(run)
@@ -53,19 +54,15 @@ def plan(run: Run, base: Run) -> Iterator[str]:
             f"its pilot has {pilot.votes.evaluations} labels, and run.json says "
             f"{run.pilot_evaluations} evaluations"
         )
-    method = run.identity.method
-    assert isinstance(method, Reuse)
-    if not np.array_equal(pilot.votes.positions, pilot_positions(base.certificates, method)):
+    if not np.array_equal(pilot.votes.positions, pilot_positions(base.certificates, reuse)):
         yield "its pilot's inputs are not those that base run and settings give"
-    yield from _plan_of(run, base, pilot)
+    yield from _plan_of(run, base, pilot, reuse)
 
 
-def _plan_of(run: Run, base: Run, pilot: StoredPilot) -> Iterator[str]:
+def _plan_of(run: Run, base: Run, pilot: StoredPilot, reuse: Reuse) -> Iterator[str]:
     """Compare the plan with the one that a pilot gives."""
-    method = run.identity.method
-    assert isinstance(method, Reuse)
     try:
-        due = prospects(base, pilot, run.identity.settings, method).plan().shares
+        due = planner(base, pilot, run.identity.settings, reuse).plan().allocations
         have = plans.read_plan(run)
     except (SmoothcertError, *UNREADABLE) as error:
         yield f"its plan cannot be computed again: {error}"
@@ -81,17 +78,15 @@ def _plan_of(run: Run, base: Run, pilot: StoredPilot) -> Iterator[str]:
 
 
 def pilot_again(
-    run: Run, base: Run, classifier: Classifier, inputs: Inputs
+    run: Run, base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse
 ) -> tuple[int, int, tuple[str, ...]]:
     """Evaluate the pilot again: how many draws, how many of them differ, and what is wrong.
 
     Without a stored pilot (format 3) the plan is computed from this one.
     """
-    identity, method = run.identity, run.identity.method
-    assert isinstance(method, Reuse)
-    again = run_pilot(base, classifier, inputs, method, identity.batch_size)
+    again = run_pilot(base, ready, inputs, reuse)
     if not pilots.keeps_pilot(run):
-        return again.evaluations, 0, tuple(_plan_of(run, base, StoredPilot(again)))
+        return again.evaluations, 0, tuple(_plan_of(run, base, StoredPilot(again), reuse))
     stored = pilots.read_pilot(run).votes
     pairs = list(zip(stored.labels, again.labels, strict=False))
     differing = sum(int((a != b).sum()) for a, b in pairs if len(a) == len(b))

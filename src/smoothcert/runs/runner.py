@@ -7,7 +7,7 @@ from typing import Any
 
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.methods import Decision, Irs, Reuse
+from smoothcert.methods import Decision, Method
 from smoothcert.runs.crew import Executor, alone, one_at_a_time
 from smoothcert.runs.following import following
 from smoothcert.runs.opening import Opening
@@ -88,7 +88,7 @@ def run_recertify(
     base: Run,
     classifier: Classifier,
     inputs: Inputs,
-    method: Irs | Reuse,
+    method: Method,
     how: How,
 ) -> Run:
     """Recertify a base run's inputs with a new classifier into a run directory; see `recertify`."""

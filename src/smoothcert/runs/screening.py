@@ -16,10 +16,14 @@ from smoothcert.runs.opening import check_same_inputs
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.verbs.screen import Stage, asked
+from smoothcert.sampling.prepare import Prepared
+from smoothcert.verbs.screen import Screener, asked
 
 Load = Callable[[int], Classifier]
 """Loads the candidate of a number."""
+
+Ready = Callable[[int], Prepared]
+"""Gives the candidate of a number, made ready."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,22 +31,22 @@ class Candidates:
     """Screens candidates by their numbers.
 
     Attributes:
-        stage: what they are screened on.
-        load: gives a candidate, already checked.
+        screener: what they are screened on.
+        ready: gives a candidate, made ready.
         progress: called with evaluations.
         begin: called with fingerprint and name of a candidate before its first evaluation.
     """
 
-    stage: Stage
-    load: Load
+    screener: Screener
+    ready: Ready
     progress: Progress
     begin: Callable[[str, str], None]
 
     def do(self, block: int) -> DatasetCertificate:
         """Screen one."""
-        candidate = self.load(block)
-        self.begin(candidate.fingerprint, candidate.name)
-        return self.stage.screen(candidate, self.progress)
+        candidate = self.ready(block)
+        self.begin(candidate.classifier.fingerprint, candidate.classifier.name)
+        return self.screener.screen(candidate, self.progress)
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,9 @@ class ScreeningOrder:
             Mismatch: the data are not those of the run.
         """
         run = Run.open(self.base)
-        stage = staged(run, inputs, self.screening, self.batch_size)
+        screener = staged(run, inputs, self.screening, self.batch_size)
         begin = partial(self.begin, run)
-        return Candidates(stage, lambda number: stage.checked(load(number)), progress, begin)
+        return Candidates(screener, lambda number: screener.prepared(load(number)), progress, begin)
 
     def begin(self, run: Run, model: str, name: str) -> None:
         """Enter a candidate, by its fingerprint and name, in the base's ledger."""
@@ -78,7 +82,7 @@ class ScreeningOrder:
         ledger.enter(run, new, name, self.result)
 
 
-def staged(run: Run, inputs: Inputs, screening: Screening, batch_size: int | None) -> Stage:
+def staged(run: Run, inputs: Inputs, screening: Screening, batch_size: int | None) -> Screener:
     """What candidates are screened on, from the original's run.
 
     Raises:
@@ -86,8 +90,11 @@ def staged(run: Run, inputs: Inputs, screening: Screening, batch_size: int | Non
         InvalidInput: more is to be replayed than there are draws that no plan has shown.
     """
     check_same_inputs(run, inputs)
-    stage, seen = Stage.of(run.certification(), inputs, screening, batch_size), pilots.seen_of(run)
-    for source, k in zip(stage.sources, stage.pool.k, strict=True):
+    screener, seen = (
+        Screener.of(run.certification(), inputs, screening, batch_size),
+        pilots.seen_of(run),
+    )
+    for source, k in zip(screener.sources, screener.pool.k, strict=True):
         left = k - int(seen[0, source.position])
         if left < screening.per_input:
             raise InvalidInput(
@@ -96,7 +103,7 @@ def staged(run: Run, inputs: Inputs, screening: Screening, batch_size: int | Non
                 "replayed. Ask for at most that many per input, or certify the original with a "
                 "larger n."
             )
-    return stage
+    return screener
 
 
 def problems_of(found: Sequence[DatasetCertificate], base: Run | None) -> Iterator[str]:
@@ -132,17 +139,17 @@ def _pool_of(base: Run, screening: Screening) -> Pool:
 
 def replay_flips(
     certificate: DatasetCertificate,
-    stage: Stage,
-    classifier: Classifier,
+    screener: Screener,
+    candidate: Prepared,
     fraction: float,
     progress: Progress | None = None,
 ) -> tuple[int, int]:
     """Evaluate all draws of a random part of the inputs again.
 
     Args:
-        certificate: of a candidate, whose pool is the stage's.
-        stage: what it was screened on.
-        classifier: the candidate; its fingerprint is checked.
+        certificate: of a candidate, whose pool is the screener's.
+        screener: what it was screened on.
+        candidate: made ready; its fingerprint is checked.
         fraction: of the inputs, in (0, 1]; one at least.
         progress: called with evaluations.
 
@@ -152,18 +159,20 @@ def replay_flips(
     Raises:
         Mismatch: another model.
     """
+    classifier = candidate.classifier
     if classifier.fingerprint != certificate.fingerprint:
         raise Mismatch(
             f"{certificate.name} was screened with the fingerprint {certificate.fingerprint}; "
             f"{classifier.name} has {classifier.fingerprint}. Replay needs the same model."
         )
-    count = len(stage.sources)
+    count = len(screener.sources)
     size = min(count, max(1, round(fraction * count)))
     picked = np.sort(np.random.default_rng().choice(count, size, replace=False)).tolist()
-    part = replace(stage, sources=tuple(stage.sources[i] for i in picked))
+    part = replace(screener, sources=tuple(screener.sources[i] for i in picked))
+    sampler = candidate.sampler(screener.base.settings, progress)
     seen = differing = 0
     for row, until in zip(certificate.flips, certificate.screening.rounds, strict=False):
-        again = part.flips(classifier, seen, until, progress)
+        again = part.flips(sampler, seen, until)
         differing += sum(row[i] != new for i, new in zip(picked, again, strict=True))
         seen = until
     return seen * size, differing

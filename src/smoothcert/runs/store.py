@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from smoothcert.certificate import Certificate, Certification, Record
 from smoothcert.errors import Damaged, Mismatch, StoreError
+from smoothcert.methods import stated
 from smoothcert.regular import similar
 from smoothcert.runs import ledger
 from smoothcert.runs import manifest as manifests
@@ -356,7 +357,7 @@ class Run:
         identity = self.identity
         return Certification(
             identity.settings,
-            identity.method,
+            stated(identity.method),
             str(self.manifest.origin.get("model", self.name)),
             identity.model,
             identity.num_classes,

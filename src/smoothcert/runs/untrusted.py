@@ -7,6 +7,7 @@ the first two into Damaged.
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from math import isfinite, prod
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.certificate import Certificate, Settings, Votes
-from smoothcert.methods import Decision, Irs, Method, reuse
+from smoothcert.methods import Method
 from smoothcert.names import is_plain_file
 from smoothcert.sampling import known_answers
 
@@ -139,12 +140,9 @@ def budget_of(text: str) -> dict[str, float]:
     return budget
 
 
-def check_certificate(c: Certificate, settings: Settings, method: Method | None, most: int) -> None:
+def check_certificate(c: Certificate, settings: Settings, method: Method, most: int) -> None:
     """Ranges of what a certificate says, for `most` classes."""
-    methods = ["rs"] if method is None else list(reuse.How)
-    methods = ["sequential"] if isinstance(method, Decision) else methods
-    methods = ["irs", "irs-fresh"] if isinstance(method, Irs) else methods
-    if c.method not in methods:
+    if c.method not in method.results:
         raise ValueError(f"it has certificates by the method {c.method!r:.60}")
     whole(c.candidate, "candidate", -1, most - 1)
     for name in ("k", "n", "cached_k", "cached_n", "flips", "losers"):
@@ -157,22 +155,19 @@ def check_certificate(c: Certificate, settings: Settings, method: Method | None,
     check_contents([c.content])
 
 
-def check_votes(votes: Votes, method: Method | None, num_classes: int) -> None:
+def check_votes(votes: Votes, method: Method, num_classes: int) -> None:
     """Labels of classes that there are, and parts that belong together and to the method."""
     for name in ("selection", "estimation", "original", "fresh"):
         _within(getattr(votes, name), -1, num_classes - 1, f"labels in {name}")
     _within(votes.margins, 0, 254, "margins")
     _within(votes.roles, 0, 2, "roles")
-    reused = isinstance(method, Irs | reuse.Reuse)
-    for name in ("selection", "margins") if reused else ("original", "fresh", "roles"):
-        if len(getattr(votes, name)):
-            raise ValueError(f"there are {name} that its method does not have")
+    for field in fields(votes):
+        if field.name not in method.vote_kinds and len(getattr(votes, field.name)):
+            raise ValueError(f"there are {field.name} that its method does not have")
     draws, margins = len(votes.estimation), len(votes.margins)
     old, roles = len(votes.original), len(votes.roles)
-    replayed = int(np.count_nonzero(votes.roles)) if roles else old
-    if isinstance(method, Irs):  # beside fresh draws it keeps those that it would have replayed
-        replayed -= len(votes.fresh)
-    if margins not in (0, draws) or roles not in (0, old) or (reused and replayed != draws):
+    misfit = method.needs_base and method.replayed(votes) != draws
+    if margins not in (0, draws) or roles not in (0, old) or misfit:
         raise ValueError(
             f"{draws} estimation draws do not go with {margins} margins, {old} labels of the "
             f"original and {roles} roles"

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
-from smoothcert.methods import Irs, Reuse, counted, recheck, reuse
-from smoothcert.methods.reuse import Share
+from smoothcert.methods import Allocation, planned, replay
 from smoothcert.noise.law import LAW, Stream
 from smoothcert.runs import ledger, pilots, plans, recomputed
 from smoothcert.runs.opening import check_same_inputs
 from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import MOST_BYTES, UNREADABLE
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import Progress, sample
+from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs, fingerprint_of
-from smoothcert.sampling.probe import probe
+from smoothcert.sampling.prepare import Prepared, prepare
+from smoothcert.sampling.sampler import Sampler
 from smoothcert.sampling.tuning import in_layout
 
 
@@ -107,7 +107,7 @@ def verify(run: Run, base: Run | None = None) -> Verification:
         base = None
     if base is not None:
         problems += recomputed.facts(run, base)
-        problems += recomputed.plan(run, base) if isinstance(run.identity.method, Reuse) else ()
+        problems += recomputed.plan(run, base)
     checked, found = _blocks(run, base)
     return Verification(checked, 0, 0, (*problems, *found), tuple(_unchecked(run, base)))
 
@@ -127,7 +127,7 @@ def _unchecked(run: Run, base: Run | None) -> Iterator[Unchecked]:
         return
     yield Unchecked.BASE_VOTES
     apart: set[str] = set()
-    if isinstance(run.identity.method, Reuse):
+    if planned(run.identity.method):
         if not pilots.keeps_pilot(run):
             yield Unchecked.PLAN
             return
@@ -163,15 +163,15 @@ def _blocks(run: Run, base: Run | None) -> tuple[int, list[str]]:
         != run.identity.data
     ):
         problems.append("inputs.parquet names other content than run.json")
-    shares = _shares(run)
+    allocations = _allocations(run)
     for block in run.finished:
         try:
             positions = run.blocks[block]
             cached = base.records(positions) if base else repeat(None, len(positions))
             for position, record, old in zip(positions, run.read_block(block), cached, strict=True):
                 checked += 1
-                share = shares[position] if shares else None
-                problems += _checked(run, record, old, share)
+                allocation = allocations[position] if allocations else None
+                problems += _checked(run, record, old, allocation)
                 if contents and record.certificate.content != contents[position]:
                     index = record.certificate.index
                     problems.append(f"input {index}: inputs.parquet names different content")
@@ -180,21 +180,21 @@ def _blocks(run: Run, base: Run | None) -> tuple[int, list[str]]:
     return checked, problems
 
 
-def _shares(run: Run) -> tuple[Share, ...]:
+def _allocations(run: Run) -> tuple[Allocation, ...]:
     try:
-        return plans.read_plan(run) if isinstance(run.identity.method, Reuse) else ()
+        return plans.read_plan(run) if planned(run.identity.method) else ()
     except SmoothcertError:
         return ()  # named already
 
 
 def _beside_blocks(run: Run) -> Iterator[str]:
     """Problems of the files that are not part of a finished block."""
-    planned = isinstance(run.identity.method, Reuse)
+    has_plan = planned(run.identity.method) is not None
     reads: list[Callable[[], object]] = [
         lambda: Run.open(run.place),
         lambda: run.contents,
         lambda: check_attached(run),
-        lambda: plans.read_plan(run) if planned else None,
+        lambda: plans.read_plan(run) if has_plan else None,
         lambda: pilots.read_pilot(run) if pilots.keeps_pilot(run) else None,
         lambda: [pilots.read_pilot(run, name) for name in pilots.shown(run)],
         lambda: run.block_seconds,
@@ -206,7 +206,7 @@ def _beside_blocks(run: Run) -> Iterator[str]:
         except SmoothcertError as error:
             yield str(error)
     names = {"run.json", "inputs.parquet", *run.block_files, *run.attached}
-    names |= {plans.NAME, pilots.NAME} if planned else set()
+    names |= {plans.NAME, pilots.NAME} if has_plan else set()
     for name in run.place.names():
         if name not in names and not ledger.is_entry(name) and not pilots.is_shown(name):
             yield f"{run.place.at(name)} is no part of a run; it was renamed or put there"
@@ -232,33 +232,31 @@ def _contents(run: Run) -> tuple[str, ...]:
 
 
 def _checked(
-    run: Run, record: Record, cached: Record | None, share: Share | None
+    run: Run, record: Record, cached: Record | None, allocation: Allocation | None
 ) -> tuple[str, ...]:
     """Problems of one input; counts that no method can have written are one."""
     index = record.certificate.index
     try:
-        return tuple(f"input {index}: {text}" for text in _check(run, record, cached, share))
+        return tuple(f"input {index}: {text}" for text in _check(run, record, cached, allocation))
     except UNREADABLE as error:
         return (f"input {index}: no certificate can be computed from its votes: {error}",)
 
 
-def _check(run: Run, record: Record, cached: Record | None, share: Share | None) -> Iterator[str]:
+def _check(
+    run: Run, record: Record, cached: Record | None, allocation: Allocation | None
+) -> Iterator[str]:
     stored, identity = record.certificate, run.identity
     settings, shape, method = identity.settings, identity.shape, identity.method
-    yield from counted.of_itself(record, settings, shape, method)
-    again = recheck(record, settings, shape, identity.num_classes, method)
+    again = method.recheck(record, settings, shape, identity.num_classes)
     if not stored.agrees(again):
         yield (
             f"stored radius {stored.radius!r} and outcome "
             f"{stored.outcome.name}, but its votes give {again.radius!r} and {again.outcome.name}"
         )
-    if cached is None:
-        return
-    if isinstance(method, Irs) or (isinstance(method, Reuse) and share is not None):
-        yield from counted.of_cache(record, cached, settings, method, share)
+    yield from method.wrongly_counted(record, cached, allocation, settings, shape)
 
 
-def replay(
+def evaluate_again(
     run: Run,
     classifier: Classifier,
     inputs: Inputs,
@@ -291,26 +289,23 @@ def replay(
             f"{run.place} was made with a model of fingerprint {identity.model}; "
             f"{classifier.name} has {classifier.fingerprint}. Replay needs the same model file."
         )
-    classifier = in_layout(classifier, identity.layout)
     check_same_inputs(run, inputs)
-    problems = [*_of_data(run, inputs), *_of_model(run, classifier, inputs)]
-    total, differing = _again(run, classifier, inputs, fraction, progress)
-    if base is not None and isinstance(identity.method, Reuse):
-        more, other, wrong = recomputed.pilot_again(run, base, classifier, inputs)
+    classifier = in_layout(classifier, identity.layout)
+    ready = prepare(classifier, inputs.item(0), identity.settings, 0, identity.batch_size)
+    problems = [*_of_data(run, inputs), *_of_model(run, ready)]
+    total, differing = _again(run, ready.sampler(identity.settings, progress), inputs, fraction)
+    if base is not None and (reuse := planned(identity.method)):
+        more, other, wrong = recomputed.pilot_again(run, base, ready, inputs, reuse)
         total, differing, problems = total + more, differing + other, [*problems, *wrong]
     if differing:
         problems.insert(0, f"{differing} of {total} replayed draws have another label")
     return Verification(0, total, differing, tuple(problems))
 
 
-def _again(
-    run: Run, classifier: Classifier, inputs: Inputs, fraction: float, progress: Progress | None
-) -> tuple[int, int]:
+def _again(run: Run, sampler: Sampler, inputs: Inputs, fraction: float) -> tuple[int, int]:
     """How many draws were evaluated again, and how many have another label."""
     rng = np.random.default_rng()  # which part is checked must not be foreseeable
-    noise, method = run.identity.settings.noise, run.identity.method
-    seed = run.identity.settings.seed
-    seed = method.seed(run.identity.settings) if isinstance(method, Reuse) else seed
+    seed = run.identity.method.seed(run.identity.settings)
     total = differing = 0
     for positions in run.blocks:
         stored = [
@@ -323,20 +318,17 @@ def _again(
             Request(inputs.item(position), stream, draws[pick])
             for (position, stream, draws, _), pick in zip(stored, picks, strict=True)
         )
-        again = sample(classifier, requests, noise, seed, run.identity.batch_size, progress)
-        for (_, _, _, labels), pick, new in zip(stored, picks, again, strict=True):
+        again = sampler.labels(requests, seed)
+        for (_, _, _, labels), pick, (_, new) in zip(stored, picks, again, strict=True):
             total += len(pick)
             differing += int((labels[pick] != new).sum())
     return total, differing
 
 
-def _of_model(run: Run, classifier: Classifier, inputs: Inputs) -> Iterator[str]:
+def _of_model(run: Run, ready: Prepared) -> Iterator[str]:
     """Whether the model answers the run's first noise otherwise."""
-    identity = run.identity
-    noise, seed = identity.settings.noise, identity.settings.seed
-    found = probe(classifier, inputs.item(0), noise, seed, identity.batch_size)
     try:
-        run.require_answers(found.answers)
+        run.require_answers(ready.probe.answers)
     except Mismatch as error:
         yield str(error)
 
@@ -363,7 +355,7 @@ def _evaluated(record: Record) -> Iterator[_Evaluated]:
     votes = record.votes
     replayed = np.arange(len(votes.estimation))
     if len(votes.roles):
-        replayed = reuse.evaluated(votes.roles)
+        replayed = replay.evaluated(votes.roles)
     for stream, draws, labels in (
         (Stream.SELECTION, np.arange(len(votes.selection)), votes.selection),
         (Stream.ESTIMATION, replayed, votes.estimation),

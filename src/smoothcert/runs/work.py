@@ -2,25 +2,22 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
-from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.methods import Decision, Irs, Reuse
-from smoothcert.runs import memory, plans
+from smoothcert.methods import Case, planned
+from smoothcert.runs import plans
 from smoothcert.runs.crew import Work
 from smoothcert.runs.manifest import library_versions
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
+from smoothcert.sampling.sampler import Sampler
 from smoothcert.sampling.tuning import in_layout
-from smoothcert.verbs import planned
-from smoothcert.verbs.certify import certify_items
-from smoothcert.verbs.decide import decide_items
-from smoothcert.verbs.recertify import recertify_items
 
 
 @dataclass(frozen=True)
@@ -103,31 +100,21 @@ class Task:
         if run.has(block):  # by another worker, meanwhile
             return
         start = time.perf_counter()
-        with memory.explaining(run.identity.batch_size):
-            records = tuple(self._records(run.blocks[block]))
+        identity = run.identity
+        facts = (identity.settings, identity.num_classes, identity.batch_size, self.job.progress)
+        sampler = Sampler(self.classifier, *facts)
+        records = tuple(identity.method.records(sampler, self._cases(run.blocks[block])))
         seconds = time.perf_counter() - start
         if not run.has(block):  # what is finished stays
             run.write_block(block, records, seconds)
 
-    def _records(self, positions: range) -> Iterable[Record]:
-        run, base, progress = self.job.run, self.job.base, self.job.progress
-        identity = run.identity
-        settings, size, method = identity.settings, identity.batch_size, identity.method
-        items, here = map(self.item, positions), self.classifier
-        if method is None:
-            classes = identity.num_classes
-            return certify_items(here, items, settings, classes, size, progress)
-        if isinstance(method, Decision):
-            return decide_items(here, items, settings, method, size, progress)
-        assert base is not None
-        records = base.records(positions)
-        if isinstance(method, Irs):
-            pairs = zip(items, records, strict=True)
-            return recertify_items(here, pairs, settings, method, size, progress)
-        assert isinstance(method, Reuse)
-        shares = plans.read_plan(run)
-        triples = zip(items, records, (shares[p] for p in positions), strict=True)
-        return planned.replay_items(here, triples, settings, method, size, progress)
+    def _cases(self, positions: range) -> Iterator[Case]:
+        """The inputs of a block, with what base and plan say of them."""
+        run, base = self.job.run, self.job.base
+        cached = base.records(positions) if base else repeat(None)
+        plan = plans.read_plan(run) if planned(run.identity.method) else ()
+        for position, record in zip(positions, cached, strict=False):
+            yield Case(self.item(position), record, plan[position] if plan else None)
 
     def item(self, position: int) -> Item:
         """Read an input; another machine's copy of the data may differ from that of the run."""

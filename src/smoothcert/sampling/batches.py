@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ class Request:
     item: Item
     stream: Stream
     draws: range | NDArray[np.int64]
+
+
+_Asked = TypeVar("_Asked", bound=Request)
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,10 @@ class Batch:
 
 
 @dataclass(eq=False)
-class Open:
+class Open(Generic[_Asked]):
     """A request whose answers are still coming in."""
 
-    request: Request
+    request: _Asked
     answer: np.dtype
     answers: NDArray[Any] = field(init=False)
     missing: int = field(init=False)
@@ -54,7 +57,7 @@ class Open:
 class Segment:
     """A run of draws of one request that share a batch."""
 
-    open: Open
+    open: Open[Any]
     start: int
     stop: int
 
@@ -68,7 +71,7 @@ class Segment:
         self.open.missing -= len(self)
 
 
-def cut(opened: Iterable[Open], batch_size: int) -> Iterator[list[Segment]]:
+def cut(opened: Iterable[Open[Any]], batch_size: int) -> Iterator[list[Segment]]:
     """Segments of consecutive requests, `batch_size` draws at a time; the last may have fewer."""
     batch: list[Segment] = []
     room = batch_size

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from smoothcert.errors import ModelError
 from smoothcert.noise.law import RoundedGaussian
 from smoothcert.sampling.answers import LABEL
 from smoothcert.sampling.batches import Batch, Open, Request, Segment, cut, packed
+
+_Asked = TypeVar("_Asked", bound=Request)
 
 Progress = Callable[[int], None]
 """Called with the number of evaluations just finished."""
@@ -53,15 +55,29 @@ def sample(
         For each request, in order, an array of that dtype over its draws; a label is
         `NO_CLASS` where there is none.
     """
-    open_: deque[Open] = deque()
+    facts = (noise, seed, batch_size, progress, answer)
+    return (answers for _, answers in answered(classifier, requests, *facts))
+
+
+def answered(
+    classifier: Classifier,
+    requests: Iterable[_Asked],
+    noise: RoundedGaussian,
+    seed: int,
+    batch_size: int,
+    progress: Progress | None = None,
+    answer: np.dtype = LABEL,
+) -> Iterator[tuple[_Asked, NDArray[Any]]]:
+    """Label every requested draw: as `sample`, with the request before its answers."""
+    open_: deque[Open[_Asked]] = deque()
     flying: deque[tuple[list[Segment], Pending]] = deque()
 
-    def opened() -> Iterator[Open]:
+    def opened() -> Iterator[Open[_Asked]]:
         for request in requests:
             open_.append(Open(request, answer))
             yield open_[-1]
 
-    def settled(at_most: int) -> Iterator[NDArray[Any]]:
+    def settled(at_most: int) -> Iterator[tuple[_Asked, NDArray[Any]]]:
         """Wait until only so many batches are under way, and pass on the finished requests."""
         while len(flying) > at_most:
             segments, pending = flying.popleft()
@@ -73,7 +89,8 @@ def sample(
             if progress is not None:
                 progress(done)
             while open_ and open_[0].missing == 0:
-                yield open_.popleft().answers
+                done_with = open_.popleft()
+                yield done_with.request, done_with.answers
 
     with _labels(classifier, noise, seed, answer) as labels:
         for segments in cut(opened(), batch_size):
@@ -81,7 +98,8 @@ def sample(
             yield from settled(labels.ahead)
         yield from settled(0)
     while open_:  # requests for no draws at all, after the last batch
-        yield open_.popleft().answers
+        done_with = open_.popleft()
+        yield done_with.request, done_with.answers
 
 
 class Pending(Protocol):

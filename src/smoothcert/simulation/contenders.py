@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from smoothcert.bounds import binomial, joint, stratified
 from smoothcert.methods import pooled
 from smoothcert.methods.irs import Irs
-from smoothcert.methods.reuse import How, Reuse, Share, Tally, strata_of
+from smoothcert.methods.replay import Allocation, Bound, ReplayCounts, Reuse, strata_of
 from smoothcert.methods.screening import Pool, Screening
-from smoothcert.planning import Flips, family
+from smoothcert.planning import FlipRates, candidate_splits
 from smoothcert.simulation.world import World
 from smoothcert.verbs.pilot import PILOT_LOSERS, PILOT_WINNERS, pilot_positions, proven
-from smoothcert.verbs.planned import Prospects
+from smoothcert.verbs.planned import Planner
 
 Points = tuple[NDArray[np.float64], NDArray[np.int64]]
 """ACR and evaluations over the data set, one of each per size."""
@@ -88,26 +88,24 @@ def planned(
     Returns:
         (ACR, evaluations) without the pilot, and the pilot's evaluations, per total.
     """
-    known: dict[tuple[int, str], Prospects] = {}
+    known: dict[tuple[int, str], Planner] = {}
     rows = []
     for total in totals:
         reuse = Reuse(f"budget:{total}", method, alpha)
         positions = pilot_positions(world.certificates, reuse)
         # A pilot of so many inputs is one and the same, whatever is spent after it.
-        key = len(positions), family(reuse, world.log.images, world.n)
+        key = len(positions), candidate_splits(reuse, world.log.images, world.n)
         if key not in known:
             known[key] = run_pilot(world, reuse, positions, rng)
-        prospects = known[key]
-        plan = prospects.plan(reuse.policy)
-        q = share_limits(world, plan.shares, reuse, rng)
-        rows.append((float(world.acr(q)), plan.evaluations, prospects.pilot_evaluations))
+        planner = known[key]
+        plan = planner.plan(reuse.policy)
+        q = allocation_limits(world, plan.allocations, reuse, rng)
+        rows.append((float(world.acr(q)), plan.evaluations, planner.pilot_evaluations))
     acr, spent, piloted = (np.array(column) for column in zip(*rows, strict=True))
     return (acr, spent), piloted
 
 
-def run_pilot(
-    world: World, reuse: Reuse, positions: NDArray[np.int64], rng: Generator
-) -> Prospects:
+def run_pilot(world: World, reuse: Reuse, positions: NDArray[np.int64], rng: Generator) -> Planner:
     """`verbs.planned.pilot`, on drawn counts."""
     aside = np.zeros((2, len(world.k)), dtype=np.int64)
     k = world.k[positions]
@@ -115,32 +113,32 @@ def run_pilot(
     aside[1, positions] = np.minimum(PILOT_LOSERS, (world.n - k) // 2)
     w, v = aside[:, positions]
     lost, won = rng.binomial(w, world.u[positions]), rng.binomial(v, world.v[positions])
-    flips, spent = Flips.fit((k + 0.5) / (world.n + 1), w, lost, v, won), int(aside.sum())
-    return Prospects.of(world.certificates, world.settings, reuse, flips, aside, spent)
+    flips, spent = FlipRates.fit((k + 0.5) / (world.n + 1), w, lost, v, won), int(aside.sum())
+    return Planner.of(world.certificates, world.settings, reuse, flips, aside, spent)
 
 
-def share_limits(
-    world: World, shares: Sequence[Share], reuse: Reuse, rng: Generator
+def allocation_limits(
+    world: World, allocations: Sequence[Allocation], reuse: Reuse, rng: Generator
 ) -> NDArray[np.float64]:
-    """Draw the outcome of every share, and what `methods.reuse.certificate` proves from it."""
-    counts = [(s.winners, s.losers, s.seen_winners, s.seen_losers, s.fresh) for s in shares]
+    """Draw the outcome of every allocation, and what `methods.replay.certificate` proves of it."""
+    counts = [(s.winners, s.losers, s.seen_winners, s.seen_losers, s.fresh) for s in allocations]
     *replayed, fresh = np.array(counts, dtype=np.int64).T
     rates = (1 - world.u, world.v) * 2
     drawn = [rng.binomial(count, rate) for count, rate in zip(replayed, rates, strict=True)]
     hit, all_ = (np.stack(side).reshape(2, 2, -1) for side in (drawn, replayed))
-    tally = Tally(hit, all_)
+    tally = ReplayCounts(hit, all_)
     hits = rng.binomial(fresh, world.changed)
-    how = np.array([share.how for share in shares])
-    q = np.zeros(len(shares))
-    some = how == How.JOINT
+    bound = np.array([one.bound for one in allocations])
+    q = np.zeros(len(allocations))
+    some = bound == Bound.JOINT
     flips, m = (tally.replayed - tally.hits)[0, 0, some], tally.replayed[0, 0, some]
     q[some] = joint.lower(world.k[some], world.n, flips, m, reuse.budget)
-    some = how == How.STRATIFIED
+    some = bound == Bound.STRATIFIED
     strata = strata_of(tally, np.stack([world.k, world.n - world.k]))
     q[some] = stratified.lower(
         strata[0][some], strata[1][some], strata[2][some], world.n, reuse.budget
     )
-    some = how == How.FRESH
+    some = bound == Bound.FRESH
     q[some] = binomial.lower(hits[some], fresh[some], reuse.fresh_alpha)
     return q
 

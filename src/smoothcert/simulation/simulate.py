@@ -13,7 +13,7 @@ from numpy.random import Generator, default_rng
 from smoothcert.certificate import check_alpha, check_count
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.methods.irs import Irs
-from smoothcert.methods.reuse import Reuse
+from smoothcert.methods.replay import Reuse
 from smoothcert.simulation import contenders
 from smoothcert.simulation.curves import Curve, area_ratio
 from smoothcert.simulation.logs import Log
@@ -180,7 +180,7 @@ class Simulation:
         }
 
 
-def replay(log: Log, study: Study) -> Simulation:
+def simulate(log: Log, study: Study) -> Simulation:
     """Simulate a study on a log; the same seed gives the same result.
 
     Args:

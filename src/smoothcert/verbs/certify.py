@@ -1,21 +1,17 @@
 """Classifier and inputs in, certificates out: randomized smoothing from scratch."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from smoothcert.certificate import Certification, Record, Settings
+from smoothcert.certificate import Certification, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.methods import asked, rs
-from smoothcert.sampling.answers import CONTEST, LABEL
-from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import Progress, sample
-from smoothcert.sampling.inputs import Inputs, Item
-from smoothcert.sampling.probe import probe
-from smoothcert.sampling.tuning import Arrangement, arranged, first_size
-from smoothcert.scalars import rows
+from smoothcert.methods import SCRATCH, Case, Method, stated
+from smoothcert.sampling.engine import Progress
+from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.prepare import prepare
 from smoothcert.tries import Seed, number_of, warn_if_used
 from smoothcert.verbs.given import as_inputs
 from smoothcert.watching import Start, Watcher, collected
@@ -67,65 +63,32 @@ def certify(
     inputs = as_inputs(inputs)
     draws = (n0, n, alpha, number_of(seed))
     settings = Settings(sigma, inputs.levels, *draws, form, keep_margins, inputs.off_grid)
-    evaluations = len(inputs) * (n0 + n)
-    loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
-    warn_if_used(asked(loaded.fingerprint, settings, None))
-    records = certify_items(loaded, inputs, settings, classes, size, progress)
-    start = Start(loaded.name, loaded.fingerprint, len(inputs), settings, None)
-    return Certification(
-        settings,
-        None,
-        loaded.name,
-        loaded.fingerprint,
-        classes,
-        inputs.shape,
-        collected(records, watchers, start, inputs.labels),
-    )
+    return from_scratch(SCRATCH, classifier, inputs, settings, batch_size, progress, watchers)
 
 
-def prepared(
+def from_scratch(
+    method: Method,
     model: Classifier | object,
     inputs: Inputs,
     settings: Settings,
-    evaluations: int,
     batch_size: int | None,
-) -> tuple[Classifier, int, int]:
-    """A model loaded, arranged and probed: the classifier, rows per batch, number of classes."""
-    item, noise = inputs.item(0), settings.noise
+    progress: Progress | None,
+    watchers: Sequence[Watcher],
+) -> Certification:
+    """Certify by a method that needs no base; see `certify`."""
+    method.check(settings, inputs.shape)  # before any evaluation
     loaded = load_classifier(model)  # type: ignore[arg-type]
-    batch_size = rows(batch_size)
-    size = batch_size or first_size(loaded, inputs.shape)
-    run = Arrangement(loaded, size)
-    if batch_size is None:
-        run = arranged(run, item, noise, evaluations)
-    found = probe(run.classifier, item, noise, settings.seed, run.batch_size)
-    return run.classifier, run.batch_size, found.num_classes
-
-
-def certify_items(
-    classifier: Classifier,
-    items: Iterable[Item],
-    settings: Settings,
-    num_classes: int,
-    batch_size: int,
-    progress: Progress | None = None,
-) -> Iterator[Record]:
-    """Certify items one after the other, all their draws in common batches, already probed."""
-    waiting: list[Item] = []
-
-    def requests() -> Iterator[Request]:
-        for item in items:
-            waiting.append(item)
-            yield from rs.requests(item, settings)
-
-    answer = CONTEST if settings.keep_margins else LABEL
-    answers = sample(
-        classifier, requests(), settings.noise, settings.seed, batch_size, progress, answer
+    evaluations = len(inputs) * method.draws(settings)
+    ready = prepare(loaded, inputs.item(0), settings, evaluations, batch_size)
+    warn_if_used(method.question(loaded.fingerprint, settings), depth=4)
+    records = method.records(ready.sampler(settings, progress), map(Case, inputs))
+    start = Start(loaded.name, loaded.fingerprint, len(inputs), settings, stated(method))
+    return Certification(
+        settings,
+        stated(method),
+        loaded.name,
+        loaded.fingerprint,
+        ready.probe.num_classes,
+        inputs.shape,
+        collected(records, watchers, start, inputs.labels),
     )
-    for selection, estimation in zip(answers, answers, strict=True):
-        item = waiting.pop(0)
-        votes = rs.votes(selection, estimation)
-        certificate = rs.certificate(
-            item.index, item.content, votes, settings, item.pixels.shape, num_classes
-        )
-        yield Record(certificate, votes)

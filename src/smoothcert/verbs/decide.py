@@ -1,23 +1,19 @@
 """Classifier, inputs and a radius in; for each input, whether it is certified at that radius."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from smoothcert.certificate import Certification, Record, Settings, Votes
+from smoothcert.certificate import Certification, Settings
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.methods import asked, rs, sequential
-from smoothcert.methods.sequential import Decision, Thresholds
-from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import Progress, sample
-from smoothcert.sampling.inputs import Inputs, Item
-from smoothcert.tries import Seed, number_of, warn_if_used
-from smoothcert.verbs.certify import prepared
+from smoothcert.methods import Decision
+from smoothcert.sampling.engine import Progress
+from smoothcert.sampling.inputs import Inputs
+from smoothcert.tries import Seed, number_of
+from smoothcert.verbs.certify import from_scratch
 from smoothcert.verbs.given import as_inputs
-from smoothcert.watching import Start, Watcher, collected
+from smoothcert.watching import Watcher
 
 
 def decide(
@@ -63,84 +59,5 @@ def decide(
     inputs = as_inputs(inputs)
     draws = (n0, n, alpha, number_of(seed))
     settings = Settings(sigma, inputs.levels, *draws, off_grid=inputs.off_grid)
-    decision = Decision(radius)
-    sequential.thresholds(decision, settings, inputs.shape)  # before any evaluation
-    evaluations = len(inputs) * n // 10
-    loaded, size, classes = prepared(classifier, inputs, settings, evaluations, batch_size)
-    warn_if_used(asked(loaded.fingerprint, settings, decision))
-    records = decide_items(loaded, inputs, settings, decision, size, progress)
-    start = Start(loaded.name, loaded.fingerprint, len(inputs), settings, decision)
-    return Certification(
-        settings,
-        decision,
-        loaded.name,
-        loaded.fingerprint,
-        classes,
-        inputs.shape,
-        collected(records, watchers, start, inputs.labels),
-    )
-
-
-@dataclass
-class _Watched:
-    """An input and its labels so far."""
-
-    item: Item
-    thresholds: Thresholds
-    selection: NDArray[np.int32]
-    estimation: list[NDArray[np.int32]] = field(default_factory=list)
-    candidate: int = field(init=False)
-    hits: int = 0
-    draws: int = 0
-    stopped: bool = False
-
-    def __post_init__(self) -> None:
-        self.candidate = rs.candidate(self.selection)
-
-    def watch(self, labels: NDArray[np.int32]) -> None:
-        """Take labels in, up to the first that decides."""
-        wins = labels == self.candidate
-        stop = self.thresholds.stop(wins, self.hits, self.draws)
-        self.stopped = stop is not None
-        self.estimation.append(labels[:stop])
-        self.hits += int(wins[:stop].sum())
-        self.draws += len(labels[:stop])
-
-    @property
-    def votes(self) -> Votes:
-        return Votes(selection=self.selection, estimation=np.concatenate(self.estimation))
-
-
-def decide_items(
-    classifier: Classifier,
-    items: Iterable[Item],
-    settings: Settings,
-    decision: Decision,
-    batch_size: int,
-    progress: Progress | None = None,
-) -> Iterator[Record]:
-    """Decide items in rounds over all that are undecided, in common batches, already probed.
-
-    All items are held until the last is decided: pass them in blocks.
-    """
-
-    def labels(requests: Iterable[Request]) -> Iterator[NDArray[np.int32]]:
-        return sample(classifier, requests, settings.noise, settings.seed, batch_size, progress)
-
-    items = list(items)
-    first = labels(r for item in items for r in sequential.requests(item, decision, settings))
-    watched = []
-    for item, selection, estimation in zip(items, first, first, strict=True):
-        tested = sequential.thresholds(decision, settings, item.pixels.shape)
-        watched.append(_Watched(item, tested, selection))
-        watched[-1].watch(estimation)
-    while open_ := [w for w in watched if not w.stopped and w.draws < settings.n]:
-        more = (sequential.request(w.item, w.draws, decision, settings) for w in open_)
-        for w, estimation in zip(open_, labels(more), strict=True):
-            w.watch(estimation)
-    for w in watched:
-        shape = w.item.pixels.shape
-        certificate = sequential.certificate(
-            w.item.index, w.item.content, w.votes, decision, settings, shape
-        )
-        yield Record(certificate, w.votes)
+    method = Decision(radius)
+    return from_scratch(method, classifier, inputs, settings, batch_size, progress, watchers)

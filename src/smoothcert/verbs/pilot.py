@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Record, Settings
-from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import margins
-from smoothcert.methods.reuse import Reuse
+from smoothcert.methods.replay import Reuse
 from smoothcert.noise.law import Stream
-from smoothcert.planning import Flips, Policy
+from smoothcert.planning import FlipRates, Policy
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.sampler import Sampler
 
 PILOT_WINNERS, PILOT_LOSERS = 40, 20
 """Cached draws of each pilot input that are replayed, its last ones."""
@@ -94,32 +93,27 @@ def set_aside(records: Mapping[int, Record], inputs: int) -> NDArray[np.int64]:
 
 
 def run_pilot(
-    classifier: Classifier,
+    sampler: Sampler,
     inputs: Inputs,
     positions: NDArray[np.int64],
     records: Mapping[int, Record],
-    settings: Settings,
-    batch_size: int,
 ) -> PilotVotes:
     """Replay the pilot's draws.
 
     Args:
-        classifier: the new one.
+        sampler: of the new classifier, under the noise of the original's certification.
         inputs: all inputs.
         positions: which of them, see `pilot_positions`.
         records: the cached ones, by position; those of the pilot at least.
-        settings: of the original's certification.
-        batch_size: rows per forward pass.
     """
     requests = (
         Request(inputs.item(position), Stream.ESTIMATION, pilot_draws(records[position])[0])
         for position in positions.tolist()
     )
-    labels = sample(classifier, requests, settings.noise, settings.seed, batch_size)
-    return PilotVotes(positions, tuple(labels))
+    return PilotVotes(positions, tuple(labels for _, labels in sampler.labels(requests)))
 
 
-def fit(votes: PilotVotes, records: Mapping[int, Record], settings: Settings) -> Flips:
+def fit(votes: PilotVotes, records: Mapping[int, Record], settings: Settings) -> FlipRates:
     """The flip rates that a pilot saw.
 
     Args:
@@ -145,7 +139,7 @@ def fit(votes: PilotVotes, records: Mapping[int, Record], settings: Settings) ->
         counts.append((winners, len(draws) - winners))
     used = np.array(counts, dtype=np.int64).reshape(-1, 2).T
     away, back = (np.array([len(x) for x in side], dtype=np.int64) for side in (lost, won))
-    flips = Flips.fit(np.array(shares), used[0], away, used[1], back)
+    flips = FlipRates.fit(np.array(shares), used[0], away, used[1], back)
     if settings.keep_margins:
         flips = flips.with_depths(np.concatenate(lost), np.concatenate(won))
     return flips

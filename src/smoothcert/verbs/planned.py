@@ -1,33 +1,36 @@
-"""Planned recertification: a pilot, a plan, and the replays that it asks for."""
+"""Planned recertification: a pilot, and the plan that it gives."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.certificate import Certificate, Record, Settings
-from smoothcert.classifiers.protocol import Classifier
-from smoothcert.methods import reuse as reusing
-from smoothcert.methods.irs import Cached
-from smoothcert.methods.reuse import Reuse, Share
-from smoothcert.noise.law import Stream
-from smoothcert.planning import Flips, Plan, Policy, Table, family, plan, table
-from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import Progress, sample
-from smoothcert.sampling.inputs import Inputs, Item
+from smoothcert.methods import Reuse
+from smoothcert.planning import (
+    ExpectedRadii,
+    FlipRates,
+    Plan,
+    Policy,
+    candidate_splits,
+    expected_radii,
+    plan,
+)
+from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.sampler import Sampler
 from smoothcert.verbs.pilot import PilotVotes, fit, pilot_positions, proven, run_pilot, set_aside
 
 
 @dataclass(frozen=True, eq=False)
-class Prospects:
+class Planner:
     """What a plan is made from.
 
     Attributes:
         certificates: of the original.
         settings: of its certification.
         reuse: the method's settings.
-        table: what evaluations buy.
+        expected: what evaluations buy.
         aside: the last winners and losers of every input that no sample may contain, shape
             (2, inputs): see `set_aside`.
         pilot_evaluations: that the pilot cost.
@@ -36,7 +39,7 @@ class Prospects:
     certificates: Sequence[Certificate]
     settings: Settings
     reuse: Reuse
-    table: Table
+    expected: ExpectedRadii
     aside: NDArray[np.int64]
     pilot_evaluations: int
 
@@ -45,15 +48,15 @@ class Prospects:
         certificates: Sequence[Certificate],
         settings: Settings,
         reuse: Reuse,
-        flips: Flips,
+        flips: FlipRates,
         aside: NDArray[np.int64],
         pilot_evaluations: int,
         shown: bool = False,
-    ) -> "Prospects":
-        """Tabulate what evaluations buy at the flip rates of a pilot; `shown` as for `family`."""
-        choice = family(reuse, len(certificates), settings.n, shown)
-        t = table(settings.n, flips, reuse, choice, settings.keep_margins)
-        return Prospects(certificates, settings, reuse, t, aside, pilot_evaluations)
+    ) -> "Planner":
+        """From the flip rates of a pilot; `shown` as for `candidate_splits`."""
+        splits = candidate_splits(reuse, len(certificates), settings.n, shown)
+        expected = expected_radii(settings.n, flips, reuse, splits, settings.keep_margins)
+        return Planner(certificates, settings, reuse, expected, aside, pilot_evaluations)
 
     def plan(self, policy: str | None = None) -> Plan:
         """The plan of a policy, by default the settings' own."""
@@ -62,7 +65,7 @@ class Prospects:
         in_sigmas = self.settings.from_grid_point(rule.value) / self.settings.sigma
         rule = Policy("radius", in_sigmas) if rule.kind == "radius" else rule
         certain = proven(self.certificates, self.reuse.alpha)
-        return plan(rule, k, self.settings.n, certain, self.table, tuple(self.aside))
+        return plan(rule, k, self.settings.n, certain, self.expected, tuple(self.aside))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +86,7 @@ class Cache:
         """Records by position."""
         return {position: self.records[position] for position in sorted(set(positions))}
 
-    def prospects(self, votes: PilotVotes, reuse: Reuse, shown: Iterable[int] = ()) -> Prospects:
+    def planner(self, votes: PilotVotes, reuse: Reuse, shown: Iterable[int] = ()) -> Planner:
         """What a plan can be made from once a pilot has answered.
 
         Args:
@@ -99,51 +102,17 @@ class Cache:
         aside = set_aside(records, len(self.certificates))
         flips = fit(votes, records, self.settings)
         facts = (self.certificates, self.settings, reuse, flips, aside, votes.evaluations)
-        return Prospects.of(*facts, shown=bool(shown))
+        return Planner.of(*facts, shown=bool(shown))
 
 
-def pilot(
-    classifier: Classifier, inputs: Inputs, cache: Cache, reuse: Reuse, batch_size: int
-) -> PilotVotes:
+def pilot(sampler: Sampler, inputs: Inputs, cache: Cache, reuse: Reuse) -> PilotVotes:
     """Run the pilot against a certification from scratch.
 
     Args:
-        classifier: the new one.
+        sampler: of the new classifier, with the settings of that certification.
         inputs: the certification's.
         cache: what it left behind.
         reuse: the method's settings.
-        batch_size: rows per forward pass.
     """
     positions = pilot_positions(cache.certificates, reuse)
-    records = cache.at(positions.tolist())
-    return run_pilot(classifier, inputs, positions, records, cache.settings, batch_size)
-
-
-def replay_items(
-    classifier: Classifier,
-    triples: Iterable[tuple[Item, Record, Share]],
-    settings: Settings,
-    reuse: Reuse,
-    batch_size: int,
-    progress: Progress | None = None,
-) -> Iterator[Record]:
-    """Recertify items by their shares, all draws in common batches, already probed."""
-    waiting: list[tuple[Cached, Record, Share, NDArray[np.int32]]] = []
-    shape: tuple[int, ...] = ()
-
-    def requests() -> Iterator[Request]:
-        nonlocal shape
-        for item, record, share in triples:
-            cached, shape = Cached.of(item, record), item.pixels.shape
-            parts = reusing.roles(record.votes, cached.candidate, share, settings.seed, item.index)
-            waiting.append((cached, record, share, parts))
-            if share.how is reusing.How.FRESH:
-                yield Request(item, Stream.FRESH, range(share.fresh))
-            else:
-                yield Request(item, Stream.ESTIMATION, reusing.evaluated(parts))
-
-    seed = reuse.seed(settings)
-    for label in sample(classifier, requests(), settings.noise, seed, batch_size, progress):
-        cached, record, share, parts = waiting.pop(0)
-        votes = reusing.votes_of(label, parts, record.votes, share)
-        yield Record(reusing.certificate(cached, votes, share.how, reuse, settings, shape), votes)
+    return run_pilot(sampler, inputs, positions, cache.at(positions.tolist()))

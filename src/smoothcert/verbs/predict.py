@@ -6,16 +6,15 @@ import numpy as np
 
 from smoothcert.bounds import binomial
 from smoothcert.bounds.rounding import difference_below
-from smoothcert.certificate import ABSTAIN, check_alpha, check_count
+from smoothcert.certificate import ABSTAIN, Settings, check_alpha, check_count
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.answers import NO_CLASS
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import default_batch_size, sample
 from smoothcert.sampling.inputs import Item
-from smoothcert.sampling.probe import probe
-from smoothcert.scalars import real, rows, whole
+from smoothcert.sampling.prepare import prepare
+from smoothcert.scalars import real, whole
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,11 @@ def predict(
     check_count(n, "n")
     check_alpha(alpha)
     level = _under_exact_noise(alpha, n, noise.slack(item.pixels.shape))
-    size = rows(batch_size) or default_batch_size(item.pixels.shape)
-    found = probe(classifier, item, noise, seed, size)
+    settings = Settings(noise.sigma, noise.levels, seed=seed)
+    ready = prepare(classifier, item, settings, n, batch_size)
     request = Request(item, Stream.PREDICTION, range(n))
-    (labels,) = sample(classifier, [request], noise, seed, size)
-    counts = np.bincount(labels[labels != NO_CLASS], minlength=found.num_classes)
+    ((_, labels),) = ready.sampler(settings).labels([request])
+    counts = np.bincount(labels[labels != NO_CLASS], minlength=ready.probe.num_classes)
     second, top = np.argsort(counts, kind="stable")[-2:]
     first, next_ = int(counts[top]), int(counts[second])
     # The two-sided test rejects p = 1/2 exactly when the lower limit at half its level is above it.

@@ -1,30 +1,30 @@
 """The original's certification and a new classifier in, the new classifier's certificates out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from smoothcert.certificate import Certification, Record, Settings, Votes, check_count
+from smoothcert.certificate import Certification, Settings, check_count
+from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch, require_one_of
-from smoothcert.methods import asked, irs, reuse
-from smoothcert.methods.irs import Cached, Irs
-from smoothcert.methods.reuse import Reuse
-from smoothcert.noise.law import Stream
+from smoothcert.methods import SCRATCH, Allocation, Case, Irs, Method, Reuse, method_of, replay
+from smoothcert.methods import planned as planned_method
 from smoothcert.planning import Policy
-from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import Progress, sample
-from smoothcert.sampling.inputs import Inputs, Item
+from smoothcert.sampling.engine import Progress
+from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.prepare import prepare
+from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import real, whole
 from smoothcert.tries import Seed, Try, number_of, warn_if_used
 from smoothcert.verbs import planned
-from smoothcert.verbs.certify import prepared
 from smoothcert.verbs.given import Kept, as_base, as_inputs
 from smoothcert.watching import Start, Watcher, collected
 
-METHODS = (*reuse.METHODS, "irs")
+METHODS = (*replay.METHODS, "irs")
 
 
 def recertify(
@@ -77,15 +77,18 @@ def recertify(
     base = _matched(as_base(base), inputs)
     settings = base.settings
     chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh_seed)
-    most = len(inputs) * settings.n // 10
-    loaded, size, classes = prepared(classifier, inputs, settings, most, batch_size)
-    check_classes(classes, base.num_classes)
-    base.tries.add(_warned(asked(loaded.fingerprint, settings, chosen), base))
-    records, spent = _records(loaded, inputs, base, chosen, size, progress)
+    loaded = load_classifier(classifier)  # type: ignore[arg-type]
+    evaluations = len(inputs) * chosen.draws(settings)
+    ready = prepare(loaded, inputs.item(0), settings, evaluations, batch_size)
+    check_classes(ready.probe.num_classes, base.num_classes)
+    base.tries.add(_warned(chosen.question(loaded.fingerprint, settings), base))
+    allocations, spent = _allocations(ready.sampler(settings), inputs, base, chosen)
+    cases = map(Case, inputs, base.records, allocations)
+    records = chosen.records(ready.sampler(settings, progress), cases)
     start = Start(loaded.name, loaded.fingerprint, len(inputs), settings, chosen)
     found = collected(records, watchers, start, inputs.labels, spent)
-    model = (loaded.name, loaded.fingerprint)
-    return Certification(settings, chosen, *model, classes, inputs.shape, found, spent)
+    model = (loaded.name, loaded.fingerprint, base.num_classes)
+    return Certification(settings, chosen, *model, inputs.shape, found, spent)
 
 
 def _warned(new: Try, base: Certification) -> Try:
@@ -95,24 +98,16 @@ def _warned(new: Try, base: Certification) -> Try:
     return new
 
 
-def _records(
-    classifier: Classifier,
-    inputs: Inputs,
-    base: Certification,
-    chosen: Irs | Reuse,
-    size: int,
-    progress: Progress | None,
-) -> tuple[Iterator[Record], int]:
-    """The records as they come, and what was spent before on a pilot."""
-    pairs = zip(inputs, base.records, strict=True)
-    if isinstance(chosen, Irs):
-        return recertify_items(classifier, pairs, base.settings, chosen, size, progress), 0
+def _allocations(
+    sampler: Sampler, inputs: Inputs, base: Certification, method: Method
+) -> tuple[Iterable[Allocation | None], int]:
+    """What a plan gives each input, if the method has one, and what its pilot cost."""
+    reuse = planned_method(method)
+    if reuse is None:
+        return repeat(None, len(inputs)), 0
     cache = planned.Cache(base.certificates, base.records, base.settings)
-    votes = planned.pilot(classifier, inputs, cache, chosen, size)
-    shares = cache.prospects(votes, chosen).plan().shares
-    triples = ((i, r, s) for (i, r), s in zip(pairs, shares, strict=True))
-    records = planned.replay_items(classifier, triples, base.settings, chosen, size, progress)
-    return records, votes.evaluations
+    votes = planned.pilot(sampler, inputs, cache, reuse)
+    return cache.planner(votes, reuse).plan().allocations, votes.evaluations
 
 
 def method_settings(
@@ -164,9 +159,9 @@ def _fresh(settings: Settings, policy: str, method: str, alpha: float, seed: int
     return Reuse(policy, "fresh", alpha, fresh_seed=seed)
 
 
-def check_base(method: object) -> None:
+def check_base(method: Method | None) -> None:
     """Raise Mismatch unless the base was certified from scratch with a fixed number of draws."""
-    if method is not None:
+    if method_of(method) != SCRATCH:
         raise Mismatch(
             "The base was itself recertified, or decided at one radius; only a certification "
             "from scratch leaves votes that can be reused. Certify the original without --radius."
@@ -201,32 +196,3 @@ def check_classes(found: int, expected: int) -> None:
             f"The original has {expected} classes and the new classifier {found}; a certificate "
             "can only be carried over between classifiers with the same classes."
         )
-
-
-def recertify_items(
-    classifier: Classifier,
-    pairs: Iterable[tuple[Item, Record]],
-    settings: Settings,
-    irs_settings: Irs,
-    batch_size: int,
-    progress: Progress | None = None,
-) -> Iterator[Record]:
-    """Recertify items against their cached records, all draws in common batches, already probed."""
-    waiting: list[tuple[Cached, Record, Request]] = []
-
-    def requests() -> Iterator[Request]:
-        for item, record in pairs:
-            cached = Cached.of(item, record)
-            request = irs.request(item, cached, record.votes.estimation, irs_settings)
-            waiting.append((cached, record, request))
-            yield request
-
-    labels = sample(classifier, requests(), settings.noise, settings.seed, batch_size, progress)
-    for label in labels:
-        cached, record, request = waiting.pop(0)
-        if request.stream is Stream.FRESH:
-            votes = Votes(original=record.votes.estimation[: len(label)], fresh=label)
-        else:
-            votes = Votes(original=record.votes.estimation[: len(label)], estimation=label)
-        shape = request.item.pixels.shape
-        yield Record(irs.certificate(cached, votes, irs_settings, settings, shape), votes)

@@ -16,10 +16,10 @@ from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening, Target
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.engine import Progress, sample
+from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs, Item
-from smoothcert.sampling.probe import probe
-from smoothcert.sampling.tuning import first_size
+from smoothcert.sampling.prepare import Prepared, prepare
+from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import real, rows
 from smoothcert.tries import Try
 from smoothcert.verbs.given import Kept, as_base, as_inputs
@@ -75,9 +75,9 @@ def screen(
     target = Target.parse(accept) if isinstance(accept, str) else accept
     named = tuple(real(r, "a radius") for r in radii)
     screening = Screening(per_input, alpha, named, groups, target, len(classifiers))
-    stage = Stage.of(as_base(base), as_inputs(inputs), screening, batch_size)
-    loaded = [stage.checked(load_classifier(c)) for c in classifiers]  # type: ignore[arg-type]
-    return tuple(stage.screen(classifier, progress) for classifier in loaded)
+    screener = Screener.of(as_base(base), as_inputs(inputs), screening, batch_size)
+    loaded = [screener.prepared(load_classifier(c)) for c in classifiers]  # type: ignore[arg-type]
+    return tuple(screener.screen(candidate, progress) for candidate in loaded)
 
 
 def asked(model: str, screening: Screening, seed: int) -> Try:
@@ -102,8 +102,8 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
-    """What candidates are screened on, one like the other; from `Stage.of`.
+class Screener:
+    """What candidates are screened on, one like the other; from `Screener.of`.
 
     Attributes:
         base: the original's certification.
@@ -124,29 +124,27 @@ class Stage:
     @staticmethod
     def of(
         base: Certification, inputs: Inputs, screening: Screening, batch_size: int | None = None
-    ) -> "Stage":
+    ) -> "Screener":
         """Check that data and cache belong together, and pick the draws to replay; see `screen`."""
         labels = _checked_labels(base, inputs)
         base = replace(base, settings=replace(base.settings, off_grid=inputs.off_grid))
         pool = Pool.of(base, labels, screening.alpha_cache)
         sources = _sources(base, inputs, pool, screening.per_input)
-        return Stage(base, inputs, screening, pool, sources, rows(batch_size))
+        return Screener(base, inputs, screening, pool, sources, rows(batch_size))
 
-    def checked(self, classifier: Classifier) -> Classifier:
-        """The classifier, if it is one of these inputs; see `screen`."""
-        settings, size = self.base.settings, self._size(classifier)
-        found = probe(classifier, self.inputs.item(0), settings.noise, settings.seed, size)
-        check_classes(found.num_classes, self.base.num_classes)
-        return classifier
+    def prepared(self, classifier: Classifier) -> Prepared:
+        """The classifier made ready, if it is one of these inputs; see `screen`."""
+        ready = prepare(classifier, self.inputs.item(0), self.base.settings, 0, self.batch_size)
+        check_classes(ready.probe.num_classes, self.base.num_classes)
+        return ready
 
     def asked(self, model: str) -> Try:
         """What is asked of the base's draws about a candidate, by its fingerprint."""
         return asked(model, self.screening, self.base.settings.seed)
 
-    def screen(
-        self, classifier: Classifier, progress: Progress | None = None
-    ) -> DatasetCertificate:
-        """Evaluate one candidate, already checked, round by round until its target is decided."""
+    def screen(self, ready: Prepared, progress: Progress | None = None) -> DatasetCertificate:
+        """Evaluate one candidate round by round until its target is decided."""
+        classifier, sampler = ready.classifier, ready.sampler(self.base.settings, progress)
         self.base.tries.add(self.asked(classifier.fingerprint))
         flips: list[list[int]] = []
         facts = (classifier.name, classifier.fingerprint, self.screening, self.pool, flips)
@@ -154,22 +152,15 @@ class Stage:
         for until in self.screening.rounds:
             if found.decided:
                 break
-            flips.append(self.flips(classifier, seen, until, progress))
+            flips.append(self.flips(sampler, seen, until))
             seen, found = until, pooled.certificate(*facts)
         return found
 
-    def flips(
-        self, classifier: Classifier, start: int, stop: int, progress: Progress | None
-    ) -> list[int]:
+    def flips(self, sampler: Sampler, start: int, stop: int) -> list[int]:
         """How many of each source's draws from start to stop the classifier gives another class."""
-        settings, size = self.base.settings, self._size(classifier)
-        sources = self.sources
-        requests = (Request(s.item, Stream.ESTIMATION, s.winners[start:stop]) for s in sources)
-        labels = sample(classifier, requests, settings.noise, settings.seed, size, progress)
-        return [int((new != s.candidate).sum()) for s, new in zip(sources, labels, strict=True)]
-
-    def _size(self, classifier: Classifier) -> int:
-        return self.batch_size or first_size(classifier, self.inputs.shape)
+        requests = (Request(s.item, Stream.ESTIMATION, s.winners[start:stop]) for s in self.sources)
+        answers = zip(self.sources, sampler.labels(requests), strict=True)
+        return [int((new != source.candidate).sum()) for source, (_, new) in answers]
 
 
 def _sources(base: Certification, inputs: Inputs, pool: Pool, per_input: int) -> tuple[Source, ...]:

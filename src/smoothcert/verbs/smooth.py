@@ -11,12 +11,12 @@ from smoothcert.certificate import ABSTAIN, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import ModelError
-from smoothcert.methods import asked
+from smoothcert.methods import SCRATCH, Case
 from smoothcert.noise.law import RoundedGaussian, grid_levels
 from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
+from smoothcert.sampling.sampler import Sampler
 from smoothcert.tries import Seed, number_of, warn_if_used
-from smoothcert.verbs.certify import certify_items
 from smoothcert.verbs.predict import predict
 
 
@@ -69,7 +69,7 @@ class Smooth:
         self.grid: float | Fraction = grid
         self._settings = Settings(sigma, grid_levels(grid), seed=self.seed)
         self._calls = 0
-        warn_if_used(asked(self.base_classifier.fingerprint, self._settings, None))
+        warn_if_used(SCRATCH.question(self.base_classifier.fingerprint, self._settings))
 
     def certify(self, x: Any, n0: int, n: int, alpha: float, batch_size: int) -> tuple[int, float]:
         """The class of an input and the radius of its certificate; see `Certificate`.
@@ -91,8 +91,8 @@ class Smooth:
         """
         item, off_grid = self._item(x, batch_size)
         settings = replace(self._settings, n0=n0, n=n, alpha=alpha, off_grid=off_grid)
-        facts = (settings, self.num_classes, batch_size)
-        (record,) = certify_items(self.base_classifier, [item], *facts)
+        sampler = Sampler(self.base_classifier, settings, self.num_classes, batch_size)
+        (record,) = SCRATCH.records(sampler, [Case(item)])
         found = record.certificate
         return (found.predicted, found.radius) if found.radius > 0 else (ABSTAIN, 0.0)
 

@@ -1,13 +1,15 @@
 """Recertification beyond the paper: replayed winners and losers of the cache, or fresh draws.
 
-Each input gets a `Share`: which draws to evaluate, decided from the cache (and a pilot on other
-draws) before any of them is seen. All shares of a method use one conditional error budget, so
-they can be chosen input by input at no cost in confidence (docs/theory.md, sections 7 and 8).
+Each input gets an `Allocation`: which draws to evaluate, decided from the cache (and a pilot on
+other draws) before any of them is seen. All allocations of a method use one conditional error
+budget, so they can be chosen input by input at no cost in confidence (docs/theory.md, sections 7
+and 8).
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +17,24 @@ from numpy.typing import NDArray
 from smoothcert.bounds import binomial, joint, stratified
 from smoothcert.bounds.budget import Budget
 from smoothcert.bounds.rounding import difference_below, sum_above
-from smoothcert.certificate import Certificate, Outcome, Settings, Votes, check_alpha
+from smoothcert.certificate import Certificate, Outcome, Record, Settings, Votes, check_alpha
 from smoothcert.errors import InvalidInput, require_one_of
-from smoothcert.methods.irs import Cached
+from smoothcert.methods.base import (
+    NOT_OF_THE_BASE,
+    Allocation,
+    Bound,
+    Cached,
+    Case,
+    Method,
+    blank,
+    differences,
+)
+from smoothcert.methods.scratch import drawn
 from smoothcert.noise.law import Stream, words
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
+from smoothcert.tries import Try
 
 FLOOR = 0.65
 """The budget's floor over alpha. A higher one helps where p is near 1, a lower one at small m and
@@ -29,51 +44,11 @@ SAMPLED, WHOLE = 1, 2
 """Roles of a replayed draw: of a stratum's sample, or of a stratum replayed whole."""
 
 
-class How(StrEnum):
-    """What is evaluated for one input."""
-
-    NOTHING = "nothing"
-    JOINT = "joint"
-    STRATIFIED = "stratified"
-    FRESH = "fresh"
-
-
 METHODS = ("auto", "joint", "stratified", "fresh")
 
 
 @dataclass(frozen=True)
-class Share:
-    """The draws that one input gets.
-
-    Attributes:
-        how: the bound that they will go into.
-        winners: a sample of the cached draws that the original gave the class.
-        losers: a sample of those that it did not.
-        fresh: draws of the fresh stream.
-        near_winners: winners by smallest margin, replayed whole.
-        near_losers: losers by smallest distance to the class, replayed whole.
-        seen_winners: the last winners, which a pilot has seen; replayed whole.
-        seen_losers: likewise losers.
-    """
-
-    how: How
-    winners: int = 0
-    losers: int = 0
-    fresh: int = 0
-    near_winners: int = 0
-    near_losers: int = 0
-    seen_winners: int = 0
-    seen_losers: int = 0
-
-    @property
-    def evaluations(self) -> int:
-        """Forward passes of the new classifier."""
-        near, seen = self.near_winners + self.near_losers, self.seen_winners + self.seen_losers
-        return self.winners + self.losers + self.fresh + near + seen
-
-
-@dataclass(frozen=True)
-class Reuse:
+class Reuse(Method):
     """Settings of a planned recertification.
 
     Args:
@@ -86,6 +61,11 @@ class Reuse:
         pilot: inputs on which the pilot is run.
         fresh_seed: of `fresh`, a noise seed that nothing was drawn from before.
     """
+
+    kind: ClassVar[str] = "reuse"
+    results: ClassVar[tuple[str, ...]] = tuple(Bound)
+    vote_kinds: ClassVar[tuple[str, ...]] = ("estimation", "original", "fresh", "roles")
+    needs_base: ClassVar[bool] = True
 
     policy: str
     method: str = "auto"
@@ -110,7 +90,7 @@ class Reuse:
 
     @cached_property
     def budget(self) -> Budget:
-        """The error budget that every share draws on."""
+        """The error budget that every allocation draws on."""
         return Budget(self.alpha, floor=FLOOR * self.alpha, cells=32)
 
     @property
@@ -122,18 +102,110 @@ class Reuse:
         """The noise seed of everything evaluated after the pilot."""
         return settings.seed if self.fresh_seed is None else self.fresh_seed
 
+    @property
+    def is_fresh(self) -> bool:
+        """See `Method`."""
+        return self.fresh_seed is not None
 
-def roles(votes: Votes, candidate: int, share: Share, seed: int, index: int) -> NDArray[np.int32]:
-    """What part each cached draw has in a share: 0, SAMPLED or WHOLE.
+    def proven_alpha(self, settings: Settings) -> float:
+        """See docs/theory.md, sections 7 and 8."""
+        return self.alpha
+
+    def describe(self, settings: Settings) -> str:
+        """See `Method`."""
+        fresh = "" if self.fresh_seed is None else f" seed {self.fresh_seed}"
+        return f"{self.method}{fresh}, {self.policy}, alpha {self.alpha:g}"
+
+    def made(self, settings: Settings) -> str:
+        """See `Method`."""
+        how = f"{self.method}, {self.policy}"
+        return f"recertified ({how}) from an original with {drawn(settings)}"
+
+    def question(self, model: str, settings: Settings) -> Try:
+        """See `Method`."""
+        return Try.of("recertify", model, self.describe(settings), self.seed(settings), self)
+
+    def draws(self, settings: Settings) -> int:
+        """See `Method`."""
+        return settings.n // 10 + 1
+
+    def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
+        """See `Method`."""
+        settings = sampler.settings
+        requests = (_request(case, settings) for case in cases)
+        for asked, labels in sampler.labels(requests, self.seed(settings)):
+            found = votes_of(labels, asked.parts, asked.original, asked.allocation)
+            facts = (asked.allocation.bound, self, settings, asked.item.pixels.shape)
+            yield Record(certificate(asked.cached, found, *facts), found)
+
+    def recheck(
+        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
+    ) -> Certificate:
+        """See `Method`."""
+        cached, bound = Cached.stated(record.certificate), Bound(record.certificate.method)
+        return certificate(cached, record.votes, bound, self, settings, shape)
+
+    def wrongly_counted(
+        self,
+        record: Record,
+        cached: Record | None,
+        allocation: Allocation | None,
+        settings: Settings,
+        shape: tuple[int, ...],
+    ) -> Iterator[str]:
+        """See `Method`: the bound and the roles of cached draws, by the plan."""
+        if cached is None or allocation is None:
+            return
+        known, votes = Cached.counted(cached.certificate), cached.votes
+        if Cached.stated(record.certificate) != known:
+            yield NOT_OF_THE_BASE
+            return
+        try:
+            parts = roles(votes, known.candidate, allocation, settings.seed, known.index)
+        except InvalidInput as error:
+            yield f"its draws cannot be those of a plan: {error}"
+            return
+        if (stored := record.certificate.method) != allocation.bound:
+            yield f"its method is {stored}, and the plan gives it {allocation.bound}"
+        size = len(evaluated(parts)) if allocation.bound is not Bound.FRESH else allocation.fresh
+        yield from differences(record.votes, votes_of(blank(size), parts, votes, allocation))
+
+
+@dataclass(frozen=True)
+class _Replay(Request):
+    """The draws of one input, with what its certificate needs of cache and plan."""
+
+    cached: Cached
+    original: Votes
+    allocation: Allocation
+    parts: NDArray[np.int32]
+
+
+def _request(case: Case, settings: Settings) -> _Replay:
+    """The request for the draws that a plan gives an input."""
+    assert case.cached is not None and case.allocation is not None
+    item, votes, allocation = case.item, case.cached.votes, case.allocation
+    cached = Cached.of(item, case.cached)
+    parts = roles(votes, cached.candidate, allocation, settings.seed, item.index)
+    wanted = (Stream.ESTIMATION, evaluated(parts))
+    if allocation.bound is Bound.FRESH:
+        wanted = (Stream.FRESH, range(allocation.fresh))
+    return _Replay(item, *wanted, cached, votes, allocation, parts)
+
+
+def roles(
+    votes: Votes, candidate: int, allocation: Allocation, seed: int, index: int
+) -> NDArray[np.int32]:
+    """What part each cached draw has in an allocation: 0, SAMPLED or WHOLE.
 
     A sample is the first draws by index, which are as good as random ones as long as its
     stratum is defined by the labels alone. Beside strata by margin, whose ties are broken by
     index, it is a random one, from words of a stream of its own.
 
     Args:
-        votes: of the original; with margins, if the share asks for near draws.
+        votes: of the original; with margins, if the allocation asks for near draws.
         candidate: the class.
-        share: how many of each.
+        allocation: how many of each.
         seed: the run's seed.
         index: of the input.
 
@@ -146,14 +218,14 @@ def roles(votes: Votes, candidate: int, share: Share, seed: int, index: int) -> 
     chosen = np.zeros(len(votes.estimation), dtype=np.int32)
     won = votes.estimation == candidate
     for side, sampled, near, seen in (
-        (won, share.winners, share.near_winners, share.seen_winners),
-        (~won, share.losers, share.near_losers, share.seen_losers),
+        (won, allocation.winners, allocation.near_winners, allocation.seen_winners),
+        (~won, allocation.losers, allocation.near_losers, allocation.seen_losers),
     ):
         places = np.flatnonzero(side)
         if len(places) < sampled + near + seen or (near and not len(votes.margins)):
             raise InvalidInput(
                 f"The cache has {won.sum()} winners, {(~won).sum()} losers and "
-                f"{len(votes.margins)} margins, which is less than is to be replayed: {share}"
+                f"{len(votes.margins)} margins, which is less than is to be replayed: {allocation}"
             )
         places, last = places[: len(places) - seen], places[len(places) - seen :]
         chosen[last] = WHOLE
@@ -173,10 +245,10 @@ def evaluated(parts: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def votes_of(
-    labels: NDArray[np.int32], parts: NDArray[np.int32], original: Votes, share: Share
+    labels: NDArray[np.int32], parts: NDArray[np.int32], original: Votes, allocation: Allocation
 ) -> Votes:
     """The record of an input's evaluations, with as much of the cache as tells which they were."""
-    if share.how is How.FRESH:
+    if allocation.bound is Bound.FRESH:
         return Votes(fresh=labels)
     replayed = evaluated(parts)
     last = int(replayed[-1]) + 1 if len(replayed) else 0
@@ -184,7 +256,7 @@ def votes_of(
 
 
 @dataclass(frozen=True)
-class Tally:
+class ReplayCounts:
     """Counts by role (SAMPLED, WHOLE) and side (winners, losers): each of shape (2, 2).
 
     Attributes:
@@ -196,33 +268,33 @@ class Tally:
     replayed: NDArray[np.int64]
 
     @staticmethod
-    def of(votes: Votes, candidate: int) -> "Tally":
+    def of(votes: Votes, candidate: int) -> "ReplayCounts":
         """Count an input's votes."""
         part = votes.roles[votes.roles > 0]
         won = votes.original[votes.roles > 0] == candidate
         hit = votes.estimation == candidate
         cells = [[(part == r) & (won == w) for w in (True, False)] for r in (SAMPLED, WHOLE)]
         hits = np.array([[(cell & hit).sum() for cell in row] for row in cells])
-        return Tally(hits, np.array([[cell.sum() for cell in row] for row in cells]))
+        return ReplayCounts(hits, np.array([[cell.sum() for cell in row] for row in cells]))
 
 
-def _limit(cached: Cached, votes: Votes, how: How, reuse: Reuse, tally: Tally) -> float:
+def _limit(cached: Cached, votes: Votes, bound: Bound, reuse: Reuse, tally: ReplayCounts) -> float:
     """The lower limit of the class's probability under the sampled noise."""
-    if how is How.FRESH:
+    if bound is Bound.FRESH:
         hits = int((votes.fresh == cached.candidate).sum())
         return float(binomial.lower(hits, len(votes.fresh), reuse.fresh_alpha))
-    if how is How.JOINT:
+    if bound is Bound.JOINT:
         m = int(tally.replayed[0, 0])
         flips = m - int(tally.hits[0, 0])
         return float(joint.lower(cached.k, cached.n, flips, m, reuse.budget))
-    if how is How.STRATIFIED:
+    if bound is Bound.STRATIFIED:
         strata = strata_of(tally, np.array([cached.k, cached.n - cached.k]))
         return float(stratified.lower(*strata, cached.n, reuse.budget))
     return 0.0
 
 
 def strata_of(
-    tally: Tally, sizes: NDArray[np.int64]
+    tally: ReplayCounts, sizes: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """(hits, replayed, sizes) of the sampled winners, the sampled losers and all replayed whole.
 
@@ -242,20 +314,25 @@ def strata_of(
 
 
 def certificate(
-    cached: Cached, votes: Votes, how: How, reuse: Reuse, settings: Settings, shape: tuple[int, ...]
+    cached: Cached,
+    votes: Votes,
+    bound: Bound,
+    reuse: Reuse,
+    settings: Settings,
+    shape: tuple[int, ...],
 ) -> Certificate:
     """The certificate that cache and votes prove."""
-    tally = Tally.of(votes, cached.candidate)
-    limit = _limit(cached, votes, how, reuse, tally)
+    tally = ReplayCounts.of(votes, cached.candidate)
+    limit = _limit(cached, votes, bound, reuse, tally)
     q = difference_below(limit, settings.noise.slack(shape))
     radius = float(settings.radius(q))
-    undecided = _spared(cached, reuse) if how is How.NOTHING else Outcome.UNDECIDED
-    labels = votes.fresh if how is How.FRESH else votes.estimation
+    undecided = _spared(cached, reuse) if bound is Bound.NOTHING else Outcome.UNDECIDED
+    labels = votes.fresh if bound is Bound.FRESH else votes.estimation
     winners, losers = tally.replayed.sum(axis=0)
     return Certificate(
         index=cached.index,
         content=cached.content,
-        method=how.value,
+        method=bound.value,
         candidate=cached.candidate,
         outcome=Outcome.CERTIFIED if radius > 0 else undecided,
         radius=radius,

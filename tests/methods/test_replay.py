@@ -11,13 +11,13 @@ from smoothcert.certificate import Settings, Votes
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import margins
 from smoothcert.methods.irs import Cached
-from smoothcert.methods.reuse import (
+from smoothcert.methods.replay import (
     FLOOR,
     SAMPLED,
     WHOLE,
-    How,
+    Allocation,
+    Bound,
     Reuse,
-    Share,
     certificate,
     evaluated,
     roles,
@@ -37,21 +37,21 @@ def test_roles_by_hand():
     cache = Votes(
         estimation=np.array([0, 1, 0, 0, 1, 0, 0, 1]), margins=np.array([5, 9, 3, 8, 1, 0, 7, 2])
     )
-    share = Share(How.STRATIFIED, winners=1, near_winners=1, near_losers=1, seen_winners=1)
+    share = Allocation(Bound.STRATIFIED, winners=1, near_winners=1, near_losers=1, seen_winners=1)
     found = roles(cache, 0, share, 0, 0)
     assert found[6] == WHOLE  # the last winner, seen by the pilot
     assert found[5] == WHOLE  # the nearest of the others
     assert found[4] == WHOLE  # the nearest loser
     assert (found == SAMPLED).sum() == 1
     assert np.flatnonzero(found == SAMPLED)[0] in (0, 2, 3)
-    plain = Share(How.STRATIFIED, winners=2, losers=1, seen_winners=1)
+    plain = Allocation(Bound.STRATIFIED, winners=2, losers=1, seen_winners=1)
     assert roles(cache, 0, plain, 0, 0).tolist() == [1, 1, 1, 0, 0, 0, 2, 0]
 
 
 def test_the_sample_beside_near_draws_is_uniform():
     """Ties among margins are broken by index, so the first by index would not be."""
     cache = Votes(estimation=np.zeros(30, np.int32), margins=np.zeros(30, np.int32))
-    share = Share(How.STRATIFIED, winners=5, near_winners=10)
+    share = Allocation(Bound.STRATIFIED, winners=5, near_winners=10)
     counts = sum(roles(cache, 0, share, 0, index) == SAMPLED for index in range(2000))
     assert (counts[:10] == 0).all()  # these are the near ones
     assert stats.chisquare(counts[10:]).pvalue > 1e-6
@@ -61,24 +61,24 @@ def test_the_sample_beside_near_draws_is_uniform():
 
 def test_more_than_the_cache_has_is_refused():
     for share in (
-        Share(How.JOINT, winners=N),
-        Share(How.STRATIFIED, winners=200, near_winners=WON.sum() - 100),
+        Allocation(Bound.JOINT, winners=N),
+        Allocation(Bound.STRATIFIED, winners=200, near_winners=WON.sum() - 100),
     ):
         with pytest.raises(InvalidInput, match="which is less than is to be replayed"):
             roles(CACHE, 0, share, 0, 0)
     with pytest.raises(InvalidInput, match="and 0 margins"):
-        share = Share(How.STRATIFIED, near_winners=1)
+        share = Allocation(Bound.STRATIFIED, near_winners=1)
         roles(Votes(estimation=LABELS), 0, share, 0, 0)
 
 
-def prove(share: Share, new: np.ndarray, method: str = "auto", cache: Votes = CACHE):
+def prove(share: Allocation, new: np.ndarray, method: str = "auto", cache: Votes = CACHE):
     """The certificate when the new classifier's labels on the cached draws are `new`."""
     cached = Cached(0, "c", 0, int(WON.sum()), N)
     parts = roles(cache, 0, share, 0, 0)
     votes = votes_of(new[evaluated(parts)], parts, cache, share)
     settings = Settings(0.5, n=N)
     return certificate(
-        cached, votes, share.how, Reuse("uniform:1", method), settings, (1, 1, 1)
+        cached, votes, share.bound, Reuse("uniform:1", method), settings, (1, 1, 1)
     ), votes
 
 
@@ -87,8 +87,8 @@ def test_everything_replayed_is_from_scratch():
     new = np.where(RNG.random(N) < 0.1, 1 - LABELS, LABELS).astype(np.int32)
     k, won, lost = int((new == 0).sum()), int(WON.sum()), int((~WON).sum())
     for share in (
-        Share(How.STRATIFIED, winners=won, losers=lost),
-        Share(How.STRATIFIED, won - 60, lost - 30, 0, 50, 20, 10, 10),
+        Allocation(Bound.STRATIFIED, winners=won, losers=lost),
+        Allocation(Bound.STRATIFIED, won - 60, lost - 30, 0, 50, 20, 10, 10),
     ):
         found, votes = prove(share, new)
         whole = Reuse("uniform:1", "stratified").budget.edges[0]
@@ -104,20 +104,20 @@ def test_near_draws_pay_when_the_changes_are_there():
     order = np.argsort(MARGINS + 1000 * ~WON, kind="stable")
     new = LABELS.copy()
     new[order[:20]] = 1
-    plain, _ = prove(Share(How.STRATIFIED, winners=120), new)
-    near, _ = prove(Share(How.STRATIFIED, winners=80, near_winners=40), new)
+    plain, _ = prove(Allocation(Bound.STRATIFIED, winners=120), new)
+    near, _ = prove(Allocation(Bound.STRATIFIED, winners=80, near_winners=40), new)
     assert near.evaluations == plain.evaluations
     assert near.flips == 20
     assert near.q > plain.q + 0.005
 
 
 def test_fresh_draws_have_all_of_alpha_only_if_nothing_else_could_be_chosen():
-    share = Share(How.FRESH, fresh=200)
+    share = Allocation(Bound.FRESH, fresh=200)
     cached, settings = Cached(0, "c", 0, 380, N), Settings(0.5, n=N)
     votes = Votes(fresh=np.zeros(200, np.int32))
-    auto = certificate(cached, votes, share.how, Reuse("uniform:200"), settings, (1, 1, 1))
+    auto = certificate(cached, votes, share.bound, Reuse("uniform:200"), settings, (1, 1, 1))
     only = Reuse("uniform:200", "fresh", fresh_seed=1)
-    alone = certificate(cached, votes, share.how, only, settings, (1, 1, 1))
+    alone = certificate(cached, votes, share.bound, only, settings, (1, 1, 1))
     assert auto.q == pytest.approx((FLOOR * 0.002) ** (1 / 200), abs=1e-9)
     assert alone.q == pytest.approx(0.002 ** (1 / 200), abs=1e-9)
 

@@ -66,8 +66,8 @@ def _explained(error: Exception, size: int) -> ModelError:
         root = root.__cause__  # the framework's words: what is around them gives advice too
     first = (str(root).strip() or type(root).__name__).splitlines()[0].rstrip(".")
     advice = (
-        f"Pass --batch-size {size // 2} or less, with a new --out, since the batch size is part "
-        "of what a run is."
+        f"Pass --batch-size {size // 2} or less, with a new --out (in Python batch_size), since "
+        "the batch size is part of what a run is."
         if size > 1
         else "One row is too much: use a smaller model or a device with more memory."
     )

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from smoothcert.bounds.budget import Budget
-from smoothcert.methods.reuse import How, Reuse
-from smoothcert.planning.flips import Flips, within
+from smoothcert.methods.replay import Bound, Reuse
+from smoothcert.planning.flips import FlipRates, within
 from smoothcert.planning.policy import Policy
 
 _COLUMNS = 28
@@ -18,48 +18,48 @@ _FEWEST = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class ExpectedRadii:
     """Expected radii in units of sigma, by cached vote share (rows) and evaluations (columns).
 
     Attributes:
         z: Phi^-1 of the vote shares, increasing, shape (rows,).
         evaluations: increasing, the first 0, shape (columns,).
-        radius: of the best share of each size or smaller, shape (rows, columns).
-        how: index into `choices` of that share, shape (rows, columns).
-        choices: how, and how the evaluations are divided.
+        radius: of the best split of each size or smaller, shape (rows, columns).
+        chosen: index of that split in `splits`, shape (rows, columns).
+        splits: the ways to divide evaluations.
         cached: the original's own expected radius, shape (rows,).
-        shares: evaluations actually used, at most the column's, shape (rows, columns).
+        spent: evaluations actually used, at most the column's, shape (rows, columns).
     """
 
     z: NDArray[np.float64]
     evaluations: NDArray[np.int64]
     radius: NDArray[np.float64]
-    how: NDArray[np.int64]
-    choices: "tuple[Choice, ...]"
+    chosen: NDArray[np.int64]
+    splits: "tuple[Split, ...]"
     cached: NDArray[np.float64]
-    shares: NDArray[np.int64]
+    spent: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Choice:
+class Split:
     """A way to divide an input's evaluations.
 
     Attributes:
-        how: the bound that they go into.
+        bound: that they go into.
         near_winners: the part that goes to the nearest winners, which are replayed whole.
         near_losers: likewise losers.
         losers: the part of the rest that goes to a sample of the losers.
     """
 
-    how: How
+    bound: Bound
     near_winners: float = 0.0
     near_losers: float = 0.0
     losers: float = 0.0
 
 
-_SAMPLES = tuple(Choice(How.STRATIFIED, losers=part) for part in (0.0, 0.15, 0.3, 0.5))
+_SAMPLES = tuple(Split(Bound.STRATIFIED, losers=part) for part in (0.0, 0.15, 0.3, 0.5))
 _NEAR = tuple(
-    Choice(How.STRATIFIED, *parts)
+    Split(Bound.STRATIFIED, *parts)
     for parts in (
         (0.2, 0.0, 0.0),
         (0.4, 0.0, 0.0),
@@ -70,12 +70,12 @@ _NEAR = tuple(
         (0.2, 0.1, 0.2),
     )
 )
-_FRESH = (Choice(How.FRESH),)
+_FRESH = (Split(Bound.FRESH),)
 # The joint bound and the strata have different p-values: an input may not choose between them.
-_CHOICES = {
+_CANDIDATES = {
     "strata": (*_SAMPLES, *_FRESH),
     "stratified": _SAMPLES,
-    "joint": (Choice(How.JOINT), *_FRESH),
+    "joint": (Split(Bound.JOINT), *_FRESH),
     "fresh": _FRESH,
 }
 
@@ -83,11 +83,11 @@ _CHOICES = {
 _STRATA_FROM = 0.1  # of the cached draws: from here on, flips back are worth following
 
 
-def family(reuse: Reuse, inputs: int, n: int, shown: bool = False) -> str:
-    """The choices that a run's inputs have: `joint`, `strata`, `stratified` or `fresh`.
+def candidate_splits(reuse: Reuse, inputs: int, n: int, shown: bool = False) -> str:
+    """The splits that a run's inputs may have, by name: `joint`, `strata`, `stratified` or `fresh`.
 
     `auto` decides by how much is to be spent, which no draw has a say in, unless a plan was shown:
-    then that may have been chosen by the cache, and the family is `joint` whatever is spent.
+    then that may have been chosen by the cache, and it is `joint` whatever is spent.
     """
     if reuse.method != "auto":
         return reuse.method
@@ -97,39 +97,39 @@ def family(reuse: Reuse, inputs: int, n: int, shown: bool = False) -> str:
     return "strata" if spent >= _STRATA_FROM else "joint"
 
 
-def table(
-    n: int, flips: Flips, reuse: Reuse, choice: str = "strata", margins: bool = False
-) -> Table:
+def expected_radii(
+    n: int, flips: FlipRates, reuse: Reuse, candidates: str = "strata", margins: bool = False
+) -> ExpectedRadii:
     """Tabulate what evaluations buy, for caches of n draws.
 
     Args:
         n: cached draws per input.
         flips: the flip rates to expect.
         reuse: the error budget.
-        choice: what an input may choose from, see `family`.
+        candidates: what an input may choose from, see `candidate_splits`.
         margins: whether the cache has the draws' margins.
     """
     z = np.linspace(0.005, special.ndtri(1 - 0.3 / n), _ROWS)
     m = np.unique(np.geomspace(_FEWEST, n, _COLUMNS).astype(int))
     p, sizes = special.ndtr(z)[:, None], m[None, :].astype(float)
-    choices = _CHOICES[choice]
-    if margins and choice in ("strata", "stratified"):
-        choices = (*choices, *_NEAR)
-    limits = [_limits(choice, p, n, sizes, flips, reuse) for choice in choices]
+    splits = _CANDIDATES[candidates]
+    if margins and candidates in ("strata", "stratified"):
+        splits = (*splits, *_NEAR)
+    limits = [_limits(split, p, n, sizes, flips, reuse) for split in splits]
     values = np.maximum(special.ndtri(np.clip(np.stack(limits), 1e-12, 1 - 1e-12)), 0)
     best = values.argmax(axis=0)
     radius = np.take_along_axis(values, best[None], axis=0)[0]
-    # A larger column is never worse: keep the smaller share where more would not help.
+    # A larger column is never worse: keep the smaller one where more would not help.
     column = _last_best(radius)
     cached = np.maximum(special.ndtri(_lower(p[:, 0] * n, n, reuse.alpha)), 0)
-    return Table(
+    return ExpectedRadii(
         z=z,
         evaluations=np.concatenate([[0], m]),
         radius=np.pad(np.take_along_axis(radius, column, axis=1), ((0, 0), (1, 0))),
-        how=np.pad(np.take_along_axis(best, column, axis=1), ((0, 0), (1, 0))),
-        choices=choices,
+        chosen=np.pad(np.take_along_axis(best, column, axis=1), ((0, 0), (1, 0))),
+        splits=splits,
         cached=cached,
-        shares=np.pad(m[column], ((0, 0), (1, 0))),
+        spent=np.pad(m[column], ((0, 0), (1, 0))),
     )
 
 
@@ -153,44 +153,46 @@ def _upper(k: NDArray[Any], n: NDArray[Any] | float, alpha: NDArray[Any] | float
 
 
 def _limits(
-    choice: Choice, p: NDArray[Any], n: int, m: NDArray[Any], flips: Flips, reuse: Reuse
+    split: Split, p: NDArray[Any], n: int, m: NDArray[Any], flips: FlipRates, reuse: Reuse
 ) -> NDArray[Any]:
     """About the limit that m evaluations so divided give, shape (rows, columns)."""
-    if choice.how is How.JOINT:
+    if split.bound is Bound.JOINT:
         return _joint(p, n, m, flips, reuse.budget)
-    if choice.how is How.FRESH:
+    if split.bound is Bound.FRESH:
         return _fresh(p, m, flips, reuse.fresh_alpha)
-    return _stratified(p, n, m, choice, flips, reuse.budget)
+    return _stratified(p, n, m, split, flips, reuse.budget)
 
 
-def _joint(p: NDArray[Any], n: int, m: NDArray[Any], flips: Flips, budget: Budget) -> NDArray[Any]:
+def _joint(
+    p: NDArray[Any], n: int, m: NDArray[Any], flips: FlipRates, budget: Budget
+) -> NDArray[Any]:
     u, _ = flips.rates(p)
     m = np.minimum(m, p * n)[..., None]
     low = _lower(p[..., None] * n, n, budget.edges)
     return (low * (1 - _upper(m * u[..., None], m, budget.values))).min(axis=-1)
 
 
-def _fresh(p: NDArray[Any], m: NDArray[Any], flips: Flips, alpha: float) -> NDArray[Any]:
+def _fresh(p: NDArray[Any], m: NDArray[Any], flips: FlipRates, alpha: float) -> NDArray[Any]:
     u, v = flips.rates(p)
     return _lower(m * (p * (1 - u) + (1 - p) * v), m, alpha)
 
 
 def _stratified(
-    p: NDArray[Any], n: int, m: NDArray[Any], choice: Choice, flips: Flips, budget: Budget
+    p: NDArray[Any], n: int, m: NDArray[Any], split: Split, flips: FlipRates, budget: Budget
 ) -> NDArray[Any]:
     """Deviations of the strata added in quadrature, which the nested budgets come near to."""
     m = m[..., None]
     u, v = (rate[..., None] for rate in flips.rates(p))
     winners, losers = (p * n)[..., None], ((1 - p) * n)[..., None]
-    near_winners = np.minimum(choice.near_winners * m, winners)
-    near_losers = np.minimum(choice.near_losers * m, losers)
+    near_winners = np.minimum(split.near_winners * m, winners)
+    near_losers = np.minimum(split.near_losers * m, losers)
     lost_near = u * winners * within(near_winners / winners, flips.away_depth)
     won_near = v * losers * within(near_losers / losers, flips.back_depth)
     u = (u * winners - lost_near) / np.maximum(winners - near_winners, 1e-9)
     v = (v * losers - won_near) / np.maximum(losers - near_losers, 1e-9)
     winners, losers = winners - near_winners, losers - near_losers
     m = m - near_winners - near_losers
-    of_losers = np.minimum(choice.losers * m, losers)
+    of_losers = np.minimum(split.losers * m, losers)
     of_winners = np.minimum(m - of_losers, winners)
     # Where both strata are uncertain, nesting the budgets costs more than the quadrature below
     # shows; a twelfth of delta makes up for it (compared with proven radii in simulations).
@@ -199,7 +201,7 @@ def _stratified(
     lost = (_upper(of_winners * u, of_winners, delta) - u) * winners
     lost = lost * np.sqrt(np.maximum(1 - of_winners / np.maximum(winners, 1e-9), 0))
     won, missed = losers * v, 0.0
-    if choice.losers:
+    if split.losers:
         missed = (v - _lower(of_losers * v, of_losers, delta)) * losers
         missed = missed * np.sqrt(np.maximum(1 - of_losers / np.maximum(losers, 1e-9), 0))
     else:

@@ -10,7 +10,7 @@ import smoothcert
 from smoothcert.bounds import binomial
 from smoothcert.certificate import ABSTAIN, Certificate, Outcome, Settings, Votes
 from smoothcert.errors import InvalidInput, ModelError
-from smoothcert.methods import recheck, rs
+from smoothcert.methods import recheck, scratch
 
 SETTINGS = Settings(0.25, 255, n0=10, n=100)
 
@@ -20,7 +20,7 @@ def votes(selection, estimation):
 
 
 def certificate(v, settings=SETTINGS, classes=3):
-    return rs.certificate(0, "c", v, settings, (1, 2, 2), classes)
+    return scratch.certificate(0, "c", v, settings, (1, 2, 2), classes)
 
 
 def test_radius_is_cohens():
@@ -67,8 +67,8 @@ def test_multiclass_form_certifies_what_the_binary_one_cannot():
 def test_slack_is_subtracted():
     """With noise of enormous dimension the certificate weakens by the law's slack."""
     v = votes([1] * 10, [1] * 100)
-    near = rs.certificate(0, "c", v, SETTINGS, (1,), 3)
-    far = rs.certificate(0, "c", v, SETTINGS, (10**9,), 3)
+    near = scratch.certificate(0, "c", v, SETTINGS, (1,), 3)
+    far = scratch.certificate(0, "c", v, SETTINGS, (10**9,), 3)
     assert near.q - far.q == pytest.approx(SETTINGS.noise.slack((10**9,)), rel=1e-3)
     assert far.radius < near.radius
 

@@ -1,0 +1,237 @@
+"""What a method is: its settings, the draws that it needs, and from votes to certificates.
+
+A method is a frozen dataclass in a file of its own, registered in `methods`. Every function from
+votes to a certificate is pure, so that whoever has the votes can compute it again: `recheck`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.certificate import Certificate, Record, Settings, Votes
+from smoothcert.errors import Mismatch
+from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.sampler import Sampler
+from smoothcert.tries import Try
+
+NOT_OF_THE_BASE = "the class and the cached counts are not those of the base run"
+"""Found wrong of a record; its draws can't be judged then."""
+
+
+class Bound(StrEnum):
+    """What the draws of one input go into; a value of `Certificate.method`."""
+
+    NOTHING = "nothing"
+    JOINT = "joint"
+    STRATIFIED = "stratified"
+    FRESH = "fresh"
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """The draws that a plan gives one input.
+
+    Attributes:
+        bound: that they will go into.
+        winners: a sample of the cached draws that the original gave the class.
+        losers: a sample of those that it did not.
+        fresh: draws of the fresh stream.
+        near_winners: winners by smallest margin, replayed whole.
+        near_losers: losers by smallest distance to the class, replayed whole.
+        seen_winners: the last winners, which a pilot has seen; replayed whole.
+        seen_losers: likewise losers.
+    """
+
+    bound: Bound
+    winners: int = 0
+    losers: int = 0
+    fresh: int = 0
+    near_winners: int = 0
+    near_losers: int = 0
+    seen_winners: int = 0
+    seen_losers: int = 0
+
+    @property
+    def evaluations(self) -> int:
+        """Forward passes of the new classifier."""
+        near, seen = self.near_winners + self.near_losers, self.seen_winners + self.seen_losers
+        return self.winners + self.losers + self.fresh + near + seen
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input, and what the original and the plan know of it.
+
+    Attributes:
+        item: the input.
+        cached: the original's record, for a method that needs a base.
+        allocation: of the plan, for a method that is planned.
+    """
+
+    item: Item
+    cached: Record | None = None
+    allocation: Allocation | None = None
+
+
+@dataclass(frozen=True)
+class Cached:
+    """What the original left behind for one input: its class and votes."""
+
+    index: int
+    content: str
+    candidate: int
+    k: int
+    n: int
+
+    @staticmethod
+    def of(item: Item, record: Record) -> "Cached":
+        """The cached counts of a record, once it is known to be this item's.
+
+        Raises:
+            Mismatch: the record is of another input, or of other content.
+        """
+        old = record.certificate
+        if (item.index, item.content) != (old.index, old.content):
+            raise Mismatch(
+                f"Input {item.index} has content {item.content}, but the original was certified "
+                f"on input {old.index} with content {old.content}. Recertify on the same data, "
+                "in the same order."
+            )
+        return Cached.counted(old)
+
+    @staticmethod
+    def counted(old: Certificate) -> "Cached":
+        """The counts of the original's own certificate."""
+        return Cached(old.index, old.content, old.candidate, old.k, old.n)
+
+    @staticmethod
+    def stated(new: Certificate) -> "Cached":
+        """The cached counts that a recertified certificate records."""
+        return Cached(new.index, new.content, new.candidate, new.cached_k, new.cached_n)
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """Settings of a method, and the rules that follow from them; subclasses are frozen dataclasses.
+
+    Attributes:
+        kind: names the method in run.json; empty where its settings are null.
+        results: the values of `Certificate.method` that it gives.
+        vote_kinds: the parts of `Votes` that its records may have.
+        needs_base: whether it reuses the votes of an original.
+    """
+
+    kind: ClassVar[str]
+    results: ClassVar[tuple[str, ...]]
+    vote_kinds: ClassVar[tuple[str, ...]]
+    needs_base: ClassVar[bool] = False
+
+    @abstractmethod
+    def proven_alpha(self, settings: Settings) -> float:
+        """The probability, proven, up to which a certificate is wrong."""
+
+    @abstractmethod
+    def describe(self, settings: Settings) -> str:
+        """What is asked for, in a few words."""
+
+    @abstractmethod
+    def made(self, settings: Settings) -> str:
+        """How certificates were made, for reports."""
+
+    @abstractmethod
+    def question(self, model: str, settings: Settings) -> Try:
+        """What a certification of the model, by its fingerprint, asks of the draws of its seed."""
+
+    @abstractmethod
+    def draws(self, settings: Settings) -> int:
+        """About how many evaluations each input takes."""
+
+    @abstractmethod
+    def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
+        """Certify the inputs, all their draws in common batches.
+
+        Yields:
+            A record for each case, in order.
+        """
+
+    @abstractmethod
+    def recheck(
+        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
+    ) -> Certificate:
+        """The certificate that the votes of a record prove, with the cached counts it states."""
+
+    @abstractmethod
+    def wrongly_counted(
+        self,
+        record: Record,
+        cached: Record | None,
+        allocation: Allocation | None,
+        settings: Settings,
+        shape: tuple[int, ...],
+    ) -> Iterator[str]:
+        """What is wrong with the draws that a record counts, by the method's own rule.
+
+        Which draws count is a rule, not a choice: somebody who replays everything and then keeps
+        the prefix, the sample or the length that looks best has true labels and a false
+        certificate. So all that the rule decides is computed again and must be what is recorded.
+
+        Args:
+            record: of the classifier.
+            cached: the original's, of the same input, if at hand.
+            allocation: that a plan gives the input, if at hand.
+            settings: of the certification from scratch.
+            shape: of the input.
+        """
+
+    def check(self, settings: Settings, shape: tuple[int, ...]) -> None:
+        """Refuse, before any evaluation, what these settings can't prove on such inputs.
+
+        Raises:
+            InvalidInput: see the method.
+        """
+        return
+
+    def seed(self, settings: Settings) -> int:
+        """The noise seed of all that is counted of the classifier."""
+        return settings.seed
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it counts draws of a seed of its own, and none that was cached."""
+        return False
+
+    @property
+    def prefix(self) -> int:
+        """How many of the first cached draws it counts whatever they show; 0 if it picks others."""
+        return 0
+
+    def replayed(self, votes: Votes) -> int:
+        """How many of the original's labels in a record are of draws that were replayed."""
+        return int(np.count_nonzero(votes.roles)) if len(votes.roles) else len(votes.original)
+
+    def restated(self, certificate: Certificate) -> Certificate:
+        """A stored certificate with the budget that is proven, where an earlier version erred."""
+        return certificate
+
+
+def blank(size: int) -> NDArray[np.int32]:
+    """Labels that do not matter."""
+    return np.zeros(size, dtype=np.int32)
+
+
+def differences(votes: Votes, due: Votes) -> Iterator[str]:
+    """Where the stored draws of a record that reuses a cache are not those that are due."""
+    for name in ("estimation", "fresh"):
+        have, want = len(getattr(votes, name)), len(getattr(due, name))
+        if have != want:
+            stream = "replayed" if name == "estimation" else "fresh"
+            yield f"{have} {stream} draws are stored where its rule takes {want}"
+    if not np.array_equal(votes.roles, due.roles):
+        yield "the cached draws that were replayed are not those that its rule takes"
+    if not np.array_equal(votes.original, due.original):
+        yield "the original's labels are not those of the base run"

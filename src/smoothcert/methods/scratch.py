@@ -1,0 +1,161 @@
+"""Randomized smoothing from scratch (Cohen, Rosenfeld & Kolter, ICML 2019, algorithm CERTIFY)."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.bounds import binomial
+from smoothcert.bounds.rounding import difference_below, sum_above
+from smoothcert.certificate import Certificate, Outcome, Record, Settings, Votes
+from smoothcert.methods.base import Allocation, Case, Method
+from smoothcert.methods.margins import ranked
+from smoothcert.noise.law import Stream
+from smoothcert.sampling.answers import CONTEST, LABEL, NO_CLASS
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.sampler import Sampler
+from smoothcert.tries import Try
+
+
+@dataclass(frozen=True)
+class Scratch(Method):
+    """Selection draws choose the class, and n estimation draws prove it."""
+
+    kind: ClassVar[str] = ""
+    results: ClassVar[tuple[str, ...]] = ("rs",)
+    vote_kinds: ClassVar[tuple[str, ...]] = ("selection", "estimation", "margins")
+
+    def proven_alpha(self, settings: Settings) -> float:
+        """See docs/theory.md, section 2."""
+        return settings.alpha
+
+    def describe(self, settings: Settings) -> str:
+        """See `Method`."""
+        return f"n {settings.n}, alpha {settings.alpha:g}"
+
+    def made(self, settings: Settings) -> str:
+        """See `Method`."""
+        return f"certified from scratch with {drawn(settings)}"
+
+    def question(self, model: str, settings: Settings) -> Try:
+        """See `Method`."""
+        key = (settings, None)
+        return Try.of("certify", model, self.describe(settings), settings.seed, key)
+
+    def draws(self, settings: Settings) -> int:
+        """See `Method`."""
+        return settings.n0 + settings.n
+
+    def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
+        """See `Method`."""
+        settings = sampler.settings
+        asked = (request for case in cases for request in requests(case.item, settings))
+        answers = sampler.labels(asked, answer=CONTEST if settings.keep_margins else LABEL)
+        for (request, selection), (_, estimation) in zip(answers, answers, strict=True):
+            item, found = request.item, votes(selection, estimation)
+            facts = (settings, item.pixels.shape, sampler.num_classes)
+            yield Record(certificate(item.index, item.content, found, *facts), found)
+
+    def recheck(
+        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
+    ) -> Certificate:
+        """See `Method`."""
+        old = record.certificate
+        return certificate(old.index, old.content, record.votes, settings, shape, num_classes)
+
+    def wrongly_counted(
+        self,
+        record: Record,
+        cached: Record | None,
+        allocation: Allocation | None,
+        settings: Settings,
+        shape: tuple[int, ...],
+    ) -> Iterator[str]:
+        """See `Method`: numbers of draws."""
+        yield from wrong_selection(record.votes, settings)
+        drawn = len(record.votes.estimation)
+        if drawn != settings.n:
+            yield f"{drawn} estimation draws are stored, and not {settings.n}"
+        if (len(record.votes.margins) > 0) != settings.keep_margins:
+            yield "its margins are stored, or not, against the run's settings"
+
+
+def drawn(settings: Settings) -> str:
+    """How many draws a certification from scratch takes, in words."""
+    return f"{settings.n0} selection and {settings.n} estimation draws"
+
+
+def wrong_selection(votes: Votes, settings: Settings) -> Iterator[str]:
+    """A sentence if there are not as many selection draws as the settings say."""
+    if len(votes.selection) != settings.n0:
+        yield f"{len(votes.selection)} selection draws are stored, and not {settings.n0}"
+
+
+def requests(item: Item, settings: Settings) -> tuple[Request, Request]:
+    """Selection draws and, apart from them, estimation draws."""
+    return (
+        Request(item, Stream.SELECTION, range(settings.n0)),
+        Request(item, Stream.ESTIMATION, range(settings.n)),
+    )
+
+
+def candidate(selection: NDArray[np.int32]) -> int:
+    """The top class of the selection votes, the lowest of several.
+
+    If no draw voted for any class it is class 0, which the estimation votes then do not prove.
+    """
+    return int(np.bincount(selection[selection != NO_CLASS], minlength=1).argmax())
+
+
+def votes(selection: NDArray[Any], estimation: NDArray[Any]) -> Votes:
+    """The record of an input's answers; with margins, if the runners-up were kept."""
+    if selection.dtype.names is None:
+        return Votes(selection=selection, estimation=estimation)
+    chosen = selection["label"].copy()
+    margins = ranked(estimation, candidate(chosen))
+    return Votes(selection=chosen, estimation=estimation["label"].copy(), margins=margins)
+
+
+def certificate(
+    index: int,
+    content: str,
+    votes: Votes,
+    settings: Settings,
+    shape: tuple[int, ...],
+    num_classes: int,
+) -> Certificate:
+    """The certificate that these votes prove (docs/theory.md, section 2)."""
+    chosen = candidate(votes.selection)
+    counts = np.bincount(votes.estimation[votes.estimation != NO_CLASS], minlength=num_classes)
+    k, n = int(counts[chosen]), len(votes.estimation)
+    slack = settings.noise.slack(shape)
+    if settings.form == "binary":
+        budget = (("estimation", settings.alpha),)
+        q = difference_below(float(binomial.lower(k, n, settings.alpha)), slack)
+        runner_up = sum_above(1.0, -q)
+        radius = float(settings.radius(q))
+    else:
+        others = np.delete(counts, chosen)
+        share = settings.alpha / 2
+        budget = (("candidate", share), ("other classes", share))
+        q = difference_below(float(binomial.lower(k, n, share)), slack)
+        limit = sum_above(float(binomial.upper(others, n, share / len(others)).max()), slack)
+        runner_up = min(limit, sum_above(1.0, -q))
+        radius = float(settings.radius(q, runner_up))
+    return Certificate(
+        index=index,
+        content=content,
+        method="rs",
+        candidate=chosen,
+        outcome=Outcome.CERTIFIED if radius > 0 else Outcome.UNDECIDED,
+        radius=radius,
+        q=q,
+        runner_up=runner_up,
+        k=k,
+        n=n,
+        budget=budget,
+        evaluations=len(votes.selection) + n,
+    )

@@ -1,0 +1,76 @@
+"""A classifier made ready for a certification: its layout, its batches, and a look at what it is.
+
+The same for values and for runs, so that what fits into memory in one fits in the other.
+"""
+
+from dataclasses import dataclass
+
+from smoothcert.certificate import Settings
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.sampling import memory
+from smoothcert.sampling.engine import Progress
+from smoothcert.sampling.inputs import Item
+from smoothcert.sampling.probe import Probe, probe
+from smoothcert.sampling.sampler import Sampler
+from smoothcert.sampling.tuning import Arrangement, arranged, first_size
+from smoothcert.scalars import rows
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What was made ready.
+
+    Attributes:
+        classifier: in the memory layout that is fastest where the certification is long.
+        batch_size: rows per forward pass.
+        probe: what was found out about the classifier at that size.
+        speed: evaluations per second, 0 where it was not measured.
+        too_large: batch sizes that did not fit into memory.
+    """
+
+    classifier: Classifier
+    batch_size: int
+    probe: Probe
+    speed: float = 0.0
+    too_large: tuple[int, ...] = ()
+
+    def sampler(self, settings: Settings, progress: Progress | None = None) -> Sampler:
+        """Labels under the noise of these settings."""
+        return Sampler(self.classifier, settings, self.probe.num_classes, self.batch_size, progress)
+
+
+def prepare(
+    classifier: Classifier,
+    item: Item,
+    settings: Settings,
+    evaluations: int,
+    batch_size: int | None = None,
+) -> Prepared:
+    """Choose layout and batch size, and probe the classifier.
+
+    Args:
+        classifier: loaded.
+        item: the first input.
+        settings: of the certification from scratch.
+        evaluations: about how many it will take.
+        batch_size: rows per forward pass; None to choose, by what fits into memory and, where the
+            certification is long, by what is fastest.
+
+    Raises:
+        ModelError: it is no classifier (see `probe`), or no batch size fits, or not the one asked
+            for.
+        InvalidInput: a batch size below 1.
+    """
+    noise, seed, batch_size = settings.noise, settings.seed, rows(batch_size)
+    asked = batch_size or classifier.fixed_batch
+    found, size, too_large = memory.fitting(
+        lambda some: probe(classifier, item, noise, seed, some),
+        asked or first_size(classifier, item.pixels.shape),
+        free=not asked,
+    )
+    run = Arrangement(classifier, size)
+    if batch_size is None:
+        run = arranged(run, item, noise, evaluations)
+    if run.classifier is not classifier or run.batch_size != size:
+        found = probe(run.classifier, item, noise, seed, run.batch_size)
+    return Prepared(run.classifier, run.batch_size, found, run.speed, too_large)
