@@ -34,7 +34,7 @@ HEAVY = (
 LAYERS = (
     *(
         "errors",
-        "references",
+        "vocabulary",
         "names",
         "decimals",
         "scalars",

@@ -15,28 +15,15 @@ from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.noise.law import RoundedGaussian
 from smoothcert.scalars import settle
 from smoothcert.tries import Tries
+from smoothcert.vocabulary import FORMS, RESULTS
 
 ABSTAIN = -1
 """The predicted class of a certificate that abstains."""
 
-FORMS = ("binary", "multiclass")
-
-_VOTED = "{k} of {n} draws voted for class {candidate}"
-_CACHED = "The original voted for class {candidate} on {cached_k} of {cached_n} draws; "
-_COUNTS = {
-    "irs": _CACHED + "on {n} of them replayed, the labels differ {flips} times "
-    "(disparity at most {zeta})",
-    "joint": _CACHED + "{n} of these were replayed, and {flips} no longer vote for it",
-    "stratified": _CACHED + "{n} draws were replayed, of which {k} vote for it now, and {flips} "
-    "of the original's no longer do",
-}
-"""By method; the others count their own votes. The names are those of `Certificate.figures`."""
 _PROVEN = (
     ", so its probability is at least {q} and the radius at sigma {sigma} is {radius}, wrong with "
     "probability at most {alpha} ({budget}; docs/theory.md, section "
 )
-_SECTIONS = {"irs": 3, "irs-fresh": 3, "joint": 7, "fresh": 7, "stratified": 8, "sequential": 9}
-"""Of the theorem, by method; the others are certified from scratch, section 2."""
 
 
 class Outcome(Enum):
@@ -272,8 +259,8 @@ class Certificate:
         """The certificate's own argument in words, with the names of `figures` in braces."""
         if self.outcome in (Outcome.ORIGINAL_ABSTAINED, Outcome.UNSPENT):
             return self.outcome.value
-        counts, section = _COUNTS.get(self.method, _VOTED), _SECTIONS.get(self.method, 2)
-        return f"{self.outcome.value} {counts}{_PROVEN}{section})."
+        by = RESULTS[self.method]
+        return f"{self.outcome.value} {by.counts}{_PROVEN}{by.section})."
 
     def figures(self, sigma: float) -> dict[str, str]:
         """What stands in `argument`: counts, sigma, and limits and errors cut to the safe side."""

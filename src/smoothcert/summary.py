@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from smoothcert.certificate import Certificate, Outcome
 from smoothcert.errors import InvalidInput
+from smoothcert.vocabulary import RESULTS
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def summarize(
     if not certificates:
         raise InvalidInput("There are no certificates to summarize.")
     correct = correct_radii(certificates, labels)
-    replayed = [c.zeta for c in certificates if c.method == "irs" and c.n]
+    replayed = [c.zeta for c in certificates if RESULTS[c.method].disparity and c.n]
     return Summary(
         name=name,
         inputs=len(certificates),

@@ -3,18 +3,14 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
-from smoothcert import zoo
-from smoothcert.certificate import FORMS
-from smoothcert.cli import completion
-from smoothcert.compress.compress import TARGETS
-from smoothcert.methods.irs import VARIANTS
+from smoothcert import vocabulary, zoo
+from smoothcert.methods import SCRATCH, Decision, Irs, Reuse
 from smoothcert.planning import Policy
-from smoothcert.simulation.simulate import ACCOUNTINGS
 from smoothcert.training.recipe import RECIPES
-from smoothcert.verbs.recertify import METHODS
 
 # As the installed script does, with a look at what was imported.
 SCRIPT = """
@@ -87,13 +83,12 @@ def test_bash_itself_completes(tmp_path):
 
 
 def test_the_names_are_those_of_the_modules_that_own_them():
-    kinds = [target.partition(":")[0] for target in completion.TARGETS]
-    assert sorted(kinds) == sorted(TARGETS)
-    for policy in completion.POLICIES:
+    for policy in vocabulary.POLICIES:
         assert Policy.parse(policy).kind == policy.partition(":")[0]
-    assert set(completion.METHODS) == set(METHODS) - {"fresh"}
-    assert completion.FORMS == FORMS
-    assert completion.VARIANTS == VARIANTS
-    assert completion.ACCOUNTINGS == ACCOUNTINGS
-    assert tuple(RECIPES) == completion.RECIPES
-    assert tuple(zoo.ARCHITECTURES) == completion.ARCHITECTURES
+    assert {name for m in (SCRATCH, Irs, Reuse, Decision) for name in m.results} == {
+        *vocabulary.RESULTS
+    }
+    for target in vocabulary.TARGETS.values():
+        assert callable(import_module(f"smoothcert.compress.{target.module}").write)
+    assert tuple(RECIPES) == vocabulary.RECIPES
+    assert tuple(zoo.ARCHITECTURES) == vocabulary.ARCHITECTURES

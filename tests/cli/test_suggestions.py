@@ -11,8 +11,8 @@ from smoothcert.compress import compress
 from smoothcert.errors import SmoothcertError, did_you_mean
 from smoothcert.methods import Irs, Reuse
 from smoothcert.planning import Policy
-from smoothcert.references import DATA_FORMS
 from smoothcert.runs.store import Run
+from smoothcert.vocabulary import DATA_FORMS
 
 
 def said(*arguments: str) -> str:

@@ -16,6 +16,7 @@ from smoothcert.certificate import Settings
 from smoothcert.methods import irs
 from smoothcert.methods.irs import Irs
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.vocabulary import VARIANTS
 
 ERROR = 1e-6
 SIGMA = 0.25
@@ -183,7 +184,7 @@ def test_the_enumeration_is_the_code(pixel_sum):
 
     item = Item(0, np.zeros((1, 2, 2), np.int32))
     settings = Settings(SIGMA, LEVELS, n=30)
-    for variant in irs.VARIANTS:
+    for variant in VARIANTS:
         method = Irs(10, alpha=0.1, gamma=0.75, variant=variant)
         for a in range(11):
             for b in range(0, 21, 4):

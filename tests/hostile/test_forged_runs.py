@@ -33,6 +33,7 @@ from smoothcert.runs.verify import Unchecked, evaluate_again, verify
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.vocabulary import VARIANTS
 
 SETTINGS = Settings(0.25, 16, n0=20, n=400, keep_margins=False)
 DATA = Inputs.from_arrays(np.full((6, 1, 2, 2), 9 / 16), np.ones(6, int), 1 / 16)
@@ -191,7 +192,7 @@ def test_a_run_without_its_pilot(base, honest, tmp_path):
 
 def test_irs_with_fresh_draws_is_read_and_verified(base, honest):
     """It keeps the original's labels by which it decided, and no replayed ones."""
-    for variant in irs.VARIANTS:
+    for variant in VARIANTS:
         true_run = honest(Irs(60, gamma=0.51, variant=variant))
         assert {c.method for c in true_run.certificates} == {"irs-fresh"}
         assert verify(true_run, base).problems == ()

@@ -12,7 +12,6 @@ from known_truth import PixelSum
 from smoothcert.certificate import Settings, Votes
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.methods import Irs
-from smoothcert.methods.irs import VARIANTS
 from smoothcert.runs.content import json_bytes, table_bytes
 from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.seal import seal
@@ -20,6 +19,7 @@ from smoothcert.runs.store import Run
 from smoothcert.runs.untrusted import check_votes
 from smoothcert.runs.verify import evaluate_again, verify
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.vocabulary import VARIANTS
 
 SETTINGS = Settings(0.25, 16, n0=20, n=200)
 SMALL = How(batch_size=16, block_inputs=7)

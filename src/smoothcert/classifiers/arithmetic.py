@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from smoothcert.errors import InvalidInput, OutOfMemory, did_you_mean
-from smoothcert.references import MODES
+from smoothcert.vocabulary import MODES
 
 
 def check_mode(mode: str) -> None:

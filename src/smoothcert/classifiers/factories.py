@@ -13,7 +13,7 @@ from typing import Any
 
 from smoothcert.classifiers.blame import reason
 from smoothcert.errors import ModelError, SmoothcertError, did_you_mean
-from smoothcert.references import MODEL_FORMS
+from smoothcert.vocabulary import MODEL_FORMS
 
 _NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 """Of a Python module."""

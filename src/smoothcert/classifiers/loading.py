@@ -14,15 +14,13 @@ from smoothcert.classifiers.protocol import Classifier, Parallel
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.classifiers.recognized import PICKLED, named_for
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
-from smoothcert.references import MODEL_FORMS, MODES
 from smoothcert.regular import similar
+from smoothcert.vocabulary import HUBS, MODEL_FORMS, MODES
 
 if TYPE_CHECKING:
     import torch
 
 _READ = {".onnx", ".pt2", ".safetensors"}
-_HUBS = {"timm": "from_timm", "torchvision": "from_torchvision", "hf": "from_transformers"}
-"""Prefix of a reference, which is also the name of an extra, to the module that loads it."""
 
 
 def load_classifier(
@@ -193,7 +191,7 @@ def _pretrained(architecture: str) -> str:
 
 def _hub_of(reference: str) -> str:
     prefix, colon, _ = reference.partition(":")
-    return prefix if colon and prefix in _HUBS else ""
+    return prefix if colon and prefix in HUBS else ""
 
 
 def _from_hub(hub: str, name: str, device: str) -> Classifier:
@@ -201,7 +199,7 @@ def _from_hub(hub: str, name: str, device: str) -> Classifier:
         raise ModelError(f"'{hub}:' names no model: give {MODEL_FORMS}")
     try:
         with quiet():  # what these packages say when imported is not about the user's model
-            source = import_module(f"smoothcert.classifiers.{_HUBS[hub]}")
+            source = import_module(f"smoothcert.classifiers.{HUBS[hub]}")
     except ImportError as error:
         raise MissingExtra(error.name or hub, hub) from error
     except (RuntimeError, OSError) as error:  # how a torchvision built for another torch fails

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from smoothcert.cli import completion, numbers
+from smoothcert import vocabulary
+from smoothcert.cli import numbers
 from smoothcert.cli.completion import among
 from smoothcert.cli.options import (
     Accept,
@@ -57,7 +58,7 @@ def certify(
     form: Annotated[
         str,
         typer.Option(
-            help="binary or multiclass runner-up bound.", autocompletion=among(completion.FORMS)
+            help="binary or multiclass runner-up bound.", autocompletion=among(vocabulary.FORMS)
         ),
     ] = "binary",
     keep_margins: KeepMargins = False,
@@ -114,7 +115,7 @@ def recertify(
         str,
         typer.Option(
             help="irs: budget-exact, or published, which is proven at up to twice alpha.",
-            autocompletion=among(completion.VARIANTS),
+            autocompletion=among(vocabulary.VARIANTS),
         ),
     ] = "budget-exact",
     fresh_seed: FreshSeed = None,
@@ -153,7 +154,7 @@ def plan(
             "--policy",
             help="A policy to show; may be repeated.",
             show_default="several",
-            autocompletion=among(completion.POLICIES),
+            autocompletion=among(vocabulary.POLICIES),
         ),
     ] = None,
     method: Method = "auto",

@@ -13,6 +13,7 @@ from smoothcert.errors import InvalidInput, Mismatch, ModelError, did_you_mean
 from smoothcert.runs.places import require_unused
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.vocabulary import ENGINES
 
 _LARGE = 100_000  # evaluations from which the time saved is worth a line
 
@@ -34,8 +35,8 @@ class Chosen:
 
 def check(engine: str | None, where: Where) -> None:
     """Raise for an engine that there is not, or not on this device, before anything is loaded."""
-    if engine not in (None, "torch", "onnx"):
-        near = did_you_mean(engine, ("torch", "onnx"))
+    if engine not in (None, *ENGINES):
+        near = did_you_mean(engine, ENGINES)
         raise InvalidInput(f"--engine is torch or onnx; got {engine!r}{near}")
     device = where.machines.processor.device
     if engine == "onnx" and device != "cpu":

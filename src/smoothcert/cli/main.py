@@ -21,7 +21,7 @@ from smoothcert.cli.certifying import certify, plan, predict, recertify, screen
 from smoothcert.cli.loudness import choose
 from smoothcert.cli.making import compress, demo, train
 from smoothcert.cli.reading import card, doctor, export, merge, replay, report, verify
-from smoothcert.references import DATA_FORMS, MODEL_FORMS
+from smoothcert.vocabulary import DATA_FORMS, MODEL_FORMS
 
 
 class _App(typer.Typer):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from smoothcert.cli import completion
+from smoothcert import vocabulary
 from smoothcert.cli.completion import among
 from smoothcert.cli.options import (
     Channels,
@@ -54,14 +54,14 @@ def train(
         str,
         typer.Option(
             help="quick (digits), short (CIFAR-10 on a CPU) or cohen2019.",
-            autocompletion=among(completion.RECIPES),
+            autocompletion=among(vocabulary.RECIPES),
         ),
     ] = "quick",
     arch: Annotated[
         str | None,
         typer.Option(
             help="small_cnn or cifar_resnet20 (also 8, 14, 32, 44, 56, 110).",
-            autocompletion=among(completion.ARCHITECTURES),
+            autocompletion=among(vocabulary.ARCHITECTURES),
         ),
     ] = None,
     split: Split = "train",

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from smoothcert.cli import completion, numbers
+from smoothcert import vocabulary
+from smoothcert.cli import numbers
 from smoothcert.cli.completion import among
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
 Data = Annotated[str, typer.Option(help="Data set.", metavar="DATA", show_default=False)]
 Split = Annotated[
-    str, typer.Option(help="Split of the data set.", autocompletion=among(completion.SPLITS))
+    str, typer.Option(help="Split of the data set.", autocompletion=among(vocabulary.SPLITS))
 ]
 Grid = Annotated[
     str | None,
@@ -77,7 +78,7 @@ NoiseSeed = Annotated[
     typer.Option(
         help="Seed of the noise; random draws one, for a model that was chosen by results.",
         metavar="SEED",
-        autocompletion=among(completion.SEEDS),
+        autocompletion=among(vocabulary.SEEDS),
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
@@ -93,7 +94,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue the run that is
 Device = Annotated[
     str,
     typer.Option(
-        help="cpu, cuda, cuda:1, ... (torch models).", autocompletion=among(completion.DEVICES)
+        help="cpu, cuda, cuda:1, ... (torch models).", autocompletion=among(vocabulary.DEVICES)
     ),
 ]
 Target = Annotated[
@@ -103,7 +104,7 @@ Target = Annotated[
         "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights to int3-weights "
         "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
         "distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx.",
-        autocompletion=among(completion.TARGETS),
+        autocompletion=among(vocabulary.TARGET_EXAMPLES),
         show_default=False,
     ),
 ]
@@ -113,7 +114,7 @@ Engine = Annotated[
         help="torch or onnx; onnx converts a torch model, compares both on noisy inputs and "
         "certifies the ONNX twin, kept as twin.onnx in --out.",
         show_default="as the model is",
-        autocompletion=among(completion.ENGINES),
+        autocompletion=among(vocabulary.ENGINES),
     ),
 ]
 Threads = Annotated[
@@ -182,14 +183,14 @@ Policy = Annotated[
         help="uniform:M evaluations per input, budget:B in all (a count, or a fraction of the "
         "cached draws), retain:R of the original's radius, or radius:R to be decided.",
         show_default="uniform:n/10",
-        autocompletion=among(completion.POLICIES),
+        autocompletion=among(vocabulary.POLICIES),
     ),
 ]
 Method = Annotated[
     str,
     typer.Option(
         help="auto, joint, stratified, or irs (Ugare et al. 2024).",
-        autocompletion=among(completion.METHODS),
+        autocompletion=among(tuple(m for m in vocabulary.METHODS if m != "fresh")),
     ),
 ]
 FreshSeed = Annotated[
@@ -198,7 +199,7 @@ FreshSeed = Annotated[
         help="Replay nothing and draw from this seed, or a random one: for a model, policy or "
         "method chosen by results here.",
         metavar="SEED",
-        autocompletion=among(completion.SEEDS),
+        autocompletion=among(vocabulary.SEEDS),
         show_default=False,
     ),
 ]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from smoothcert.cli import completion
+from smoothcert import vocabulary
 from smoothcert.cli.completion import among
 from smoothcert.cli.options import (
     Device,
@@ -133,7 +133,7 @@ def replay(
         str,
         typer.Option(
             help="all: every evaluation; published: as in the 2024 tables.",
-            autocompletion=among(completion.ACCOUNTINGS),
+            autocompletion=among(vocabulary.ACCOUNTINGS),
         ),
     ] = "all",
     repetitions: Annotated[int, typer.Option(help="Simulations to average.")] = 3,

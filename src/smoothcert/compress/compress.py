@@ -14,31 +14,7 @@ from smoothcert.compress.written import tried, written_whole
 from smoothcert.errors import InvalidInput, MissingExtra, did_you_mean
 from smoothcert.regular import require_new_file
 from smoothcert.sampling.inputs import Inputs
-
-TARGETS = {
-    "int8": ("int8", "static int8 (.onnx); int8:LAYER=int4,LAYER=fp32 makes exceptions of layers"),
-    "bf16": ("precision", "bfloat16 weights and arithmetic (torch models; .pt2)"),
-    "fp16": ("precision", "float16 weights and arithmetic (torch models; .pt2)"),
-    "int8-dynamic": ("dynamic", "dynamic int8 (.onnx); batch-dependent: certify in batches of 1"),
-    "int8-pt2e": ("pt2e", "static int8 by torchao, simulated in float32 (torch models; .pt2)"),
-    "bf16-weights": ("weights_only", "weights rounded to bfloat16, float32 arithmetic"),
-    "fp16-weights": ("weights_only", "weights rounded to float16, float32 arithmetic"),
-    "int8-weights": ("weights_only", "weights on 255 levels per channel, float32 arithmetic"),
-    "int7-weights": ("weights_only", "the same with 127 levels"),
-    "int6-weights": ("weights_only", "the same with 63 levels"),
-    "int5-weights": ("weights_only", "the same with 31 levels"),
-    "int4-weights": ("weights_only", "the same with 15 levels"),
-    "int3-weights": ("weights_only", "the same with 7 levels"),
-    "prune": ("prune", "prune:F sets the fraction F of the weights, the smallest, to zero"),
-    "prune-layers": ("prune", "prune-layers:F does so in each layer by itself"),
-    "prune-channels": ("channels", "prune-channels:F removes the fraction F of inner channels"),
-    "lowrank": ("lowrank", "lowrank:F factorizes layers to the fraction F of their rank"),
-    "distill": ("distill", "distill:ARCH or distill:ARCH,EPOCHS trains a student of the zoo"),
-    "finetune": ("finetune", "finetune:EPOCHS trains on; weights that are zero stay zero"),
-    "onnx": ("export", "no approximation: the same float32 network (.onnx)"),
-}
-"""Name of a target to the module of this folder whose `write(request)` makes it, and a line of
-help. `NAME:ARGUMENT` gives the module an argument."""
+from smoothcert.vocabulary import TARGETS
 
 _EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx", "ml_dtypes": "onnx", "torchao": "quant"}
 """Package to the extra that installs it; everything else comes with `torch`."""
@@ -60,7 +36,7 @@ def compress(
 
     Args:
         model: a reference to a file or a factory, as `load_classifier` takes.
-        target: one of `TARGETS`; `prune:0.2` prunes 20 %.
+        target: one of `vocabulary.TARGETS`; `prune:0.2` prunes 20 %.
         out: the file to write; its folder is made if need be, and its suffix must be the
             target's (`.onnx`, `.pt2`, or the original's own for pruning and rounded weights).
             It appears whole, after the model was loaded and run once, or not at all. An ONNX
@@ -92,7 +68,7 @@ def compress(
     require_new_file(request.out, overwrite)
     try:
         with quiet():  # torchao speaks while it is imported
-            module = import_module(f"smoothcert.compress.{TARGETS[kind][0]}")
+            module = import_module(f"smoothcert.compress.{TARGETS[kind].module}")
         with written_whole(request.out, overwrite) as aside:
             change = _made(module.write, replace(request, out=aside), held_out)
     except ModuleNotFoundError as error:

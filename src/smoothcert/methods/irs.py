@@ -41,8 +41,7 @@ from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
 from smoothcert.tries import Try
-
-VARIANTS = ("budget-exact", "published")
+from smoothcert.vocabulary import VARIANTS
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
 from smoothcert.tries import Try
+from smoothcert.vocabulary import REPLAY_METHODS
 
 FLOOR = 0.65
 """The budget's floor over alpha. A higher one helps where p is near 1, a lower one at small m and
@@ -42,9 +43,6 @@ p near 0.8: see docs/theory.md, section 7."""
 
 SAMPLED, WHOLE = 1, 2
 """Roles of a replayed draw: of a stratum's sample, or of a stratum replayed whole."""
-
-
-METHODS = ("auto", "joint", "stratified", "fresh")
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Reuse(Method):
         if self.fresh_seed is not None:
             settle(self, ("fresh_seed",))
         check_alpha(self.alpha)
-        require_one_of("method", self.method, METHODS)
+        require_one_of("method", self.method, REPLAY_METHODS)
         if not 1 <= self.pilot <= 10**6:
             raise InvalidInput(f"pilot must be from 1 to 10^6 inputs; got {self.pilot}")
         if (self.fresh_seed is None) == (self.method == "fresh"):

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from smoothcert.vocabulary import RESULTS, Result
+
 
 @dataclass(frozen=True)
 class Citation:
@@ -81,21 +83,18 @@ _JOINT = Citation(
 _TOGETHER = Citation("All certificates of a run together", "smoothcert, docs/theory.md, section 11")
 _SCREENED = Citation("Dataset certificates", "smoothcert, docs/theory.md, section 10")
 
-_BY_METHOD = {
-    "irs": (_INCREMENTAL,),
-    "irs-fresh": (_INCREMENTAL,),
-    "joint": (_INCREMENTAL, _JOINT),
-    "stratified": (_INCREMENTAL, _JOINT),
-    "fresh": (_INCREMENTAL, _JOINT),
-    "nothing": (_INCREMENTAL, _JOINT),
-    "sequential": (_BETTING,),
-    "screen": (_INCREMENTAL, _SCREENED, _POOLING),
-}
+_BY_SECTION = {7: (_JOINT,), 8: (_JOINT,), 9: (_BETTING,)}
 
 
 def citations(methods: Iterable[str]) -> tuple[Citation, ...]:
     """What to cite for certificates by these methods (and `screen`), each source once."""
     found = [_RADIUS, _LIMITS, _NOISE]
     for method in sorted(set(methods)):
-        found += _BY_METHOD.get(method, ())
+        found += (_INCREMENTAL, _SCREENED, _POOLING) if method == "screen" else _of(RESULTS[method])
     return tuple(dict.fromkeys([*found, _TOGETHER]))
+
+
+def _of(result: Result) -> tuple[Citation, ...]:
+    """What to cite beside what every certificate rests on."""
+    reused = (_INCREMENTAL,) if result.reuses else ()
+    return (*reused, *_BY_SECTION.get(result.section, ()))

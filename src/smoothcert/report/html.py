@@ -22,7 +22,7 @@ from smoothcert.report.claims import CLAIM, all_together, beside_grid, tried
 from smoothcert.report.comparison import pairs
 from smoothcert.report.curves import Together
 from smoothcert.report.rows import Rows, even, rows
-from smoothcert.report.spending import REUSING, by_share, parts
+from smoothcert.report.spending import by_share, parts
 from smoothcert.report.tables import summary_table
 from smoothcert.report.thumbnails import Sheet
 from smoothcert.runs import reach
@@ -30,6 +30,7 @@ from smoothcert.runs.manifest import json_form
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import Summary
+from smoothcert.vocabulary import RESULTS
 
 MOST_BYTES = 2_000_000
 """Of the page: rows are thinned out until it has fewer."""
@@ -195,7 +196,7 @@ def _spent(run: Run, summary: Summary) -> dict[str, Any]:
         "total": sum(found.values()),
         "parts": [(name, count, round(100 * count / total, 2)) for name, count in found.items()],
         "bins": by_share(run.certificates),
-        "reused": any(c.method in REUSING for c in run.certificates),
+        "reused": any(RESULTS[c.method].reuses for c in run.certificates),
     }
 
 

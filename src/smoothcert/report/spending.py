@@ -7,12 +7,9 @@ import numpy as np
 
 from smoothcert.certificate import Certificate, Outcome
 from smoothcert.runs.store import Run
+from smoothcert.vocabulary import RESULTS
 
 _EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
-_FRESH = ("fresh", "irs-fresh")
-_SELECTING = ("rs", "sequential")
-REUSING = ("irs", "irs-fresh", "joint", "stratified", "fresh", "nothing")
-"""Methods that start from an original's votes."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +42,12 @@ def parts(run: Run) -> dict[str, int]:
     """Evaluations by what they were for; the values add up to all that were spent."""
     spent = {"selection": 0, "estimation": 0, "replayed": 0, "fresh": 0}
     for c in run.certificates:
-        if c.method in _SELECTING:
+        if not RESULTS[c.method].reuses:
             selection = min(run.identity.settings.n0, c.evaluations)
             spent["selection"] += selection
             spent["estimation"] += c.evaluations - selection
         else:
-            spent["fresh" if c.method in _FRESH else "replayed"] += c.evaluations
+            spent["fresh" if RESULTS[c.method].fresh else "replayed"] += c.evaluations
     return {name: count for name, count in (*spent.items(), _pilot(run)) if count}
 
 
@@ -69,14 +66,19 @@ def by_share(certificates: Sequence[Certificate]) -> tuple[Bin, ...]:
     return tuple(_bin(_EDGES[i], highs[i], grouped[i]) for i in sorted(grouped))
 
 
+def replays(c: Certificate) -> bool:
+    """Whether it counts cached draws that were evaluated again."""
+    return RESULTS[c.method].reuses and not RESULTS[c.method].fresh
+
+
 def _share(c: Certificate) -> float:
     k, n = (c.cached_k, c.cached_n) if c.cached_n else (c.k, c.n)
     return k / n if n else 0.0
 
 
 def _bin(low: float, high: float, certificates: Sequence[Certificate]) -> Bin:
-    replayed = [c for c in certificates if c.method in REUSING and c.method not in _FRESH and c.n]
-    zetas = [c.zeta for c in replayed if c.method == "irs"]
+    replayed = [c for c in certificates if replays(c) and c.n]
+    zetas = [c.zeta for c in replayed if RESULTS[c.method].disparity]
     return Bin(
         low,
         high,

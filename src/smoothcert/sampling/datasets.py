@@ -6,13 +6,13 @@ from pathlib import Path
 
 from smoothcert.errors import InvalidInput, SmoothcertError, did_you_mean
 from smoothcert.noise.law import grid_levels
-from smoothcert.references import DATA_FORMS
 from smoothcert.regular import similar
 from smoothcert.sampling import arrays, folders, shards, tables
 from smoothcert.sampling.images import IMAGE_FILES, is_image
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.layouts import children, some
 from smoothcert.sampling.pictures import Pictures
+from smoothcert.vocabulary import DATA_FORMS
 
 _PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")

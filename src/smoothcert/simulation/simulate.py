@@ -18,6 +18,7 @@ from smoothcert.simulation import contenders
 from smoothcert.simulation.curves import Curve, area_ratio
 from smoothcert.simulation.logs import Log
 from smoothcert.simulation.world import FlipModel, World
+from smoothcert.vocabulary import ACCOUNTINGS
 
 NOTICE = (
     "SIMULATION: vote shares from a published log, label changes drawn from a stated law; no "
@@ -30,7 +31,6 @@ METHODS = ("irs", "irs-published", "joint-uniform", "joint-planned", "auto-plann
 # auto-planned takes ten times as long as the others together, and minutes from n = 100,000.
 _QUICK = METHODS[:4]
 
-ACCOUNTINGS = ("all", "published")
 
 _SIZES = tuple(percent / 100 for percent in range(1, 11))
 _TOTALS = tuple(float(share) for share in np.geomspace(0.0005, 0.1, 14))

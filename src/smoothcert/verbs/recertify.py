@@ -11,7 +11,7 @@ from smoothcert.certificate import Certification, Settings, check_count
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch, require_one_of
-from smoothcert.methods import SCRATCH, Allocation, Case, Irs, Method, Reuse, method_of, replay
+from smoothcert.methods import SCRATCH, Allocation, Case, Irs, Method, Reuse, method_of
 from smoothcert.methods import planned as planned_method
 from smoothcert.planning import Policy
 from smoothcert.sampling.engine import Progress
@@ -22,9 +22,8 @@ from smoothcert.scalars import real, whole
 from smoothcert.tries import Seed, Try, number_of, warn_if_used
 from smoothcert.verbs import planned
 from smoothcert.verbs.given import Kept, as_base, as_inputs
+from smoothcert.vocabulary import METHODS
 from smoothcert.watching import Start, Watcher, collected
-
-METHODS = (*replay.METHODS, "irs")
 
 
 def recertify(

@@ -11,7 +11,7 @@ from smoothcert.certificate import Certification
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.methods import pooled
+from smoothcert.methods import SCRATCH, pooled
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening, Target
 from smoothcert.noise.law import Stream
@@ -186,7 +186,7 @@ def _sources(base: Certification, inputs: Inputs, pool: Pool, per_input: int) ->
 
 
 def _checked_labels(base: Certification, inputs: Inputs) -> tuple[int, ...]:
-    if base.method is not None or any(c.method != "rs" for c in base.certificates):
+    if base.method is not None or any(c.method not in SCRATCH.results for c in base.certificates):
         raise Mismatch(
             "The base of a screening must be a certification from scratch with a fixed number "
             "of draws, neither recertified nor stopped early: the limits of its votes assume it."

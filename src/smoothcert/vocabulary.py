@@ -1,0 +1,160 @@
+"""Every closed list of names, once: parsing, completion, help and messages read it. No imports.
+
+It is read before any library is, so that `--help` and the Tab key are instant.
+"""
+
+from dataclasses import dataclass
+
+MODEL_FORMS = (
+    "x.onnx, x.pt2, arch@weights.safetensors, arch@pretrained-NAME, "
+    "timm:NAME[@weights.safetensors], torchvision:NAME[@weights], hf:org/name, hf:/folder "
+    "or package.module:factory; x.onnx#logits names an output; "
+    "with compiled: or fast: before it for a torch model's arithmetic"
+)
+"""What MODEL can be."""
+
+MODES = ("eager", "compiled", "fast")
+"""The arithmetics of torch models; see `classifiers.arithmetic`. All but the first are prefixes."""
+
+HUBS = {"timm": "from_timm", "torchvision": "from_torchvision", "hf": "from_transformers"}
+"""Prefix of a reference, which is also the name of an extra, to the module that loads it."""
+
+DATA_FORMS = "digits, x.npz, x.parquet, a folder of Parquet files or images, or a Hugging Face id"
+"""What DATA can be."""
+
+FORMS = ("binary", "multiclass")
+"""How the runner-up is bounded; see `Settings`."""
+
+REPLAY_METHODS = ("auto", "joint", "stratified", "fresh")
+"""Of `methods.replay`. `fresh` is asked for by a fresh seed."""
+
+METHODS = (*REPLAY_METHODS, "irs")
+"""Of `recertify`."""
+
+VARIANTS = ("budget-exact", "published")
+"""Of IRS."""
+
+ACCOUNTINGS = ("all", "published")
+"""What `simulate` counts as an evaluation."""
+
+ENGINES = ("torch", "onnx")
+
+# What follows is offered by the Tab key; where a number follows, a usual one, to be edited.
+
+POLICIES = ("uniform:1000", "budget:0.02", "retain:0.95", "radius:0.25")
+RECIPES = ("quick", "short", "cohen2019")
+ARCHITECTURES = (
+    "small_cnn",
+    *(f"cifar_resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)),
+)
+DEVICES = ("cpu", "cuda")
+SPLITS = ("test", "train")
+SEEDS = ("random",)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A compression target.
+
+    Attributes:
+        module: of `compress`, whose `write(request)` makes it.
+        help: a line.
+        example: an argument to offer, after a colon; empty if it takes none.
+    """
+
+    module: str
+    help: str
+    example: str = ""
+
+
+TARGETS = {
+    "int8": Target(
+        "int8", "static int8 (.onnx); int8:LAYER=int4,LAYER=fp32 makes exceptions of layers"
+    ),
+    "int8-dynamic": Target(
+        "dynamic", "dynamic int8 (.onnx); batch-dependent: certify in batches of 1"
+    ),
+    "int8-pt2e": Target(
+        "pt2e", "static int8 by torchao, simulated in float32 (torch models; .pt2)"
+    ),
+    "bf16": Target("precision", "bfloat16 weights and arithmetic (torch models; .pt2)"),
+    "fp16": Target("precision", "float16 weights and arithmetic (torch models; .pt2)"),
+    "bf16-weights": Target("weights_only", "weights rounded to bfloat16, float32 arithmetic"),
+    "fp16-weights": Target("weights_only", "weights rounded to float16, float32 arithmetic"),
+    "int8-weights": Target("weights_only", "weights on 255 levels per channel, float32 arithmetic"),
+    "int7-weights": Target("weights_only", "the same with 127 levels"),
+    "int6-weights": Target("weights_only", "the same with 63 levels"),
+    "int5-weights": Target("weights_only", "the same with 31 levels"),
+    "int4-weights": Target("weights_only", "the same with 15 levels"),
+    "int3-weights": Target("weights_only", "the same with 7 levels"),
+    "prune": Target(
+        "prune", "prune:F sets the fraction F of the weights, the smallest, to zero", "0.2"
+    ),
+    "prune-layers": Target("prune", "prune-layers:F does so in each layer by itself", "0.2"),
+    "prune-channels": Target(
+        "channels", "prune-channels:F removes the fraction F of inner channels", "0.2"
+    ),
+    "lowrank": Target(
+        "lowrank", "lowrank:F factorizes layers to the fraction F of their rank", "0.5"
+    ),
+    "distill": Target(
+        "distill", "distill:ARCH or distill:ARCH,EPOCHS trains a student of the zoo", "small_cnn"
+    ),
+    "finetune": Target(
+        "finetune", "finetune:EPOCHS trains on; weights that are zero stay zero", "4"
+    ),
+    "onnx": Target("export", "no approximation: the same float32 network (.onnx)"),
+}
+"""By name. `NAME:ARGUMENT` gives the module an argument."""
+
+TARGET_EXAMPLES = tuple(f"{name}:{t.example}" if t.example else name for name, t in TARGETS.items())
+
+
+@dataclass(frozen=True)
+class Result:
+    """A value of `Certificate.method`.
+
+    Attributes:
+        section: of docs/theory.md that proves it.
+        reuses: whether it starts from an original's votes.
+        fresh: whether it counts fresh draws, and replays none.
+        disparity: whether it bounds the disparity, `Certificate.zeta`.
+        counts: what the votes say, with the names of `Certificate.figures` in braces.
+    """
+
+    section: int
+    reuses: bool = False
+    fresh: bool = False
+    disparity: bool = False
+    counts: str = "{k} of {n} draws voted for class {candidate}"
+
+
+_CACHED = "The original voted for class {candidate} on {cached_k} of {cached_n} draws; "
+
+RESULTS = {
+    "rs": Result(2),
+    "irs": Result(
+        3,
+        reuses=True,
+        disparity=True,
+        counts=_CACHED
+        + "on {n} of them replayed, the labels differ {flips} times (disparity at most {zeta})",
+    ),
+    "irs-fresh": Result(3, reuses=True, fresh=True),
+    "nothing": Result(7, reuses=True),
+    "joint": Result(
+        7,
+        reuses=True,
+        counts=_CACHED + "{n} of these were replayed, and {flips} no longer vote for it",
+    ),
+    "stratified": Result(
+        8,
+        reuses=True,
+        counts=_CACHED
+        + "{n} draws were replayed, of which {k} vote for it now, and {flips} of the original's no "
+        "longer do",
+    ),
+    "fresh": Result(7, reuses=True, fresh=True),
+    "sequential": Result(9),
+}
+"""What certificates say of their method, by its name."""
