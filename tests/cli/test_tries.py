@@ -12,6 +12,7 @@ from smoothcert.errors import StoreError
 from smoothcert.runs import ledger
 from smoothcert.runs.folder import Folder
 from smoothcert.runs.store import Run
+from smoothcert.sampling.sampler import Sampler
 
 MODELS = """
 from dataclasses import dataclass
@@ -114,8 +115,7 @@ def interrupt(*_, **__):
 
 @pytest.mark.parametrize("command", [screen, plan, recertify])
 def test_entered_also_if_it_is_interrupted(command, folder, monkeypatch):
-    for verb in ("screen", "pilot", "planned", "recertify"):
-        monkeypatch.setattr(f"smoothcert.verbs.{verb}.sample", interrupt)
+    monkeypatch.setattr(Sampler, "labels", interrupt)
     command("g", code=130)
     (entry,) = ledger.entries(Run.open("base"))
     assert (entry["kind"], entry["fingerprint"]) == (command.__name__, "bright-0.51")

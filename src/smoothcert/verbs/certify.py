@@ -1,6 +1,6 @@
 """Classifier and inputs in, certificates out: randomized smoothing from scratch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from numpy.typing import ArrayLike
@@ -11,7 +11,7 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.methods import SCRATCH, Case, Method, stated
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.prepare import prepare
+from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.tries import Seed, number_of, warn_if_used
 from smoothcert.verbs.given import as_inputs
 from smoothcert.watching import Start, Watcher, collected
@@ -81,14 +81,31 @@ def from_scratch(
     evaluations = len(inputs) * method.draws(settings)
     ready = prepare(loaded, inputs.item(0), settings, evaluations, batch_size)
     warn_if_used(method.question(loaded.fingerprint, settings), depth=4)
-    records = method.records(ready.sampler(settings, progress), map(Case, inputs))
-    start = Start(loaded.name, loaded.fingerprint, len(inputs), settings, stated(method))
+    cases = map(Case, inputs)
+    return certified(method, ready, inputs, settings, cases, progress, watchers)
+
+
+def certified(
+    method: Method,
+    ready: Prepared,
+    inputs: Inputs,
+    settings: Settings,
+    cases: Iterable[Case],
+    progress: Progress | None,
+    watchers: Sequence[Watcher],
+    pilot_evaluations: int = 0,
+) -> Certification:
+    """Sample, and tell watchers of what is finished; see `certify`."""
+    name, fingerprint = ready.classifier.name, ready.classifier.fingerprint
+    records = method.records(ready.sampler(settings, progress), cases)
+    start = Start(name, fingerprint, len(inputs), settings, stated(method))
     return Certification(
         settings,
         stated(method),
-        loaded.name,
-        loaded.fingerprint,
+        name,
+        fingerprint,
         ready.probe.num_classes,
         inputs.shape,
-        collected(records, watchers, start, inputs.labels),
+        collected(records, watchers, start, inputs.labels, pilot_evaluations),
+        pilot_evaluations,
     )

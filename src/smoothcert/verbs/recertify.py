@@ -21,9 +21,10 @@ from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import real, whole
 from smoothcert.tries import Seed, Try, number_of, warn_if_used
 from smoothcert.verbs import planned
+from smoothcert.verbs.certify import certified
 from smoothcert.verbs.given import Kept, as_base, as_inputs
 from smoothcert.vocabulary import METHODS
-from smoothcert.watching import Start, Watcher, collected
+from smoothcert.watching import Watcher
 
 
 def recertify(
@@ -77,17 +78,13 @@ def recertify(
     settings = base.settings
     chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh_seed)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
-    evaluations = len(inputs) * chosen.draws(settings)
-    ready = prepare(loaded, inputs.item(0), settings, evaluations, batch_size)
+    most = len(inputs) * chosen.draws(settings)
+    ready = prepare(loaded, inputs.item(0), settings, most, batch_size)
     check_classes(ready.probe.num_classes, base.num_classes)
     base.tries.add(_warned(chosen.question(loaded.fingerprint, settings), base))
     allocations, spent = _allocations(ready.sampler(settings), inputs, base, chosen)
     cases = map(Case, inputs, base.records, allocations)
-    records = chosen.records(ready.sampler(settings, progress), cases)
-    start = Start(loaded.name, loaded.fingerprint, len(inputs), settings, chosen)
-    found = collected(records, watchers, start, inputs.labels, spent)
-    model = (loaded.name, loaded.fingerprint, base.num_classes)
-    return Certification(settings, chosen, *model, inputs.shape, found, spent)
+    return certified(chosen, ready, inputs, settings, cases, progress, watchers, spent)
 
 
 def _warned(new: Try, base: Certification) -> Try:
