@@ -29,6 +29,7 @@ def look(
         except Exception:  # noqa: BLE001 - a model's: it is said where the run needs the model
             return
     if found is not None:
+        _say(sanity.of_count(inputs, found.classes))
         wrong, seen = sanity.said(found, settings.sigma)
         _say(wrong)
         if not wrong:

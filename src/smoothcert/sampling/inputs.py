@@ -165,7 +165,7 @@ class Inputs:
         Args:
             images: shape (count, *shape): uint8 on the grid 1/255, or floats in [0, 1] that
                 lie on the grid, or within a thousandth of a step of it: `off_grid` says how far.
-            labels: integers of shape (count,), or None.
+            labels: whole numbers of shape (count,) or (count, 1), one-hot rows, or None.
             grid: the step between neighbouring values.
             name: how to refer to the data in messages.
 
@@ -293,11 +293,26 @@ def require_named(labels: Sequence[int], classes: Sequence[str], name: str) -> N
         )
 
 
+def whole_numbers(values: Sequence[Any]) -> list[int] | None:
+    """Numbers as integers, if all are whole; so are floats that a table made of integers."""
+    numbers = (int, float, np.integer, np.floating)
+    if any(isinstance(v, bool) or not isinstance(v, numbers) or v % 1 != 0 for v in values):
+        return None
+    return [int(value) for value in values]
+
+
 def _checked_labels(labels: ArrayLike, name: str) -> tuple[int, ...]:
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    """Labels from an array of them, of shape (count, 1) too, or of one-hot rows."""
+    given: NDArray[Any] = np.asarray(labels)
+    column = given
+    if given.ndim == 2 and given.shape[1] == 1:
+        column = given[:, 0]
+    elif given.ndim == 2 and np.isin(given, (0, 1)).all() and (given.sum(axis=1) == 1).all():
+        column = given.argmax(axis=1)
+    found = whole_numbers(column.tolist()) if column.ndim == 1 else None
+    if found is None:
         raise InvalidInput(
-            f"The labels of {name} must be whole numbers of shape (count,); "
-            f"got dtype {labels.dtype} and shape {labels.shape}"
+            f"The labels of {name} must be whole numbers of shape (count,), or one-hot rows; "
+            f"got dtype {given.dtype} and shape {given.shape}"
         )
-    return tuple(labels.tolist())
+    return tuple(found)

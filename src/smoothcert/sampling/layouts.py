@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from os import scandir
+from os.path import exists
 from pathlib import Path
 
 from smoothcert.errors import InvalidInput, did_you_mean
@@ -37,9 +38,18 @@ def is_split(name: str) -> bool:
 
 
 def children(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The subfolders and the files of a folder, each in the order of their names."""
+    """The subfolders and the files of a folder, each in the order of their names.
+
+    Raises:
+        InvalidInput: a link leads nowhere, so that a class may be missing.
+    """
     with scandir(folder) as entries:
-        there = sorted((e.name, e.is_dir()) for e in entries if not is_system(e.name))
+        known = [entry for entry in entries if not is_system(entry.name)]
+    if broken := sorted(e.path for e in known if e.is_symlink() and not exists(e.path)):
+        raise InvalidInput(
+            f"{broken[0]} is a link to what is not there. Restore what it leads to, or remove it."
+        )
+    there = sorted((entry.name, entry.is_dir()) for entry in known)
     folders = [folder / name for name, is_folder in there if is_folder]
     return folders, [folder / name for name, is_folder in there if not is_folder]
 

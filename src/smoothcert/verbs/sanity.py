@@ -136,6 +136,18 @@ def of_classes(model: Sequence[str], data: Sequence[str]) -> tuple[str, ...]:
     return (wrong,)
 
 
+def of_count(inputs: Inputs, classes: int) -> tuple[str, ...]:
+    """What is odd about data of named classes for a classifier of more: which of its are they?"""
+    known = len(inputs.classes)
+    if inputs.labels is None or not 0 < known < classes:
+        return ()
+    wrong = (
+        f"The data has {known} classes and the model {classes}: they count as its first {known}. "
+        "If they are others, list all of the model's classes in a classes.txt beside the data's."
+    )
+    return (wrong,)
+
+
 def of_labels(labels: Sequence[int] | None, classes: int) -> tuple[str, ...]:
     """What is odd about a selection of inputs: many of them, and all of one class of several."""
     if labels is None or len(labels) < _FEW_LABELS or len(set(labels)) > 1 or classes < 2:
