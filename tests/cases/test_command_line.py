@@ -759,3 +759,26 @@ def test_moved_data_and_models_are_named_with_their_option(tmp_path, monkeypatch
         assert "if it moved, say where with --data." in err, command
     assert "say where with --data" in run("report", "r", "--out", "page")[1]
     run("verify", "r", "--replay", "1%", "--model", "linear:good", "--data", "elsewhere.npz")
+
+
+@pytest.mark.parametrize("command", [("recertify", "--policy", "budget:50"), ("screen",)])
+def test_labels_that_are_no_longer_those_of_the_base(command, tmp_path):
+    """What is made of them has other true classes than its base, which verify finds wrong."""
+    digits = smoothcert.load_inputs("digits", limit=4)
+    pixels, file = np.stack([item.pixels for item in digits]) / 256, tmp_path / "d.npz"
+    np.savez(file, x=pixels, y=digits.labels)
+    given = [*CERTIFY[:2], "--data", file, "--grid", "1/256", *CERTIFY[4:]]
+    run(*given, "--out", tmp_path / "base")
+    name, *options = command
+    again = (name, "linear:good", "--base", tmp_path / "base", *options, "--out")
+    np.savez(file, x=pixels, y=np.roll(digits.labels, 1))
+    _, said = run(*again, tmp_path / "a.json", code=2)
+    assert "2 of 4 inputs have another true class than in" in said
+    assert not (tmp_path / "a.json").exists()
+    np.savez(file, x=pixels, y=digits.labels)
+    run(*again, tmp_path / "a.json")
+
+
+def test_a_folder_to_predict(tmp_path):
+    _, said = run("predict", "linear:good", tmp_path, "--sigma", "0.25", code=2)
+    assert "is a folder; predict takes one image" in said

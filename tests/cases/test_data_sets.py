@@ -255,6 +255,19 @@ READ = {
         "",
         (1, 0),
     ),
+    "json-capitals": (
+        {"a.png": None, "metadata.jsonl": '{"File_Name": "a.png", "Label": 1.0}\n'},
+        {},
+        "",
+        (1,),
+    ),
+    "background-in-list": (
+        {**CAT_DOG, "classes.txt": "background\ndog\ncat\n"},
+        {},
+        "background dog cat",
+        (1, 2),
+    ),
+    "counts-of-classes": ({**CAT_DOG, "n.json": '{"cat": 120, "dog": 80}'}, {}, "cat dog", (0, 1)),
     "whole-floats": (
         {"b.png": None, "a.png": None, "metadata.csv": "file_name,label\nb.png,0.0\na.png,1.0\n"},
         {},
@@ -420,6 +433,9 @@ REFUSED = {
     "classes-in-two-cases": (classes("Cat", "cat"), "'Cat' and 'cat', which are hardly two"),
     "comment-in-list": ({**CAT_DOG, "classes.txt": "# mine\ncat\ndog\n"}, "the line '# mine'"),
     "head-of-list": ({**CAT_DOG, "classes.txt": "class\ncat\ndog\n"}, "the line 'class'"),
+    "titled-list": ({**CAT_DOG, "classes.txt": "Class Names:\ncat\ndog\n"}, "'Class Names:'"),
+    "counted-list": ({**CAT_DOG, "classes.txt": "2\ncat\ndog\n"}, "the line '2'"),
+    "ruled-list": ({**CAT_DOG, "classes.txt": "cat\n---\ndog\n"}, "the line '---'"),
     "numbers-in-list": ({**CAT_DOG, "classes.txt": "0 cat\n1 dog\n"}, "has '0 cat', '1 dog'"),
     "utf-16-unmarked": (
         {**CAT_DOG, "classes.txt": "cat\ndog\n".encode("utf-16-le")},
@@ -451,6 +467,10 @@ REFUSED = {
     ),
     "label-twice": (
         {"a.png": None, "metadata.csv": "file_name,label,Label\na.png,1,0\n"},
+        "the column label twice",
+    ),
+    "json-label-twice": (
+        {"a.png": None, "metadata.jsonl": '{"file_name": "a.png", "label": 1, "label": 0}\n'},
         "the column label twice",
     ),
     "table-in-latin-1": (

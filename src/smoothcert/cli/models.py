@@ -170,6 +170,8 @@ def predict(
 ) -> None:
     """Predict one image's class, at a size and with channels as `decode` takes them."""
     size, channels = view
+    if image.is_dir():
+        raise InvalidInput(f"{image} is a folder; predict takes one image, certify a folder")
     if not image.is_file():
         raise InvalidInput(f"There is no image {image}{similar(image)}")
     noise = RoundedGaussian(sigma, 1 / 255)

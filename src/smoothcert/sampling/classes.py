@@ -17,7 +17,17 @@ _NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
 _LIST_SUFFIXES = ("", ".txt", ".names", ".lst", ".labels", ".json")
 _NO_NAMES = frozenset(
     (
-        *("class", "classes", "class_name", "name", "names", "label", "labels", "category"),
+        *(
+            "class",
+            "classes",
+            "classname",
+            "classnames",
+            "name",
+            "names",
+            "label",
+            "labels",
+            "category",
+        ),
         *("folder", "id", "index"),
     )
 )
@@ -60,7 +70,7 @@ def as_listed(path: Path, needed: Iterable[str]) -> tuple[tuple[str, ...], str]:
             f"classes; it lacks {some(map(repr, lacking))}, and has {some(map(repr, listed))}."
         )
     more = [name for name in listed if _plain(name) not in spelled]
-    if odd := [n for n in more if n.startswith(("#", "//")) or (n == listed[0] and _heads(n))]:
+    if odd := [name for name in more if _no_class(name, listed)]:
         raise InvalidInput(
             f"{path} has the line {odd[0]!r}, which is hardly a class and would count as one. "
             "Remove it: a line is a class."
@@ -69,8 +79,11 @@ def as_listed(path: Path, needed: Iterable[str]) -> tuple[tuple[str, ...], str]:
     return names, f"Classes in the order of {path}."
 
 
-def _heads(line: str) -> bool:
-    return line.lower() in _NO_NAMES
+def _no_class(line: str, lines: Sequence[str]) -> bool:
+    """Whether a line is a comment, a rule, or a head with a title or the number of lines below."""
+    title = re.sub(r"[\s_:-]", "", line.lower()) in _NO_NAMES or line == str(len(lines) - 1)
+    bare = not any(map(str.isalnum, line))
+    return bare or line.startswith(("#", "//", ";")) or (line == lines[0] and title)
 
 
 def _plain(name: str) -> str:
@@ -156,7 +169,7 @@ def _names_in(path: Path) -> list[str]:
         if path.suffix.lower() != ".json":
             return [line.strip() for line in text.splitlines() if line.strip()]
         found = json.loads(text)
-        if isinstance(found, dict) and all(isinstance(v, int) for v in found.values()):
+        if isinstance(found, dict) and _are_numbers(found.values()):
             return sorted(found, key=lambda name: found[name])
         if isinstance(found, dict) and all(map(str.isdecimal, found)):
             found = [found[number] for number in sorted(found, key=int)]
@@ -165,3 +178,9 @@ def _names_in(path: Path) -> list[str]:
     found = found if isinstance(found, list) else []
     firsts = [entry[0] if isinstance(entry, list) and entry else entry for entry in found]
     return [str(name) for name in firsts] if all(isinstance(n, str) for n in firsts) else []
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+    """Whether they number classes: 0, 1, ... in any order."""
+    whole = [value for value in values if type(value) is int]
+    return sorted(whole) == [*range(len(list(values)))]

@@ -35,12 +35,17 @@ class _Place:
     asked: Path
     others: tuple[Path, ...]
 
+    @property
+    def above(self) -> tuple[Path, ...]:
+        """The folder, and those above that say something of it: all splits have one order."""
+        here = self.root.absolute()
+        whole = (here.parent,) if self.root == self.asked and is_split(here.name) else ()
+        return tuple(dict.fromkeys((self.root, self.asked, *whole)))
+
     @cached_property
     def class_list(self) -> Path | None:
-        """The classes.txt that holds here, if there is one; all splits have one order."""
-        here = self.root.absolute()
-        above = (here.parent,) if self.root == self.asked and is_split(here.name) else ()
-        return orders.listing(dict.fromkeys((self.root, self.asked, *above, *self.others)))
+        """The classes.txt that holds here, if there is one."""
+        return orders.listing((*self.above, *self.others))
 
 
 def pictures(path: Path, split: str) -> Pictures:
@@ -209,7 +214,7 @@ def _ordered(place: _Place, names: frozenset[str]) -> tuple[tuple[str, ...], str
     note = "Classes in sorted order."
     if lacking:
         note = f"Classes sorted, with those of {source} that are not here: {some(lacking)}."
-    other = orders.require_no_other(dict.fromkeys((place.root, place.asked)), classes)
+    other = orders.require_no_other(place.above, classes)
     return classes, f"{note} {other}".strip()
 
 

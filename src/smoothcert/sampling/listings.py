@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     text = text_of(path, _MOST_TABLE_BYTES)
     try:
         if path.suffix.lower() == ".jsonl":
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+            lines = [line for line in text.split("\n") if line.strip()]
+            rows = [json.loads(line, object_pairs_hook=partial(_row, path)) for line in lines]
         else:
             reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
             reader.fieldnames = _columns(reader.fieldnames or (), path)
@@ -135,6 +137,12 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             "the table, with commas between columns."
         )
     return rows
+
+
+def _row(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A row of JSON, by its columns."""
+    names = _columns([name for name, _ in pairs], path)
+    return dict(zip(names, (value for _, value in pairs), strict=True))
 
 
 def _columns(names: Sequence[str], path: Path) -> list[str]:

@@ -84,8 +84,8 @@ def _pictures(
         value = cell(index)
         if isinstance(value, Mapping) and not value.get("bytes") and value.get("path"):
             raise InvalidInput(
-                f"Row {index} of {reference} only names the file {value['path']!r} of its picture. "
-                "Put the pictures themselves in the file (Hugging Face's embed_external_files)."
+                f"Row {index} of {reference} cannot be read as an image: it only names a file, "
+                f"{value['path']!r:.200}. Put the pictures themselves in."
             )
         data = value.get("bytes") if isinstance(value, Mapping) else value
         if isinstance(data, Path):
