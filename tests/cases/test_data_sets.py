@@ -516,6 +516,20 @@ def test_links_that_lead_nowhere(inside, tmp_path):
     assert "bird is a link to what is not there" in refused(tmp_path)
 
 
+def test_a_link_to_itself(tmp_path):
+    files(tmp_path, CAT_DOG)
+    (tmp_path / "eel").symlink_to(tmp_path / "eel")
+    assert "eel is a link to what is not there" in refused(tmp_path)
+
+
+def test_links_elsewhere_do_not_matter(tmp_path):
+    (tmp_path / "latest").symlink_to(tmp_path / "not-there")
+    files(tmp_path, classes("cat", under="test/"))
+    table(tmp_path / "a.parquet", label=[0, 1])
+    for name in ("", "test", "a.parquet"):
+        assert smoothcert.load_inputs(tmp_path / name).labels
+
+
 def test_linked_folders_are_read_by_tables_too(tmp_path):
     files(tmp_path / "far", {"a.png": None})
     files(tmp_path / "data", {"metadata.csv": "file_name,label\nnear/a.png,3\n"})

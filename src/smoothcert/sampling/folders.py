@@ -12,7 +12,15 @@ from smoothcert.sampling import classes as orders
 from smoothcert.sampling.classes import AS_LISTED
 from smoothcert.sampling.images import IMAGE_FILES, OTHER_IMAGES, is_image
 from smoothcert.sampling.inputs import known_labels, require_named
-from smoothcert.sampling.layouts import children, is_split, is_system, named, no_split, some
+from smoothcert.sampling.layouts import (
+    children,
+    is_split,
+    is_system,
+    named,
+    no_split,
+    require_links,
+    some,
+)
 from smoothcert.sampling.listings import LABELS, Listed, class_list, listed
 from smoothcert.sampling.pictures import Pictures
 
@@ -133,6 +141,7 @@ def _empty(place: _Place) -> InvalidInput:
 
 def _by_folders(place: _Place) -> Pictures:
     root = place.root
+    require_links(root)
     folders, files = children(root)
     direct = _images(files)
     inside = {folder.name: _of_class(folder, root) for folder in folders}
@@ -153,6 +162,7 @@ def _by_folders(place: _Place) -> Pictures:
 
 def _of_class(folder: Path, root: Path) -> list[Path]:
     """The images of a class, none of them deeper."""
+    require_links(folder)
     deeper, files = children(folder)
     for below in deeper:
         if any(is_image(file.name) for file in children(below)[1]):
