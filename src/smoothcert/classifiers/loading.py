@@ -137,7 +137,8 @@ def checked_file(path: Path) -> Path:
     Raises:
         ModelError: a pickle, or not there.
     """
-    if path.suffix not in (".onnx", ".safetensors") and (what := named_for(path)):
+    plain = path.suffix in (".onnx", ".safetensors") and not path.is_dir()
+    if not plain and (what := named_for(path)):
         raise ModelError(what)
     if path.suffix in _READ and not path.is_file():
         raise ModelError(f"There is no model file {path}{similar(path)}")

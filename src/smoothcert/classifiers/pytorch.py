@@ -27,6 +27,8 @@ from smoothcert.classifiers.fingerprints import (
     parts_of,
     structure_and_weights,
 )
+from smoothcert.classifiers.fitting import fitting
+from smoothcert.classifiers.pt2_ends import batches, sizes_of, with_plain_ends
 from smoothcert.classifiers.pt2_guard import checked_pt2
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.classifiers.recognized import why_unreadable
@@ -58,6 +60,7 @@ class TorchClassifier:
     layout: str = field(default="", kw_only=True)
     batches: range | None = field(default=None, kw_only=True)
     class_names: tuple[str, ...] = field(default=(), kw_only=True)
+    takes: tuple[int, ...] = field(default=(), kw_only=True)
 
     @staticmethod
     def of(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":
@@ -159,6 +162,12 @@ class TorchClassifier:
             raise  # the first two for who chose the batch size
         except (Exception, SystemExit) as error:
             _check_rows(self.name, len(batch), self.batches)
+            if advice := fitting(self.takes, tuple(batch.shape)):
+                expected = ["batch", *(n or "any" for n in self.takes[1:])]
+                raise ModelError(
+                    f"{self.name} failed on a batch of shape {tuple(batch.shape)}: it takes "
+                    f"({', '.join(map(str, expected))}). {advice}"
+                ) from error
             raise ModelError(
                 f"{self.name} failed on a batch of shape {tuple(batch.shape)}: "
                 f"{reason(error)}. Check that it takes float32, and inputs of this shape"
@@ -181,6 +190,11 @@ class TorchClassifier:
             logits = self._compiled(batch)
         self._compiled_for.add(batch.shape)
         return logits
+
+    @property
+    def rows(self) -> int | range | None:
+        """The batch sizes that it takes: only one, some, or any."""
+        return self.fixed_batch or self.batches
 
     @cached_property
     def in_training(self) -> str:
@@ -218,19 +232,28 @@ def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
                 # Registers those operators: torch's own code, nothing of the archive's.
                 import_module("torch.ao.quantization.fx._decomposed")
             program = torch.export.load(archive)
-            module = program.module().to(device)
+            module = with_plain_ends(program, path.name).to(device)
+    except ModelError:
+        raise
     except Exception as error:  # torch raises many kinds; all mean that the file is no good
+        if "CUDA" in str(error):
+            raise ModelError(
+                f"{path.name} was exported on a GPU, which is not here. Export it again after "
+                f"model.cpu(), with the example on the CPU too. ({first_line(error)})"
+            ) from error
         raise ModelError(
             f"{path.name} cannot be loaded as a torch.export program: {first_line(error)}. "
             "It was made by another version, or is damaged: export it again with the installed "
             f"torch ({torch.__version__}): torch.export.save(torch.export.export(...), 'x.pt2')."
         ) from error
-    sizes = _batches(program)
+    takes = sizes_of(module)
+    sizes = batches(program, takes)
     fixed = sizes if isinstance(sizes, int) else None
     return TorchClassifier(
         *(module, path.name, fingerprint_file(path), device),
         fixed_batch=fixed,
         batches=sizes if isinstance(sizes, range) else None,
+        takes=tuple(n if isinstance(n, int) else 0 for n in takes),
     )
 
 
@@ -244,7 +267,9 @@ def load_weights(path: Path, architecture: str = "", device: str = "cpu") -> Tor
     if not name or not isinstance(name, str):
         raise ModelError(
             f"{path.name} does not say which architecture it belongs to; pass "
-            f"ARCH@{path.name} with ARCH one of {', '.join(zoo.ARCHITECTURES)}."
+            f"ARCH@{path.name} with ARCH one of {', '.join(zoo.ARCHITECTURES)}. Another network "
+            "is built in code of yours: load_state_dict(safetensors.torch.load_file(...)), and "
+            "pass package.module:factory."
         )
     return TorchClassifier.published(zoo.rebuild(name, state), f"{name}@{path.name}", device)
 
@@ -273,31 +298,15 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 def save_weights(module: nn.Module, architecture: str, path: Path, **facts: object) -> None:
     """Write a module's weights with the architecture's name and JSON facts about them."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {key: value.contiguous() for key, value in module.state_dict().items()}
     record = {"architecture": architecture, "order": list(state), **facts}
-    save_file(state, path, metadata={METADATA: json.dumps(record)})
+    path.write_bytes(save(state, metadata={METADATA: json.dumps(record)}))
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
-
-
-def _batches(program: torch.export.ExportedProgram) -> int | range | None:
-    """The batch sizes that an export takes: only one, up to a maximum, or any."""
-    placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
-    user = set(program.graph_signature.user_inputs)
-    shapes = [n.meta["val"].shape for n in placeholders if n.name in user]
-    if len(shapes) != 1:
-        raise ModelError(f"A classifier takes one input tensor; this program takes {len(shapes)}.")
-    size = shapes[0][0] if shapes[0] else None
-    if isinstance(size, int) or size is None:
-        return size
-    limits = program.range_constraints.get(size.node.expr)
-    if limits is None or not limits.upper.is_Integer:
-        return None
-    return range(int(limits.lower), int(limits.upper) + 1)
 
 
 def _check_rows(name: str, rows: int, allowed: range | None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 def quiet() -> Iterator[None]:
     """Silence logging, warnings and prints inside; errors are raised as ever."""
     previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         with (
             warnings.catch_warnings(),

@@ -131,7 +131,7 @@ def _train(out: Path, size: Size) -> str:
     weights = out / "models" / "original.safetensors"
     source = DataSource("digits", "train", None, None, 1)
     recipe = models.recipe("quick", SIGMA, (None, size.epochs, None, None, None), 0)
-    models.train(source, recipe, weights, False, "cpu", False)
+    models.train(source, recipe, weights, (False, False), "cpu", False)
     return f"small_cnn@{weights}"
 
 

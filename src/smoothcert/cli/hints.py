@@ -1,7 +1,7 @@
 """What looks odd about a run, said before anything is spent on it and when it is there."""
 
 from smoothcert.certificate import Settings
-from smoothcert.classifiers.protocol import Classifier, Named
+from smoothcert.classifiers.protocol import Classifier, Exported, Named
 from smoothcert.cli import display, loudness
 from smoothcert.cli.where import Where
 from smoothcert.runs.store import Run
@@ -21,6 +21,8 @@ def look(
     if loudness.is_quiet() or where.shard or where.place.used:
         return
     _say(sanity.of_labels(inputs.labels, len(inputs.classes)))
+    if isinstance(classifier, Exported) and classifier.in_training:
+        _say((sanity.of_training(classifier.name, classifier.in_training),))
     if isinstance(classifier, Named):
         _say(sanity.of_classes(classifier.class_names, inputs.classes))
     with display.waiting("Looking at a few inputs"):

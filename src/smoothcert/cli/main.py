@@ -142,7 +142,11 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             print(visible(f"Error: {error}", keep="\n"), file=sys.stderr)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as stop:
-            kept = "Finished blocks are kept; repeat the command with --resume to go on."
+            kept = "Nothing was written."
+            if "resume" in options:
+                kept = "What was finished is kept; repeat the command with --resume to go on."
+            elif "out" not in options:
+                kept = "Repeat the command."
             print(f"\nInterrupted. {kept}", file=sys.stderr)
             raise typer.Exit(128 + (stop.args[0] if stop.args else 2)) from None
         except (typer.Exit, typer.Abort, typer.BadParameter):

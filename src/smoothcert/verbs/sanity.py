@@ -113,6 +113,15 @@ def _predicted(
     return np.concatenate(found).astype(np.int64), classes
 
 
+def of_training(name: str, operators: str) -> str:
+    """What to say of a graph that was exported in training mode and yet may run steadily here."""
+    return (
+        f"{name} was exported in training mode ({operators}). What is certified is how it runs "
+        "here; elsewhere it may be random or depend on the batch. Export it again after "
+        "model.eval()."
+    )
+
+
 def of_classes(model: Sequence[str], data: Sequence[str]) -> tuple[str, ...]:
     """What is odd about the names of a model's classes beside those of the data; empty if nothing.
 
