@@ -1,5 +1,8 @@
 """Torch models as people bring them: certified with their own votes, told apart, or one line."""
 
+import importlib
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +60,7 @@ def test_certified_with_its_own_votes(row, three):
         "spectral norm of old",
         "weight norm of old",
         "a hook keeps what the head reads",
+        "a cached property",
     ],
 )
 def test_a_forward_pass_does_not_change_the_fingerprint(row):
@@ -68,10 +72,28 @@ def test_a_forward_pass_does_not_change_the_fingerprint(row):
 
 @pytest.mark.parametrize("row", cases.PAIRS)
 def test_two_networks_have_two_fingerprints(row):
-    one, other = cases.PAIRS[row]()
-    again, _ = cases.PAIRS[row]()
-    assert fingerprint(one) != fingerprint(other)
-    assert fingerprint(one) == fingerprint(again)
+    one, other = [fingerprint(module) for module in cases.PAIRS[row]()]
+    again, *_ = [fingerprint(module) for module in cases.PAIRS[row]()]
+    assert (one == other, one == again) == (False, True)
+
+
+def test_what_leads_through_an_installed_package_is_no_part_of_a_fingerprint(tmp_path, monkeypatch):
+    """As a configuration of Hugging Face, whose methods reach process numbers and whose folder."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    prints = {}
+    for process, place, heads in ((1, "a", 2), (2, "b", 2), (2, "b", 4)):
+        (folder / "hub_models.py").write_text(
+            f"class State:\n  process = {process}\nstate = State()\nclass Config:\n"
+            "  def __init__(self, **values): self.__dict__ |= values\n"
+            "  def download(self): return state.process\n"
+        )
+        sys.modules.pop("hub_models", None)
+        importlib.invalidate_caches()
+        config = importlib.import_module("hub_models").Config(name_or_path=place, heads=heads)
+        prints[process, heads] = fingerprint(cases.Around(config=config, name_or_path=place))
+    assert prints[1, 2] == prints[2, 2] != prints[2, 4]
 
 
 def test_a_constant_is_not_taken_for_the_list_of_that_name():
@@ -101,8 +123,6 @@ def test_comments_and_places_are_no_part_of_a_fingerprint(tmp_path, monkeypatch)
 
 def test_a_file_edited_between_two_sessions_is_another_model(tmp_path, monkeypatch):
     """`self.means` as in the code of 2019: a run resumed with other constants is refused."""
-    import sys
-
     from smoothcert.certificate import Settings
     from smoothcert.errors import Mismatch
     from smoothcert.runs.runner import How, run_certify
@@ -112,8 +132,6 @@ def test_a_file_edited_between_two_sessions_is_another_model(tmp_path, monkeypat
     for mean in (0.5, 0.25):
         (tmp_path / "edited_net.py").write_text(EDITED.replace("MEAN", str(mean)))
         sys.modules.pop("edited_net", None)
-        import importlib
-
         importlib.invalidate_caches()
         model = smoothcert.load_classifier("edited_net:make")
         settings, how = Settings(0.25, 256, n0=8, n=32), How(batch_size=16, resume=mean == 0.25)
@@ -319,8 +337,6 @@ def test_a_reference_that_is_nearly_right(reference, line, broken):
 )
 def test_a_factory_may_be(reference, broken, three, capsys):
     """A module, a function, or of a file that seeds torch when imported; stdout stays clean."""
-    import sys
-
     sys.modules.pop("seeded", None)
     torch.manual_seed(99)
     assert len(counts(smoothcert.load_classifier(reference), three)) == 3
