@@ -174,6 +174,38 @@ def test_weights_saved_by_their_owner(architecture, prefix, tmp_path):
     ("module", "message"),
     [
         (cases.dynamic, "is batch-dependent: .* or pass --batch-size 1"),
+        (
+            cases.post(lambda y: y[:, :1]),
+            "the columns -s and s; if it is a probability",
+        ),
+        (cases.post(lambda y: y[:, 0]), "the columns -s and s"),
+        (cases.post(lambda y: y.argmax(1)), "return the scores that argmax was taken of"),
+        (cases.post(lambda y: y[:, :, None, None]), r"Return .flatten\(1\) of it"),
+        (cases.post(lambda y: y.T), "Was it transposed"),
+        (cases.post(lambda y: {"a": y, "logits": y}), r"returns dict; .* returns its \['logits'\]"),
+        (cases.post(lambda y: (y, y[0])), r"returns tuple; .* in a module that returns its \[0\]"),
+        (cases.post(lambda y: None), "returns NoneType; a classifier returns one tensor"),
+        (cases.post(lambda y: y + 1e-6 * torch.randn_like(y)), "is random .*Leave dropout"),
+        (
+            cases.post(lambda y: torch.eye(10)[(y + 9 * torch.randn_like(y)).argmax(1)]),
+            "is random",
+        ),
+        (lambda: cases.plain().double(), r"weights are torch.float64: .*begin with x = x.to"),
+        (lambda: cases.plain().half(), r"weights are torch.float16: .*begin with x = x.to"),
+        (
+            lambda: torch.nn.Sequential(cases.AlwaysTrains(0.2), cases.plain()),
+            "Its AlwaysTrains is in training mode: let eval",
+        ),
+        (
+            lambda: torch.nn.Sequential(
+                torch.nn.BatchNorm2d(1, track_running_stats=False), cases.plain()
+            ),
+            "batch-dependent: .* Its BatchNorm2d takes the statistics of each batch",
+        ),
+        (
+            cases.observing,
+            "is random .*still observes: .*apply.torch.ao.quantization.disable",
+        ),
         (cases.Constant, "the same logits for different inputs, 64 of them far apart"),
         (cases.Collapsed, "the same logits for different inputs"),
         (lambda: torch.nn.LazyLinear(10), "'weight' of the model has no values yet. Load weights"),
@@ -183,6 +215,15 @@ def test_weights_saved_by_their_owner(architecture, prefix, tmp_path):
 def test_refused(module, message, three):
     with pytest.raises(ModelError, match=message):
         counts(module(), three)
+
+
+def test_what_forward_prints_does_not_mix_with_results(three, capsys):
+    model = smoothcert.load_classifier(cases.post(lambda y: (print("seen"), y)[1])(), threads=4)
+    counts(model, three)
+    out, err = capsys.readouterr()
+    assert (out, "seen" in err) == ("", True)
+    print("results")
+    assert capsys.readouterr().out == "results\n"
 
 
 def test_dynamic_quantization_row_by_row(three):
@@ -236,6 +277,12 @@ class Named(Net):
 class Complex(Net):
     def forward(self, x): return torch.complex(self.net(x), self.net(x))
 class NoForward(nn.Module): pass
+class Odd(Exception):
+    def __str__(self): raise self
+class Shows(Net):
+    def forward(self, x): raise Odd
+class Leaves(Net):
+    def forward(self, x): raise GeneratorExit
 def raises(): raise FileNotFoundError("no checkpoint at /models/x.bin")
 def exits(): raise SystemExit("bye")
 def wide(width): return net()
@@ -245,7 +292,11 @@ def nothing(): net()
 def the_class(): return Net
 def pair(): return net(), None
 def number(): return 3
-def unseeded(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+def unseeded(): return torch.seed() and nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+async def later(): return net()
+def yields(): yield net()
+def the_function(): return net
+def checkpoint(): return {"epoch": 3, "model": net()}
 def loops(): return "broken_models:loops"
 def clock():
     import time
@@ -263,12 +314,14 @@ LINES = [
     ("Index", r"IndexError: index 99 is out of bounds .*, in broken_models.py, line 19"),
     ("Asserts", r"failed on a batch of shape .*: three channels, in broken_models.py, line 22"),
     ("Exits", r"SystemExit: bye, in broken_models.py, line 24"),
+    ("Shows", r"failed on a batch of shape .*: Odd, in broken_models.py, line 33"),
+    ("Leaves", r"failed on a batch of shape .*: GeneratorExit, in broken_models.py, line 35"),
     ("Named", r"returns dict; a classifier returns one tensor"),
     ("Complex", r"returns complex numbers; a classifier returns one tensor"),
     ("NoForward", r"NotImplementedError|missing the required \"forward\""),
     (
         "raises",
-        r"factory broken_models:raises failed: FileNotFoundError: no checkpoint at .*line 30",
+        r"factory broken_models:raises failed: FileNotFoundError: no checkpoint at .*line 36",
     ),
     ("exits", r"factory broken_models:exits failed: SystemExit: bye"),
     ("wide", r"takes the argument width; smoothcert calls it without any. Give defaults"),
@@ -277,10 +330,14 @@ LINES = [
     ("nothing", r"returns nothing, and no model. End it with `return`"),
     ("the_class", r"returns the class Net, and no model. Return Net\(\)"),
     ("pair", r"returns a tuple, and no model. Return the network alone"),
+    ("later", r"returns a coroutine, and no model. Make it a plain function, without async"),
+    ("yields", r"returns a generator, and no model. Let it return the network"),
+    ("the_function", r"returns a function, and no model. If it makes the network, return what"),
+    ("checkpoint", r"returns a dict, and no model. Return the network alone, its 'model'"),
     ("number", r"returns an int, and no model"),
     (
         "unseeded",
-        r"another model in each call: 1.weight, 1.bias differed .*torch.manual_seed in it",
+        r"another model in each call: 1.weight, 1.bias differed .*\(torch.manual_seed, ",
     ),
     ("loops", r"returns a str, and no model"),
     ("clock", r"another model in each call: made_at differed"),
@@ -341,6 +398,46 @@ def test_a_factory_may_be(reference, broken, three, capsys):
     torch.manual_seed(99)
     assert len(counts(smoothcert.load_classifier(reference), three)) == 3
     assert capsys.readouterr().out == ""
+
+
+RANDOM = """import random
+import numpy, torch
+SEED
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.tensor(DRAW).float()
+    def forward(self, x):
+        return x.flatten(1) @ self.weight
+net = Net()
+def make():
+    return net
+def new():
+    return Net()
+"""
+
+
+@pytest.mark.parametrize("name", ["net", "make", "new"])
+@pytest.mark.parametrize(
+    ("library", "draw"),
+    [
+        ("torch.manual_seed(2)", "torch.randn(64, 10).tolist()"),
+        ("numpy.random.seed(2)", "numpy.random.randn(64, 10)"),
+        ("random.seed(2)", "[[random.random() for _ in range(10)] for _ in range(64)]"),
+    ],
+)
+def test_random_weights_of_a_file(name, library, draw, tmp_path, monkeypatch):
+    """Refused, also of one object in the file, unless the file itself seeds what it draws from."""
+    monkeypatch.chdir(tmp_path)
+    for seed in ("", library):
+        (tmp_path / "random_net.py").write_text(RANDOM.replace("SEED", seed).replace("DRAW", draw))
+        sys.modules.pop("random_net", None)
+        importlib.invalidate_caches()
+        if seed:
+            assert smoothcert.load_classifier(f"random_net:{name}").fingerprint
+            continue
+        with pytest.raises(ModelError, match="another model in each call: weight differed"):
+            smoothcert.load_classifier(f"random_net:{name}")
 
 
 def test_errors_of_functions_and_of_classifiers_of_ones_own(three):

@@ -2,7 +2,6 @@
 
 import argparse
 import array
-import contextlib
 import decimal
 import enum
 import fractions
@@ -442,11 +441,42 @@ class Collapsed(Around):
         return nn.functional.one_hot((self.net(x) * 0).argmax(1), 10).float()
 
 
-def nothing():
-    return contextlib.nullcontext()
+class Post(Around):
+    """Whatever is made of the logits."""
+
+    def forward(self, x):
+        return self.post(self.net(x))
+
+
+def post(function):
+    return lambda: Post(post=function)
+
+
+def in_half():
+    net = plain().half()
+    return Called(net=net, before=lambda x: x.to(torch.float16))
+
+
+class AlwaysTrains(nn.Dropout):
+    def train(self, mode=True):
+        return super().train(True)
+
+
+def observing(stop=False):
+    import torch.ao.quantization as ao
+
+    with quiet():
+        net = plain().train()
+        net.qconfig = ao.get_default_qat_qconfig("fbgemm")
+        net = _calibrated(ao.prepare_qat(net))
+        return net.apply(ao.disable_observer) if stop else net
 
 
 CERTIFIED = {
+    "fake quantization, fixed": partial(observing, stop=True),
+    "half precision, cast inside": in_half,
+    "logits in float64": post(torch.Tensor.double),
+    "whole numbers": post(lambda y: (100 * y).long()),
     "torch.ao static": static,
     "torch.ao static, convolution": static_conv,
     "torch.ao FX": by_fx,
