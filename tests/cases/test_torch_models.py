@@ -209,7 +209,7 @@ def test_weights_saved_by_their_owner(architecture, prefix, tmp_path):
         (cases.Constant, "the same logits for different inputs, 64 of them far apart"),
         (cases.Collapsed, "the same logits for different inputs"),
         (lambda: torch.nn.LazyLinear(10), "'weight' of the model has no values yet. Load weights"),
-        (lambda: torch.nn.Linear(64, 10, device="meta"), "has no values|cannot be put on cpu"),
+        (lambda: torch.nn.Linear(64, 10, device="meta"), "has no values yet. Load weights"),
     ],
 )
 def test_refused(module, message, three):
@@ -491,6 +491,29 @@ def test_a_copy_that_there_is_not_is_said(tmp_path):
     digits = smoothcert.load_inputs("digits", limit=8)
     with pytest.raises(ModelError, match="holds what cannot be copied"):
         compress("torch_models:locked", "bf16", tmp_path / "m.pt2", inputs=digits)
+
+
+@pytest.mark.parametrize("model", [cases.plain, cases.Around, lambda x: x])
+def test_what_makes_a_model_is_none(model):
+    for take in (smoothcert.load_classifier, lambda model: smoothcert.Smooth(model, 10, 0.25)):
+        with pytest.raises(ModelError, match="If it makes the model, call it; if it takes a batch"):
+            take(model)
+
+
+@pytest.mark.parametrize(
+    ("logits", "said"),
+    [
+        (lambda y: (y > -9).float(), True),
+        (lambda y: torch.where(y > -9, torch.inf, y), True),
+        (lambda y: y, False),
+    ],
+)
+def test_scores_with_ties_are_said_to_vote_for_nothing(logits, said, three):
+    from smoothcert.certificate import Settings
+
+    model = smoothcert.load_classifier(cases.post(logits)())
+    found = sanity.look(model, three, Settings(0.25, 256, n=10**5), 10**5)
+    assert ("gives no class to 24 of 24" in "".join(sanity.said(found, 0.25)[0])) == said
 
 
 def test_a_selection_of_one_class_is_said():

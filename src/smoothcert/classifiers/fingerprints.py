@@ -83,6 +83,21 @@ def parts_of(module: nn.Module) -> Parts:
     return _Hasher().parts(module)
 
 
+def require_values(module: nn.Module) -> None:
+    """Raise ModelError for a parameter or buffer without values, as of the device `meta`."""
+    for tensors in (module.named_parameters(), module.named_buffers()):
+        for name, value in tensors:
+            _require_value(value, name)
+
+
+def _require_value(value: torch.Tensor, name: str) -> None:
+    if isinstance(value, UninitializedTensorMixin) or value.device.type == "meta":
+        raise ModelError(
+            f"The tensor {name!r} of the model has no values yet. Load weights into it; a lazy "
+            "layer gets them when the factory calls the module once on an input."
+        )
+
+
 def _hooks(module: nn.Module) -> list[Any]:
     return [hook for kind in _HOOKS for hook in getattr(module, kind, {}).values()]
 
@@ -264,11 +279,7 @@ class _Hasher:
         return self._functions[id(function)]
 
     def _of_tensor(self, value: torch.Tensor, name: str) -> str:
-        if isinstance(value, UninitializedTensorMixin) or value.device.type == "meta":
-            raise ModelError(
-                f"The tensor {name!r} of the model has no values yet. Load weights into it; a lazy "
-                "layer gets them when the factory calls the module once on an input."
-            )
+        _require_value(value, name)
         kind = _hash("tensor", str(value.dtype), str(tuple(value.shape)), str(value.layout))
         if hasattr(value, "__tensor_flatten__"):
             value = value.detach()

@@ -76,8 +76,14 @@ def _loaded(model: "str | Path | torch.nn.Module | Classifier", device: str) -> 
         return model  # type: ignore[return-value]
     raise ModelError(
         f"A model is a reference ({MODEL_FORMS}), a torch.nn.Module or a Classifier; "
-        f"got {type(model).__name__}"
+        f"got {type(model).__name__}{_of_callable(model)}"
     )
+
+
+def _of_callable(model: object) -> str:
+    if not callable(model):
+        return ""
+    return ". If it makes the model, call it; if it takes a batch, use smoothcert.from_function"
 
 
 def fingerprint_file(path: Path) -> str:

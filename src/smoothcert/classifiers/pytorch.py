@@ -25,6 +25,7 @@ from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.fingerprints import (
     fingerprint_of,
     parts_of,
+    require_values,
     structure_and_weights,
 )
 from smoothcert.classifiers.pt2_guard import checked_pt2
@@ -380,6 +381,7 @@ def differing(one: nn.Module, other: nn.Module) -> list[str]:
 def _ready(module: nn.Module, name: str, device: str) -> nn.Module:
     """The module on its device and, unless it is an exported graph, in eval mode."""
     _check_device(device)
+    require_values(module)
     try:
         module = module.to(device)
         return module if isinstance(module, torch.fx.GraphModule) else module.eval()

@@ -190,8 +190,8 @@ def _require_repeatable(
             continue
         eval_ = "Leave dropout (Monte-Carlo dropout too) and noise of its own out of its forward."
         raise ModelError(
-            f"{classifier.name} is random (or keeps a state): the same batch gave other logits "
-            f"when it came again (by {difference:.2g}), so no run could be resumed, "
+            f"{classifier.name} is random (or keeps a state): the same batch gave other logits the "
+            f"second time or later (by {difference:.2g}), so no run could be resumed, "
             f"verified or recertified. {_of_training(classifier) or eval_}"
         )
 
