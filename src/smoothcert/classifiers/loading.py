@@ -76,8 +76,14 @@ def _loaded(model: "str | Path | torch.nn.Module | Classifier", device: str) -> 
         return model  # type: ignore[return-value]
     raise ModelError(
         f"A model is a reference ({MODEL_FORMS}), a torch.nn.Module or a Classifier; "
-        f"got {type(model).__name__}"
+        f"got {type(model).__name__}{_of_callable(model)}"
     )
+
+
+def _of_callable(model: object) -> str:
+    if not callable(model):
+        return ""
+    return ". If it makes the model, call it; if it takes a batch, use smoothcert.from_function"
 
 
 def fingerprint_file(path: Path) -> str:
@@ -234,22 +240,39 @@ def _pytorch() -> Any:
 def _from_factory(reference: str, device: str) -> Classifier:
     """Import and call it; a second time, to see that every process gets the same model."""
     factory = Factory(reference)
-    if _is_model(factory.target):
-        return _made(factory.target, reference, device)
-    made = factory()
+    made = factory.target if _is_model(factory.target) else factory()
     if isinstance(made, str | Path) and not is_code(str(made)):
         return load_classifier(made, device)
     if not _is_model(made):
         refuse_others(made, reference)
     classifier = _made(made, reference, device)
-    if (module := _module_of(made)) is None:
-        return classifier
-    again = _module_of(factory.again())
-    if again is not None and again is not module:
-        other = _made(again, reference, "cpu")  # where there is room for two
-        if other.fingerprint != _made(module, reference, device).fingerprint:
-            refuse_random(reference, _pytorch().differing(module, again))
+    if (module := _module_of(made)) is not None:
+        _check_repeats(factory, module, device)
     return classifier
+
+
+def _check_repeats(factory: Factory, module: Any, device: str) -> None:
+    """Refuse a module that another process would not get, as with random weights.
+
+    Its factory is called twice. If the two differ, or are one object of its file, the file is run
+    again: it may seed what it draws from, or not.
+    """
+    wanted = _made(module, factory.reference, device).fingerprint
+
+    def same(other: Any) -> bool:  # on the CPU, where there is room for two
+        return other is None or _made(other, factory.reference, "cpu").fingerprint == wanted
+
+    again = _module_of(factory.again()) if factory.target is not module else None
+    if again is None or again is module:
+        if factory.seeds_torch:  # in a file that it imports, maybe, which is not run again
+            return
+        again = _module_of(factory.afresh())
+        wrong = not same(again)
+    elif wrong := not same(again):
+        fresh = _module_of(factory.afresh())
+        wrong = fresh is None or not same(fresh)
+    if wrong:
+        refuse_random(factory.reference, _pytorch().differing(module, again))
 
 
 def _module_of(made: Any) -> Any:

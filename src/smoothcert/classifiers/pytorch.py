@@ -19,18 +19,19 @@ from torch import nn
 
 from smoothcert import zoo
 from smoothcert.classifiers.arithmetic import arithmetic, check_mode, enough_memory
-from smoothcert.classifiers.blame import first_line, reason
+from smoothcert.classifiers.blame import THEIRS, first_line, reason
 from smoothcert.classifiers.copies import copied
 from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.fingerprints import (
     fingerprint_of,
     parts_of,
+    require_values,
     structure_and_weights,
 )
 from smoothcert.classifiers.fitting import fitting
 from smoothcert.classifiers.pt2_ends import batches, sizes_of, with_plain_ends
 from smoothcert.classifiers.pt2_guard import checked_pt2
-from smoothcert.classifiers.quiet import quiet
+from smoothcert.classifiers.quiet import prints_to_stderr, quiet
 from smoothcert.classifiers.recognized import why_unreadable
 from smoothcert.errors import ModelError, OutOfMemory, SmoothcertError
 
@@ -156,11 +157,11 @@ class TorchClassifier:
         if self.layout == CHANNELS_LAST and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         try:
-            with arithmetic(self.mode):
+            with arithmetic(self.mode), prints_to_stderr:
                 logits = self._forward(batch)
         except (torch.OutOfMemoryError, MemoryError, SmoothcertError):
             raise  # the first two for who chose the batch size
-        except (Exception, SystemExit) as error:
+        except THEIRS as error:
             _check_rows(self.name, len(batch), self.batches)
             if advice := fitting(self.takes, tuple(batch.shape)):
                 expected = ["batch", *(n or "any" for n in self.takes[1:])]
@@ -170,16 +171,31 @@ class TorchClassifier:
                 ) from error
             raise ModelError(
                 f"{self.name} failed on a batch of shape {tuple(batch.shape)}: "
-                f"{reason(error)}. Check that it takes float32, and inputs of this shape"
+                f"{reason(error)}. {self._other_type}Check that it takes float32, and inputs of "
+                "this shape"
                 + ("." if self.mode == "eager" else f", or load it without {self.mode!r}.")
             ) from error
         if not isinstance(logits, torch.Tensor) or logits.is_complex():
             kind = "complex numbers" if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise ModelError(
                 f"{self.name} returns {kind}; a classifier returns one tensor of logits. Wrap it "
-                "in a module that does."
+                f"in a module that {_the_tensor(logits)}."
             )
+        if logits.layout != torch.strided or logits.is_quantized:
+            return logits.dequantize() if logits.is_quantized else logits.to_dense()
         return logits
+
+    @property
+    def _other_type(self) -> str:
+        """The sentence about weights of another type than the inputs have, if they do."""
+        types = {p.dtype for p in self.module.parameters() if p.is_floating_point()}
+        if not types or torch.float32 in types:
+            return ""
+        kind = str(min(types, key=str))
+        return (
+            f"Its weights are {kind}: let its forward begin with x = x.to({kind}), which is then "
+            "what is certified, or make it float32 by .float(). "
+        )
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         if self.mode == "eager":
@@ -203,6 +219,27 @@ class TorchClassifier:
         found = {str(n.target) for n in graph.nodes if _trains(n)} if graph else set()
         return ", ".join(sorted(found))
 
+    @property
+    def advice(self) -> str:
+        """What to do about layers that compute as in training in spite of eval mode."""
+        for layer in self.module.modules():
+            kind = type(layer).__name__
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and (
+                layer.training or layer.running_mean is None
+            ):
+                return (
+                    f"Its {kind} takes the statistics of each batch: give it running statistics, "
+                    "and let eval() reach it."
+                )
+            if layer.training and isinstance(layer, nn.modules.dropout._DropoutNd):
+                return f"Its {kind} is in training mode: let eval() reach it."
+            if _observes(layer):
+                return (
+                    f"Its {kind} still observes: in the factory, call "
+                    "model.apply(torch.ao.quantization.disable_observer)."
+                )
+        return ""
+
     @cached_property
     def _compiled(self) -> Callable[[torch.Tensor], torch.Tensor]:
         # A whole graph or an error: a part that went on as eager would be another arithmetic.
@@ -214,6 +251,22 @@ class TorchClassifier:
 
 
 _COMPILING = Lock()
+
+
+def _observes(layer: nn.Module) -> bool:
+    """Whether it is a fake quantization that adapts to what it is given."""
+    enabled = getattr(layer, "observer_enabled", None)
+    return isinstance(enabled, torch.Tensor) and bool(enabled.any())
+
+
+def _the_tensor(made: Any) -> str:
+    """Which part of a dictionary or tuple the logits may be, for a message."""
+    named = isinstance(made, dict)
+    parts = made.items() if named else enumerate(made) if isinstance(made, tuple | list) else ()
+    found = [at for at, part in parts if isinstance(part, torch.Tensor) and part.ndim == 2]
+    found = ["logits"] if "logits" in found else found
+    which = " or ".join(f"[{at!r}]" for at in found[:4])
+    return f"returns its {which}" if found else "does"
 
 
 def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
@@ -337,6 +390,7 @@ def differing(one: nn.Module, other: nn.Module) -> list[str]:
 def _ready(module: nn.Module, name: str, device: str) -> nn.Module:
     """The module on its device and, unless it is an exported graph, in eval mode."""
     _check_device(device)
+    require_values(module)
     try:
         module = module.to(device)
         return module if isinstance(module, torch.fx.GraphModule) else module.eval()

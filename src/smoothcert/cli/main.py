@@ -85,7 +85,7 @@ Verbose = Annotated[
 ]
 
 
-def _crashed(error: Exception) -> typer.Exit:
+def _crashed(error: BaseException) -> typer.Exit:
     """Say in one line what nobody foresaw; with --verbose where it happened."""
     from smoothcert import __version__
     from smoothcert.cli.loudness import is_verbose
@@ -149,9 +149,9 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
                 kept = "Repeat the command."
             print(f"\nInterrupted. {kept}", file=sys.stderr)
             raise typer.Exit(128 + (stop.args[0] if stop.args else 2)) from None
-        except (typer.Exit, typer.Abort, typer.BadParameter):
+        except (typer.Exit, typer.Abort, typer.BadParameter, SystemExit):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise _crashed(error) from error
 
     # Typer reads the options here: those of the function, and the two that all commands have.

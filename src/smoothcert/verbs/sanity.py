@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Outcome, Settings
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.sampling.answers import NO_CLASS, labels_of
 from smoothcert.sampling.inputs import Inputs, to_float
 from smoothcert.sampling.noise import Stream
 from smoothcert.sampling.tuning import first_size
@@ -107,9 +108,7 @@ def _predicted(
         full = some[np.arange(size) % len(some)]
         logits = np.asarray(classifier.logits(to_float(full, inputs.levels)), np.float64)
         classes = logits.shape[1]
-        none = np.isnan(logits).all(axis=1)
-        best = np.where(np.isnan(logits), -np.inf, logits).argmax(axis=1)
-        found.append(np.where(none, -1, best)[: len(some)])
+        found.append(labels_of(logits)[: len(some)])
     return np.concatenate(found).astype(np.int64), classes
 
 
@@ -179,6 +178,12 @@ def said(found: Look, sigma: float) -> tuple[tuple[str, ...], str]:
     copies = found.noisy.size
     seen = f"{len(np.unique(found.clean))} classes predicted of {len(truth)} inputs without noise"
     seen += f", {len(np.unique(found.noisy))} of {copies} noisy"
+    if (none := int((found.noisy == NO_CLASS).sum())) > copies / 2:
+        wrong = (
+            f"The model gives no class to {none} of {copies} noisy copies: their scores have a NaN "
+            "or a tie at the top, as several infinities or ones have. Such draws vote for nothing."
+        )
+        return (wrong,), seen
     collapsed = _collapsed(found)
     if known.sum() < _FEW_LABELS:
         return collapsed, seen

@@ -125,5 +125,6 @@ class Smooth:
 
 def _device(model: Any) -> str:
     """Where a torch module's weights are."""
-    first = next(iter(model.parameters()), None) if hasattr(model, "parameters") else None
+    has_weights = hasattr(model, "parameters") and not isinstance(model, type)
+    first = next(iter(model.parameters()), None) if has_weights else None
     return "cpu" if first is None else str(first.device)
