@@ -181,7 +181,7 @@ def _from_plain(reference: str, device: str) -> Classifier:
     if suffix == ".onnx":
         return _load_onnx(path, device, split_output(reference)[1])
     if suffix == ".pt2":
-        return _pytorch().load_pt2(path, device)
+        return _pt2(path, device)
     if suffix == ".safetensors":
         return _pytorch().load_weights(path, architecture, device)
     if suffix == "" and reference in zoo.ARCHITECTURES:
@@ -235,6 +235,13 @@ def _pytorch() -> Any:
     except ImportError as error:
         raise MissingExtra(error.name or "torch", "torch") from error
     return pytorch
+
+
+def _pt2(path: Path, device: str) -> Classifier:
+    _pytorch()  # which says what to install where torch is missing
+    from smoothcert.classifiers.pt2 import load_pt2
+
+    return load_pt2(path, device)
 
 
 def _from_factory(reference: str, device: str) -> Classifier:

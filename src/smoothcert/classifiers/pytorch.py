@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -29,9 +28,7 @@ from smoothcert.classifiers.fingerprints import (
     structure_and_weights,
 )
 from smoothcert.classifiers.fitting import fitting
-from smoothcert.classifiers.pt2_ends import batches, sizes_of, with_plain_ends
-from smoothcert.classifiers.pt2_guard import checked_pt2
-from smoothcert.classifiers.quiet import prints_to_stderr, quiet
+from smoothcert.classifiers.quiet import prints_to_stderr
 from smoothcert.classifiers.recognized import why_unreadable
 from smoothcert.errors import ModelError, OutOfMemory, SmoothcertError
 
@@ -269,47 +266,6 @@ def _the_tensor(made: Any) -> str:
     return f"returns its {which}" if found else "does"
 
 
-def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
-    """Load a torch.export archive, after checking that it holds only tensors and tensor ops.
-
-    Raises:
-        ModelError: damaged, of an older format, or holding anything that can run code.
-    """
-    from smoothcert.classifiers.loading import fingerprint_file
-
-    _check_device(device)
-    archive = checked_pt2(path)
-    try:
-        with quiet():
-            if b"quantized_decomposed" in archive.getvalue():
-                # Registers those operators: torch's own code, nothing of the archive's.
-                import_module("torch.ao.quantization.fx._decomposed")
-            program = torch.export.load(archive)
-            module = with_plain_ends(program, path.name).to(device)
-    except ModelError:
-        raise
-    except Exception as error:  # torch raises many kinds; all mean that the file is no good
-        if "CUDA" in str(error):
-            raise ModelError(
-                f"{path.name} was exported on a GPU, which is not here. Export it again after "
-                f"model.cpu(), with the example on the CPU too. ({first_line(error)})"
-            ) from error
-        raise ModelError(
-            f"{path.name} cannot be loaded as a torch.export program: {first_line(error)}. "
-            "It was made by another version, or is damaged: export it again with the installed "
-            f"torch ({torch.__version__}): torch.export.save(torch.export.export(...), 'x.pt2')."
-        ) from error
-    takes = sizes_of(module)
-    sizes = batches(program, takes)
-    fixed = sizes if isinstance(sizes, int) else None
-    return TorchClassifier(
-        *(module, path.name, fingerprint_file(path), device),
-        fixed_batch=fixed,
-        batches=sizes if isinstance(sizes, range) else None,
-        takes=tuple(n if isinstance(n, int) else 0 for n in takes),
-    )
-
-
 def load_weights(path: Path, architecture: str = "", device: str = "cpu") -> TorchClassifier:
     """Load `architecture` with the weights of a safetensors file.
 
@@ -349,13 +305,13 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         ) from error
 
 
-def save_weights(module: nn.Module, architecture: str, path: Path, **facts: object) -> None:
+def save_weights(module: nn.Module, architecture: str, path: Path | str, **facts: object) -> None:
     """Write a module's weights with the architecture's name and JSON facts about them."""
     from safetensors.torch import save
 
     state = {key: value.contiguous() for key, value in module.state_dict().items()}
     record = {"architecture": architecture, "order": list(state), **facts}
-    path.write_bytes(save(state, metadata={METADATA: json.dumps(record)}))
+    Path(path).write_bytes(save(state, metadata={METADATA: json.dumps(record)}))
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:
@@ -389,7 +345,7 @@ def differing(one: nn.Module, other: nn.Module) -> list[str]:
 
 def _ready(module: nn.Module, name: str, device: str) -> nn.Module:
     """The module on its device and, unless it is an exported graph, in eval mode."""
-    _check_device(device)
+    check_device(device)
     require_values(module)
     try:
         module = module.to(device)
@@ -400,7 +356,8 @@ def _ready(module: nn.Module, name: str, device: str) -> nn.Module:
         raise ModelError(f"{name} cannot be put on {device}: {reason(error)}") from error
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Raise ModelError unless torch has the device."""
     try:
         kind = torch.device(device).type
     except RuntimeError as error:

@@ -210,7 +210,8 @@ def _of_zip(path: Path) -> str:
         return f"an archive of NumPy arrays (.npz), no model. {_FACTORY.capitalize()}."
     if path.suffix in _FOREIGN:
         return _FOREIGN[path.suffix]
-    if path.suffix == ".pt2" and any(name.endswith("models/model.json") for name in names):
+    parts = ("models/model.json", "data/weights/weight_0")
+    if path.suffix == ".pt2" and any(name.endswith(parts) for name in names):
         return ""  # for its own reader to judge
     listed = ", ".join(sorted(names)[:3])
     if found := sorted(name for name in names if name.endswith((".onnx", ".pt2", ".safetensors"))):
