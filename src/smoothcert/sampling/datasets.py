@@ -13,6 +13,7 @@ from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.layouts import children, some
 from smoothcert.sampling.noise import grid_levels
 from smoothcert.sampling.pictures import Pictures
+from smoothcert.scalars import whole
 
 _PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
@@ -63,7 +64,7 @@ def load_inputs(
         split: `train` or `test`, or another name that the data set has.
         grid: the step between neighbouring values; 1/255 by default, 1/256 for digits.
         limit: keep the first so many (after `every`).
-        every: keep every so-manieth input, as is usual for expensive test sets.
+        every: keep every N-th input, as is usual for expensive test sets.
         size: side of the square that images are resized and cropped to, see `images.decode`;
             None leaves them as they are. Files are opened when their input is read.
         channels: 1 or 3 to make all images grey or colour; None if they agree.
@@ -75,7 +76,12 @@ def load_inputs(
         InvalidInput: nothing there, or nothing that can be read as inputs of one shape.
         MissingExtra: reading it needs a package that is not installed.
     """
-    reference = os.fspath(reference)
+    try:
+        reference = os.fspath(reference)
+    except TypeError:
+        raise InvalidInput(f"Data is named by a text or a path; got {reference!r:.60}") from None
+    every, given = whole(every, "every"), {"limit": limit, "size": size, "channels": channels}
+    limit, size, channels = (n if n is None else whole(n, name) for name, n in given.items())
     if every < 1 or (limit is not None and limit < 1):
         raise InvalidInput(f"limit and every must be at least 1; got {limit} and {every}")
     if size is not None and size < 1:
