@@ -333,6 +333,14 @@ def test_where_no_run_is(named, said, copy, monkeypatch):
         assert said in run("verify", named, code=2)[1]
 
 
+def test_a_log_that_is_not_there(tmp_path):
+    (tmp_path / "log.tsv").write_text("idx")
+    gone = run("replay", tmp_path / "lgo.tsv", code=2)[1]
+    assert "There is no log" in gone
+    assert "Did you mean 'log.tsv'?" in gone
+    assert "give it with --sigma" in run("replay", tmp_path / "log.tsv", code=2)[1]
+
+
 def test_a_folder_is_no_picture(tmp_path):
     _, err = run("predict", "linear:good", tmp_path, "--sigma", 1, code=2)
     assert "is a folder, and predict takes one image" in err

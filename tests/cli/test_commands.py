@@ -84,7 +84,7 @@ def test_resume_and_refusals(folder, models):
 
 def test_verify(folder):
     out, _ = run("verify", "base", "--replay", "5%", cwd=folder)
-    assert "20 certificates recomputed from their votes, 520 draws replayed: all as stored." in out
+    assert "20 certificates recomputed from the votes, 520 draws replayed: all as stored." in out
     out, _ = run("verify", "int8", "--replay", "5%", "--json", cwd=folder)
     facts = json.loads(out)
     assert facts["ok"]

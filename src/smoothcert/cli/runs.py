@@ -217,9 +217,10 @@ def verify(
         problems += again.problems
         replayed, unchecked = again.replayed, still_unchecked(unchecked, fraction)
     against = "" if original is None else f", and their draws from {original.place}"
-    drawn = f", {replayed} draws replayed" if share is not None else ""
+    drawn = f", {many(replayed, 'draw')} replayed" if share is not None else ""
     counts = {"certificates": result.certificates, "replayed": replayed}
-    what = f"{result.certificates} certificates recomputed from their votes{against}{drawn}"
+    recomputed = many(result.certificates, "certificate")
+    what = f"{recomputed} recomputed from the votes{against}{drawn}"
     show_verified(path, what, counts, problems, unchecked, as_json)
 
 

@@ -49,8 +49,8 @@ def all_together(inputs: int, alpha: float) -> str:
     """What certificates at alpha each say of all their inputs (docs/theory.md, section 11)."""
     wrong = wrong_at_most(inputs, alpha, alpha)
     return (
-        f"with probability 1 − {level(alpha)}, at most {wrong} of {many(inputs, 'certificate')} "
-        f"{'is' if wrong == 1 else 'are'} wrong (docs/theory.md, section 11)"
+        f"with probability 1 − {level(alpha)}, at most {wrong} of the "
+        f"{many(inputs, 'certificate')} {'is' if wrong == 1 else 'are'} wrong (docs/theory.md, section 11)"
     )
 
 
