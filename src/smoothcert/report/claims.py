@@ -50,7 +50,8 @@ def all_together(inputs: int, alpha: float) -> str:
     wrong = wrong_at_most(inputs, alpha, alpha)
     return (
         f"with probability 1 − {level(alpha)}, at most {wrong} of the "
-        f"{many(inputs, 'certificate')} {'is' if wrong == 1 else 'are'} wrong (docs/theory.md, section 11)"
+        f"{many(inputs, 'certificate')} {'is' if wrong == 1 else 'are'} wrong "
+        "(docs/theory.md, section 11)"
     )
 
 
