@@ -38,8 +38,20 @@ def look(
             display.say(f"A first look: {seen}.")
 
 
-def of_result(run: Run) -> None:
-    """Say what is odd about a finished run."""
+def of_sigma(sigma: float) -> None:
+    """Say what is odd about a sigma."""
+    _say(sanity.of_sigma(sigma))
+
+
+def of_alpha(alpha: float) -> None:
+    """Say what is odd about an error probability."""
+    _say(sanity.of_alpha(alpha))
+
+
+def of_result(run: Run, base: Run | None = None) -> None:
+    """Say what is odd about a finished run, beside its base if it has one."""
+    if base is not None:
+        _say(sanity.of_recertified(base.certificates, run.certificates))
     _say(sanity.of_result(run.certificates, run.labels, run.identity.num_classes))
 
 

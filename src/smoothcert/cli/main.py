@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from smoothcert.cli import terminal
 from smoothcert.cli.certifying import certify, plan, predict, recertify, screen
@@ -46,14 +46,18 @@ class _Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)
+        if ctx.resilient_parsing:  # which is how a shell completes
+            return super().parse_args(ctx, args)
+        values, _, order = self.make_parser(ctx).parse_args(args=given)
         left = super().parse_args(ctx, args)
-        if not ctx.resilient_parsing:  # which is how a shell completes
-            *_, order = self.make_parser(ctx).parse_args(args=given)
-            option: Any
-            for option in dict.fromkeys(order):
-                if order.count(option) > 1 and _counts_once(option):
-                    many = f"given {order.count(option)} times, and only one counts. Give it once."
-                    raise typer.BadParameter(many, ctx=ctx, param=option)
+        option: Any
+        for option in dict.fromkeys(order):
+            if order.count(option) > 1 and _counts_once(option):
+                many = f"given {order.count(option)} times, and only one counts. Give it once."
+                raise typer.BadParameter(many, ctx=ctx, param=option)
+            if _is_empty(values.get(option.name)):
+                empty = "it is empty, as a variable of the shell is that was not set."
+                raise typer.BadParameter(empty, ctx=ctx, param=option)
         return left
 
 
@@ -63,8 +67,23 @@ def _counts_once(option: Any) -> bool:
     return option.param_type_name == "option" and not (option.multiple or flag)
 
 
+def _is_empty(value: Any) -> bool:
+    """Whether a value as it was typed is empty, or one of several is."""
+    several = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(one, str) and not one.strip() for one in several)
+
+
+class _Group(TyperGroup):
+    """The commands; `help COMMAND` is `COMMAND --help`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        asked = [*args[1:2], "--help"] if args[:1] == ["help"] else args
+        return super().parse_args(ctx, asked)
+
+
 app: typer.Typer = _App(
     name="smoothcert",
+    cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smoothcert.classifiers.loading import split_output
-from smoothcert.cli import display
+from smoothcert.cli import display, hints
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress as write_compressed
@@ -180,10 +180,12 @@ def predict(
     """Predict one image's class, at a size and with channels as `decode` takes them."""
     size, channels = view
     if image.is_dir():
-        raise InvalidInput(f"{image} is a folder; predict takes one image, certify a folder")
+        raise InvalidInput(f"{image} is a folder, and predict takes one image. Name a file in it.")
     if not image.is_file():
         raise InvalidInput(f"There is no image {image}{similar(image)}")
     noise = RoundedGaussian(sigma, 1 / 255)
+    hints.of_sigma(sigma)
+    hints.of_alpha(alpha)
     classifier = processor.load(model)
     item = Item(0, decode(image, channels, size).astype("int32"))
     found = predict_item(

@@ -65,7 +65,7 @@ def load_inputs(
         split: `train` or `test`, or another name that the data set has.
         grid: the step between neighbouring values; 1/255 by default, 1/256 for digits.
         limit: keep the first so many (after `every`).
-        every: keep every so-manieth input, as is usual for expensive test sets.
+        every: keep every N-th input, as is usual for expensive test sets.
         size: side of the square that images are resized and cropped to, see `images.decode`;
             None leaves them as they are. Files are opened when their input is read.
         channels: 1 or 3 to make all images grey or colour; None if they agree.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.errors import InvalidInput
+from smoothcert.names import many
 from smoothcert.sampling.noise import grid_levels
 
 _OFF_GRID = 1e-3  # of a grid step: float32 pixels of an 8-bit image are off by 1e-5 at most
@@ -110,7 +111,7 @@ class Inputs:
     def describe(self) -> str:
         """What was read, in a line or two: how many inputs, of what shape, classes, first names."""
         shape = "x".join(map(str, self.shape))
-        one = f"{self.name}: {len(self)} inputs of shape {shape}, {self._counted()}."
+        one = f"{self.name}: {many(len(self), 'input')} of shape {shape}, {self._counted()}."
         first = [self.called(index) for index in self.indices[:_SHOWN]] if self.called else []
         told = [f"First: {', '.join(first)}."] if first else []
         return "\n".join([one, " ".join([*told, *self.notes])]).strip()
@@ -126,7 +127,7 @@ class Inputs:
         more = ", ..." if len(known) > _SHOWN_CLASSES else ""
         without = len(known) - len(counts)
         missing = f", {without} of them without an input" if without else ""
-        return f"{len(known)} classes{missing} ({', '.join(shown[:_SHOWN_CLASSES])}{more})"
+        return f"{many(len(known), 'class')}{missing} ({', '.join(shown[:_SHOWN_CLASSES])}{more})"
 
     def select(self, positions: Sequence[int]) -> "Inputs":
         """Keep the inputs at these positions, with their indices and labels."""
