@@ -341,6 +341,15 @@ def test_a_log_that_is_not_there(tmp_path):
     assert "give it with --sigma" in run("replay", tmp_path / "log.tsv", code=2)[1]
 
 
+def test_pipes_are_neither_models_nor_pictures(tmp_path):
+    for name in ("a.onnx", "a.png"):
+        os.mkfifo(tmp_path / name)
+    facts = ("--data", "digits", "--sigma", 1, "--out", tmp_path / "r")
+    assert "is no regular file" in run("certify", tmp_path / "a.onnx", *facts, code=2)[1]
+    facts = ("predict", "linear:good", tmp_path / "a.png", "--sigma", 1)
+    assert "is no regular file" in run(*facts, code=2)[1]
+
+
 def test_a_folder_is_no_picture(tmp_path):
     _, err = run("predict", "linear:good", tmp_path, "--sigma", 1, code=2)
     assert "is a folder, and predict takes one image" in err
@@ -1002,8 +1011,3 @@ def test_labels_that_are_no_longer_those_of_the_base(command, tmp_path):
     assert not (tmp_path / "a.json").exists()
     np.savez(file, x=pixels, y=digits.labels)
     run(*again, tmp_path / "a.json")
-
-
-def test_a_folder_to_predict(tmp_path):
-    _, said = run("predict", "linear:good", tmp_path, "--sigma", "0.25", code=2)
-    assert "is a folder; predict takes one image" in said

@@ -11,6 +11,7 @@ import pytest
 import smoothcert
 from smoothcert.cli.sources import DataSource, recorded_source
 from smoothcert.errors import InvalidInput
+from smoothcert.names import many
 from smoothcert.sampling.images import CHANNELS, decode
 
 pytest.importorskip("PIL", reason="the data extra is not installed")
@@ -295,7 +296,7 @@ def test_folders_that_are_read(case, tmp_path):
     data = smoothcert.load_inputs(files(tmp_path, tree), **options)
     assert (" ".join(data.classes), data.labels) == (names, labels)
     assert len(data.contents) == len(labels or data.contents)
-    assert str(tmp_path) in data.describe() and f"{len(data)} inputs" in data.describe()
+    assert str(tmp_path) in data.describe() and many(len(data), "input") in data.describe()
 
 
 REFUSED = {

@@ -146,7 +146,9 @@ def checked_file(path: Path) -> Path:
     plain = path.suffix in (".onnx", ".safetensors") and not path.is_dir()
     if not plain and (what := named_for(path)):
         raise ModelError(what)
-    if path.suffix in _READ and not path.is_file():
+    if path.suffix in _READ and path.exists() and not path.is_file():
+        raise ModelError(f"{path} is no regular file. Give the model's own file.")
+    if path.suffix in _READ and not path.exists():
         raise ModelError(f"There is no model file {path}{similar(path)}")
     return path
 

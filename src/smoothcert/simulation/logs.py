@@ -59,7 +59,7 @@ def read_log(
         InvalidInput: no such file, no sigma, or a table that is not as described.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise InvalidInput(f"There is no log {path}{similar(path)}")
     sigma = _sigma_of(path.name) if sigma is None else sigma
     if not 0 < sigma < np.inf:
