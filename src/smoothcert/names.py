@@ -28,6 +28,12 @@ def visible(text: str, keep: str = "") -> str:
     )
 
 
+def many(count: int, what: str) -> str:
+    """A count with the noun as it fits: `1 class`, `2 classes`, `0 runs`."""
+    ending = "es" if what.endswith("s") else "s"
+    return f"{count} {what}{'' if count == 1 else ending}"
+
+
 def cell(text: str) -> str:
     """A text cell of a CSV or TSV table that no spreadsheet takes for a formula.
 

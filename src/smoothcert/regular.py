@@ -29,12 +29,30 @@ def require_regular(path: Path, most: int, error: type[SmoothcertError]) -> None
 
 def require_new_file(path: Path, overwrite: bool = False) -> None:
     """Raise InvalidInput for what is there already, unless it is a file that may be replaced."""
+    require_outside_runs(path)
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder. Give the name of a file.")
     if os.path.lexists(path) and not overwrite:
         raise InvalidInput(
             f"{path} is there already. Give another name, or --overwrite (in Python "
             "overwrite=True) to replace it."
+        )
+
+
+def run_around(path: Path) -> Path | None:
+    """The run directory that a path is inside of, if it is in one."""
+    for folder in path.absolute().parents:
+        if all((folder / name).is_file() for name in ("run.json", "inputs.parquet")):
+            return folder
+    return None
+
+
+def require_outside_runs(path: Path) -> None:
+    """Raise InvalidInput for a path inside a run, of which `verify` knows every file."""
+    if (run := run_around(path)) is not None:
+        raise InvalidInput(
+            f"{path} is inside the run {run}, and `verify` takes what is added to a run for "
+            "damage. Write elsewhere."
         )
 
 
@@ -49,5 +67,5 @@ def similar(path: Path) -> str:
     """The end of a message about a path that is not there: the names beside it that are near."""
     with suppress(OSError, ValueError):
         beside = islice(path.parent.iterdir(), _MOST_NEIGHBOURS)
-        return did_you_mean(path.name, (other.name for other in beside))
+        return did_you_mean(path.name, (one.name for one in beside if one.name != path.name))
     return ""

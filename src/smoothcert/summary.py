@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from smoothcert.certificate import Certificate, Outcome
 from smoothcert.errors import InvalidInput
+from smoothcert.scalars import real, whole
 from smoothcert.vocabulary import RESULTS
 
 
@@ -63,7 +64,7 @@ def summarize(
     """Average certified radius and certified accuracy.
 
     Args:
-        certificates: of a certification, at least one.
+        certificates: of a certification, at least one; or what `certify` returned, or a `Run`.
         labels: true classes in the same order; None (or a None among them) for unknown.
         radii: at which certified accuracy is wanted, >= 0.
         name: to show.
@@ -76,6 +77,10 @@ def summarize(
     Raises:
         InvalidInput: no certificates, or labels that do not line up.
     """
+    certificates = getattr(certificates, "certificates", certificates)
+    radii = [real(radius, "a radius") for radius in np.atleast_1d(np.asarray(radii, object))]
+    if labels is not None:
+        labels = [None if label is None else whole(label, "a label") for label in labels]
     if not certificates:
         raise InvalidInput("There are no certificates to summarize.")
     correct = correct_radii(certificates, labels)

@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import smoothcert
-from smoothcert import scalars
+from smoothcert import names, scalars
 from smoothcert.cli import main, numbers, terminal
 from smoothcert.errors import InvalidInput, SmoothcertError, WorkerCrash
 from smoothcert.noise import numba_kernel
@@ -176,6 +176,30 @@ def test_json_of_several_targets(base):
     ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("certify", "linear:good", "--data", "", "--sigma", 1, "--out", "x"), "--data"),
+        (("certify", "", "--data", "digits", "--sigma", 1, "--out", "x"), "MODEL"),
+        (("certify", "m", "--data", "digits", "--sigma", 1, "--out= "), "--out"),
+        (("screen", "m", "", "--base", "b"), "MODEL..."),
+        (("report", "b", "--out", "x", "--screened", ""), "--screened"),
+        (("verify", "b", "--model="), "--model"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_empty_text_is_no_path(arguments, named):
+    """Else `--data "$DATA"`, unset, would be the folder one is in."""
+    _, err = run(*arguments, code=2)
+    assert f"'{named}'" in err
+    assert "it is empty" in err
+
+
+@pytest.mark.parametrize("arguments", [("help",), ("help", "certify"), ("help", "verify", "x")])
+def test_help_is_a_command_too(arguments):
+    assert run(*arguments)[0] == run(*arguments[1:2], "--help")[0]
+
+
 def test_a_flag_may_be_repeated(base):
     out, _ = run("card", base, "--json", "--json")
     assert "card" in json.loads(out)
@@ -217,6 +241,145 @@ def test_what_is_there_stays(arguments, message, copy, tmp_path, monkeypatch):
     assert file.read_text() == "all there is"
     assert (folder / "index.html").read_text() == "my own page"
     assert not verify(Run.open(copy)).problems
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("certify", "m.onnx", "--data", "digits", "--sigma", 1, "--out", "BASE/more"),
+        ("recertify", "m.onnx", "--base", "BASE", "--out", "BASE/votes/more"),
+        ("merge", "BASE", "--out", "BASE/more"),
+        ("screen", "m.onnx", "--base", "BASE", "--out", "BASE/screened.json"),
+        ("export", "BASE", "--out", "BASE/table.csv", "--overwrite"),
+        ("report", "BASE", "--out", "BASE/report"),
+        ("train", "--data", "digits", "--sigma", 1, "--out", "BASE/w.safetensors"),
+        ("compress", "m.onnx", "--to", "fp16", "--out", "BASE/m.onnx"),
+    ],
+    ids=lambda value: value[0],
+)
+def test_nothing_is_written_into_a_run(arguments, copy):
+    words = (str(word).replace("BASE", str(copy)) for word in arguments)
+    _, err = run(*words, code=2)
+    assert f"is inside the run {copy}, and `verify`" in err
+    assert not verify(Run.open(copy)).problems
+
+
+def test_other_files_of_that_name_are_no_run(base, tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    run("export", base, "--out", tmp_path / "below" / ".." / "t.csv")
+
+
+def test_a_run_makes_its_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, err = run(*CERTIFY, "--limit", 2, "--out", ".", code=2)
+    assert ". is the folder you are in." in err
+    run(*CERTIFY, "--limit", 2, "--out", "run")
+    (tmp_path / "link").symlink_to("below")
+    (tmp_path / "below").mkdir()
+    _, err = run(*CERTIFY, "--limit", 2, "--out", "link", code=2)
+    assert "Cannot create link: Not a directory. A run makes a folder of its own" in err
+    run(*CERTIFY, "--limit", 2, "--out", "link/run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "never"),
+    [
+        (("merge", "BASE", "--out", "BASE"), "Choose another --out", "--resume"),
+        (("certify", "m", "--data", "d", "--sigma", 1, "--out", "BASE"), "Pass --resume", "merge"),
+    ],
+)
+def test_what_a_command_cannot_do_is_not_advised(arguments, said, never, copy):
+    _, err = run(*(copy if word == "BASE" else word for word in arguments), code=2)
+    assert said in err
+    assert never not in err
+
+
+@pytest.mark.parametrize("command", ["verify", "certify"])
+def test_interrupted(command, monkeypatch, copy):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "open", stop)
+    words = ("verify", copy) if command == "verify" else (*CERTIFY, "--out", copy, "--resume")
+    _, err = run(*words, code=130)
+    assert "Interrupted." in err
+    assert ("--resume" in err) == (command == "certify")
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("base/run.json", "it is inside one. Did you mean 'base'?"),
+        ("base/votes", "it is inside one. Did you mean 'base'?"),
+        ("base/nothing", "it has no run.json"),
+        ("picture.png", "it is a file"),
+        ("empty", "it has no run.json\n"),
+        ("bsae", "it has no run.json. Did you mean 'base'?"),
+        ("BASE", "it has no run.json. Did you mean 'base'?"),
+        (".", "it has no run.json. Runs in it are 'base'"),
+        ("nothing.json", "There is no file nothing.json\n"),
+        ("base.json", "There is no file base.json. Did you mean 'base'?"),
+    ],
+)
+def test_where_no_run_is(named, said, copy, monkeypatch):
+    monkeypatch.chdir(copy.parent)
+    copy.rename("base")
+    Path("empty").mkdir()
+    Path("picture.png").write_bytes(b"")
+    for command in (("verify", named), ("report", named, "--out", "page")):
+        if named.endswith("run.json") or not named.endswith(".json"):
+            assert said in run(*command, code=2)[1]
+    if named.endswith(".json"):
+        assert said in run("verify", named, code=2)[1]
+
+
+def test_a_log_that_is_not_there(tmp_path):
+    (tmp_path / "log.tsv").write_text("idx")
+    gone = run("replay", tmp_path / "lgo.tsv", code=2)[1]
+    assert "There is no log" in gone
+    assert "Did you mean 'log.tsv'?" in gone
+    assert "give it with --sigma" in run("replay", tmp_path / "log.tsv", code=2)[1]
+
+
+def test_pipes_are_neither_models_nor_pictures(tmp_path):
+    for name in ("a.onnx", "a.png"):
+        os.mkfifo(tmp_path / name)
+    facts = ("--data", "digits", "--sigma", 1, "--out", tmp_path / "r")
+    assert "is no regular file" in run("certify", tmp_path / "a.onnx", *facts, code=2)[1]
+    facts = ("predict", "linear:good", tmp_path / "a.png", "--sigma", 1)
+    assert "is no regular file" in run(*facts, code=2)[1]
+
+
+def test_a_folder_is_no_picture(tmp_path):
+    _, err = run("predict", "linear:good", tmp_path, "--sigma", 1, code=2)
+    assert "is a folder, and predict takes one image" in err
+    assert "Did you mean" not in err
+
+
+def test_settings_that_differ_are_shown_and_no_others(base):
+    _, err = run(*CERTIFY, "--n0", 7, "--limit", 12, "--out", base, "--resume", code=2)
+    assert 'with other settings: {"n0": 100} stored, {"n0": 7} now. Resume' in err
+
+
+@pytest.mark.parametrize(
+    ("count", "what", "text"),
+    [(0, "run", "0 runs"), (1, "run", "1 run"), (2, "class", "2 classes"), (1, "class", "1 class")],
+)
+def test_numbers_and_nouns_agree(count, what, text):
+    assert names.many(count, what) == text
+
+
+def test_one_of_a_kind(base, tmp_path):
+    out, err = run("export", base, "--out", tmp_path / "t.csv")
+    assert "12 certificates of 1 run\n" in out + err
+    _, err = run(*CERTIFY, "--limit", 1, "--out", tmp_path / "r")
+    assert "digits: 1 input of shape 1x8x8, 1 class (" in err
+
+
+def test_no_column_is_empty(base, tmp_path):
+    assert "mean" not in run("report", base, "--out", tmp_path / "page")[0]
+    how = ("--method", "irs", "--out", tmp_path / "irs")
+    assert "mean ζ ≤" in run("recertify", "linear:good", "--base", base, *how)[0]
 
 
 def test_overwrite_says_otherwise(base, tmp_path):
@@ -326,6 +489,13 @@ def test_a_full_disk_behind_standard_output(buffered):
 
 
 @posix
+def test_closed_streams(base):
+    assert program("verify", base, redirect=">&- 2>&- <&-")[0] == b""
+    out, err = program("nothing", redirect="2>&-")
+    assert (out, err) == (b"", "code 2\n")
+
+
+@posix
 def test_a_reader_that_leaves_is_no_error():
     out, err = program("--help", redirect="| true")
     assert (out, err) == (b"", "code 0\n")
@@ -432,6 +602,8 @@ def test_no_folder_to_keep_compiled_code_in(temporary, tmp_path, monkeypatch):
 
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 1, 8, 8), dtype=np.uint8)
+ITEM = smoothcert.Inputs.from_arrays(IMAGES).item(0)
+LAW = smoothcert.RoundedGaussian(0.25, "1/255")
 PILLOW = [Image.fromarray(image[0]) for image in IMAGES]
 
 
@@ -521,6 +693,41 @@ def test_settings_as_people_have_them(name, value, wanted):
             smoothcert.certify(linear.good(), IMAGES, **{"sigma": 0.5, "n": 50} | {name: value})
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda b: smoothcert.recertify(b, linear.good(), IMAGES, policy=100), "A policy is"),
+        (lambda b: smoothcert.predict(linear.good(), IMAGES[0], LAW), "takes an item of `Inputs`"),
+        (lambda b: smoothcert.predict(linear.good(), ITEM, 0.25), "noise is a law"),
+        (lambda b: Run.open(None), "got NoneType"),
+        (lambda b: Run.open(b), "got Certification"),
+        (lambda b: smoothcert.summarize(b, [0, 1, "2"]), "a label must be a whole number"),
+        (lambda b: smoothcert.summarize(b, [0, 1, float("nan")]), "a label must be a whole number"),
+        (lambda b: smoothcert.summarize(b, radii=["0.25"]), "a radius must be a number"),
+        (lambda b: smoothcert.load_inputs("digits", limit="3"), "limit must be a whole number"),
+        (lambda b: smoothcert.load_inputs("digits", every=2.5), "every must be a whole number"),
+        (lambda b: smoothcert.load_inputs("digits", size="8"), "size must be a whole number"),
+        (lambda b: smoothcert.load_inputs(None), "named by a text or a path"),
+        (lambda b: smoothcert.load_inputs(["a.png"]), "named by a text or a path"),
+        (lambda b: smoothcert.screen(b, {}, IMAGES), "nothing to screen"),
+    ],
+)
+def test_what_is_not_obvious_is_refused_in_a_line(wrong, message):
+    found = smoothcert.certify(linear.good(), IMAGES, 0.25, n0=10, n=100)
+    with pytest.raises(InvalidInput, match=message):
+        wrong(found)
+
+
+def test_what_is_obvious_is_taken(base):
+    inputs, run_ = smoothcert.load_inputs("digits", limit=np.int64(12)), Run.open(base)
+    one = smoothcert.screen(run_, linear.good(), inputs, per_input=20)
+    assert one == smoothcert.screen(run_, [linear.good()], inputs, per_input=20)
+    found = run_.certification()
+    wanted = smoothcert.summarize(found.certificates, inputs.labels, (0.25,))
+    assert smoothcert.summarize(found, np.array(inputs.labels), 0.25) == wanted
+    assert smoothcert.summarize(run_, [float(k) for k in inputs.labels], [0.25]) == wanted
+
+
 def test_numpy_numbers_all_the_way():
     model, few = linear.good(), {"n0": np.int64(10), "n": np.int32(100)}
     base = smoothcert.certify(model, IMAGES, np.float32(0.25), **few, batch_size=np.int64(16))
@@ -570,6 +777,12 @@ def test_a_run_is_a_base_and_a_path_is_not(base):
         ({"sigma": 12.0}, None, "Did you mean 12/255?"),
         ({"alpha": 0.5, "n": 50}, None, None),
         ({"alpha": 0.6, "n": 50}, None, "0.6 is above one half"),
+        ({"n0": 4}, None, "guessed from 4 draws"),
+        ({"n0": 1}, None, "guessed from 1 draw,"),
+        ({"n0": 5}, None, None),
+        ({"alpha": 1e-9, "n": 5}, None, "Take --n 30 at the very least"),
+        ({"alpha": 1e-300, "n": 50}, None, "Take a larger --alpha"),
+        ({"alpha": 5e-324}, None, "Take a larger --alpha"),
         ({}, 0.6, "0.6 is above one half"),
     ],
 )
@@ -577,6 +790,24 @@ def test_hints_of_settings(changed, alpha, hint):
     settings = smoothcert.Settings(**{"sigma": 0.25} | changed)
     found = sanity.of_settings(settings, alpha)
     assert (hint in found[0]) if hint else found == ()
+
+
+def test_hints_of_other_commands(base, tmp_path):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    one = ("predict", "linear:good", tmp_path / "a.png", "--n", 20)
+    _, err = run(*one, "--sigma", 12, "--alpha", 0.6)
+    assert "Did you mean 12/255?" in err
+    assert "0.6 is above one half" in err
+    assert "Did you mean 64/255?" in run(*one, "--sigma", 64, code=2)[1]
+    for command in (("plan", "linear:good"), ("screen", "linear:good", "--per-input", 9)):
+        wide = run(*command, "--base", base, "--alpha", 0.6)[1]
+        assert "0.6 is above one half" in wide, command
+
+
+@pytest.mark.parametrize(("model", "is_odd"), [("good", False), ("permuted", True)])
+def test_what_is_odd_about_a_recertification(model, is_odd, base, tmp_path):
+    _, err = run("recertify", f"linear:{model}", "--base", base, "--out", tmp_path / "r")
+    assert ("certificates of the original 0 are left" in err) == is_odd
 
 
 @pytest.mark.parametrize(
@@ -649,7 +880,9 @@ def test_a_look_costs_a_hundredth_at_most():
 @pytest.mark.parametrize(
     "name",
     [".DS_Store", "certificates/.DS_Store", "Thumbs.db", "desktop.ini", "votes/._00000.parquet",
-     "__MACOSX/._run.json", "ledger/._x.json", ".nfs0001", "@eaDir/run.json"],
+     "__MACOSX/._run.json", "ledger/._x.json", ".nfs0001", "@eaDir/run.json", "ehthumbs.db",
+     "votes/Icon\r", ".AppleDouble/run.json", ".Trash-1000/x", ".gitattributes", "ledger/.gitkeep",
+     "~$run.json", "$RECYCLE.BIN/desktop.ini"],
 )  # fmt: skip
 def test_what_systems_put_into_folders(name, copy):
     (copy / name).parent.mkdir(exist_ok=True)
@@ -659,7 +892,8 @@ def test_what_systems_put_into_folders(name, copy):
 
 
 @pytest.mark.parametrize(
-    "name", ["notes.txt", "certificates/00000.parquet.bak", "DS_Store", "run (1).json"]
+    "name",
+    ["notes.txt", "certificates/00000.parquet.bak", "DS_Store", "run (1).json", ".run.json"],
 )
 def test_what_people_put_there_is_named(name, copy):
     (copy / name).write_bytes(b"\0\1")
@@ -759,3 +993,21 @@ def test_moved_data_and_models_are_named_with_their_option(tmp_path, monkeypatch
         assert "if it moved, say where with --data." in err, command
     assert "say where with --data" in run("report", "r", "--out", "page")[1]
     run("verify", "r", "--replay", "1%", "--model", "linear:good", "--data", "elsewhere.npz")
+
+
+@pytest.mark.parametrize("command", [("recertify", "--policy", "budget:50"), ("screen",)])
+def test_labels_that_are_no_longer_those_of_the_base(command, tmp_path):
+    """What is made of them has other true classes than its base, which verify finds wrong."""
+    digits = smoothcert.load_inputs("digits", limit=4)
+    pixels, file = np.stack([item.pixels for item in digits]) / 256, tmp_path / "d.npz"
+    np.savez(file, x=pixels, y=digits.labels)
+    given = [*CERTIFY[:2], "--data", file, "--grid", "1/256", *CERTIFY[4:]]
+    run(*given, "--out", tmp_path / "base")
+    name, *options = command
+    again = (name, "linear:good", "--base", tmp_path / "base", *options, "--out")
+    np.savez(file, x=pixels, y=np.roll(digits.labels, 1))
+    _, said = run(*again, tmp_path / "a.json", code=2)
+    assert "2 of 4 inputs have another true class than in" in said
+    assert not (tmp_path / "a.json").exists()
+    np.savez(file, x=pixels, y=digits.labels)
+    run(*again, tmp_path / "a.json")

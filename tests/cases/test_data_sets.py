@@ -11,6 +11,7 @@ import pytest
 import smoothcert
 from smoothcert.cli.sources import DataSource, recorded_source
 from smoothcert.errors import InvalidInput
+from smoothcert.names import many
 from smoothcert.sampling.images import CHANNELS, decode
 
 pytest.importorskip("PIL", reason="the data extra is not installed")
@@ -191,6 +192,101 @@ READ = {
         (0, 1, 0),
     ),
     "flat": ({"a.png": None, "b.png": None, "README.md": "x"}, {}, "", None),
+    "all-digits": (classes(*"0123456789"), {}, " ".join("0123456789"), tuple(range(10))),
+    "padded-to-10": (
+        classes(*[f"{number:02}" for number in range(1, 11)]),
+        {},
+        " ".join(f"{number:02}" for number in range(1, 11)),
+        tuple(range(10)),
+    ),
+    "decimals": (classes("0.25", "0.5", "1.0"), {}, "0.25 0.5 1.0", (0, 1, 2)),
+    "few-numbered": (
+        classes("DC-10", "DC-3", "A320", "Fokker", "Cessna"),
+        {},
+        "A320 Cessna DC-10 DC-3 Fokker",
+        (0, 1, 2, 3, 4),
+    ),
+    "letters-of-both-cases": (classes(*"Aab"), {}, "A a b", (0, 1, 2)),
+    "listed-in-both-cases": (
+        {**classes("Cat", "cat"), "classes.txt": "cat\nCat\n"},
+        {},
+        "cat Cat",
+        (0, 1),
+    ),
+    "folder-with-a-space": (
+        {**classes("dog ", "cat"), "classes.txt": "dog\ncat"},
+        {},
+        "dog  cat",
+        (0, 1),
+    ),
+    "list-in-capitals": ({**CAT_DOG, "Classes.TXT": "dog\ncat\n"}, {}, "dog cat", (0, 1)),
+    "list-of-another-split": (
+        {
+            **classes("cat", "dog", under="test/"),
+            **classes("cat", "dog", under="train/"),
+            "train/classes.txt": "dog\ncat\n",
+        },
+        {},
+        "dog cat",
+        (0, 1),
+    ),
+    "list-that-agrees": ({**CAT_DOG, "labels.txt": "cat\ndog\n"}, {}, "cat dog", (0, 1)),
+    "mapping-that-agrees": (
+        {**CAT_DOG, "class_to_idx.json": '{"dog": 1, "cat": 0}'},
+        {},
+        "cat dog",
+        (0, 1),
+    ),
+    "mapping-of-other-things": ({**CAT_DOG, "info.json": '{"version": 1}'}, {}, "cat dog", (0, 1)),
+    "wnids": (
+        {
+            "val/images/val_0.JPEG": None,
+            "val/images/val_1.JPEG": None,
+            "val/images/val_2.JPEG": None,
+            "val/val_annotations.txt": TINY,
+            "wnids.txt": "n1\nn0\n",
+        },
+        {"split": "val"},
+        "n0 n1",
+        (0, 1, 0),
+    ),
+    "columns-in-capitals": (
+        {"b.png": None, "a.png": None, "Metadata.csv": "File_Name, Label\nb.png, 0\na.png, 1\n"},
+        {},
+        "",
+        (1, 0),
+    ),
+    "json-capitals": (
+        {"a.png": None, "metadata.jsonl": '{"File_Name": "a.png", "Label": 1.0}\n'},
+        {},
+        "",
+        (1,),
+    ),
+    "background-in-list": (
+        {**CAT_DOG, "classes.txt": "background\ndog\ncat\n"},
+        {},
+        "background dog cat",
+        (1, 2),
+    ),
+    "counts-of-classes": ({**CAT_DOG, "n.json": '{"cat": 120, "dog": 80}'}, {}, "cat dog", (0, 1)),
+    "whole-floats": (
+        {"b.png": None, "a.png": None, "metadata.csv": "file_name,label\nb.png,0.0\na.png,1.0\n"},
+        {},
+        "",
+        (1, 0),
+    ),
+    "comma-at-the-end": (
+        {"a.png": None, "metadata.csv": "file_name,label,\na.png,1,\n"},
+        {},
+        "",
+        (1,),
+    ),
+    "table-beside-agreeing-folders": (
+        {**CAT_DOG, "metadata.csv": "file_name,label\ncat/a.png,cat\ndog/a.png,dog\n"},
+        {},
+        "cat dog",
+        (0, 1),
+    ),
 }
 
 
@@ -200,7 +296,7 @@ def test_folders_that_are_read(case, tmp_path):
     data = smoothcert.load_inputs(files(tmp_path, tree), **options)
     assert (" ".join(data.classes), data.labels) == (names, labels)
     assert len(data.contents) == len(labels or data.contents)
-    assert str(tmp_path) in data.describe() and f"{len(data)} inputs" in data.describe()
+    assert str(tmp_path) in data.describe() and many(len(data), "input") in data.describe()
 
 
 REFUSED = {
@@ -251,7 +347,7 @@ REFUSED = {
         {**CAT_DOG, "classes.txt": "cat\ndog\ncat\n"},
         "3 names, 2 of them different (cat twice)",
     ),
-    "fewer-names": ({**CAT_DOG, "classes.txt": "cat\n"}, "it lacks dog"),
+    "fewer-names": ({**CAT_DOG, "classes.txt": "cat\n"}, "it lacks 'dog', and has 'cat'"),
     "no-names": ({**CAT_DOG, "classes.txt": "\n \n"}, "names no class"),
     "binary-names": ({**CAT_DOG, "classes.txt": b"\x80\0\0"}, "is no text file"),
     "file-not-there": (
@@ -323,6 +419,70 @@ REFUSED = {
     "cifar-pickles": ({"data_batch_1.pkl": b"x"}, "a pickle by its name"),
     "npz-in-folder": ({"data.npz": b"x"}, "holds data.npz: give that file"),
     "packed-in-folder": ({"train.zip": b"x"}, "Unpack it"),
+    "numbers-and-one-name": (classes("1", "2", "10", "other"), "as text 10 comes before 2"),
+    "numbered-names-and-others": (
+        classes("class_1", "class_2", "class_10", "other"),
+        "as text 10 comes before 2",
+    ),
+    "second-number": (classes("a1_2", "a1_10"), "as text 10 comes before 2"),
+    "below-zero": (classes("-1", "0", "1"), "without a gap"),
+    "two-spellings": (classes("b\u00e4r", "ba\u0308r"), "which are hardly two"),
+    "two-spellings-listed": (
+        {**classes("b\u00e4r", "ba\u0308r"), "classes.txt": "b\u00e4r\n"},
+        "Give them different names",
+    ),
+    "classes-in-two-cases": (classes("Cat", "cat"), "'Cat' and 'cat', which are hardly two"),
+    "comment-in-list": ({**CAT_DOG, "classes.txt": "# mine\ncat\ndog\n"}, "the line '# mine'"),
+    "head-of-list": ({**CAT_DOG, "classes.txt": "class\ncat\ndog\n"}, "the line 'class'"),
+    "titled-list": ({**CAT_DOG, "classes.txt": "Class Names:\ncat\ndog\n"}, "'Class Names:'"),
+    "counted-list": ({**CAT_DOG, "classes.txt": "2\ncat\ndog\n"}, "the line '2'"),
+    "ruled-list": ({**CAT_DOG, "classes.txt": "cat\n---\ndog\n"}, "the line '---'"),
+    "numbers-in-list": ({**CAT_DOG, "classes.txt": "0 cat\n1 dog\n"}, "has '0 cat', '1 dog'"),
+    "utf-16-unmarked": (
+        {**CAT_DOG, "classes.txt": "cat\ndog\n".encode("utf-16-le")},
+        "Save it as UTF-8",
+    ),
+    "shift-jis": ({**classes("猫"), "classes.txt": "猫\n".encode("shift-jis")}, "Save it as UTF-8"),
+    "lists-that-differ": (
+        {
+            **classes("cat", "dog", under="test/"),
+            "classes.txt": "dog\ncat\n",
+            "test/classes.txt": "cat\ndog\n",
+        },
+        "differ. Keep the one",
+    ),
+    "list-of-another-name": ({**CAT_DOG, "class.names": "dog\ncat\n"}, "in another order"),
+    "list-with-more": ({**CAT_DOG, "labels.txt": "ape\ncat\ndog\n"}, "in another order"),
+    "mapping": ({**CAT_DOG, "class_to_idx.json": '{"dog": 0, "cat": 1}'}, "in another order"),
+    "numbered-mapping": (
+        {**CAT_DOG, "idx.json": '{"0": ["dog", "Dog"], "1": ["cat", "Cat"]}'},
+        "in another order",
+    ),
+    "table-against-folders": (
+        {**CAT_DOG, "metadata.csv": "file_name,label\ncat/a.png,dog\ndog/a.png,cat\n"},
+        "cat/a.png is 'dog', and it lies in",
+    ),
+    "unquoted-comma": (
+        {"a.png": None, "metadata.csv": "file_name,text,label\na.png,hello, world,1\n"},
+        "more values than columns in row 1",
+    ),
+    "label-twice": (
+        {"a.png": None, "metadata.csv": "file_name,label,Label\na.png,1,0\n"},
+        "the column label twice",
+    ),
+    "json-label-twice": (
+        {"a.png": None, "metadata.jsonl": '{"file_name": "a.png", "label": 1, "label": 0}\n'},
+        "the column label twice",
+    ),
+    "table-in-latin-1": (
+        {"a.png": None, "metadata.csv": "file_name,label\na.png,bär\n".encode("latin-1")},
+        "Save it as UTF-8",
+    ),
+    "idx-files": ({"t10k-images-idx3-ubyte": b"x"}, "It holds t10k-images-idx3-ubyte"),
+    "pointer": ({"a.png": "version https://git-lfs.github.com/spec/v1\n"}, "Run git lfs pull"),
+    "page-for-picture": ({"a.jpg": "<!DOCTYPE html>"}, "it is a web page"),
+    "no-bytes": ({"a.jpg": b""}, "it is empty"),
+    "avif-inside": ({"a.jpg": b"\0\0\0 ftypavif"}, "it is AVIF"),
 }
 
 
@@ -346,6 +506,42 @@ def test_advice_about_classes_works(tmp_path):
         files(folder, {**tree, "classes.txt": "\n".join(names)})
         data = smoothcert.load_inputs(folder)
         assert (data.classes, sorted(data.labels)) == (tuple(names), [*range(len(names))])
+
+
+@pytest.mark.parametrize("inside", ["", "cat", "gone"])
+def test_links_that_lead_nowhere(inside, tmp_path):
+    """Left out, a class would be missing and all after it had other numbers."""
+    files(tmp_path, CAT_DOG)
+    (tmp_path / inside).mkdir(exist_ok=True)
+    (tmp_path / inside / "bird").symlink_to(tmp_path / "not-there")
+    assert "bird is a link to what is not there" in refused(tmp_path)
+
+
+def test_a_link_to_itself(tmp_path):
+    files(tmp_path, CAT_DOG)
+    (tmp_path / "eel").symlink_to(tmp_path / "eel")
+    assert "eel is a link to what is not there" in refused(tmp_path)
+
+
+def test_links_elsewhere_do_not_matter(tmp_path):
+    (tmp_path / "latest").symlink_to(tmp_path / "not-there")
+    files(tmp_path, classes("cat", under="test/"))
+    table(tmp_path / "a.parquet", label=[0, 1])
+    for name in ("", "test", "a.parquet"):
+        assert smoothcert.load_inputs(tmp_path / name).labels
+
+
+def test_linked_folders_are_read_by_tables_too(tmp_path):
+    files(tmp_path / "far", {"a.png": None})
+    files(tmp_path / "data", {"metadata.csv": "file_name,label\nnear/a.png,3\n"})
+    (tmp_path / "data" / "near").symlink_to(tmp_path / "far")
+    assert smoothcert.load_inputs(tmp_path / "data").labels == (3,)
+
+
+def test_a_split_alone_has_the_order_of_the_whole(tmp_path):
+    files(tmp_path, {**classes("cat", "dog", under="test/"), "classes.txt": "dog\ncat\n"})
+    data = [smoothcert.load_inputs(tmp_path), smoothcert.load_inputs(tmp_path / "test")]
+    assert {(d.classes, d.labels) for d in data} == {(("dog", "cat"), (0, 1))}
 
 
 ROWS = {"label": [3, 5]}
@@ -459,8 +655,18 @@ COLUMNS = {
     "cifar100": ({"fine_label": [5, 1], "coarse_label": [1, 0]}, FINE, (5, 1), "a b c d e f"),
     "unlabelled": ({"label": [-1, -1]}, {"label": class_label("a", "b")}, None, "a b"),
     "id-is-no-label": ({"id": [1, 2]}, None, None, ""),
+    "capital-label": ({"Label": [1, 0]}, None, (1, 0), ""),
+    "floats": ({"label": [1.0, 0.0]}, None, (1, 0), ""),
+    "all-missing": ({"label": pa.array([None, None], pa.int64())}, None, None, ""),
+    "dictionary-of-numbers": ({"label": pa.array([1, 0]).dictionary_encode()}, None, (1, 0), ""),
 }
 NO_COLUMNS = {
+    "names": ({"label": ["dog", "cat"]}, None, "are names (cat, dog), whose order"),
+    "categories": ({"label": pa.array(["b", "a"]).dictionary_encode()}, None, "are names (a, b)"),
+    "texts-of-numbers": ({"label": ["10", "2"]}, None, "are names (10, 2)"),
+    "one-missing": ({"label": [1, None]}, None, "1 are missing"),
+    "several-each": ({"label": [[1], [0, 1]]}, None, "they are list"),
+    "halves": ({"label": [0.5, 1.0]}, None, "must be whole numbers"),
     "several": (
         {"label": [0, 1], "target": [1, 0]},
         None,
@@ -522,6 +728,171 @@ def test_an_image_column_of_any_name(tmp_path):
     raw = pa.table({"image": pa.array([saved(picture())])})  # bytes alone, in no struct
     parquet.write_table(raw, path)
     assert len(smoothcert.load_inputs(path).contents) == 1
+
+
+LISTED = {
+    "names": ({"label": ["dog", "ape"]}, None, ("dog", "cat", "ape"), (0, 2)),
+    "categories": (
+        {"label": pa.array(["ape", "dog"]).dictionary_encode()},
+        None,
+        ("dog", "cat", "ape"),
+        (2, 0),
+    ),
+    "class-label": (
+        {"label": [0, 1]},
+        {"label": class_label("ape", "dog")},
+        ("dog", "cat", "ape"),
+        (2, 0),
+    ),
+    "numbers": ({"label": [0, 1]}, None, ("dog", "cat", "ape"), (0, 1)),
+}
+
+
+@pytest.mark.parametrize("case", LISTED)
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_list_of_classes_holds_for_parquet_too(case, whole, tmp_path):
+    columns, features, names, labels = LISTED[case]
+    file = table(tmp_path / "test.parquet", features, **columns)
+    files(tmp_path, {"classes.txt": "dog\ncat\nape\n"})
+    data = smoothcert.load_inputs(tmp_path if whole else file)
+    assert (data.classes, data.labels) == (names, labels)
+
+
+def test_columns_that_are_not_read_are_named(tmp_path):
+    said = smoothcert.load_inputs(table(tmp_path / "a.parquet", category=[1, 0])).describe()
+    assert "no labels" in said and "Not read: the columns category." in said
+
+
+def test_a_column_twice(tmp_path):
+    from pyarrow import parquet
+
+    made = pa.Table.from_arrays([pa.array([b"x"]), *[pa.array([1])] * 2], ["image", "y", "y"])
+    parquet.write_table(made, tmp_path / "a.parquet")
+    assert "the column 'y' twice" in refused(tmp_path / "a.parquet")
+
+
+EYE = np.eye(2)
+LABELLED = {
+    "one-hot": EYE,
+    "one-hot-booleans": EYE > 0,
+    "a-column": [[0], [1]],
+    "floats": [0.0, 1.0],
+    "unsigned": np.array([0, 1], np.uint64),
+}
+NO_LABELS = {
+    "soft": np.full((2, 2), 0.5),
+    "several-each": [[1, 1], [0, 1]],
+    "halves": [0.5, 1],
+    "names": ["a", "b"],
+    "truths": [True, False],
+    "one-number": 1,
+}
+
+
+@pytest.mark.parametrize("case", LABELLED)
+def test_labels_in_other_forms(case, tmp_path):
+    np.savez(tmp_path / "a.npz", x=arrays(), y=LABELLED[case])
+    assert smoothcert.load_inputs(tmp_path / "a.npz").labels == (0, 1)
+
+
+@pytest.mark.parametrize("case", NO_LABELS)
+def test_labels_that_are_none(case, tmp_path):
+    np.savez(tmp_path / "a.npz", x=arrays(), y=NO_LABELS[case])
+    assert "must be whole numbers of shape (count,), or one-hot" in refused(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "names", [("X", "Y"), ("X_test", "y_test"), ("test_images", "test_labels"), ("x", "target")]
+)
+def test_names_of_arrays(names, tmp_path):
+    np.savez(tmp_path / "a.npz", **{names[0]: arrays(), names[1]: [1, 0]})
+    assert smoothcert.load_inputs(tmp_path / "a.npz").labels == (1, 0)
+
+
+@pytest.mark.parametrize("names", [("x", "images"), ("x", "inputs"), ("x_test", "images_test")])
+def test_two_arrays_that_may_be_meant(names, tmp_path):
+    np.savez(tmp_path / "a.npz", **dict.fromkeys(names, arrays()))
+    assert f"{names[0]}, {names[1]}, which may all be meant" in refused(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", x=arrays(), y=[0, 1], labels=[1, 0])
+    assert "y, labels, which may all be meant" in refused(tmp_path / "b.npz")
+
+
+def test_labels_of_no_certain_split_are_not_taken(tmp_path):
+    np.savez(tmp_path / "a.npz", x_test=arrays(), x_val=arrays(), y=[0, 1])
+    data = smoothcert.load_inputs(tmp_path / "a.npz")
+    assert data.labels is None and "Not read: x_val, y." in data.describe()
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 3), (2, 1, 8, 3), (2, 3, 8, 1)])
+def test_channels_that_may_be_first_or_last(shape, tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros(shape, np.uint8))
+    assert "channels may be the second axis or the last" in refused(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", inputs=np.zeros(shape, np.uint8))
+    assert smoothcert.load_inputs(tmp_path / "a.npz").shape == shape[1:]
+
+
+@pytest.mark.parametrize("highest", [1, 16])
+def test_arrays_that_are_nearly_black(highest, tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.full((2, 1, 4, 4), highest, np.uint8))
+    said = smoothcert.load_inputs(tmp_path / "a.npz").describe()
+    assert f"Its largest value is {highest} of 255, nearly black" in said
+    np.savez(tmp_path / "a.npz", x=np.full((2, 1, 4, 4), 17, np.uint8))
+    assert "black" not in smoothcert.load_inputs(tmp_path / "a.npz").describe()
+
+
+ARGUMENTS = {
+    "limit": ({"limit": 1.5}, "limit must be a whole number"),
+    "every": ({"every": "2"}, "every must be a whole number"),
+    "size": ({"size": (4, 4)}, "size must be a whole number"),
+    "channels": ({"channels": True}, "channels must be a whole number"),
+    "split": ({"split": 3}, "split is the name"),
+}
+
+
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_arguments_of_other_kinds(case, tmp_path):
+    options, message = ARGUMENTS[case]
+    assert message in refused(files(tmp_path, CAT_DOG), **options)
+
+
+@pytest.mark.parametrize("reference", ["", None, b"data", ["a.png"], arrays()])
+def test_references_of_other_kinds(reference):
+    with pytest.raises(InvalidInput, match="Data is named by a text or a path"):
+        smoothcert.load_inputs(reference)
+
+
+def test_numpy_numbers_as_arguments(tmp_path):
+    where = files(tmp_path, CAT_DOG)
+    assert len(smoothcert.load_inputs(where, limit=np.int64(1), every=np.int32(1))) == 1
+    assert smoothcert.load_inputs(where, size=np.float64(2), channels=np.uint8(1)).shape == (
+        1,
+        2,
+        2,
+    )
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "L"])
+def test_pillow_images_and_paths_given_to_smooth(mode, tmp_path):
+    """As load_inputs reads them: channels first, colours and not a palette's numbers."""
+    from PIL import Image
+
+    made = Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3)).convert(mode)
+    made.save(tmp_path / "a.png")
+    pixels = smoothcert.load_inputs(tmp_path).item(0).pixels
+    seen = []
+
+    def logits(batch):
+        seen.append(batch.shape[1:])
+        return np.tile(np.float32([[1, 0]]), (len(batch), 1)) + batch.reshape(len(batch), -1)[:, :2]
+
+    one = smoothcert.from_function(logits, "seen", version=mode)
+    for x in (made, tmp_path / "a.png", str(tmp_path / "a.png")):
+        smooth = smoothcert.Smooth(one, 2, 0.25)
+        found = smooth.certify(x, 10, 50, 0.01, 25)
+        assert found == smoothcert.Smooth(one, 2, 0.25).certify(
+            pixels.astype(np.uint8), 10, 50, 0.01, 25
+        )
+    assert set(seen) == {pixels.shape}
 
 
 def turned():

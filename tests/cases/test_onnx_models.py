@@ -1,5 +1,6 @@
 """ONNX models as people bring them: certified with the votes of the plain one, or one line."""
 
+import errno
 import os
 import zipfile
 from functools import partial
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 import smoothcert
-from smoothcert.classifiers.onnx import _fitting
+from smoothcert.classifiers.fitting import fitting
 from smoothcert.compress import compress, onnx_graph
 from smoothcert.errors import InvalidInput, ModelError, StoreError
 from smoothcert.regular import require_new_file
@@ -67,6 +68,16 @@ SAME = {
         "",
     ),
     "a batch of four": (g.model(inputs=[FIXED()], outputs=[g.value("logits", [4, 10])]), ""),
+    "squeezed for a batch of one": (
+        g.model(
+            g.node("Squeeze", "logits a", "o"),
+            inputs=[g.value("x", [1, 1, 8, 8])],
+            outputs=[g.value("o", [10])],
+            constants={"a": np.array([0])},
+        ),
+        "",
+    ),
+    "weights that are inputs too": (g.model(inputs=[g.value("w", [64, 10]), g.IMAGES]), ""),
     "no shape declared": (g.model(inputs=[g.value("x", None)]), ""),
     "a name with a colon and a slash": (
         g.model(
@@ -163,6 +174,30 @@ REFUSED = {
         ),
         *("", "is random.*other logits the second time"),
     ),
+    "normalized by the batch, before 14": (
+        g.model(
+            body=[
+                g.node("BatchNormalization", "x s z z s", "y m v sm sv"),
+                g.node("Flatten", "y", "f"),
+                g.BODY[1],
+            ],
+            constants={"s": np.ones(1, np.float32), "z": np.zeros(1, np.float32)},
+            opset=9,
+        ),
+        *("", r"exported in training mode \(BatchNormalization\)"),
+    ),
+    "dropout told by way of a node": (
+        g.model(
+            body=[
+                g.node("Identity", "t", "on"),
+                g.node("Dropout", "x r on", "y"),
+                g.node("Flatten", "y", "f"),
+                g.BODY[1],
+            ],
+            constants={"r": np.float32(0.5), "t": np.array(True)},
+        ),
+        *("", r"exported in training mode \(Dropout\)"),
+    ),
     "another's operator": (
         g.model(body=[g.node("Mine", "x", "f", domain="com.me"), g.BODY[1]]),
         *("", "operators of com.me::Mine, which ONNX Runtime does not have"),
@@ -240,6 +275,16 @@ NAMED = [
     ("m.h5", holding(b"\x89HDF\r\n\x1a\n"), "is an HDF5 file, as Keras writes"),
     ("m.tflite", holding(b"\x1c\0\0\0TFL3"), "TensorFlow Lite"),
     ("m.pth.tar", holding(b"\x1f\x8b\x08"), "is compressed with gzip"),
+    ("m.gguf", holding(b"GGUF\3\0\0\0"), "is a GGUF file"),
+    ("m.engine", holding(b"ftrt"), "TensorRT engine.*Take the ONNX model that it was built from"),
+    ("m.xml", holding(b"<?xml version='1.0'?><net name='m'>"), "is a model of OpenVINO"),
+    ("m.bin", holding(bytes(64)), "m.bin is not read: .bin most often is a pickle"),
+    ("m.pb", holding(g.model().SerializeToString()), "is an ONNX model. Name it x.onnx"),
+    ("m.ONNX", holding(g.model().SerializeToString()), "is an ONNX model. Name it x.onnx"),
+    ("m.pt2", zipped("word.xml"), "a zip archive without a model in it"),
+    ("m.zip", zipped("net.onnx"), "Unpack it, and pass archive/net.onnx"),
+    ("m.pt2", zipped("data/aotinductor/model/x.so"), "is compiled by AOTInductor"),
+    ("m.onnx", lambda path: path.mkdir(), "is a folder, and there is no model in it"),
 ]
 
 
@@ -249,6 +294,27 @@ def test_files_are_named_for_what_they_are(name, write, message, tmp_path):
     write(tmp_path / name)
     with pytest.raises(ModelError, match=message):
         smoothcert.load_classifier(tmp_path / name)
+
+
+def test_a_folder_names_the_models_in_it(tmp_path):
+    onnx.save(g.model(), tmp_path / "net.onnx")
+    with pytest.raises(ModelError, match=r"is a folder. Pass a model in it: .*net.onnx"):
+        smoothcert.load_classifier(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="pass hf:/"):
+        smoothcert.load_classifier(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_tensors_that_a_hub_s_cache_links_to(tmp_path, plain):
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshot").mkdir()
+    made = tmp_path / "blobs" / "m.onnx"
+    onnx.save(g.model(), made, save_as_external_data=True, location="t.bin", size_threshold=0)
+    for blob, name in (("1", "m.onnx"), ("2", "t.bin")):
+        (tmp_path / "blobs" / name).rename(tmp_path / "blobs" / blob)
+        (tmp_path / "snapshot" / name).symlink_to(f"../blobs/{blob}")
+    assert votes(tmp_path / "snapshot" / "m.onnx") == plain
 
 
 @pytest.mark.parametrize("change", ["gone", "cut"])
@@ -262,6 +328,25 @@ def test_tensors_beside_a_model(change, tmp_path, plain):
     message = "in t.bin, which is not beside it" if change == "gone" else "is truncated: 99 bytes"
     with pytest.raises(ModelError, match=message):
         smoothcert.load_classifier(path)
+
+
+def test_dropout_that_does_nothing_here_is_told(tmp_path, plain):
+    drop = onnx.helper.make_graph(
+        [g.node("Dropout", "f r t", "d"), g.node("MatMul", "d w", "yes")],
+        *("then", [], [onnx.helper.make_tensor_value_info("yes", g.FLOAT, None)]),
+    )
+    keep = onnx.helper.make_graph(
+        [g.node("MatMul", "f w", "no")],
+        *("else", [], [onnx.helper.make_tensor_value_info("no", g.FLOAT, None)]),
+    )
+    branch = g.node("If", "c", "logits", then_branch=drop, else_branch=keep)
+    constants = {"c": np.array(True), "r": np.float32(0.4), "t": np.array(True)}
+    onnx.save(g.model(body=[g.BODY[0], branch], constants=constants), tmp_path / "m.onnx")
+    assert votes(tmp_path / "m.onnx") == plain
+    said = ("certify", tmp_path / "m.onnx", "--data", "digits", "--limit", "2", "--sigma", "0.25")
+    shown = run(*said, "--n0", "8", "--n", "16", "--out", tmp_path / "run")
+    assert shown.exit_code == 0
+    assert "m.onnx was exported in training mode (Dropout)" in " ".join(shown.output.split())
 
 
 class Linear(torch.nn.Module):
@@ -285,8 +370,81 @@ def exported(path, before, training=False, **dim):
 def test_a_program_with_a_maximum_batch(tmp_path, plain):
     exported(tmp_path / "m.pt2", torch.nn.Identity(), min=2, max=16)
     with pytest.raises(ModelError, match="batches of 2 to 16 rows.*Pass --batch-size 16"):
+        votes(tmp_path / "m.pt2", batch_size=17)
+    assert votes(tmp_path / "m.pt2") == plain
+
+
+class Ends(torch.nn.Module):
+    """The layer with its images and its logits in odd places."""
+
+    def __init__(self, take=lambda x: x, give=lambda y: y, kind=torch.float32):
+        super().__init__()
+        self.take, self.give = take, give
+        self.weights = torch.nn.Parameter(torch.from_numpy(g.WEIGHTS).to(kind))
+
+    def forward(self, *args, **kwargs):
+        return self.give(self.take(*args, **kwargs).flatten(1) @ self.weights)
+
+
+IMAGE = torch.zeros(2, 1, 8, 8)
+ROWS = {0: torch.export.Dim("batch")}
+ENDS = {
+    "a keyword": (Ends(lambda pixel_values: pixel_values), (), {"pixel_values": IMAGE}),
+    "None beside": (Ends(lambda x, mask: x), (IMAGE, None), {}),
+    "a number beside": (Ends(lambda x, scale: x * scale), (IMAGE, 1.0), {}),
+    "in a tuple": (Ends(lambda xs: xs[0]), ((IMAGE,),), {}),
+    "in a dictionary": (Ends(lambda d: d["image"]), ({"image": IMAGE},), {}),
+    "logits in a tuple": (Ends(give=lambda y: (y,)), (IMAGE,), {}),
+    "logits in a dictionary": (Ends(give=lambda y: {"logits": y}), (IMAGE,), {}),
+    "double": (Ends(kind=torch.float64), (IMAGE.double(),), {}),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_programs_with_odd_ends(case, tmp_path, plain):
+    module, args, kwargs = ENDS[case]
+    torch.export.save(torch.export.export(module, args, kwargs), tmp_path / "m.pt2")
+    assert votes(tmp_path / "m.pt2") == plain
+    inputs = smoothcert.load_inputs("digits", limit=2)
+    compress(tmp_path / "m.pt2", "onnx", tmp_path / "m.onnx", inputs=inputs)
+    assert smoothcert.load_classifier(tmp_path / "m.onnx").fixed_batch == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "args", "message"),
+    [
+        (Ends(lambda x, m: x), (IMAGE, IMAGE), r"takes 2 tensors \(.*make the others part of"),
+        (Ends(give=lambda y: (y, y + 1)), (IMAGE,), "returns 2 tensors.*export only these"),
+        (Ends(lambda x: x / 255), (IMAGE.to(torch.uint8),), "takes torch.uint8.*a float32 input"),
+        (Ends(), (torch.zeros(2, 1, 4, 16),), "images of 16 by 4 pixels"),
+        (Ends(), (torch.zeros(2, 8, 8, 1),), "It takes channels last"),
+    ],
+    ids=["two images", "two outputs", "bytes", "another size", "channels last"],
+)
+def test_programs_that_do_not_fit(module, args, message, tmp_path):
+    torch.export.save(torch.export.export(module, args), tmp_path / "m.pt2")
+    with pytest.raises(ModelError, match=message):
         votes(tmp_path / "m.pt2")
-    assert votes(tmp_path / "m.pt2", batch_size=16) == plain
+
+
+def test_a_program_with_a_maximum_batch_is_converted(tmp_path, plain, train):
+    exported(tmp_path / "m.pt2", torch.nn.Identity(), min=2, max=16)
+    compress(tmp_path / "m.pt2", "onnx", tmp_path / "m.onnx", inputs=train, sigma=0.25)
+    assert votes(tmp_path / "m.onnx") == plain
+
+
+class Branches(torch.nn.Module):
+    def forward(self, x):
+        return x.flatten(1) if float(x.sum()) > 1 else -x.flatten(1)
+
+
+def test_an_export_that_fails_says_why(tmp_path, train):
+    from smoothcert.compress.export import to_onnx
+
+    with pytest.raises(ModelError, match="torch cannot export .* data-dependent .* one graph") as e:
+        to_onnx(Branches(), train.shape, tmp_path / "m.onnx")
+    assert "\x1b" not in str(e.value)
+    assert "[96m" not in str(e.value)
 
 
 @pytest.mark.parametrize("before", [torch.nn.Dropout(0.5), torch.nn.BatchNorm2d(1)])
@@ -376,6 +534,66 @@ def test_tensors_beside_the_original_are_counted_and_copied(tmp_path, monkeypatc
         (tmp_path / "large.onnx").unlink()
         compress(source, "prune:0.2", tmp_path / "large.onnx")
     assert not (tmp_path / "large.onnx").exists()
+
+
+@pytest.mark.parametrize("target", ["prune:0.2", "bf16-weights", "int4-weights", "int8"])
+def test_weights_kept_in_nodes_are_compressed(target, tmp_path, train):
+    stored = onnx.numpy_helper.from_array(g.WEIGHTS)
+    made = g.model(body=[g.node("Constant", "", "w", value=stored), *g.BODY])
+    del made.graph.initializer[:]
+    onnx.save(made, tmp_path / "m.onnx")
+    change = compress(tmp_path / "m.onnx", target, tmp_path / "q.onnx", inputs=train, sigma=0.25)
+    assert (change.tensors_changed, change.tensors) == (1, 1)
+
+
+class Full:
+    """A disk that is full after some bytes."""
+
+    def __init__(self, monkeypatch):
+        monkeypatch.setattr("pathlib.Path.write_bytes", self.refuse)
+        monkeypatch.setattr(onnx, "save", self.refuse)
+
+    def refuse(self, *args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "suffix"),
+    [
+        ("net.onnx", "prune:0.2", ".onnx"),
+        ("net.onnx", "int8", ".onnx"),
+        ("net.safetensors", "prune:0.2", ".safetensors"),
+        ("net.safetensors", "bf16", ".pt2"),
+    ],
+)
+def test_a_full_disk_leaves_nothing(source, target, suffix, models, tmp_path, train, monkeypatch):
+    Full(monkeypatch)
+    out = tmp_path / "new" / f"out{suffix}"
+    with pytest.raises(StoreError, match="Cannot write .*No space left.*Nothing was written"):
+        compress(models / source, target, out, inputs=train, sigma=0.25)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_original_is_blamed_for_what_is_wrong_with_it(tmp_path, train):
+    weights = np.zeros((256, 10), np.float32)
+    made = g.model(inputs=[g.value("x", ["b", 1, 16, 16])], constants={"w": weights})
+    onnx.save(made, tmp_path / "m.onnx")
+    for target in ("int8", "prune:0.2"):
+        with pytest.raises(ModelError, match=r"^m.onnx failed.*--size 16"):
+            compress(tmp_path / "m.onnx", target, tmp_path / "q.onnx", inputs=train, sigma=0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("w.safetensors", "there al"), ("w.checkpoint", "none")]
+)
+def test_training_replaces_no_file_of_others(name, kept, tmp_path):
+    (tmp_path / name).write_text("mine")
+    words = ("train", "--data", "digits", "--sigma", "0.25", "--limit", "20", "--epochs", "1")
+    resume = ["--resume"] if name.endswith("safetensors") else []
+    shown = run(*words, "--out", tmp_path / "w.safetensors", *resume)
+    assert shown.exit_code == 2
+    assert kept in " ".join(shown.output.split())
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_the_named_output_is_kept(tmp_path, train):
@@ -479,9 +697,16 @@ def test_commands_say_which_output_is_read(tmp_path):
         (["n", 1, "h", "w"], (4, 3, 32, 32), "by --channels 1"),
         (["n", 64], (4, 1, 8, 8), "put a Flatten"),
         (["n", 7], (4, 5), ""),
+        (
+            ["n", 3, 16, 16],
+            (4, 1, 8, 8),
+            "by --channels 3 and resized and cropped to it by --size 16",
+        ),
+        (["n", 16, 16, 3], (4, 1, 8, 8), "channels last"),
+        (["n", 4, 16, 16], (4, 1, 8, 8), ""),
     ],
 )
 def test_the_shape_that_is_expected_says_what_to_do(expected, shape, advice):
-    said = _fitting(expected, shape)
+    said = fitting(expected, shape)
     assert advice in said
     assert bool(said) == bool(advice)

@@ -1,5 +1,8 @@
 """Torch models as people bring them: certified with their own votes, told apart, or one line."""
 
+import importlib
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +60,7 @@ def test_certified_with_its_own_votes(row, three):
         "spectral norm of old",
         "weight norm of old",
         "a hook keeps what the head reads",
+        "a cached property",
     ],
 )
 def test_a_forward_pass_does_not_change_the_fingerprint(row):
@@ -68,10 +72,28 @@ def test_a_forward_pass_does_not_change_the_fingerprint(row):
 
 @pytest.mark.parametrize("row", cases.PAIRS)
 def test_two_networks_have_two_fingerprints(row):
-    one, other = cases.PAIRS[row]()
-    again, _ = cases.PAIRS[row]()
-    assert fingerprint(one) != fingerprint(other)
-    assert fingerprint(one) == fingerprint(again)
+    one, other = [fingerprint(module) for module in cases.PAIRS[row]()]
+    again, *_ = [fingerprint(module) for module in cases.PAIRS[row]()]
+    assert (one == other, one == again) == (False, True)
+
+
+def test_what_leads_through_an_installed_package_is_no_part_of_a_fingerprint(tmp_path, monkeypatch):
+    """As a configuration of Hugging Face, whose methods reach process numbers and whose folder."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    prints = {}
+    for process, place, heads in ((1, "a", 2), (2, "b", 2), (2, "b", 4)):
+        (folder / "hub_models.py").write_text(
+            f"class State:\n  process = {process}\nstate = State()\nclass Config:\n"
+            "  def __init__(self, **values): self.__dict__ |= values\n"
+            "  def download(self): return state.process\n"
+        )
+        sys.modules.pop("hub_models", None)
+        importlib.invalidate_caches()
+        config = importlib.import_module("hub_models").Config(name_or_path=place, heads=heads)
+        prints[process, heads] = fingerprint(cases.Around(config=config, name_or_path=place))
+    assert prints[1, 2] == prints[2, 2] != prints[2, 4]
 
 
 def test_a_constant_is_not_taken_for_the_list_of_that_name():
@@ -101,8 +123,6 @@ def test_comments_and_places_are_no_part_of_a_fingerprint(tmp_path, monkeypatch)
 
 def test_a_file_edited_between_two_sessions_is_another_model(tmp_path, monkeypatch):
     """`self.means` as in the code of 2019: a run resumed with other constants is refused."""
-    import sys
-
     from smoothcert.certificate import Settings
     from smoothcert.errors import Mismatch
     from smoothcert.runs.runner import How, run_certify
@@ -112,8 +132,6 @@ def test_a_file_edited_between_two_sessions_is_another_model(tmp_path, monkeypat
     for mean in (0.5, 0.25):
         (tmp_path / "edited_net.py").write_text(EDITED.replace("MEAN", str(mean)))
         sys.modules.pop("edited_net", None)
-        import importlib
-
         importlib.invalidate_caches()
         model = smoothcert.load_classifier("edited_net:make")
         settings, how = Settings(0.25, 256, n0=8, n=32), How(batch_size=16, resume=mean == 0.25)
@@ -156,15 +174,56 @@ def test_weights_saved_by_their_owner(architecture, prefix, tmp_path):
     ("module", "message"),
     [
         (cases.dynamic, "is batch-dependent: .* or pass --batch-size 1"),
+        (
+            cases.post(lambda y: y[:, :1]),
+            "the columns -s and s; if it is a probability",
+        ),
+        (cases.post(lambda y: y[:, 0]), "the columns -s and s"),
+        (cases.post(lambda y: y.argmax(1)), "return the scores that argmax was taken of"),
+        (cases.post(lambda y: y[:, :, None, None]), r"Return .flatten\(1\) of it"),
+        (cases.post(lambda y: y.T), "Was it transposed"),
+        (cases.post(lambda y: {"a": y, "logits": y}), r"returns dict; .* returns its \['logits'\]"),
+        (cases.post(lambda y: (y, y[0])), r"returns tuple; .* in a module that returns its \[0\]"),
+        (cases.post(lambda y: None), "returns NoneType; a classifier returns one tensor"),
+        (cases.post(lambda y: y + 1e-6 * torch.randn_like(y)), "is random .*Leave dropout"),
+        (
+            cases.post(lambda y: torch.eye(10)[(y + 9 * torch.randn_like(y)).argmax(1)]),
+            "is random",
+        ),
+        (lambda: cases.plain().double(), r"weights are torch.float64: .*begin with x = x.to"),
+        (lambda: cases.plain().half(), r"weights are torch.float16: .*begin with x = x.to"),
+        (
+            lambda: torch.nn.Sequential(cases.AlwaysTrains(0.2), cases.plain()),
+            "Its AlwaysTrains is in training mode: let eval",
+        ),
+        (
+            lambda: torch.nn.Sequential(
+                torch.nn.BatchNorm2d(1, track_running_stats=False), cases.plain()
+            ),
+            "batch-dependent: .* Its BatchNorm2d takes the statistics of each batch",
+        ),
+        (
+            cases.observing,
+            "is random .*still observes: .*apply.torch.ao.quantization.disable",
+        ),
         (cases.Constant, "the same logits for different inputs, 64 of them far apart"),
         (cases.Collapsed, "the same logits for different inputs"),
         (lambda: torch.nn.LazyLinear(10), "'weight' of the model has no values yet. Load weights"),
-        (lambda: torch.nn.Linear(64, 10, device="meta"), "has no values|cannot be put on cpu"),
+        (lambda: torch.nn.Linear(64, 10, device="meta"), "has no values yet. Load weights"),
     ],
 )
 def test_refused(module, message, three):
     with pytest.raises(ModelError, match=message):
         counts(module(), three)
+
+
+def test_what_forward_prints_does_not_mix_with_results(three, capsys):
+    model = smoothcert.load_classifier(cases.post(lambda y: (print("seen"), y)[1])(), threads=4)
+    counts(model, three)
+    out, err = capsys.readouterr()
+    assert (out, "seen" in err) == ("", True)
+    print("results")
+    assert capsys.readouterr().out == "results\n"
 
 
 def test_dynamic_quantization_row_by_row(three):
@@ -218,6 +277,12 @@ class Named(Net):
 class Complex(Net):
     def forward(self, x): return torch.complex(self.net(x), self.net(x))
 class NoForward(nn.Module): pass
+class Odd(Exception):
+    def __str__(self): raise self
+class Shows(Net):
+    def forward(self, x): raise Odd
+class Leaves(Net):
+    def forward(self, x): raise GeneratorExit
 def raises(): raise FileNotFoundError("no checkpoint at /models/x.bin")
 def exits(): raise SystemExit("bye")
 def wide(width): return net()
@@ -227,7 +292,11 @@ def nothing(): net()
 def the_class(): return Net
 def pair(): return net(), None
 def number(): return 3
-def unseeded(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+def unseeded(): return torch.seed() and nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+async def later(): return net()
+def yields(): yield net()
+def the_function(): return net
+def checkpoint(): return {"epoch": 3, "model": net()}
 def loops(): return "broken_models:loops"
 def clock():
     import time
@@ -245,12 +314,14 @@ LINES = [
     ("Index", r"IndexError: index 99 is out of bounds .*, in broken_models.py, line 19"),
     ("Asserts", r"failed on a batch of shape .*: three channels, in broken_models.py, line 22"),
     ("Exits", r"SystemExit: bye, in broken_models.py, line 24"),
+    ("Shows", r"failed on a batch of shape .*: Odd, in broken_models.py, line 33"),
+    ("Leaves", r"failed on a batch of shape .*: GeneratorExit, in broken_models.py, line 35"),
     ("Named", r"returns dict; a classifier returns one tensor"),
     ("Complex", r"returns complex numbers; a classifier returns one tensor"),
     ("NoForward", r"NotImplementedError|missing the required \"forward\""),
     (
         "raises",
-        r"factory broken_models:raises failed: FileNotFoundError: no checkpoint at .*line 30",
+        r"factory broken_models:raises failed: FileNotFoundError: no checkpoint at .*line 36",
     ),
     ("exits", r"factory broken_models:exits failed: SystemExit: bye"),
     ("wide", r"takes the argument width; smoothcert calls it without any. Give defaults"),
@@ -259,10 +330,14 @@ LINES = [
     ("nothing", r"returns nothing, and no model. End it with `return`"),
     ("the_class", r"returns the class Net, and no model. Return Net\(\)"),
     ("pair", r"returns a tuple, and no model. Return the network alone"),
+    ("later", r"returns a coroutine, and no model. Make it a plain function, without async"),
+    ("yields", r"returns a generator, and no model. Let it return the network"),
+    ("the_function", r"returns a function, and no model. If it makes the network, return what"),
+    ("checkpoint", r"returns a dict, and no model. Return the network alone, its 'model'"),
     ("number", r"returns an int, and no model"),
     (
         "unseeded",
-        r"another model in each call: 1.weight, 1.bias differed .*torch.manual_seed in it",
+        r"another model in each call: 1.weight, 1.bias differed .*\(torch.manual_seed, ",
     ),
     ("loops", r"returns a str, and no model"),
     ("clock", r"another model in each call: made_at differed"),
@@ -319,12 +394,50 @@ def test_a_reference_that_is_nearly_right(reference, line, broken):
 )
 def test_a_factory_may_be(reference, broken, three, capsys):
     """A module, a function, or of a file that seeds torch when imported; stdout stays clean."""
-    import sys
-
     sys.modules.pop("seeded", None)
     torch.manual_seed(99)
     assert len(counts(smoothcert.load_classifier(reference), three)) == 3
     assert capsys.readouterr().out == ""
+
+
+RANDOM = """import random
+import numpy, torch
+SEED
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.tensor(DRAW).float()
+    def forward(self, x):
+        return x.flatten(1) @ self.weight
+net = Net()
+def make():
+    return net
+def new():
+    return Net()
+"""
+
+
+@pytest.mark.parametrize("name", ["net", "make", "new"])
+@pytest.mark.parametrize(
+    ("library", "draw"),
+    [
+        ("torch.manual_seed(2)", "torch.randn(64, 10).tolist()"),
+        ("numpy.random.seed(2)", "numpy.random.randn(64, 10)"),
+        ("random.seed(2)", "[[random.random() for _ in range(10)] for _ in range(64)]"),
+    ],
+)
+def test_random_weights_of_a_file(name, library, draw, tmp_path, monkeypatch):
+    """Refused, also of one object in the file, unless the file itself seeds what it draws from."""
+    monkeypatch.chdir(tmp_path)
+    for seed in ("", library):
+        (tmp_path / "random_net.py").write_text(RANDOM.replace("SEED", seed).replace("DRAW", draw))
+        sys.modules.pop("random_net", None)
+        importlib.invalidate_caches()
+        if seed:
+            assert smoothcert.load_classifier(f"random_net:{name}").fingerprint
+            continue
+        with pytest.raises(ModelError, match="another model in each call: weight differed"):
+            smoothcert.load_classifier(f"random_net:{name}")
 
 
 def test_errors_of_functions_and_of_classifiers_of_ones_own(three):
@@ -378,6 +491,29 @@ def test_a_copy_that_there_is_not_is_said(tmp_path):
     digits = smoothcert.load_inputs("digits", limit=8)
     with pytest.raises(ModelError, match="holds what cannot be copied"):
         compress("torch_models:locked", "bf16", tmp_path / "m.pt2", inputs=digits)
+
+
+@pytest.mark.parametrize("model", [cases.plain, cases.Around, lambda x: x])
+def test_what_makes_a_model_is_none(model):
+    for take in (smoothcert.load_classifier, lambda model: smoothcert.Smooth(model, 10, 0.25)):
+        with pytest.raises(ModelError, match="If it makes the model, call it; if it takes a batch"):
+            take(model)
+
+
+@pytest.mark.parametrize(
+    ("logits", "said"),
+    [
+        (lambda y: (y > -9).float(), True),
+        (lambda y: torch.where(y > -9, torch.inf, y), True),
+        (lambda y: y, False),
+    ],
+)
+def test_scores_with_ties_are_said_to_vote_for_nothing(logits, said, three):
+    from smoothcert.certificate import Settings
+
+    model = smoothcert.load_classifier(cases.post(logits)())
+    found = sanity.look(model, three, Settings(0.25, 256, n=10**5), 10**5)
+    assert ("gives no class to 24 of 24" in "".join(sanity.said(found, 0.25)[0])) == said
 
 
 def test_a_selection_of_one_class_is_said():

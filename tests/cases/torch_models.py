@@ -1,11 +1,22 @@
 """Torch models as people write them, each a classifier of 1x8x8 inputs with ten classes."""
 
-import contextlib
+import argparse
+import array
+import decimal
+import enum
+import fractions
+import functools
+import operator
+import sys
 import threading
+import types
 import warnings
+from collections import defaultdict
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import scipy.sparse
 import torch
 from torch import nn
 from torch.nn.utils import prune
@@ -135,6 +146,83 @@ class Minus(Around):
 class Plus(Around):
     def forward(self, x):
         return self.net(x + 1)
+
+
+class Called(Around):
+    """Whatever is called in front of the network."""
+
+    def forward(self, x):
+        return self.net(self.before(x))
+
+
+def written(code, value, **names):
+    """A network in the user's own words; `V` stands for the value in which two of them differ."""
+    space = {"Around": Around, "torch": torch, "functools": functools, "__name__": "written"}
+    space |= names
+    text = code if "class Net" in code else f"class Net(Around):\n{code}"
+    exec(text.replace("V", str(value)), space)
+    return space["Net"]()
+
+
+def by_code(code, **names):
+    return lambda: [written(code, value, **names) for value in (0.4, 0.5)]
+
+
+def by_value(kind):
+    """Two networks that keep something else: `kind` of 0.4 and of 0.5."""
+    return lambda: [Shifted(mean=kind(value)) for value in (0.4, 0.5)]
+
+
+@dataclass(slots=True)
+class Slotted:
+    shift: float
+
+
+class Silent(float):
+    def __repr__(self):
+        return "a number"
+
+
+class Named(list):
+    pass
+
+
+class Tagged(torch.Tensor):
+    pass
+
+
+def with_attribute(value, **attributes):
+    for name, some in attributes.items():
+        setattr(value, name, some)
+    return value
+
+
+def tagged_weight(absmax):
+    """As bitsandbytes keeps the scales of a quantized weight."""
+    net = plain()
+    net[1].weight.absmax = torch.tensor(absmax)
+    return net
+
+
+def scaler(mean):
+    from sklearn.preprocessing import StandardScaler
+
+    return StandardScaler().fit(np.full((3, 64), mean))
+
+
+def by_module(code):
+    """Constants in a user's package, which is another for the second network."""
+
+    def make():
+        for value in (0.4, 0.5):
+            inner = types.ModuleType("their_package.constants")
+            outer = types.ModuleType("their_package")
+            inner.MEAN, outer.constants = value, inner
+            sys.modules["their_package.constants"] = inner
+            sys.modules["their_package"] = outer
+            yield written(code, value, their_package=outer)
+
+    return make
 
 
 def unlisted(scale):
@@ -353,11 +441,42 @@ class Collapsed(Around):
         return nn.functional.one_hot((self.net(x) * 0).argmax(1), 10).float()
 
 
-def nothing():
-    return contextlib.nullcontext()
+class Post(Around):
+    """Whatever is made of the logits."""
+
+    def forward(self, x):
+        return self.post(self.net(x))
+
+
+def post(function):
+    return lambda: Post(post=function)
+
+
+def in_half():
+    net = plain().half()
+    return Called(net=net, before=lambda x: x.to(torch.float16))
+
+
+class AlwaysTrains(nn.Dropout):
+    def train(self, mode=True):
+        return super().train(True)
+
+
+def observing(stop=False):
+    import torch.ao.quantization as ao
+
+    with quiet():
+        net = plain().train()
+        net.qconfig = ao.get_default_qat_qconfig("fbgemm")
+        net = _calibrated(ao.prepare_qat(net))
+        return net.apply(ao.disable_observer) if stop else net
 
 
 CERTIFIED = {
+    "fake quantization, fixed": partial(observing, stop=True),
+    "half precision, cast inside": in_half,
+    "logits in float64": post(torch.Tensor.double),
+    "whole numbers": post(lambda y: (100 * y).long()),
     "torch.ao static": static,
     "torch.ao static, convolution": static_conv,
     "torch.ao FX": by_fx,
@@ -383,6 +502,11 @@ CERTIFIED = {
     "TorchScript, frozen": partial(frozen, 3.0),
     "a complex buffer": lambda: Around(c=nn.Buffer(torch.zeros(2, dtype=torch.complex64))),
     "an empty buffer": lambda: Around(e=nn.Buffer(torch.zeros(0))),
+    "a cached property": lambda: written(
+        "  @functools.cached_property\n  def mean(self): return torch.tensor(V)\n"
+        "  def forward(self, x): return self.net(x - self.mean)",
+        0.4,
+    ),
     "a dtype as an attribute": lambda: Around(kind=torch.float16, shape=torch.Size([1])),
 }
 """Row to a factory: certified, with the votes that the module gives by itself."""
@@ -410,5 +534,121 @@ PAIRS = {
     "quantized weights": lambda: [static(v) for v in (1.0, 2.0)],
     "attention heads": lambda: [heads(v) for v in (2, 4)],
     "slope, which is in no weights": lambda: [nn.CELU(v) for v in (1.0, 2.0)],
+    # Objects of libraries, and what has no dictionary
+    "SimpleNamespace": by_value(lambda v: types.SimpleNamespace(shift=v)),
+    "options of argparse": by_value(lambda v: argparse.Namespace(shift=v)),
+    "fraction": by_value(fractions.Fraction),
+    "decimal": by_value(decimal.Decimal),
+    "array.array": by_value(lambda v: array.array("d", [v])),
+    "bytearray": by_value(lambda v: bytearray([int(10 * v)])),
+    "scaler of scikit-learn": by_value(scaler),
+    "sparse matrix of SciPy": by_value(lambda v: scipy.sparse.csr_matrix([[v]])),
+    "distribution": by_value(lambda v: torch.distributions.Normal(v, 1.0)),
+    "masked array": by_value(lambda v: np.ma.masked_array([1.0, 2.0], [v > 0.45, 0])),
+    "dataclass with slots": by_value(Slotted),
+    "float that shows something else": by_value(Silent),
+    "default of a dictionary": by_value(lambda v: defaultdict(lambda: v)),
+    "attribute of a list": by_value(lambda v: with_attribute(Named([1]), shift=v)),
+    "attribute of a weight": lambda: [tagged_weight(v) for v in (0.4, 0.5)],
+    "attribute of a subclass of tensors": by_value(
+        lambda v: with_attribute(torch.ones(3).as_subclass(Tagged), scale=v)
+    ),
+    "value of an enum": by_value(lambda v: enum.Enum("Kind", {"MEAN": v}).MEAN),
+    "enum": by_value(lambda v: enum.Enum("Kind", {"MEAN": v})),
+    "function of torch": lambda: [Called(before=f) for f in (torch.relu, torch.tanh)],
+    "operator of torch": lambda: [
+        Called(before=f) for f in (torch.ops.aten.relu, torch.ops.aten.tanh)
+    ],
+    "function of NumPy": lambda: [Called(before=f) for f in (np.exp, np.log)],
+    "partial": lambda: [Called(before=partial(torch.sub, other=v)) for v in (0.4, 0.5)],
+    "method with arguments": lambda: [
+        Called(before=operator.methodcaller("sub", v)) for v in (0.4, 0.5)
+    ],
+    "traced function": lambda: [
+        Called(before=torch.jit.trace(lambda x, v=v: x - v, torch.ones(2))) for v in (0.4, 0.5)
+    ],
+    "function over arrays": lambda: [
+        Called(before=np.vectorize(lambda x, v=v: x - v)) for v in (0.4, 0.5)
+    ],
+    # What the code reads, wherever it stands
+    "constant of a class": by_code(
+        "class Config:\n  MEAN = V\nclass Net(Around):\n"
+        "  def forward(self, x): return self.net(x - Config.MEAN)"
+    ),
+    "class in a class": by_code(
+        "class Config:\n  class norm:\n    MEAN = V\nclass Net(Around):\n"
+        "  def forward(self, x): return self.net(x - Config.norm.MEAN)"
+    ),
+    "constant of another module": by_code(
+        "class Other(torch.nn.Module):\n  MEAN = V\nclass Net(Around):\n"
+        "  def forward(self, x): return self.net(x - Other.MEAN)"
+    ),
+    "cached function": by_code(
+        "@functools.lru_cache\ndef mean(): return V\nclass Net(Around):\n"
+        "  def forward(self, x): return self.net(x - mean())"
+    ),
+    "cached property": by_code(
+        "  @functools.cached_property\n  def mean(self): return V\n"
+        "  def forward(self, x): return self.net(x - self.mean)"
+    ),
+    "property": by_code(
+        "  @property\n  def mean(self): return V\n"
+        "  def forward(self, x): return self.net(x - self.mean)"
+    ),
+    "partial method": by_code(
+        "  def of(self, x, mean): return x - mean\n  before = functools.partialmethod(of, mean=V)\n"
+        "  def forward(self, x): return self.net(self.before(x))"
+    ),
+    "getattr": by_code("  mean = V\n  def forward(self, x): return x - getattr(self, 'mean')"),
+    "globals": by_code(
+        "MEAN = V\nclass Net(Around):\n"
+        "  def forward(self, x): return self.net(x - globals()['MEAN'])"
+    ),
+    "super": by_code(
+        "class Base(Around):\n  def forward(self, x): return self.net(x - V)\n"
+        "class Net(Base):\n  def forward(self, x): return super().forward(x)"
+    ),
+    "argument of a decorator": by_code(
+        "def shifted(v):\n  def around(f): return functools.wraps(f)(lambda s, x: f(s, x - v))\n"
+        "  return around\nclass Net(Around):\n  @shifted(V)\n"
+        "  def forward(self, x): return self.net(x)"
+    ),
+    "autocast": lambda: [
+        written(
+            f"  @torch.autocast('cpu', dtype=torch.{kind})\n"
+            "  def forward(self, x): return self.net(x)",
+            0,
+        )
+        for kind in ("bfloat16", "float16")
+    ],
+    "instance of a module": by_code(
+        "class Before:\n  def __init__(self, v): self.v = v\n"
+        "  def __call__(self, x): return x - self.v\nbefore = Before(V)\nclass Net(Around):\n"
+        "  def forward(self, x): return self.net(before(x))"
+    ),
+    "layer of a class": by_code(
+        "  act = torch.nn.CELU(V)\n  def forward(self, x): return self.net(type(self).act(x))"
+    ),
+    "metaclass": by_code(
+        "class Kind(type):\n  @property\n  def MEAN(cls): return V\n"
+        "class Config(metaclass=Kind): pass\nclass Net(Around):\n"
+        "  def forward(self, x): return self.net(x - Config.MEAN)"
+    ),
+    "parametrization": by_code(
+        "class Scaled(torch.nn.Module):\n  def forward(self, w): return w * V\n"
+        "def Net():\n  net = Around()\n  torch.nn.utils.parametrize.register_parametrization("
+        "net.net[1], 'weight', Scaled())\n  return net # class Net"
+    ),
+    "constant of a package": by_module(
+        "  def forward(self, x): return self.net(x - their_package.constants.MEAN)"
+    ),
+    "constant that forward imports": by_module(
+        "  def forward(self, x):\n    from their_package.constants import MEAN\n"
+        "    return self.net(x - MEAN)"
+    ),
+    "module that forward imports": by_module(
+        "  def forward(self, x):\n    import their_package.constants as c\n"
+        "    return self.net(x - c.MEAN)"
+    ),
 }
 """Row to two networks that are not the same, and had one fingerprint or none."""

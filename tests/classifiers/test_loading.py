@@ -212,7 +212,7 @@ def with_sample_inputs(name, data):
         (with_target, "holds the operator 'torch.os.system', which could run code"),
         (with_pickled_weight, "holds the pickled tensor"),
         (with_expression, "holds the expression"),
-        (with_library, "holds the archive member"),
+        (with_library, "compiled by AOTInductor, which runs code when loaded"),
         (with_sample_inputs, "holds sample inputs that are not plain tensors"),
     ],
 )

@@ -79,12 +79,12 @@ def test_resume_and_refusals(folder, models):
     _, err = run(
         *common, "--sigma", 0.5, "--n", 500, "--out", "base", "--resume", cwd=folder, code=2
     )
-    assert "was made with another settings" in err
+    assert "was made with other settings: " in err
 
 
 def test_verify(folder):
     out, _ = run("verify", "base", "--replay", "5%", cwd=folder)
-    assert "20 certificates recomputed from their votes, 520 draws replayed: all as stored." in out
+    assert "20 certificates recomputed from the votes, 520 draws replayed: all as stored." in out
     out, _ = run("verify", "int8", "--replay", "5%", "--json", cwd=folder)
     facts = json.loads(out)
     assert facts["ok"]
@@ -97,7 +97,7 @@ def test_verify_exits_with_1_when_something_is_wrong(folder, tmp_path):
     shutil.copytree(folder / "base", tmp_path / "broken")
     (tmp_path / "broken" / "votes" / "00000.parquet").write_bytes(b"PAR1")
     out, _ = program("verify", "broken", cwd=tmp_path, code=1)
-    assert "1 problems" in out
+    assert "1 problem." in out
     assert "is damaged" in out
 
 

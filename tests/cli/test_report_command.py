@@ -106,7 +106,7 @@ def test_a_screening_is_verified_against_its_base(made, models, tmp_path):
     result = invoke("verify", file, "--replay", "50%")
     assert result.exit_code == 0, result.output
     text = " ".join(result.output.split())
-    assert "1 certificates recomputed from their counts, and their inputs from" in text
+    assert "1 certificate recomputed from the counts, and their inputs from" in text
     assert "draws replayed: all as stored. Not checked:" in text
     found = json.loads(invoke("verify", file, "--json").stdout)
     assert found["ok"]

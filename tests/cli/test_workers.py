@@ -90,7 +90,7 @@ def test_shards_and_merge(models, tmp_path):
         said = run(
             "certify", net, *CERTIFY, *batch, "--out", tmp_path / f"p{i}", "--shard", f"{i}/2"
         )
-        assert f"it has {3 - i} of its 3 blocks now" in said.output.replace("\n", " ")
+        assert f"it has {3 - i} of 3 blocks now" in said.output.replace("\n", " ")
     parts = (tmp_path / "p1", tmp_path / "p2")
     told = json.loads(run("merge", parts[0], "--out", tmp_path / "half", "--json").stdout)
     assert told == {"run": str(tmp_path / "half"), "blocks": 3, "finished": 2}

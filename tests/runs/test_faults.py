@@ -86,7 +86,7 @@ def test_a_limit_on_file_size_set_by_the_kernel(tmp_path):
         assert nursery.run(tmp_path / "calm") == 0
         assert nursery.run(out, file_limit=4096) == 2
         message = (tmp_path / "r.err").read_text()
-        assert "00000.parquet: File too large. Blocks already finished are kept" in message
+        assert "00000.parquet: File too large. Make room or fix the permissions" in message
         assert (out / "votes" / "00000.parquet").exists()
         assert not list(out.rglob("*.tmp"))
         assert nursery.run(out) == 0
@@ -123,7 +123,7 @@ try:
     certify(out, RESUME)
     sys.exit("the disk could be written to")
 except StoreError as error:
-    assert "Read-only file system. Blocks already finished are kept" in str(error), error
+    assert "Read-only file system. Make room or fix the permissions" in str(error), error
 try:
     certify(Path("disk/other"))
     sys.exit("the disk could be written to")
@@ -170,7 +170,7 @@ def test_a_folder_without_permission(tmp_path):
     for path in (tmp_path / "r").rglob("*.parquet"):
         path.unlink() if path.parent.name == "certificates" else None
     (tmp_path / "r" / "votes").chmod(0o555)
-    with pytest.raises(StoreError, match="Permission denied. Blocks already finished are kept"):
+    with pytest.raises(StoreError, match="Permission denied. Make room or fix the permissions"):
         certify(tmp_path / "r", RESUME)
     (tmp_path / "r" / "votes").chmod(0o755)
 

@@ -75,7 +75,7 @@ def test_npz_on_a_ten_bit_grid(tmp_path):
 def test_npz_of_tensors_that_are_no_images(tmp_path):
     """Under `inputs` the shape is taken as it is; under `x` (N, 6, 3) are grey images."""
     values = np.random.default_rng(0).integers(0, 17, (4, 6, 3)) / 16
-    np.savez(tmp_path / "t.npz", inputs_test=values, x_train=values, y=np.arange(4))
+    np.savez(tmp_path / "t.npz", inputs_test=values, x_train=values, y_test=np.arange(4))
     data = smoothcert.load_inputs(str(tmp_path / "t.npz"), grid=1 / 16)
     assert (data.shape, data.labels) == ((6, 3), (0, 1, 2, 3))
     assert (data.item(2).pixels == 16 * values[2]).all()
@@ -157,7 +157,7 @@ def test_the_order_of_classes_can_be_listed(tmp_path):
     data = smoothcert.load_inputs(str(tmp_path))
     assert (data.classes, data.labels) == (("bee", "dog", "cat", "ant"), (1, 2, 3))
     (tmp_path / "classes.txt").write_text("dog\ncat\n")
-    with pytest.raises(InvalidInput, match="must name every class folder once.* it lacks ant"):
+    with pytest.raises(InvalidInput, match="must name every class once.* it lacks 'ant'"):
         smoothcert.load_inputs(str(tmp_path))
     (tmp_path / "classes.txt").write_text("dog\ncat\nant\ndog\n")
     with pytest.raises(InvalidInput, match="has 4 names, 3 of them different"):
@@ -248,7 +248,7 @@ def test_bad_labels():
     with pytest.raises(InvalidInput, match="has 4 inputs and 3 labels; give one label per input"):
         Inputs.from_arrays(images, [0, 1, 2])
     with pytest.raises(InvalidInput, match="must be whole numbers .* got dtype float64"):
-        Inputs.from_arrays(images, np.zeros(4))
+        Inputs.from_arrays(images, np.full(4, 0.5))
     with pytest.raises(InvalidInput, match=r"has the label 3, but the classifier has classes 0..2"):
         Inputs.from_arrays(images, [0, 1, 2, 3]).check_labels(3)
 

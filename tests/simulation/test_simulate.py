@@ -77,10 +77,10 @@ def test_bad_logs(tmp_path, text, message):
 
 
 def test_a_log_that_is_not_there_or_names_no_sigma(tmp_path, log_file):
-    with pytest.raises(InvalidInput, match="is not a readable text file"):
+    with pytest.raises(InvalidInput, match="There is no log"):
         read_log(tmp_path / "gone_sigma_0.50.tsv")
     other = log_file.rename(tmp_path / "log.tsv")
-    with pytest.raises(InvalidInput, match="log.tsv does not name its noise .*; give sigma"):
+    with pytest.raises(InvalidInput, match="does not name its noise .*: give it with --sigma"):
         read_log(other)
     assert read_log(other, sigma=0.5).images == 60
     with pytest.raises(InvalidInput, match="sigma must be a positive number; got -1"):

@@ -13,6 +13,9 @@ _NOT_THEIRS = (
 )
 _LONGEST = 300
 
+THEIRS = (Exception, SystemExit, GeneratorExit)
+"""What a user's code may raise that is no wish to stop."""
+
 
 def reason(error: BaseException) -> str:
     """The error's own first line, and where in the user's code it arose.
@@ -29,7 +32,11 @@ def reason(error: BaseException) -> str:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its kind if it has none."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # noqa: BLE001 - whatever a user's error raises when it is shown
+        lines = []
+    lines = lines or [type(error).__name__]
     text = lines[0].rstrip(".")
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 

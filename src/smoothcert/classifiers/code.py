@@ -5,6 +5,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property, partialmethod
+from importlib import import_module
+from inspect import getattr_static
 from itertools import pairwise
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -33,6 +36,12 @@ def is_library(value: Any) -> bool:
     return str(named).partition(".")[0] in _LIBRARIES
 
 
+def is_installed(value: Any) -> bool:
+    """Whether a class is of a package that was installed, of whatever publisher."""
+    file = str(getattr(sys.modules.get(value.__module__), "__file__", ""))
+    return "site-packages" in file or "dist-packages" in file
+
+
 def functions_of(kind: type, names: Sequence[str]) -> list[FunctionType]:
     """The functions of these names in a class and its bases, as far as they are no library's."""
     found = []
@@ -41,9 +50,30 @@ def functions_of(kind: type, names: Sequence[str]) -> list[FunctionType]:
             continue
         for name in names:
             value = base.__dict__.get(name)
-            value = value.fget if isinstance(value, property) else value
-            value = getattr(value, "__func__", value)  # of static and class methods
-            if isinstance(value, FunctionType):
+            if isinstance(function := _function_in(value), FunctionType):
+                found.append(function)
+    return found
+
+
+def _function_in(value: Any) -> Any:
+    """The function of a property, static, class, cached or partial method; other values as are."""
+    if isinstance(value, property):
+        return value.fget
+    if isinstance(value, cached_property | partialmethod):
+        return value.func
+    value = getattr(value, "__func__", value)
+    return value if isinstance(value, FunctionType) else getattr(value, "__wrapped__", value)
+
+
+def constants_of(kind: type, names: Sequence[str]) -> list[Any]:
+    """What stands under these names in a class and its bases and is no function."""
+    found: list[Any] = []
+    for base in kind.__mro__:
+        for name in names if not is_library(base) else ():
+            value = base.__dict__.get(name, _MISSING)
+            if isinstance(value, partialmethod):
+                found.append([value.args, value.keywords])
+            elif value is not _MISSING and not isinstance(_function_in(value), FunctionType):
                 found.append(value)
     return found
 
@@ -72,18 +102,19 @@ def code_parts(function: Any, owner: type | None) -> Iterator[Any]:
         yield code.co_code
         yield constants
         yield code.co_names
-        modules = []
-        for name in code.co_names:
-            value = function.__globals__.get(name, _MISSING)
+        spaces: list[Any] = _imported(code)
+        texts = [text for text in constants if isinstance(text, str) and text.isidentifier()]
+        for name in (*code.co_names, *texts):
             if name.startswith("__") or name in stored:
                 continue
-            if isinstance(value, ModuleType) and not is_library(value):
-                modules.append(value)
-            elif value is not _MISSING:
-                yield _content(name, value, grown)
-            for module in modules:
-                if name in vars(module):
-                    yield _content(name, vars(module)[name], grown)
+            found = [getattr_static(space, name) for space in spaces if _has(space, name)]
+            if name in function.__globals__ and (name not in texts or "globals" in code.co_names):
+                found.append(function.__globals__[name])
+            for value in found:
+                if isinstance(value, ModuleType | type) and not is_library(value):
+                    spaces.append(value)
+                if not isinstance(value, ModuleType):
+                    yield _content(name, value, grown)
             if owner is not None:
                 yield from _of_class(owner, name, function)
 
@@ -93,11 +124,24 @@ def _of_class(owner: type, name: str, function: Any) -> Iterator[Any]:
     for method in functions_of(owner, (name,)):
         if method is not function:
             yield Method(method, owner)
-    for base in owner.__mro__:
-        value = base.__dict__.get(name, _MISSING)
-        constant = not callable(value) and not hasattr(value, "__get__")
-        if value is not _MISSING and constant and not is_library(base):
-            yield value
+    yield from constants_of(owner, (name,))
+
+
+def _has(space: Any, name: str) -> bool:
+    return any(name in vars(base) for base in getattr(space, "__mro__", (space,)))
+
+
+def _imported(code: CodeType) -> list[ModuleType]:
+    """Users' modules that a function imports itself."""
+    found = []
+    for name in (s.argval for s in dis.get_instructions(code) if s.opname == "IMPORT_NAME"):
+        with suppress(Exception):  # forward will say why
+            found.append(import_module(name))
+            found += [
+                sys.modules[".".join(name.split(".")[:end])]
+                for end in range(1, name.count(".") + 1)
+            ]
+    return [module for module in found if not is_library(module)]
 
 
 @dataclass(frozen=True, eq=False)

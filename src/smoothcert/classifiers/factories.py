@@ -3,15 +3,18 @@
 import ast
 import contextlib
 import inspect
+import random
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
 
-from smoothcert.classifiers.blame import reason
+from smoothcert.classifiers.blame import THEIRS, reason
+from smoothcert.classifiers.quiet import quiet
 from smoothcert.errors import ModelError, SmoothcertError, did_you_mean
 from smoothcert.vocabulary import MODEL_FORMS
 
@@ -39,7 +42,7 @@ class Factory:
                 found = import_module(module)
         except SmoothcertError:
             raise
-        except (Exception, SystemExit) as error:
+        except THEIRS as error:
             nameless = re.fullmatch(_NAME, module) is None
             absent = isinstance(error, ModuleNotFoundError) and error.name in _parents(module)
             missing = nameless or absent
@@ -50,6 +53,7 @@ class Factory:
             )
             advice = f"{likely(reference)} Give {MODEL_FORMS}" if missing else ""
             raise ModelError(f"Cannot import {reference!r}: {wrong}.{advice}") from error
+        self._module, self._name, self._called = found, name, False
         try:
             self.target: Any = getattr(found, name)
         except AttributeError as error:
@@ -73,25 +77,51 @@ class Factory:
                 "makes a model, module or classifier."
             )
         self._check_arguments()
+        self._called = True
         try:
             with _users_code():
                 return self.target()
         except (SmoothcertError, MemoryError):
             raise
-        except (Exception, SystemExit) as error:
+        except THEIRS as error:
             raise ModelError(f"The factory {self.reference} failed: {reason(error)}") from error
 
     def again(self) -> Any:
         """What it makes in a second call; None if that fails, as for what can be opened once."""
-        import torch
+        with _random_numbers_kept():
+            if self._state is not None:
+                sys.modules["torch"].set_rng_state(self._state)
+            return self._call(self.target)
 
-        try:
-            with torch.random.fork_rng(devices=[]):
-                if self._state is not None:
-                    torch.set_rng_state(self._state)
-                return self()
-        except (ModelError, MemoryError):
+    def afresh(self) -> Any:
+        """What its file makes when it is run once more, as by another process; None if that fails.
+
+        Files that it imports are not run again.
+        """
+        spec = getattr(self._module, "__spec__", None)
+        if spec is None or spec.loader is None or not hasattr(spec.loader, "exec_module"):
             return None
+        with _random_numbers_kept(), quiet():
+            fresh = module_from_spec(spec)
+            try:
+                with _users_code():
+                    spec.loader.exec_module(fresh)
+                target = getattr(fresh, self._name)
+            except THEIRS:
+                return None
+            return self._call(target) if self._called else target
+
+    def _call(self, target: Any) -> Any:
+        try:
+            with _users_code():
+                return target()
+        except THEIRS:
+            return None
+
+    @property
+    def seeds_torch(self) -> bool:
+        """Whether importing it seeded torch's random numbers."""
+        return self._state is not None
 
     def _check_arguments(self) -> None:
         try:
@@ -112,6 +142,20 @@ class Factory:
             )
 
 
+@contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    import numpy as np
+    import torch
+
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+
+
 def refuse_others(made: Any, reference: str) -> None:
     """Say what a factory should have made instead of what is neither a module nor a classifier.
 
@@ -126,6 +170,13 @@ def refuse_others(made: Any, reference: str) -> None:
     elif isinstance(made, type):
         kind = f"the class {made.__name__}"
         todo = f"Return {made.__name__}(), or name the class itself as the factory."
+    elif inspect.iscoroutine(made):
+        made.close()  # or Python warns that nobody waited for it
+        todo = "Make it a plain function, without async: nobody waits for it."
+    elif inspect.isgenerator(made):
+        todo = "Let it return the network instead of yielding it."
+    elif isinstance(made, dict) and (names := [key for key in made if _is_network(made[key])]):
+        todo = f"Return the network alone, its {names[0]!r}."
     elif isinstance(made, dict) and all(isinstance(key, str) for key in made):
         todo = (
             "If these are weights, build the network, call its load_state_dict with them, and "
@@ -133,7 +184,16 @@ def refuse_others(made: Any, reference: str) -> None:
         )
     elif isinstance(made, tuple | list):
         todo = "Return the network alone."
+    elif callable(made):
+        todo = (
+            "If it makes the network, return what a call of it returns; if it takes a batch, "
+            "return smoothcert.from_function(it, name, version)."
+        )
     raise ModelError(f"The factory {reference} returns {kind}, and no model. {todo}")
+
+
+def _is_network(value: Any) -> bool:
+    return isinstance(value, sys.modules["torch"].nn.Module) if "torch" in sys.modules else False
 
 
 def refuse_random(reference: str, differing: list[str]) -> None:
@@ -142,7 +202,8 @@ def refuse_random(reference: str, differing: list[str]) -> None:
     raise ModelError(
         f"The factory {reference} makes another model in each call: {shown or 'its fingerprint'} "
         "differed between two. No other process could resume or verify a run of it. Load weights "
-        "in it, or call torch.manual_seed in it before anything random."
+        "in it, or seed what it draws from (torch.manual_seed, numpy.random.seed, random.seed) in "
+        "it, before anything random."
     )
 
 

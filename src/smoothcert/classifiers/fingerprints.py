@@ -5,9 +5,10 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import is_dataclass
 from enum import Enum
-from functools import partial
+from functools import cached_property, partial
 from hashlib import sha256
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -17,27 +18,31 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
+from smoothcert.classifiers.blame import reason
 from smoothcert.classifiers.code import (
     Method,
     called,
     changes_of,
     code_parts,
+    constants_of,
     filled_by,
     functions_of,
+    is_installed,
     is_library,
 )
-from smoothcert.errors import ModelError
+from smoothcert.classifiers.held import PLACES, PLAIN, attributes, held, text_of
+from smoothcert.errors import ModelError, SmoothcertError
 
 Parts = dict[str, str]
 """What a module consists of, by name (`1.weight`, `forward`, ...), each as a hash."""
 
-_OURS = {*nn.Module().__dict__, "_flat_weights", "_flat_weight_refs", "meta", "_graph"} - {
-    "training"
-}
+_OURS = {
+    *nn.Module().__dict__,
+    *("_flat_weights", "_flat_weight_refs", "meta", "_graph", *PLACES),
+} - {"training"}
 """Attributes of modules that are hashed otherwise, or decide nothing."""
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _WORDS = (torch.dtype, torch.Size, torch.layout, torch.memory_format, torch.qscheme, slice, range)
 _MANGLED = re.compile(rb"[./]?___torch_mangle_\d+")
 
@@ -78,6 +83,21 @@ def parts_of(module: nn.Module) -> Parts:
     return _Hasher().parts(module)
 
 
+def require_values(module: nn.Module) -> None:
+    """Raise ModelError for a parameter or buffer without values, as of the device `meta`."""
+    for tensors in (module.named_parameters(), module.named_buffers()):
+        for name, value in tensors:
+            _require_value(value, name)
+
+
+def _require_value(value: torch.Tensor, name: str) -> None:
+    if isinstance(value, UninitializedTensorMixin) or value.device.type == "meta":
+        raise ModelError(
+            f"The tensor {name!r} of the model has no values yet. Load weights into it; a lazy "
+            "layer gets them when the factory calls the module once on an input."
+        )
+
+
 def _hooks(module: nn.Module) -> list[Any]:
     return [hook for kind in _HOOKS for hook in getattr(module, kind, {}).values()]
 
@@ -113,9 +133,22 @@ def _contents(module: nn.Module, by_hooks: AbstractSet[str]) -> Iterator[tuple[s
         grown = name in call.grown and isinstance(value, list | dict | set)
         if name not in left_out and not counted and not grown:
             yield name, value
+    for name, value in _computed(module).items():
+        yield name, value
 
 
-def _program(module: torch.jit.ScriptModule) -> list[tuple[bytes, bytes]]:
+def _computed(module: nn.Module) -> dict[str, Any]:
+    """What cached properties that were not read yet will hold."""
+    found = {}
+    for base in type(module).__mro__:
+        for name, value in vars(base).items():
+            if isinstance(value, cached_property) and not is_library(base):
+                with suppress(Exception), torch.no_grad():  # then forward will say why
+                    found.setdefault(name, value.func(module))
+    return {name: value for name, value in found.items() if name not in module.__dict__}
+
+
+def _program(module: Any) -> list[tuple[bytes, bytes]]:
     """The files of a TorchScript program, without line numbers and chosen names."""
     with zipfile.ZipFile(io.BytesIO(module.save_to_buffer())) as archive:
         return sorted(
@@ -150,14 +183,25 @@ class _Hasher:
             prefix = f"{path}." if path else ""
             if isinstance(some, torch.jit.ScriptModule):
                 programs = (*programs, prefix)
-            for name, value in _contents(some, by_hooks):
-                found[prefix + name] = self.of(value, prefix + name)
+            try:
+                for name, value in _contents(some, by_hooks):
+                    found[prefix + name] = self.of(value, prefix + name)
+            except SmoothcertError:
+                raise
+            except Exception as error:
+                raise ModelError(
+                    f"{type(some).__name__} {path or 'of the model'} cannot be hashed for the "
+                    f"fingerprint: {reason(error)}. Keep in it what can be read, or wrap the model "
+                    "by smoothcert.from_function, with a name and version of your own."
+                ) from error
         return found
 
     def of(self, value: Any, name: str = "") -> str:
         """The hash of any value; `name` is for errors."""
-        if isinstance(value, _PLAIN):
-            return _hash(type(value).__name__, repr(value))
+        if isinstance(value, PLAIN) and not isinstance(value, Enum):
+            return _hash(type(value).__name__, text_of(value))
+        if isinstance(value, np.ma.MaskedArray):
+            return _hash("masked", *map(self.of, (value.data, np.ma.getmaskarray(value))))
         if isinstance(value, np.generic | np.ndarray) and value.dtype != object:
             array = np.ascontiguousarray(value)
             return _hash("array", array.dtype.str, str(np.shape(value)), array.tobytes())
@@ -177,23 +221,26 @@ class _Hasher:
             return _hash("filled by calls", type(value).__name__)
         if isinstance(value, Mapping):
             pairs = ((self.of(key), self.of(item, name)) for key, item in value.items())
-            return _hash("map", *(text for pair in pairs for text in pair))
+            texts = [text for pair in pairs for text in pair]
+            return _hash("map", *texts, *self._own(value, name))
         if isinstance(value, AbstractSet):
             return _hash("set", *sorted(self.of(item, name) for item in value))
         if isinstance(value, list | tuple | np.ndarray) or type(value).__name__ == "deque":
-            return _hash("list", *(self.of(item, name) for item in value))
+            return _hash("list", *(self.of(item, name) for item in value), *self._own(value, name))
         if isinstance(value, nn.Module):
             if id(value) in self._within:
                 return _hash("module of the network", self._within[id(value)])
             return _hash("module", fingerprint_of(self.parts(value)))
         if isinstance(value, Enum):
-            return _hash(type(value).__qualname__, value.name)
+            return _hash(type(value).__qualname__, str(value.name), self.of(value.value, name))
         if isinstance(value, partial):
             return _hash("partial", *map(self.of, (value.func, value.args, value.keywords)))
         if isinstance(value, MethodType):
             return _hash("method", self.of(value.__func__, name), self.of(value.__self__, name))
         if isinstance(value, FunctionType | type | ModuleType):
             return self._of_code(value, name)
+        if isinstance(getattr(value, "__wrapped__", None), FunctionType):  # by functools.cache
+            return _hash("wrapped", self.of(value.__wrapped__, name))
         if isinstance(value, torch.ScriptObject):
             return _hash("packed", self.of(_unpacked(value), name))
         return self._of_instance(value, name)
@@ -204,14 +251,19 @@ class _Hasher:
             return _hash("library", getattr(value, "__module__", ""), full)
         if isinstance(value, ModuleType):
             return _hash("module", full)
-        if isinstance(value, type) and issubclass(value, nn.Module):
-            wanted = functions_of(value, ("forward", "__call__", "__getattr__"))
-        elif isinstance(value, type):
-            wanted = functions_of(value, tuple(value.__dict__))
-        else:
+        if not isinstance(value, type):
             return self._of_function(value, None, name)
-        owner = value if isinstance(value, type) else None
-        return _hash("code", full, *(self._of_function(some, owner, name) for some in wanted))
+        if issubclass(value, Enum):
+            return _hash("enum", full, *(self.of(member, name) for member in value))
+        names, constants = ("forward", "__call__", "__getattr__"), list[Any]()
+        if not issubclass(value, nn.Module):  # of which only what is read counts
+            names = tuple(key for base in value.__mro__ for key in vars(base))
+            constants = constants_of(value, [key for key in names if not key.startswith("__")])
+            if is_installed(value):  # its methods lead through whole packages
+                names, constants = (), [some for some in constants if isinstance(some, PLAIN)]
+        texts = [self._of_function(some, value, name) for some in functions_of(value, names)]
+        kind = [] if is_library(type(value)) else [type(value)]
+        return _hash("code", full, *texts, *(self.of(some, name) for some in constants + kind))
 
     def _of_function(self, function: Any, owner: type | None, name: str) -> str:
         if id(function) in self._functions:
@@ -227,28 +279,32 @@ class _Hasher:
         return self._functions[id(function)]
 
     def _of_tensor(self, value: torch.Tensor, name: str) -> str:
-        if isinstance(value, UninitializedTensorMixin) or value.device.type == "meta":
-            raise ModelError(
-                f"The tensor {name!r} of the model has no values yet. Load weights into it; a lazy "
-                "layer gets them when the factory calls the module once on an input."
-            )
+        _require_value(value, name)
         kind = _hash("tensor", str(value.dtype), str(tuple(value.shape)), str(value.layout))
-        value = value.detach()
         if hasattr(value, "__tensor_flatten__"):
+            value = value.detach()
             names, context = value.__tensor_flatten__()  # type: ignore[operator]
             inner = [getattr(value, inner) for inner in names]
             return _hash(kind, type(value).__qualname__, self.of(inner, name), self.of(context))
-        return _hash(kind, *(_bytes_of(some) for some in _dense(value)))
+        own = self._own(value, name)
+        if not is_library(type(value)):
+            own.append(self.of(type(value), name))
+        return _hash(kind, *(_bytes_of(some) for some in _dense(value.detach())), *own)
+
+    def _own(self, value: Any, name: str) -> list[str]:
+        """The hash of attributes that were put on a tensor or a container, if there are any."""
+        inside = attributes(value)
+        return [self.of(inside, name)] if inside else []
 
     def _of_instance(self, value: Any, name: str) -> str:
         kind = type(value)
         if isinstance(value, io.BytesIO):
             return _hash("bytes", value.getvalue())
         if isinstance(value, torch.jit.ScriptFunction):
-            return _hash("program", str(value.code))
-        if is_library(kind) and not is_dataclass(kind):
+            return _hash("program", self.of(_program(value)))
+        inside = held(value)
+        if is_library(kind) and not is_dataclass(kind) and not inside:
             return _hash("instance", kind.__qualname__)
-        inside = getattr(value, "__dict__", {})
         return _hash("instance", self.of(kind), self.of(inside, name))
 
 

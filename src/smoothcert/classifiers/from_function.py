@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.classifiers.blame import reason
+from smoothcert.classifiers.blame import THEIRS, reason
+from smoothcert.classifiers.quiet import prints_to_stderr
 from smoothcert.errors import InvalidInput, ModelError, SmoothcertError
 
 Scores = Callable[[NDArray[np.float32]], Any]
@@ -41,10 +42,11 @@ class FunctionClassifier:
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
         """Its scores, checked: (B, K)."""
         try:
-            found = np.asarray(self.scores(images.copy()))  # its own: it may change it in place
+            with prints_to_stderr:
+                found = np.asarray(self.scores(images.copy()))  # its own: it may change it in place
         except (MemoryError, SmoothcertError):
             raise
-        except (Exception, SystemExit) as error:
+        except THEIRS as error:
             raise ModelError(
                 f"The function of {self.name} failed on a batch of shape {images.shape}: "
                 f"{reason(error)}"

@@ -74,8 +74,14 @@ def _loaded(model: "str | Path | torch.nn.Module | Classifier", device: str) -> 
         return model  # type: ignore[return-value]
     raise ModelError(
         f"A model is a reference ({MODEL_FORMS}), a torch.nn.Module or a Classifier; "
-        f"got {type(model).__name__}"
+        f"got {type(model).__name__}{_of_callable(model)}"
     )
+
+
+def _of_callable(model: object) -> str:
+    if not callable(model):
+        return ""
+    return ". If it makes the model, call it; if it takes a batch, use smoothcert.from_function"
 
 
 def fingerprint_file(path: Path) -> str:
@@ -135,9 +141,12 @@ def checked_file(path: Path) -> Path:
     Raises:
         ModelError: a pickle, or not there.
     """
-    if path.suffix not in (".onnx", ".safetensors") and (what := named_for(path)):
+    plain = path.suffix in (".onnx", ".safetensors") and not path.is_dir()
+    if not plain and (what := named_for(path)):
         raise ModelError(what)
-    if path.suffix in _READ and not path.is_file():
+    if path.suffix in _READ and path.exists() and not path.is_file():
+        raise ModelError(f"{path} is no regular file. Give the model's own file.")
+    if path.suffix in _READ and not path.exists():
         raise ModelError(f"There is no model file {path}{similar(path)}")
     return path
 
@@ -172,7 +181,7 @@ def _from_plain(reference: str, device: str) -> Classifier:
     if suffix == ".onnx":
         return _load_onnx(path, device, split_output(reference)[1])
     if suffix == ".pt2":
-        return _pytorch().load_pt2(path, device)
+        return _pt2(path, device)
     if suffix == ".safetensors":
         return _pytorch().load_weights(path, architecture, device)
     if suffix == "" and reference in zoo.ARCHITECTURES:
@@ -228,25 +237,49 @@ def _pytorch() -> Any:
     return pytorch
 
 
+def _pt2(path: Path, device: str) -> Classifier:
+    _pytorch()  # which says what to install where torch is missing
+    from smoothcert.classifiers.pt2 import load_pt2
+
+    return load_pt2(path, device)
+
+
 def _from_factory(reference: str, device: str) -> Classifier:
     """Import and call it; a second time, to see that every process gets the same model."""
     factory = Factory(reference)
-    if _is_model(factory.target):
-        return _made(factory.target, reference, device)
-    made = factory()
+    made = factory.target if _is_model(factory.target) else factory()
     if isinstance(made, str | Path) and not is_code(str(made)):
         return load_classifier(made, device)
     if not _is_model(made):
         refuse_others(made, reference)
     classifier = _made(made, reference, device)
-    if (module := _module_of(made)) is None:
-        return classifier
-    again = _module_of(factory.again())
-    if again is not None and again is not module:
-        other = _made(again, reference, "cpu")  # where there is room for two
-        if other.fingerprint != _made(module, reference, device).fingerprint:
-            refuse_random(reference, _pytorch().differing(module, again))
+    if (module := _module_of(made)) is not None:
+        _check_repeats(factory, module, device)
     return classifier
+
+
+def _check_repeats(factory: Factory, module: Any, device: str) -> None:
+    """Refuse a module that another process would not get, as with random weights.
+
+    Its factory is called twice. If the two differ, or are one object of its file, the file is run
+    again: it may seed what it draws from, or not.
+    """
+    wanted = _made(module, factory.reference, device).fingerprint
+
+    def same(other: Any) -> bool:  # on the CPU, where there is room for two
+        return other is None or _made(other, factory.reference, "cpu").fingerprint == wanted
+
+    again = _module_of(factory.again()) if factory.target is not module else None
+    if again is None or again is module:
+        if factory.seeds_torch:  # in a file that it imports, maybe, which is not run again
+            return
+        again = _module_of(factory.afresh())
+        wrong = not same(again)
+    elif wrong := not same(again):
+        fresh = _module_of(factory.afresh())
+        wrong = fresh is None or not same(fresh)
+    if wrong:
+        refuse_random(factory.reference, _pytorch().differing(module, again))
 
 
 def _module_of(made: Any) -> Any:

@@ -13,6 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.cores import cores
+from smoothcert.classifiers.fitting import fitting
 from smoothcert.classifiers.onnx_files import in_training, not_loaded, opened
 from smoothcert.classifiers.onnx_outputs import Output, chosen_output
 from smoothcert.errors import ModelError
@@ -84,11 +85,13 @@ class OnnxClassifier:
             expected = self.session.get_inputs()[0].shape
             raise ModelError(
                 f"{self.name} failed on a batch of shape {images.shape}: it expects {expected}. "
-                f"{_fitting(expected, images.shape)}({str(error).strip().splitlines()[0]})"
+                f"{fitting(expected, images.shape)}({str(error).strip().splitlines()[0]})"
             ) from error
 
         if self.output.mapped:
             return np.array([[row[k] for k in range(len(row))] for row in logits], np.float32)
+        if logits.ndim == 1 and self.fixed_batch == 1 and logits.size > 1:
+            return logits.reshape(1, -1)  # squeezed
         if logits.ndim > 2 and sum(size != 1 for size in logits.shape[1:]) == 1:
             return logits.reshape(len(logits), -1)  # (B, K, 1, 1) and the like
         return logits
@@ -121,23 +124,3 @@ def _batch_of(file: str, inputs: Sequence[Any]) -> int | None:
     if batch == 0:
         raise ModelError(f"{file} takes batches of 0 rows; export it with a dynamic batch axis.")
     return batch if isinstance(batch, int) and batch > 0 else None
-
-
-def _fitting(expected: Sequence[Any], shape: tuple[int, ...]) -> str:
-    """How inputs of a shape come to be what is expected, as far as the two show it."""
-    if len(expected) == 4 and len(shape) == 4:
-        _, channels, height, width = expected
-        if channels == shape[1] and isinstance(height, int) and isinstance(width, int):
-            if height == width:
-                return f"Images are resized and cropped to it by --size {height}. "
-            return f"Give images of {width} by {height} pixels, as an .npz. "
-        if expected[3] == shape[1] and shape[1] in (1, 3):
-            return (
-                "It takes channels last: put a Transpose in front of its input in the graph, or "
-                "transpose inside package.module:factory. "
-            )
-        if (channels, shape[1]) in ((1, 3), (3, 1)):
-            return f"Images are made grey (1) or colour (3) by --channels {channels}. "
-    if len(expected) == 2 and len(shape) == 4:
-        return "It takes vectors: put a Flatten in front of its input, or give data of that shape. "
-    return ""

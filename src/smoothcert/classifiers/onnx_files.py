@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import onnx
 import onnxruntime
@@ -17,6 +17,7 @@ from smoothcert.regular import require_regular
 
 _MOST_BYTES = 2**40  # of a file of tensors beside a model
 _KNOWN = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "com.microsoft", "com.microsoft.nchwc"}
+_Part = TypeVar("_Part", onnx.TensorProto, onnx.NodeProto)
 _AGAIN = "Copy or download it again."
 
 
@@ -40,7 +41,7 @@ def files_beside(path: Path, model: onnx.ModelProto) -> list[Path]:
         ModelError: not there, shorter than what they must hold, or outside the model's folder.
     """
     ends: dict[str, int] = {}
-    for tensor in _tensors(model):
+    for tensor in _parts(model, onnx.TensorProto):
         entries = {entry.key: entry.value for entry in tensor.external_data}
         if "location" in entries:
             numbers = [entries.get(key, "") for key in ("offset", "length")]
@@ -51,7 +52,8 @@ def files_beside(path: Path, model: onnx.ModelProto) -> list[Path]:
 
 def _beside(path: Path, place: str, end: int) -> Path:
     beside = (path.parent / place).resolve()
-    if not beside.is_relative_to(path.parent.resolve()):
+    # A hub's cache links a model and its tensors to another folder, where they lie together.
+    if not any(beside.is_relative_to(f) for f in (path.parent.resolve(), path.resolve().parent)):
         raise ModelError(f"{path.name} keeps tensors outside its folder ({place}); refused.")
     if not beside.exists():
         raise ModelError(
@@ -100,30 +102,35 @@ def _foreign(path: Path) -> str:
 
 def in_training(model: onnx.ModelProto) -> str:
     """The operators of a graph that were exported in training mode, or empty."""
-    constants = {t.name: t for t in model.graph.initializer}
-    for node in model.graph.node:
+    nodes = list(_parts(model, onnx.NodeProto))
+    constants = {t.name: t for t in _parts(model, onnx.TensorProto) if t.name}
+    for node in nodes:
         if node.op_type == "Constant":
             values = [a.t for a in node.attribute if a.name == "value"]
             constants |= dict.fromkeys(node.output, *values) if values else {}
-    return ", ".join(sorted({n.op_type for n in model.graph.node if _trains(n, constants)}))
+        elif node.op_type == "Identity" and node.input[0] in constants:
+            constants[node.output[0]] = constants[node.input[0]]
+    return ", ".join(sorted({n.op_type for n in nodes if _trains(n, constants)}))
 
 
 def _trains(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
     if node.op_type == "BatchNormalization":
-        return any(a.name == "training_mode" and a.i for a in node.attribute)
+        # Up to operator set 13, outputs beside the first are what says so.
+        return any(a.name == "training_mode" and a.i for a in node.attribute) or (
+            sum(map(bool, node.output)) > 3
+        )
     mode = constants.get(node.input[2]) if len(node.input) > 2 else None
     if node.op_type != "Dropout" or mode is None or mode.external_data:
         return False
     return bool(numpy_helper.to_array(mode).any())
 
 
-def _tensors(message: Any) -> Iterator[onnx.TensorProto]:
-    """Every tensor of a model: of its graph, of its nodes' attributes, of graphs inside these."""
+def _parts(message: Any, wanted: type[_Part]) -> Iterator[_Part]:
+    """Every tensor, or node, of a model: of its graph and functions, and of graphs inside nodes."""
     for kind, value in message.ListFields():
         if kind.message_type is None:
             continue
         for part in (value,) if isinstance(value, Message) else value:
-            if isinstance(part, onnx.TensorProto):
+            if isinstance(part, wanted):
                 yield part
-            else:
-                yield from _tensors(part)
+            yield from _parts(part, wanted)

@@ -84,3 +84,13 @@ class Exported(Protocol):
     def in_training(self) -> str:
         """The operators in it that are in training mode, for messages; empty if none is."""
         ...
+
+
+@runtime_checkable
+class Advised(Protocol):
+    """A classifier that can say why its rows are not computed one by one, and always alike."""
+
+    @property
+    def advice(self) -> str:
+        """What to do about it; empty where that is unknown."""
+        ...

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,16 +18,17 @@ from torch import nn
 
 from smoothcert import zoo
 from smoothcert.classifiers.arithmetic import arithmetic, check_mode, enough_memory
-from smoothcert.classifiers.blame import first_line, reason
+from smoothcert.classifiers.blame import THEIRS, first_line, reason
 from smoothcert.classifiers.copies import copied
 from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.fingerprints import (
     fingerprint_of,
     parts_of,
+    require_values,
     structure_and_weights,
 )
-from smoothcert.classifiers.pt2_guard import checked_pt2
-from smoothcert.classifiers.quiet import quiet
+from smoothcert.classifiers.fitting import fitting
+from smoothcert.classifiers.quiet import prints_to_stderr
 from smoothcert.classifiers.recognized import why_unreadable
 from smoothcert.errors import ModelError, OutOfMemory, SmoothcertError
 
@@ -58,6 +58,7 @@ class TorchClassifier:
     layout: str = field(default="", kw_only=True)
     batches: range | None = field(default=None, kw_only=True)
     class_names: tuple[str, ...] = field(default=(), kw_only=True)
+    takes: tuple[int, ...] = field(default=(), kw_only=True)
 
     @staticmethod
     def of(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":
@@ -153,24 +154,45 @@ class TorchClassifier:
         if self.layout == CHANNELS_LAST and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         try:
-            with arithmetic(self.mode):
+            with arithmetic(self.mode), prints_to_stderr:
                 logits = self._forward(batch)
         except (torch.OutOfMemoryError, MemoryError, SmoothcertError):
             raise  # the first two for who chose the batch size
-        except (Exception, SystemExit) as error:
+        except THEIRS as error:
             _check_rows(self.name, len(batch), self.batches)
+            if advice := fitting(self.takes, tuple(batch.shape)):
+                expected = ["batch", *(n or "any" for n in self.takes[1:])]
+                raise ModelError(
+                    f"{self.name} failed on a batch of shape {tuple(batch.shape)}: it takes "
+                    f"({', '.join(map(str, expected))}). {advice}"
+                ) from error
             raise ModelError(
                 f"{self.name} failed on a batch of shape {tuple(batch.shape)}: "
-                f"{reason(error)}. Check that it takes float32, and inputs of this shape"
+                f"{reason(error)}. {self._other_type}Check that it takes float32, and inputs of "
+                "this shape"
                 + ("." if self.mode == "eager" else f", or load it without {self.mode!r}.")
             ) from error
         if not isinstance(logits, torch.Tensor) or logits.is_complex():
             kind = "complex numbers" if isinstance(logits, torch.Tensor) else type(logits).__name__
             raise ModelError(
                 f"{self.name} returns {kind}; a classifier returns one tensor of logits. Wrap it "
-                "in a module that does."
+                f"in a module that {_the_tensor(logits)}."
             )
+        if logits.layout != torch.strided or logits.is_quantized:
+            return logits.dequantize() if logits.is_quantized else logits.to_dense()
         return logits
+
+    @property
+    def _other_type(self) -> str:
+        """The sentence about weights of another type than the inputs have, if they do."""
+        types = {p.dtype for p in self.module.parameters() if p.is_floating_point()}
+        if not types or torch.float32 in types:
+            return ""
+        kind = str(min(types, key=str))
+        return (
+            f"Its weights are {kind}: let its forward begin with x = x.to({kind}), which is then "
+            "what is certified, or make it float32 by .float(). "
+        )
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         if self.mode == "eager":
@@ -182,12 +204,38 @@ class TorchClassifier:
         self._compiled_for.add(batch.shape)
         return logits
 
+    @property
+    def rows(self) -> int | range | None:
+        """The batch sizes that it takes: only one, some, or any."""
+        return self.fixed_batch or self.batches
+
     @cached_property
     def in_training(self) -> str:
         """The operators of an exported graph that are in training mode; of no other module."""
         graph = self.module.graph if isinstance(self.module, torch.fx.GraphModule) else None
         found = {str(n.target) for n in graph.nodes if _trains(n)} if graph else set()
         return ", ".join(sorted(found))
+
+    @property
+    def advice(self) -> str:
+        """What to do about layers that compute as in training in spite of eval mode."""
+        for layer in self.module.modules():
+            kind = type(layer).__name__
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and (
+                layer.training or layer.running_mean is None
+            ):
+                return (
+                    f"Its {kind} takes the statistics of each batch: give it running statistics, "
+                    "and let eval() reach it."
+                )
+            if layer.training and isinstance(layer, nn.modules.dropout._DropoutNd):
+                return f"Its {kind} is in training mode: let eval() reach it."
+            if _observes(layer):
+                return (
+                    f"Its {kind} still observes: in the factory, call "
+                    "model.apply(torch.ao.quantization.disable_observer)."
+                )
+        return ""
 
     @cached_property
     def _compiled(self) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -202,36 +250,20 @@ class TorchClassifier:
 _COMPILING = Lock()
 
 
-def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
-    """Load a torch.export archive, after checking that it holds only tensors and tensor ops.
+def _observes(layer: nn.Module) -> bool:
+    """Whether it is a fake quantization that adapts to what it is given."""
+    enabled = getattr(layer, "observer_enabled", None)
+    return isinstance(enabled, torch.Tensor) and bool(enabled.any())
 
-    Raises:
-        ModelError: damaged, of an older format, or holding anything that can run code.
-    """
-    from smoothcert.classifiers.loading import fingerprint_file
 
-    _check_device(device)
-    archive = checked_pt2(path)
-    try:
-        with quiet():
-            if b"quantized_decomposed" in archive.getvalue():
-                # Registers those operators: torch's own code, nothing of the archive's.
-                import_module("torch.ao.quantization.fx._decomposed")
-            program = torch.export.load(archive)
-            module = program.module().to(device)
-    except Exception as error:  # torch raises many kinds; all mean that the file is no good
-        raise ModelError(
-            f"{path.name} cannot be loaded as a torch.export program: {first_line(error)}. "
-            "It was made by another version, or is damaged: export it again with the installed "
-            f"torch ({torch.__version__}): torch.export.save(torch.export.export(...), 'x.pt2')."
-        ) from error
-    sizes = _batches(program)
-    fixed = sizes if isinstance(sizes, int) else None
-    return TorchClassifier(
-        *(module, path.name, fingerprint_file(path), device),
-        fixed_batch=fixed,
-        batches=sizes if isinstance(sizes, range) else None,
-    )
+def _the_tensor(made: Any) -> str:
+    """Which part of a dictionary or tuple the logits may be, for a message."""
+    named = isinstance(made, dict)
+    parts = made.items() if named else enumerate(made) if isinstance(made, tuple | list) else ()
+    found = [at for at, part in parts if isinstance(part, torch.Tensor) and part.ndim == 2]
+    found = ["logits"] if "logits" in found else found
+    which = " or ".join(f"[{at!r}]" for at in found[:4])
+    return f"returns its {which}" if found else "does"
 
 
 def load_weights(path: Path, architecture: str = "", device: str = "cpu") -> TorchClassifier:
@@ -244,7 +276,9 @@ def load_weights(path: Path, architecture: str = "", device: str = "cpu") -> Tor
     if not name or not isinstance(name, str):
         raise ModelError(
             f"{path.name} does not say which architecture it belongs to; pass "
-            f"ARCH@{path.name} with ARCH one of {', '.join(zoo.ARCHITECTURES)}."
+            f"ARCH@{path.name} with ARCH one of {', '.join(zoo.ARCHITECTURES)}. Another network "
+            "is built in code of yours: load_state_dict(safetensors.torch.load_file(...)), and "
+            "pass package.module:factory."
         )
     return TorchClassifier.published(zoo.rebuild(name, state), f"{name}@{path.name}", device)
 
@@ -271,33 +305,17 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         ) from error
 
 
-def save_weights(module: nn.Module, architecture: str, path: Path, **facts: object) -> None:
+def save_weights(module: nn.Module, architecture: str, path: Path | str, **facts: object) -> None:
     """Write a module's weights with the architecture's name and JSON facts about them."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {key: value.contiguous() for key, value in module.state_dict().items()}
     record = {"architecture": architecture, "order": list(state), **facts}
-    save_file(state, path, metadata={METADATA: json.dumps(record)})
+    Path(path).write_bytes(save(state, metadata={METADATA: json.dumps(record)}))
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
-
-
-def _batches(program: torch.export.ExportedProgram) -> int | range | None:
-    """The batch sizes that an export takes: only one, up to a maximum, or any."""
-    placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
-    user = set(program.graph_signature.user_inputs)
-    shapes = [n.meta["val"].shape for n in placeholders if n.name in user]
-    if len(shapes) != 1:
-        raise ModelError(f"A classifier takes one input tensor; this program takes {len(shapes)}.")
-    size = shapes[0][0] if shapes[0] else None
-    if isinstance(size, int) or size is None:
-        return size
-    limits = program.range_constraints.get(size.node.expr)
-    if limits is None or not limits.upper.is_Integer:
-        return None
-    return range(int(limits.lower), int(limits.upper) + 1)
 
 
 def _check_rows(name: str, rows: int, allowed: range | None) -> None:
@@ -327,7 +345,8 @@ def differing(one: nn.Module, other: nn.Module) -> list[str]:
 
 def _ready(module: nn.Module, name: str, device: str) -> nn.Module:
     """The module on its device and, unless it is an exported graph, in eval mode."""
-    _check_device(device)
+    check_device(device)
+    require_values(module)
     try:
         module = module.to(device)
         return module if isinstance(module, torch.fx.GraphModule) else module.eval()
@@ -337,7 +356,8 @@ def _ready(module: nn.Module, name: str, device: str) -> nn.Module:
         raise ModelError(f"{name} cannot be put on {device}: {reason(error)}") from error
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Raise ModelError unless torch has the device."""
     try:
         kind = torch.device(device).type
     except RuntimeError as error:

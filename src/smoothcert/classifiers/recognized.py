@@ -33,16 +33,40 @@ PICKLED = {
 }
 """Suffixes under which pickles go, and what to say before the advice on checkpoints."""
 
+_KERAS = "a Keras model, which is not read. Convert it to ONNX (tf2onnx)."
+_TENSORFLOW = "a TensorFlow graph, which is not read. Convert it to ONNX (tf2onnx)."
+_COREML = "a Core ML model, which is not read. Export the model that it was made from to ONNX."
+_TENSORRT = "a TensorRT engine, which is not read. Take the ONNX model that it was built from."
+_PADDLE = "a Paddle model, which is not read. Convert it to ONNX (paddle2onnx)."
+_MADE_FROM = "which is not read. Export the network it was made from to ONNX or by torch.export."
+
 _FOREIGN = {
-    ".h5": "a Keras model",
-    ".keras": "a Keras model",
-    ".pb": "a TensorFlow graph",
-    ".tflite": "a TensorFlow Lite model",
-    ".mlmodel": "a Core ML model",
-    ".mlpackage": "a Core ML model",
-    ".engine": "a TensorRT engine",
-    ".pdmodel": "a Paddle model",
-    ".ort": "a model in ONNX Runtime's own format",
+    ".h5": _KERAS,
+    ".hdf5": _KERAS,
+    ".keras": _KERAS,
+    ".pb": _TENSORFLOW,
+    ".pbtxt": _TENSORFLOW,
+    ".tflite": "a TensorFlow Lite model, which is not read. Convert it to ONNX (tf2onnx).",
+    ".mlmodel": _COREML,
+    ".mlpackage": _COREML,
+    ".engine": _TENSORRT,
+    ".trt": _TENSORRT,
+    ".plan": _TENSORRT,
+    ".pdmodel": _PADDLE,
+    ".pdiparams": _PADDLE,
+    ".pdparams": _PADDLE,
+    ".ort": "in ONNX Runtime's own format, which is not read. Take the ONNX model it was made of.",
+    ".gguf": f"a GGUF file, {_MADE_FROM}",
+    ".mar": f"an archive of TorchServe, {_MADE_FROM}",
+    ".rknn": f"a model for Rockchip's processors, {_MADE_FROM}",
+    ".mnn": f"an MNN model, {_MADE_FROM}",
+    ".param": f"an ncnn model, {_MADE_FROM}",
+    ".params": f"an MXNet model, {_MADE_FROM}",
+    ".caffemodel": f"a Caffe model, {_MADE_FROM}",
+    ".prototxt": f"a Caffe model, {_MADE_FROM}",
+    ".msgpack": f"a file of Flax, {_MADE_FROM}",
+    ".so": f"compiled code, {_CODE} Export the network with torch.export.",
+    ".dll": f"compiled code, {_CODE} Export the network with torch.export.",
 }
 
 
@@ -53,13 +77,33 @@ def named_for(path: Path) -> str:
         path: of a file; one that is not there is judged by its suffix.
     """
     with suppress(OSError, ValueError):
+        if path.is_dir():
+            return _folder(path)
         if path.is_file() and (found := _by_content(path)):
             return f"{path.name} is {found}"
-    if path.suffix in PICKLED:
-        return f"{path.name} is a pickle, {_CODE} {PICKLED[path.suffix]}{_CHECKPOINT}"
-    if path.suffix in _FOREIGN:
-        return f"{path.name} is {_FOREIGN[path.suffix]}, which is not read. Convert it to ONNX."
+    suffix = path.suffix.lower()
+    if suffix in PICKLED:
+        kind = f"is not read: {suffix} most often is a pickle" if path.exists() else "is a pickle"
+        return f"{path.name} {kind}, {_CODE} {PICKLED[suffix]}{_CHECKPOINT}"
+    if suffix in _FOREIGN:
+        return f"{path.name} is {_FOREIGN[suffix]}"
     return ""
+
+
+def _folder(path: Path) -> str:
+    """What a folder is, and which file in it to name."""
+    names = {file.name for file in path.iterdir()}
+    if "saved_model.pb" in names:
+        return f"{path} is a SavedModel of TensorFlow, not read. Convert it to ONNX (tf2onnx)."
+    if "config.json" in names:
+        return f"{path} is a folder. If transformers wrote it, pass hf:{path.absolute()}"
+    models = sorted(name for name in names if Path(name).suffix in (".onnx", ".pt2"))
+    if models:
+        listed = " or ".join(str(path / name) for name in models[:3])
+        return f"{path} is a folder. Pass a model in it: {listed}"
+    if path.suffix in _FOREIGN:
+        return f"{path.name} is {_FOREIGN[path.suffix]}"
+    return f"{path} is a folder, and there is no model in it (x.onnx, x.pt2)."
 
 
 def why_unreadable(path: Path) -> str:
@@ -103,12 +147,22 @@ def _by_content(path: Path) -> str:
     start = head.lstrip().lower()
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the file itself. Fetch that with: git lfs pull"
+    if start.startswith(b"<?xml") and b"<net" in start:
+        return f"a model of OpenVINO, {_MADE_FROM}"
+    if start.startswith(b"<?xml") and b"<pmml" in start:
+        return "a PMML model, which is not read. Convert the estimator with skl2onnx."
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return f"a web page saved under that name, most often an error. {_AGAIN}"
     if head[:4] == b"PK\x03\x04":
         return _of_zip(path)
     if head.startswith(b"\x89HDF\r\n"):
         return "an HDF5 file, as Keras writes; not read. Convert the model to ONNX (tf2onnx)."
+    if head[:4] == b"GGUF":
+        return _FOREIGN[".gguf"]
+    if head[:4] in (b"\x7fELF", b"MZ\x90\0"):
+        return _FOREIGN[".so"]
+    if path.suffix != ".onnx" and head[:1] == b"\x08" and _is_onnx(path):
+        return "an ONNX model. Name it x.onnx."
     if head[4:8] == b"TFL3":
         return "a TensorFlow Lite model, which is not read. Convert it to ONNX (tf2onnx)."
     if head[:2] == b"\x1f\x8b":
@@ -138,6 +192,11 @@ def _of_zip(path: Path) -> str:
             return ""
         return f"the beginning of a zip archive without its end: truncated or damaged. {_AGAIN}"
     inside = {name.partition("/")[2] for name in names}
+    if any("/aotinductor/" in name for name in names):
+        return (
+            "compiled by AOTInductor, which runs code when loaded, so it is not read. Save the "
+            "program that it was made from with torch.export.save."
+        )
     if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
         return f"a TorchScript program, {_CODE} If you trust it, {_FACTORY}: torch.jit.load(...)."
     if "models/model.json" in inside:
@@ -149,4 +208,23 @@ def _of_zip(path: Path) -> str:
         return "a Keras model, which is not read. Convert it to ONNX (tf2onnx)."
     if names and all(name.endswith(".npy") for name in names):
         return f"an archive of NumPy arrays (.npz), no model. {_FACTORY.capitalize()}."
-    return ""
+    if path.suffix in _FOREIGN:
+        return _FOREIGN[path.suffix]
+    parts = ("models/model.json", "data/weights/weight_0")
+    if path.suffix == ".pt2" and any(name.endswith(parts) for name in names):
+        return ""  # for its own reader to judge
+    listed = ", ".join(sorted(names)[:3])
+    if found := sorted(name for name in names if name.endswith((".onnx", ".pt2", ".safetensors"))):
+        return f"a zip archive. Unpack it, and pass {found[0]}"
+    return f"a zip archive without a model in it (it holds {listed or 'nothing'})."
+
+
+def _is_onnx(path: Path) -> bool:
+    """Whether a file that begins with a version is an ONNX model, as far as onnx can say."""
+    try:
+        import onnx
+    except ImportError:
+        return False
+    with suppress(Exception):  # protobuf has its own kinds
+        return bool(onnx.load(path, load_external_data=False).graph.output)
+    return False

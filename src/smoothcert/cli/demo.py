@@ -15,7 +15,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.methods import Irs, Reuse
 from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.report.page import report
-from smoothcert.report.tables import evaluations_for, summarize_run
+from smoothcert.report.tables import evaluations_for, filled, summarize_run
 from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
@@ -131,7 +131,7 @@ def _train(out: Path, size: Size) -> str:
     weights = out / "models" / "original.safetensors"
     source = DataSource("digits", "train", None, None, 1)
     recipe = models.recipe("quick", SIGMA, (None, size.epochs, None, None, None), 0)
-    models.train(source, recipe, weights, False, "cpu", False)
+    models.train(source, recipe, weights, (False, False), "cpu", False)
     return f"small_cnn@{weights}"
 
 
@@ -203,7 +203,7 @@ def _show(result: Result, size: Size, as_json: bool, seconds: float, out: Path) 
         needs = f"over {line.from_scratch.evaluations:,}" if missed else f"{line.needed:,.0f}"
         rows.append([*_cells(line.recertified), needs, "" if missed else f"{line.saving:.2f}x"])
     title = f"{original.inputs} images, σ = {SIGMA:g}: certificates of every image"
-    display.show_table(heads, rows, title)
+    display.show_table(*filled(heads, rows), title)
     display.show_table(
         *screen_table(result.screened, RADII),
         f"The same models, the data set as a whole: {PER_IMAGE} evaluations per image",

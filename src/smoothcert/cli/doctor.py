@@ -1,4 +1,4 @@
-"""doctor: what is installed, what computes here, what is missing and the line that mends it."""
+"""doctor: what is installed, what computes here, what is missing and the command that fixes it."""
 
 import os
 import platform

@@ -1,7 +1,7 @@
 """What looks odd about a run, said before anything is spent on it and when it is there."""
 
 from smoothcert.certificate import Settings
-from smoothcert.classifiers.protocol import Classifier, Named
+from smoothcert.classifiers.protocol import Classifier, Exported, Named
 from smoothcert.cli import display, loudness
 from smoothcert.cli.where import Where
 from smoothcert.runs.store import Run
@@ -21,6 +21,8 @@ def look(
     if loudness.is_quiet() or where.shard or where.place.used:
         return
     _say(sanity.of_labels(inputs.labels, len(inputs.classes)))
+    if isinstance(classifier, Exported) and classifier.in_training:
+        _say((sanity.of_training(classifier.name, classifier.in_training),))
     if isinstance(classifier, Named):
         _say(sanity.of_classes(classifier.class_names, inputs.classes))
     with display.waiting("Looking at a few inputs"):
@@ -29,14 +31,27 @@ def look(
         except Exception:  # noqa: BLE001 - a model's: it is said where the run needs the model
             return
     if found is not None:
+        _say(sanity.of_count(inputs, found.classes))
         wrong, seen = sanity.said(found, settings.sigma)
         _say(wrong)
         if not wrong:
             display.say(f"A first look: {seen}.")
 
 
-def of_result(run: Run) -> None:
-    """Say what is odd about a finished run."""
+def of_sigma(sigma: float) -> None:
+    """Say what is odd about a sigma."""
+    _say(sanity.of_sigma(sigma))
+
+
+def of_alpha(alpha: float) -> None:
+    """Say what is odd about an error probability."""
+    _say(sanity.of_alpha(alpha))
+
+
+def of_result(run: Run, base: Run | None = None) -> None:
+    """Say what is odd about a finished run, beside its base if it has one."""
+    if base is not None:
+        _say(sanity.of_recertified(base.certificates, run.certificates))
     _say(sanity.of_result(run.certificates, run.labels, run.identity.num_classes))
 
 

@@ -89,6 +89,8 @@ def _on_disk(model: str) -> str:
     if not found:
         return model
     architecture, folder, name, options = found.groups()
+    if folder.startswith(("http:", "https:")):
+        raise ModelError(f"{plain} is a web address. Download the file, and give its path.")
     try:
         there = architecture + str(place(folder + options).on_disk(name))
     except FileNotFoundError:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from smoothcert.cli import terminal
 from smoothcert.cli.certifying import certify, plan, predict, recertify, screen
@@ -46,14 +46,18 @@ class _Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)
+        if ctx.resilient_parsing:  # which is how a shell completes
+            return super().parse_args(ctx, args)
+        values, _, order = self.make_parser(ctx).parse_args(args=given)
         left = super().parse_args(ctx, args)
-        if not ctx.resilient_parsing:  # which is how a shell completes
-            *_, order = self.make_parser(ctx).parse_args(args=given)
-            option: Any
-            for option in dict.fromkeys(order):
-                if order.count(option) > 1 and _counts_once(option):
-                    many = f"given {order.count(option)} times, and only one counts. Give it once."
-                    raise typer.BadParameter(many, ctx=ctx, param=option)
+        option: Any
+        for option in dict.fromkeys(order):
+            if order.count(option) > 1 and _counts_once(option):
+                many = f"given {order.count(option)} times, and only one counts. Give it once."
+                raise typer.BadParameter(many, ctx=ctx, param=option)
+            if _is_empty(values.get(option.name)):
+                empty = "it is empty, as a variable of the shell is that was not set."
+                raise typer.BadParameter(empty, ctx=ctx, param=option)
         return left
 
 
@@ -63,8 +67,23 @@ def _counts_once(option: Any) -> bool:
     return option.param_type_name == "option" and not (option.multiple or flag)
 
 
+def _is_empty(value: Any) -> bool:
+    """Whether a value as it was typed is empty, or one of several is."""
+    several = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(one, str) and not one.strip() for one in several)
+
+
+class _Group(TyperGroup):
+    """The commands; `help COMMAND` is `COMMAND --help`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        asked = [*args[1:2], "--help"] if args[:1] == ["help"] else args
+        return super().parse_args(ctx, asked)
+
+
 app: typer.Typer = _App(
     name="smoothcert",
+    cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -85,7 +104,7 @@ Verbose = Annotated[
 ]
 
 
-def _crashed(error: Exception) -> typer.Exit:
+def _crashed(error: BaseException) -> typer.Exit:
     """Say in one line what nobody foresaw; with --verbose where it happened."""
     from smoothcert import __version__
     from smoothcert.cli.loudness import is_verbose
@@ -142,12 +161,16 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             print(visible(f"Error: {error}", keep="\n"), file=sys.stderr)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as stop:
-            kept = "Finished blocks are kept; repeat the command with --resume to go on."
+            kept = "Nothing was written."
+            if "resume" in options:
+                kept = "What was finished is kept; repeat the command with --resume to go on."
+            elif "out" not in options:
+                kept = "Repeat the command."
             print(f"\nInterrupted. {kept}", file=sys.stderr)
             raise typer.Exit(128 + (stop.args[0] if stop.args else 2)) from None
-        except (typer.Exit, typer.Abort, typer.BadParameter):
+        except (typer.Exit, typer.Abort, typer.BadParameter, SystemExit):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise _crashed(error) from error
 
     # Typer reads the options here: those of the function, and the two that all commands have.

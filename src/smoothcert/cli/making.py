@@ -86,12 +86,10 @@ def train(
     """Train a network of the zoo with Gaussian augmentation and write its weights."""
     from smoothcert.cli import models
     from smoothcert.cli.sources import DataSource
-    from smoothcert.regular import require_new_file
 
-    require_new_file(out, overwrite or resume)
     source = DataSource(data, split, grid, limit, every, size, channels)
     chosen = models.recipe(recipe, sigma, (arch, epochs, batch, rate, consistency), seed)
-    models.train(source, chosen, out, resume, device, json)
+    models.train(source, chosen, out, (resume, overwrite), device, json)
 
 
 def compress(

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smoothcert.classifiers.loading import split_output
-from smoothcert.cli import display
+from smoothcert.cli import display, hints
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress as write_compressed
+from smoothcert.compress.written import written_whole
 from smoothcert.decimals import level
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.noise.law import RoundedGaussian
@@ -47,22 +48,29 @@ def recipe(
 
 
 def train(
-    source: DataSource, recipe: "Recipe", out: Path, resume: bool, device: str, as_json: bool
+    source: DataSource,
+    recipe: "Recipe",
+    out: Path,
+    again: tuple[bool, bool],
+    device: str,
+    as_json: bool,
 ) -> None:
-    """Train and write weights."""
+    """Train and write weights; `again` is whether to resume, and whether to overwrite."""
     from smoothcert.classifiers.pytorch import save_weights
     from smoothcert.training.checkpoint import Checkpoint
     from smoothcert.training.gaussian import accuracy
     from smoothcert.training.gaussian import train as fit
 
+    resume, overwrite = again
     if out.suffix != ".safetensors":
         raise InvalidInput(f"Weights are written as .safetensors; got {out.name!r}")
+    require_new_file(out, overwrite or (resume and out.with_suffix(".checkpoint").exists()))
     with display.waiting("Loading data"):
         inputs = source.told()
         make_folder(out.parent)
         checkpoint = Checkpoint(out.with_suffix(".checkpoint"), recipe, inputs.fingerprint)
     if not resume:
-        checkpoint.remove()
+        checkpoint.clear()
     loss = float("nan")
     with display.bar("Training (images)", recipe.epochs * len(inputs)) as tick:
 
@@ -86,7 +94,8 @@ def train(
         "inputs": len(held_out),
         "split": "test" if source.split == "train" else source.split,
     }
-    save_weights(network, recipe.architecture, out, **facts)
+    with written_whole(out, overwrite=True) as aside:
+        save_weights(network, recipe.architecture, aside, **facts)
     checkpoint.remove()
     model = f"{recipe.architecture}@{out}"
     if as_json:
@@ -170,9 +179,15 @@ def predict(
 ) -> None:
     """Predict one image's class, at a size and with channels as `decode` takes them."""
     size, channels = view
-    if not image.is_file():
+    if image.is_dir():
+        raise InvalidInput(f"{image} is a folder, and predict takes one image. Name a file in it.")
+    if image.exists() and not image.is_file():
+        raise InvalidInput(f"{image} is no regular file. Give an image file.")
+    if not image.exists():
         raise InvalidInput(f"There is no image {image}{similar(image)}")
     noise = RoundedGaussian(sigma, 1 / 255)
+    hints.of_sigma(sigma)
+    hints.of_alpha(alpha)
     classifier = processor.load(model)
     item = Item(0, decode(image, channels, size).astype("int32"))
     found = predict_item(

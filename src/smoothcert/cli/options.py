@@ -22,7 +22,7 @@ Limit = Annotated[
     int | None,
     typer.Option(help="Only the first so many inputs.", parser=numbers.count, metavar="INTEGER"),
 ]
-Every = Annotated[int, typer.Option(help="Only every so-manieth input.")]
+Every = Annotated[int, typer.Option(help="Only every N-th input.")]
 Size = Annotated[
     int | None,
     typer.Option(

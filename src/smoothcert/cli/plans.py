@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from smoothcert.cli import display
+from smoothcert.cli import display, hints
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import recorded_source
 from smoothcert.errors import InvalidInput
@@ -41,6 +41,7 @@ def plan(
             raise InvalidInput("irs makes no plan; plan takes the methods auto, joint, stratified")
         reuse = planned(method_settings(settings, None, None, method, alpha, 0.99, "budget-exact"))
         assert reuse is not None
+        hints.of_alpha(reuse.alpha)
         inputs = recorded_source(run.manifest.origin, data).told(recorded=True)
         check_same_inputs(run, inputs)
         classifier = processor.load(model)

@@ -108,14 +108,14 @@ def verify(
     from smoothcert.cli.machines import Processor
 
     moved, processor = (model, data, base), Processor(device, threads)
-    if run.endswith(".json"):
+    if run.endswith(".json") and Path(run).name != "run.json":
         screened.verify(Path(run), replay, moved, processor, json)
     else:
         runs.verify(run, replay, moved, processor, json)
 
 
 def doctor(json: Json = False) -> None:
-    """Say what is installed, what computes here, what is missing and the line that mends it."""
+    """Say what is installed, what computes here, what is missing and the command that fixes it."""
     from smoothcert.cli.doctor import doctor as look
 
     look(json)

@@ -9,7 +9,8 @@ from smoothcert.cli import display
 from smoothcert.cli.screening import read_screened
 from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
 from smoothcert.errors import InvalidInput, SmoothcertError
-from smoothcert.regular import require_new_file
+from smoothcert.names import many
+from smoothcert.regular import require_new_file, require_outside_runs
 from smoothcert.report.card import model_card
 from smoothcert.report.export import export as write_table
 from smoothcert.report.page import PAGE
@@ -56,6 +57,7 @@ def _check_folder(out: Path) -> None:
         )
     if (out / "run.json").exists():
         raise InvalidInput(f"{out} is a run directory. Give a folder of its own with --out.")
+    require_outside_runs(out)
     there = [name for name in (PAGE, "certificates.csv") if (out / name).exists()]
     if there == ["certificates.csv"] or (there and not _is_report(out / PAGE)):
         raise InvalidInput(
@@ -85,7 +87,7 @@ def export(paths: Sequence[str], out: Path, overwrite: bool, as_json: bool) -> N
     if as_json:
         display.show_json({"file": str(out), "runs": len(paths), "certificates": len(table)})
         return
-    display.say(f"Written to {out}: {len(table)} certificates of {len(paths)} runs")
+    display.say(f"Written to {out}: {many(len(table), 'certificate')} of {many(len(paths), 'run')}")
 
 
 def _cache(run: Run) -> dict[str, dict[str, int]]:

@@ -19,7 +19,7 @@ from smoothcert.cli.where import Where
 from smoothcert.errors import Mismatch, StoreError
 from smoothcert.methods import SCRATCH, Decision, Irs, Reuse, planned
 from smoothcert.methods.screening import Target
-from smoothcert.names import visible
+from smoothcert.names import many, visible
 from smoothcert.planning import Policy
 from smoothcert.report.acceptance import MeanRadius, judge
 from smoothcert.report.claims import tried
@@ -145,7 +145,7 @@ def show_run(
         if as_json:
             display.show_json({"run": str(run.place), "blocks": blocks, "finished": done})
             return
-        display.say(f"Written to {run.place}: it has {done} of its {blocks} blocks now.")
+        display.say(f"Written to {run.place}: it has {done} of {many(blocks, 'block')} now.")
         return
     summary = summarize_run(run, DEFAULT_RADII)
     judged = [judge(run, target) for target in targets]
@@ -159,7 +159,7 @@ def show_run(
     else:
         display.show_table(*summary_table([summary]))
         display.say(f"Written to {run.place}")
-        hints.of_result(run)
+        hints.of_result(run, base)
         if said := tried(tries, model, run.identity.method):
             display.say(said)
         for one in judged:
@@ -212,9 +212,10 @@ def verify(
         problems += again.problems
         replayed, unchecked = again.replayed, still_unchecked(unchecked, fraction)
     against = "" if original is None else f", and their draws from {original.place}"
-    drawn = f", {replayed} draws replayed" if share is not None else ""
+    drawn = f", {many(replayed, 'draw')} replayed" if share is not None else ""
     counts = {"certificates": result.certificates, "replayed": replayed}
-    what = f"{result.certificates} certificates recomputed from their votes{against}{drawn}"
+    recomputed = many(result.certificates, "certificate")
+    what = f"{recomputed} recomputed from the votes{against}{drawn}"
     show_verified(path, what, counts, problems, unchecked, as_json)
 
 
@@ -232,7 +233,7 @@ def show_verified(
         found = {**counts, "problems": list(problems), "not_checked": left}
         display.show_json({"run": path, "ok": not problems, **found})
     else:
-        verdict = "all as stored." if not problems else f"{len(problems)} problems."
+        verdict = "all as stored." if not problems else f"{many(len(problems), 'problem')}."
         display.show(visible(f"{path}: {what}: {verdict}"))
         for problem in problems:
             display.show(visible(f"  - {problem}"))

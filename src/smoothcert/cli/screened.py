@@ -13,6 +13,7 @@ from smoothcert.cli.screening import read_screened
 from smoothcert.cli.sources import loadable, parse_share, recorded_source
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods.pooled import DatasetCertificate
+from smoothcert.names import many
 from smoothcert.runs.crew import one_at_a_time
 from smoothcert.runs.folder import Folder
 from smoothcert.runs.screening import problems_of, replay_flips, staged
@@ -70,8 +71,9 @@ def verify(
         problems += wrong
         unchecked = list(still_unchecked(unchecked, fraction))
     against = "" if base is None else f", and their inputs from {base.place}"
-    drawn = f", {replayed} draws replayed" if share is not None else ""
-    what = f"{len(found)} certificates recomputed from their counts{against}{drawn}"
+    drawn = f", {many(replayed, 'draw')} replayed" if share is not None else ""
+    recomputed = many(len(found), "certificate")
+    what = f"{recomputed} recomputed from the counts{against}{drawn}"
     counts = {"certificates": len(found), "replayed": replayed}
     show_verified(str(path), what, counts, problems, unchecked, as_json)
 

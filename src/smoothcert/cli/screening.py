@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from smoothcert.cli import clusters, display
+from smoothcert.cli import clusters, display, hints
 from smoothcert.cli.machines import LoadingAny, Machines, ModelAt
 from smoothcert.cli.runs import NOT_ACCEPTED
 from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
@@ -18,7 +18,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.methods.pooled import DatasetCertificate, ranked, recheck
 from smoothcert.methods.screening import Screening, Target, Verdict
 from smoothcert.names import visible
-from smoothcert.regular import read_regular, require_new_file
+from smoothcert.regular import read_regular, require_new_file, similar
 from smoothcert.report.claims import tried
 from smoothcert.runs import ledger
 from smoothcert.runs.crew import Executor, Work, one_at_a_time
@@ -68,6 +68,7 @@ def screen(asked: Asked, machines: Machines, as_json: bool) -> None:
     """
     if asked.out is not None:
         require_new_file(asked.out, asked.overwrite)
+    hints.of_alpha(asked.alpha)
     run = Run.open(asked.base)
     source = recorded_source(run.manifest.origin, asked.data)
     if machines.cluster is None:
@@ -153,6 +154,8 @@ def read_screened(path: Path) -> tuple[DatasetCertificate, ...]:
         rows = json.loads(read_regular(path, _MOST_BYTES, InvalidInput))
         found = tuple(map(DatasetCertificate.from_json, rows))
         wrong = [c.name for c in found if recheck(c) != c]
+    except FileNotFoundError:
+        raise InvalidInput(f"There is no file {path}{similar(path)}") from None
     except UNREADABLE as error:
         raise InvalidInput(
             f"{path} is not what `smoothcert screen --out` writes: {error}. Give such a file."

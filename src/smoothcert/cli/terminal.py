@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -60,8 +61,12 @@ class Sink(io.FileIO):
 
 def prepare() -> None:
     """Have every character shown in some way, and no failing write end a command."""
+    # It warns of a home that cannot be written to, and goes on.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        if stream is None:  # closed: what is opened next would be written to as if it were this
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         if not isinstance(stream, io.TextIOWrapper):
             continue  # closed, or somebody's own
         # Without buffers (PYTHONUNBUFFERED) it is the file itself.

@@ -24,3 +24,17 @@ def noisy_batches(inputs: Inputs, sigma: float, seed: int) -> list[NDArray[np.fl
     chosen = [inputs.item(p) for p in range(min(_IMAGES, len(inputs)))]
     steps = with_noise(chosen, RoundedGaussian(sigma, 1 / inputs.levels), seed)
     return np.array_split(to_float(steps, inputs.levels), -(-len(steps) // _BATCH))
+
+
+def batches_of(rows: int | None, batches: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """The same in batches of the only size that a model takes; first rows fill up the last.
+
+    Args:
+        rows: that size; None or 0 for a model that takes any.
+        batches: of any size.
+    """
+    if not rows or rows < 0:
+        return batches
+    everything = np.concatenate(batches)
+    count = -(-len(everything) // rows)
+    return np.split(np.resize(everything, (count * rows, *everything.shape[1:])), count)

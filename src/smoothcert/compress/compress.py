@@ -10,8 +10,8 @@ from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.measure import with_accuracy
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request, bytes_of
-from smoothcert.compress.written import tried, written_whole
-from smoothcert.errors import InvalidInput, MissingExtra, did_you_mean
+from smoothcert.compress.written import run_on_grey, tried, written_whole
+from smoothcert.errors import InvalidInput, MissingExtra, ModelError, did_you_mean
 from smoothcert.regular import require_new_file
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.vocabulary import TARGETS
@@ -80,8 +80,13 @@ def compress(
 
 def _made(write: Callable[[Request], Change], request: Request, held_out: Inputs | None) -> Change:
     """The change that was written, once it was tried, and measured if there is data for it."""
-    change = replace(write(request), bytes_after=bytes_of(request.out))
-    written = tried(request)
+    try:
+        change = replace(write(request), bytes_after=bytes_of(request.out))
+        written = tried(request)
+    except ModelError as error:
+        if error.__cause__ is not None:  # of a library: the original itself may be what is wrong
+            run_on_grey(load_classifier(request.model), request.inputs)
+        raise
     if held_out is None or held_out.labels is None or request.sigma is None:
         return change
     original = load_classifier(request.model)

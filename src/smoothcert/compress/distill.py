@@ -11,6 +11,7 @@ from smoothcert.compress.learning import epochs_of, recipe_for
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
 from smoothcert.errors import InvalidInput, ModelError, did_you_mean
+from smoothcert.names import many
 from smoothcert.sampling.host import logits_of
 from smoothcert.training.gaussian import TEMPERATURE, train
 
@@ -43,8 +44,8 @@ def write(request: Request) -> Change:
     tensors = sum(1 for tensor in student.state_dict().values() if tensor.ndim > 1)
     return Change(
         request.out,
-        f"{architecture} trained for {recipe.epochs} epochs on the logits of {teacher.name} at "
-        f"temperature {TEMPERATURE:g} and sigma {sigma:g}",
+        f"{architecture} trained for {many(recipe.epochs, 'epoch')} on the logits of "
+        f"{teacher.name} at temperature {TEMPERATURE:g} and sigma {sigma:g}",
         tensors,
         tensors,
         1.0,

@@ -1,10 +1,15 @@
-"""A torch network as an ONNX file, float32, with a dynamic batch dimension."""
+"""A torch network as an ONNX file, float32, with a dynamic batch dimension, or as a program."""
 
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from smoothcert.classifiers.blame import first_line
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
@@ -18,38 +23,44 @@ def write(request: Request) -> Change:
     request.no_argument()
     request.check_suffix(".onnx")
     shape, out = request.needed_inputs().shape, request.out
-    module = request.torch_source().module
-    to_onnx(module, shape, out)
+    source = request.torch_source()
+    module = source.module
+    to_onnx(module, shape, out, source.rows)
     size = sum(p.numel() * p.element_size() for p in module.state_dict().values())
     count = len(module.state_dict())
     return Change(out, "export to ONNX", 0, count, 0.0, size, out.stat().st_size, exact=True)
 
 
-def to_onnx(module: nn.Module, shape: tuple[int, ...], out: Path) -> None:
+Rows = int | range | None
+"""The batch sizes that a network takes: only one, some, or any."""
+
+
+def to_onnx(module: nn.Module, shape: tuple[int, ...], out: Path, rows: Rows = None) -> None:
     """Export with torch.onnx (dynamo), one self-contained file.
+
+    Args:
+        module: the network.
+        shape: of one input.
+        out: the file.
+        rows: the batch sizes that it takes, if it does not take any.
 
     Raises:
         ModelError: torch cannot export the module.
     """
-    example = torch.full((2, *shape), 0.5)
-    try:
-        with quiet():
-            program = torch.onnx.export(
-                module,
-                (example,),
-                dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                opset_version=_OPSET,
-                input_names=["images"],
-                output_names=["logits"],
-                verbose=False,
-            )
-            assert program is not None  # dynamo=True always returns one
-            program.save(str(out), external_data=False)
-    except Exception as error:  # the exporter wraps whatever the module raises
-        raise ModelError(
-            f"torch cannot export the network to ONNX: {str(error).strip().splitlines()[0]}"
-        ) from error
+    example, dynamic = _batch(shape, rows)
+    with quiet(), _exporting("the network to ONNX"):
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=dynamic,
+            opset_version=_OPSET,
+            input_names=["images"],
+            output_names=["logits"],
+            verbose=False,
+        )
+        assert program is not None  # dynamo=True always returns one
+        program.save(str(out), external_data=False)
 
 
 def to_pt2(module: nn.Module, shape: tuple[int, ...], out: Path) -> None:
@@ -58,15 +69,46 @@ def to_pt2(module: nn.Module, shape: tuple[int, ...], out: Path) -> None:
     Raises:
         ModelError: torch cannot export the module.
     """
+    with quiet(), _exporting("the network"):
+        save_pt2(exported(module.eval(), shape), out)
+
+
+def exported(
+    module: nn.Module, shape: tuple[int, ...], rows: Rows = None
+) -> torch.export.ExportedProgram:
+    """The program of a module for inputs of a shape."""
+    example, dynamic = _batch(shape, rows)
+    return torch.export.export(module, (example,), dynamic_shapes=dynamic)
+
+
+def save_pt2(program: torch.export.ExportedProgram, out: Path) -> None:
+    """Write a program, by way of memory: torch's own writer ends the process at a full disk."""
+    archive = io.BytesIO()
+    torch.export.save(program, archive)
+    out.write_bytes(archive.getvalue())
+
+
+def _batch(shape: tuple[int, ...], rows: Rows) -> tuple[torch.Tensor, Any]:
+    """An example, and which of its dimensions is dynamic."""
+    if isinstance(rows, int):
+        return torch.full((rows, *shape), 0.5), None
+    limits = {"min": rows.start, "max": rows[-1]} if rows else {}
+    count = max(2, rows.start) if rows else 2  # one row would be taken for a constant
+    return torch.full((count, *shape), 0.5), ({0: torch.export.Dim("batch", **limits)},)
+
+
+@contextmanager
+def _exporting(what: str) -> Iterator[None]:
+    """What an exporter raises, as a ModelError with the first cause."""
     try:
-        with quiet():
-            program = torch.export.export(
-                module.eval(),
-                (torch.full((2, *shape), 0.5),),
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-            )
-            torch.export.save(program, out)
+        yield
+    except OSError:
+        raise  # a full disk is not the network's fault
     except Exception as error:  # the exporter wraps whatever the module raises
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
         raise ModelError(
-            f"torch cannot export the network: {str(error).strip().splitlines()[0]}"
+            f"torch cannot export {what}: {first_line(cause)}. Its forward must be one graph: no "
+            "branch on the values of tensors, no NumPy inside. certify takes it as it is."
         ) from error

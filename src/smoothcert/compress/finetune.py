@@ -11,6 +11,7 @@ from smoothcert.compress.learning import epochs_of, recipe_for
 from smoothcert.compress.record import Change, differences
 from smoothcert.compress.request import Request
 from smoothcert.errors import InvalidInput
+from smoothcert.names import many
 from smoothcert.training.gaussian import train
 
 SLOWER = 10
@@ -44,7 +45,8 @@ def write(request: Request) -> Change:
     kept = f", the {zeros:,} weights that were zero kept at zero" if zeros else ""
     return Change(
         request.out,
-        f"fine-tuned for {epochs} epochs at a rate of {recipe.rate:g} and sigma {sigma:g}{kept}",
+        f"fine-tuned for {many(epochs, 'epoch')} at a rate of {recipe.rate:g} and "
+        f"sigma {sigma:g}{kept}",
         *differences(*weights),
         request.bytes_before,
         request.out.stat().st_size,

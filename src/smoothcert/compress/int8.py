@@ -24,7 +24,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from smoothcert.classifiers.loading import checked_file, load_classifier
 from smoothcert.classifiers.quiet import quiet
-from smoothcert.compress.calibration import noisy_batches
+from smoothcert.compress.calibration import batches_of, noisy_batches
 from smoothcert.compress.export import to_onnx
 from smoothcert.compress.layers import Layer, assigned, layers, weights_of
 from smoothcert.compress.onnx_graph import opset_of, with_opset
@@ -76,9 +76,10 @@ def prepared(request: Request, folder: Path) -> tuple[Path, int]:
         InvalidInput: a torch model, which is exported, without example data.
     """
     _, source = request.source
-    if checked_file(source).suffix != ".onnx":
+    if not source.name or checked_file(source).suffix != ".onnx":
         source = folder / "float.onnx"
-        to_onnx(request.torch_source().module, request.needed_inputs().shape, source)
+        torch_source, shape = request.torch_source(), request.needed_inputs().shape
+        to_onnx(torch_source.module, shape, source, torch_source.rows)
     else:
         load_classifier(request.model)  # a wrong reference fails here, with its own message
     size, ready = bytes_of(source), folder / "prepared.onnx"
@@ -105,8 +106,8 @@ def refusals(request: Request) -> Iterator[None]:
     """What ONNX Runtime's quantization raises as a ModelError with its first line."""
     try:
         yield
-    except SmoothcertError:
-        raise
+    except (SmoothcertError, OSError):
+        raise  # a full disk is not the model's fault
     except Exception as error:  # the quantization has no exceptions of its own
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(
@@ -149,13 +150,8 @@ class _Calibration(CalibrationDataReader):
         stored = {tensor.name for tensor in model.graph.initializer}
         images = next(i for i in model.graph.input if i.name not in stored)
         dims = images.type.tensor_type.shape.dim
-        rows = dims[0].dim_value if dims else 0
-        if rows > 0:  # else any number
-            everything = np.concatenate(batches)
-            count = -(-len(everything) // rows)
-            filled = np.resize(everything, (count * rows, *everything.shape[1:]))
-            batches = np.split(filled, count)
-        self._feeds = iter([{images.name: batch} for batch in batches])
+        found = batches_of(dims[0].dim_value if dims else None, batches)
+        self._feeds = iter([{images.name: batch} for batch in found])
 
     def get_next(self) -> dict | None:  # type: ignore[override]
         """The next batch, or None after the last."""

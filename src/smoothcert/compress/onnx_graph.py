@@ -7,8 +7,32 @@ from onnx import version_converter
 
 from smoothcert.errors import ModelError
 
+_INITIALIZERS = 4
+"""The first version of the format whose initializers need not be inputs."""
+
 _MOST_INLINE = 2**31 - 2**24
 """Bytes of tensors up to which a model is one file; protobuf ends at 2 GB."""
+
+
+def read(path: Path) -> onnx.ModelProto:
+    """A model whole, with initializers for the nodes in which some converters keep weights."""
+    model = onnx.load(path)
+    graph = model.graph
+    kept = []
+    for node in graph.node:
+        values = [a.t for a in node.attribute if a.name == "value" and a.HasField("t")]
+        if node.op_type != "Constant" or not values:
+            kept.append(node)
+            continue
+        tensor = graph.initializer.add()
+        tensor.CopyFrom(values[0])
+        tensor.name = node.output[0]
+    if len(kept) < len(graph.node):
+        model.ir_version = max(model.ir_version, _INITIALIZERS)
+        nodes = [type(node).FromString(node.SerializeToString()) for node in kept]
+        graph.ClearField("node")
+        graph.node.extend(nodes)
+    return model
 
 
 def save(model: onnx.ModelProto, out: Path) -> None:

@@ -79,13 +79,12 @@ def without_smallest_of_each(weights: Weights, fraction: float) -> dict[str, NDA
 def _rewrite_onnx(
     request: Request, pruned: Callable[[Weights], Weights]
 ) -> tuple[Weights, Weights]:
-    import onnx
     from onnx import numpy_helper
 
-    from smoothcert.compress.onnx_graph import save
+    from smoothcert.compress.onnx_graph import read, save
 
     load_classifier(request.model)  # a wrong reference fails here, with its own message
-    model = onnx.load(request.source[1])
+    model = read(request.source[1])
     weights_of_layers = _names_of_weights(model.graph)
     tensors = {t.name: t for t in model.graph.initializer if t.name in weights_of_layers}
     arrays = {name: numpy_helper.to_array(t) for name, t in tensors.items()}

@@ -18,7 +18,8 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
 )
 
 from smoothcert.classifiers.quiet import quiet
-from smoothcert.compress.calibration import noisy_batches
+from smoothcert.compress.calibration import batches_of, noisy_batches
+from smoothcert.compress.export import exported, save_pt2
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError
@@ -32,19 +33,20 @@ def write(request: Request) -> Change:
     request.check_suffix(".pt2")
     sigma, inputs = request.needed_sigma(), request.needed_inputs()
     source = request.torch_source()
-    batches = [torch.from_numpy(b) for b in noisy_batches(inputs, sigma, request.seed)]
+    batches = noisy_batches(inputs, sigma, request.seed)
     quantizer = X86InductorQuantizer()
     quantizer.set_global(get_default_x86_inductor_quantization_config())
     try:
         with quiet(), torch.no_grad():
-            network = prepare_pt2e(_exported(source.module, batches[0]).module(), quantizer)
-            for batch in batches:
-                network(batch)
+            program = exported(source.module, inputs.shape, source.rows)
+            network = prepare_pt2e(program.module(), quantizer)
+            for batch in batches_of(source.fixed_batch, batches):
+                network(torch.from_numpy(batch))
             before = list(_weights(network))
             network = convert_pt2e(network)
             after = list(_weights(network))
             _drop_unused(network)
-            torch.export.save(_exported(network, batches[0]), request.out)
+            save_pt2(exported(network, inputs.shape, source.rows), request.out)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ModelError(
             f"{source.name} cannot be quantized by PT2E: {str(error).strip().splitlines()[0]}. "
@@ -61,13 +63,6 @@ def write(request: Request) -> Change:
         bytes_before=sum(v.numel() * v.element_size() for v in source.module.state_dict().values()),
         bytes_after=request.out.stat().st_size,
     )
-
-
-def _exported(module: torch.nn.Module, batch: torch.Tensor) -> torch.export.ExportedProgram:
-    """The program with a dynamic batch; the example has the two rows that this needs at least."""
-    example = batch[:1].expand(2, *batch.shape[1:]).clone()
-    dynamic = ({0: torch.export.Dim("batch")},)
-    return torch.export.export(module, (example,), dynamic_shapes=dynamic)
 
 
 def _weights(network: GraphModule) -> Iterator[torch.Tensor]:

@@ -112,7 +112,8 @@ class Request:
         if not isinstance(classifier, TorchClassifier):
             raise ModelError(
                 f"{classifier.name} is no torch model. This target needs one: x.pt2, "
-                "arch@weights.safetensors or package.module:factory."
+                "arch@weights.safetensors, or a package.module:factory that returns a "
+                "torch.nn.Module."
             )
         return classifier
 

@@ -94,10 +94,10 @@ def onnx_twin(
         MissingExtra: the packages of the extra `onnx` are not installed.
     """
     original = load_classifier(model, threads=threads)
-    module = _module_of(original)
+    module, rows = _module_of(original)
     if missing := missing_package():
         raise MissingExtra(missing, "onnx")
-    classifier, data = _converted(module, original.name, inputs.shape, threads)
+    classifier, data = _converted(module, rows, original.name, inputs.shape, threads)
     count = min(_INPUTS, len(inputs))
     chosen = inputs.select([number * len(inputs) // count for number in range(count)])
     noise = RoundedGaussian(sigma, 1 / inputs.levels)
@@ -117,14 +117,18 @@ def onnx_twin(
 
 
 def _converted(
-    module: "torch.nn.Module", name: str, shape: tuple[int, ...], threads: int | None
+    module: "torch.nn.Module",
+    rows: int | range | None,
+    name: str,
+    shape: tuple[int, ...],
+    threads: int | None,
 ) -> tuple[Classifier, bytes]:
     """The ONNX model, loaded, and its file."""
     from smoothcert.compress.export import to_onnx
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / FILE
-        to_onnx(module, shape, path)
+        to_onnx(module, shape, path, rows)
         try:
             return load_classifier(path, threads=threads), path.read_bytes()
         except ModelError as error:  # bfloat16, for one
@@ -148,12 +152,13 @@ def is_likely(classifier: Classifier) -> bool:
     """Whether a twin can probably be made here: of a float32 torch network on the CPU."""
     if engine_of(classifier) != "torch" or classifier.device != "cpu" or missing_package():
         return False
-    weights = _module_of(classifier).state_dict().values()
+    weights = _module_of(classifier)[0].state_dict().values()
     plain = all(str(w.dtype) == "torch.float32" for w in weights if w.is_floating_point())
     return plain and classifier.fixed_batch is None
 
 
-def _module_of(original: Classifier) -> "torch.nn.Module":
+def _module_of(original: Classifier) -> "tuple[torch.nn.Module, int | range | None]":
+    """The network, and the batch sizes that it takes."""
     if engine_of(original) != "torch" or original.device != "cpu":
         raise ModelError(
             f"An ONNX twin is made of a torch model on the CPU; got {original.name} on "
@@ -162,7 +167,7 @@ def _module_of(original: Classifier) -> "torch.nn.Module":
     from smoothcert.classifiers.pytorch import TorchClassifier
 
     assert isinstance(original, TorchClassifier)
-    return original.module
+    return original.module, original.rows
 
 
 def _labels(

@@ -68,19 +68,19 @@ def _round_onnx(file: Path, precision: str, out: Path) -> tuple[Weights, Weights
     from onnx import numpy_helper
 
     from smoothcert.compress.layers import layers, weights_of
-    from smoothcert.compress.onnx_graph import save, with_opset
+    from smoothcert.compress.onnx_graph import read, save, with_opset
 
-    model = onnx.load(file)
+    model = read(file)
     found = layers(model)
     axes = {layer.weight: layer.axis for layer in found}
-    read = {name for n in model.graph.node if n.op_type in _PARAMETERS for name in n.input[1:]}
+    used = {name for n in model.graph.node if n.op_type in _PARAMETERS for name in n.input[1:]}
     if precision in BITS:
         before = weights_of(model, found)
     else:
         before = {
             t.name: numpy_helper.to_array(t)
             for t in model.graph.initializer
-            if t.name in read and t.data_type == onnx.TensorProto.FLOAT
+            if t.name in used and t.data_type == onnx.TensorProto.FLOAT
         }
     model = with_opset(model, 21 if precision in _PACKED else 13)  # the first to restore it
     graph = model.graph

@@ -1,8 +1,9 @@
 """Models written whole or not at all, and tried once before they are kept."""
 
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,8 +14,11 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError, SmoothcertError, StoreError
 from smoothcert.regular import require_new_file
+from smoothcert.sampling.inputs import Inputs
 
 _ANY_SIDE = 32  # networks of the zoo take images of any size
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+"""What a writer meets that is not the model's fault."""
 
 
 @contextmanager
@@ -27,11 +31,24 @@ def written_whole(out: Path, overwrite: bool) -> Iterator[Path]:
         InvalidInput: a file is there that may not be replaced.
         StoreError: the operating system refuses.
     """
+    made = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
     with _refusals(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = TemporaryDirectory(prefix=f".{out.name[:40]}.", suffix=".tmp", dir=out.parent)
+    try:
+        with _refusals(out):
+            folder = TemporaryDirectory(prefix=f".{out.name[:40]}.", suffix=".tmp", dir=out.parent)
+        yield from _filled(out, folder, overwrite)
+    except BaseException:
+        with suppress(OSError):
+            for parent in made:
+                parent.rmdir()
+        raise
+
+
+def _filled(out: Path, folder: TemporaryDirectory[str], overwrite: bool) -> Iterator[Path]:
     with folder as name:
-        yield Path(name) / out.name
+        with _refusals(out, _FULL):
+            yield Path(name) / out.name
         with _refusals(out):
             probe = Path(name) / ".mode"
             probe.touch()  # as the umask has it; some writers make files that only the owner reads
@@ -47,10 +64,13 @@ def written_whole(out: Path, overwrite: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def _refusals(out: Path) -> Iterator[None]:
+def _refusals(out: Path, only: Sequence[int] = ()) -> Iterator[None]:
+    """What the operating system refuses as a StoreError: all of it, or only these numbers."""
     try:
         yield
     except OSError as error:
+        if only and error.errno not in only:
+            raise
         raise StoreError(
             f"Cannot write {out}: {error.strerror or error}. Nothing was written: make room or fix "
             "the permissions."
@@ -70,20 +90,31 @@ def tried(request: Request) -> Classifier:
     """
     try:
         classifier = load_classifier(request.written)
-        shape = request.inputs.shape if request.inputs else _shape_of(classifier)
-        if shape:
-            grey = np.full((classifier.fixed_batch or 2, *shape), 0.5, np.float32)
-            logits = classifier.logits(grey)
-            if logits.ndim != 2 or len(logits) != len(grey):
-                raise ModelError(f"it gives shape {logits.shape} for a batch of {len(grey)}.")
-            if np.isnan(logits).all():
-                raise ModelError("it gives NaN for a grey image.")
+        run_on_grey(classifier, request.inputs)
     except SmoothcertError as error:
         raise ModelError(
             f"{request.target} made a model of {request.model} that cannot be used, so it is not "
             f"kept: {error}"
         ) from error
     return classifier
+
+
+def run_on_grey(classifier: Classifier, inputs: Inputs | None) -> None:
+    """Run a classifier on two rows of grey, if the shape of its inputs is known.
+
+    Raises:
+        ModelError: it cannot be run, or gives NaN or no row of logits for each.
+    """
+    shape = inputs.shape if inputs else _shape_of(classifier)
+    if not shape:
+        return
+    grey = np.full((classifier.fixed_batch or 2, *shape), 0.5, np.float32)
+    logits = classifier.logits(grey)
+    name = classifier.name
+    if logits.ndim != 2 or len(logits) != len(grey):
+        raise ModelError(f"{name} gives shape {logits.shape} for a batch of {len(grey)} rows.")
+    if np.isnan(logits).all():
+        raise ModelError(f"{name} gives NaN for a grey image.")
 
 
 def _shape_of(classifier: Classifier) -> tuple[int, ...]:

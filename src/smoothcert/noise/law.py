@@ -92,10 +92,11 @@ class RoundedGaussian:
                 f"sigma must be a positive number (0.25, 0.5 and 1.0 are usual); got {self.sigma}"
             )
         if not _COARSEST <= self.ratio <= _FINEST:
+            scale = f" Did you mean {self.sigma:g}/255?" if self.ratio > _FINEST else ""
             raise InvalidInput(
                 f"sigma must lie between 1/8 and {_FINEST} grid steps: with grid 1/{levels} from "
                 f"{float(_COARSEST / levels):.6g} to {_FINEST / levels:.6g}; got {self.sigma}. "
-                "Choose another sigma, or another grid."
+                f"Choose another sigma, or another grid.{scale}"
             )
 
     @property

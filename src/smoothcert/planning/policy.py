@@ -21,6 +21,8 @@ class Policy:
         Raises:
             InvalidInput: an unknown kind, or a number out of its range.
         """
+        if not isinstance(text, str):
+            raise InvalidInput(f"A policy is {_POLICIES}; got {text!r:.60}")
         kind, _, number = text.partition(":")
         try:
             value = float(number)

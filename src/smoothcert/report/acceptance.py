@@ -12,6 +12,7 @@ from smoothcert.decimals import floor_to, level
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import alpha_of
 from smoothcert.methods.screening import Target
+from smoothcert.names import many
 from smoothcert.report.claims import all_together
 from smoothcert.runs.store import Run
 
@@ -106,14 +107,14 @@ def judge(run: Run, target: Target | MeanRadius) -> Judgement:
     if isinstance(target, MeanRadius):
         mean = sum(radii, Fraction(0)) / inputs
         found = (
-            f"the average certified radius of {inputs} inputs is {floor_to(mean, 6)}, where one "
-            f"without a certificate of its label counts 0; {target.least:g} was asked for"
+            f"the average certified radius of {many(inputs, 'input')} is {floor_to(mean, 6)}, "
+            f"where one without a certificate of its label counts 0; {target.least:g} was asked for"
         )
         return Judgement(mean >= Fraction(target.least), found, alpha, inputs)
     needed = ceil(target.needed(inputs))
     robust = sum(radius >= target.radius for radius in radii)
     found = (
-        f"{robust} of {inputs} inputs have a certificate of their label at radius "
+        f"{robust} of {many(inputs, 'input')} have a certificate of their label at radius "
         f"{target.radius:g}; {needed} were asked for ({target.accuracy:g})"
     )
     return Judgement(robust >= needed, found, alpha, inputs)

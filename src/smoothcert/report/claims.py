@@ -4,6 +4,7 @@ from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.decimals import level
 from smoothcert.methods import Method
+from smoothcert.names import many
 from smoothcert.tries import SECTION, Tries
 
 CHOSEN = (
@@ -34,8 +35,9 @@ def all_together(inputs: int, alpha: float) -> str:
     """What certificates at alpha each say of all their inputs (docs/theory.md, section 11)."""
     wrong = wrong_at_most(inputs, alpha, alpha)
     return (
-        f"with probability 1 − {level(alpha)}, at most {wrong} of the {inputs} certificates "
-        f"{'is' if wrong == 1 else 'are'} wrong (docs/theory.md, section 11)"
+        f"with probability 1 − {level(alpha)}, at most {wrong} of the "
+        f"{many(inputs, 'certificate')} {'is' if wrong == 1 else 'are'} wrong "
+        "(docs/theory.md, section 11)"
     )
 
 
@@ -57,8 +59,7 @@ def tried(
     """
     if tries is None or not tries.results:
         return ""
-    results = f"{tries.results} result{'s' * (tries.results > 1)}"
-    of = f"{tries.models} model{'s' * (tries.models > 1)}"
+    results, of = many(tries.results, "result"), many(tries.models, "model")
     own = f", {tries.of(model)} of them for this one" if model else ""
     cache = f"Beside {beside}, this cache" if beside else "This cache"
     text = f"{cache} has given {results} for {of}{own}."

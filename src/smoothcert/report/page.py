@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from smoothcert.decimals import level
-from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.errors import InvalidInput, MissingExtra, StoreError
 from smoothcert.methods.pooled import DatasetCertificate, screenings
 from smoothcert.names import visible
 from smoothcert.report.curves import Together
@@ -51,6 +51,11 @@ def report(
         from smoothcert.report import charts, html, plots
     except ImportError as error:
         raise MissingExtra(error.name or "matplotlib", "plot") from error
+    except OSError as error:
+        raise StoreError(
+            "matplotlib, which draws the charts, finds no folder that it can write to, neither at "
+            "home nor a temporary one: set MPLCONFIGDIR to one."
+        ) from error
     summaries = tuple(summarize_run(run, radii) for run in runs)
     screened = tuple(dict.fromkeys(screened))
     accuracy, together = charts.certified_accuracy(runs, screened)

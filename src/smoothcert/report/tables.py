@@ -30,12 +30,21 @@ def summarize_run(run: Run, radii: Sequence[float]) -> Summary:
 
 
 def summary_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the summary, as text; nothing is called accuracy where labels lack."""
+    """Heads and rows of the summary, as text; nothing is called accuracy where labels lack.
+
+    A column that has no value in any row is left out.
+    """
     radii = [radius for radius, _ in summaries[0].accuracy]
     mean, share = ("ACR", "CA") if any(s.unlabelled < s.inputs for s in summaries) else NAMELESS
     heads = ["run", "inputs", "certified", mean, *(f"{share}@{r:g}" for r in radii)]
     heads += ["mean ζ ≤", "evaluations", "seconds"]
-    return heads, [_summary_row(summary) for summary in summaries]
+    return filled(heads, [_summary_row(summary) for summary in summaries])
+
+
+def filled(heads: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """A table without the columns that are empty in every row."""
+    kept = [i for i in range(len(heads)) if any(row[i] for row in rows)]
+    return [heads[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def _summary_row(s: Summary) -> list[str]:

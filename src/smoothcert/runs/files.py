@@ -14,13 +14,16 @@ ASIDE = ".*.tmp"
 _LITTER = {
     *(".DS_Store", "Thumbs.db", "desktop.ini", ".directory", ".localized"),
     *("__MACOSX", "@eaDir", ".ipynb_checkpoints", ".Spotlight-V100", ".Trashes", ".fseventsd"),
+    *("ehthumbs.db", "ehthumbs_vista.db", "Icon\r", ".AppleDouble", ".TemporaryItems", ".dropbox"),
+    *(".gitkeep", ".gitattributes", ".gitignore", "$RECYCLE.BIN", "System Volume Information"),
 }
+_BEGINNINGS = ("._", ".nfs", ".fuse_hidden", ".Trash-", ".goutputstream-", "~$")
 
 
 def is_litter(name: str) -> bool:
     """Whether systems put a file of this name, with slashes, into folders by themselves."""
     parts = name.split("/")
-    return any(part in _LITTER or part.startswith(("._", ".nfs", ".fuse_hidden")) for part in parts)
+    return any(part in _LITTER or part.startswith(_BEGINNINGS) for part in parts)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -58,8 +61,8 @@ def make_folder(path: Path) -> None:
 def cannot_write(path: Path, error: OSError) -> StoreError:
     """What to raise when the operating system refuses to write a file."""
     return StoreError(
-        f"Cannot write {path}: {reason(error)}. Blocks already finished are kept: make room or "
-        "fix the permissions, and run again with --resume."
+        f"Cannot write {path}: {reason(error)}. Make room or fix the permissions, and run again; "
+        "finished blocks of a run are kept, and --resume goes on from them."
     )
 
 

@@ -11,9 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smoothcert.errors import StoreError
-from smoothcert.regular import read_regular
+from smoothcert.regular import read_regular, run_around, similar
 from smoothcert.runs.files import ASIDE, cannot_write, is_litter, reason, sync_folder, write_whole
-from smoothcert.runs.places import require_unused
+from smoothcert.runs.places import A_FOLDER_OF_ITS_OWN, require_unused
+
+
+def no_run(path: Path) -> str:
+    """Why there is no run at a path, and where one is."""
+    around = run_around(path)
+    if around is not None and path.exists():
+        return f"it is inside one. Did you mean {os.path.relpath(around)!r}?"
+    if path.is_file():
+        return "it is a file"
+    with suppress(OSError):
+        if below := sorted(str(one.parent) for one in path.glob("*/run.json"))[:3]:
+            return f"it has no run.json. Runs in it are {', '.join(map(repr, below))}"
+    return f"it has no run.json{'' if path.is_dir() else similar(path)}"
 
 
 @dataclass(frozen=True)
@@ -103,7 +116,9 @@ class Folder:
             require_unused(self)  # another process was first
             if isinstance(error, StoreError):
                 raise
-            raise StoreError(f"Cannot create {path}: {reason(error)}") from error
+            # It is there, but a mount point, a link, or in a folder that is not ours.
+            inside = f". {A_FOLDER_OF_ITS_OWN}" if path.is_dir() else ""
+            raise StoreError(f"Cannot create {path}: {reason(error)}{inside}") from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         sync_folder(path.parent)

@@ -25,21 +25,21 @@ READ = (3, FORMAT)
 NAME = "run.json"
 
 _WHAT = {
-    "settings": "settings (sigma, n0, n, alpha, seed, form, margins, distance to the grid)",
-    "method": "method settings",
-    "noise_law": "noise law",
-    "noise_hash": "noise itself",
-    "model": "model (its fingerprint)",
-    "num_classes": "number of classes",
-    "data": "data (its content)",
-    "indices": "selection of inputs",
-    "shape": "input shape",
-    "batch_size": "batch size",
-    "layout": "memory layout",
-    "block_inputs": "block size",
-    "device": "device",
-    "versions": "library versions",
-    "base": "base run",
+    "settings": "other settings",
+    "method": "other settings of the method",
+    "noise_law": "another noise law",
+    "noise_hash": "other noise",
+    "model": "another model (its fingerprint)",
+    "num_classes": "another number of classes",
+    "data": "other data (its content)",
+    "indices": "another selection of inputs",
+    "shape": "another input shape",
+    "batch_size": "another batch size",
+    "layout": "another memory layout",
+    "block_inputs": "another block size",
+    "device": "another device",
+    "versions": "other library versions",
+    "base": "another base run",
 }
 
 
@@ -91,12 +91,9 @@ class Identity:
         mine, theirs = json_form(self), json_form(other)
         wrong = [name for name in mine if mine[name] != theirs[name]]
         if wrong:
-            shown = "; ".join(
-                f"{_WHAT[name]}: {_short(mine[name])} stored, {_short(theirs[name])} now"
-                for name in wrong
-            )
+            shown = "; ".join(_differs(_WHAT[name], mine[name], theirs[name]) for name in wrong)
             raise Mismatch(
-                f"{directory} was made with another {shown}. Resume with what it was made with, "
+                f"{directory} was made with {shown}. Resume with what it was made with, "
                 "or write to a new directory."
             )
 
@@ -179,6 +176,14 @@ def _method(raw: Mapping[str, Any] | None) -> Method:
     if raw is None:
         return SCRATCH
     return BY_KIND[raw["kind"]](**{name: raw[name] for name in raw if name != "kind"})
+
+
+def _differs(what: str, mine: Any, theirs: Any) -> str:
+    """What another thing is; of several values those that differ."""
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        names = [n for n in {**mine, **theirs} if mine.get(n) != theirs.get(n)]
+        mine, theirs = ({n: one[n] for n in names if n in one} for one in (mine, theirs))
+    return f"{what}: {_short(mine)} stored, {_short(theirs)} now"
 
 
 def _short(value: Any) -> str:

@@ -31,7 +31,7 @@ def merge(parts: Sequence[Run], directory: Place | Path | str) -> Run:
         StoreError: the directory is in use or cannot be written.
     """
     place = place_of(directory)
-    require_unused(place)
+    require_unused(place, resumes=False)
     if not parts:
         raise InvalidInput("There is nothing to merge: give at least one run directory.")
     for part in parts:

@@ -120,6 +120,7 @@ class Opening:
             self.base.require_complete()
             check_base(self.base.identity.method)
             check_same_inputs(self.base, inputs)
+            check_same_labels(self.base, inputs)
         if self.base is not None and self.method.prefix:
             pilots.require_unseen(self.base, self.method.prefix)
 
@@ -196,6 +197,18 @@ def check_same_inputs(base: Run, inputs: Inputs) -> None:
             f"The data is not what {base.place} was made on: {len(changed)} of {len(inputs)} "
             f"inputs have other content, the first at index {(changed or ['?'])[0]}. Use the data "
             "of the base run."
+        )
+
+
+def check_same_labels(base: Run, inputs: Inputs) -> None:
+    """Raise Mismatch if an input has another true class than in the base run."""
+    pairs = list(zip(inputs.indices, inputs.labels or (), base.labels, strict=False))
+    moved = [index for index, now, then in pairs if then is not None and now != then]
+    if moved:
+        raise Mismatch(
+            f"{len(moved)} of {len(inputs)} inputs have another true class than in {base.place}, "
+            f"the first at index {moved[0]}: the order of classes, or the labels, changed. Give "
+            "the data its labels of then, or certify the original again."
         )
 
 

@@ -12,8 +12,14 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from smoothcert.errors import InvalidInput, StoreError
+from smoothcert.regular import require_outside_runs
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+A_FOLDER_OF_ITS_OWN = (
+    "A run makes a folder of its own, and appears whole. Choose one inside, as `run`."
+)
 
 
 class Place(Protocol):
@@ -92,6 +98,8 @@ def place(where: "Place | Path | str") -> Place:
     from smoothcert.runs.folder import Folder
 
     if not isinstance(where, Path | str):
+        if not hasattr(where, "sweep"):
+            raise InvalidInput(f"A run is named by its path or URI; got {type(where).__name__}")
         return where
     if not _URI.match(str(where)):
         return Folder(Path(where))
@@ -104,14 +112,25 @@ def place(where: "Place | Path | str") -> Place:
     return Objects.parse(where)
 
 
-def require_unused(where: Place) -> None:
-    """Raise StoreError if a new run cannot go there because something is there already."""
+def require_unused(where: Place, resumes: bool = True) -> None:
+    """Raise StoreError if a new run cannot go there because something is there already.
+
+    Args:
+        where: the place.
+        resumes: whether who asks could go on from what is there.
+
+    Raises:
+        StoreError: something is there.
+        InvalidInput: it is inside another run.
+    """
     from smoothcert.runs.folder import Folder
 
+    if isinstance(where, Folder):
+        require_outside_runs(where.path)
     if where.used:
         if isinstance(where, Folder) and not where.path.is_dir():
             raise StoreError(f"{where} is a file, and a run is a folder. Choose another --out.")
-        raise StoreError(
-            f"{where} already exists and is not empty. Pass --resume to continue a run there, "
-            "or choose another --out."
-        )
+        resume = "Pass --resume to continue a run there, or choose" if resumes else "Choose"
+        raise StoreError(f"{where} already exists and is not empty. {resume} another --out.")
+    if isinstance(where, Folder) and where.path.is_dir() and where.path.samefile("."):
+        raise StoreError(f"{where} is the folder you are in. {A_FOLDER_OF_ITS_OWN}")

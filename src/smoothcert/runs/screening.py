@@ -12,7 +12,7 @@ from smoothcert.methods.pooled import DatasetCertificate, recheck, stops_when_du
 from smoothcert.methods.screening import Pool, Screening
 from smoothcert.names import visible
 from smoothcert.runs import ledger, pilots
-from smoothcert.runs.opening import check_same_inputs
+from smoothcert.runs.opening import check_same_inputs, check_same_labels
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
@@ -90,6 +90,7 @@ def staged(run: Run, inputs: Inputs, screening: Screening, batch_size: int | Non
         InvalidInput: more is to be replayed than there are draws that no plan has shown.
     """
     check_same_inputs(run, inputs)
+    check_same_labels(run, inputs)
     screener, seen = (
         Screener.of(run.certification(), inputs, screening, batch_size),
         pilots.seen_of(run),

@@ -25,7 +25,6 @@ import pyarrow as pa
 from smoothcert.certificate import Certificate, Certification, Record
 from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.methods import stated
-from smoothcert.regular import similar
 from smoothcert.runs import ledger
 from smoothcert.runs import manifest as manifests
 from smoothcert.runs.blocks import (
@@ -40,7 +39,7 @@ from smoothcert.runs.blocks import (
     votes_table,
 )
 from smoothcert.runs.content import json_bytes, table_bytes
-from smoothcert.runs.folder import Folder
+from smoothcert.runs.folder import Folder, no_run
 from smoothcert.runs.manifest import Identity, Manifest
 from smoothcert.runs.places import Place
 from smoothcert.runs.places import place as place_of
@@ -93,8 +92,8 @@ class Run:
         try:
             data = place.read(manifests.NAME, MOST_MANIFEST_BYTES)
         except FileNotFoundError:
-            near = similar(place.path) if isinstance(place, Folder) and not place.used else ""
-            raise StoreError(f"{place} is no run directory: it has no run.json{near}") from None
+            why = no_run(place.path) if isinstance(place, Folder) else "it has no run.json"
+            raise StoreError(f"{place} is no run directory: {why}") from None
         return Run(place, Manifest.from_bytes(data, str(place)))
 
     @staticmethod

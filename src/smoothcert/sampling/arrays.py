@@ -1,6 +1,6 @@
 """The embedded digits, and .npz files of arrays."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
@@ -14,9 +14,14 @@ from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.noise.law import grid_levels
 from smoothcert.regular import require_regular, similar
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.layouts import some
 
 MOST_UNPACKED = 2**31
 """Bytes of an .npz file and of each array in it; in memory they become four times as many."""
+
+_INPUTS = frozenset(("x", "images", "inputs"))
+_LABELS = frozenset(("y", "labels", "label", "target", "targets"))
+_DARK = 16  # of 255: the values of binary masks, and of scikit-learn's digits
 
 _DIGITS_TEST = 500
 _DIGITS_GRID = Fraction(1, 256)
@@ -57,15 +62,13 @@ def _digits_table() -> NDArray[np.float64]:
 
 def archive(path: Path, split: str, grid: float | Fraction | None) -> Inputs:
     """The arrays of an .npz file; see `datasets.load_inputs`."""
-    named = (f"x_{split}", f"images_{split}", "x", "images")
-    plain = (f"inputs_{split}", "inputs")
-    classes = (f"y_{split}", f"labels_{split}", "y", "labels")
-    wanted = {*named, *plain, *classes}
     try:
         require_regular(path, MOST_UNPACKED, InvalidInput)
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: _array(archive, key) for key in archive.files if key in wanted}
             there = archive.files
+            source, labels = _which(there, split, path.name)
+            values: Any = _array(archive, source)
+            known = _array(archive, labels) if labels else None
     except FileNotFoundError:
         raise InvalidInput(f"There is no data file {path}{similar(path)}") from None
     except InvalidInput:
@@ -74,22 +77,55 @@ def archive(path: Path, split: str, grid: float | Fraction | None) -> Inputs:
         raise InvalidInput(
             f"{path.name} is not a readable .npz file of plain arrays: {error}"
         ) from error
-    images, tensors = (_first(arrays, names) for names in (named, plain))
-    if {f"x_{split}", f"images_{split}", f"inputs_{split}"} & arrays.keys():
-        others = {"x", "images", "inputs"} & set(there)  # whose labels the plain ones are
-        classes = classes[:2] if others else classes
-    labels = _first(arrays, classes)
-    source = images or tensors
+    if "inputs" not in source.lower().split("_"):
+        values = _channels_first(values, path.name, source)
+    notes = [
+        f"Read from {source!r}, labels from {labels!r}." if labels else f"Read from {source!r}."
+    ]
+    if not labels and (others := [key for key in there if key != source]):
+        notes.append(f"Not read: {some(others)}.")
+    if values.dtype == np.uint8 and values.size and values.max() <= _DARK:
+        notes.append(
+            f"Its largest value is {values.max()} of 255, nearly black: if that is white, divide "
+            "by it and save floats."
+        )
+    step = _EIGHT_BIT if grid is None else grid
+    return replace(Inputs.from_arrays(values, known, step, path.name), notes=tuple(notes))
+
+
+def _which(there: Sequence[str], split: str, name: str) -> tuple[str, str | None]:
+    """The arrays of inputs and of labels: those with the split's name, else those with none.
+
+    Raises:
+        InvalidInput: there are none, or several.
+    """
+    of_split, plain = (
+        [key for key in there if of(key)] for of in (_of(_INPUTS, split), _of(_INPUTS))
+    )
+    source = _only(of_split, name) or _only(plain, name)
     if source is None:
         raise InvalidInput(
-            f"{path.name} has the arrays {', '.join(there)[:200] or '(none)'}; inputs are looked "
+            f"{name} has the arrays {', '.join(there)[:200] or '(none)'}; inputs are looked "
             f"for under 'x_{split}', 'images_{split}', 'x' and 'images', and tensors that are no "
             f"images under 'inputs_{split}' and 'inputs'."
         )
-    values: Any = _channels_first(arrays[images]) if images else arrays[source]
-    known, step = arrays[labels] if labels else None, _EIGHT_BIT if grid is None else grid
-    note = f"Read from {source!r}, labels from {labels!r}." if labels else f"Read from {source!r}."
-    return replace(Inputs.from_arrays(values, known, step, path.name), notes=(note,))
+    labels = _only([key for key in there if _of(_LABELS, split)(key)], name)
+    others = [key for key in there if key != source and _INPUTS & set(key.lower().split("_"))]
+    if labels is None and not (of_split and others):  # whose labels the plain ones are
+        labels = _only([key for key in there if _of(_LABELS)(key)], name)
+    return source, labels
+
+
+def _of(kinds: frozenset[str], split: str = "") -> Callable[[str], bool]:
+    """Whether an array is called x, or, with a split, x_test or test_x, in any case."""
+    names = {f"{a}_{b}".strip("_").lower() for k in kinds for a, b in ((k, split), (split, k))}
+    return lambda key: key.lower() in names
+
+
+def _only(keys: Sequence[str], name: str) -> str | None:
+    if len(keys) > 1:
+        raise InvalidInput(f"{name} has {some(keys)}, which may all be meant. Leave one of them.")
+    return keys[0] if keys else None
 
 
 def _array(archive: Any, key: str) -> NDArray[Any]:
@@ -99,14 +135,15 @@ def _array(archive: Any, key: str) -> NDArray[Any]:
     return archive[key]
 
 
-def _first(arrays: Container[str], names: Iterable[str]) -> str | None:
-    return next((name for name in names if name in arrays), None)
-
-
-def _channels_first(images: NDArray[Any]) -> NDArray[Any]:
+def _channels_first(images: NDArray[Any], name: str, source: str) -> NDArray[Any]:
     """(N, H, W) gets a channel; (N, H, W, C) with C in {1, 3} and no such axis 1 is turned."""
     if images.ndim == 3:
         return images[:, None]
-    if images.ndim == 4 and images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
-        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    return images
+    if images.ndim != 4 or images.shape[3] not in (1, 3):
+        return images
+    if images.shape[1] in (1, 3):
+        raise InvalidInput(
+            f"{source} of {name} has shape {images.shape}, whose channels may be the second axis "
+            "or the last. Put them second and call the array 'inputs', which is taken as it is."
+        )
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))

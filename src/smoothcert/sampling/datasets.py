@@ -3,6 +3,7 @@
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from smoothcert.errors import InvalidInput, SmoothcertError, did_you_mean
 from smoothcert.noise.law import grid_levels
@@ -12,6 +13,7 @@ from smoothcert.sampling.images import IMAGE_FILES, is_image
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.layouts import children, some
 from smoothcert.sampling.pictures import Pictures
+from smoothcert.scalars import whole
 from smoothcert.vocabulary import DATA_FORMS
 
 _PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -63,7 +65,7 @@ def load_inputs(
         split: `train` or `test`, or another name that the data set has.
         grid: the step between neighbouring values; 1/255 by default, 1/256 for digits.
         limit: keep the first so many (after `every`).
-        every: keep every so-manieth input, as is usual for expensive test sets.
+        every: keep every N-th input, as is usual for expensive test sets.
         size: side of the square that images are resized and cropped to, see `images.decode`;
             None leaves them as they are. Files are opened when their input is read.
         channels: 1 or 3 to make all images grey or colour; None if they agree.
@@ -75,15 +77,19 @@ def load_inputs(
         InvalidInput: nothing there, or nothing that can be read as inputs of one shape.
         MissingExtra: reading it needs a package that is not installed.
     """
-    reference = os.fspath(reference)
+    reference = _named(reference)
+    every = whole(every, "every")
+    limit, size, channels = (
+        None if value is None else whole(value, name)
+        for name, value in (("limit", limit), ("size", size), ("channels", channels))
+    )
     if every < 1 or (limit is not None and limit < 1):
         raise InvalidInput(f"limit and every must be at least 1; got {limit} and {every}")
     if size is not None and size < 1:
         raise InvalidInput(f"size must be at least 1; got {size}")
     if channels not in (None, 0, 1, 3):
         raise InvalidInput(f"channels must be 1 (grey) or 3 (colour); got {channels}")
-    if not split or set(split) & set("/\\*?\0") or split.startswith("."):
-        raise InvalidInput(f"split is the name of a part of the data, such as test; got {split!r}")
+    _require_split(split)
     try:
         inputs = _open(reference, split, grid, size, channels)
     except (OSError, ValueError, MemoryError) as error:
@@ -92,6 +98,23 @@ def load_inputs(
         raise InvalidInput(f"{reference!r:.200} cannot be read as data: {error}") from error
     chosen = range(0, len(inputs), every)[:limit]
     return inputs if len(chosen) == len(inputs) else inputs.select(chosen)
+
+
+def _named(reference: Any) -> str:
+    """The reference as a text, if it is one and not empty: that would be the current folder."""
+    if not isinstance(reference, str | os.PathLike) or not str(reference):
+        raise InvalidInput(f"Data is named by a text or a path; got {reference!r:.60}")
+    return os.fsdecode(reference)
+
+
+def _require_split(split: Any) -> None:
+    if (
+        not isinstance(split, str)
+        or not split
+        or set(split) & set("/\\*?\0")
+        or split.startswith(".")
+    ):
+        raise InvalidInput(f"split is the name of a part of the data, such as test; got {split!r}")
 
 
 def _open(

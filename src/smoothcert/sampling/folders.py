@@ -1,17 +1,26 @@
 """Folders of images: what is certain of their layout is read, and the rest is refused."""
 
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
-from pathlib import Path
-from unicodedata import normalize
+from pathlib import Path, PurePosixPath
 
 from smoothcert.errors import InvalidInput
+from smoothcert.sampling import classes as orders
+from smoothcert.sampling.classes import AS_LISTED
 from smoothcert.sampling.images import IMAGE_FILES, OTHER_IMAGES, is_image
 from smoothcert.sampling.inputs import known_labels, require_named
-from smoothcert.sampling.layouts import children, is_split, is_system, named, no_split, some
+from smoothcert.sampling.layouts import (
+    children,
+    is_split,
+    is_system,
+    named,
+    no_split,
+    require_links,
+    some,
+)
 from smoothcert.sampling.listings import LABELS, Listed, class_list, listed
 from smoothcert.sampling.pictures import Pictures
 
@@ -24,8 +33,6 @@ _NO_CLASSES = frozenset(
 """Names of folders beside each other that say what is in them, not what is seen."""
 
 _MOST_LOOKED_AT = 1000  # folders, for a hint
-_NUMBERED = re.compile(r"(\D*)(\d+)(.*)", re.DOTALL)
-_AS_LISTED = "list the classes in a classes.txt there, in the order of the classifier's"
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,16 @@ class _Place:
     others: tuple[Path, ...]
 
     @property
+    def above(self) -> tuple[Path, ...]:
+        """The folder, and those above that say something of it: all splits have one order."""
+        here = self.root.absolute()
+        whole = (here.parent,) if self.root == self.asked and is_split(here.name) else ()
+        return tuple(dict.fromkeys((self.root, self.asked, *whole)))
+
+    @cached_property
     def class_list(self) -> Path | None:
         """The classes.txt that holds here, if there is one."""
-        lists = [folder / "classes.txt" for folder in (self.root, self.asked)]
-        return next((path for path in lists if path.is_file()), None)
+        return orders.listing((*self.above, *self.others))
 
 
 def pictures(path: Path, split: str) -> Pictures:
@@ -61,15 +74,15 @@ def pictures(path: Path, split: str) -> Pictures:
 
 def _place(path: Path, split: str) -> _Place:
     folders, _ = children(path)
-    listing = path / "classes.txt"
-    classes = set(class_list(listing)) if listing.is_file() else set[str]()
+    listing = orders.listing([path])
+    classes = set(class_list(listing)) if listing else set[str]()
     names = [folder.name for folder in folders if folder.name not in classes]
     splits = [name for name in names if is_split(name)]
     found = named(split, names)
     if found is None and splits:
         error = no_split(split, path, splits)
         if len(splits) < len(folders):
-            error = InvalidInput(f"{error} Or, if these are classes, {_AS_LISTED}.")
+            error = InvalidInput(f"{error} Or, if these are classes, {AS_LISTED}.")
         raise error
     if found is None:
         here = path.absolute()
@@ -89,7 +102,7 @@ def _require_no_class(root: Path, beside: Sequence[Path]) -> None:
     if like and _images(children(root)[1]):
         raise InvalidInput(
             f"{root} may be a split or a class: {some(like)} beside it hold images too. Give the "
-            f"folder itself if it is the data, or {_AS_LISTED}."
+            f"folder itself if it is the data, or {AS_LISTED}."
         )
 
 
@@ -118,6 +131,8 @@ def _empty(place: _Place) -> InvalidInput:
         hint = f" {place.asked} has also {some(o.name for o in place.others)}: give --split."
     elif found := next(deep, None):
         hint = f" Deeper there are some, as in {found}: give --data {found.parent}."
+    elif names := [file.name for file in children(place.root)[1]]:
+        hint = f" It holds {some(names)}, which are not read."
     return InvalidInput(
         f"The folder {place.root} is empty: no images ({', '.join(sorted(IMAGE_FILES))}), neither "
         f"directly nor in one subfolder per class.{hint}"
@@ -126,6 +141,7 @@ def _empty(place: _Place) -> InvalidInput:
 
 def _by_folders(place: _Place) -> Pictures:
     root = place.root
+    require_links(root)
     folders, files = children(root)
     direct = _images(files)
     inside = {folder.name: _of_class(folder, root) for folder in folders}
@@ -146,6 +162,7 @@ def _by_folders(place: _Place) -> Pictures:
 
 def _of_class(folder: Path, root: Path) -> list[Path]:
     """The images of a class, none of them deeper."""
+    require_links(folder)
     deeper, files = children(folder)
     for below in deeper:
         if any(is_image(file.name) for file in children(below)[1]):
@@ -171,30 +188,20 @@ def _unread_tables(files: Iterable[Path]) -> str:
 def _class_order(place: _Place, inside: dict[str, list[Path]]) -> tuple[tuple[str, ...], str]:
     """The names of the classes, as folders have them, and how they were ordered."""
     if place.class_list:
-        return _as_listed(place.class_list, [name for name in inside if inside[name]])
+        named_here = [name for name in inside if inside[name]]
+        orders.require_distinct(place.root, named_here, listed=True)
+        return orders.as_listed(place.class_list, named_here)
     if none := [name for name in inside if not inside[name]]:
         raise InvalidInput(
             f"{place.root} has folders without images: {some(none)}. Remove them if they are no "
-            f"classes, or {_AS_LISTED}."
+            f"classes, or {AS_LISTED}."
         )
     if odd := [name for name in inside if name.lower() in _NO_CLASSES]:
         raise InvalidInput(
             f"{place.root} has a folder {odd[0]}, which is hardly a class. Give "
-            f"--data {place.root / odd[0]} for images without labels, or {_AS_LISTED}."
+            f"--data {place.root / odd[0]} for images without labels, or {AS_LISTED}."
         )
     return _ordered(place, frozenset(inside))
-
-
-def _as_listed(listing: Path, needed: Iterable[str]) -> tuple[tuple[str, ...], str]:
-    """The classes of a list, each spelled as its folder is (accents have two spellings)."""
-    spelled = {normalize("NFC", name): name for name in needed}
-    names = tuple(spelled.get(normalize("NFC", n), n) for n in class_list(listing))
-    if lacking := sorted(set(spelled.values()) - set(names)):
-        raise InvalidInput(
-            f"{listing} must name every class folder once, in the order of the classifier's "
-            f"classes; it lacks {some(lacking)}."
-        )
-    return names, f"Classes in the order of {listing}."
 
 
 def _ordered(place: _Place, names: frozenset[str]) -> tuple[tuple[str, ...], str]:
@@ -207,13 +214,18 @@ def _ordered(place: _Place, names: frozenset[str]) -> tuple[tuple[str, ...], str
         if not there <= known_all and (there & known_all or train):
             raise InvalidInput(
                 f"{place.root} and {other} have different classes: only one has "
-                f"{some(sorted(names ^ there))}. So that labels are certain, {_AS_LISTED}."
+                f"{some(sorted(names ^ there))}. So that labels are certain, {AS_LISTED}."
             )
-    _require_order(place.root, known_all)
+    orders.require_distinct(place.root, known_all, listed=False)
+    orders.require_order(place.root, known_all)
     lacking = sorted(known_all - names)
     source = next((other for other, there in wider.items() if there == known_all), "")
-    note = f"Classes sorted, with those of {source} that are not here: {some(lacking)}."
-    return tuple(sorted(known_all)), note if lacking else "Classes in sorted order."
+    classes = tuple(sorted(known_all))
+    note = "Classes in sorted order."
+    if lacking:
+        note = f"Classes sorted, with those of {source} that are not here: {some(lacking)}."
+    other = orders.require_no_other(place.above, classes)
+    return classes, f"{note} {other}".strip()
 
 
 def _names_of(split: Path) -> frozenset[str]:
@@ -223,33 +235,12 @@ def _names_of(split: Path) -> frozenset[str]:
     return names if {name.lower() for name in names} - _NO_CLASSES else frozenset()
 
 
-def _require_order(root: Path, names: Iterable[str]) -> None:
-    """Refuse numbers that sorting puts in another order, or of which some are missing."""
-    parts = [_NUMBERED.fullmatch(name) for name in sorted(names)]
-    if not all(parts) or len({part[1] for part in parts if part}) > 1:
-        return
-    numbers = [int(part[2]) for part in parts if part]
-    bare = all(part[0] == part[2] for part in parts if part)
-    gaps = bare and numbers not in ([*range(len(numbers))], [*range(1, len(numbers) + 1)])
-    if numbers == sorted(numbers) and not gaps:
-        return
-    shown = some(part[0] for part in parts if part)
-    why = (
-        "they are not 0, 1, ... or 1, 2, ... without a gap"
-        if numbers == sorted(numbers)
-        else ("as text 10 comes before 2")
-    )
-    raise InvalidInput(
-        f"{root} has numbered folders, {shown}, whose order as classes is not certain: {why}. So "
-        f"that labels are certain, {_AS_LISTED}."
-    )
-
-
 def _by_table(place: _Place, table: Listed, base: Path) -> Pictures:
     within = "" if base == place.root else f"{place.root.name}/"
     said = dict(zip(table.files, table.labels, strict=True))
     said = {file: label for file, label in said.items() if file.startswith(within)}
     there = {str(file.relative_to(base).as_posix()): file for file in _below(place.root)}
+    there |= {file: base / file for file in said if is_image(file) and (base / file).is_file()}
     if missing := sorted(said.keys() - there.keys()):
         raise InvalidInput(f"{table.path} names images that are not there: {some(missing)}.")
     if unsaid := sorted(there.keys() - said.keys()):
@@ -259,6 +250,7 @@ def _by_table(place: _Place, table: Listed, base: Path) -> Pictures:
         )
     if not said:
         raise _empty(place)
+    _require_agreement(table, said)
     note = f"Labels from {table.path}."
     if not table.names:
         numbers = known_labels([int(said[file]) for file in sorted(said)], str(table.path))
@@ -269,11 +261,22 @@ def _by_table(place: _Place, table: Listed, base: Path) -> Pictures:
         return _found(place, rows, classes, note)
     names = table.names  # of all splits, if the table is for all
     classes, more = (
-        _as_listed(place.class_list, names) if place.class_list else _ordered(place, names)
+        orders.as_listed(place.class_list, names) if place.class_list else _ordered(place, names)
     )
     number = {name: label for label, name in enumerate(classes)}
     rows = [(there[file], number[str(said[file])]) for file in sorted(said)]
     return _found(place, rows, classes, f"{note} {more}")
+
+
+def _require_agreement(table: Listed, said: Mapping[str, int | str]) -> None:
+    """Refuse images in a folder of one class that the table says are of another."""
+    for file, label in said.items():
+        folder = PurePosixPath(file).parent.name
+        if folder != label and folder in table.names:
+            raise InvalidInput(
+                f"{table.path} says that {file} is {label!r}, and it lies in a folder of the class "
+                f"{folder!r}. Mend one of them."
+            )
 
 
 def _below(root: Path) -> list[Path]:

@@ -94,10 +94,34 @@ def decode(
     except InvalidInput:
         raise
     except (*_UNREADABLE, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        shown = source if isinstance(source, str | Path) else name
-        raise InvalidInput(f"{shown} cannot be read as an image: {error}") from error
+        named = isinstance(source, str | Path)
+        why = _instead(source) if isinstance(error, Image.UnidentifiedImageError) else ""
+        shown = f"{source if named else name} cannot be read as an image: {why or error}"
+        raise InvalidInput(shown) from error
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
+
+def _instead(source: Any) -> str:
+    """What a file is whose content is no image that is read; empty if that is not known."""
+    if isinstance(source, str | Path):
+        with open(source, "rb") as file:
+            start = file.read(64)
+    else:
+        source.seek(0)
+        start = source.read(64)
+    known = (what for mark, what in _STARTS.items() if mark in start.lower())
+    return next(known, "") if start else "it is empty. Get it again, or take it out"
+
+
+_STARTS = {
+    b"version https://git-lfs": "it is a Git LFS pointer. Run git lfs pull",
+    b"<!doctype": "it is a web page. Get the picture again",
+    b"<html": "it is a web page. Get the picture again",
+    b"<svg": "it is SVG, which is not read. Save it as PNG",
+    b"ftypavif": "it is AVIF by its content, which is not read. Save it as PNG",
+    b"ftyphei": "it is HEIC by its content, which is not read. Save it as PNG",
+    b"ftypmif": "it is HEIC by its content, which is not read. Save it as PNG",
+}
 
 _UNREADABLE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, SyntaxError, AttributeError),
@@ -146,7 +170,8 @@ def _opaque(image: Any) -> Any:
     if image.getchannel("A").getextrema()[0] < 255:
         raise ValueError(
             "parts of it are transparent, and no file says on what they lie. Paste it on the "
-            "background that the classifier knows, and save it without transparency"
+            "background that the classifier knows, and save it without transparency (torchvision "
+            "drops it: convert('RGB'))"
         )
     return image
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.errors import InvalidInput
+from smoothcert.names import many
 from smoothcert.noise.law import grid_levels
 
 _OFF_GRID = 1e-3  # of a grid step: float32 pixels of an 8-bit image are off by 1e-5 at most
@@ -110,7 +111,7 @@ class Inputs:
     def describe(self) -> str:
         """What was read, in a line or two: how many inputs, of what shape, classes, first names."""
         shape = "x".join(map(str, self.shape))
-        one = f"{self.name}: {len(self)} inputs of shape {shape}, {self._counted()}."
+        one = f"{self.name}: {many(len(self), 'input')} of shape {shape}, {self._counted()}."
         first = [self.called(index) for index in self.indices[:_SHOWN]] if self.called else []
         told = [f"First: {', '.join(first)}."] if first else []
         return "\n".join([one, " ".join([*told, *self.notes])]).strip()
@@ -126,7 +127,7 @@ class Inputs:
         more = ", ..." if len(known) > _SHOWN_CLASSES else ""
         without = len(known) - len(counts)
         missing = f", {without} of them without an input" if without else ""
-        return f"{len(known)} classes{missing} ({', '.join(shown[:_SHOWN_CLASSES])}{more})"
+        return f"{many(len(known), 'class')}{missing} ({', '.join(shown[:_SHOWN_CLASSES])}{more})"
 
     def select(self, positions: Sequence[int]) -> "Inputs":
         """Keep the inputs at these positions, with their indices and labels."""
@@ -165,7 +166,7 @@ class Inputs:
         Args:
             images: shape (count, *shape): uint8 on the grid 1/255, or floats in [0, 1] that
                 lie on the grid, or within a thousandth of a step of it: `off_grid` says how far.
-            labels: integers of shape (count,), or None.
+            labels: whole numbers of shape (count,) or (count, 1), one-hot rows, or None.
             grid: the step between neighbouring values.
             name: how to refer to the data in messages.
 
@@ -293,11 +294,26 @@ def require_named(labels: Sequence[int], classes: Sequence[str], name: str) -> N
         )
 
 
+def whole_numbers(values: Sequence[Any]) -> list[int] | None:
+    """Numbers as integers, if all are whole; so are floats that a table made of integers."""
+    numbers = (int, float, np.integer, np.floating)
+    if any(isinstance(v, bool) or not isinstance(v, numbers) or v % 1 != 0 for v in values):
+        return None
+    return [int(value) for value in values]
+
+
 def _checked_labels(labels: ArrayLike, name: str) -> tuple[int, ...]:
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    """Labels from an array of them, of shape (count, 1) too, or of one-hot rows."""
+    given: NDArray[Any] = np.asarray(labels)
+    column = given
+    if given.ndim == 2 and given.shape[1] == 1:
+        column = given[:, 0]
+    elif given.ndim == 2 and np.isin(given, (0, 1)).all() and (given.sum(axis=1) == 1).all():
+        column = given.argmax(axis=1)
+    found = whole_numbers(column.tolist()) if column.ndim == 1 else None
+    if found is None:
         raise InvalidInput(
-            f"The labels of {name} must be whole numbers of shape (count,); "
-            f"got dtype {labels.dtype} and shape {labels.shape}"
+            f"The labels of {name} must be whole numbers of shape (count,), or one-hot rows; "
+            f"got dtype {given.dtype} and shape {given.shape}"
         )
-    return tuple(labels.tolist())
+    return tuple(found)

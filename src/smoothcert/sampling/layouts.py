@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from os import scandir
+from os.path import exists, isdir
 from pathlib import Path
 
 from smoothcert.errors import InvalidInput, did_you_mean
@@ -39,9 +40,21 @@ def is_split(name: str) -> bool:
 def children(folder: Path) -> tuple[list[Path], list[Path]]:
     """The subfolders and the files of a folder, each in the order of their names."""
     with scandir(folder) as entries:
-        there = sorted((e.name, e.is_dir()) for e in entries if not is_system(e.name))
+        known = [entry for entry in entries if not is_system(entry.name)]
+    # Only links are followed, which may lead in circles: no stat for each of a million pictures.
+    there = sorted((e.name, isdir(e.path) if e.is_symlink() else e.is_dir()) for e in known)
     folders = [folder / name for name, is_folder in there if is_folder]
     return folders, [folder / name for name, is_folder in there if not is_folder]
+
+
+def require_links(folder: Path) -> None:
+    """Raise InvalidInput if a link in a folder leads nowhere: what is missing may be a class."""
+    with scandir(folder) as entries:
+        links = [e.path for e in entries if e.is_symlink() and not is_system(e.name)]
+    if broken := sorted(path for path in links if not exists(path)):
+        raise InvalidInput(
+            f"{broken[0]} is a link to what is not there. Restore what it leads to, or remove it."
+        )
 
 
 def named(split: str, names: Iterable[str]) -> str | None:

@@ -3,37 +3,51 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from smoothcert.errors import InvalidInput
 from smoothcert.regular import read_regular
-from smoothcert.sampling.layouts import some
+from smoothcert.sampling.inputs import whole_numbers
+from smoothcert.sampling.layouts import children, some
 
-_MOST_LIST_BYTES = 2**24  # of classes.txt
+MOST_LIST_BYTES = 2**24  # of classes.txt
 _MOST_TABLE_BYTES = 2**28
+
+_NO_TEXT = re.compile("[\0\x80-\x84\x86-\x9f]")  # of UTF-16, Shift-JIS, Windows-1252 read wrongly
+_INTEGER = re.compile(r"-?\d+(\.0*)?")
 
 LABELS = ("label", "labels", "fine_label", "target", "class", "y")
 """Columns that are taken to hold true classes, in any table."""
 
 TINY_IMAGENET = "val_annotations.txt"
+_UNREAD = "metadata.parquet"
 TABLES = ("metadata.csv", "metadata.jsonl", TINY_IMAGENET)
 
 
-def text_of(path: Path, most: int) -> str:
-    """A text file, in UTF-8 or, if its first bytes say so, UTF-16; else in Latin-1."""
+def text_of(path: Path, most: int, older: bool = False) -> str:
+    """A text file, in UTF-8 or, if its first bytes say so, UTF-16.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+        older: whether Latin-1 is read too. Any bytes are that, so only where the text is compared
+            with names that are known.
+    """
     data = read_regular(path, most, InvalidInput)
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16")
     try:
-        return data.decode("utf-8-sig")
+        marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+        text = data.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError:
-        if b"\0" in data:
-            raise InvalidInput(f"{path} is no text file. Save it as UTF-8.") from None
-        return data.decode("latin-1")
+        text = data.decode("latin-1") if older else "\0"
+    if _NO_TEXT.search(text):
+        raise InvalidInput(f"{path} is no text file in UTF-8. Save it as UTF-8.")
+    return text
 
 
 def class_list(path: Path) -> tuple[str, ...]:
@@ -43,7 +57,7 @@ def class_list(path: Path) -> tuple[str, ...]:
         InvalidInput: a name is there twice.
         ValueError: there is none.
     """
-    lines = text_of(path, _MOST_LIST_BYTES).splitlines()
+    lines = text_of(path, MOST_LIST_BYTES, older=True).splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
         raise ValueError(f"{path} names no class; write one name a line, or remove it")
@@ -75,17 +89,16 @@ def listed(folder: Path) -> Listed | None:
     Raises:
         InvalidInput: there are two, or one that is not such a table.
     """
-    there = [folder / name for name in TABLES if (folder / name).is_file()]
-    if len(there) > 1 or (folder / "metadata.parquet").is_file():
-        found = [path.name for path in there] or ["metadata.parquet"]
+    there = [path for path in children(folder)[1] if path.name.lower() in (*TABLES, _UNREAD)]
+    if len(there) > 1 or any(path.name.lower() == _UNREAD for path in there):
         raise InvalidInput(
-            f"{folder} has {some(found)}. One metadata.csv or metadata.jsonl is read, with the "
-            "columns file_name and label."
+            f"{folder} has {some(path.name for path in there)}. One metadata.csv or "
+            "metadata.jsonl is read, with the columns file_name and label."
         )
     if not there:
         return None
     path = there[0]
-    rows = _tiny_rows(path) if path.name == TINY_IMAGENET else _rows(path)
+    rows = _tiny_rows(path) if path.name.lower() == TINY_IMAGENET else _rows(path)
     if not rows:
         raise InvalidInput(f"{path} has no rows. Remove it, or list the images.")
     return _checked(path, rows)
@@ -102,18 +115,43 @@ def _tiny_rows(path: Path) -> list[dict[str, Any]]:
 def _rows(path: Path) -> list[dict[str, Any]]:
     text = text_of(path, _MOST_TABLE_BYTES)
     try:
-        if path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+        if path.suffix.lower() == ".jsonl":
+            lines = [line for line in text.split("\n") if line.strip()]
+            rows = [json.loads(line, object_pairs_hook=partial(_row, path)) for line in lines]
         else:
-            rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+            reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+            reader.fieldnames = _columns(reader.fieldnames or (), path)
+            rows = list(reader)
+    except InvalidInput:
+        raise
     except (ValueError, csv.Error, RecursionError) as error:
         raise InvalidInput(f"{path} is not a readable table: {error}") from error
+    if long := [number for number, row in enumerate(rows) if isinstance(row, dict) and None in row]:
+        raise InvalidInput(
+            f"{path} has more values than columns in row {long[0] + 1}. Put values that have "
+            "commas in quotes."
+        )
     if not all(isinstance(row, dict) and isinstance(row.get("file_name"), str) for row in rows):
         raise InvalidInput(
             f"{path} must have file_name in every row, the image's path from the folder of "
             "the table, with commas between columns."
         )
     return rows
+
+
+def _row(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A row of JSON, by its columns."""
+    names = _columns([name for name, _ in pairs], path)
+    return dict(zip(names, (value for _, value in pairs), strict=True))
+
+
+def _columns(names: Sequence[str], path: Path) -> list[str]:
+    """The columns, those that are read in small letters and without spaces around."""
+    plain = {name: name.strip().lower() for name in names}
+    known = [p if (p := plain[name]) in ("file_name", "split", *LABELS) else name for name in names]
+    if twice := [name for name, count in Counter(known).items() if name and count > 1]:
+        raise InvalidInput(f"{path} has the column {twice[0]} twice. Leave one of them.")
+    return known
 
 
 def _checked(path: Path, rows: Sequence[dict[str, Any]]) -> Listed | None:
@@ -149,22 +187,23 @@ def label_column(candidates: Sequence[str], where: Path | str) -> str | None:
 def _labels(values: Sequence[Any], path: Path, column: str) -> tuple[int, ...] | tuple[str, ...]:
     """All as whole numbers, or all as names."""
     texts = [value.strip() if isinstance(value, str) else value for value in values]
-    if all(isinstance(v, int) and not isinstance(v, bool) for v in texts):
-        return tuple(texts)
     if all(isinstance(v, str) and v for v in texts):
-        numbers = [_number(v) for v in texts]
-        if all(isinstance(n, int) for n in numbers):
-            return tuple(numbers)  # pyright: ignore[reportReturnType]
-        if not any(n is not None for n in numbers):
-            return tuple(texts)
+        texts = [_number(v) for v in texts]
+    if all(isinstance(v, str) and v for v in texts):
+        return tuple(map(str, texts))
+    if (numbers := whole_numbers(texts)) is not None:
+        return tuple(numbers)
     raise InvalidInput(
         f"{path} must have, in its column {column}, either whole numbers or names, in every row."
     )
 
 
-def _number(text: str) -> int | float | None:
+def _number(text: str) -> int | float | str:
     """A text as the number that it is, if it is one."""
+    if _INTEGER.fullmatch(text):
+        return int(text.partition(".")[0])
     try:
-        return int(text) if text.removeprefix("-").isdecimal() else float(text)
+        float(text)
     except ValueError:
-        return None
+        return text
+    return float("nan")  # none that numbers a class

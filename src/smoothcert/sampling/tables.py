@@ -2,15 +2,17 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.regular import require_regular, similar
-from smoothcert.sampling.inputs import known_labels, require_named
+from smoothcert.sampling import classes as orders
+from smoothcert.sampling.inputs import known_labels, require_named, whole_numbers
 from smoothcert.sampling.layouts import some
-from smoothcert.sampling.listings import LABELS, label_column
+from smoothcert.sampling.listings import LABELS, class_list, label_column
 from smoothcert.sampling.pictures import Pictures
 
 _MOST_GROWTH, _SMALL = 64, 2**26
@@ -37,6 +39,8 @@ def pictures(paths: Sequence[Path], reference: str, notes: tuple[str, ...] = ())
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise InvalidInput(f"{reference} is not a readable Parquet file: {error}") from error
+    if twice := [n for n, count in Counter(table.column_names).items() if count > 1]:
+        raise InvalidInput(f"{reference} has the column {twice[0]!r} twice. Leave one of them.")
     structs = [f.name for f in table.schema if pa.types.is_struct(f.type)]
     stored = [n for n in structs if table.schema.field(n).type.get_field_index("bytes") >= 0]
     features = {n: {"_type": "Image"} for n in stored} | _features(table.schema.metadata)
@@ -50,13 +54,19 @@ def pictures(paths: Sequence[Path], reference: str, notes: tuple[str, ...] = ())
             f"The column {images!r} of {reference} has type {column.type}; images are stored as "
             "struct<bytes, path>, as Hugging Face data sets do."
         )
-    known = _classes_of(table[labels], labels, reference) if labels else None
     names = _names(features.get(labels) if labels else None)
+    where = dict.fromkeys((Path(reference), *(path.parent for path in paths)))
+    listing = orders.listing(folder for folder in where if folder.is_dir())
+    known, names, more = _classes_of(
+        table[labels].to_pylist() if labels else None, labels, reference, names, listing
+    )
+    if not labels:
+        more = _unlabelled(table.column_names, images)
 
     def cell(index: int) -> Any:
         return column[index].as_py()
 
-    return _pictures(reference, len(table), cell, known, names, labels, notes)
+    return _pictures(reference, len(table), cell, known, names, labels, (*notes, *more))
 
 
 def _pictures(
@@ -72,6 +82,11 @@ def _pictures(
 
     def opened(index: int) -> io.BytesIO | Path:
         value = cell(index)
+        if isinstance(value, Mapping) and not value.get("bytes") and value.get("path"):
+            raise InvalidInput(
+                f"Row {index} of {reference} cannot be read as an image: it only names a file, "
+                f"{value['path']!r:.200}. Put the pictures themselves in."
+            )
         data = value.get("bytes") if isinstance(value, Mapping) else value
         if isinstance(data, Path):
             return data
@@ -84,7 +99,7 @@ def _pictures(
 
     known = None if labels is None else known_labels(labels, reference)
     require_named(known or (), names, reference)
-    unknown = f"No labels: all of {column!r} are -1." if labels and known is None else ""
+    unknown = f"No labels: all of {column!r} are -1 or missing." if labels and known is None else ""
     told = f"Labels from the column {column!r}." if known else unknown
     return Pictures(
         reference,
@@ -121,16 +136,50 @@ def _unpacked(path: Path) -> Any:
     return pa.Table.from_batches(batches, schema)
 
 
-def _classes_of(column: Any, name: str, reference: str) -> list[int]:
-    """Labels, if all are whole numbers."""
-    import pyarrow as pa
+def _classes_of(
+    labels: Sequence[Any] | None,
+    column: str | None,
+    reference: str,
+    names: tuple[str, ...],
+    listing: Path | None,
+) -> tuple[list[int] | None, tuple[str, ...], tuple[str, ...]]:
+    """Labels, the names of the classes, and where their order is from.
 
-    if not pa.types.is_integer(column.type) or column.null_count:
+    Labels are whole numbers, with names or without, or names that a classes.txt has: rows have no
+    order of classes, and some classes may have no row. A classes.txt reorders those with names.
+    """
+    if labels is None:
+        return None, names, ()
+    if labels and all(label is None for label in labels):
+        return [-1] * len(labels), names, ()
+    numbers = whole_numbers(labels)
+    if numbers is not None and (listing is None or not names):
+        return numbers, names if listing is None else class_list(listing), ()
+    if numbers is not None:
+        require_named([number for number in numbers if number != -1], names, reference)
+        labels = [names[number] if number >= 0 else None for number in numbers]
+    elif not all(isinstance(label, str) for label in labels):
+        kinds = sorted({type(label).__name__ for label in labels if label is not None})
         raise InvalidInput(
-            f"The labels of {reference}, in its column {name!r}, must be whole numbers without "
-            f"gaps; they have type {column.type}, and {column.null_count} are missing."
+            f"The labels of {reference}, in its column {column!r}, must be whole numbers, or all "
+            f"names, without gaps; they are {some(kinds)}, and {labels.count(None)} are missing."
         )
-    return column.to_pylist()
+    if listing is None:
+        raise InvalidInput(
+            f"The labels of {reference}, in its column {column!r}, are names "
+            f"({some(sorted(set(labels)))}), whose order as classes is not certain. List all of "
+            "them in a classes.txt beside the file, one a line, in the order of the classifier's, "
+            "or number them (for Hugging Face's data sets class_encode_column sorts them)."
+        )
+    classes, note = orders.as_listed(listing, {label for label in labels if label is not None})
+    place = {name: number for number, name in enumerate(classes)}
+    return [place.get(label, -1) for label in labels], classes, (note,)
+
+
+def _unlabelled(columns: Iterable[str], images: str) -> tuple[str, ...]:
+    """A note on the columns that are not read, if none was taken for labels."""
+    others = [name for name in columns if name != images]
+    return (f"Not read: the columns {some(others)}.",) if others else ()
 
 
 def _features(metadata: Any) -> dict[str, Any]:
@@ -180,7 +229,7 @@ def _columns(
             "file."
         )
     classes = _typed(features, "ClassLabel", whole)
-    usual = [name for name in LABELS if name in whole and name not in classes]
+    usual = [name for name in whole if name.lower() in LABELS and name not in classes]
     usual = [name for name in usual if whole[name]] or ([] if classes else usual)
     return images[0], label_column([*classes, *usual], reference)
 
@@ -212,17 +261,15 @@ def hub(reference: str, split: str) -> Pictures:
     images, labels = _columns(whole, features, reference)
     # As bytes: decoded by the hub's package, an image would be turned as EXIF says.
     stored = data.cast_column(images, datasets.Image(decode=False))
-    known = list(data[labels]) if labels else None
-    if known is not None and not all(isinstance(label, int) for label in known):
-        raise InvalidInput(
-            f"The labels of {reference}, in its column {labels!r}, must be whole numbers without "
-            "gaps."
-        )
     names = _names(features.get(labels) if labels else None)
+    known, names, _ = _classes_of(
+        list(data[labels]) if labels else None, labels, reference, names, None
+    )
+    more = () if labels else _unlabelled(data.features, images)
 
     def cell(index: int) -> Any:
         found = stored[index][images]
         here = found and not found.get("bytes") and found.get("path")
         return Path(here) if here else found  # what the hub's package put on this machine
 
-    return _pictures(reference, len(data), cell, known, names, labels, ())
+    return _pictures(reference, len(data), cell, known, names, labels, more)

@@ -39,14 +39,21 @@ class Arrangement:
 def first_size(classifier: Classifier, shape: tuple[int, ...]) -> int:
     """The rows of a short run's batches: by the input's size on a CPU, by memory on a GPU.
 
+    Never more than the classifier takes, as its `batches` if it has such limits.
+
     Raises:
         OutOfMemory: the device has none for a single row.
     """
-    if classifier.fixed_batch or classifier.device == "cpu":
-        return classifier.fixed_batch or default_batch_size(shape)
-    from smoothcert.sampling.device_memory import fitting_batch
+    if classifier.fixed_batch:
+        return classifier.fixed_batch
+    limits = getattr(classifier, "batches", None)
+    if classifier.device == "cpu":
+        found = default_batch_size(shape)
+    else:
+        from smoothcert.sampling.device_memory import fitting_batch
 
-    return fitting_batch(classifier, shape)  # type: ignore[arg-type]
+        found = fitting_batch(classifier, shape)  # type: ignore[arg-type]
+    return min(found, limits[-1]) if limits else found
 
 
 def arranged(

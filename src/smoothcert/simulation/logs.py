@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from smoothcert.errors import InvalidInput
-from smoothcert.regular import read_regular
+from smoothcert.regular import read_regular, similar
 
 DRAWS, ALPHA = 100_000, 0.001
 """What the published logs were certified with (Cohen, Rosenfeld & Kolter 2019)."""
@@ -59,6 +59,8 @@ def read_log(
         InvalidInput: no such file, no sigma, or a table that is not as described.
     """
     path = Path(path)
+    if not path.exists():
+        raise InvalidInput(f"There is no log {path}{similar(path)}")
     sigma = _sigma_of(path.name) if sigma is None else sigma
     if not 0 < sigma < np.inf:
         raise InvalidInput(f"sigma must be a positive number; got {sigma}")
@@ -105,7 +107,10 @@ def vote_share(z: ArrayLike, draws: int, alpha: float) -> NDArray[np.float64]:
 def _sigma_of(name: str) -> float:
     found = re.search(r"sigma[_=-]?(\d+(?:\.\d+)?)", name)
     if found is None:
-        raise InvalidInput(f"{name} does not name its noise as in 'sigma_0.50'; give sigma")
+        raise InvalidInput(
+            f"{name} does not name its noise as in 'sigma_0.50': give it with --sigma (in Python "
+            "sigma=)."
+        )
     return float(found.group(1))
 
 

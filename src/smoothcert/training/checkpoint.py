@@ -1,5 +1,6 @@
 """A training run's state after an epoch, so that it can be stopped and gone on with."""
 
+import io
 import json
 import os
 from dataclasses import asdict
@@ -38,8 +39,17 @@ class Checkpoint:
             "random": _random_state(network),
         }
         temporary = self.path.with_name(self.path.name + ".tmp")
-        torch.save(state, temporary)
-        os.replace(temporary, self.path)
+        data = io.BytesIO()
+        torch.save(state, data)  # which ends the process where it cannot write
+        try:
+            temporary.write_bytes(data.getvalue())
+            os.replace(temporary, self.path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise StoreError(
+                f"Cannot write {self.path}: {error.strerror}. Make room or fix the permissions, "
+                "and repeat the command with --resume."
+            ) from error
 
     def restore(self, network: nn.Module, optimizer: Any, schedule: Any) -> int:
         """Load the state, if there is one, and return how many epochs are done.
@@ -70,6 +80,25 @@ class Checkpoint:
         if len(state["random"]) > 1:
             torch.cuda.set_rng_state(state["random"][1].cpu(), device)
         return epoch
+
+    def clear(self) -> None:
+        """Delete a checkpoint that is there, of whatever recipe.
+
+        Raises:
+            InvalidInput: the file is none.
+        """
+        if not self.path.exists():
+            return
+        try:
+            ours = "belongs_to" in torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # noqa: BLE001 - torch, zipfile and pickle each have their own kinds
+            ours = False
+        if not ours:
+            raise InvalidInput(
+                f"{self.path} would be replaced by checkpoints, and is none of smoothcert's. Move "
+                "it, or give another --out."
+            )
+        self.remove()
 
     def remove(self) -> None:
         """Delete the file; the weights are written."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.certificate import Certification
 from smoothcert.errors import InvalidInput
@@ -60,6 +60,13 @@ def _on_host(inputs: Any) -> Any:
     if isinstance(inputs, list | tuple) and any(hasattr(one, "detach") for one in inputs):
         inputs = [_on_host(one) for one in inputs]
     return np.asarray(inputs)
+
+
+def as_array(one: Any) -> NDArray[Any]:
+    """One input: an image of Pillow or its path (channels first), else an array or a tensor."""
+    from smoothcert.sampling.images import decode
+
+    return decode(one) if _is_image(one) else np.asarray(_on_host(one))
 
 
 def _is_image(one: object) -> bool:

@@ -63,6 +63,13 @@ def predict(
         InvalidInput: n or alpha out of range, or alpha too small for n draws of sampled noise.
         ModelError: the classifier is not one.
     """
+    if not isinstance(item, Item):
+        raise InvalidInput(
+            f"predict takes an item of `Inputs`; got {type(item).__name__}. Give load_inputs(...)"
+            ".item(0), or Inputs.from_arrays(array[None]).item(0)."
+        )
+    if not isinstance(noise, RoundedGaussian):
+        raise InvalidInput(f"noise is a law, as RoundedGaussian(0.25, '1/255'); got {noise!r:.60}")
     n, alpha, seed = whole(n, "n"), real(alpha, "alpha"), whole(seed, "seed")
     check_count(n, "n")
     check_alpha(alpha)

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Outcome, Settings
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.names import many
 from smoothcert.noise.law import Stream
+from smoothcert.sampling.answers import NO_CLASS, labels_of
 from smoothcert.sampling.inputs import Inputs, to_float
 from smoothcert.sampling.tuning import first_size
 
@@ -26,6 +28,8 @@ _LITTLE = 0.1  # of the way from chance to always right
 _PLAIN = 0.001  # and so rarely plainly so
 _FEW_LABELS = 8  # which tell nothing
 _SCALE = 2.0  # a sigma above it is on another scale
+_FEW_GUESSES = 5
+_ENOUGH = 1100  # draws; where they prove no class, alpha is too small for the limits
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +111,17 @@ def _predicted(
         full = some[np.arange(size) % len(some)]
         logits = np.asarray(classifier.logits(to_float(full, inputs.levels)), np.float64)
         classes = logits.shape[1]
-        none = np.isnan(logits).all(axis=1)
-        best = np.where(np.isnan(logits), -np.inf, logits).argmax(axis=1)
-        found.append(np.where(none, -1, best)[: len(some)])
+        found.append(labels_of(logits)[: len(some)])
     return np.concatenate(found).astype(np.int64), classes
+
+
+def of_training(name: str, operators: str) -> str:
+    """What to say of a graph that was exported in training mode and yet may run steadily here."""
+    return (
+        f"{name} was exported in training mode ({operators}). What is certified is how it runs "
+        "here; elsewhere it may be random or depend on the batch. Export it again after "
+        "model.eval()."
+    )
 
 
 def of_classes(model: Sequence[str], data: Sequence[str]) -> tuple[str, ...]:
@@ -136,6 +147,18 @@ def of_classes(model: Sequence[str], data: Sequence[str]) -> tuple[str, ...]:
     return (wrong,)
 
 
+def of_count(inputs: Inputs, classes: int) -> tuple[str, ...]:
+    """What is odd about data of named classes for a classifier of more: which of its are they?"""
+    known = len(inputs.classes)
+    if inputs.labels is None or not 0 < known < classes:
+        return ()
+    wrong = (
+        f"The data has {known} classes and the model {classes}: they count as its first {known}. "
+        "If they are others, list all of the model's classes in a classes.txt beside the data's."
+    )
+    return (wrong,)
+
+
 def of_labels(labels: Sequence[int] | None, classes: int) -> tuple[str, ...]:
     """What is odd about a selection of inputs: many of them, and all of one class of several."""
     if labels is None or len(labels) < _FEW_LABELS or len(set(labels)) > 1 or classes < 2:
@@ -156,15 +179,23 @@ def said(found: Look, sigma: float) -> tuple[tuple[str, ...], str]:
     """What looks wrong, a sentence each, and what was seen, in one line."""
     truth, known = found.truth, found.known
     copies = found.noisy.size
-    seen = f"{len(np.unique(found.clean))} classes predicted of {len(truth)} inputs without noise"
+    seen = f"{many(len(np.unique(found.clean)), 'class')} predicted of "
+    seen += f"{many(len(truth), 'input')} without noise"
     seen += f", {len(np.unique(found.noisy))} of {copies} noisy"
+    if (none := int((found.noisy == NO_CLASS).sum())) > copies / 2:
+        wrong = (
+            f"The model gives no class to {none} of {copies} noisy copies: their scores have a NaN "
+            "or a tie at the top, as several infinities or ones have. Such draws vote for nothing."
+        )
+        return (wrong,), seen
     collapsed = _collapsed(found)
     if known.sum() < _FEW_LABELS:
         return collapsed, seen
     right, labelled = int((found.clean == truth)[known].sum()), int(known.sum())
     noisy = found.noisy[known[found.rows]]
     hits = int((noisy == truth[found.rows][known[found.rows]][:, None]).sum())
-    seen = f"right on {right} of {labelled} inputs without noise, on {hits} of {noisy.size} noisy"
+    seen = f"right on {right} of {many(labelled, 'input')} without noise, on {hits} of "
+    seen += f"{noisy.size} noisy"
     chance = f"The model is {seen}; by chance it would be about one of {found.classes}."
     if moved := _permuted(found):
         order = ", ".join(f"class {k} as {p}" for k, p in list(moved.items())[:4])
@@ -248,29 +279,55 @@ def of_settings(settings: Settings, alpha: float | None = None) -> tuple[str, ..
     hints = []
     share = settings.alpha if settings.form == "binary" else settings.alpha / 2
     if alpha is None and proves_nothing(settings.n, share):
-        least = next(n for n in range(settings.n, 10**6) if not proves_nothing(n, share))
+        enough = (n for n in range(settings.n, _ENOUGH) if not proves_nothing(n, share))
+        least = next(enough, None)
+        advice = f"--n {least} at the very least; 100,000" if least else "a larger --alpha; 0.001"
         hints.append(
-            f"With n = {settings.n} draws at alpha {settings.alpha:g} every input will abstain: "
-            f"even if all draws agree nothing is proven. Take --n {least} at the very least; "
-            "100,000 is usual."
+            f"With n = {settings.n} at alpha {settings.alpha:g} every input will abstain: even if "
+            f"all draws agree nothing is proven. Take {advice} is usual."
         )
-    if settings.sigma > _SCALE:
+    if alpha is None and settings.n0 < _FEW_GUESSES:
         hints.append(
-            f"Sigma is on the [0, 1] scale of the inputs, and {settings.sigma:g} drowns any "
-            f"picture: 64 of 255 grey levels are 64/255 = 0.25. Did you mean "
-            f"{settings.sigma:g}/255?"
+            f"With n0 = {settings.n0} the class to certify is guessed from "
+            f"{many(settings.n0, 'draw')}, and where that is not the most likely class, nothing is "
+            "proven. 100 is usual."
         )
-    if (alpha or settings.alpha) > 0.5:
-        hints.append(
-            f"Alpha is the probability that a certificate is wrong: {alpha or settings.alpha:g} is "
-            "above one half: these certificates say nothing. 0.001 is usual."
-        )
-    return tuple(hints)
+    return (*hints, *of_sigma(settings.sigma), *of_alpha(alpha or settings.alpha))
+
+
+def of_sigma(sigma: float) -> tuple[str, ...]:
+    """What is odd about a sigma."""
+    wrong = (
+        f"Sigma is on the [0, 1] scale of the inputs, and {sigma:g} drowns any picture: 64 of 255 "
+        f"grey levels are 64/255 = 0.25. Did you mean {sigma:g}/255?"
+    )
+    return (wrong,) if sigma > _SCALE else ()
+
+
+def of_alpha(alpha: float) -> tuple[str, ...]:
+    """What is odd about an error probability."""
+    wrong = (
+        f"Alpha is the probability that what is stated is wrong, and {alpha:g} is above one half: "
+        "such statements say nothing. 0.001 is usual."
+    )
+    return (wrong,) if alpha > 0.5 else ()
 
 
 def proves_nothing(n: int, alpha: float) -> bool:
     """Whether n draws cannot prove a class at alpha, even if all are of it."""
     return float(binomial.lower(n, n, alpha)) <= 0.5
+
+
+def of_recertified(before: Sequence[Certificate], after: Sequence[Certificate]) -> tuple[str, ...]:
+    """What is odd about a recertification that is finished, beside its original."""
+    had, has = (sum(c.outcome is Outcome.CERTIFIED for c in some) for some in (before, after))
+    if had < _FEW_LABELS or has > _LITTLE * had:
+        return ()
+    wrong = (
+        f"Of {had} certificates of the original {has} are left. Does this model take the same "
+        "inputs, and are its classes the original's, in the same order?"
+    )
+    return (wrong,)
 
 
 def of_result(

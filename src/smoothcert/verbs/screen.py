@@ -1,6 +1,6 @@
 """The original's certification and new classifiers in, dataset certificates out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,6 +70,9 @@ def screen(
 
     Source: docs/theory.md, section 10.
     """
+    if isinstance(classifiers, str) or not isinstance(classifiers, Iterable):
+        classifiers = [classifiers]  # type: ignore[list-item]
+    classifiers = list(classifiers)
     if not classifiers:
         raise InvalidInput("There is nothing to screen: give at least one classifier.")
     target = Target.parse(accept) if isinstance(accept, str) else accept

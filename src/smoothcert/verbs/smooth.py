@@ -4,9 +4,6 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from smoothcert.certificate import ABSTAIN, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
@@ -17,6 +14,7 @@ from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.tries import Seed, number_of, warn_if_used
+from smoothcert.verbs.given import as_array
 from smoothcert.verbs.predict import predict
 
 
@@ -75,7 +73,8 @@ class Smooth:
         """The class of an input and the radius of its certificate; see `Certificate`.
 
         Args:
-            x: the input, a tensor or array of its shape (no batch axis), in [0, 1] on the grid;
+            x: the input, a tensor or array of its shape (no batch axis), in [0, 1] on the grid,
+                or an image of Pillow or its path, which is read as `load_inputs` reads it;
                 its distance to the grid (1e-6 or so for float32) is taken off the radius.
             n0: selection draws.
             n: estimation draws.
@@ -112,7 +111,7 @@ class Smooth:
 
     def _item(self, x: Any, batch_size: int) -> tuple[Item, float]:
         """The input under a number of its own, which decides its noise; how far off the grid."""
-        inputs = Inputs.from_arrays(_array(x)[None], grid=self.grid, name="x")
+        inputs = Inputs.from_arrays(as_array(x)[None], grid=self.grid, name="x")
         item = Item(self._calls, inputs.item(0).pixels)
         if self._calls == 0:
             found = probe(self.base_classifier, item, self._noise, self.seed, batch_size)
@@ -124,12 +123,8 @@ class Smooth:
         return item, inputs.off_grid
 
 
-def _array(x: Any) -> NDArray[Any]:
-    """Also of a tensor on a GPU."""
-    return x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
-
-
 def _device(model: Any) -> str:
     """Where a torch module's weights are."""
-    first = next(iter(model.parameters()), None) if hasattr(model, "parameters") else None
+    has_weights = hasattr(model, "parameters") and not isinstance(model, type)
+    first = next(iter(model.parameters()), None) if has_weights else None
     return "cpu" if first is None else str(first.device)
