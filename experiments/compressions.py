@@ -25,7 +25,7 @@ from networks import Source, file_name, made
 
 import smoothcert
 from smoothcert.bounds import binomial
-from smoothcert.classifiers.loading import file_of
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.decimals import ceil_to
 from smoothcert.methods.margins import shares
 
@@ -186,9 +186,9 @@ class Bench:
             network = made(source, target, self.folder(target))
             size = 1 if network.batch_dependent else plan.batch_size
             return Made(network.file, network.run, network.fraction_changed, size)
-        found = file_of(plan.model)
-        assert found is not None
-        return Made(found[1], plan.model, None, plan.batch_size)
+        file = ModelReference.parse(plan.model).path
+        assert file is not None
+        return Made(file, plan.model, None, plan.batch_size)
 
     @cache  # noqa: B019 - lives as long as the script
     def votes(self, target: str) -> smoothcert.Certification:

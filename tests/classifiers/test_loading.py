@@ -9,7 +9,7 @@ import torch
 
 import smoothcert
 from smoothcert import zoo
-from smoothcert.classifiers.loading import file_of
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.compress import compress
 from smoothcert.errors import ModelError
 from smoothcert.noise.law import RoundedGaussian
@@ -84,7 +84,7 @@ def test_an_at_sign_in_a_path_is_no_architecture(models, tmp_path, monkeypatch):
     for reference in ("me@home/net.safetensors", f"small_cnn@{folder / 'net.safetensors'}"):
         classifier = smoothcert.load_classifier(reference)
         assert classifier.logits(np.zeros((2, 1, 8, 8), np.float32)).shape == (2, 10)
-    assert file_of(str(folder / "gone.onnx")) == ("", folder / "gone.onnx")
+    assert ModelReference.parse(str(folder / "gone.onnx")).path == folder / "gone.onnx"
 
 
 def test_fingerprints_tell_models_apart(models):

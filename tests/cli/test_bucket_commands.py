@@ -71,6 +71,8 @@ def test_models_in_the_store(there, models, tmp_path):
         run("verify", name, "--replay", "10%", "--model", model)
         found = run("verify", name, "--replay", "10%", code=2)
         assert "name it yourself with --model" in found.output
+    compiled = f"compiled:small_cnn@{there('net.safetensors')}"
+    run("certify", compiled, *SIZES, "--out", "compiled")
     found = run("certify", there("none.onnx"), *SIZES, "--out", "none", code=2)
     assert "There is no model at s3://" in found.output
 

@@ -1,6 +1,5 @@
 """From a reference (a file, an architecture, a hub's name, a factory, a module) to a classifier."""
 
-import re
 import sys
 from dataclasses import replace
 from hashlib import sha256
@@ -12,15 +11,14 @@ from smoothcert import zoo
 from smoothcert.classifiers.factories import Factory, likely, refuse_others, refuse_random
 from smoothcert.classifiers.protocol import Classifier, Parallel
 from smoothcert.classifiers.quiet import quiet
-from smoothcert.classifiers.recognized import PICKLED, named_for
+from smoothcert.classifiers.recognized import named_for
+from smoothcert.classifiers.reference import READ, ModelReference
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
 from smoothcert.regular import similar
 from smoothcert.vocabulary import HUBS, MODEL_FORMS, MODES
 
 if TYPE_CHECKING:
     import torch
-
-_READ = {".onnx", ".pt2", ".safetensors"}
 
 
 def load_classifier(
@@ -67,7 +65,8 @@ def load_classifier(
 
 def _loaded(model: "str | Path | torch.nn.Module | Classifier", device: str) -> Classifier:
     if isinstance(model, str | Path):
-        return _from_reference(str(model), device)
+        reference = ModelReference.parse(str(model))
+        return _in_mode(_from_reference(reference, device), reference.mode)
     if _is_module(model):
         return _pytorch().TorchClassifier.of(model, type(model).__name__, device)  # type: ignore[arg-type]
     if hasattr(model, "logits") and hasattr(model, "fingerprint"):
@@ -93,48 +92,6 @@ def fingerprint_file(path: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def file_of(reference: str) -> tuple[str, Path] | None:
-    """The architecture (may be empty) and the file that a reference names.
-
-    None for a reference to something else than a file: a factory, or a name of a hub.
-
-    Raises:
-        ModelError: weights that do not come with the package.
-    """
-    reference, _ = split_output(_mode_of(reference)[1])
-    named = Path(reference).suffix in _READ | PICKLED.keys()
-    if _hub_of(reference) or (":" in reference and "@" not in reference and not named):
-        return None
-    architecture, at, rest = reference.partition("@")
-    if not at or Path(reference).is_file() or "/" in architecture:  # a path with an @ in it
-        return "", Path(reference)
-    if rest.startswith("pretrained-") and Path(rest).suffix not in _READ:
-        return architecture, zoo.pretrained(architecture, rest.removeprefix("pretrained-"))
-    return architecture, Path(rest)
-
-
-def split_output(reference: str) -> tuple[str, str]:
-    """A reference without the output that it names, and that name: `x.onnx#logits`.
-
-    The name is empty where none is given, and where the file itself is named so.
-
-    Raises:
-        ModelError: there is a `#` and no name.
-    """
-    found = re.fullmatch(r"(.+?\.onnx(?:\?[^#]*)?)#(.*)", reference, re.DOTALL)
-    if not found or Path(reference).is_file():
-        return reference, ""
-    if not found[2]:
-        raise ModelError(f"{reference!r} names no output after '#'; give x.onnx#logits or x.onnx")
-    return found[1], found[2]
-
-
-def is_code(reference: str) -> bool:
-    """Whether loading it imports a module and calls a function, as `package.module:factory`."""
-    plain = _mode_of(reference)[1]
-    return not _hub_of(plain) and file_of(plain) is None
-
-
 def checked_file(path: Path) -> Path:
     """The path, if it is of a model file that can be read without running what is in it.
 
@@ -144,22 +101,11 @@ def checked_file(path: Path) -> Path:
     plain = path.suffix in (".onnx", ".safetensors") and not path.is_dir()
     if not plain and (what := named_for(path)):
         raise ModelError(what)
-    if path.suffix in _READ and path.exists() and not path.is_file():
+    if path.suffix in READ and path.exists() and not path.is_file():
         raise ModelError(f"{path} is no regular file. Give the model's own file.")
-    if path.suffix in _READ and not path.exists():
+    if path.suffix in READ and not path.exists():
         raise ModelError(f"There is no model file {path}{similar(path)}")
     return path
-
-
-def _from_reference(reference: str, device: str) -> Classifier:
-    mode, reference = _mode_of(reference)
-    return _in_mode(_from_plain(reference, device), mode)
-
-
-def _mode_of(reference: str) -> tuple[str, str]:
-    """The mode that a reference begins with, or the first, and the rest."""
-    prefix, colon, rest = reference.partition(":")
-    return (prefix, rest) if colon and prefix in MODES else (MODES[0], reference)
 
 
 def _in_mode(classifier: Classifier, mode: str) -> Classifier:
@@ -170,37 +116,31 @@ def _in_mode(classifier: Classifier, mode: str) -> Classifier:
     return classifier.in_mode(mode)  # type: ignore[attr-defined]
 
 
-def _from_plain(reference: str, device: str) -> Classifier:
-    if hub := _hub_of(reference):
-        return _from_hub(hub, reference.removeprefix(f"{hub}:"), device)
-    found = file_of(reference)
-    if found is None:
-        return _from_factory(reference, device)
-    architecture, path = found
+def _from_reference(reference: ModelReference, device: str) -> Classifier:
+    if reference.hub:
+        return _from_hub(reference.hub, reference.name, device)
+    if reference.is_code:
+        return _from_factory(reference.name, device)
+    path, name = reference.path or Path(reference.file), reference.name
     suffix = checked_file(path).suffix
     if suffix == ".onnx":
-        return _load_onnx(path, device, split_output(reference)[1])
+        return _load_onnx(path, device, reference.output)
     if suffix == ".pt2":
         return _pt2(path, device)
     if suffix == ".safetensors":
-        return _pytorch().load_weights(path, architecture, device)
-    if suffix == "" and reference in zoo.ARCHITECTURES:
+        return _pytorch().load_weights(path, reference.architecture, device)
+    if suffix == "" and name in zoo.ARCHITECTURES:
         raise ModelError(
-            f"{reference!r} is an architecture without weights: give "
-            f"{reference}@weights.safetensors{_pretrained(reference)}."
+            f"{name!r} is an architecture without weights: give "
+            f"{name}@weights.safetensors{_pretrained(name)}."
         )
-    raise ModelError(f"{reference!r} names no model: give {MODEL_FORMS}.{likely(reference)}")
+    raise ModelError(f"{name!r} names no model: give {MODEL_FORMS}.{likely(name)}")
 
 
 def _pretrained(architecture: str) -> str:
     found = sorted(zoo.PRETRAINED.glob(f"{architecture}-*.safetensors"))
     names = [path.stem.removeprefix(f"{architecture}-") for path in found]
     return "".join(f" or {architecture}@pretrained-{name}" for name in names)
-
-
-def _hub_of(reference: str) -> str:
-    prefix, colon, _ = reference.partition(":")
-    return prefix if colon and prefix in HUBS else ""
 
 
 def _from_hub(hub: str, name: str, device: str) -> Classifier:
@@ -248,7 +188,7 @@ def _from_factory(reference: str, device: str) -> Classifier:
     """Import and call it; a second time, to see that every process gets the same model."""
     factory = Factory(reference)
     made = factory.target if _is_model(factory.target) else factory()
-    if isinstance(made, str | Path) and not is_code(str(made)):
+    if isinstance(made, str | Path) and not ModelReference.parse(str(made)).is_code:
         return load_classifier(made, device)
     if not _is_model(made):
         refuse_others(made, reference)

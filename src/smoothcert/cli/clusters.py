@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smoothcert.classifiers.loading import file_of
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cli import display
 from smoothcert.cli.machines import Loading, LoadingAny, Machines, ModelAt
 from smoothcert.cli.sources import DataSource
@@ -69,12 +69,12 @@ def _shipped(model: str, machines: Machines) -> Callable[[int], Classifier]:
     from smoothcert.runs.cluster import Shipped
 
     there = ModelAt(model, replace(machines.processor, threads=_cores(machines)))
-    _, file = file_of(model) or ("", Path())
-    beside = file.with_name(file.name + ".data") if file.name else file
-    if str(file) not in model or not file.is_file() or beside.exists():
+    reference = ModelReference.parse(model)
+    file = Path(reference.file)
+    if not reference.file or not file.is_file() or file.with_name(f"{file.name}.data").exists():
         return there
-    return Shipped.of(partial(_with_copy, there, file), file, machines.address or "")
+    return Shipped.of(partial(_with_copy, there, reference), file, machines.address or "")
 
 
-def _with_copy(there: ModelAt, file: Path, copy: Path) -> ModelAt:
-    return replace(there, model=there.model.replace(str(file), str(copy)))
+def _with_copy(there: ModelAt, reference: ModelReference, copy: Path) -> ModelAt:
+    return replace(there, model=reference.at(copy).text)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from smoothcert.classifiers.cores import cores
-from smoothcert.classifiers.loading import load_classifier, split_output
+from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cli import display
 from smoothcert.cli.sources import DataSource, moved
 from smoothcert.errors import InvalidInput, ModelError
@@ -42,7 +43,7 @@ class Processor:
         """The classifier behind a reference, saying which of several outputs is read."""
         classifier = self.loaded(model)
         output = getattr(classifier, "output", None)
-        if output is not None and not output.alone and not split_output(model)[1]:
+        if output is not None and not output.alone and not ModelReference.parse(model).output:
             display.say(f"Reading the output {output.name!r} of {classifier.name.split('#')[0]}")
         return classifier
 
@@ -84,18 +85,15 @@ class Processor:
 
 def _on_disk(model: str) -> str:
     """The same reference with a copy for a file that is in an object store."""
-    plain, output = split_output(model)
-    found = re.fullmatch(r"((?:[\w.-]+@)?)((?!hf:)[a-z0-9+]+://[^?]+)/([^/?]+)((?:\?.*)?)", plain)
-    if not found:
+    reference = ModelReference.parse(model)
+    if not reference.is_address:
         return model
-    architecture, folder, name, options = found.groups()
-    if folder.startswith(("http:", "https:")):
-        raise ModelError(f"{plain} is a web address. Download the file, and give its path.")
+    address, mark, options = reference.file.partition("?")
+    folder, _, name = address.rpartition("/")
     try:
-        there = architecture + str(place(folder + options).on_disk(name))
+        return reference.at(place(folder + mark + options).on_disk(name)).text
     except FileNotFoundError:
-        raise ModelError(f"There is no model at {plain}") from None
-    return f"{there}#{output}" if output else there
+        raise ModelError(f"There is no model at {reference.file}") from None
 
 
 @dataclass(frozen=True)

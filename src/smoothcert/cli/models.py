@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smoothcert.classifiers.loading import split_output
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cli import display, hints
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import DataSource
@@ -145,7 +145,7 @@ def compress(
         display.show_json(facts | {"accuracy_not_measured": reason or None})
     else:
         lacking = f"; accuracy not measured: {reason}" if reason else ""
-        output = split_output(model)[1] if out.suffix == ".onnx" else ""
+        output = ModelReference.parse(model).output if out.suffix == ".onnx" else ""
         written = f"{out}#{output}" if output else str(out)
         display.say(f"{change.describe().rstrip('.')}{lacking}. Written to {written}")
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from smoothcert.classifiers.loading import is_code
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cli import display
 from smoothcert.compress import twin
 from smoothcert.errors import InvalidInput
@@ -131,7 +131,7 @@ def loadable(where: str, model: str) -> str:
             f"{where} was made with the model at {model}. A run does not decide which "
             f"addresses are asked: if you know that one, name it yourself with --model {model}"
         )
-    if is_code(model):
+    if ModelReference.parse(model).is_code:
         raise InvalidInput(
             f"{where} was made with {model!r}, which is Python code to be imported. Only you "
             f"can decide to run it: if you trust it, name it yourself with --model {model}"

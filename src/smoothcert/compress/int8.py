@@ -75,7 +75,7 @@ def prepared(request: Request, folder: Path) -> tuple[Path, int]:
         ModelError: no such file, or a model that cannot be exported.
         InvalidInput: a torch model, which is exported, without example data.
     """
-    _, source = request.source
+    source = request.file
     if not source.name or checked_file(source).suffix != ".onnx":
         source = folder / "float.onnx"
         torch_source, shape = request.torch_source(), request.needed_inputs().shape

@@ -29,7 +29,7 @@ def write(request: Request) -> Change:
     all weights of the network together, `prune-layers` those of each tensor by themselves.
     """
     fraction = request.fraction()
-    _, file = request.source
+    file = request.file
     if file.suffix not in (".onnx", ".safetensors"):
         raise ModelError(
             "Pruning rewrites the weights of an .onnx or .safetensors file; got "
@@ -84,7 +84,7 @@ def _rewrite_onnx(
     from smoothcert.compress.onnx_graph import read, save
 
     load_classifier(request.model)  # a wrong reference fails here, with its own message
-    model = read(request.source[1])
+    model = read(request.file)
     weights_of_layers = _names_of_weights(model.graph)
     tensors = {t.name: t for t in model.graph.initializer if t.name in weights_of_layers}
     arrays = {name: numpy_helper.to_array(t) for name, t in tensors.items()}

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smoothcert.classifiers.loading import file_of, load_classifier, split_output
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.sampling.inputs import Inputs
 
@@ -48,24 +50,23 @@ class Request:
     @property
     def bytes_before(self) -> int:
         """Size of the original file, 0 if it is not a file."""
-        _, path = self.source
-        return bytes_of(path) if path.is_file() else 0
+        return bytes_of(self.file) if self.file.is_file() else 0
+
+    @cached_property
+    def reference(self) -> ModelReference:
+        """The original's, taken apart."""
+        return ModelReference.parse(self.model)
 
     @property
-    def source(self) -> tuple[str, Path]:
-        """Architecture and file of the original; no path at all if it is not a file."""
-        return file_of(self.model) or ("", Path())
-
-    @property
-    def output(self) -> str:
-        """The output that the original's reference names; empty if it names none."""
-        return split_output(self.model)[1]
+    def file(self) -> Path:
+        """Of the original; no name at all if it is not a file."""
+        return self.reference.path or Path()
 
     @property
     def written(self) -> str:
         """Reference of what is written: an ONNX model keeps the output that was named."""
-        named = f"#{self.output}" if self.output and self.out.suffix == ".onnx" else ""
-        return f"{self.out}{named}"
+        output = self.reference.output
+        return f"{self.out}#{output}" if output and self.out.suffix == ".onnx" else str(self.out)
 
     def needed_inputs(self) -> Inputs:
         """The data; InvalidInput if none was given."""
@@ -121,7 +122,7 @@ class Request:
         """(architecture, tensors) of a network of the zoo, or a ModelError saying what to give."""
         from smoothcert.classifiers.pytorch import read_weights
 
-        architecture, path = self.source
+        architecture, path = self.reference.architecture, self.file
         if path.suffix != ".safetensors":
             raise ModelError(
                 f"{self.kind} needs the weights of a network of the zoo; got {self.model!r}. Give "

@@ -32,7 +32,7 @@ Weights = dict[str, NDArray[Any]]
 def write(request: Request) -> Change:
     """Round the weights of an ONNX or safetensors model."""
     request.no_argument()
-    _, file = request.source
+    file = request.file
     precision = request.target.partition("-")[0]
     if file.suffix not in (".onnx", ".safetensors"):
         raise ModelError(
