@@ -20,10 +20,10 @@ import numpy as np
 
 from smoothcert import Inputs, Run, Settings
 from smoothcert.errors import MissingExtra
-from smoothcert.runs.crew import Executor, alone
-from smoothcert.runs.processes import Processes
-from smoothcert.runs.runner import How, finish, run_certify
-from smoothcert.runs.work import ALL, Job
+from smoothcert.execution.block_tasks import ALL, Job
+from smoothcert.execution.processes import Processes
+from smoothcert.execution.runner import How, finish, run_certify
+from smoothcert.execution.scheduler import Executor, alone
 
 INPUTS, ROUNDS = 400, 5
 SETTINGS = Settings(0.25, 16, n0=10, n=100)
@@ -56,7 +56,7 @@ def here(executor: Executor, out: Path, block_inputs: int) -> None:
 
 def cluster(out: Path, block_inputs: int) -> None:
     """A run on Ray, with two actors."""
-    from smoothcert.runs.cluster import Cluster
+    from smoothcert.execution.ray_cluster import Cluster
 
     there = Cluster(load, workers=2)
     run = there.open(How(128, block_inputs).opening(out, SETTINGS))

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from smoothcert import Inputs, Settings
-from smoothcert.runs.runner import How, run_certify
+from smoothcert.execution.runner import How, run_certify
 
 OPENING = "import sys; from smoothcert import Run; print(len(Run.open(sys.argv[1]).certificates))"
 

@@ -25,7 +25,7 @@ from smoothcert.cli.machines import Machines, Processor
 from smoothcert.cli.pace import Pace
 from smoothcert.cli.sources import DataSource
 from smoothcert.cli.where import Where
-from smoothcert.runs.runner import run_certify
+from smoothcert.execution.runner import run_certify
 
 MODELS = {False: "cifar_resnet20@pretrained-0.50", True: "time_left:Steady"}
 TENTHS = [tenth / 10 for tenth in range(1, 10)]

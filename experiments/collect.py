@@ -21,8 +21,8 @@ from smoothcert import Inputs, Run, Settings, load_inputs
 from smoothcert.cli import clusters
 from smoothcert.cli.machines import Loading, Machines, ModelAt, Processor
 from smoothcert.cli.sources import DataSource
-from smoothcert.runs.crew import Executor
-from smoothcert.runs.runner import How, run_certify
+from smoothcert.execution.runner import How, run_certify
+from smoothcert.execution.scheduler import Executor
 
 HERE = Path(__file__).parent
 ORIGINAL = "original"

@@ -26,8 +26,8 @@ from networks import Source, file_name, made
 import smoothcert
 from smoothcert.bounds import binomial
 from smoothcert.classifiers.reference import ModelReference
-from smoothcert.decimals import ceil_to
 from smoothcert.methods.margins import shares
+from smoothcert.text import ceil_to
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "compressions.md"

@@ -10,9 +10,10 @@ from recorded import LookUp, Planner, Recorded, cut, first_classes, incremental
 
 from smoothcert import Certification, Votes
 from smoothcert.certificate import Record
-from smoothcert.methods import pooled, scratch
+from smoothcert.methods import dataset as pooled
+from smoothcert.methods import scratch
+from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.irs import Irs
-from smoothcert.methods.pooled import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening
 from smoothcert.simulation.curves import Curve, area_ratio
 

@@ -28,7 +28,7 @@ import smoothcert
 from smoothcert.bounds import adversary, joint, stratified
 from smoothcert.bounds.budget import Budget
 from smoothcert.certificate import Certification
-from smoothcert.methods.pooled import DatasetCertificate
+from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.replay import Reuse
 from smoothcert.methods.screening import Screening, Target, Verdict
 from smoothcert.planning import FlipRates

@@ -20,8 +20,8 @@ from markdown import put, table
 from smoothcert import Inputs, Settings, load_classifier
 from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.runs.processes import Processes
-from smoothcert.runs.runner import How, run_certify
+from smoothcert.execution.processes import Processes
+from smoothcert.execution.runner import How, run_certify
 from smoothcert.runs.store import Run
 from smoothcert.simulation.fleet import Fleet, Forecast, best_block_seconds, forecast
 

@@ -30,7 +30,7 @@ from scipy import stats
 from worst_case import FRESH_SEED
 
 from smoothcert.certificate import Certification
-from smoothcert.methods import pooled
+from smoothcert.methods import dataset as pooled
 from smoothcert.methods.replay import Allocation, Reuse
 from smoothcert.methods.screening import Pool, Screening
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from seeds import Choices
 
 from smoothcert.errors import StoreError
-from smoothcert.runs import codec
+from smoothcert.runs import vote_codec as codec
 
 _MOST = 10_000
 _ZSTD = pa.Codec("zstd")

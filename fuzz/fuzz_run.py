@@ -20,21 +20,13 @@ from seeds import Choices, runs
 from smoothcert.certificate import Certificate
 from smoothcert.errors import SmoothcertError
 from smoothcert.report import tables
-from smoothcert.runs import (
-    blocks,
-    codec,
-    content,
-    folder,
-    ledger,
-    manifest,
-    pilots,
-    plans,
-    seal,
-    store,
-    untrusted,
-    verify,
-)
+from smoothcert.runs import content, ledger, manifest, pilots, plans, store, verify
+from smoothcert.runs import sealed as seal
+from smoothcert.runs import tables as blocks
+from smoothcert.runs import validation as untrusted
+from smoothcert.runs import vote_codec as codec
 from smoothcert.runs.store import Run
+from smoothcert.storage import local as folder
 
 _JSON = (0, -1, 1, 2, 10**12, 2**63, 10**30, True, None, "", "x", "../../x", [], {}, [1], 0.5, -0.1)
 _JSON = (*_JSON, float("nan"), float("inf"), {"kind": "irs"}, "sequential", "uniform:-1", [[]] * 3)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.certificate import Settings
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.methods import Reuse
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 

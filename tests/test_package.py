@@ -72,7 +72,7 @@ def test_importing_the_package_imports_nothing_heavy():
 
 def test_nor_does_the_mathematics_or_the_command_line():
     assert loaded_after("import smoothcert.bounds, smoothcert.verbs.recertify") == set()
-    assert loaded_after("import smoothcert.cli.main, smoothcert.runs.runner") == set()
+    assert loaded_after("import smoothcert.cli.main, smoothcert.execution.runner") == set()
 
 
 def test_the_check_sees_what_is_loaded():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from smoothcert.classifiers.loading import load_classifier as load_classifier
     from smoothcert.classifiers.protocol import Classifier as Classifier
     from smoothcert.errors import SmoothcertError as SmoothcertError
-    from smoothcert.methods.pooled import DatasetCertificate as DatasetCertificate
+    from smoothcert.methods.dataset import DatasetCertificate as DatasetCertificate
     from smoothcert.noise.law import RoundedGaussian as RoundedGaussian
     from smoothcert.report.card import model_card as model_card
     from smoothcert.report.export import certificates_table as certificates_table

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from smoothcert.decimals import ceil_to, floor_to, level
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.noise.law import RoundedGaussian
 from smoothcert.scalars import settle
+from smoothcert.text import ceil_to, floor_to, level
 from smoothcert.tries import Tries
 from smoothcert.vocabulary import FORMS, RESULTS
 

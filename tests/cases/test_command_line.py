@@ -16,16 +16,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import smoothcert
-from smoothcert import names, scalars
+from smoothcert import scalars
+from smoothcert import text as names
 from smoothcert.cli import main, numbers, terminal
 from smoothcert.errors import InvalidInput, SmoothcertError, WorkerCrash
+from smoothcert.execution.processes import portable
+from smoothcert.files import is_litter, require_new_file
 from smoothcert.noise import numba_kernel
-from smoothcert.regular import require_new_file
-from smoothcert.runs.files import is_litter
-from smoothcert.runs.folder import Folder
-from smoothcert.runs.processes import portable
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
+from smoothcert.storage.local import Folder
 from smoothcert.verbs import sanity
 from smoothcert.verbs.given import as_base, as_inputs
 

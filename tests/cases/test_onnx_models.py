@@ -13,7 +13,7 @@ import smoothcert
 from smoothcert.classifiers.fitting import fitting
 from smoothcert.compress import compress, onnx_graph
 from smoothcert.errors import InvalidInput, ModelError, StoreError
-from smoothcert.regular import require_new_file
+from smoothcert.files import require_new_file
 
 onnx = pytest.importorskip("onnx", reason="the onnx extra is not installed")
 import onnx_graphs as g  # noqa: E402

@@ -125,7 +125,7 @@ def test_a_file_edited_between_two_sessions_is_another_model(tmp_path, monkeypat
     """`self.means` as in the code of 2019: a run resumed with other constants is refused."""
     from smoothcert.certificate import Settings
     from smoothcert.errors import Mismatch
-    from smoothcert.runs.runner import How, run_certify
+    from smoothcert.execution.runner import How, run_certify
 
     monkeypatch.chdir(tmp_path)
     digits = smoothcert.load_inputs("digits", limit=2)

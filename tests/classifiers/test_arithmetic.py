@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import smoothcert
-from smoothcert.classifiers.arithmetic import arithmetic
 from smoothcert.classifiers.pytorch import TorchClassifier
+from smoothcert.classifiers.torch_modes import arithmetic
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
@@ -145,7 +145,7 @@ def test_a_network_that_is_no_single_graph_is_refused_in_compiled_mode():
 def test_a_run_in_one_mode_is_not_resumed_in_another(digits, models, tmp_path):
     from smoothcert.certificate import Settings
     from smoothcert.errors import Mismatch
-    from smoothcert.runs.runner import How, run_certify
+    from smoothcert.execution.runner import How, run_certify
 
     reference = f"small_cnn@{models / 'net.safetensors'}"
     facts = (digits, Settings(0.25, digits.levels, 10, 100, 0.01))

@@ -13,9 +13,9 @@ from smoothcert.certificate import Settings
 from smoothcert.classifiers.pytorch import save_weights
 from smoothcert.compress import compress
 from smoothcert.errors import Mismatch
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.noise.law import RoundedGaussian, Stream
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.sampling.inputs import to_float
 from smoothcert.training.gaussian import train
 from smoothcert.training.recipe import recipe

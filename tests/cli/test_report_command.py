@@ -130,8 +130,8 @@ def test_a_screening_is_verified_against_its_base(made, models, tmp_path):
 
 
 def test_a_screening_with_invented_flips_fails_when_it_is_replayed(made, tmp_path):
-    from smoothcert.methods import pooled
-    from smoothcert.methods.pooled import DatasetCertificate
+    from smoothcert.methods import dataset as pooled
+    from smoothcert.methods.dataset import DatasetCertificate
 
     (row,) = json.loads((made / "screened.json").read_text())
     c = DatasetCertificate.from_json(row)

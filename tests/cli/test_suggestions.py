@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 import smoothcert
 from smoothcert.certificate import Settings
-from smoothcert.classifiers.arithmetic import check_mode
+from smoothcert.classifiers.torch_modes import check_mode
 from smoothcert.cli.main import app
 from smoothcert.compress import compress
 from smoothcert.errors import SmoothcertError, did_you_mean

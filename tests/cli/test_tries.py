@@ -10,9 +10,9 @@ from test_threads import run
 
 from smoothcert.errors import StoreError
 from smoothcert.runs import ledger
-from smoothcert.runs.folder import Folder
 from smoothcert.runs.store import Run
 from smoothcert.sampling.sampler import Sampler
+from smoothcert.storage.local import Folder
 
 MODELS = """
 from dataclasses import dataclass

@@ -6,8 +6,8 @@ from best_of_many import ALPHA, REPLAYED, Field, afresh, replayed
 from known_law import SIGMA
 
 from smoothcert.certificate import Settings
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.runs import ledger
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 
 

@@ -12,7 +12,7 @@ import sys, tempfile
 import numpy as np
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
-from smoothcert.runs.runner import How, run_certify
+from smoothcert.execution.runner import How, run_certify
 from smoothcert.sampling.inputs import Inputs
 
 count, n = map(int, sys.argv[1:])

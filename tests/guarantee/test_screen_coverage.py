@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from smoothcert.bounds import adversary
-from smoothcert.methods import pooled
+from smoothcert.methods import dataset as pooled
 from smoothcert.methods.screening import Pool, Screening, Target, Verdict
 
 ERROR = 1e-6

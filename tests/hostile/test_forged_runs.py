@@ -16,7 +16,11 @@ from typer.testing import CliRunner
 from known_truth import PixelSum
 from smoothcert.certificate import Record, Settings, Votes
 from smoothcert.cli.main import app
-from smoothcert.methods import Irs, Reuse, irs, pooled, replay, scratch, sequential
+from smoothcert.execution.runner import How as Running
+from smoothcert.execution.runner import run_certify, run_decide, run_recertify
+from smoothcert.execution.screening_tasks import problems_of, replay_flips, staged
+from smoothcert.methods import Irs, Reuse, irs, replay, scratch, sequential
+from smoothcert.methods import dataset as pooled
 from smoothcert.methods.irs import Cached
 from smoothcert.methods.replay import Allocation, Bound
 from smoothcert.methods.screening import Screening, Target
@@ -25,9 +29,6 @@ from smoothcert.noise.law import Stream
 from smoothcert.runs import pilots
 from smoothcert.runs.pilots import StoredPilot, pilot_bytes, read_pilot
 from smoothcert.runs.plans import plan_bytes, read_plan
-from smoothcert.runs.runner import How as Running
-from smoothcert.runs.runner import run_certify, run_decide, run_recertify
-from smoothcert.runs.screening import problems_of, replay_flips, staged
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
 from smoothcert.sampling.batches import Request

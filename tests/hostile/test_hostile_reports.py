@@ -14,12 +14,12 @@ from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.cli import display
 from smoothcert.cli.main import app
-from smoothcert.names import cell, is_plain_file, visible
+from smoothcert.execution.runner import How, run_certify
 from smoothcert.report.page import report
 from smoothcert.report.tables import csv_table
-from smoothcert.runs.runner import How, run_certify
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.text import cell, is_plain_file, visible
 
 NAMES = [
     "<script>alert(1)</script>".replace("/", "∕"),

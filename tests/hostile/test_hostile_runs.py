@@ -17,12 +17,13 @@ from smoothcert.certificate import Settings
 from smoothcert.cli.main import app
 from smoothcert.cli.sources import recorded_model, recorded_source
 from smoothcert.errors import Damaged, InvalidInput, SmoothcertError, StoreError
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.methods import Reuse
-from smoothcert.runs import codec, untrusted
+from smoothcert.runs import validation as untrusted
+from smoothcert.runs import vote_codec as codec
 from smoothcert.runs.content import json_bytes, table_bytes
 from smoothcert.runs.plans import read_plan
-from smoothcert.runs.runner import How, run_certify, run_recertify
-from smoothcert.runs.seal import is_sealed, seal
+from smoothcert.runs.sealed import is_sealed, seal
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.sampling.inputs import Inputs
@@ -191,7 +192,7 @@ def test_absurd_votes(base, new, column, labels):
         blob = None if labels is None else codec.encode(np.array(labels, np.int32))
         rewritten(run, "votes/00000.parquet", {column: blob})
         fresh_seal = run.read("votes/00000.parquet")
-        from smoothcert.runs.seal import digest
+        from smoothcert.runs.sealed import digest
 
         file = parquet.ParquetFile(run.path / "certificates/00000.parquet")
         run.write(

@@ -12,10 +12,10 @@ from known_truth import PixelSum
 from smoothcert import loggers, watching
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.execution.runner import How, run_certify
 from smoothcert.loggers.final import final
 from smoothcert.loggers.tensorboard import _UPPER, single
 from smoothcert.report.tables import summarize_run
-from smoothcert.runs.runner import How, run_certify
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.watching import RADII, WatcherFailed
 

@@ -10,10 +10,10 @@ from known_truth import PixelSum
 from smoothcert import watching
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.errors import StoreError
+from smoothcert.execution.processes import Processes
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.report.tables import summarize_run
-from smoothcert.runs.processes import Processes
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.watching import RADII, WatcherFailed
@@ -271,7 +271,7 @@ def test_what_is_seen_is_stored(at_once, tmp_path):
 
 
 def test_a_part_of_a_run_has_the_summary_of_a_part(tmp_path):
-    from smoothcert.runs.work import Shard
+    from smoothcert.execution.block_tasks import Shard
 
     for number in (1, 2):
         seen = Noting()

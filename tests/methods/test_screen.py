@@ -12,8 +12,8 @@ import smoothcert
 from known_truth import LEVELS, PixelSum, probability_above
 from smoothcert.certificate import Votes
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.methods import pooled
-from smoothcert.methods.pooled import DatasetCertificate
+from smoothcert.methods import dataset as pooled
+from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening, Target, Verdict
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.verbs.screen import screen

@@ -12,8 +12,8 @@ from smoothcert.errors import ModelError
 from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
 from smoothcert.sampling.answers import CONTEST, LABEL, NO_CLASS, answers_of
 from smoothcert.sampling.batches import Batch, Request
-from smoothcert.sampling.device import packed, unpacked
 from smoothcert.sampling.engine import sample
+from smoothcert.sampling.gpu import packed, unpacked
 from smoothcert.sampling.inputs import to_float
 from smoothcert.sampling.probe import probe
 
@@ -262,7 +262,7 @@ class Widening(nn.Module):
 def test_torch_logits_in_double_are_judged_as_float32_on_every_path(tiny_inputs):
     """What float32 cannot tell apart is a tie, on the host and on the device's path."""
     from smoothcert.classifiers.pytorch import TorchClassifier
-    from smoothcert.sampling.device import on_device as device_labels
+    from smoothcert.sampling.gpu import on_device as device_labels
 
     classifier = TorchClassifier.of(Widening(), "widening")
     item = tiny_inputs.item(0)

@@ -11,9 +11,9 @@ from known_truth import PixelSum
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.methods.screening import Target
 from smoothcert.report.acceptance import MeanRadius, judge, parse_target
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.sampling.inputs import Inputs
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)
@@ -88,8 +88,8 @@ def test_the_mean_is_compared_as_it_is(run):
 
 def test_an_input_decided_at_a_radius_counts_there(tmp_path):
     """0.3 as a float is below three tenths, and still what was asked for and proven."""
+    from smoothcert.execution.runner import run_decide
     from smoothcert.methods import Decision
-    from smoothcert.runs.runner import run_decide
 
     data = Inputs.from_arrays(np.full((3, 1, 2, 2), 1.0), [1] * 3, 1 / 16)
     settings = replace(SETTINGS, n=400)

@@ -9,12 +9,12 @@ import pytest
 from known_truth import PixelSum
 from smoothcert import screen
 from smoothcert.certificate import Settings
-from smoothcert.decimals import floor_to
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.methods import Irs
 from smoothcert.report.page import report
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import correct_radii
+from smoothcert.text import floor_to
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -17,13 +17,13 @@ from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.cli.main import app
 from smoothcert.errors import InvalidInput
+from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
 from smoothcert.methods import Decision, Reuse, alpha_of
-from smoothcert.names import visible
 from smoothcert.report import card
 from smoothcert.report.claims import CLAIM
 from smoothcert.report.tables import summarize_run
-from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.text import visible
 
 DATA = {"data": "org/some-data", "split": "test", "grid": None, "limit": None, "every": 1}
 HOSTILE = [

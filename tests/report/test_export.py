@@ -18,9 +18,9 @@ from known_truth import PixelSum
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.cli.main import app
 from smoothcert.errors import InvalidInput, StoreError
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.report.tables import csv_table
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.sampling.inputs import Inputs
 
 IMAGES = np.full((30, 1, 2, 2), 8 / 16)

@@ -15,17 +15,17 @@ from known_truth import PixelSum
 from smoothcert import screen
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
-from smoothcert.decimals import floor_to
 from smoothcert.errors import InvalidInput
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.methods import Irs
 from smoothcert.report import html
 from smoothcert.report.citations import citations
 from smoothcert.report.claims import CLAIM
 from smoothcert.report.curves import of_all, per_input
 from smoothcert.report.page import report
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.text import floor_to
 from smoothcert.vocabulary import RESULTS
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
+from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
 from smoothcert.methods import Irs, Reuse
 from smoothcert.report import spending
 from smoothcert.report.axes import Axis
@@ -22,7 +23,6 @@ from smoothcert.report.html import fitting
 from smoothcert.report.rows import COLUMNS, even, pack, rows
 from smoothcert.report.tables import summarize_run
 from smoothcert.report.thumbnails import SIDE, Sheet, sheet
-from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import correct_radii
 

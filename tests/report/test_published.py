@@ -12,13 +12,13 @@ from known_truth import PixelSum
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.cli.runs import show_run
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.loggers.final import final
 from smoothcert.methods import Irs
 from smoothcert.methods.screening import Target
 from smoothcert.report import page, tables
 from smoothcert.report.acceptance import judge
 from smoothcert.report.curves import of_all
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.watching import Start

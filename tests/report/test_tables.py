@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import smoothcert
-from smoothcert import decimals
 from smoothcert.certificate import Certificate, Outcome, Settings
 from smoothcert.errors import InvalidInput
+from smoothcert.execution.runner import How, run_certify
 from smoothcert.report import tables
-from smoothcert.runs.runner import How, run_certify
 
 
 def certificate(index, candidate, radius):
@@ -49,30 +48,30 @@ def test_bad_arguments():
 
 @given(st.floats(0, 10), st.integers(1, 8))
 def test_floor_never_exceeds(value, digits):
-    text = decimals.floor_to(value, digits)
+    text = floor_to(value, digits)
     assert 0 <= Fraction(value) - Fraction(text) < Fraction(1, 10**digits)
-    assert Fraction(decimals.ceil_to(value, digits)) >= Fraction(value)
+    assert Fraction(ceil_to(value, digits)) >= Fraction(value)
 
 
 @given(st.lists(st.floats(1e-12, 0.5, allow_subnormal=False), min_size=1, max_size=5))
 def test_an_error_is_never_stated_smaller_than_it_is(alphas):
-    stated, exact = Fraction(decimals.level(*alphas)), sum(Fraction(repr(a)) for a in alphas)
+    stated, exact = Fraction(level(*alphas)), sum(Fraction(repr(a)) for a in alphas)
     assert min(exact, 1) <= stated <= exact * (1 + Fraction(1, 10**5))
 
 
 def test_errors_in_words():
-    assert decimals.level(0.002) == "0.002"
-    assert decimals.level(0.1, 0.2) == "0.3"
-    assert decimals.level(0.00123456444) == "0.00123457"  # 0.00123456 to the nearest
-    assert decimals.level(1e-9) == "1e-09"
-    assert decimals.level(0.7, 0.7) == "1"
+    assert level(0.002) == "0.002"
+    assert level(0.1, 0.2) == "0.3"
+    assert level(0.00123456444) == "0.00123457"  # 0.00123456 to the nearest
+    assert level(1e-9) == "1e-09"
+    assert level(0.7, 0.7) == "1"
 
 
 def test_the_published_slip():
     """The 2019 script stores 0.49961 as 0.5, which claims what is not proven."""
-    assert decimals.floor_to(0.49961, 3) == "0.499"
-    assert decimals.percent(0.29, 100) == "29.0 %"
-    assert decimals.percent(2 / 3, 3) == "66.6 %"
+    assert floor_to(0.49961, 3) == "0.499"
+    assert percent(0.29, 100) == "29.0 %"
+    assert percent(2 / 3, 3) == "66.6 %"
 
 
 @pytest.fixture

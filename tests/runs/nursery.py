@@ -19,7 +19,7 @@ import numpy as np
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import SmoothcertError
-from smoothcert.runs.runner import How, run_certify
+from smoothcert.execution.runner import How, run_certify
 from smoothcert.sampling.inputs import Inputs
 
 TESTS = Path(__file__).parents[1]

@@ -8,10 +8,10 @@ import pytest
 
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
+from smoothcert.execution import start as opening
+from smoothcert.execution.runner import How
+from smoothcert.execution.scheduler import best_block_seconds
 from smoothcert.methods import Decision
-from smoothcert.runs import opening
-from smoothcert.runs.crew import best_block_seconds
-from smoothcert.runs.runner import How
 from smoothcert.sampling import tuning
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.simulation.fleet import Fleet, forecast

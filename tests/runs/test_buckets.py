@@ -13,16 +13,17 @@ from test_runner import bytes_of
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, StoreError
+from smoothcert.execution.block_tasks import Shard
+from smoothcert.execution.processes import Processes
+from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
 from smoothcert.methods import Decision, Irs, Reuse
-from smoothcert.runs import ledger, objects
+from smoothcert.runs import ledger
 from smoothcert.runs.merging import merge
-from smoothcert.runs.places import place
-from smoothcert.runs.processes import Processes
-from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
-from smoothcert.runs.work import Shard
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.storage import object_store as objects
+from smoothcert.storage.base import place
 
 SETTINGS = Settings(0.25, 16, n0=20, n=60)
 SMALL = How(batch_size=64, block_inputs=2)

@@ -14,18 +14,18 @@ from test_executors import SETTINGS, SMALL
 from test_runner import bytes_of
 
 from smoothcert.errors import InvalidInput, Mismatch, MissingExtra, ModelError
+from smoothcert.execution.block_tasks import ALL, Job
+from smoothcert.execution.runner import finish, run_certify, run_recertify
 from smoothcert.methods import Irs, Reuse
-from smoothcert.runs.runner import finish, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
-from smoothcert.runs.work import ALL, Job
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # A cluster that `ray start` made tells even that it reports nothing.
 os.environ["RAY_USAGE_STATS_REPORT_URL"] = "http://127.0.0.1:9"
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'smoothcert[cluster]'")
+from smoothcert.execution.ray_cluster import Cluster, Shipped  # noqa: E402
 from smoothcert.runs import cluster  # noqa: E402
-from smoothcert.runs.cluster import Cluster, Shipped  # noqa: E402
 
 # Ray asks them whose cloud this is, whatever it is told.
 pytestmark = pytest.mark.refused("169.254.169.254", "metadata.google.internal")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothcert.errors import StoreError
-from smoothcert.runs import codec
+from smoothcert.runs import vote_codec as codec
 
 
 @given(st.lists(st.one_of(st.integers(-1, 3), st.integers(-1, 2**31 - 2)), max_size=200))

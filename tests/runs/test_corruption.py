@@ -11,11 +11,12 @@ from test_runner import bytes_of, edit
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, StoreError
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.methods import Reuse
-from smoothcert.runs import ledger, pilots, seal
+from smoothcert.runs import ledger, pilots
+from smoothcert.runs import sealed as seal
 from smoothcert.runs.content import table_bytes
 from smoothcert.runs.plans import read_plan
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.sampling.inputs import Inputs

@@ -17,12 +17,12 @@ from test_runner import bytes_of
 
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch, ModelError, WorkerError
+from smoothcert.execution import scheduler as crew
+from smoothcert.execution.processes import Processes
+from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
+from smoothcert.execution.scheduler import Blocks, Lost, drive
 from smoothcert.methods import Irs, Reuse
 from smoothcert.methods.sequential import Decision
-from smoothcert.runs import crew
-from smoothcert.runs.crew import Blocks, Lost, drive
-from smoothcert.runs.processes import Processes
-from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 
@@ -213,8 +213,8 @@ import sys
 from dataclasses import replace
 from mates import Mates, thirty
 from smoothcert.certificate import Settings
-from smoothcert.runs.processes import Processes
-from smoothcert.runs.runner import How, run_certify
+from smoothcert.execution.processes import Processes
+from smoothcert.execution.runner import How, run_certify
 
 if __name__ == "__main__":
     mates = Mates(28, fate="none")

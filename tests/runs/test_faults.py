@@ -24,10 +24,10 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import ModelError, StoreError
+from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.files import write_whole
 from smoothcert.methods import Irs
 from smoothcert.runs import ledger
-from smoothcert.runs.files import write_whole
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.sampling.inputs import Inputs

@@ -19,13 +19,13 @@ from pyarrow import parquet
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import StoreError
+from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.start import explore
 from smoothcert.methods import Reuse
 from smoothcert.runs import ledger, manifest
 from smoothcert.runs.manifest import FORMAT, Manifest
-from smoothcert.runs.opening import explore
 from smoothcert.runs.pilots import pilot_bytes, read_pilot
 from smoothcert.runs.plans import plan_bytes, read_plan
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
 from smoothcert.sampling.inputs import Inputs

@@ -8,11 +8,11 @@ import pytest
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, Mismatch
+from smoothcert.execution.block_tasks import RunOrder, Shard
+from smoothcert.execution.runner import How, run_certify
 from smoothcert.runs.merging import merge
-from smoothcert.runs.runner import How, run_certify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import evaluate_again
-from smoothcert.runs.work import RunOrder, Shard
 from smoothcert.sampling import known_answers
 
 SETTINGS = Settings(0.25, 16, n0=20, n=100)

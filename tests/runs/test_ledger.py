@@ -8,15 +8,15 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.errors import StoreError
+from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
+from smoothcert.execution.screening_tasks import ScreeningOrder
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.methods.screening import Screening, Verdict
 from smoothcert.report.card import model_card
 from smoothcert.report.page import report
 from smoothcert.runs import ledger, reach
-from smoothcert.runs.folder import Folder
-from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
-from smoothcert.runs.screening import ScreeningOrder
 from smoothcert.runs.store import Run
+from smoothcert.storage.local import Folder
 from smoothcert.tries import SeedReused, Try
 from smoothcert.verbs.recertify import recertify
 

@@ -7,10 +7,10 @@ import pytest
 from pyarrow import fs
 
 from smoothcert.errors import InvalidInput, StoreError
-from smoothcert.runs import objects
-from smoothcert.runs.folder import Folder
-from smoothcert.runs.objects import Objects
-from smoothcert.runs.places import place
+from smoothcert.storage import object_store as objects
+from smoothcert.storage.base import place
+from smoothcert.storage.local import Folder
+from smoothcert.storage.object_store import Objects
 
 KINDS = ("folder", "s3", "another file system")
 

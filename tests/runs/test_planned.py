@@ -10,15 +10,15 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
+from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
+from smoothcert.execution.screening_tasks import staged
+from smoothcert.execution.start import explore
 from smoothcert.methods import Irs, Reuse, replay
 from smoothcert.methods.screening import Screening
 from smoothcert.methods.sequential import Decision
 from smoothcert.report.tables import summarize_run
 from smoothcert.runs import ledger, pilots
-from smoothcert.runs.opening import explore
 from smoothcert.runs.plans import read_plan
-from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
-from smoothcert.runs.screening import staged
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
 from smoothcert.sampling.prepare import prepare

@@ -11,12 +11,12 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Settings, Votes
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.methods import Irs
 from smoothcert.runs.content import json_bytes, table_bytes
-from smoothcert.runs.runner import How, run_certify, run_recertify
-from smoothcert.runs.seal import seal
+from smoothcert.runs.sealed import seal
 from smoothcert.runs.store import Run
-from smoothcert.runs.untrusted import check_votes
+from smoothcert.runs.validation import check_votes
 from smoothcert.runs.verify import evaluate_again, verify
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.vocabulary import VARIANTS
@@ -313,7 +313,7 @@ def test_other_tools_read_the_files_as_they_are(base):
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_run_that_another_process_begins_meanwhile(tmp_path, monkeypatch, tiny_inputs, resume):
     """It is joined by who resumes, and nobody else's."""
-    from smoothcert.runs import opening
+    from smoothcert.execution import start as opening
 
     def late(place):
         monkeypatch.undo()

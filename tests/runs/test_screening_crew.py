@@ -9,11 +9,11 @@ from mates import Mates, thirty
 from test_executors import SETTINGS, SMALL, backwards, threads
 
 from smoothcert.errors import Mismatch, ModelError
+from smoothcert.execution.processes import Processes
+from smoothcert.execution.runner import run_certify
+from smoothcert.execution.scheduler import Work, alone
+from smoothcert.execution.screening_tasks import Candidates, ScreeningOrder, staged
 from smoothcert.methods.screening import Screening
-from smoothcert.runs.crew import Work, alone
-from smoothcert.runs.processes import Processes
-from smoothcert.runs.runner import run_certify
-from smoothcert.runs.screening import Candidates, ScreeningOrder, staged
 from smoothcert.verbs.screen import screen
 
 THRESHOLDS = (28, 29, 27, 30, 28)

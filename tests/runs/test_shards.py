@@ -10,13 +10,13 @@ from test_runner import bytes_of
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, InvalidInput, Mismatch, StoreError
+from smoothcert.execution.block_tasks import Shard
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.runs import ledger
 from smoothcert.runs.merging import merge
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
-from smoothcert.runs.work import Shard
 from smoothcert.tries import Try
 
 SETTINGS = Settings(0.25, 16, n0=20, n=200)
@@ -163,7 +163,7 @@ def test_of_two_that_start_a_run_at_once_one_chooses(tmp_path, tiny_inputs, monk
         return real(*arguments)
 
     monkeypatch.setattr(Run, "create", create)
-    monkeypatch.setattr("smoothcert.runs.opening.first_size", lambda *_: 8)
+    monkeypatch.setattr("smoothcert.execution.start.first_size", lambda *_: 8)
     run = certify(out, tiny_inputs, (1, 2), batch_size=None)
     assert run.identity.batch_size == 16
     assert run.missing == ()

@@ -11,11 +11,11 @@ from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.errors import InvalidInput, Mismatch, OutOfMemory
 from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
 from smoothcert.sampling.answers import CONTEST, LABEL, answers_of
+from smoothcert.sampling.batch_size import _most_rows, fitting_batch
 from smoothcert.sampling.batches import Batch, Request
-from smoothcert.sampling.device import on_device, packed, unpacked
-from smoothcert.sampling.device_memory import _most_rows, fitting_batch
+from smoothcert.sampling.cpu import on_host
 from smoothcert.sampling.engine import sample
-from smoothcert.sampling.host import on_host
+from smoothcert.sampling.gpu import on_device, packed, unpacked
 
 LAW = RoundedGaussian(0.25, 1 / 256)
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -10,8 +10,8 @@ import pytest
 from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
 from smoothcert.sampling.answers import CONTEST, LABEL, NO_CLASS, contests_of, labels_of
 from smoothcert.sampling.batches import Batch, Request
+from smoothcert.sampling.cpu import on_host
 from smoothcert.sampling.engine import default_batch_size, sample
-from smoothcert.sampling.host import on_host
 from smoothcert.sampling.inputs import Item
 
 LAW = RoundedGaussian(0.25, 1 / 16)
@@ -213,7 +213,7 @@ def test_the_device_path_gives_the_same_votes(digits, network):
     import torch
 
     from smoothcert.classifiers.pytorch import TorchClassifier
-    from smoothcert.sampling.device import on_device
+    from smoothcert.sampling.gpu import on_device
 
     law, classifier = RoundedGaussian(0.25, 1 / 256), TorchClassifier.of(network, "net")
     batch = one_batch(digits, Addresses(np.arange(12), np.full(12, 1), np.arange(12) * 7))
@@ -232,7 +232,7 @@ def test_device_labels_count_ties_as_no_class(digits):
     from torch import nn
 
     from smoothcert.classifiers.pytorch import TorchClassifier
-    from smoothcert.sampling.device import on_device
+    from smoothcert.sampling.gpu import on_device
 
     class Tied(nn.Module):
         def forward(self, images):

@@ -15,13 +15,14 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, InvalidInput
-from smoothcert.methods import Irs, Reuse, pooled
-from smoothcert.methods.pooled import DatasetCertificate
+from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
+from smoothcert.execution.screening_tasks import staged
+from smoothcert.methods import Irs, Reuse
+from smoothcert.methods import dataset as pooled
+from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.screening import Pool
 from smoothcert.methods.sequential import Decision
 from smoothcert.runs.manifest import Manifest, json_form
-from smoothcert.runs.runner import How, run_certify, run_decide, run_recertify
-from smoothcert.runs.screening import staged
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.sampling.inputs import Inputs

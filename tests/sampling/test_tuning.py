@@ -138,7 +138,7 @@ def test_channels_last_gives_the_same_classes():
 
 
 def test_first_sizes(monkeypatch):
-    from smoothcert.sampling import device_memory
+    from smoothcert.sampling import batch_size as device_memory
 
     monkeypatch.setattr(device_memory, "fitting_batch", lambda classifier, shape: 2048)
     assert tuning.first_size(Clock(), (3, 32, 32)) == 256

@@ -14,7 +14,7 @@ from smoothcert.classifiers.quiet import quiet
 from smoothcert.classifiers.recognized import named_for
 from smoothcert.classifiers.reference import READ, ModelReference
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
-from smoothcert.regular import similar
+from smoothcert.files import similar
 from smoothcert.vocabulary import HUBS, MODEL_FORMS, MODES
 
 if TYPE_CHECKING:

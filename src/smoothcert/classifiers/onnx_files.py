@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from smoothcert.classifiers.loading import fingerprint_file
 from smoothcert.classifiers.recognized import why_unreadable
 from smoothcert.errors import ModelError
-from smoothcert.regular import require_regular
+from smoothcert.files import require_regular
 
 _MOST_BYTES = 2**40  # of a file of tensors beside a model
 _KNOWN = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "com.microsoft", "com.microsoft.nchwc"}

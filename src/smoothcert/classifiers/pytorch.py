@@ -17,7 +17,6 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from smoothcert import zoo
-from smoothcert.classifiers.arithmetic import arithmetic, check_mode, enough_memory
 from smoothcert.classifiers.blame import THEIRS, first_line, reason
 from smoothcert.classifiers.copies import copied
 from smoothcert.classifiers.cores import cores
@@ -30,6 +29,7 @@ from smoothcert.classifiers.fingerprints import (
 from smoothcert.classifiers.fitting import fitting
 from smoothcert.classifiers.quiet import prints_to_stderr
 from smoothcert.classifiers.recognized import why_unreadable
+from smoothcert.classifiers.torch_modes import arithmetic, check_mode, enough_memory
 from smoothcert.errors import ModelError, OutOfMemory, SmoothcertError
 
 METADATA = "smoothcert"

@@ -13,15 +13,15 @@ from smoothcert.cli.machines import Loading, LoadingAny, Machines, ModelAt
 from smoothcert.cli.sources import DataSource
 from smoothcert.cli.where import Where
 from smoothcert.errors import InvalidInput
-from smoothcert.runs.crew import one_at_a_time
-from smoothcert.runs.opening import Opening
-from smoothcert.runs.processes import Load
-from smoothcert.runs.runner import finish
+from smoothcert.execution.block_tasks import Job
+from smoothcert.execution.processes import Load
+from smoothcert.execution.runner import finish
+from smoothcert.execution.scheduler import one_at_a_time
+from smoothcert.execution.start import Opening
 from smoothcert.runs.store import Run
-from smoothcert.runs.work import Job
 
 if TYPE_CHECKING:
-    from smoothcert.runs.cluster import Cluster
+    from smoothcert.execution.ray_cluster import Cluster
 
 
 def check(engine: str | None, where: Where) -> None:
@@ -53,7 +53,7 @@ def of_candidates(models: tuple[str, ...], source: DataSource, machines: Machine
 
 
 def _cluster(load: Load, machines: Machines) -> "Cluster":
-    from smoothcert.runs.cluster import Cluster
+    from smoothcert.execution.ray_cluster import Cluster
 
     gpus = 0 if machines.processor.device == "cpu" else 1
     return Cluster(load, machines.address or "", machines.workers, _cores(machines), gpus)
@@ -66,7 +66,7 @@ def _cores(machines: Machines) -> int:
 
 def _shipped(model: str, machines: Machines) -> Callable[[int], Classifier]:
     """Loads a model from a copy of its file that is sent along, if it is one file."""
-    from smoothcert.runs.cluster import Shipped
+    from smoothcert.execution.ray_cluster import Shipped
 
     there = ModelAt(model, replace(machines.processor, threads=_cores(machines)))
     reference = ModelReference.parse(model)

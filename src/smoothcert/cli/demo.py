@@ -10,16 +10,16 @@ from smoothcert.cli.machines import Processor
 from smoothcert.cli.screening import screen_table
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress
-from smoothcert.decimals import ceil_to, floor_to, percent
 from smoothcert.errors import InvalidInput
+from smoothcert.execution.runner import How, run_certify, run_recertify
 from smoothcert.methods import Irs, Reuse
-from smoothcert.methods.pooled import DatasetCertificate
+from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report.page import report
 from smoothcert.report.tables import evaluations_for, filled, summarize_run
-from smoothcert.runs.runner import How, run_certify, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import Summary
+from smoothcert.text import ceil_to, floor_to, percent
 from smoothcert.verbs.screen import screen
 
 SIGMA = 0.5

@@ -29,8 +29,8 @@ from smoothcert.cli import loudness
 from smoothcert.cli.pace import Milestones, Pace, duration
 from smoothcert.cli.terminal import readable
 from smoothcert.errors import SmoothcertWarning
-from smoothcert.names import visible
 from smoothcert.sampling.engine import Progress as Tick
+from smoothcert.text import visible
 
 
 class _Console(Console):

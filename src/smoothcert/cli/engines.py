@@ -10,9 +10,9 @@ from smoothcert.cli import display
 from smoothcert.cli.where import Where
 from smoothcert.compress import twin
 from smoothcert.errors import InvalidInput, Mismatch, ModelError, did_you_mean
-from smoothcert.runs.places import require_unused
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.storage.base import require_unused
 from smoothcert.vocabulary import ENGINES
 
 _LARGE = 100_000  # evaluations from which the time saved is worth a line

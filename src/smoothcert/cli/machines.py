@@ -14,10 +14,10 @@ from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cli import display
 from smoothcert.cli.sources import DataSource, moved
 from smoothcert.errors import InvalidInput, ModelError
-from smoothcert.runs.crew import Executor, alone
-from smoothcert.runs.places import place
-from smoothcert.runs.processes import Load, Processes
+from smoothcert.execution.processes import Load, Processes
+from smoothcert.execution.scheduler import Executor, alone
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.storage.base import place
 
 _LOG = logging.getLogger(__name__)
 

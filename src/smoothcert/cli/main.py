@@ -109,7 +109,7 @@ def _crashed(error: BaseException) -> typer.Exit:
     from smoothcert import __version__
     from smoothcert.cli.loudness import is_verbose
     from smoothcert.errors import WorkerCrash
-    from smoothcert.names import visible
+    from smoothcert.text import visible
 
     if is_verbose():
         shown = visible("".join(traceback.format_exception(error)), keep="\n")
@@ -144,8 +144,8 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(*, quiet: bool, verbose: bool, **options: Any) -> None:
         from smoothcert.errors import SmoothcertError, WorkerCrash
-        from smoothcert.names import visible
-        from smoothcert.runs.signals import as_interrupt
+        from smoothcert.execution.signals import as_interrupt
+        from smoothcert.text import visible
 
         # torch's threads otherwise spin while they wait for each other: with one other process
         # on a two-core machine that was 2,000 evaluations/s instead of 48,000.

@@ -10,13 +10,12 @@ from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress as write_compressed
 from smoothcert.compress.written import written_whole
-from smoothcert.decimals import level
 from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.files import make_folder, require_new_file, similar
 from smoothcert.noise.law import RoundedGaussian
-from smoothcert.regular import require_new_file, similar
-from smoothcert.runs.files import make_folder
 from smoothcert.sampling.images import decode
 from smoothcert.sampling.inputs import Inputs, Item
+from smoothcert.text import level
 from smoothcert.verbs.predict import predict as predict_item
 
 if TYPE_CHECKING:

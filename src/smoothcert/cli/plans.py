@@ -9,10 +9,10 @@ from smoothcert.cli import display, hints
 from smoothcert.cli.machines import Processor
 from smoothcert.cli.sources import recorded_source
 from smoothcert.errors import InvalidInput
+from smoothcert.execution.start import check_same_inputs, explore
 from smoothcert.methods import planned
 from smoothcert.report.claims import tried
 from smoothcert.runs import ledger, reach
-from smoothcert.runs.opening import check_same_inputs, explore
 from smoothcert.runs.store import Run
 from smoothcert.sampling.prepare import prepare
 from smoothcert.verbs.recertify import check_base, check_classes, method_settings

@@ -9,8 +9,7 @@ from smoothcert.cli import display
 from smoothcert.cli.screening import read_screened
 from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
 from smoothcert.errors import InvalidInput, SmoothcertError
-from smoothcert.names import many
-from smoothcert.regular import require_new_file, require_outside_runs
+from smoothcert.files import require_new_file, require_outside_runs
 from smoothcert.report.card import model_card
 from smoothcert.report.export import export as write_table
 from smoothcert.report.page import PAGE
@@ -19,6 +18,7 @@ from smoothcert.report.tables import summary_table
 from smoothcert.runs import reach
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.text import many
 
 _FILES = (".pdf", ".html", ".htm", ".png", ".svg", ".md", ".csv", ".tsv", ".json", ".tex", ".zip")
 

@@ -17,19 +17,19 @@ from smoothcert.cli.sources import (
 )
 from smoothcert.cli.where import Where
 from smoothcert.errors import Mismatch, StoreError
+from smoothcert.execution.runner import run_here, run_recertify
 from smoothcert.methods import SCRATCH, Decision, Irs, Reuse, planned
 from smoothcert.methods.screening import Target
-from smoothcert.names import many, visible
 from smoothcert.planning import Policy
 from smoothcert.report.acceptance import MeanRadius, judge
 from smoothcert.report.claims import tried
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import reach
 from smoothcert.runs.merging import merge as merge_runs
-from smoothcert.runs.runner import run_here, run_recertify
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, still_unchecked
 from smoothcert.runs.verify import verify as verify_run
+from smoothcert.text import many, visible
 from smoothcert.tries import Tries
 from smoothcert.verbs.recertify import method_settings
 

@@ -12,13 +12,13 @@ from smoothcert.cli.runs import show_verified
 from smoothcert.cli.screening import read_screened
 from smoothcert.cli.sources import loadable, parse_share, recorded_source
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.methods.pooled import DatasetCertificate
-from smoothcert.names import many
-from smoothcert.runs.crew import one_at_a_time
-from smoothcert.runs.folder import Folder
-from smoothcert.runs.screening import problems_of, replay_flips, staged
+from smoothcert.execution.scheduler import one_at_a_time
+from smoothcert.execution.screening_tasks import problems_of, replay_flips, staged
+from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, still_unchecked
+from smoothcert.storage.local import Folder
+from smoothcert.text import many
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,17 @@ from smoothcert.cli import clusters, display, hints
 from smoothcert.cli.machines import LoadingAny, Machines, ModelAt
 from smoothcert.cli.runs import NOT_ACCEPTED
 from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
-from smoothcert.decimals import floor_to, level, percent
 from smoothcert.errors import InvalidInput
-from smoothcert.methods.pooled import DatasetCertificate, ranked, recheck
+from smoothcert.execution.scheduler import Executor, Work, one_at_a_time
+from smoothcert.execution.screening_tasks import Candidates, ScreeningOrder, staged
+from smoothcert.files import make_folder, read_regular, require_new_file, similar, write_whole
+from smoothcert.methods.dataset import DatasetCertificate, ranked, recheck
 from smoothcert.methods.screening import Screening, Target, Verdict
-from smoothcert.names import visible
-from smoothcert.regular import read_regular, require_new_file, similar
 from smoothcert.report.claims import tried
 from smoothcert.runs import ledger
-from smoothcert.runs.crew import Executor, Work, one_at_a_time
-from smoothcert.runs.files import make_folder, write_whole
-from smoothcert.runs.screening import Candidates, ScreeningOrder, staged
 from smoothcert.runs.store import Run
-from smoothcert.runs.untrusted import UNREADABLE
+from smoothcert.runs.validation import UNREADABLE
+from smoothcert.text import floor_to, level, percent, visible
 from smoothcert.verbs.screen import asked as question
 
 _CURVE = (0.0, 0.5, 1.0, 1.5)  # in sigmas

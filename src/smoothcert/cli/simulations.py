@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smoothcert.cli import display
-from smoothcert.decimals import floor_to
 from smoothcert.errors import InvalidInput
 from smoothcert.simulation.curves import Curve
 from smoothcert.simulation.logs import read_log
 from smoothcert.simulation.simulate import NOTICE, Simulation, Study, simulate
 from smoothcert.simulation.world import FlipModel
+from smoothcert.text import floor_to
 
 
 def replay(

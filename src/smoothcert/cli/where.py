@@ -10,14 +10,14 @@ from smoothcert.cli import display
 from smoothcert.cli.machines import Loading, Machines, ModelAt
 from smoothcert.cli.sources import DataSource
 from smoothcert.errors import InvalidInput
+from smoothcert.execution.block_tasks import ALL, Shard
+from smoothcert.execution.runner import How
 from smoothcert.loggers import logger
 from smoothcert.methods.screening import Target
 from smoothcert.report.acceptance import MeanRadius, check_labels, parse_target
 from smoothcert.runs import reach
-from smoothcert.runs.places import Place, place, require_unused
-from smoothcert.runs.runner import How
 from smoothcert.runs.store import Run
-from smoothcert.runs.work import ALL, Shard
+from smoothcert.storage.base import Place, place, require_unused
 from smoothcert.tries import Seed, number_of
 from smoothcert.watching import Watcher
 

@@ -12,7 +12,7 @@ from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request, bytes_of
 from smoothcert.compress.written import run_on_grey, tried, written_whole
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError, did_you_mean
-from smoothcert.regular import require_new_file
+from smoothcert.files import require_new_file
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.vocabulary import TARGETS
 

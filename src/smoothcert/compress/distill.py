@@ -11,8 +11,8 @@ from smoothcert.compress.learning import epochs_of, recipe_for
 from smoothcert.compress.record import Change
 from smoothcert.compress.request import Request
 from smoothcert.errors import InvalidInput, ModelError, did_you_mean
-from smoothcert.names import many
-from smoothcert.sampling.host import logits_of
+from smoothcert.sampling.cpu import logits_of
+from smoothcert.text import many
 from smoothcert.training.gaussian import TEMPERATURE, train
 
 _PIECE = 32

@@ -11,7 +11,7 @@ from smoothcert.compress.learning import epochs_of, recipe_for
 from smoothcert.compress.record import Change, differences
 from smoothcert.compress.request import Request
 from smoothcert.errors import InvalidInput
-from smoothcert.names import many
+from smoothcert.text import many
 from smoothcert.training.gaussian import train
 
 SLOWER = 10

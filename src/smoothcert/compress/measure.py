@@ -56,7 +56,7 @@ def accuracy(
     Raises:
         InvalidInput: the inputs have no labels.
     """
-    from smoothcert.sampling.host import logits_of  # imports the compiler of the noise
+    from smoothcert.sampling.cpu import logits_of  # imports the compiler of the noise
 
     if held_out.labels is None:
         raise InvalidInput(f"{held_out.name} has no labels; accuracy needs them.")

@@ -13,7 +13,7 @@ from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError, SmoothcertError, StoreError
-from smoothcert.regular import require_new_file
+from smoothcert.files import require_new_file
 from smoothcert.sampling.inputs import Inputs
 
 _ANY_SIDE = 32  # networks of the zoo take images of any size

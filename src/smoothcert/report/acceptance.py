@@ -8,13 +8,12 @@ from math import ceil
 import numpy as np
 
 from smoothcert.certificate import Outcome
-from smoothcert.decimals import floor_to, level
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import alpha_of
 from smoothcert.methods.screening import Target
-from smoothcert.names import many
 from smoothcert.report.claims import all_together
 from smoothcert.runs.store import Run
+from smoothcert.text import floor_to, level, many
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smoothcert import __version__
-from smoothcert.decimals import floor_to, level
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import alpha_of
-from smoothcert.names import visible
 from smoothcert.report.citations import citations
 from smoothcert.report.claims import (
     CHOSEN,
@@ -26,6 +24,7 @@ from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import reach
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
+from smoothcert.text import floor_to, level, visible
 
 _SAYS = """\
 Radii are on the [0, 1] scale of the inputs, and α is the one above. ACR is the average radius,

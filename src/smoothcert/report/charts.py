@@ -4,15 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from smoothcert.decimals import floor_to
 from smoothcert.methods import SCRATCH
-from smoothcert.methods.pooled import DatasetCertificate
-from smoothcert.names import visible
+from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report.axes import Axis, Chart, Line, Mark, step_line
 from smoothcert.report.curves import Curve, Together, of_all, of_screening, per_input, points
 from smoothcert.report.tables import from_scratch_curve
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
+from smoothcert.text import floor_to, visible
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 544.0, 12.0, 292.0
 _MOST_DRAWS = 10**8  # whose votes are read for a from-scratch curve: seconds

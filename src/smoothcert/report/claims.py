@@ -2,9 +2,8 @@
 
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
-from smoothcert.decimals import level
 from smoothcert.methods import Method
-from smoothcert.names import many
+from smoothcert.text import level, many
 from smoothcert.tries import SECTION, Tries
 
 CHOSEN = (

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from smoothcert.bounds.together import mean_above, wrong_at_most
 from smoothcert.methods import alpha_of
-from smoothcert.methods.pooled import DatasetCertificate
-from smoothcert.names import visible
+from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.runs.store import Run
 from smoothcert.summary import correct_radii
+from smoothcert.text import visible
 
 _MOST_POINTS = 400
 _MOST_IN_ALL = 16_000  # of a chart, so that many runs fit into a page

@@ -13,11 +13,11 @@ from pyarrow import parquet
 
 from smoothcert.certificate import Certificate, Certification
 from smoothcert.errors import InvalidInput
+from smoothcert.files import make_folder, write_whole
 from smoothcert.methods import alpha_of
-from smoothcert.names import cell, visible
-from smoothcert.runs.files import make_folder, write_whole
 from smoothcert.runs.manifest import method_form
 from smoothcert.runs.store import Run
+from smoothcert.text import cell, visible
 
 Result = Run | Certification
 """A finished run, or what `certify` and `recertify` return."""

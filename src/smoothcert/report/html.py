@@ -11,10 +11,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from smoothcert.decimals import ceil_to, floor_to, level, percent
 from smoothcert.methods import alpha_of
-from smoothcert.methods.pooled import DatasetCertificate, ranked, screenings
-from smoothcert.names import visible
+from smoothcert.methods.dataset import DatasetCertificate, ranked, screenings
 from smoothcert.report import thumbnails
 from smoothcert.report.axes import Chart, Line
 from smoothcert.report.citations import citations
@@ -30,6 +28,7 @@ from smoothcert.runs.manifest import json_form
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import Summary
+from smoothcert.text import ceil_to, floor_to, level, percent, visible
 from smoothcert.vocabulary import RESULTS
 
 MOST_BYTES = 2_000_000

@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from smoothcert.decimals import level
 from smoothcert.errors import InvalidInput, MissingExtra, StoreError
-from smoothcert.methods.pooled import DatasetCertificate, screenings
-from smoothcert.names import visible
+from smoothcert.files import make_folder, write_whole
+from smoothcert.methods.dataset import DatasetCertificate, screenings
 from smoothcert.report.curves import Together
 from smoothcert.report.tables import csv_table, summarize_run, tsv
-from smoothcert.runs.files import make_folder, write_whole
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import Summary
+from smoothcert.text import level, visible
 
 PAGE = "index.html"
 

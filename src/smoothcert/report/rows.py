@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.certificate import ABSTAIN, Certificate
-from smoothcert.decimals import units_below
-from smoothcert.names import visible
 from smoothcert.runs.store import Run
+from smoothcert.text import units_below, visible
 
 COLUMNS = (
     *("index", "label", "candidate", "case", "radius", "q", "k", "n", "cached_k", "cached_n"),

@@ -8,13 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Outcome, Settings, Votes
-from smoothcert.decimals import ceil_to, floor_to, percent
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import scratch
-from smoothcert.names import visible
 from smoothcert.report.export import certificates_table, separated
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary, summarize
+from smoothcert.text import ceil_to, floor_to, percent, visible
 
 NAMELESS = ("mean radius", "certified")
 """What stands for ACR and CA where no true class is known."""

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from smoothcert.runs.seal import BLANK
-from smoothcert.runs.untrusted import MOST_BYTES, MOST_TEXT
+from smoothcert.runs.sealed import BLANK
+from smoothcert.runs.validation import MOST_BYTES, MOST_TEXT
 
 
 def table_bytes(table: pa.Table, notes: Mapping[str, str] | None = None) -> bytes:

@@ -13,8 +13,8 @@ from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.methods import BY_KIND, SCRATCH, Method
 from smoothcert.noise.law import LAW
 from smoothcert.runs.content import json_bytes
-from smoothcert.runs.seal import is_sealed, seal, why_not
-from smoothcert.runs.untrusted import UNREADABLE, check_identity, check_origin
+from smoothcert.runs.sealed import is_sealed, seal, why_not
+from smoothcert.runs.validation import UNREADABLE, check_identity, check_origin
 
 FORMAT = 4
 """docs/store-format.md; goes up with every change that an older reader would not notice."""

@@ -6,12 +6,12 @@ from pathlib import Path
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import planned
 from smoothcert.runs import ledger, manifest, pilots, plans
-from smoothcert.runs.blocks import FOLDERS, block_name
-from smoothcert.runs.places import Place, require_unused
-from smoothcert.runs.places import place as place_of
 from smoothcert.runs.store import Run
-from smoothcert.runs.untrusted import MOST_BYTES
+from smoothcert.runs.tables import FOLDERS, block_name
+from smoothcert.runs.validation import MOST_BYTES
 from smoothcert.runs.verify import check_attached
+from smoothcert.storage.base import Place, require_unused
+from smoothcert.storage.base import place as place_of
 
 
 def merge(parts: Sequence[Run], directory: Place | Path | str) -> Run:

@@ -9,7 +9,7 @@ from smoothcert.errors import Damaged
 from smoothcert.methods import Allocation, Bound
 from smoothcert.runs.content import has_no_gaps, read_table, table_bytes
 from smoothcert.runs.store import Run
-from smoothcert.runs.untrusted import UNREADABLE, whole
+from smoothcert.runs.validation import UNREADABLE, whole
 
 NAME = "plan.parquet"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from smoothcert.errors import SmoothcertError
 from smoothcert.methods import SCRATCH, Reuse
 from smoothcert.runs import ledger
-from smoothcert.runs.folder import Folder
 from smoothcert.runs.manifest import Identity
-from smoothcert.runs.places import Place
 from smoothcert.runs.store import Run
+from smoothcert.storage.base import Place
+from smoothcert.storage.local import Folder
 from smoothcert.tries import Tries, Try, warn_if_used
 
 

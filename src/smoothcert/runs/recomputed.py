@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from smoothcert.errors import SmoothcertError
+from smoothcert.execution.start import planner, run_pilot
 from smoothcert.methods import Reuse, planned
 from smoothcert.runs import pilots, plans
 from smoothcert.runs.manifest import Identity, json_form
-from smoothcert.runs.opening import planner, run_pilot
 from smoothcert.runs.pilots import StoredPilot
 from smoothcert.runs.store import Run
-from smoothcert.runs.untrusted import UNREADABLE
+from smoothcert.runs.validation import UNREADABLE
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.prepare import Prepared
 from smoothcert.verbs.pilot import pilot_positions

@@ -27,7 +27,11 @@ from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.methods import stated
 from smoothcert.runs import ledger
 from smoothcert.runs import manifest as manifests
-from smoothcert.runs.blocks import (
+from smoothcert.runs.content import json_bytes, table_bytes
+from smoothcert.runs.manifest import Identity, Manifest
+from smoothcert.runs.records import StoredRecords
+from smoothcert.runs.sealed import digest, read_sealed, seal
+from smoothcert.runs.tables import (
     FOLDERS,
     block_name,
     certificates_of,
@@ -38,20 +42,16 @@ from smoothcert.runs.blocks import (
     votes_of,
     votes_table,
 )
-from smoothcert.runs.content import json_bytes, table_bytes
-from smoothcert.runs.folder import Folder, no_run
-from smoothcert.runs.manifest import Identity, Manifest
-from smoothcert.runs.places import Place
-from smoothcert.runs.places import place as place_of
-from smoothcert.runs.records import StoredRecords
-from smoothcert.runs.seal import digest, read_sealed, seal
-from smoothcert.runs.untrusted import (
+from smoothcert.runs.validation import (
     MOST_MANIFEST_BYTES,
     UNREADABLE,
     check_attached,
     number,
 )
 from smoothcert.sampling.known_answers import agree
+from smoothcert.storage.base import Place
+from smoothcert.storage.base import place as place_of
+from smoothcert.storage.local import Folder, no_run
 
 _Content = TypeVar("_Content")
 _AGAIN = "Repeat the run's command with --resume: only what is damaged is sampled anew."

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
+from smoothcert.execution.start import check_same_inputs
 from smoothcert.methods import Allocation, planned, replay
 from smoothcert.noise.law import LAW, Stream
 from smoothcert.runs import ledger, pilots, plans, recomputed
-from smoothcert.runs.opening import check_same_inputs
 from smoothcert.runs.store import Run
-from smoothcert.runs.untrusted import MOST_BYTES, UNREADABLE
+from smoothcert.runs.validation import MOST_BYTES, UNREADABLE
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs, fingerprint_of

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.errors import InvalidInput, MissingExtra
+from smoothcert.files import require_regular, similar
 from smoothcert.noise.law import grid_levels
-from smoothcert.regular import require_regular, similar
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.layouts import some
 

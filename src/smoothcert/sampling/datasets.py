@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from smoothcert.errors import InvalidInput, SmoothcertError, did_you_mean
+from smoothcert.files import similar
 from smoothcert.noise.law import grid_levels
-from smoothcert.regular import similar
 from smoothcert.sampling import arrays, folders, shards, tables
 from smoothcert.sampling.images import IMAGE_FILES, is_image
 from smoothcert.sampling.inputs import Inputs

@@ -127,11 +127,11 @@ def _labels(
     classifier: Classifier, noise: RoundedGaussian, seed: int, answer: np.dtype
 ) -> AbstractContextManager[Labels]:
     if classifier.device == "cpu":
-        from smoothcert.sampling.host import on_host
+        from smoothcert.sampling.cpu import on_host
 
         return on_host(classifier, noise, seed, answer)
     from smoothcert.classifiers.pytorch import TorchClassifier
-    from smoothcert.sampling.device import on_device
+    from smoothcert.sampling.gpu import on_device
 
     if not isinstance(classifier, TorchClassifier):
         raise ModelError(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.errors import InvalidInput, MissingExtra
-from smoothcert.regular import require_regular
+from smoothcert.files import require_regular
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """By content, whatever the name: others (EPS) have Pillow start programs."""

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.errors import InvalidInput
-from smoothcert.names import many
 from smoothcert.noise.law import grid_levels
+from smoothcert.text import many
 
 _OFF_GRID = 1e-3  # of a grid step: float32 pixels of an 8-bit image are off by 1e-5 at most
 _SHOWN, _SHOWN_CLASSES = 3, 5  # names of inputs, and classes, in a description

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothcert.errors import InvalidInput
-from smoothcert.regular import read_regular
+from smoothcert.files import read_regular
 from smoothcert.sampling.inputs import whole_numbers
 from smoothcert.sampling.layouts import children, some
 

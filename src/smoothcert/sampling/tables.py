@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothcert.errors import InvalidInput, MissingExtra
-from smoothcert.regular import require_regular, similar
+from smoothcert.files import require_regular, similar
 from smoothcert.sampling import classes as orders
 from smoothcert.sampling.inputs import known_labels, require_named, whole_numbers
 from smoothcert.sampling.layouts import some

@@ -50,7 +50,7 @@ def first_size(classifier: Classifier, shape: tuple[int, ...]) -> int:
     if classifier.device == "cpu":
         found = default_batch_size(shape)
     else:
-        from smoothcert.sampling.device_memory import fitting_batch
+        from smoothcert.sampling.batch_size import fitting_batch
 
         found = fitting_batch(classifier, shape)  # type: ignore[arg-type]
     return min(found, limits[-1]) if limits else found

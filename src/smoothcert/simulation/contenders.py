@@ -11,7 +11,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from smoothcert.bounds import binomial, joint, stratified
-from smoothcert.methods import pooled
+from smoothcert.methods import dataset as pooled
 from smoothcert.methods.irs import Irs
 from smoothcert.methods.replay import Allocation, Bound, ReplayCounts, Reuse, strata_of
 from smoothcert.methods.screening import Pool, Screening

@@ -16,8 +16,8 @@ from itertools import count
 import numpy as np
 
 from smoothcert.errors import InvalidInput
-from smoothcert.runs import crew
-from smoothcert.runs.crew import SLOW, START
+from smoothcert.execution import scheduler as crew
+from smoothcert.execution.scheduler import SLOW, START
 
 
 @dataclass(frozen=True)

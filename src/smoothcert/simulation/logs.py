@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from smoothcert.errors import InvalidInput
-from smoothcert.regular import read_regular, similar
+from smoothcert.files import read_regular, similar
 
 DRAWS, ALPHA = 100_000, 0.001
 """What the published logs were certified with (Cohen, Rosenfeld & Kolter 2019)."""

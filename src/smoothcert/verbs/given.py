@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.certificate import Certification
 from smoothcert.errors import InvalidInput
-from smoothcert.regular import similar
+from smoothcert.files import similar
 from smoothcert.sampling.inputs import Inputs
 
 

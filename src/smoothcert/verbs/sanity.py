@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Outcome, Settings
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.names import many
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.answers import NO_CLASS, labels_of
 from smoothcert.sampling.inputs import Inputs, to_float
 from smoothcert.sampling.tuning import first_size
+from smoothcert.text import many
 
 _SHARE, _MOST, _LEAST = 100, 256, 32
 """At most a hundredth of a run's evaluations, and never more than so many; not with so few."""

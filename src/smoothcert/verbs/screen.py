@@ -11,8 +11,9 @@ from smoothcert.certificate import Certification
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.methods import SCRATCH, pooled
-from smoothcert.methods.pooled import DatasetCertificate
+from smoothcert.methods import SCRATCH
+from smoothcert.methods import dataset as pooled
+from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening, Target
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request

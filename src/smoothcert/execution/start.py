@@ -10,17 +10,17 @@ from typing import Any
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
+from smoothcert.execution.block_tasks import device_kind
+from smoothcert.execution.scheduler import best_block_seconds
 from smoothcert.methods import SCRATCH, Method, Reuse, planned
 from smoothcert.runs import pilots, plans, reach
-from smoothcert.runs.crew import best_block_seconds
 from smoothcert.runs.manifest import NAME, Identity, Manifest
-from smoothcert.runs.places import Place, require_unused
 from smoothcert.runs.store import Run
-from smoothcert.runs.untrusted import MOST_DRAWS
-from smoothcert.runs.work import device_kind
+from smoothcert.runs.validation import MOST_DRAWS
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.sampling.tuning import in_layout, layout_of
+from smoothcert.storage.base import Place, require_unused
 from smoothcert.verbs import planned as planning
 from smoothcert.verbs.pilot import PilotVotes
 from smoothcert.verbs.recertify import check_base, check_classes

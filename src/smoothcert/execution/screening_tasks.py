@@ -8,15 +8,15 @@ import numpy as np
 
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.methods.pooled import DatasetCertificate, recheck, stops_when_due
+from smoothcert.execution.start import check_same_inputs, check_same_labels
+from smoothcert.methods.dataset import DatasetCertificate, recheck, stops_when_due
 from smoothcert.methods.screening import Pool, Screening
-from smoothcert.names import visible
 from smoothcert.runs import ledger, pilots
-from smoothcert.runs.opening import check_same_inputs, check_same_labels
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.prepare import Prepared
+from smoothcert.text import visible
 from smoothcert.verbs.screen import Screener, asked
 
 Load = Callable[[int], Classifier]

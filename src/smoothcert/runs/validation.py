@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from smoothcert.certificate import Certificate, Settings, Votes
 from smoothcert.methods import Method
-from smoothcert.names import is_plain_file
 from smoothcert.sampling import known_answers
+from smoothcert.text import is_plain_file
 
 MOST_BYTES = 2**31
 """Of a file of a run, packed or unpacked: a block is megabytes, a Parquet page less than this."""

@@ -5,8 +5,8 @@ from contextlib import contextmanager, suppress
 
 from smoothcert.errors import StoreError
 from smoothcert.methods import stated
-from smoothcert.names import visible
 from smoothcert.runs.store import Run
+from smoothcert.text import visible
 from smoothcert.watching import Start, Watcher, watched
 
 

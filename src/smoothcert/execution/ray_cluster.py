@@ -17,10 +17,10 @@ from types import ModuleType
 from typing import Any
 
 from smoothcert.errors import InvalidInput, MissingExtra, WorkerError
-from smoothcert.runs.crew import PATIENCE, Blocks, Done, Lost, Order, Work, drive, follow
-from smoothcert.runs.files import write_whole
-from smoothcert.runs.opening import Opening
-from smoothcert.runs.processes import Load, portable
+from smoothcert.execution.processes import Load, portable
+from smoothcert.execution.scheduler import PATIENCE, Blocks, Done, Lost, Order, Work, drive, follow
+from smoothcert.execution.start import Opening
+from smoothcert.files import write_whole
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
 

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from smoothcert.classifiers.arithmetic import enough_memory
 from smoothcert.classifiers.pytorch import TorchClassifier
+from smoothcert.classifiers.torch_modes import enough_memory
 from smoothcert.errors import OutOfMemory
 
 _VALUES = 2**27  # of float32 in the largest batch: 512 MB, which keeps any GPU busy

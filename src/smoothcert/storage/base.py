@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from smoothcert.errors import InvalidInput, StoreError
-from smoothcert.regular import require_outside_runs
+from smoothcert.files import require_outside_runs
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
@@ -95,7 +95,7 @@ def place(where: "Place | Path | str") -> Place:
     Raises:
         InvalidInput: a URI that cannot be used, or that holds a password.
     """
-    from smoothcert.runs.folder import Folder
+    from smoothcert.storage.local import Folder
 
     if not isinstance(where, Path | str):
         if not hasattr(where, "sweep"):
@@ -107,7 +107,7 @@ def place(where: "Place | Path | str") -> Place:
         raise InvalidInput(f"{where} was a URI before it became a path. Give it as a text.")
     if urlsplit(where).scheme.lower() == "file":
         return Folder(Path(url2pathname(urlsplit(where).path)))
-    from smoothcert.runs.objects import Objects
+    from smoothcert.storage.object_store import Objects
 
     return Objects.parse(where)
 
@@ -123,7 +123,7 @@ def require_unused(where: Place, resumes: bool = True) -> None:
         StoreError: something is there.
         InvalidInput: it is inside another run.
     """
-    from smoothcert.runs.folder import Folder
+    from smoothcert.storage.local import Folder
 
     if isinstance(where, Folder):
         require_outside_runs(where.path)

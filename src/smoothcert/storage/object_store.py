@@ -21,9 +21,9 @@ import pyarrow as pa
 from pyarrow import fs
 
 from smoothcert.errors import InvalidInput, StoreError
-from smoothcert.runs.files import ASIDE, is_litter
-from smoothcert.runs.places import require_unused
-from smoothcert.runs.untrusted import MOST_BYTES
+from smoothcert.files import ASIDE, is_litter
+from smoothcert.runs.validation import MOST_BYTES
+from smoothcert.storage.base import require_unused
 
 _Found = TypeVar("_Found")
 

@@ -7,17 +7,17 @@ from typing import Any
 
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.execution.block_tasks import ALL, Job, Shard, Task
+from smoothcert.execution.following import following
+from smoothcert.execution.scheduler import Executor, alone, one_at_a_time
+from smoothcert.execution.signals import deferred
+from smoothcert.execution.start import Opening
 from smoothcert.methods import Decision, Method
-from smoothcert.runs.crew import Executor, alone, one_at_a_time
-from smoothcert.runs.following import following
-from smoothcert.runs.opening import Opening
-from smoothcert.runs.places import place
-from smoothcert.runs.signals import deferred
 from smoothcert.runs.store import Run
-from smoothcert.runs.work import ALL, Job, Shard, Task
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.tuning import in_layout
+from smoothcert.storage.base import place
 from smoothcert.watching import Watcher
 
 

@@ -12,7 +12,17 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol
 
 from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError, WorkerCrash, WorkerError
-from smoothcert.runs.crew import PATIENCE, Blocks, Doer, Done, Lost, Order, Work, drive, follow
+from smoothcert.execution.scheduler import (
+    PATIENCE,
+    Blocks,
+    Doer,
+    Done,
+    Lost,
+    Order,
+    Work,
+    drive,
+    follow,
+)
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
 

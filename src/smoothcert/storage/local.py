@@ -11,9 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smoothcert.errors import StoreError
-from smoothcert.regular import read_regular, run_around, similar
-from smoothcert.runs.files import ASIDE, cannot_write, is_litter, reason, sync_folder, write_whole
-from smoothcert.runs.places import A_FOLDER_OF_ITS_OWN, require_unused
+from smoothcert.files import (
+    ASIDE,
+    cannot_write,
+    is_litter,
+    read_regular,
+    reason,
+    run_around,
+    similar,
+    sync_folder,
+    write_whole,
+)
+from smoothcert.storage.base import A_FOLDER_OF_ITS_OWN, require_unused
 
 
 def no_run(path: Path) -> str:

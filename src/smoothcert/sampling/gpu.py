@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smoothcert.classifiers.arithmetic import enough_memory
 from smoothcert.classifiers.pytorch import TorchClassifier
+from smoothcert.classifiers.torch_modes import enough_memory
 from smoothcert.errors import Mismatch
 from smoothcert.noise.law import Addresses, RoundedGaussian
 from smoothcert.noise.numba_kernel import NoisyImages

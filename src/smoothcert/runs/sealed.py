@@ -9,8 +9,8 @@ while a Parquet or JSON file stays what it is. docs/store-format.md, section 2.
 from hashlib import sha256
 
 from smoothcert.errors import Damaged
-from smoothcert.runs.places import Place
-from smoothcert.runs.untrusted import MOST_BYTES
+from smoothcert.runs.validation import MOST_BYTES
+from smoothcert.storage.base import Place
 
 _MARK = b"smoothcert-sha256:"
 _DIGITS = 64

@@ -8,9 +8,9 @@ from itertools import repeat
 
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch
+from smoothcert.execution.scheduler import Work
 from smoothcert.methods import Case, planned
 from smoothcert.runs import plans
-from smoothcert.runs.crew import Work
 from smoothcert.runs.manifest import library_versions
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress

@@ -1,0 +1,1 @@
+"""Where runs are: folders of this machine, and object stores."""
