@@ -22,7 +22,7 @@ from smoothcert import Inputs, Run, Settings
 from smoothcert.errors import MissingExtra
 from smoothcert.execution.block_tasks import ALL, Job
 from smoothcert.execution.processes import Processes
-from smoothcert.execution.runner import How, finish, run_certify
+from smoothcert.execution.runner import RunOptions, finish, run_certify
 from smoothcert.execution.scheduler import Executor, alone
 
 INPUTS, ROUNDS = 400, 5
@@ -50,7 +50,7 @@ def load(_worker: int) -> tuple[Bright, Inputs]:
 def here(executor: Executor, out: Path, block_inputs: int) -> None:
     """A run led by this process."""
     classifier, inputs = load(0)
-    how = How(128, block_inputs, executor=executor)
+    how = RunOptions(128, block_inputs, executor=executor)
     run_certify(out, classifier, inputs, SETTINGS, how)
 
 
@@ -59,7 +59,7 @@ def cluster(out: Path, block_inputs: int) -> None:
     from smoothcert.execution.ray_cluster import Cluster
 
     there = Cluster(load, workers=2)
-    run = there.open(How(128, block_inputs).opening(out, SETTINGS))
+    run = there.open(RunOptions(128, block_inputs).opening(out, SETTINGS))
     finish(Job(run, None, ALL, lambda _: None), None, there)
 
 

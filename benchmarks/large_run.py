@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from smoothcert import Inputs, Settings
-from smoothcert.execution.runner import How, run_certify
+from smoothcert.execution.runner import RunOptions, run_certify
 
 OPENING = "import sys; from smoothcert import Run; print(len(Run.open(sys.argv[1]).certificates))"
 
@@ -39,7 +39,7 @@ def made(out: Path, inputs: int, n: int) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 17, (inputs, 1, 4, 4)) / 16
     data = Inputs.from_arrays(images, rng.integers(0, 10, inputs), grid=1 / 16)
-    how = How(4096, resume=True)
+    how = RunOptions(4096, resume=True)
     run_certify(out, Decimal(), data, Settings(0.25, 16, n0=100, n=n), how)
 
 

@@ -30,14 +30,14 @@ import torch
 
 import smoothcert
 from smoothcert import zoo
-from smoothcert.classifiers.protocol import Layered
+from smoothcert.classifiers.protocol import HasMemoryLayouts
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.compress.compress import compress
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.tuning import Arrangement, arranged, first_size, layout_of
+from smoothcert.sampling.tuning import BatchConfig, autotuned, first_size, layout_of
 
 SIGMA, LEVELS = 0.5, 255
 NOISE = RoundedGaussian(SIGMA, 1 / LEVELS)
@@ -98,7 +98,9 @@ def limits(classifier, all_cores, inputs: Inputs, seconds: float) -> tuple[str, 
     for size in sizes:
         batch = np.random.default_rng(0).random((size, *inputs.shape), dtype=np.float32)
         ways = {}
-        for layout in classifier.layouts() if isinstance(classifier, Layered) else [classifier]:
+        for layout in (
+            classifier.layouts() if isinstance(classifier, HasMemoryLayouts) else [classifier]
+        ):
             name = f"{layout_of(layout)} {size} rows"
             if classifier.device != "cpu":
                 ways[f"resident, {name}"] = bare_on_device(layout, batch)
@@ -113,13 +115,13 @@ def limits(classifier, all_cores, inputs: Inputs, seconds: float) -> tuple[str, 
     return name, way
 
 
-def searched(classifier, inputs: Inputs) -> Arrangement:
+def searched(classifier, inputs: Inputs) -> BatchConfig:
     """What a long run would take."""
-    default = Arrangement(classifier, first_size(classifier, inputs.shape))
-    return arranged(default, inputs.item(0), NOISE, 10**9)
+    default = BatchConfig(classifier, first_size(classifier, inputs.shape))
+    return autotuned(default, inputs.item(0), NOISE, 10**9)
 
 
-def ours(arrangement: Arrangement, inputs: Inputs, budgets: Callable[[], np.ndarray]) -> Timed:
+def ours(arrangement: BatchConfig, inputs: Inputs, budgets: Callable[[], np.ndarray]) -> Timed:
     """The engine, one input after the other, until the time is over."""
     classifier, size = arrangement.classifier, arrangement.batch_size
 

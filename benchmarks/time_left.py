@@ -21,16 +21,16 @@ from pathlib import Path
 import numpy as np
 
 from smoothcert.certificate import Settings
-from smoothcert.cli.machines import Machines, Processor
+from smoothcert.cli.machines import Compute, Device
 from smoothcert.cli.pace import Pace
 from smoothcert.cli.sources import DataSource
-from smoothcert.cli.where import Where
+from smoothcert.cli.where import RunArguments
 from smoothcert.execution.runner import run_certify
 
 MODELS = {False: "cifar_resnet20@pretrained-0.50", True: "time_left:Steady"}
 TENTHS = [tenth / 10 for tenth in range(1, 10)]
-TWO = Machines(Processor("cpu"), 2)
-CASES = {"alone": Machines(Processor("cpu")), "two workers": TWO, "two, resumed": TWO}
+TWO = Compute(Device("cpu"), 2)
+CASES = {"alone": Compute(Device("cpu")), "two workers": TWO, "two, resumed": TWO}
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Steady:
 
 
 def told(
-    model: str, source: DataSource, settings: Settings, where: Where
+    model: str, source: DataSource, settings: Settings, where: RunArguments
 ) -> list[tuple[float, float, float]]:
     """(share, seconds, seconds left) at every count of a run, and (1, its end, 0)."""
     inputs, classifier = source.load(), where.load(model)
@@ -106,7 +106,7 @@ def main() -> None:
                 out = folder / f"run-{number}-{machines.count}"
                 if resumed := "resumed" in case:
                     halved(out)
-                where = Where(str(out), resumed, machines, block_inputs=options.block_inputs)
+                where = RunArguments(str(out), resumed, machines, block_inputs=options.block_inputs)
                 seen = told(MODELS[options.steady], source, settings, where)
                 at, worst = errors(seen)
                 shown = " ".join(f"{error:>+5.0%}" for error in at)

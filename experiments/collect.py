@@ -19,9 +19,9 @@ from networks import Source, made
 
 from smoothcert import Inputs, Run, Settings, load_inputs
 from smoothcert.cli import clusters
-from smoothcert.cli.machines import Loading, Machines, ModelAt, Processor
+from smoothcert.cli.machines import Compute, Device, Loading, ModelLoader
 from smoothcert.cli.sources import DataSource
-from smoothcert.execution.runner import How, run_certify
+from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.execution.scheduler import Executor
 
 HERE = Path(__file__).parent
@@ -101,10 +101,10 @@ class Collection:
     source: DataSource
     training: Inputs
     weights: str
-    machines: Machines
+    machines: Compute
 
     @staticmethod
-    def of(sizes: Sizes, data: str, weights: str, machines: Machines) -> "Collection":
+    def of(sizes: Sizes, data: str, weights: str, machines: Compute) -> "Collection":
         """Open the data."""
         source = DataSource(data, "test", None, None, sizes.every)
         training = load_inputs(data, "train", limit=sizes.training_images)
@@ -138,7 +138,7 @@ class Collection:
         model = self.model(place)
         classifier = self.machines.shared.load(model)
         ticker = Ticker(place.title, len(self.images) * (sizes.n0 + sizes.n))
-        how = How(
+        how = RunOptions(
             sizes.batch_size,
             sizes.block_inputs,
             resume=True,
@@ -152,7 +152,7 @@ class Collection:
         machines = self.machines
         if machines.cluster is not None:
             return clusters.of_model(model, self.source, machines)
-        return machines.executor(Loading(ModelAt(model, machines.shared), self.source))
+        return machines.executor(Loading(ModelLoader(model, machines.shared), self.source))
 
 
 class Ticker:
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--cluster", help="as of the commands: ray, ray:HOST:PORT, ...")
     given = parser.parse_args()
     sizes = Sizes.read(given.sizes, given.size)
-    machines = Machines(Processor(sizes.device), given.workers, given.cluster)
+    machines = Compute(Device(sizes.device), given.workers, given.cluster)
     collection = Collection.of(sizes, given.data, given.weights, machines)
     for place in places(sizes, given.out):
         if finished(place):

@@ -21,7 +21,7 @@ from smoothcert import Inputs, Settings, load_classifier
 from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.execution.processes import Processes
-from smoothcert.execution.runner import How, run_certify
+from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.runs.store import Run
 from smoothcert.simulation.fleet import Fleet, Forecast, best_block_seconds, forecast
 
@@ -60,7 +60,7 @@ def measure(workers: int, load: Load, n: int) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         classifier, inputs = load(0)
         executor = Processes(load, workers)
-        how = How(batch_size=32, block_inputs=1, executor=executor)
+        how = RunOptions(batch_size=32, block_inputs=1, executor=executor)
         start = time.perf_counter()
         run: Run = run_certify(
             Path(folder) / "r", classifier, inputs, Settings(0.5, 255, 100, n), how

@@ -19,7 +19,7 @@ from contest import Contest, Plan
 from recorded import Recorded, write_fresh
 
 from smoothcert import load_classifier
-from smoothcert.cli.machines import Machines, Processor
+from smoothcert.cli.machines import Compute, Device
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
@@ -73,7 +73,7 @@ def main() -> None:
     given = parser.parse_args()
     sizes = Sizes.read(given.sizes, given.size)
     plan = Plan(**tomllib.loads(given.plan.read_text()))
-    machines = Machines(Processor(sizes.device))
+    machines = Compute(Device(sizes.device))
     collection = Collection.of(sizes, given.data, given.weights, machines)
     for place in places(sizes, given.out):
         original = replace(place, network=ORIGINAL)

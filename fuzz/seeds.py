@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.certificate import Settings
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
@@ -51,7 +51,7 @@ def runs() -> tuple[Run, Run]:
     """A base run with margins and a planned one, two blocks each."""
     folder = scratch()
     data = Inputs.from_arrays(np.full((3, 1, 2, 2), 0.5), [1, 0, 1], grid=1 / 16)
-    settings, how = Settings(0.25, 16, n0=10, n=40, keep_margins=True), How(16, 2)
+    settings, how = Settings(0.25, 16, n0=10, n=40, keep_margins=True), RunOptions(16, 2)
     base = run_certify(folder / "base", Threshold(1.75), data, settings, how)
     return base, run_recertify(folder / "new", base, Threshold(1.8), data, Reuse("uniform:30"), how)
 

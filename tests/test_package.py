@@ -35,11 +35,10 @@ LAYERS = (
     *(
         "errors",
         "vocabulary",
-        "names",
-        "decimals",
+        "text",
         "scalars",
         "tries",
-        "regular",
+        "files",
         "bounds",
         "noise",
         "certificate",
@@ -53,7 +52,8 @@ LAYERS = (
         "planning",
         "verbs",
     ),
-    *("training", "compress", "runs", "report", "simulation", "cli", "__main__"),
+    *("training", "compress", "storage", "runs", "execution", "report", "simulation"),
+    *("cli", "__main__"),
 )
 
 

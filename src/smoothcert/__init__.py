@@ -47,7 +47,7 @@ _HOMES = {
     "Certificate": "certificate",
     "Certification": "certificate",
     "Classifier": "classifiers.protocol",
-    "DatasetCertificate": "methods.pooled",
+    "DatasetCertificate": "methods.dataset",
     "Inputs": "sampling.inputs",
     "Outcome": "certificate",
     "RoundedGaussian": "noise.law",

@@ -25,7 +25,7 @@ from smoothcert.files import is_litter, require_new_file
 from smoothcert.noise import numba_kernel
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
-from smoothcert.storage.local import Folder
+from smoothcert.storage.local import LocalFolder
 from smoothcert.verbs import sanity
 from smoothcert.verbs.given import as_base, as_inputs
 
@@ -836,7 +836,7 @@ def test_a_look_changes_no_byte(tmp_path):
     _, silent = run(*CERTIFY[:6], *few, "--out", tmp_path / "quiet", "--quiet")
     assert "A first look" in err
     assert silent == ""
-    loud, quiet = (Folder(tmp_path / name) for name in ("loud", "quiet"))
+    loud, quiet = (LocalFolder(tmp_path / name) for name in ("loud", "quiet"))
     for name in loud.names():
         if not name.startswith("events/"):  # seconds
             assert loud.read(name, 10**8) == quiet.read(name, 10**8), name

@@ -125,7 +125,7 @@ def test_a_file_edited_between_two_sessions_is_another_model(tmp_path, monkeypat
     """`self.means` as in the code of 2019: a run resumed with other constants is refused."""
     from smoothcert.certificate import Settings
     from smoothcert.errors import Mismatch
-    from smoothcert.execution.runner import How, run_certify
+    from smoothcert.execution.runner import RunOptions, run_certify
 
     monkeypatch.chdir(tmp_path)
     digits = smoothcert.load_inputs("digits", limit=2)
@@ -134,7 +134,10 @@ def test_a_file_edited_between_two_sessions_is_another_model(tmp_path, monkeypat
         sys.modules.pop("edited_net", None)
         importlib.invalidate_caches()
         model = smoothcert.load_classifier("edited_net:make")
-        settings, how = Settings(0.25, 256, n0=8, n=32), How(batch_size=16, resume=mean == 0.25)
+        settings, how = (
+            Settings(0.25, 256, n0=8, n=32),
+            RunOptions(batch_size=16, resume=mean == 0.25),
+        )
         if mean == 0.5:
             run_certify(tmp_path / "run", model, digits, settings, how)
             continue

@@ -145,11 +145,11 @@ def test_a_network_that_is_no_single_graph_is_refused_in_compiled_mode():
 def test_a_run_in_one_mode_is_not_resumed_in_another(digits, models, tmp_path):
     from smoothcert.certificate import Settings
     from smoothcert.errors import Mismatch
-    from smoothcert.execution.runner import How, run_certify
+    from smoothcert.execution.runner import RunOptions, run_certify
 
     reference = f"small_cnn@{models / 'net.safetensors'}"
     facts = (digits, Settings(0.25, digits.levels, 10, 100, 0.01))
-    run_certify(tmp_path / "run", smoothcert.load_classifier(reference), *facts, How())
+    run_certify(tmp_path / "run", smoothcert.load_classifier(reference), *facts, RunOptions())
     fast = smoothcert.load_classifier(f"fast:{reference}")
     with pytest.raises(Mismatch, match="model \\(its fingerprint\\)"):
-        run_certify(tmp_path / "run", fast, *facts, How(resume=True))
+        run_certify(tmp_path / "run", fast, *facts, RunOptions(resume=True))

@@ -13,7 +13,7 @@ from smoothcert.certificate import Settings
 from smoothcert.classifiers.pytorch import save_weights
 from smoothcert.compress import compress
 from smoothcert.errors import Mismatch
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.inputs import to_float
@@ -140,9 +140,9 @@ def test_another_number_of_classes_is_refused(models, digits, tmp_path):
         smoothcert.screen(original, [tmp_path / "seven.safetensors"], digits, per_input=10)
     settings = Settings(SIGMA, 256, n0=10, n=100)
     first = smoothcert.load_classifier(models / "net.onnx")
-    base = run_certify(tmp_path / "base", first, digits, settings, How())
+    base = run_certify(tmp_path / "base", first, digits, settings, RunOptions())
     seven = smoothcert.load_classifier(tmp_path / "seven.safetensors")
     method = Reuse("uniform:50", alpha=0.002)
     with pytest.raises(Mismatch, match=message):
-        run_recertify(tmp_path / "new", base, seven, digits, method, How())
+        run_recertify(tmp_path / "new", base, seven, digits, method, RunOptions())
     assert not (tmp_path / "new").exists()

@@ -12,7 +12,7 @@ from smoothcert.errors import StoreError
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.sampling.sampler import Sampler
-from smoothcert.storage.local import Folder
+from smoothcert.storage.local import LocalFolder
 
 MODELS = """
 from dataclasses import dataclass
@@ -170,14 +170,14 @@ def test_a_random_seed_is_recorded_and_kept(folder):
 
 
 def test_a_base_that_cannot_be_written_to_is_said_once(folder, monkeypatch):
-    write = Folder.write
+    write = LocalFolder.write
 
     def read_only(place, name, data):
         if name.startswith("ledger"):
             raise StoreError("It is read-only.")
         write(place, name, data)
 
-    monkeypatch.setattr(Folder, "write", read_only)
+    monkeypatch.setattr(LocalFolder, "write", read_only)
     for result in (recertify("g", "uniform:50", "a"), screen("g", "h"), plan("g")):
         assert said(result).count("is not counted in its ledger, which cannot be written") == 1
 

@@ -9,7 +9,7 @@ import torch
 from test_runner import bytes_of
 from test_threads import run
 
-from smoothcert.cli.machines import Machines, Processor
+from smoothcert.cli.machines import Compute, Device
 from smoothcert.errors import InvalidInput
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
@@ -41,22 +41,22 @@ def test_no_workers_at_all_are_refused(models, tmp_path):
 
 def test_all_gpus_of_a_machine_are_used(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    every = Processor("cuda")
+    every = Device("cuda")
     assert every.devices == 4
     assert [every.of(worker).device for worker in range(5)] == [
         *("cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:0"),
     ]
-    assert Processor("cuda:1").devices == 1
-    assert Processor("cuda:1").of(3).device == "cuda:1"
+    assert Device("cuda:1").devices == 1
+    assert Device("cuda:1").of(3).device == "cuda:1"
 
 
 def test_the_cores_are_shared_out(monkeypatch):
     monkeypatch.setattr("smoothcert.cli.machines.cores", lambda: 9)
-    assert Processor().shared(1).threads is None
-    assert Processor().shared(4).threads == 2
-    assert Processor().shared(20).threads == 1
-    assert Processor(threads=3).shared(4).threads == 3
-    assert Processor("cuda").shared(4).threads is None
+    assert Device().shared(1).threads is None
+    assert Device().shared(4).threads == 2
+    assert Device().shared(20).threads == 1
+    assert Device(threads=3).shared(4).threads == 3
+    assert Device("cuda").shared(4).threads is None
 
 
 def test_screening_with_workers_proves_the_same(models, tmp_path):
@@ -116,13 +116,13 @@ def test_a_cluster_is_named(monkeypatch):
         "ray:auto": "auto",
     }
     for text, address in named.items():
-        assert Machines(cluster=text).address == address
-    assert Machines().address is None
+        assert Compute(cluster=text).address == address
+    assert Compute().address is None
     monkeypatch.setenv("RAY_ADDRESS", "h:1")
-    assert Machines(cluster="ray").address == "h:1"
+    assert Compute(cluster="ray").address == "h:1"
     for wrong in ("", "slurm", "ray:", "ray:/x"):
         with pytest.raises(InvalidInput, match="--cluster is ray, ray://HOST:PORT or"):
-            Machines(cluster=wrong)
+            Compute(cluster=wrong)
 
 
 IN_TURN = """

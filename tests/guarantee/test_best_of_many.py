@@ -6,7 +6,7 @@ from best_of_many import ALPHA, REPLAYED, Field, afresh, replayed
 from known_law import SIGMA
 
 from smoothcert.certificate import Settings
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 
@@ -18,7 +18,7 @@ def field():
 
 def test_the_ledger_of_a_run_counts_them(field, tmp_path):
     """In real run directories; they were fixed beforehand, so their number divides alpha."""
-    how, some = How(batch_size=256), field.candidates[:5]
+    how, some = RunOptions(batch_size=256), field.candidates[:5]
     inputs = field.world.inputs(3)
     settings = Settings(SIGMA, inputs.levels, n0=20, n=400, alpha=ALPHA)
     original = run_certify(tmp_path / "base", field.world.original, inputs, settings, how)

@@ -12,13 +12,13 @@ import sys, tempfile
 import numpy as np
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
-from smoothcert.execution.runner import How, run_certify
+from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.sampling.inputs import Inputs
 
 count, n = map(int, sys.argv[1:])
 data = Inputs.from_arrays(np.full((count, 1, 2, 2), 0.5), grid=1 / 16)
 with tempfile.TemporaryDirectory() as folder:
-    run_certify(folder + "/run", PixelSum(28), data, Settings(0.25, 16, n=n), How())
+    run_certify(folder + "/run", PixelSum(28), data, Settings(0.25, 16, n=n), RunOptions())
 # Not ru_maxrss: that begins at the peak of the process that started this one.
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(int(peak.split()[1]) / 1024)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from known_truth import PixelSum
 from smoothcert.certificate import Record, Settings, Votes
 from smoothcert.cli.main import app
-from smoothcert.execution.runner import How as Running
+from smoothcert.execution.runner import RunOptions as Running
 from smoothcert.execution.runner import run_certify, run_decide, run_recertify
 from smoothcert.execution.screening_tasks import problems_of, replay_flips, staged
 from smoothcert.methods import Irs, Reuse, irs, replay, scratch, sequential

@@ -14,7 +14,7 @@ from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.cli import display
 from smoothcert.cli.main import app
-from smoothcert.execution.runner import How, run_certify
+from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.report.page import report
 from smoothcert.report.tables import csv_table
 from smoothcert.runs.store import Run
@@ -49,7 +49,7 @@ def made(tmp_path_factory):
     data = Inputs.from_arrays(np.full((2, 1, 2, 2), 0.5), [1, 0], grid=1 / 16)
     settings = Settings(0.25, 16, n0=10, n=40)
     return run_certify(
-        tmp_path_factory.mktemp("r") / "run", PixelSum(28), data, settings, How(8)
+        tmp_path_factory.mktemp("r") / "run", PixelSum(28), data, settings, RunOptions(8)
     ).path
 
 

@@ -17,7 +17,7 @@ from smoothcert.certificate import Settings
 from smoothcert.cli.main import app
 from smoothcert.cli.sources import recorded_model, recorded_source
 from smoothcert.errors import Damaged, InvalidInput, SmoothcertError, StoreError
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.runs import validation as untrusted
 from smoothcert.runs import vote_codec as codec
@@ -35,7 +35,7 @@ DATA = Inputs.from_arrays(np.full((3, 1, 2, 2), 0.5), [1, 0, 1], grid=1 / 16)
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pristine")
-    how = How(batch_size=16, block_inputs=2)
+    how = RunOptions(batch_size=16, block_inputs=2)
     base = run_certify(folder / "base", PixelSum(28), DATA, SETTINGS, how)
     run_recertify(folder / "new", base, PixelSum(29), DATA, Reuse("uniform:30"), how)
     return folder
@@ -332,7 +332,7 @@ def test_the_largest_label_is_encoded():
 def test_a_run_that_could_not_be_read_again_is_not_begun(tmp_path):
     huge = Settings(0.25, 16, n0=10, n=10**9)
     with pytest.raises(InvalidInput, match="more than the 134217728 draws that a block may have"):
-        run_certify(tmp_path / "x", PixelSum(28), DATA, huge, How(16))
+        run_certify(tmp_path / "x", PixelSum(28), DATA, huge, RunOptions(16))
     assert not (tmp_path / "x").exists()
 
 

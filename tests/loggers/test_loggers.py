@@ -12,7 +12,7 @@ from known_truth import PixelSum
 from smoothcert import loggers, watching
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, MissingExtra
-from smoothcert.execution.runner import How, run_certify
+from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.loggers.final import final
 from smoothcert.loggers.tensorboard import _UPPER, single
 from smoothcert.report.tables import summarize_run
@@ -32,7 +32,7 @@ def certified(monkeypatch, tmp_path):
     monkeypatch.setattr(watching, "_EVERY", 0.0)
 
     def certify(logger):
-        how = How(8, 2, watchers=[logger])
+        how = RunOptions(8, 2, watchers=[logger])
         return run_certify(
             tmp_path / "run", PixelSum(28), inputs(), Settings(0.25, 16, n0=5, n=40), how
         )

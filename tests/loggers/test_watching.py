@@ -11,7 +11,7 @@ from smoothcert import watching
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.errors import StoreError
 from smoothcert.execution.processes import Processes
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.report.tables import summarize_run
 from smoothcert.runs.store import Run
@@ -130,8 +130,10 @@ def test_recertify_and_decide_are_followed():
 
 def test_a_run_is_followed_block_by_block_and_ends_with_the_same_bytes(at_once, tmp_path):
     seen = Noting()
-    run = run_certify(tmp_path / "a", PixelSum(28), inputs(), SETTINGS, How(8, 2, watchers=[seen]))
-    plain = run_certify(tmp_path / "b", PixelSum(28), inputs(), SETTINGS, How(8, 2))
+    run = run_certify(
+        tmp_path / "a", PixelSum(28), inputs(), SETTINGS, RunOptions(8, 2, watchers=[seen])
+    )
+    plain = run_certify(tmp_path / "b", PixelSum(28), inputs(), SETTINGS, RunOptions(8, 2))
     assert [s.inputs for s in seen.states] == [2, 4, 6, 8, 9]
     assert tuple(seen.certificates) == run.certificates == plain.certificates
     for block in range(5):
@@ -139,7 +141,7 @@ def test_a_run_is_followed_block_by_block_and_ends_with_the_same_bytes(at_once, 
         assert (run.path / name).read_bytes() == (plain.path / name).read_bytes()
     assert seen.ends == [summarize_run(run, RADII)]
     assert seen.starts[0].name == "a"
-    to = How(8, 2, watchers=[seen])
+    to = RunOptions(8, 2, watchers=[seen])
     new = run_recertify(tmp_path / "c", run, PixelSum(27), inputs(), Reuse("uniform:9"), to)
     assert seen.ends[1] == summarize_run(new, RADII)
     assert seen.ends[1].evaluations == new.pilot_evaluations + sum(
@@ -152,7 +154,7 @@ def test_a_run_is_followed_block_by_block_and_ends_with_the_same_bytes(at_once, 
 )
 def test_blocks_of_other_processes_are_seen(at_once, tmp_path):
     seen = Reading(tmp_path / "a")
-    how = How(8, 1, executor=Processes(load, 2), watchers=[seen])
+    how = RunOptions(8, 1, executor=Processes(load, 2), watchers=[seen])
     run = run_certify(tmp_path / "a", PixelSum(28), inputs(), SETTINGS, how)
     assert tuple(seen.certificates) == run.certificates
     assert len(seen.states) == 9
@@ -165,7 +167,7 @@ def test_an_executor_that_says_nothing_makes_watchers_wait_for_the_end(at_once, 
         return {block: work.here.do(block) for block in work.blocks}
 
     seen = Noting()
-    how = How(8, 2, executor=silent, watchers=[seen])
+    how = RunOptions(8, 2, executor=silent, watchers=[seen])
     run = run_certify(tmp_path / "a", PixelSum(28), inputs(), SETTINGS, how)
     assert tuple(seen.certificates) == run.certificates
 
@@ -181,7 +183,7 @@ def test_a_block_that_cannot_be_read_at_once_is_read_at_the_end(at_once, tmp_pat
 
     monkeypatch.setattr(Run, "read_certificates", sometimes)
     seen = Noting()
-    how = How(8, 2, watchers=[seen])
+    how = RunOptions(8, 2, watchers=[seen])
     run = run_certify(tmp_path / "a", PixelSum(28), inputs(), SETTINGS, how)
     assert failed == [1]
     assert [s.certificates[0].index for s in seen.states] == [0, 4, 6, 8, 2]
@@ -202,7 +204,7 @@ class Stop(PixelSum):
 
 def test_a_run_that_breaks_off_is_said_to_and_a_resumed_one_begins_with_what_is_there(tmp_path):
     seen = Noting()
-    how = How(8, 2, resume=True, watchers=[seen])
+    how = RunOptions(8, 2, resume=True, watchers=[seen])
     with pytest.raises(KeyboardInterrupt):
         run_certify(tmp_path / "a", Stop(28), inputs(), SETTINGS, how)
     there = Run.open(tmp_path / "a")
@@ -210,14 +212,22 @@ def test_a_run_that_breaks_off_is_said_to_and_a_resumed_one_begins_with_what_is_
     assert seen.ends == [None]
     again = Noting()
     run = run_certify(
-        tmp_path / "a", PixelSum(28), inputs(), SETTINGS, How(8, 2, resume=True, watchers=[again])
+        tmp_path / "a",
+        PixelSum(28),
+        inputs(),
+        SETTINGS,
+        RunOptions(8, 2, resume=True, watchers=[again]),
     )
     assert tuple(again.certificates) == run.certificates
     assert again.ends == [summarize_run(run, RADII)]
     assert again.states[-1].evaluations == 9 * 45
     whole = Noting()
     run_certify(
-        tmp_path / "a", PixelSum(28), inputs(), SETTINGS, How(8, 2, resume=True, watchers=[whole])
+        tmp_path / "a",
+        PixelSum(28),
+        inputs(),
+        SETTINGS,
+        RunOptions(8, 2, resume=True, watchers=[whole]),
     )
     assert whole.states[-1].speed == 0  # what was there before says nothing of the speed
 
@@ -255,7 +265,7 @@ def test_one_that_fails_is_told_no_more_and_loses_nothing(where, at_once, tmp_pa
     )
     with pytest.warns(WatcherFailed, match=message) as said:
         run = run_certify(
-            tmp_path / "a", PixelSum(28), inputs(), SETTINGS, How(8, 2, watchers=[bad, good])
+            tmp_path / "a", PixelSum(28), inputs(), SETTINGS, RunOptions(8, 2, watchers=[bad, good])
         )
     assert len(said) == 1
     assert not run.missing
@@ -266,7 +276,7 @@ def test_one_that_fails_is_told_no_more_and_loses_nothing(where, at_once, tmp_pa
 
 def test_what_is_seen_is_stored(at_once, tmp_path):
     seen = Reading(tmp_path / "a")
-    run_certify(tmp_path / "a", PixelSum(28), inputs(), SETTINGS, How(8, 2, watchers=[seen]))
+    run_certify(tmp_path / "a", PixelSum(28), inputs(), SETTINGS, RunOptions(8, 2, watchers=[seen]))
     assert seen.stored == [s.inputs for s in seen.states] == [2, 4, 6, 8, 9]
 
 
@@ -275,7 +285,7 @@ def test_a_part_of_a_run_has_the_summary_of_a_part(tmp_path):
 
     for number in (1, 2):
         seen = Noting()
-        how = How(8, 2, shard=Shard(number, 2), watchers=[seen])
+        how = RunOptions(8, 2, shard=Shard(number, 2), watchers=[seen])
         run = run_certify(tmp_path / "a", PixelSum(28), inputs(), SETTINGS, how)
         if number == 1:
             labels = [run.labels[c.index] for c in seen.certificates]

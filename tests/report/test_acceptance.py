@@ -11,7 +11,7 @@ from known_truth import PixelSum
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods.screening import Target
 from smoothcert.report.acceptance import MeanRadius, judge, parse_target
 from smoothcert.sampling.inputs import Inputs
@@ -27,7 +27,9 @@ def inputs(labels):
 def run(tmp_path_factory):
     """Twenty inputs, three of them wrongly labelled."""
     data = inputs([1] * 17 + [0] * 3)
-    return run_certify(tmp_path_factory.mktemp("r") / "run", PixelSum(28), data, SETTINGS, How())
+    return run_certify(
+        tmp_path_factory.mktemp("r") / "run", PixelSum(28), data, SETTINGS, RunOptions()
+    )
 
 
 def right(run):
@@ -93,7 +95,7 @@ def test_an_input_decided_at_a_radius_counts_there(tmp_path):
 
     data = Inputs.from_arrays(np.full((3, 1, 2, 2), 1.0), [1] * 3, 1 / 16)
     settings = replace(SETTINGS, n=400)
-    run = run_decide(tmp_path / "r", PixelSum(20), data, settings, Decision(0.3), How())
+    run = run_decide(tmp_path / "r", PixelSum(20), data, settings, Decision(0.3), RunOptions())
     assert {c.radius for c in run.certificates} == {0.3}
     assert judge(run, Target(0.3, 1.0)).accepted
     assert judge(run, MeanRadius(0.3)).accepted
@@ -108,11 +110,13 @@ def test_what_is_said_names_the_error_of_one_certificate_and_claims_no_more(run,
     assert "This counts certificates, each wrong with probability at most 0.001 on its own" in text
     assert f"at most {wrong_at_most(len(run.labels), 0.001, 0.001)} of the" in text
     data = inputs(run.labels)
-    new = run_recertify(tmp_path / "n", run, PixelSum(28), data, Reuse("uniform:60"), How())
+    new = run_recertify(tmp_path / "n", run, PixelSum(28), data, Reuse("uniform:60"), RunOptions())
     assert "wrong with probability at most 0.002 on its own" in judge(new, Target(0, 0.5)).text
 
 
 def test_without_labels_nothing_is_judged(tmp_path):
-    run = run_certify(tmp_path / "r", PixelSum(28), inputs(None), replace(SETTINGS, n=40), How())
+    run = run_certify(
+        tmp_path / "r", PixelSum(28), inputs(None), replace(SETTINGS, n=40), RunOptions()
+    )
     with pytest.raises(InvalidInput, match="has no labels, so that no certificate can be called"):
         judge(run, Target(0, 0.5))

@@ -9,7 +9,7 @@ import pytest
 from known_truth import PixelSum
 from smoothcert import screen
 from smoothcert.certificate import Settings
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs
 from smoothcert.report.page import report
 from smoothcert.sampling.inputs import Inputs
@@ -45,8 +45,8 @@ def data() -> Inputs:
 def made(data, tmp_path_factory):
     """Two runs and a candidate, and the folder of their report."""
     folder = tmp_path_factory.mktemp("browser")
-    base = run_certify(folder / "<b>base", PixelSum(28), data, SETTINGS, How())
-    new = run_recertify(folder / "new", base, PixelSum(29), data, Irs(100), How())
+    base = run_certify(folder / "<b>base", PixelSum(28), data, SETTINGS, RunOptions())
+    new = run_recertify(folder / "new", base, PixelSum(29), data, Irs(100), RunOptions())
     found = screen(base.certification(), [PixelSum(29)], data, per_input=30)
     report([base, new], folder / "out", (0.0, 0.1), found, [data])
     return base, new, folder / "out"

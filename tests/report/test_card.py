@@ -17,7 +17,7 @@ from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.cli.main import app
 from smoothcert.errors import InvalidInput
-from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
 from smoothcert.methods import Decision, Reuse, alpha_of
 from smoothcert.report import card
 from smoothcert.report.claims import CLAIM
@@ -49,9 +49,11 @@ def inputs(labels=(1,) * 6 + (0,)) -> Inputs:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     path, settings = tmp_path_factory.mktemp("card"), Settings(0.25, 16, n0=20, n=300)
-    how = How(8, origin={"model": "small@/home/me/net.onnx", "data": DATA})
+    how = RunOptions(8, origin={"model": "small@/home/me/net.onnx", "data": DATA})
     base = run_certify(path / "base", PixelSum(28), inputs(), settings, how)
-    to = How(8, origin={"model": "models/new.onnx", "data": DATA | {"data": "/secret/x.npz"}})
+    to = RunOptions(
+        8, origin={"model": "models/new.onnx", "data": DATA | {"data": "/secret/x.npz"}}
+    )
     new = run_recertify(path / "new", base, PixelSum(27), inputs(), Reuse("uniform:60"), to)
     return base, new
 
@@ -121,7 +123,7 @@ def test_figures_are_those_of_the_summary_and_never_above(runs):
 def test_unknown_labels_and_decisions_are_said(tmp_path):
     settings = Settings(0.25, 16, n0=20, n=200)
     data = inputs(None)
-    run = run_decide(tmp_path / "r", PixelSum(28), data, settings, Decision(0.02), How(8))
+    run = run_decide(tmp_path / "r", PixelSum(28), data, settings, Decision(0.02), RunOptions(8))
     text = smoothcert.model_card([run])
     assert "Where labels are unknown, every certificate counts as of its label." in text
     assert "decided at radius 0.02 with at most 200 draws" in text
@@ -135,7 +137,7 @@ def test_names_are_shown_and_obeyed_by_nothing(name, runs, tmp_path):
     shutil.copytree(runs[0].path, tmp_path / name)
     run = smoothcert.Run.open(tmp_path / name)
     origin = {"model": name, "data": DATA | {"data": name}}
-    run = smoothcert.Run(run.place, replace(run.manifest, origin=origin))
+    run = smoothcert.Run(run.storage, replace(run.manifest, origin=origin))
     text = smoothcert.model_card([run], model_index=True)
     (entry,) = metadata(text)["model-index"]
     assert entry["name"] == visible(name)
@@ -160,14 +162,16 @@ def without_code(markdown: str) -> str:
 
 def test_the_distance_of_inputs_to_the_grid_is_said(runs, tmp_path):
     beside = Inputs.from_arrays(np.full((7, 1, 2, 2), 0.5 - 5e-5), grid=1 / 16)
-    run = run_certify(tmp_path / "run", PixelSum(28), beside, Settings(0.25, 16, n=50), How(8))
+    run = run_certify(
+        tmp_path / "run", PixelSum(28), beside, Settings(0.25, 16, n=50), RunOptions(8)
+    )
     said = "; inputs up to 0.0001 off the grid, which every radius is less by."
     assert said in smoothcert.model_card([run])
     assert "off the grid" not in smoothcert.model_card(runs)
 
 
 def test_a_pipe_in_a_name_ends_no_cell(runs):
-    run = smoothcert.Run(runs[0].place, replace(runs[0].manifest, origin={"model": "a|b"}))
+    run = smoothcert.Run(runs[0].storage, replace(runs[0].manifest, origin={"model": "a|b"}))
     text = smoothcert.model_card([run])
     assert "| `base` | `a\\|b` | 7 |" in text
 
@@ -186,7 +190,7 @@ def test_a_pipe_in_a_name_ends_no_cell(runs):
     ],
 )
 def test_a_model_is_named_without_its_folder(model, shown, runs):
-    run = smoothcert.Run(runs[0].place, replace(runs[0].manifest, origin={"model": model}))
+    run = smoothcert.Run(runs[0].storage, replace(runs[0].manifest, origin={"model": model}))
     assert card.model_name(run) == shown
 
 

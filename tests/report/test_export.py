@@ -18,7 +18,7 @@ from known_truth import PixelSum
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.cli.main import app
 from smoothcert.errors import InvalidInput, StoreError
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.report.tables import csv_table
 from smoothcert.sampling.inputs import Inputs
@@ -30,8 +30,10 @@ IMAGES = np.full((30, 1, 2, 2), 8 / 16)
 def made(tmp_path_factory):
     """A run from scratch and one recertified from it."""
     path, data = tmp_path_factory.mktemp("export"), Inputs.from_arrays(IMAGES, [1] * 30, 1 / 16)
-    base = run_certify(path / "base", PixelSum(28), data, Settings(0.25, 16, n0=20, n=300), How())
-    run_recertify(path / "new", base, PixelSum(28), data, Reuse("uniform:60"), How())
+    base = run_certify(
+        path / "base", PixelSum(28), data, Settings(0.25, 16, n0=20, n=300), RunOptions()
+    )
+    run_recertify(path / "new", base, PixelSum(28), data, Reuse("uniform:60"), RunOptions())
     return path
 
 

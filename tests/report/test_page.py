@@ -16,7 +16,7 @@ from smoothcert import screen
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs
 from smoothcert.report import html
 from smoothcert.report.citations import citations
@@ -33,8 +33,8 @@ SETTINGS = Settings(0.25, 16, n0=20, n=300)
 
 @pytest.fixture
 def runs(tmp_path, tiny_inputs, pixel_sum):
-    base = run_certify(tmp_path / "base", pixel_sum, tiny_inputs, SETTINGS, How())
-    new = run_recertify(tmp_path / "new", base, PixelSum(29), tiny_inputs, Irs(100), How())
+    base = run_certify(tmp_path / "base", pixel_sum, tiny_inputs, SETTINGS, RunOptions())
+    new = run_recertify(tmp_path / "new", base, PixelSum(29), tiny_inputs, Irs(100), RunOptions())
     return base, new
 
 
@@ -44,8 +44,8 @@ def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("written")
     images = np.full((30, 1, 2, 2), 8 / 16)
     data = Inputs.from_arrays(images, np.ones(30, int), 1 / 16)
-    base = run_certify(folder / "base", PixelSum(28), data, SETTINGS, How())
-    new = run_recertify(folder / "new", base, PixelSum(29), data, Irs(100), How())
+    base = run_certify(folder / "base", PixelSum(28), data, SETTINGS, RunOptions())
+    new = run_recertify(folder / "new", base, PixelSum(29), data, Irs(100), RunOptions())
     return (base, new), report([base, new], folder / "out", (0.0, 0.1)), folder / "out"
 
 
@@ -187,14 +187,14 @@ def test_the_page_says_how_often_a_cache_was_asked(runs, tmp_path, tiny_inputs):
     once = (tmp_path / "one" / "index.html").read_text()
     assert "has given 1 result for 1 model." in once
     assert "is chosen among several" not in once
-    run_recertify(tmp_path / "more", base, PixelSum(30), tiny_inputs, Irs(50), How())
+    run_recertify(tmp_path / "more", base, PixelSum(30), tiny_inputs, Irs(50), RunOptions())
     report([base], tmp_path / "two", (0.0,))
     twice = (tmp_path / "two" / "index.html").read_text()
     assert "has given 2 results for 2 models. A result that is chosen among several" in twice
 
 
 def test_names_are_escaped(tmp_path, tiny_inputs, pixel_sum):
-    run = run_certify(tmp_path / "<b>&x", pixel_sum, tiny_inputs, SETTINGS, How())
+    run = run_certify(tmp_path / "<b>&x", pixel_sum, tiny_inputs, SETTINGS, RunOptions())
     report([run], tmp_path / "out", (0.0,))
     page = (tmp_path / "out" / "index.html").read_text()
     assert "<b>" not in page
@@ -203,7 +203,9 @@ def test_names_are_escaped(tmp_path, tiny_inputs, pixel_sum):
 
 
 def test_unlabelled_runs_have_no_tsv(tmp_path, tiny_inputs, pixel_sum):
-    run = run_certify(tmp_path / "r", pixel_sum, replace(tiny_inputs, labels=None), SETTINGS, How())
+    run = run_certify(
+        tmp_path / "r", pixel_sum, replace(tiny_inputs, labels=None), SETTINGS, RunOptions()
+    )
     report([run], tmp_path / "out", (0.0,))
     assert not (tmp_path / "out" / "r.tsv").exists()
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
-from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
 from smoothcert.methods import Irs, Reuse
 from smoothcert.report import spending
 from smoothcert.report.axes import Axis
@@ -37,7 +37,9 @@ def data() -> Inputs:
 
 @pytest.fixture(scope="module")
 def base(data, tmp_path_factory):
-    return run_certify(tmp_path_factory.mktemp("b") / "base", PixelSum(28), data, SETTINGS, How())
+    return run_certify(
+        tmp_path_factory.mktemp("b") / "base", PixelSum(28), data, SETTINGS, RunOptions()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def changed(data, base, tmp_path_factory):
         "fresh": Reuse("uniform:100", "fresh", fresh_seed=3),
     }
     return {
-        name: run_recertify(folder / name, base, PixelSum(29), data, method, How())
+        name: run_recertify(folder / name, base, PixelSum(29), data, method, RunOptions())
         for name, method in methods.items()
     }
 
@@ -102,7 +104,7 @@ def test_rows_that_do_not_fit_are_thinned_out(base, changed):
 def test_what_was_spent_adds_up(base, changed, data, tmp_path):
     from smoothcert.methods import Decision
 
-    decided = run_decide(tmp_path / "d", PixelSum(28), data, SETTINGS, Decision(0.1), How())
+    decided = run_decide(tmp_path / "d", PixelSum(28), data, SETTINGS, Decision(0.1), RunOptions())
     for run in (base, decided, *changed.values()):
         parts = spending.parts(run)
         assert sum(parts.values()) == summarize_run(run, (0.0,)).evaluations

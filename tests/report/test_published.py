@@ -12,7 +12,7 @@ from known_truth import PixelSum
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.cli.runs import show_run
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.loggers.final import final
 from smoothcert.methods import Irs
 from smoothcert.methods.screening import Target
@@ -30,11 +30,11 @@ SETTINGS = Settings(0.25, 16, n0=20, n=200, alpha=ALPHA / 2)
 
 @pytest.fixture
 def base(tmp_path, tiny_inputs, pixel_sum):
-    return run_certify(tmp_path / "base", pixel_sum, tiny_inputs, SETTINGS, How())
+    return run_certify(tmp_path / "base", pixel_sum, tiny_inputs, SETTINGS, RunOptions())
 
 
 def recertified(path, base, inputs) -> Run:
-    return run_recertify(path, base, PixelSum(29), inputs, METHOD, How())
+    return run_recertify(path, base, PixelSum(29), inputs, METHOD, RunOptions())
 
 
 @pytest.fixture

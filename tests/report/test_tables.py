@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 import smoothcert
 from smoothcert.certificate import Certificate, Outcome, Settings
 from smoothcert.errors import InvalidInput
-from smoothcert.execution.runner import How, run_certify
+from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.report import tables
+from smoothcert.text import ceil_to, floor_to, level, percent
 
 
 def certificate(index, candidate, radius):
@@ -77,7 +78,7 @@ def test_the_published_slip():
 @pytest.fixture
 def run(tmp_path, tiny_inputs, pixel_sum):
     return run_certify(
-        tmp_path / "run", pixel_sum, tiny_inputs, Settings(0.25, 16, n0=20, n=500), How()
+        tmp_path / "run", pixel_sum, tiny_inputs, Settings(0.25, 16, n0=20, n=500), RunOptions()
     )
 
 

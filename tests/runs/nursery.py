@@ -19,7 +19,7 @@ import numpy as np
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import SmoothcertError
-from smoothcert.execution.runner import How, run_certify
+from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.sampling.inputs import Inputs
 
 TESTS = Path(__file__).parents[1]
@@ -101,7 +101,7 @@ def _child(
     if at:
         _count_operations(at, send)
     data = Inputs.from_arrays(np.full((inputs, 1, 2, 2), 0.5), grid=1 / 16)
-    how = How(batch, 2, resume)
+    how = RunOptions(batch, 2, resume)
     run_certify(out, MODELS[model], data, Settings(0.25, 16, n0=20, n=n), how)
 
 
@@ -124,7 +124,9 @@ def _count_operations(at: int, send: int) -> None:
 def _serve() -> None:
     with tempfile.TemporaryDirectory() as folder:  # compiled code is then there for all
         data = Inputs.from_arrays(np.full((1, 1, 2, 2), 0.5), grid=1 / 16)
-        run_certify(Path(folder) / "r", PixelSum(28), data, Settings(0.25, 16, 20, 60), How(64))
+        run_certify(
+            Path(folder) / "r", PixelSum(28), data, Settings(0.25, 16, 20, 60), RunOptions(64)
+        )
     assert threading.active_count() == 1, "threads do not survive a fork"
     for line in sys.stdin:
         order = json.loads(line)

@@ -9,7 +9,7 @@ import pytest
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.execution import start as opening
-from smoothcert.execution.runner import How
+from smoothcert.execution.runner import RunOptions
 from smoothcert.execution.scheduler import best_block_seconds
 from smoothcert.methods import Decision
 from smoothcert.sampling import tuning
@@ -20,7 +20,7 @@ SETTINGS = Settings(0.25, 16, n0=100, n=900)
 
 
 def size(speed, inputs=10_000, settings=SETTINGS, **changes):
-    asked = replace(How().opening("r", settings), **changes)
+    asked = replace(RunOptions().opening("r", settings), **changes)
     return opening._block_inputs(asked, inputs, speed)
 
 
@@ -71,7 +71,7 @@ class Steady(PixelSum):
 def test_a_long_run_measures_and_a_resumed_one_keeps_its_choice(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "_TRIAL", 0.05)
     data = Inputs.from_arrays(np.full((2_000, 1, 2, 2), 0.5), grid=1 / 16)
-    asked = How().opening(tmp_path / "r", SETTINGS)
+    asked = RunOptions().opening(tmp_path / "r", SETTINGS)
     run = asked.open(Steady(28), data)
     assert 8 <= run.identity.block_inputs <= 128  # 7 s would be best for these three minutes
     monkeypatch.setattr(opening, "best_block_seconds", lambda *_: 1.0)

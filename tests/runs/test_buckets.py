@@ -15,7 +15,7 @@ from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, StoreError
 from smoothcert.execution.block_tasks import Shard
 from smoothcert.execution.processes import Processes
-from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.runs import ledger
 from smoothcert.runs.merging import merge
@@ -26,7 +26,7 @@ from smoothcert.storage import object_store as objects
 from smoothcert.storage.base import place
 
 SETTINGS = Settings(0.25, 16, n0=20, n=60)
-SMALL = How(batch_size=64, block_inputs=2)
+SMALL = RunOptions(batch_size=64, block_inputs=2)
 RESUME = replace(SMALL, resume=True)
 DATA = Inputs.from_arrays(np.full((5, 1, 2, 2), 0.5), grid=1 / 16)
 
@@ -42,8 +42,8 @@ def certify(out, how=SMALL):
 
 def stored(run: Run) -> dict[str, bytes]:
     """As `bytes_of`."""
-    names = [name for name in run.place.names() if name.endswith(".parquet")]
-    return {name: run.place.read(name, 10**9) for name in names}
+    names = [name for name in run.storage.files() if name.endswith(".parquet")]
+    return {name: run.storage.read(name, 10**9) for name in names}
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_two_processes_on_one_prefix(bucket, tmp_path):
 
 
 def test_several_workers(bucket, tmp_path):
-    settings, small = Settings(0.25, 16, n0=20, n=200), How(16, 3)
+    settings, small = Settings(0.25, 16, n0=20, n=200), RunOptions(16, 3)
     calm = run_certify(tmp_path / "c", Mates(28).classifier(), thirty(), settings, small)
     how = replace(small, executor=Processes(Mates(28, fate="none"), 2))
     out = bucket.uri(f"{tmp_path.name}/r")
@@ -185,7 +185,7 @@ def test_shards_and_merging_between_folders_and_buckets(bucket, calm, tmp_path):
 
 def test_a_damaged_object_is_seen_and_mended(bucket, calm, tmp_path):
     out = bucket.uri(f"{tmp_path.name}/r")
-    where, name = certify(out).place, "votes/00001.parquet"
+    where, name = certify(out).storage, "votes/00001.parquet"
     data = bytearray(where.read(name, 10**6))
     data[len(data) // 2] ^= 1
     where.write(name, bytes(data))

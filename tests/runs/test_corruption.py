@@ -11,7 +11,7 @@ from test_runner import bytes_of, edit
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, StoreError
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.runs import ledger, pilots
 from smoothcert.runs import sealed as seal
@@ -22,7 +22,7 @@ from smoothcert.runs.verify import verify
 from smoothcert.sampling.inputs import Inputs
 
 SETTINGS = Settings(0.25, 16, n0=20, n=60, keep_margins=True)
-SMALL = How(batch_size=16, block_inputs=2)
+SMALL = RunOptions(batch_size=16, block_inputs=2)
 DATA = Inputs.from_arrays(np.full((3, 1, 2, 2), 0.5), [1, 0, 1], grid=1 / 16)
 
 
@@ -203,7 +203,7 @@ def test_votes_and_certificates_of_two_workers_are_told_apart(run):
     run.write("votes/00000.parquet", table_bytes(pa.concat_tables([swapped, table.slice(1)])))
     with pytest.raises(Damaged, match="block 0 of .* do not belong together"):
         run.read_block(0)
-    assert run.mend() == (0,)
+    assert run.drop_damaged() == (0,)
     assert run.missing == (0,)
 
 
@@ -241,7 +241,7 @@ def test_resume_redoes_damaged_blocks_and_nothing_else(pristine, tmp_path):
     votes.write_bytes(flip(votes.read_bytes(), 999))
     event.write_bytes(event.read_bytes()[:9])
     done = []
-    how = How(batch_size=16, block_inputs=2, resume=True, progress=done.append)
+    how = RunOptions(batch_size=16, block_inputs=2, resume=True, progress=done.append)
     run_certify(out, PixelSum(28), DATA, SETTINGS, how)
     assert sum(done) == 80  # the one input of block 1
     assert bytes_of(out) == before
@@ -254,7 +254,7 @@ def test_resume_refuses_what_cannot_be_redone(pristine, tmp_path, name):
     shutil.copytree(pristine / "new", out)
     (out / "votes" / "00000.parquet").unlink()
     (out / name).write_bytes((out / name).read_bytes()[:-1])
-    how = How(batch_size=16, block_inputs=2, resume=True)
+    how = RunOptions(batch_size=16, block_inputs=2, resume=True)
     base = Run.open(pristine / "base")
     with pytest.raises(Damaged, match=f"{name} is damaged.*Restore it from a copy"):
         run_recertify(out, base, PixelSum(29), DATA, Reuse("uniform:30"), how)

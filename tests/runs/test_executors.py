@@ -19,15 +19,15 @@ from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch, ModelError, WorkerError
 from smoothcert.execution import scheduler as crew
 from smoothcert.execution.processes import Processes
-from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
-from smoothcert.execution.scheduler import Blocks, Lost, drive
+from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
+from smoothcert.execution.scheduler import BlockQueue, Lost, drive
 from smoothcert.methods import Irs, Reuse
 from smoothcert.methods.sequential import Decision
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 
 SETTINGS = Settings(0.25, 16, n0=20, n=600)
-SMALL = How(batch_size=16, block_inputs=3)
+SMALL = RunOptions(batch_size=16, block_inputs=3)
 
 
 def backwards(work, stop):
@@ -48,7 +48,7 @@ class InThread:
 
 
 def threads(work, stop):
-    return drive([lambda: InThread(work.here)] * 3, Blocks(work.blocks, stop))
+    return drive([lambda: InThread(work.here)] * 3, BlockQueue(work.blocks, stop))
 
 
 EXECUTORS = {
@@ -138,7 +138,7 @@ def test_a_block_at_which_every_worker_is_lost_ends_the_run():
         def close(self):
             ended.append(1)
 
-    blocks = Blocks([5], lambda: 0)
+    blocks = BlockQueue([5], lambda: 0)
     with pytest.raises(WorkerError, match="3 workers were lost at block 5, the last because it r"):
         drive([Doomed], blocks)
     assert len(ended) == 3
@@ -155,12 +155,12 @@ def test_workers_that_are_lost_as_they_start_are_replaced_for_a_while(monkeypatc
             raise Lost("its node is gone")
         return Clock({}, done)
 
-    drive([lost_at_first], Blocks(range(5), lambda: 0))
+    drive([lost_at_first], BlockQueue(range(5), lambda: 0))
     assert [block for _, block in done] == list(range(5))
     tries.clear()
     monkeypatch.setattr(crew, "_PAUSES", (0.1, 0.1))
     with pytest.raises(WorkerError, match="as they started, the last because its node is gone"):
-        drive([lost_at_first], Blocks(range(5), lambda: 0))
+        drive([lost_at_first], BlockQueue(range(5), lambda: 0))
 
 
 @pytest.mark.parametrize(
@@ -214,11 +214,11 @@ from dataclasses import replace
 from mates import Mates, thirty
 from smoothcert.certificate import Settings
 from smoothcert.execution.processes import Processes
-from smoothcert.execution.runner import How, run_certify
+from smoothcert.execution.runner import RunOptions, run_certify
 
 if __name__ == "__main__":
     mates = Mates(28, fate="none")
-    how = How(16, 3, resume=True, executor=Processes(mates, 3))
+    how = RunOptions(16, 3, resume=True, executor=Processes(mates, 3))
     run_certify(sys.argv[1], mates.classifier(), thirty(), Settings(0.25, 16, 20, 2000), how)
 """
 
@@ -285,7 +285,7 @@ def test_a_straggler_is_done_twice_and_given_up(monkeypatch):
     monkeypatch.setattr(crew, "START", 0.2)
     done, slow, quick = [], {0: 30.0}, {}
     begun = time.monotonic()
-    drive([lambda: Clock(slow, done), lambda: Clock(quick, done)], Blocks(range(20), lambda: 0))
+    drive([lambda: Clock(slow, done), lambda: Clock(quick, done)], BlockQueue(range(20), lambda: 0))
     assert time.monotonic() - begun < 10
     assert sorted({block for _, block in done}) == list(range(20))
 
@@ -293,7 +293,7 @@ def test_a_straggler_is_done_twice_and_given_up(monkeypatch):
 def test_blocks_that_take_their_usual_time_are_done_once(monkeypatch):
     monkeypatch.setattr(crew, "START", 0.2)
     done, even = [], dict.fromkeys(range(9), 0.3)
-    drive([lambda: Clock(even, done)] * 4, Blocks(range(9), lambda: 0))
+    drive([lambda: Clock(even, done)] * 4, BlockQueue(range(9), lambda: 0))
     assert sorted(block for _, block in done) == list(range(9))
 
 
@@ -305,7 +305,7 @@ def test_after_a_stop_no_block_is_begun():
             super().do(block, wanted)
             stop.append(1)
 
-    drive([lambda: Stopping({}, done)] * 2, Blocks(range(50), lambda: len(stop)))
+    drive([lambda: Stopping({}, done)] * 2, BlockQueue(range(50), lambda: len(stop)))
     assert 1 <= len(done) <= 2
 
 
@@ -320,5 +320,5 @@ def test_workers_end_side_by_side():
         def close(self):
             ending.wait()
 
-    drive([lambda: Together({}, [])] * 3, Blocks(range(3), lambda: 0))
+    drive([lambda: Together({}, [])] * 3, BlockQueue(range(3), lambda: 0))
     assert not ending.broken

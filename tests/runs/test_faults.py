@@ -24,7 +24,7 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import ModelError, StoreError
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.files import write_whole
 from smoothcert.methods import Irs
 from smoothcert.runs import ledger
@@ -33,7 +33,7 @@ from smoothcert.runs.verify import verify
 from smoothcert.sampling.inputs import Inputs
 
 SETTINGS = Settings(0.25, 16, n0=20, n=60)
-SMALL = How(batch_size=64, block_inputs=2)
+SMALL = RunOptions(batch_size=64, block_inputs=2)
 RESUME = replace(SMALL, resume=True)
 DATA = Inputs.from_arrays(np.full((5, 1, 2, 2), 0.5), grid=1 / 16)
 
@@ -378,10 +378,10 @@ full: list[int] = []
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_recorded(tmp_path):
-    run = run_certify(tmp_path / "r", Fitting(28), DATA, SETTINGS, How())
+    run = run_certify(tmp_path / "r", Fitting(28), DATA, SETTINGS, RunOptions())
     assert run.identity.batch_size == 32
     assert run.manifest.origin["batches_too_large"] == [256, 128, 64]
-    chosen = run_certify(tmp_path / "c", Fitting(28), DATA, SETTINGS, How(batch_size=32))
+    chosen = run_certify(tmp_path / "c", Fitting(28), DATA, SETTINGS, RunOptions(batch_size=32))
     assert bytes_of(tmp_path / "r" / "votes").keys() == bytes_of(tmp_path / "c" / "votes").keys()
     assert list(run.records(range(5))) == list(chosen.records(range(5)))
     assert chosen.identity.hash == run.identity.hash
@@ -410,10 +410,10 @@ def test_values_say_what_to_do_where_memory_runs_out_later():
 
 
 def test_resuming_keeps_the_batch_size_that_fitted(tmp_path):
-    run = run_certify(tmp_path / "r", Fitting(28), DATA, SETTINGS, How())
+    run = run_certify(tmp_path / "r", Fitting(28), DATA, SETTINGS, RunOptions())
     before = bytes_of(run.path)
     (run.path / "certificates" / "00000.parquet").unlink()
-    again = run_certify(tmp_path / "r", PixelSum(28), DATA, SETTINGS, How(resume=True))
+    again = run_certify(tmp_path / "r", PixelSum(28), DATA, SETTINGS, RunOptions(resume=True))
     assert again.identity.batch_size == 32
     assert bytes_of(run.path) == before
 
@@ -427,7 +427,7 @@ def test_a_batch_size_that_was_asked_for_is_not_changed(tmp_path):
 def test_a_single_row_that_does_not_fit(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "full", [1])
     with pytest.raises(ModelError, match="A batch of 1 ran out of memory .* One row is too much"):
-        certify(tmp_path / "r", How(), Fitting(28))
+        certify(tmp_path / "r", RunOptions(), Fitting(28))
 
 
 def test_memory_that_runs_out_later_keeps_finished_blocks(tmp_path, monkeypatch):
@@ -466,7 +466,7 @@ def test_the_ways_in_which_torch_says_it(tmp_path):
 
     for how in ("cuda", "cpu"):
         classifier = TorchClassifier.of(Net(how), "net")
-        run = run_certify(tmp_path / how, classifier, DATA, SETTINGS, How())
+        run = run_certify(tmp_path / how, classifier, DATA, SETTINGS, RunOptions())
         assert run.identity.batch_size == 16
         with pytest.raises(ModelError, match="A batch of 64 ran out of memory .*--batch-size 32"):
             certify(tmp_path / "asked", model=classifier)
@@ -481,7 +481,7 @@ def test_an_error_that_is_not_about_memory_is_not_tried_again(tmp_path):
             raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(ModelError, match="mat1"):
-        certify(tmp_path / "r", How(), Broken(28))
+        certify(tmp_path / "r", RunOptions(), Broken(28))
     assert calls == [256]
 
 

@@ -19,10 +19,10 @@ from pyarrow import parquet
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import StoreError
-from smoothcert.execution.runner import How, run_certify, run_recertify
-from smoothcert.execution.start import explore
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.runs import ledger, manifest
+from smoothcert.runs.bases import explore
 from smoothcert.runs.manifest import FORMAT, Manifest
 from smoothcert.runs.pilots import pilot_bytes, read_pilot
 from smoothcert.runs.plans import plan_bytes, read_plan
@@ -33,7 +33,7 @@ from smoothcert.sampling.prepare import prepare
 
 GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = Settings(0.25, 16, n0=20, n=60, keep_margins=True)
-SMALL = How(batch_size=16, block_inputs=2)
+SMALL = RunOptions(batch_size=16, block_inputs=2)
 DATA = Inputs.from_arrays(np.full((3, 1, 2, 2), 0.5), [1, 0, 1], grid=1 / 16)
 NAMES = ("base", "new", "base-4", "new-4")
 

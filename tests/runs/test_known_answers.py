@@ -8,15 +8,15 @@ import pytest
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, Mismatch
-from smoothcert.execution.block_tasks import RunOrder, Shard
-from smoothcert.execution.runner import How, run_certify
+from smoothcert.execution.block_tasks import RunTaskSpec, Shard
+from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.runs.merging import merge
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import evaluate_again
 from smoothcert.sampling import known_answers
 
 SETTINGS = Settings(0.25, 16, n0=20, n=100)
-SMALL = How(batch_size=16, block_inputs=7)
+SMALL = RunOptions(batch_size=16, block_inputs=7)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def test_another_network_does_not_go_on(started, tiny_inputs):
 
 
 def test_another_network_is_no_worker(started, tiny_inputs):
-    order = RunOrder(str(started.path), None)
+    order = RunTaskSpec(str(started.path), None)
     with pytest.raises(Mismatch, match="other logits"):
         order.start(Edited(31), tiny_inputs, lambda count: None)
     order.start(Edited(28), tiny_inputs, lambda count: None)

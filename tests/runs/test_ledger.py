@@ -8,20 +8,20 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.errors import StoreError
-from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
-from smoothcert.execution.screening_tasks import ScreeningOrder
+from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
+from smoothcert.execution.screening_tasks import ScreeningTaskSpec
 from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.methods.screening import Screening, Verdict
 from smoothcert.report.card import model_card
 from smoothcert.report.page import report
 from smoothcert.runs import ledger, reach
 from smoothcert.runs.store import Run
-from smoothcert.storage.local import Folder
+from smoothcert.storage.local import LocalFolder
 from smoothcert.tries import SeedReused, Try
 from smoothcert.verbs.recertify import recertify
 
 SETTINGS = Settings(0.25, 16, n0=20, n=200)
-SMALL = How(batch_size=16, block_inputs=8)
+SMALL = RunOptions(batch_size=16, block_inputs=8)
 NEW = PixelSum(29)
 
 
@@ -100,7 +100,7 @@ def test_screened_candidates_are_entered_before_their_first_evaluation(
     base, tiny_inputs, monkeypatch
 ):
     monkeypatch.setattr("smoothcert.verbs.screen.sample", stop)
-    order = ScreeningOrder(str(base.path), Screening(20, candidates=2), 16, "out.json")
+    order = ScreeningTaskSpec(str(base.path), Screening(20, candidates=2), 16, "out.json")
     doer = order.start(lambda number: PixelSum(29 + number), tiny_inputs, lambda _: None)
     for _ in range(2):
         with pytest.raises(Stopped):
@@ -133,8 +133,8 @@ def test_a_base_that_cannot_be_written_to_is_warned_of(base, tmp_path, tiny_inpu
 
 
 def test_runs_beside_that_draw_the_same_noise_are_told(base, tmp_path, tiny_inputs, pixel_sum):
-    assert reach.beside(base.place) == ()  # not itself
-    near = replace(SMALL, near=reach.beside(Folder(tmp_path / "x")))
+    assert reach.beside(base.storage) == ()  # not itself
+    near = replace(SMALL, near=reach.beside(LocalFolder(tmp_path / "x")))
     assert [run.name for run in near.near] == ["base"]
     same = (NEW, tiny_inputs)
     run_certify(tmp_path / "again", pixel_sum, tiny_inputs, SETTINGS, near)  # the same result
@@ -153,9 +153,9 @@ def test_what_cannot_be_read_beside_a_run_is_left_out(base, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text("{")
     (tmp_path / "file").write_text("")
-    place = Folder(tmp_path / "nowhere")
+    place = LocalFolder(tmp_path / "nowhere")
     assert [run.name for run in reach.beside(place)] == ["base"]
-    assert reach.beside(Folder(tmp_path / "no" / "folder")) == ()
+    assert reach.beside(LocalFolder(tmp_path / "no" / "folder")) == ()
 
 
 # Seeds that chose a model
@@ -164,7 +164,7 @@ def test_what_cannot_be_read_beside_a_run_is_left_out(base, tmp_path):
 def test_a_seed_that_a_ledger_shows_is_warned_of(base, tmp_path, tiny_inputs, monkeypatch):
     run_recertify(tmp_path / "new", base, NEW, tiny_inputs, Irs(50), SMALL)
     monkeypatch.setattr("smoothcert.tries._here", {})  # in another process
-    near = replace(SMALL, near=reach.beside(Folder(tmp_path / "x")))
+    near = replace(SMALL, near=reach.beside(LocalFolder(tmp_path / "x")))
     seed5 = replace(SETTINGS, seed=5)
     run_certify(tmp_path / "unrelated", NEW, tiny_inputs, seed5, near)
     run_certify(tmp_path / "another", PixelSum(30), tiny_inputs, SETTINGS, near)

@@ -9,8 +9,8 @@ from pyarrow import fs
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.storage import object_store as objects
 from smoothcert.storage.base import place
-from smoothcert.storage.local import Folder
-from smoothcert.storage.object_store import Objects
+from smoothcert.storage.local import LocalFolder
+from smoothcert.storage.object_store import ObjectStore
 
 KINDS = ("folder", "s3", "another file system")
 
@@ -26,7 +26,7 @@ def empty(request, bucket, tmp_path, monkeypatch):
     # As one that renames, and whose unfinished files are there: HDFS, for instance.
     store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     monkeypatch.setattr(objects, "_filesystem", lambda uri: (store, "r"))
-    return Objects("hdfs://host/r")
+    return ObjectStore("hdfs://host/r")
 
 
 FILES = {"inputs.parquet": b"in", "twin.onnx": b"a network", "run.json": b"{}"}
@@ -122,7 +122,7 @@ def test_a_file_is_named_as_users_do(bucket):
 
 
 def test_files_of_this_machine_as_a_uri(tmp_path):
-    assert place(f"file://{tmp_path}/a%20b") == Folder(tmp_path / "a b")
+    assert place(f"file://{tmp_path}/a%20b") == LocalFolder(tmp_path / "a b")
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
-from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
 from smoothcert.execution.screening_tasks import staged
-from smoothcert.execution.start import explore
 from smoothcert.methods import Irs, Reuse, replay
 from smoothcert.methods.screening import Screening
 from smoothcert.methods.sequential import Decision
 from smoothcert.report.tables import summarize_run
 from smoothcert.runs import ledger, pilots
+from smoothcert.runs.bases import explore
 from smoothcert.runs.plans import read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
@@ -25,7 +25,7 @@ from smoothcert.sampling.prepare import prepare
 from smoothcert.verbs.pilot import pilot_draws
 
 SETTINGS = Settings(0.25, 16, n0=20, n=2000)
-SMALL = How(batch_size=16, block_inputs=7)
+SMALL = RunOptions(batch_size=16, block_inputs=7)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Settings, Votes
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs
 from smoothcert.runs.content import json_bytes, table_bytes
 from smoothcert.runs.sealed import seal
@@ -22,7 +22,7 @@ from smoothcert.sampling.inputs import Inputs
 from smoothcert.vocabulary import VARIANTS
 
 SETTINGS = Settings(0.25, 16, n0=20, n=200)
-SMALL = How(batch_size=16, block_inputs=7)
+SMALL = RunOptions(batch_size=16, block_inputs=7)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_repeating_a_run_gives_the_same_bytes(base, tmp_path, tiny_inputs, pixel
 
 def test_block_and_batch_size_change_no_vote(base, tmp_path, tiny_inputs, pixel_sum):
     other = run_certify(
-        tmp_path / "o", pixel_sum, tiny_inputs, SETTINGS, How(batch_size=33, block_inputs=4)
+        tmp_path / "o", pixel_sum, tiny_inputs, SETTINGS, RunOptions(batch_size=33, block_inputs=4)
     )
     assert other.certificates == base.certificates
 

@@ -12,7 +12,7 @@ from smoothcert.errors import Mismatch, ModelError
 from smoothcert.execution.processes import Processes
 from smoothcert.execution.runner import run_certify
 from smoothcert.execution.scheduler import Work, alone
-from smoothcert.execution.screening_tasks import Candidates, ScreeningOrder, staged
+from smoothcert.execution.screening_tasks import ScreeningTask, ScreeningTaskSpec, staged
 from smoothcert.methods.screening import Screening
 from smoothcert.verbs.screen import screen
 
@@ -53,9 +53,9 @@ def expected(base):
 
 def screened(base, executor, load, told=None):
     screening = Screening(EACH, candidates=len(THRESHOLDS))
-    order = ScreeningOrder(str(base.path), screening, 16)
+    order = ScreeningTaskSpec(str(base.path), screening, 16)
     progress = told.append if told is not None else lambda _: None
-    here = Candidates(
+    here = ScreeningTask(
         staged(base, thirty(), screening, 16), load(0)[0], progress, partial(order.begin, base)
     )
     work = Work(order, tuple(range(len(THRESHOLDS))), progress, here)

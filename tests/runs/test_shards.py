@@ -11,7 +11,7 @@ from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, InvalidInput, Mismatch, StoreError
 from smoothcert.execution.block_tasks import Shard
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.runs import ledger
 from smoothcert.runs.merging import merge
@@ -20,7 +20,7 @@ from smoothcert.runs.verify import verify
 from smoothcert.tries import Try
 
 SETTINGS = Settings(0.25, 16, n0=20, n=200)
-SMALL = How(batch_size=16, block_inputs=4)
+SMALL = RunOptions(batch_size=16, block_inputs=4)
 TRY = Try("recertify", "0" * 32, "joint", 0, "0123456789abcdef")
 
 

@@ -185,7 +185,7 @@ def test_a_failing_batch_stops_the_run(tiny_inputs):
 
 
 def test_noise_is_made_while_a_serial_classifier_works(tiny_inputs, pixel_sum):
-    """One that is not `Parallel` is never called by two threads at once."""
+    """One that is not `ThreadReplicable` is never called by two threads at once."""
     import threading
 
     class Serial:

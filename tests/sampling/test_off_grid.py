@@ -15,7 +15,7 @@ import smoothcert
 from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, InvalidInput
-from smoothcert.execution.runner import How, run_certify, run_decide, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
 from smoothcert.execution.screening_tasks import staged
 from smoothcert.methods import Irs, Reuse
 from smoothcert.methods import dataset as pooled
@@ -195,22 +195,22 @@ def test_evidence_at_named_radii_looks_beyond_the_distance():
 
 def test_runs_keep_the_distance_of_the_inputs_that_they_were_given(tmp_path):
     settings = Settings(SIGMA, 16, n0=20, n=300)
-    base = run_certify(tmp_path / "base", ORIGINAL, ON, settings, How())
+    base = run_certify(tmp_path / "base", ORIGINAL, ON, settings, RunOptions())
     assert "off_grid" not in json_form(base.identity)["settings"]  # so that old hashes stay
-    off = run_certify(tmp_path / "off", ORIGINAL, OFF, settings, How())
+    off = run_certify(tmp_path / "off", ORIGINAL, OFF, settings, RunOptions())
     assert off.identity.settings.off_grid == OFF.off_grid
     assert off.identity.data == base.identity.data
     assert off.identity.hash != base.identity.hash
     for name, method in (("irs", Irs(100)), ("planned", Reuse("uniform:100", "joint"))):
-        run = run_recertify(tmp_path / name, base, CHANGED, OFF, method, How())
+        run = run_recertify(tmp_path / name, base, CHANGED, OFF, method, RunOptions())
         assert run.identity.settings.off_grid == OFF.off_grid
-        again = run_recertify(tmp_path / f"{name}-on", off, CHANGED, ON, method, How())
+        again = run_recertify(tmp_path / f"{name}-on", off, CHANGED, ON, method, RunOptions())
         assert again.identity.settings.off_grid == 0
         whole, left = radii(again), radii(run)
         assert left[whole > 0.01] == pytest.approx(whole[whole > 0.01] - 2 * SHIFT, abs=1e-6)
         assert not verify(run, base).problems
         assert not verify(again, off).problems
-    decided = run_decide(tmp_path / "d", ORIGINAL, OFF, settings, Decision(0.05), How())
+    decided = run_decide(tmp_path / "d", ORIGINAL, OFF, settings, Decision(0.05), RunOptions())
     assert decided.identity.settings.off_grid == OFF.off_grid
     assert not verify(decided).problems
     stage = staged(base, OFF, pooled.Screening(50), None)
@@ -228,7 +228,7 @@ def test_a_planned_radius_is_aimed_at_beyond_the_distance():
 
 
 def test_a_run_that_states_a_distance_below_nothing_is_refused(tmp_path):
-    run = run_certify(tmp_path / "r", ORIGINAL, OFF, Settings(SIGMA, 16, n0=5, n=40), How())
+    run = run_certify(tmp_path / "r", ORIGINAL, OFF, Settings(SIGMA, 16, n0=5, n=40), RunOptions())
     identity = run.identity
     for wrong in (-1.0, 2.0**21):
         object.__setattr__(identity.settings, "off_grid", wrong)

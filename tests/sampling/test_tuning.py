@@ -10,15 +10,15 @@ from smoothcert.errors import ModelError
 from smoothcert.noise.law import RoundedGaussian
 from smoothcert.sampling import tuning
 from smoothcert.sampling.inputs import Item
-from smoothcert.sampling.tuning import Arrangement, in_layout, layout_of
+from smoothcert.sampling.tuning import BatchConfig, in_layout, layout_of
 
 LAW = RoundedGaussian(0.5, 1 / 16)
 ITEM = Item(0, np.zeros((3, 32, 32), np.int32))
 LONG = 10**9
 
 
-def arranged(classifier, evaluations=LONG, size=256):
-    return tuning.arranged(Arrangement(classifier, size), ITEM, LAW, evaluations)
+def autotuned(classifier, evaluations=LONG, size=256):
+    return tuning.autotuned(BatchConfig(classifier, size), ITEM, LAW, evaluations)
 
 
 @dataclass(frozen=True)
@@ -63,29 +63,29 @@ def test_short_runs_take_the_default_without_a_trial():
         def logits(self, images):
             raise AssertionError("a trial")
 
-    found = arranged(Untouched(), 10_000)
+    found = autotuned(Untouched(), 10_000)
     assert found.batch_size == 256
 
 
 def test_a_run_of_seconds_is_not_searched():
     """60,000 evaluations of a classifier that takes no time."""
     slow_when_large = Clock(slow_above=64)
-    assert arranged(slow_when_large, 60_000).batch_size == 256
+    assert autotuned(slow_when_large, 60_000).batch_size == 256
 
 
 def test_a_long_run_takes_the_faster_batch():
     small_is_fast = Clock(per_row=2e-4, slow_above=64)
-    assert arranged(small_is_fast).batch_size <= 64
+    assert autotuned(small_is_fast).batch_size <= 64
     large_is_fast = Clock(per_batch=0.02)
-    assert arranged(large_is_fast).batch_size == 256
+    assert autotuned(large_is_fast).batch_size == 256
 
 
 def test_a_long_run_takes_the_faster_layout():
     fast = Clock(per_row=2e-5, layout="fast")
-    found = arranged(Two(per_row=2e-4, other=fast))
+    found = autotuned(Two(per_row=2e-4, other=fast))
     assert layout_of(found.classifier) == "fast"
     slow = Clock(per_row=1e-3, layout="slow")
-    found = arranged(Two(per_row=2e-4, other=slow))
+    found = autotuned(Two(per_row=2e-4, other=slow))
     assert layout_of(found.classifier) == ""
 
 
@@ -95,12 +95,12 @@ def test_a_layout_that_fails_is_passed_over():
         def logits(self, images):
             raise ModelError("not in this layout")
 
-    found = arranged(Two(per_row=1e-4, other=Refusing(layout="bad")))
+    found = autotuned(Two(per_row=1e-4, other=Refusing(layout="bad")))
     assert layout_of(found.classifier) == ""
 
 
 def test_a_fixed_batch_stays():
-    found = arranged(Clock(per_row=1e-4, slow_above=8, fixed_batch=32), size=32)
+    found = autotuned(Clock(per_row=1e-4, slow_above=8, fixed_batch=32), size=32)
     assert found.batch_size == 32
 
 

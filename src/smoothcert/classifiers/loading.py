@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from smoothcert import zoo
 from smoothcert.classifiers.factories import Factory, likely, refuse_others, refuse_random
-from smoothcert.classifiers.protocol import Classifier, Parallel
+from smoothcert.classifiers.protocol import Classifier, ThreadReplicable
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.classifiers.recognized import named_for
 from smoothcert.classifiers.reference import READ, ModelReference
@@ -58,7 +58,7 @@ def load_classifier(
     if threads is not None and threads < 1:
         raise InvalidInput(f"threads must be at least 1; got {threads}")
     loaded = _in_mode(_loaded(model, device), mode)
-    if threads is not None and isinstance(loaded, Parallel):
+    if threads is not None and isinstance(loaded, ThreadReplicable):
         return replace(loaded, threads=threads)  # type: ignore[type-var]
     return loaded
 

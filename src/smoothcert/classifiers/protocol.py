@@ -50,7 +50,7 @@ class Named(Protocol):
 
 
 @runtime_checkable
-class Layered(Protocol):
+class HasMemoryLayouts(Protocol):
     """A classifier that can keep its tensors in more than one order in memory."""
 
     @property
@@ -64,7 +64,7 @@ class Layered(Protocol):
 
 
 @runtime_checkable
-class Parallel(Protocol):
+class ThreadReplicable(Protocol):
     """A classifier on the CPU that can work on several batches at once.
 
     One core for each batch is faster than all cores for one batch, since cores never wait for

@@ -87,18 +87,21 @@ def certify(
     json: Json = False,
 ) -> None:
     """Certify a classifier from scratch into a run directory."""
+    from functools import partial
+
+    from smoothcert.certificate import Settings
     from smoothcert.cli import display, runs
-    from smoothcert.cli.machines import Machines, Processor
+    from smoothcert.cli.machines import Compute, Device
     from smoothcert.cli.sources import DataSource
-    from smoothcert.cli.where import Where
+    from smoothcert.cli.where import RunArguments
 
     source = DataSource(data, split, grid, limit, every, size, channels)
-    machines = Machines(Processor(device, threads), workers, cluster)
+    machines = Compute(Device(device, threads), workers, cluster)
     told = (json, accept or (), log or ())
-    where = Where(out, resume, machines, batch_size, block_inputs, shard, *told)
-    options = (sigma, n0, n, alpha, seed, form, keep_margins)
+    where = RunArguments(out, resume, machines, batch_size, block_inputs, shard, *told)
+    wanted = partial(Settings, sigma, n0=n0, n=n, alpha=alpha, form=form, keep_margins=keep_margins)
     with display.saying_warnings():
-        runs.certify(model, source, options, radius, engine, where)
+        runs.certify(model, source, where, settings=wanted, seed=seed, radius=radius, engine=engine)
 
 
 def recertify(
@@ -134,15 +137,25 @@ def recertify(
 ) -> None:
     """Recertify a changed model by reusing the original's run."""
     from smoothcert.cli import display, runs
-    from smoothcert.cli.machines import Machines, Processor
-    from smoothcert.cli.where import Where
+    from smoothcert.cli.machines import Compute, Device
+    from smoothcert.cli.where import RunArguments
 
-    machines = Machines(Processor(device, threads), workers, cluster)
+    machines = Compute(Device(device, threads), workers, cluster)
     told = (json, accept or (), log or ())
-    where = Where(out, resume, machines, batch_size, block_inputs, shard, *told)
-    options = (policy, method, alpha, gamma, variant, fresh_seed)
+    where = RunArguments(out, resume, machines, batch_size, block_inputs, shard, *told)
     with display.saying_warnings():
-        runs.recertify(model, base, data, options, where)
+        runs.recertify(
+            model,
+            base,
+            data,
+            where,
+            policy=policy,
+            method=method,
+            alpha=alpha,
+            gamma=gamma,
+            variant=variant,
+            fresh_seed=fresh_seed,
+        )
 
 
 def plan(
@@ -167,11 +180,21 @@ def plan(
 ) -> None:
     """Show what policies would cost and buy, after a small pilot."""
     from smoothcert.cli import display, plans
-    from smoothcert.cli.machines import Processor
+    from smoothcert.cli.machines import Device
 
-    processor = Processor(device, threads)
+    on = Device(device, threads)
     with display.saying_warnings():
-        plans.plan(model, base, data, (policies or [], method, alpha), processor, batch_size, json)
+        plans.plan(
+            model,
+            base,
+            data,
+            on,
+            batch_size,
+            json,
+            policies=policies or [],
+            method=method,
+            alpha=alpha,
+        )
 
 
 def screen(
@@ -210,9 +233,9 @@ def screen(
 ) -> None:
     """Bound certified accuracy and mean radius of models on the whole data set, cheaply."""
     from smoothcert.cli import display, screening
-    from smoothcert.cli.machines import Machines, Processor
+    from smoothcert.cli.machines import Compute, Device
 
-    machines = Machines(Processor(device, threads), workers, cluster)
+    machines = Compute(Device(device, threads), workers, cluster)
     options = (per_input, alpha, radii, accept, batch_size, out, overwrite)
     asked = screening.Asked(tuple(models), base, data, *options)
     with display.saying_warnings():
@@ -239,8 +262,18 @@ def predict(
 ) -> None:
     """Predict the smoothed classifier's class of one image, or abstain."""
     from smoothcert.cli import models
-    from smoothcert.cli.machines import Processor
+    from smoothcert.cli.machines import Device
 
-    processor = Processor(device, threads)
-    view = (size, channels)
-    models.predict(model, image, view, sigma, n, alpha, seed, processor, batch_size, json)
+    models.predict(
+        model,
+        image,
+        Device(device, threads),
+        json,
+        size=size,
+        channels=channels,
+        sigma=sigma,
+        n=n,
+        alpha=alpha,
+        seed=seed,
+        batch_size=batch_size,
+    )

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from smoothcert.certificate import Settings
 from smoothcert.cli import display, models
-from smoothcert.cli.machines import Processor
+from smoothcert.cli.machines import Device
 from smoothcert.cli.screening import screen_table
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress
 from smoothcert.errors import InvalidInput
-from smoothcert.execution.runner import How, run_certify, run_recertify
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs, Reuse
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report.page import report
@@ -45,7 +45,7 @@ class Size:
     images: int
     n: int
     per_input: int
-    processor: Processor = field(default_factory=Processor)
+    processor: Device = field(default_factory=Device)
 
 
 FULL = Size(epochs=40, images=200, n=10_000, per_input=1_000)
@@ -86,7 +86,7 @@ class Result:
     screened: tuple[DatasetCertificate, ...]
 
 
-def run_demo(data: str, out: Path, quick: bool, processor: Processor, as_json: bool) -> None:
+def run_demo(data: str, out: Path, quick: bool, processor: Device, as_json: bool) -> None:
     """Run every step into a new folder and print the table."""
     start, out = time.perf_counter(), _unused(out)
     small, large = (QUICK, FULL) if data == "digits" else (CIFAR_QUICK, CIFAR)
@@ -130,8 +130,8 @@ def _train(out: Path, size: Size) -> str:
     """Train on the digits."""
     weights = out / "models" / "original.safetensors"
     source = DataSource("digits", "train", None, None, 1)
-    recipe = models.recipe("quick", SIGMA, (None, size.epochs, None, None, None), 0)
-    models.train(source, recipe, weights, (False, False), "cpu", False)
+    recipe = models.recipe("quick", SIGMA, 0, epochs=size.epochs)
+    models.train(source, recipe, weights, "cpu", False)
     return f"small_cnn@{weights}"
 
 
@@ -142,8 +142,8 @@ def _certify(
     origin = {"model": model, "data": test.to_json()}
     title = f"Certifying {out.name} ({len(inputs)} images, n = {size.n:,})"
     with display.bar(title, len(inputs) * (settings.n0 + settings.n)) as tick:
-        how = How(progress=tick, origin=origin)
-        return run_certify(out, size.processor.load(model), inputs, settings, how)
+        options = RunOptions(progress=tick, origin=origin)
+        return run_certify(out, size.processor.load(model), inputs, settings, options)
 
 
 def _candidate(
@@ -177,8 +177,8 @@ def _candidate(
         (folder, Reuse(f"budget:{half}", alpha=alpha)),
     ):
         with display.bar(f"Recertifying {place.name}", proven * size.per_input) as tick:
-            how = How(progress=tick, origin={**origin, "base": str(original.path)})
-            run = run_recertify(place, original, classifier, inputs, method, how)
+            options = RunOptions(progress=tick, origin={**origin, "base": str(original.path)})
+            run = run_recertify(place, original, classifier, inputs, method, options)
         found = summarize_run(run, RADII)
         facts = (scratch.labels, scratch.identity.settings, inputs.shape)
         each = evaluations_for(found.acr, votes, *facts)

@@ -7,7 +7,7 @@ from typing import Any
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import display
-from smoothcert.cli.where import Where
+from smoothcert.cli.where import RunArguments
 from smoothcert.compress import twin
 from smoothcert.errors import InvalidInput, Mismatch, ModelError, did_you_mean
 from smoothcert.runs.store import Run
@@ -33,7 +33,7 @@ class Chosen:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def check(engine: str | None, where: Where) -> None:
+def check(engine: str | None, where: RunArguments) -> None:
     """Raise for an engine that there is not, or not on this device, before anything is loaded."""
     if engine not in (None, *ENGINES):
         near = did_you_mean(engine, ENGINES)
@@ -51,7 +51,7 @@ def choose(
     classifier: Classifier,
     inputs: Inputs,
     settings: Settings,
-    where: Where,
+    where: RunArguments,
 ) -> Chosen:
     """The model itself, or its twin; a resumed run goes on with the twin that it has."""
     kind, as_it_is = twin.engine_of(classifier), Chosen(classifier, {"model": model})
@@ -64,7 +64,7 @@ def choose(
         return as_it_is
     if resumed is not None:
         return _kept(resumed, classifier, where)
-    require_unused(where.place)
+    require_unused(where.storage)
     with display.waiting("Making the ONNX twin"):
         made = twin.onnx_twin(
             classifier,
@@ -79,26 +79,26 @@ def choose(
     facts |= {"same_labels": made.same, "draws": made.draws}
     return Chosen(
         made.classifier,
-        {"model": where.place.at(twin.FILE), "twin_of": facts},
+        {"model": where.storage.uri_of(twin.FILE), "twin_of": facts},
         {twin.FILE: made.data},
     )
 
 
-def _kept(run: Run, original: Classifier, where: Where) -> Chosen:
+def _kept(run: Run, original: Classifier, where: RunArguments) -> Chosen:
     """The twin in a run's directory: converting again might give other bytes."""
     recorded = run.manifest.origin.get("twin_of")
     if recorded is None:
-        raise Mismatch(f"{run.place} was made without --engine onnx. Resume it without.")
+        raise Mismatch(f"{run.storage} was made without --engine onnx. Resume it without.")
     if recorded.get("fingerprint") != original.fingerprint:
         raise Mismatch(
-            f"{run.place} was made with the ONNX twin of another model, {recorded.get('model')}. "
+            f"{run.storage} was made with the ONNX twin of another model, {recorded.get('model')}. "
             "Resume with that one, or write to a new directory."
         )
-    model = run.place.at(twin.FILE)  # where it is now
+    model = run.storage.uri_of(twin.FILE)  # where it is now
     return Chosen(where.load(model), {**run.manifest.origin, "model": model})
 
 
-def _offer(classifier: Classifier, evaluations: int, where: Where) -> None:
+def _offer(classifier: Classifier, evaluations: int, where: RunArguments) -> None:
     """One line about the twin, where it would save a person time."""
     if evaluations > _LARGE and not where.json and twin.is_likely(classifier):
         display.say("An ONNX twin is often 1.5 times as fast or more: --engine onnx")

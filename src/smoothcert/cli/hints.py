@@ -3,7 +3,7 @@
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier, Exported, Named
 from smoothcert.cli import display, loudness
-from smoothcert.cli.where import Where
+from smoothcert.cli.where import RunArguments
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.verbs import sanity
@@ -15,10 +15,14 @@ def of_settings(settings: Settings, alpha: float | None = None) -> None:
 
 
 def look(
-    classifier: Classifier, inputs: Inputs, settings: Settings, evaluations: int, where: Where
+    classifier: Classifier,
+    inputs: Inputs,
+    settings: Settings,
+    evaluations: int,
+    where: RunArguments,
 ) -> None:
     """Say how a classifier does on a few inputs, unless a part of the run is there already."""
-    if loudness.is_quiet() or where.shard or where.place.used:
+    if loudness.is_quiet() or where.shard or where.storage.occupied:
         return
     _say(sanity.of_labels(inputs.labels, len(inputs.classes)))
     if isinstance(classifier, Exported) and classifier.in_training:

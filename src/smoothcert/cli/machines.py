@@ -17,13 +17,13 @@ from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.execution.processes import Load, Processes
 from smoothcert.execution.scheduler import Executor, alone
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.storage.base import place
+from smoothcert.storage.base import open_storage
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Processor:
+class Device:
     """Where classifiers run.
 
     Attributes:
@@ -70,13 +70,13 @@ class Processor:
 
         return max(1, torch.cuda.device_count())
 
-    def shared(self, workers: int) -> "Processor":
+    def shared(self, workers: int) -> "Device":
         """What each of several processes gets of the CPU."""
         if self.device != "cpu" or self.threads is not None or workers == 1:
             return self
         return replace(self, threads=max(1, cores() // workers))
 
-    def of(self, worker: int) -> "Processor":
+    def of(self, worker: int) -> "Device":
         """What a worker runs on: the GPUs in turn."""
         if self.device != "cuda":
             return self
@@ -91,13 +91,13 @@ def _on_disk(model: str) -> str:
     address, mark, options = reference.file.partition("?")
     folder, _, name = address.rpartition("/")
     try:
-        return reference.at(place(folder + mark + options).on_disk(name)).text
+        return reference.at(open_storage(folder + mark + options).on_disk(name)).text
     except FileNotFoundError:
         raise ModelError(f"There is no model at {reference.file}") from None
 
 
 @dataclass(frozen=True)
-class Machines:
+class Compute:
     """One process or several, here or in a cluster.
 
     Attributes:
@@ -106,7 +106,7 @@ class Machines:
         cluster: the text of --cluster.
     """
 
-    processor: Processor = field(default_factory=Processor)
+    processor: Device = field(default_factory=Device)
     workers: int | None = None
     cluster: str | None = None
 
@@ -135,7 +135,7 @@ class Machines:
         return self.workers or self.processor.devices
 
     @property
-    def shared(self) -> Processor:
+    def shared(self) -> Device:
         """What each of them gets."""
         return self.processor.shared(self.count)
 
@@ -145,7 +145,7 @@ class Machines:
 
 
 @dataclass(frozen=True)
-class ModelAt:
+class ModelLoader:
     """Loads a model in any process.
 
     Attributes:
@@ -154,7 +154,7 @@ class ModelAt:
     """
 
     model: str
-    processor: Processor
+    processor: Device
 
     def __call__(self, worker: int) -> Classifier:
         """On this worker's device."""
@@ -174,7 +174,7 @@ class Loading:
 
 
 @dataclass(frozen=True)
-class LoadingAny:
+class CandidateInputs:
     """Loads a screening's data, and its candidates as they are asked for, in another process."""
 
     models: tuple[Callable[[int], Classifier], ...]

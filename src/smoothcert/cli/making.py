@@ -40,9 +40,9 @@ def demo(
 ) -> None:
     """Train, certify, compress, recertify and report on real images, in about three minutes."""
     from smoothcert.cli.demo import run_demo
-    from smoothcert.cli.machines import Processor
+    from smoothcert.cli.machines import Device
 
-    run_demo(data, out, quick, Processor("cpu", threads), json)
+    run_demo(data, out, quick, Device("cpu", threads), json)
 
 
 def train(
@@ -88,8 +88,17 @@ def train(
     from smoothcert.cli.sources import DataSource
 
     source = DataSource(data, split, grid, limit, every, size, channels)
-    chosen = models.recipe(recipe, sigma, (arch, epochs, batch, rate, consistency), seed)
-    models.train(source, chosen, out, (resume, overwrite), device, json)
+    chosen = models.recipe(
+        recipe,
+        sigma,
+        seed,
+        architecture=arch,
+        epochs=epochs,
+        batch=batch,
+        rate=rate,
+        consistency=consistency,
+    )
+    models.train(source, chosen, out, device, json, resume=resume, overwrite=overwrite)
 
 
 def compress(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cli import display, hints
-from smoothcert.cli.machines import Processor
+from smoothcert.cli.machines import Device
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress as write_compressed
 from smoothcert.compress.written import written_whole
@@ -25,19 +25,23 @@ if TYPE_CHECKING:
 def recipe(
     name: str,
     sigma: float,
-    changed: tuple[str | None, int | None, int | None, float | None, float | None],
     seed: int,
+    *,
+    architecture: str | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    rate: float | None = None,
+    consistency: float | None = None,
 ) -> "Recipe":
-    """A recipe by name with the architecture, epochs, batch, rate and consistency given."""
+    """A recipe by name, with what is given in the place of its own."""
     try:
         from smoothcert.training import recipe as recipes
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "torch") from error
-    arch, epochs, batch, rate, consistency = changed
     return recipes.recipe(
         name,
         sigma,
-        architecture=arch,
+        architecture=architecture,
         epochs=epochs,
         batch=batch,
         rate=rate,
@@ -50,17 +54,18 @@ def train(
     source: DataSource,
     recipe: "Recipe",
     out: Path,
-    again: tuple[bool, bool],
     device: str,
     as_json: bool,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> None:
-    """Train and write weights; `again` is whether to resume, and whether to overwrite."""
+    """Train and write weights."""
     from smoothcert.classifiers.pytorch import save_weights
     from smoothcert.training.checkpoint import Checkpoint
     from smoothcert.training.gaussian import accuracy
     from smoothcert.training.gaussian import train as fit
 
-    resume, overwrite = again
     if out.suffix != ".safetensors":
         raise InvalidInput(f"Weights are written as .safetensors; got {out.name!r}")
     require_new_file(out, overwrite or (resume and out.with_suffix(".checkpoint").exists()))
@@ -167,17 +172,18 @@ def _held_out(source: DataSource, split: str, inputs: Inputs) -> tuple[Inputs | 
 def predict(
     model: str,
     image: Path,
-    view: tuple[int | None, int | None],
+    device: Device,
+    as_json: bool,
+    *,
+    size: int | None,
+    channels: int | None,
     sigma: float,
     n: int,
     alpha: float,
     seed: int,
-    processor: Processor,
     batch_size: int | None,
-    as_json: bool,
 ) -> None:
     """Predict one image's class, at a size and with channels as `decode` takes them."""
-    size, channels = view
     if image.is_dir():
         raise InvalidInput(f"{image} is a folder, and predict takes one image. Name a file in it.")
     if image.exists() and not image.is_file():
@@ -187,7 +193,7 @@ def predict(
     noise = RoundedGaussian(sigma, 1 / 255)
     hints.of_sigma(sigma)
     hints.of_alpha(alpha)
-    classifier = processor.load(model)
+    classifier = device.load(model)
     item = Item(0, decode(image, channels, size).astype("int32"))
     found = predict_item(
         classifier, item, noise, n=n, alpha=alpha, seed=seed, batch_size=batch_size

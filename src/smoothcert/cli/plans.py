@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from smoothcert.cli import display, hints
-from smoothcert.cli.machines import Processor
+from smoothcert.cli.machines import Device
 from smoothcert.cli.sources import recorded_source
 from smoothcert.errors import InvalidInput
-from smoothcert.execution.start import check_same_inputs, explore
 from smoothcert.methods import planned
 from smoothcert.report.claims import tried
 from smoothcert.runs import ledger, reach
+from smoothcert.runs.bases import check_same_inputs, explore
 from smoothcert.runs.store import Run
 from smoothcert.sampling.prepare import prepare
 from smoothcert.verbs.recertify import check_base, check_classes, method_settings
@@ -25,13 +25,15 @@ def plan(
     model: str,
     base: str,
     data: str | None,
-    options: tuple[Sequence[str], str, float | None],
-    processor: Processor,
+    device: Device,
     batch_size: int | None,
     as_json: bool,
+    *,
+    policies: Sequence[str],
+    method: str,
+    alpha: float | None,
 ) -> None:
     """Run the pilot and print what each policy is expected to cost and to buy."""
-    policies, method, alpha = options
     with display.waiting("Running the pilot"):
         run = Run.open(base)
         run.require_complete()
@@ -44,7 +46,7 @@ def plan(
         hints.of_alpha(reuse.alpha)
         inputs = recorded_source(run.manifest.origin, data).told(recorded=True)
         check_same_inputs(run, inputs)
-        classifier = processor.load(model)
+        classifier = device.load(model)
         ready = prepare(classifier, inputs.item(0), settings, 0, batch_size)
         check_classes(ready.probe.num_classes, run.identity.num_classes)
         reach.begin_plan(run, classifier.fingerprint, classifier.name, reuse)

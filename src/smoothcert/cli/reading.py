@@ -38,7 +38,7 @@ def report(
     """Write one self-contained page, figures, a CSV and the field's TSV for one run or several."""
     from smoothcert.cli import reports
 
-    reports.report(runs, out, radii, screened or (), (data, thumbnails), json)
+    reports.report(runs, out, radii, screened or (), json, data=data, thumbnails=thumbnails)
 
 
 def card(
@@ -105,13 +105,13 @@ def verify(
 ) -> None:
     """Recompute what a run, or a file by `screen --out`, proves, and say what is not checked."""
     from smoothcert.cli import runs, screened
-    from smoothcert.cli.machines import Processor
+    from smoothcert.cli.machines import Device
 
-    moved, processor = (model, data, base), Processor(device, threads)
+    on = Device(device, threads)
     if run.endswith(".json") and Path(run).name != "run.json":
-        screened.verify(Path(run), replay, moved, processor, json)
+        screened.verify(Path(run), replay, on, json, model=model, data=data, base=base)
     else:
-        runs.verify(run, replay, moved, processor, json)
+        runs.verify(run, replay, on, json, model=model, data=data, base=base)
 
 
 def doctor(json: Json = False) -> None:
@@ -142,6 +142,15 @@ def replay(
 ) -> None:
     """SIMULATE recertification on published per-image logs, without any model."""
     from smoothcert.cli import simulations
+    from smoothcert.simulation.world import FlipModel
 
-    options = (n, accounting, repetitions, seed)
-    simulations.replay(logs, sigma, (disparity, away), options, json)
+    simulations.simulate(
+        logs,
+        sigma,
+        FlipModel(disparity, away),
+        json,
+        n=n,
+        accounting=accounting,
+        repetitions=repetitions,
+        seed=seed,
+    )

@@ -28,11 +28,13 @@ def report(
     out: Path,
     radii: str,
     screenings: Sequence[Path],
-    pictures: tuple[str | None, bool],
     as_json: bool,
+    *,
+    data: str | None,
+    thumbnails: bool,
 ) -> None:
     """Write a report folder; print the summary of every run."""
-    wanted, (data, thumbnails) = parse_radii(radii), pictures
+    wanted = parse_radii(radii)
     _check_folder(out)
     screened = [certificate for path in screenings for certificate in read_screened(path)]
     runs = [Run.open(path) for path in paths]

@@ -1,13 +1,13 @@
 """certify, recertify, report and verify: from options to run directories and tables."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 
 import typer
 
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.cli import clusters, display, engines, hints
-from smoothcert.cli.machines import Processor
+from smoothcert.cli.machines import Device
 from smoothcert.cli.sources import (
     DataSource,
     parse_seed,
@@ -15,9 +15,10 @@ from smoothcert.cli.sources import (
     recorded_model,
     recorded_source,
 )
-from smoothcert.cli.where import Where
+from smoothcert.cli.where import RunArguments
 from smoothcert.errors import Mismatch, StoreError
-from smoothcert.execution.runner import run_here, run_recertify
+from smoothcert.execution.runner import execute
+from smoothcert.execution.start import RunRequest
 from smoothcert.methods import SCRATCH, Decision, Irs, Reuse, planned
 from smoothcert.methods.screening import Target
 from smoothcert.planning import Policy
@@ -42,44 +43,55 @@ DEFAULT_RADII = (0.0, 0.25, 0.5)
 def certify(
     model: str,
     source: DataSource,
-    options: tuple[float, int, int, float, str, str, bool],
+    where: RunArguments,
+    *,
+    settings: Callable[..., Settings],
+    seed: str,
     radius: float | None,
     engine: str | None,
-    where: Where,
 ) -> None:
-    """Certify from scratch, or decide one radius; print the summary."""
-    sigma, n0, n, alpha, text, form, keep_margins = options
-    seed = where.seed(parse_seed(text, "--seed"), lambda run: run.identity.settings.seed)
-    assert seed is not None
+    """Certify from scratch, or decide one radius; print the summary.
+
+    Args:
+        model: a reference.
+        source: the data.
+        where: the run is written, and how it is computed.
+        settings: the settings, but for the levels of the data and the number of the seed.
+        seed: a number, or `random`.
+        radius: the radius to decide, if only that is asked for.
+        engine: what runs the model.
+    """
+    number = where.seed(parse_seed(seed, "--seed"), lambda run: run.identity.settings.seed)
+    assert number is not None
     where.require_unused()
     engines.check(engine, where)
     clusters.check(engine, where)
     with display.waiting("Loading data"):
         inputs = source.load()
         where.check_labels(inputs.labels, inputs.name)
-        settings = Settings(sigma, inputs.levels, n0, n, alpha, seed, form, keep_margins)
-    hints.of_settings(settings)
+        of_data = settings(levels=inputs.levels, seed=number)
+    hints.of_settings(of_data)
     method = SCRATCH if radius is None else Decision(radius)
-    total = where.remaining(len(inputs) * (n0 + n))
+    total = where.remaining(len(inputs) * (of_data.n0 + of_data.n))
     if where.machines.cluster is not None:
         display.say(inputs.describe())
         with display.bar("Certifying", total) as tick:
-            opening = where.how(tick, source, {"model": model}).opening(where.out, settings)
-            opening = replace(opening, method=method)
-            run = clusters.run(opening, model, source, where, tick)
+            options = where.options(tick, source, {"model": model})
+            request = RunRequest(where.storage, of_data, method, options=options)
+            run = clusters.run(request, model, source, where)
         show_run(run, where.json, where.targets)
         return
     with display.waiting("Loading model"):
         classifier = where.load(model)
     display.say(inputs.describe())
-    chosen = engines.choose(engine, model, classifier, inputs, settings, where)
+    chosen = engines.choose(engine, model, classifier, inputs, of_data, where)
     classifier = chosen.classifier
     few = 1 if radius is None else 20  # times fewer, where most inputs are decided soon
-    hints.look(classifier, inputs, settings, total // few, where)
+    hints.look(classifier, inputs, of_data, total // few, where)
     with display.bar("Certifying", total) as tick:
-        how = where.how(tick, source, chosen.origin, chosen.files)
-        opening = replace(how.opening(where.out, settings), method=method)
-        run = run_here(opening, classifier, inputs, how)
+        options = where.options(tick, source, chosen.origin, chosen.files)
+        request = RunRequest(where.storage, of_data, method, options=options)
+        run = execute(request, classifier, inputs)
     show_run(run, where.json, where.targets)
 
 
@@ -87,34 +99,41 @@ def recertify(
     model: str,
     base: str,
     data: str | None,
-    options: tuple[str | None, str, float | None, float, str, str | None],
-    where: Where,
+    where: RunArguments,
+    *,
+    policy: str | None,
+    method: str,
+    alpha: float | None,
+    gamma: float,
+    variant: str,
+    fresh_seed: str | None,
 ) -> None:
     """Recertify against a base run; print the summary."""
-    policy, method, alpha, gamma, variant, fresh = options
-    seed = None if fresh is None else where.seed(parse_seed(fresh, "--fresh-seed"), _fresh_seed)
+    seed = None
+    if fresh_seed is not None:
+        seed = where.seed(parse_seed(fresh_seed, "--fresh-seed"), _fresh_seed)
     origin = {"model": model, "base": base}
     where.require_unused()
     with display.waiting("Loading the base run"):
         original = Run.open(base)
-        where.check_labels(original.labels, str(original.place))
+        where.check_labels(original.labels, str(original.storage))
         settings = original.identity.settings
         chosen = method_settings(settings, None, policy, method, alpha, gamma, variant, seed)
         source = recorded_source(original.manifest.origin, data)
     hints.of_settings(settings, chosen.alpha)
     total = where.remaining(_most(original, chosen))
-    if where.machines.cluster is not None:
-        with display.bar("Recertifying", total) as tick:
-            opening = where.how(tick, source, origin).opening(where.out, settings)
-            opening = replace(opening, method=chosen, base=original)
-            run = clusters.run(opening, model, source, where, tick)
-    else:
+    classifier = inputs = None
+    if where.machines.cluster is None:
         with display.waiting("Loading model and data"):
             classifier, inputs = where.load(model), source.told(recorded=True)
         hints.look(classifier, inputs, settings, total, where)
-        with display.bar("Recertifying", total) as tick:
-            how = where.how(tick, source, origin)
-            run = run_recertify(where.out, original, classifier, inputs, chosen, how)
+    with display.bar("Recertifying", total) as tick:
+        options = where.options(tick, source, origin)
+        request = RunRequest(where.storage, settings, chosen, original, options)
+        if classifier is None or inputs is None:
+            run = clusters.run(request, model, source, where)
+        else:
+            run = execute(request, classifier, inputs)
     show_run(run, where.json, where.targets, original)
 
 
@@ -143,9 +162,9 @@ def show_run(
     if run.missing:
         done, blocks = len(run.finished), len(run.blocks)
         if as_json:
-            display.show_json({"run": str(run.place), "blocks": blocks, "finished": done})
+            display.show_json({"run": str(run.storage), "blocks": blocks, "finished": done})
             return
-        display.say(f"Written to {run.place}: it has {done} of {many(blocks, 'block')} now.")
+        display.say(f"Written to {run.storage}: it has {done} of {many(blocks, 'block')} now.")
         return
     summary = summarize_run(run, DEFAULT_RADII)
     judged = [judge(run, target) for target in targets]
@@ -155,10 +174,10 @@ def show_run(
         why = "\n".join(one.text for one in judged)
         verdict = {"accepted": accepted, "why": why} if judged else {}
         cache = {"cache": tries.to_json(model)} if tries else {}
-        display.show_json({"run": str(run.place), **asdict(summary), **cache, **verdict})
+        display.show_json({"run": str(run.storage), **asdict(summary), **cache, **verdict})
     else:
         display.show_table(*summary_table([summary]))
-        display.say(f"Written to {run.place}")
+        display.say(f"Written to {run.storage}")
         hints.of_result(run, base)
         if said := tried(tries, model, run.identity.method):
             display.say(said)
@@ -187,12 +206,14 @@ def merge(paths: list[str], out: str, as_json: bool) -> None:
 def verify(
     path: str,
     share: str | None,
-    moved: tuple[str | None, str | None, str | None],
-    processor: Processor,
+    device: Device,
     as_json: bool,
+    *,
+    model: str | None,
+    data: str | None,
+    base: str | None,
 ) -> None:
     """Check a run; exit with 1 if anything is not as stored."""
-    model, data, base = moved
     run = Run.open(path)
     with display.waiting("Recomputing certificates from votes"):
         original = _base_run(run, base)
@@ -204,14 +225,14 @@ def verify(
         with display.waiting("Loading model and data"):
             reference, source = model or recorded_model(run), recorded_source(origin, data)
             display.say(f"Replaying with the model {reference} and the data {source.data}")
-            load = processor.load if model else processor.load_recorded
+            load = device.load if model else device.load_recorded
             classifier, inputs = load(reference), source.told(recorded=True)
         total = round(sum(c.evaluations for c in run.certificates) * fraction)
         with display.bar("Replaying", total) as tick:
             again = evaluate_again(run, classifier, inputs, fraction, tick, original)
         problems += again.problems
         replayed, unchecked = again.replayed, still_unchecked(unchecked, fraction)
-    against = "" if original is None else f", and their draws from {original.place}"
+    against = "" if original is None else f", and their draws from {original.storage}"
     drawn = f", {many(replayed, 'draw')} replayed" if share is not None else ""
     counts = {"certificates": result.certificates, "replayed": replayed}
     recomputed = many(result.certificates, "certificate")
@@ -248,7 +269,7 @@ def _base_run(run: Run, given: str | None) -> Run | None:
     """The base run of a recertified one: the given one, or the recorded one if it is there."""
     if not run.identity.base:
         if given is not None:
-            raise Mismatch(f"{run.place} was certified from scratch and has no base run.")
+            raise Mismatch(f"{run.storage} was certified from scratch and has no base run.")
         return None
     if given is not None:
         return Run.open(given)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import display
-from smoothcert.cli.machines import Processor
+from smoothcert.cli.machines import Device
 from smoothcert.cli.runs import show_verified
 from smoothcert.cli.screening import read_screened
 from smoothcert.cli.sources import loadable, parse_share, recorded_source
@@ -17,7 +17,7 @@ from smoothcert.execution.screening_tasks import problems_of, replay_flips, stag
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, still_unchecked
-from smoothcert.storage.local import Folder
+from smoothcert.storage.local import LocalFolder
 from smoothcert.text import many
 
 
@@ -47,30 +47,32 @@ class Made:
 def verify(
     path: Path,
     share: str | None,
-    moved: tuple[str | None, str | None, str | None],
-    processor: Processor,
+    device: Device,
     as_json: bool,
+    *,
+    model: str | None,
+    data: str | None,
+    base: str | None,
 ) -> None:
     """Check a screening; exit with 1 if anything is not as stored."""
-    model, data, given = moved
     found = read_screened(path)
     if not found:
         raise InvalidInput(f"{path} holds no certificate: there is nothing to verify.")
     made = Made.read(path)
-    base = _base(made, given)
-    problems, replayed = list(problems_of(found, base)), 0
+    run = _base(made, base)
+    problems, replayed = list(problems_of(found, run)), 0
     unchecked = [Unchecked.FLIPS, Unchecked.TRUE_CLASSES, Unchecked.CHOICE]
-    unchecked.append(Unchecked.SCREENED_BASE if base is None else Unchecked.BASE_VOTES)
+    unchecked.append(Unchecked.SCREENED_BASE if run is None else Unchecked.BASE_VOTES)
     if share is not None and not problems:
-        if base is None:
+        if run is None:
             raise InvalidInput(f"To replay {path} takes the base run: give it with --base.")
         models = _models(path, made, model, len(found))
         fraction = parse_share(share)
-        load = processor.load if model else processor.load_recorded
-        replayed, wrong = _replayed(found, base, models, data, fraction, load)
+        load = device.load if model else device.load_recorded
+        replayed, wrong = _replayed(found, run, models, data, fraction, load)
         problems += wrong
         unchecked = list(still_unchecked(unchecked, fraction))
-    against = "" if base is None else f", and their inputs from {base.place}"
+    against = "" if run is None else f", and their inputs from {run.storage}"
     drawn = f", {many(replayed, 'draw')} replayed" if share is not None else ""
     recomputed = many(len(found), "certificate")
     what = f"{recomputed} recomputed from the counts{against}{drawn}"
@@ -80,12 +82,14 @@ def verify(
 
 def _base(made: Made, given: str | None) -> Run | None:
     """The base run: the given one, or the recorded one if it is there."""
-    here = Folder(Path(made.base)) if made.base else None
-    if given is None and not (here and here.has("run.json")):
+    here = LocalFolder(Path(made.base)) if made.base else None
+    if given is None and not (here and here.exists("run.json")):
         return None
     base = Run.open(given if given is not None else here or "")
     if made.base_hash and base.identity.hash != made.base_hash:
-        raise Mismatch(f"{base.place} is not the run that was screened on. Give that with --base.")
+        raise Mismatch(
+            f"{base.storage} is not the run that was screened on. Give that with --base."
+        )
     return base
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import typer
 
 from smoothcert.cli import clusters, display, hints
-from smoothcert.cli.machines import LoadingAny, Machines, ModelAt
+from smoothcert.cli.machines import CandidateInputs, Compute, ModelLoader
 from smoothcert.cli.runs import NOT_ACCEPTED
 from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
 from smoothcert.errors import InvalidInput
 from smoothcert.execution.scheduler import Executor, Work, one_at_a_time
-from smoothcert.execution.screening_tasks import Candidates, ScreeningOrder, staged
+from smoothcert.execution.screening_tasks import ScreeningTask, ScreeningTaskSpec, staged
 from smoothcert.files import make_folder, read_regular, require_new_file, similar, write_whole
 from smoothcert.methods.dataset import DatasetCertificate, ranked, recheck
 from smoothcert.methods.screening import Screening, Target, Verdict
@@ -53,13 +53,13 @@ class Asked:
         settings = (self.per_input, self.alpha, radii)
         return Screening(*settings, target=target, candidates=len(self.models))
 
-    def order(self, run: Run) -> ScreeningOrder:
+    def order(self, run: Run) -> ScreeningTaskSpec:
         """For other processes."""
         result = str(self.out or "screen")
-        return ScreeningOrder(str(run.place), self.screening, self.batch_size, result)
+        return ScreeningTaskSpec(str(run.storage), self.screening, self.batch_size, result)
 
 
-def screen(asked: Asked, machines: Machines, as_json: bool) -> None:
+def screen(asked: Asked, machines: Compute, as_json: bool) -> None:
     """Screen models and print their dataset certificates, best first.
 
     Exits with 3 unless a target, if there is one, is proven of every model.
@@ -91,7 +91,7 @@ def screen(asked: Asked, machines: Machines, as_json: bool) -> None:
 
 def _made(run: Run, model: str) -> dict[str, str]:
     """From what a certificate was made, so that `verify` finds it."""
-    return {"base": str(run.place), "base_hash": run.identity.hash, "model": model}
+    return {"base": str(run.storage), "base_hash": run.identity.hash, "model": model}
 
 
 def _show(asked: Asked, run: Run, found: Sequence[DatasetCertificate]) -> None:
@@ -113,17 +113,17 @@ def _show(asked: Asked, run: Run, found: Sequence[DatasetCertificate]) -> None:
 
 
 def _here(
-    asked: Asked, run: Run, source: DataSource, machines: Machines
+    asked: Asked, run: Run, source: DataSource, machines: Compute
 ) -> tuple[DatasetCertificate, ...]:
     """By processes of this machine: whatever is wrong with a candidate is said before any works."""
     with display.waiting("Loading models, data and base run"):
         stage = staged(run, source.told(recorded=True), asked.screening, asked.batch_size)
         candidates = [stage.prepared(machines.shared.load(model)) for model in asked.models]
-    models = tuple(ModelAt(model, machines.shared) for model in asked.models)
-    executor = machines.executor(LoadingAny(models, source))
+    models = tuple(ModelLoader(model, machines.shared) for model in asked.models)
+    executor = machines.executor(CandidateInputs(models, source))
     with _bar(asked, run) as tick:
         begin = partial(asked.order(run).begin, run)
-        here = Candidates(stage, candidates.__getitem__, one_at_a_time(tick), begin)
+        here = ScreeningTask(stage, candidates.__getitem__, one_at_a_time(tick), begin)
         return _found(asked, run, here, tick, executor)
 
 
@@ -133,7 +133,7 @@ def _bar(asked: Asked, run: Run) -> AbstractContextManager[display.Tick]:
 
 
 def _found(
-    asked: Asked, run: Run, here: Candidates | None, tick: display.Tick, executor: Executor
+    asked: Asked, run: Run, here: ScreeningTask | None, tick: display.Tick, executor: Executor
 ) -> tuple[DatasetCertificate, ...]:
     """In the order of the candidates."""
     progress = here.progress if here else one_at_a_time(tick)

@@ -8,29 +8,32 @@ from smoothcert.cli import display
 from smoothcert.errors import InvalidInput
 from smoothcert.simulation.curves import Curve
 from smoothcert.simulation.logs import read_log
-from smoothcert.simulation.simulate import NOTICE, Simulation, Study, simulate
+from smoothcert.simulation.simulate import NOTICE, Simulation, Study
+from smoothcert.simulation.simulate import simulate as simulated
 from smoothcert.simulation.world import FlipModel
 from smoothcert.text import floor_to
 
 
-def replay(
+def simulate(
     logs: Sequence[Path],
     sigma: float | None,
-    flips: tuple[float, float],
-    options: tuple[int, str, int, int],
+    flips: FlipModel,
     as_json: bool,
+    *,
+    n: int,
+    accounting: str,
+    repetitions: int,
+    seed: int,
 ) -> None:
     """Simulate on every log; print curves, area ratios and dataset certificates."""
-    n, accounting, repetitions, seed = options
-    model = FlipModel(*flips)
     if not logs:
         raise InvalidInput("Give at least one log in the field's TSV format.")
-    study = Study(model, n, accounting=accounting, repetitions=repetitions, seed=seed)
+    study = Study(flips, n, accounting=accounting, repetitions=repetitions, seed=seed)
     found = []
     for path in logs:
         start = time.perf_counter()
         with display.waiting(f"Simulating on {path.name}"):
-            found.append(simulate(read_log(path, sigma), study))
+            found.append(simulated(read_log(path, sigma), study))
         if not as_json:
             _show(found[-1])
             display.say(f"{NOTICE} ({time.perf_counter() - start:.0f} s)\n")

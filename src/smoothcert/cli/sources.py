@@ -113,8 +113,8 @@ def recorded_model(run: Run) -> str:
     """
     origin = run.manifest.origin
     if "twin_of" in origin and twin.FILE in run.attached:
-        return run.place.at(twin.FILE)
-    return loadable(str(run.place), str(origin.get("model", "")))
+        return run.storage.uri_of(twin.FILE)
+    return loadable(str(run.storage), str(origin.get("model", "")))
 
 
 def loadable(where: str, model: str) -> str:

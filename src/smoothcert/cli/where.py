@@ -7,28 +7,28 @@ from typing import Any
 
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import display
-from smoothcert.cli.machines import Loading, Machines, ModelAt
+from smoothcert.cli.machines import Compute, Loading, ModelLoader
 from smoothcert.cli.sources import DataSource
 from smoothcert.errors import InvalidInput
 from smoothcert.execution.block_tasks import ALL, Shard
-from smoothcert.execution.runner import How
+from smoothcert.execution.runner import RunOptions
 from smoothcert.loggers import logger
 from smoothcert.methods.screening import Target
 from smoothcert.report.acceptance import MeanRadius, check_labels, parse_target
 from smoothcert.runs import reach
 from smoothcert.runs.store import Run
-from smoothcert.storage.base import Place, place, require_unused
+from smoothcert.storage.base import Storage, open_storage, require_unused
 from smoothcert.tries import Seed, number_of
 from smoothcert.watching import Watcher
 
 
 @dataclass(frozen=True)
-class Where:
+class RunArguments:
     """Where a run is written, how it is computed, and who is told what became of it."""
 
     out: str
     resume: bool = False
-    machines: Machines = field(default_factory=Machines)
+    machines: Compute = field(default_factory=Compute)
     batch_size: int | None = None
     block_inputs: int | None = None
     shard: str | None = None
@@ -50,9 +50,9 @@ class Where:
                 raise InvalidInput(f"--{name} must be at least 1; got {value}")
 
     @property
-    def place(self) -> Place:
+    def storage(self) -> Storage:
         """Of the run."""
-        return place(self.out)
+        return open_storage(self.out)
 
     @property
     def part(self) -> Shard:
@@ -80,8 +80,8 @@ class Where:
 
     def resumed(self) -> Run | None:
         """The run that is to be continued, if one is there."""
-        there = (self.resume or self.shard) and self.place.has("run.json")
-        return Run.open(self.place) if there else None
+        there = (self.resume or self.shard) and self.storage.exists("run.json")
+        return Run.open(self.storage) if there else None
 
     def seed(self, wanted: Seed, kept: Callable[[Run], int | None]) -> int | None:
         """The number of a seed; a random one is drawn once for a run, and `kept` reads it there."""
@@ -100,7 +100,7 @@ class Where:
     def require_unused(self) -> None:
         """Refuse a new run where something is, before anything is loaded."""
         if not (self.resume or self.shard):
-            require_unused(self.place)
+            require_unused(self.storage)
 
     def remaining(self, evaluations: int) -> int:
         """About how many of a whole run's evaluations are still to be made."""
@@ -108,15 +108,15 @@ class Where:
         left = evaluations * len(run.missing) // len(run.blocks) if run else evaluations
         return left // self.part.count
 
-    def how(
+    def options(
         self,
         tick: display.Tick,
         source: DataSource,
         origin: Mapping[str, Any],
         files: Mapping[str, bytes] | None = None,
-    ) -> How:
+    ) -> RunOptions:
         """The runner's settings, with what another process loads to take part."""
-        how = How(
+        options = RunOptions(
             self.batch_size,
             self.block_inputs,
             self.resume,
@@ -125,9 +125,9 @@ class Where:
             files=files or {},
             shard=self.part,
             watchers=self.watchers,
-            near=reach.beside(self.place),
+            near=reach.beside(self.storage),
         )
         if self.machines.cluster is not None:
-            return how
-        loading = Loading(ModelAt(origin["model"], self.machines.shared), source)
-        return replace(how, executor=self.machines.executor(loading))
+            return options
+        loading = Loading(ModelLoader(origin["model"], self.machines.shared), source)
+        return replace(options, executor=self.machines.executor(loading))

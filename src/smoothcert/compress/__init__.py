@@ -2,4 +2,4 @@
 
 from smoothcert.compress.compress import compress as compress
 from smoothcert.compress.record import Accuracy as Accuracy
-from smoothcert.compress.record import Change as Change
+from smoothcert.compress.record import CompressionReport as CompressionReport

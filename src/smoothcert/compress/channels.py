@@ -6,13 +6,13 @@ import torch
 
 from smoothcert import zoo
 from smoothcert.classifiers.pytorch import save_weights
-from smoothcert.compress.record import Change, differences
+from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request, part
 
 _OF_A_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 
 
-def write(request: Request) -> Change:
+def write(request: Request) -> CompressionReport:
     """Remove a fraction of the inner channels of a network of the zoo, as safetensors.
 
     Inner channels are those that one convolution writes and one other reads: in a residual block
@@ -35,7 +35,7 @@ def write(request: Request) -> Change:
         for state in (before, after)
     )
     weights = ({k: t.numpy() for k, t in s.items() if t.ndim > 1} for s in (before, after))
-    return Change(
+    return CompressionReport(
         request.out,
         f"{width - left} of {width} inner channels removed (smallest L1 norm)",
         *differences(*weights),

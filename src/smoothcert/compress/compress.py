@@ -8,7 +8,7 @@ from pathlib import Path
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.measure import with_accuracy
-from smoothcert.compress.record import Change
+from smoothcert.compress.record import CompressionReport
 from smoothcert.compress.request import Request, bytes_of
 from smoothcert.compress.written import run_on_grey, tried, written_whole
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError, did_you_mean
@@ -31,7 +31,7 @@ def compress(
     held_out: Inputs | None = None,
     overwrite: bool = False,
     progress: Callable[[int, float], None] | None = None,
-) -> Change:
+) -> CompressionReport:
     """Write an approximation of a model.
 
     Args:
@@ -78,7 +78,9 @@ def compress(
     return replace(change, path=request.out)
 
 
-def _made(write: Callable[[Request], Change], request: Request, held_out: Inputs | None) -> Change:
+def _made(
+    write: Callable[[Request], CompressionReport], request: Request, held_out: Inputs | None
+) -> CompressionReport:
     """The change that was written, once it was tried, and measured if there is data for it."""
     try:
         change = replace(write(request), bytes_after=bytes_of(request.out))

@@ -8,7 +8,7 @@ from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.classifiers.pytorch import save_weights
 from smoothcert.compress.learning import epochs_of, recipe_for
-from smoothcert.compress.record import Change
+from smoothcert.compress.record import CompressionReport
 from smoothcert.compress.request import Request
 from smoothcert.errors import InvalidInput, ModelError, did_you_mean
 from smoothcert.sampling.cpu import logits_of
@@ -19,7 +19,7 @@ _PIECE = 32
 """Images that the teacher sees at once, on one core."""
 
 
-def write(request: Request) -> Change:
+def write(request: Request) -> CompressionReport:
     """Train a student and write its weights (safetensors); any classifier can be the teacher.
 
     The student matches the teacher's softened prediction on the same noisy images, and sees no
@@ -42,7 +42,7 @@ def write(request: Request) -> Change:
     student = train(recipe, data, progress=request.progress, teacher=_Teacher(teacher))
     save_weights(student, architecture, request.out, compressed=request.target, sigma=sigma)
     tensors = sum(1 for tensor in student.state_dict().values() if tensor.ndim > 1)
-    return Change(
+    return CompressionReport(
         request.out,
         f"{architecture} trained for {many(recipe.epochs, 'epoch')} on the logits of "
         f"{teacher.name} at temperature {TEMPERATURE:g} and sigma {sigma:g}",

@@ -14,11 +14,11 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.int8 import prepared, quantized_change, refusals
-from smoothcert.compress.record import Change
+from smoothcert.compress.record import CompressionReport
 from smoothcert.compress.request import Request
 
 
-def write(request: Request) -> Change:
+def write(request: Request) -> CompressionReport:
     """Quantize the convolutions and matrix products of an ONNX model, or of a torch one."""
     request.no_argument()
     request.check_suffix(".onnx")

@@ -11,14 +11,14 @@ from torch import nn
 
 from smoothcert.classifiers.blame import first_line
 from smoothcert.classifiers.quiet import quiet
-from smoothcert.compress.record import Change
+from smoothcert.compress.record import CompressionReport
 from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError
 
 _OPSET = 20
 
 
-def write(request: Request) -> Change:
+def write(request: Request) -> CompressionReport:
     """Write the network behind a torch reference as ONNX; no weight changes."""
     request.no_argument()
     request.check_suffix(".onnx")
@@ -28,7 +28,9 @@ def write(request: Request) -> Change:
     to_onnx(module, shape, out, source.rows)
     size = sum(p.numel() * p.element_size() for p in module.state_dict().values())
     count = len(module.state_dict())
-    return Change(out, "export to ONNX", 0, count, 0.0, size, out.stat().st_size, exact=True)
+    return CompressionReport(
+        out, "export to ONNX", 0, count, 0.0, size, out.stat().st_size, exact=True
+    )
 
 
 Rows = int | range | None

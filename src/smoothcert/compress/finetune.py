@@ -8,7 +8,7 @@ from torch import nn
 
 from smoothcert.classifiers.pytorch import save_weights
 from smoothcert.compress.learning import epochs_of, recipe_for
-from smoothcert.compress.record import Change, differences
+from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request
 from smoothcert.errors import InvalidInput
 from smoothcert.text import many
@@ -18,7 +18,7 @@ SLOWER = 10
 """The peak rate is the recipe's divided by this."""
 
 
-def write(request: Request) -> Change:
+def write(request: Request) -> CompressionReport:
     """Train a network of the zoo further, from safetensors to safetensors.
 
     Weights that are zero stay zero, so that a pruned network stays as sparse as it is (Han et al.
@@ -43,7 +43,7 @@ def write(request: Request) -> Change:
         for tensors in (state, network.state_dict())
     )
     kept = f", the {zeros:,} weights that were zero kept at zero" if zeros else ""
-    return Change(
+    return CompressionReport(
         request.out,
         f"fine-tuned for {many(epochs, 'epoch')} at a rate of {recipe.rate:g} and "
         f"sigma {sigma:g}{kept}",

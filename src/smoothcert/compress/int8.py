@@ -28,7 +28,7 @@ from smoothcert.compress.calibration import batches_of, noisy_batches
 from smoothcert.compress.export import to_onnx
 from smoothcert.compress.layers import Layer, assigned, layers, weights_of
 from smoothcert.compress.onnx_graph import opset_of, with_opset
-from smoothcert.compress.record import Change, differences
+from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request, bytes_of
 from smoothcert.compress.symmetric import along, scales
 from smoothcert.errors import InvalidInput, ModelError, SmoothcertError
@@ -37,7 +37,7 @@ _OPSET = 13
 """The first operator set whose quantization has a scale for each channel."""
 
 
-def write(request: Request) -> Change:
+def write(request: Request) -> CompressionReport:
     """Quantize an ONNX model, or a torch one by way of ONNX."""
     request.check_suffix(".onnx")
     sigma, inputs, out = request.needed_sigma(), request.needed_inputs(), request.out
@@ -118,7 +118,7 @@ def refusals(request: Request) -> Iterator[None]:
 
 def quantized_change(
     before: onnx.ModelProto, after: Path, size: int, method: str, *, batch_dependent: bool = False
-) -> Change:
+) -> CompressionReport:
     """Count the weights that became integers, and the values that rounding moved."""
     found = layers(before)
     originals = weights_of(before, found)
@@ -133,7 +133,7 @@ def quantized_change(
                 zero, scale = (along(v, layer.axis, weights.ndim) for v in (zero, scale))
             values = (steps.astype(np.float32) - zero.astype(np.float32)) * scale
             after_weights[layer.weight] = values
-    return Change(
+    return CompressionReport(
         after,
         method,
         *differences(originals, after_weights),

@@ -13,12 +13,12 @@ from torch import nn
 
 from smoothcert.classifiers.copies import whole_copy
 from smoothcert.compress.export import to_onnx, to_pt2
-from smoothcert.compress.record import Change, differences
+from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request, part
 from smoothcert.errors import ModelError
 
 
-def write(request: Request) -> Change:
+def write(request: Request) -> CompressionReport:
     """Factorize a torch network and export it (.pt2 or .onnx) with the smaller layers in it.
 
     Full rank is the smaller side of a layer's matrix; the fraction of it is rounded down, to at
@@ -38,7 +38,7 @@ def write(request: Request) -> Change:
     before, after = _weights(source.module), _weights(network)
     changed, count, part_changed = differences(before, after)
     whole = f"; {count - changed} of {count} stay whole (grouped, or nothing saved)"
-    return Change(
+    return CompressionReport(
         request.out,
         f"layers cut to {100 * fraction:g} % of their rank" + (whole if changed < count else ""),
         changed,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.compress.record import Accuracy, Change
+from smoothcert.compress.record import Accuracy, CompressionReport
 from smoothcert.errors import InvalidInput
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.answers import labels_of
@@ -20,13 +20,13 @@ _INPUTS = 512
 
 
 def with_accuracy(
-    change: Change,
+    change: CompressionReport,
     original: Classifier,
     written: Classifier,
     held_out: Inputs,
     sigma: float,
     seed: int,
-) -> Change:
+) -> CompressionReport:
     """The change with the accuracies of the original and the model written."""
     alone = change.batch_dependent
     return replace(

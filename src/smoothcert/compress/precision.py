@@ -5,7 +5,7 @@ from torch import nn
 
 from smoothcert.classifiers.copies import whole_copy
 from smoothcert.compress.export import to_pt2
-from smoothcert.compress.record import Change
+from smoothcert.compress.record import CompressionReport
 from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError
 
@@ -23,7 +23,7 @@ class _Reduced(nn.Module):
         return self.network(images.to(self.dtype)).to(torch.float32)
 
 
-def write(request: Request) -> Change:
+def write(request: Request) -> CompressionReport:
     """Convert a torch network to `bf16` or `fp16` and export it with a dynamic batch."""
     request.no_argument()
     request.check_suffix(".pt2")
@@ -40,7 +40,7 @@ def write(request: Request) -> Change:
     before = {k: v for k, v in source.module.state_dict().items() if v.is_floating_point()}
     after = reduced.state_dict()
     changed = [int((value != after[key].to(value.dtype)).sum()) for key, value in before.items()]
-    return Change(
+    return CompressionReport(
         path=out,
         method=f"weights and arithmetic in {str(dtype).removeprefix('torch.')}",
         tensors_changed=sum(1 for count in changed if count),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.loading import load_classifier
-from smoothcert.compress.record import Change, differences
+from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request, part
 from smoothcert.errors import ModelError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Weights = Mapping[str, NDArray[Any]]
 
 
-def write(request: Request) -> Change:
+def write(request: Request) -> CompressionReport:
     """Prune the convolution and linear weights of an ONNX or safetensors model.
 
     Biases and normalization stay, as in Ugare et al. (2024). `prune` ranks
@@ -43,7 +43,7 @@ def write(request: Request) -> Change:
     }[request.kind]
     rewrite = _rewrite_onnx if file.suffix == ".onnx" else _rewrite_safetensors
     before, after = rewrite(request, lambda weights: pruned(weights, fraction))
-    return Change(
+    return CompressionReport(
         request.out,
         f"the smallest {100 * fraction:g} % of {of} set to zero",
         *differences(before, after),

@@ -20,14 +20,14 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.calibration import batches_of, noisy_batches
 from smoothcert.compress.export import exported, save_pt2
-from smoothcert.compress.record import Change
+from smoothcert.compress.record import CompressionReport
 from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError
 
 _LAYERS = ("aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.linear")
 
 
-def write(request: Request) -> Change:
+def write(request: Request) -> CompressionReport:
     """Quantize a torch network with X86InductorQuantizer's default: uint8 in, int8 weights."""
     request.no_argument()
     request.check_suffix(".pt2")
@@ -53,7 +53,7 @@ def write(request: Request) -> Change:
             "Use int8, which goes by way of ONNX."
         ) from error
     changed = [int((a != b).sum()) for a, b in zip(before, after, strict=True)]
-    return Change(
+    return CompressionReport(
         path=request.out,
         method="static int8 by PT2E (per-channel weights), simulated: floating-point arithmetic "
         "on the int8 grids",

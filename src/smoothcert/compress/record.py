@@ -27,7 +27,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Change:
+class CompressionReport:
     """The record of one compression.
 
     The counts are over the original's weight tensors and weights. Where sizes change, removed
@@ -104,7 +104,7 @@ class Change:
 def differences(
     before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]
 ) -> tuple[int, int, float]:
-    """(tensors changed, tensors, fraction of weights changed), as `Change` counts them.
+    """(tensors changed, tensors, fraction of weights changed), as `CompressionReport` counts them.
 
     A tensor of other sizes is taken to keep the values that it still has.
     """

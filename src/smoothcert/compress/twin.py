@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.loading import load_classifier
-from smoothcert.classifiers.protocol import Classifier, Layered
+from smoothcert.classifiers.protocol import Classifier, HasMemoryLayouts
 from smoothcert.errors import MissingExtra, ModelError
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
@@ -102,7 +102,7 @@ def onnx_twin(
     chosen = inputs.select([number * len(inputs) // count for number in range(count)])
     noise = RoundedGaussian(sigma, 1 / inputs.levels)
     before, slow = _labels(original, chosen, noise, seed, batch_size)
-    for other in original.layouts()[1:] if isinstance(original, Layered) else ():
+    for other in original.layouts()[1:] if isinstance(original, HasMemoryLayouts) else ():
         with suppress(ModelError):  # some graphs only take the layout they were exported with
             slow = min(slow, _labels(other, chosen, noise, seed, batch_size)[1])
     after, fast = _labels(classifier, chosen, noise, seed, batch_size)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.loading import load_classifier
-from smoothcert.compress.record import Change, differences
+from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request
 from smoothcert.compress.symmetric import BITS, integers, levels, on_grid, scales
 from smoothcert.errors import ModelError
@@ -29,7 +29,7 @@ _PACKED = ("int4", "int3")
 Weights = dict[str, NDArray[Any]]
 
 
-def write(request: Request) -> Change:
+def write(request: Request) -> CompressionReport:
     """Round the weights of an ONNX or safetensors model."""
     request.no_argument()
     file = request.file
@@ -47,7 +47,7 @@ def write(request: Request) -> Change:
     else:
         before, after = _round_safetensors(request, precision)
         kept = "stored as float32 on that grid" if precision in BITS else "stored in that type"
-    return Change(
+    return CompressionReport(
         request.out,
         f"{_words(precision)}, float32 arithmetic, {kept}",
         *differences(before, after),

@@ -76,7 +76,7 @@ class Job:
 
     def work(self, here: "Task | None", finished: Callable[[int], None]) -> Work:
         """What an executor is given."""
-        order = RunOrder(str(self.run.place), str(self.base.place) if self.base else None)
+        order = RunTaskSpec(str(self.run.storage), str(self.base.storage) if self.base else None)
         return Work(order, self.missing, self.progress, here, finished)
 
 
@@ -121,14 +121,14 @@ class Task:
         item, run = self.inputs.item(position), self.job.run
         if item.content != run.contents[position]:
             raise Mismatch(
-                f"Input {item.index} of {self.inputs.name} is not what {run.place} was started on. "
-                "Give every worker the same data."
+                f"Input {item.index} of {self.inputs.name} is not what {run.storage} was started "
+                "on. Give every worker the same data."
             )
         return item
 
 
 @dataclass(frozen=True)
-class RunOrder:
+class RunTaskSpec:
     """A job as it is sent to another process, which loads model and data itself.
 
     Attributes:

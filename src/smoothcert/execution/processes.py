@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError, WorkerCrash, WorkerError
 from smoothcert.execution.scheduler import (
-    PATIENCE,
-    Blocks,
-    Doer,
+    HEARTBEAT_TIMEOUT,
+    BlockQueue,
+    BlockTask,
     Done,
     Lost,
-    Order,
+    TaskSpec,
     Work,
     drive,
     follow,
@@ -35,7 +35,7 @@ class Load(Protocol):
     """Loads model and data in another process, so it must be picklable."""
 
     def __call__(self, worker: int, /) -> tuple[Any, Inputs]:
-        """What `Order.start` takes: of a run its classifier on this worker's device; its inputs."""
+        """What `TaskSpec.start` takes: of a run its classifier on this device, and its inputs."""
         ...
 
 
@@ -54,7 +54,7 @@ class Processes:
 
     load: Load
     count: int
-    patience: float = PATIENCE
+    patience: float = HEARTBEAT_TIMEOUT
 
     def __post_init__(self) -> None:
         """Refuse less than one."""
@@ -78,14 +78,14 @@ class Processes:
 
         others = range(1, min(self.count, len(work.blocks)))
         return drive(
-            [lambda: _Here(here), *map(other, others)], Blocks(work.blocks, stop, work.finished)
+            [lambda: _Here(here), *map(other, others)], BlockQueue(work.blocks, stop, work.finished)
         )
 
 
 class _Here:
     """This process as a worker."""
 
-    def __init__(self, doer: Doer) -> None:
+    def __init__(self, doer: BlockTask) -> None:
         self.doer = doer
 
     def do(self, block: int, wanted: Callable[[], bool]) -> Any:
@@ -99,7 +99,7 @@ class _Process:
     """A process that was started for the work, and the pipe to it."""
 
     def __init__(
-        self, load: Load, number: int, order: Order, progress: Progress, patience: float
+        self, load: Load, number: int, order: TaskSpec, progress: Progress, patience: float
     ) -> None:
         # A forked process could not use CUDA, nor the threads of its parent.
         context = get_context("spawn")
@@ -137,10 +137,10 @@ class _Process:
             self._process.join()
 
 
-def _serve(pipe: Connection, load: Load, number: int, order: Order) -> None:
+def _serve(pipe: Connection, load: Load, number: int, order: TaskSpec) -> None:
     """A worker process: do the blocks that come through the pipe, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
-    told = Teller(lambda evaluations: pipe.send(("progress", evaluations)))
+    told = ProgressBuffer(lambda evaluations: pipe.send(("progress", evaluations)))
     try:
         try:
             doer = order.start(*load(number), told)
@@ -156,7 +156,7 @@ def _serve(pipe: Connection, load: Load, number: int, order: Order) -> None:
         return
 
 
-class Teller:
+class ProgressBuffer:
     """Adds up progress, and passes it on a few times a second."""
 
     def __init__(self, tell: Callable[[int], Any]) -> None:

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -18,8 +18,17 @@ from typing import Any
 
 from smoothcert.errors import InvalidInput, MissingExtra, WorkerError
 from smoothcert.execution.processes import Load, portable
-from smoothcert.execution.scheduler import PATIENCE, Blocks, Done, Lost, Order, Work, drive, follow
-from smoothcert.execution.start import Opening
+from smoothcert.execution.scheduler import (
+    HEARTBEAT_TIMEOUT,
+    BlockQueue,
+    Done,
+    Lost,
+    TaskSpec,
+    Work,
+    drive,
+    follow,
+)
+from smoothcert.execution.start import RunRequest
 from smoothcert.files import write_whole
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
@@ -53,22 +62,24 @@ class Cluster:
     cpus: float = 1
     gpus: float = 0
 
-    def open(self, opening: Opening) -> Run:
+    def open(self, request: RunRequest) -> Run:
         """Open a run in the cluster: this machine may have neither the device nor the data.
 
         Raises:
-            SmoothcertError: what `Opening.open` raises.
+            SmoothcertError: what `RunRequest.open` raises.
         """
         ray = _connected(self.address)
         self._most(ray)  # or nothing would ever come back
         there = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=3)(_open)
         try:
-            failed = ray.get(there.remote(self.load, opening))
+            failed = ray.get(
+                there.remote(self.load, replace(request, options=request.options.portable))
+            )
         except ray.exceptions.RayError as error:
             raise WorkerError(f"The run could not be opened in the cluster: {error}") from error
         if failed is not None:
             raise failed
-        return Run.open(opening.place)
+        return Run.open(request.storage)
 
     def __call__(self, work: Work, stop: Callable[[], int], /) -> dict[int, Any]:
         """See `Executor`; nothing is computed here."""
@@ -76,7 +87,7 @@ class Cluster:
         there = ray.remote(
             num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0, max_concurrency=2
         )(_Worker)
-        blocks = Blocks(work.blocks, stop, work.finished)
+        blocks = BlockQueue(work.blocks, stop, work.finished)
 
         def actor(number: int) -> _Actor | None:
             while self.workers is None and number >= self._room(ray):
@@ -146,10 +157,10 @@ class Shipped:
         return self.load(file)(worker)
 
 
-def _open(load: Load, opening: Opening) -> Exception | None:
+def _open(load: Load, request: RunRequest) -> Exception | None:
     """In the cluster: open a run, and return what went wrong."""
     try:
-        opening.open(*load(0))
+        request.open(*load(0))
     except Exception as error:  # noqa: BLE001 - raised where the cluster is led
         return portable(error)
     return None
@@ -158,7 +169,7 @@ def _open(load: Load, opening: Opening) -> Exception | None:
 class _Worker:
     """In the cluster: computes blocks."""
 
-    def __init__(self, load: Load, number: int, order: Order) -> None:
+    def __init__(self, load: Load, number: int, order: TaskSpec) -> None:
         self._told, self._lock, self._doer, self._error = 0, threading.Lock(), None, None
         try:
             self._doer = order.start(*load(number), self._tell)
@@ -228,7 +239,7 @@ class _Actor:
 
     def _get(self, reference: Any) -> Any:
         try:
-            return self._ray.get(reference, timeout=PATIENCE)
+            return self._ray.get(reference, timeout=HEARTBEAT_TIMEOUT)
         except self._ray.exceptions.RayError as error:
             raise Lost(str(error).strip().partition("\n")[0]) from None
 

@@ -16,14 +16,14 @@ from smoothcert.sampling.engine import Progress
 
 _LOG = logging.getLogger(__name__)
 
-PATIENCE = 900.0
+HEARTBEAT_TIMEOUT = 900.0
 """Seconds without a sign of life after which a worker counts as hanging: it may be compiling."""
 
 SLOW, START = 3.0, 10.0
 """A block that takes so many times the usual, and so many seconds longer (a first block includes
 the worker's start), is done by an idle worker too."""
 
-_LOSSES = 3  # of workers at one block, before it must be the block's fault
+MAX_ATTEMPTS = 3  # of workers at one block, before it must be the block's fault
 _PAUSES = (1.0, 5.0, 20.0)
 """Seconds before a worker that was lost as it started is replaced, and again: a cluster may take as
 long to see that a node is gone, and start workers on it until then."""
@@ -49,7 +49,7 @@ def best_block_seconds(
     return math.sqrt(2 * overhead / (failures_per_hour / 3600 + workers / work))
 
 
-class Doer(Protocol):
+class BlockTask(Protocol):
     """Computes blocks, in whatever process it is."""
 
     def do(self, block: int, /) -> Any:
@@ -57,10 +57,10 @@ class Doer(Protocol):
         ...
 
 
-class Order(Protocol):
+class TaskSpec(Protocol):
     """What is sent to other processes; picklable."""
 
-    def start(self, models: Any, inputs: Any, progress: Progress, /) -> Doer:
+    def start(self, models: Any, inputs: Any, progress: Progress, /) -> BlockTask:
         """What computes the blocks with that process's models and data."""
         ...
 
@@ -81,10 +81,10 @@ class Work:
         finished: called with each block that is done, by whichever thread led to it.
     """
 
-    order: Order
+    order: TaskSpec
     blocks: tuple[int, ...]
     progress: Progress
-    here: Doer | None
+    here: BlockTask | None
     finished: Callable[[int], None] = _nobody
 
 
@@ -132,7 +132,7 @@ class Lost(Exception):
     """A worker is gone, and with it the block that it was computing."""
 
 
-class Hand(Protocol):
+class Worker(Protocol):
     """A worker, wherever it is."""
 
     def do(self, block: int, wanted: Callable[[], bool]) -> Any:
@@ -166,7 +166,7 @@ def follow(
     hear: Callable[[], int | Done],
     progress: Progress,
     wanted: Callable[[], bool],
-    patience: float = PATIENCE,
+    patience: float = HEARTBEAT_TIMEOUT,
 ) -> Any:
     """Listen to a worker elsewhere until it has done its block.
 
@@ -174,7 +174,7 @@ def follow(
         hear: waits a moment; evaluations that were made since the last call, or that the block
             is done. Raises Lost, or what the worker raised.
         progress: called with evaluations.
-        wanted: as of `Hand.do`.
+        wanted: as of `Worker.do`.
         patience: seconds that the worker may be silent.
 
     Returns:
@@ -197,7 +197,7 @@ def follow(
             raise Lost(f"it gave no sign of life for {patience:g} s")
 
 
-class Blocks:
+class BlockQueue:
     """Which block a worker does next; shared by the threads that lead the workers."""
 
     def __init__(
@@ -265,7 +265,7 @@ class Blocks:
         if first:
             self._finished(block)
 
-    def give_back(self, block: int, why: Lost) -> None:
+    def requeue(self, block: int, why: Lost) -> None:
         """Let others do the block of a lost worker, unless one has finished it already.
 
         Args:
@@ -278,7 +278,7 @@ class Blocks:
         with self._change:
             if block in self._started:
                 self._losses[block] += 1
-                if self._losses[block] >= _LOSSES:
+                if self._losses[block] >= MAX_ATTEMPTS:
                     raise _too_many(self._losses[block], f"at block {block}", why)
                 self._doers[block] -= 1
                 if not self._doers[block]:
@@ -323,7 +323,7 @@ def _too_many(losses: int, where: str, why: Lost) -> WorkerError:
     )
 
 
-def drive(makers: Sequence[Callable[[], Hand | None]], blocks: Blocks) -> dict[int, Any]:
+def drive(makers: Sequence[Callable[[], Worker | None]], blocks: BlockQueue) -> dict[int, Any]:
     """Lead workers, a thread for each, until no block is left to begin.
 
     Args:
@@ -338,7 +338,7 @@ def drive(makers: Sequence[Callable[[], Hand | None]], blocks: Blocks) -> dict[i
         WorkerError: workers were lost again and again at one block.
         SmoothcertError: what a worker raised; the others are ended, their stored blocks kept.
     """
-    hands: dict[int, Hand] = {}
+    hands: dict[int, Worker] = {}
 
     def lead(number: int) -> None:
         losses = 0
@@ -357,7 +357,7 @@ def drive(makers: Sequence[Callable[[], Hand | None]], blocks: Blocks) -> dict[i
                     _LOG.info("Worker %d was lost: %s", number, why)
                     _close(hands, number)
                     if block is not None:
-                        blocks.give_back(block, why)
+                        blocks.requeue(block, why)
                     else:
                         losses += 1
                         blocks.pause(losses, why)
@@ -383,7 +383,7 @@ def drive(makers: Sequence[Callable[[], Hand | None]], blocks: Blocks) -> dict[i
     return blocks.done()
 
 
-def _close(hands: dict[int, Hand], number: int) -> None:
+def _close(hands: dict[int, Worker], number: int) -> None:
     """Close one that is still there: whoever takes it out does."""
     if hand := hands.pop(number, None):
         hand.close()

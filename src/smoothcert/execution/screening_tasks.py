@@ -8,10 +8,10 @@ import numpy as np
 
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.execution.start import check_same_inputs, check_same_labels
 from smoothcert.methods.dataset import DatasetCertificate, recheck, stops_when_due
 from smoothcert.methods.screening import Pool, Screening
 from smoothcert.runs import ledger, pilots
+from smoothcert.runs.bases import check_same_inputs, check_same_labels
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs
@@ -27,7 +27,7 @@ Ready = Callable[[int], Prepared]
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
+class ScreeningTask:
     """Screens candidates by their numbers.
 
     Attributes:
@@ -50,7 +50,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class ScreeningOrder:
+class ScreeningTaskSpec:
     """A screening as it is sent to another process, which loads candidates and data itself.
 
     Attributes:
@@ -65,7 +65,7 @@ class ScreeningOrder:
     batch_size: int | None
     result: str = "screen"
 
-    def start(self, load: Load, inputs: Inputs, progress: Progress) -> Candidates:
+    def start(self, load: Load, inputs: Inputs, progress: Progress) -> ScreeningTask:
         """With this process's candidates and data.
 
         Raises:
@@ -74,7 +74,9 @@ class ScreeningOrder:
         run = Run.open(self.base)
         screener = staged(run, inputs, self.screening, self.batch_size)
         begin = partial(self.begin, run)
-        return Candidates(screener, lambda number: screener.prepared(load(number)), progress, begin)
+        return ScreeningTask(
+            screener, lambda number: screener.prepared(load(number)), progress, begin
+        )
 
     def begin(self, run: Run, model: str, name: str) -> None:
         """Enter a candidate, by its fingerprint and name, in the base's ledger."""

@@ -96,7 +96,7 @@ def judge(run: Run, target: Target | MeanRadius) -> Judgement:
         InvalidInput: it has no labels.
     """
     run.require_complete()
-    check_labels(run.labels, str(run.place))
+    check_labels(run.labels, str(run.storage))
     radii = [
         Fraction(c.radius)
         for c, label in zip(run.certificates, run.labels, strict=True)

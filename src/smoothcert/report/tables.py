@@ -65,7 +65,7 @@ def tsv(run: Run) -> str:
         InvalidInput: labels are unknown, so nothing can be called correct.
     """
     if None in run.labels:
-        raise InvalidInput(f"{run.place} has no labels, which this table needs.")
+        raise InvalidInput(f"{run.storage} has no labels, which this table needs.")
     lines = ["\t".join(_TSV)]
     share = [
         run.block_seconds.get(block, 0.0) / len(positions)

@@ -9,7 +9,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from smoothcert.runs.sealed import BLANK
-from smoothcert.runs.validation import MOST_BYTES, MOST_TEXT
+from smoothcert.runs.validation import MOST_TEXT
+from smoothcert.storage.base import MOST_BYTES
 
 
 def table_bytes(table: pa.Table, notes: Mapping[str, str] | None = None) -> bytes:

@@ -35,12 +35,13 @@ def enter(base: "Run", one: Try, name: str, where: str) -> None:
     entry = {"time": now, "model": name, "fingerprint": one.model, "kind": one.kind}
     entry |= {"what": one.what, "result": where, "seed": one.seed}
     try:
-        if not base.place.has(file):
+        if not base.storage.exists(file):
             base.write(file, json_bytes(entry))
     except StoreError as error:
         warnings.warn(
             NotEntered(
-                f"This use of {base.place} is not counted in its ledger, which cannot be written: "
+                f"This use of {base.storage} is not counted in its ledger, which cannot be "
+                f"written: "
                 f"{error} Count yourself how often its draws are asked: a result that is chosen "
                 "among several is not covered."
             ),
@@ -55,7 +56,7 @@ def is_entry(name: str) -> bool:
 
 def names(base: "Run") -> list[str]:
     """The files of all entries, relative to the run directory."""
-    return [name for name in base.place.names(FOLDER) if name.endswith(".json")]
+    return [name for name in base.storage.files(FOLDER) if name.endswith(".json")]
 
 
 def entries(base: "Run") -> tuple[dict[str, Any], ...]:

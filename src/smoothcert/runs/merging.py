@@ -8,13 +8,11 @@ from smoothcert.methods import planned
 from smoothcert.runs import ledger, manifest, pilots, plans
 from smoothcert.runs.store import Run
 from smoothcert.runs.tables import FOLDERS, block_name
-from smoothcert.runs.validation import MOST_BYTES
 from smoothcert.runs.verify import check_attached
-from smoothcert.storage.base import Place, require_unused
-from smoothcert.storage.base import place as place_of
+from smoothcert.storage.base import MOST_BYTES, Storage, open_storage, require_unused
 
 
-def merge(parts: Sequence[Run], directory: Place | Path | str) -> Run:
+def merge(parts: Sequence[Run], directory: Storage | Path | str) -> Run:
     """Copy the finished blocks of several directories of one run into a new one.
 
     Every file is checked before the new directory appears. Blocks that no part has stay missing;
@@ -30,12 +28,12 @@ def merge(parts: Sequence[Run], directory: Place | Path | str) -> Run:
         Damaged: a file of a part is not as it was written.
         StoreError: the directory is in use or cannot be written.
     """
-    place = place_of(directory)
+    place = open_storage(directory)
     require_unused(place, resumes=False)
     if not parts:
         raise InvalidInput("There is nothing to merge: give at least one run directory.")
     for part in parts:
-        parts[0].identity.require(part.identity, str(parts[0].place))
+        parts[0].identity.require(part.identity, str(parts[0].storage))
     place.create(_files(parts))
     return Run(place, parts[0].manifest)
 
@@ -46,21 +44,21 @@ def _files(parts: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
     for part in parts[1:]:
         if "probe_answers" in part.manifest.origin:
             first.require_answers(part.manifest.origin["probe_answers"])
-    _require_equal("inputs.parquet", [(p.place, (p.contents, p.labels)) for p in parts])
+    _require_equal("inputs.parquet", [(p.storage, (p.contents, p.labels)) for p in parts])
     yield "inputs.parquet", first.read("inputs.parquet")
     if planned(first.identity.method):
-        _require_equal(plans.NAME, [(p.place, plans.read_plan(p)) for p in parts])
+        _require_equal(plans.NAME, [(p.storage, plans.read_plan(p)) for p in parts])
         yield plans.NAME, first.read(plans.NAME)
     if pilots.keeps_pilot(first):
-        _require_equal(pilots.NAME, [(p.place, p.read(pilots.NAME)) for p in parts])
+        _require_equal(pilots.NAME, [(p.storage, p.read(pilots.NAME)) for p in parts])
         yield pilots.NAME, first.read(pilots.NAME)
-    _require_equal("an attached file", [(p.place, p.attached) for p in parts])
+    _require_equal("an attached file", [(p.storage, p.attached) for p in parts])
     check_attached(first)
     for name in first.attached:
-        yield name, first.place.read(name, MOST_BYTES)
+        yield name, first.storage.read(name, MOST_BYTES)
     for block in range(len(first.blocks)):
         having = [part for part in parts if part.has(block)]
-        _require_equal(f"block {block}", [(p.place, p.read_block(block)) for p in having])
+        _require_equal(f"block {block}", [(p.storage, p.read_block(block)) for p in having])
         for folder in FOLDERS if having else ():
             name = block_name(folder, block)
             if folder != "events" or having[0].read_event(block):
@@ -68,10 +66,10 @@ def _files(parts: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
     # By name, as parts that were copied from one another share entries.
     kept = ((part, (*ledger.names(part), *pilots.shown(part))) for part in parts)
     yield from {name: part.read(name) for part, names in kept for name in names}.items()
-    yield manifest.NAME, first.place.read(manifest.NAME, MOST_BYTES)
+    yield manifest.NAME, first.storage.read(manifest.NAME, MOST_BYTES)
 
 
-def _require_equal(what: str, found: Sequence[tuple[Place, object]]) -> None:
+def _require_equal(what: str, found: Sequence[tuple[Storage, object]]) -> None:
     for path, content in found[1:]:
         if content != found[0][1]:
             raise Mismatch(

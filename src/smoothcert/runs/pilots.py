@@ -80,7 +80,7 @@ def read_pilot(run: Run, name: str = NAME) -> StoredPilot:
             raise ValueError("it names pilots that are none")
         return StoredPilot(PilotVotes(positions, labels), tuple(shown))
     except UNREADABLE as error:
-        where = run.place.at(name)
+        where = run.storage.uri_of(name)
         raise Damaged(f"{where} is damaged: {error}. Make the run again.") from error
 
 
@@ -109,7 +109,7 @@ def is_shown(name: str) -> bool:
 
 def shown(base: Run) -> tuple[str, ...]:
     """The files of all pilots that were shown of a base run."""
-    return tuple(sorted(filter(is_shown, base.place.names(FOLDER))))
+    return tuple(sorted(filter(is_shown, base.storage.files(FOLDER))))
 
 
 def require_unseen(base: Run, prefix: int) -> None:
@@ -122,7 +122,7 @@ def require_unseen(base: Run, prefix: int) -> None:
         if len(draws) and draws.min() < prefix:
             index = base.identity.indices[position]
             raise InvalidInput(
-                f"plan has shown what draw {draws.min()} of input {index} of {base.place} gives, "
+                f"plan has shown what draw {draws.min()} of input {index} of {base.storage} gives, "
                 f"and IRS would count it among the first {prefix}. Ask for at most {draws.min()} "
                 "per input, or use another method, which sets such draws aside."
             )

@@ -50,4 +50,6 @@ def read_plan(run: Run) -> tuple[Allocation, ...]:
             Allocation(Bound(row["how"]), **{name: row[name] for name in _COUNTS}) for row in rows
         )
     except UNREADABLE as error:
-        raise Damaged(f"{run.place.at(NAME)} is damaged: {error}. Make the run again.") from error
+        raise Damaged(
+            f"{run.storage.uri_of(NAME)} is damaged: {error}. Make the run again."
+        ) from error

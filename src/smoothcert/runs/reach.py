@@ -9,15 +9,15 @@ from smoothcert.methods import SCRATCH, Reuse
 from smoothcert.runs import ledger
 from smoothcert.runs.manifest import Identity
 from smoothcert.runs.store import Run
-from smoothcert.storage.base import Place
-from smoothcert.storage.local import Folder
+from smoothcert.storage.base import Storage
+from smoothcert.storage.local import LocalFolder
 from smoothcert.tries import Tries, Try, warn_if_used
 
 
-def beside(place: Place) -> tuple[Run, ...]:
+def beside(place: Storage) -> tuple[Run, ...]:
     """The runs in the same parent folder of this machine; what cannot be read is left out."""
     found = []
-    if isinstance(place, Folder):
+    if isinstance(place, LocalFolder):
         own = place.path.resolve()
         with suppress(OSError):
             for path in sorted(own.parent.iterdir()):
@@ -28,7 +28,7 @@ def beside(place: Place) -> tuple[Run, ...]:
 
 
 def begin(
-    identity: Identity, name: str, where: Place, base: Run | None, near: Iterable[Run]
+    identity: Identity, name: str, where: Storage, base: Run | None, near: Iterable[Run]
 ) -> None:
     """Before a run's first evaluation: enter it in the ledgers concerned, and warn of its seed.
 
@@ -89,8 +89,8 @@ def recorded_base(run: Run) -> Run | None:
 
     A stranger's run does not decide which addresses are asked.
     """
-    recorded = Folder(Path(str(run.manifest.origin.get("base", ""))))
-    return Run.open(recorded) if recorded.has("run.json") else None
+    recorded = LocalFolder(Path(str(run.manifest.origin.get("base", ""))))
+    return Run.open(recorded) if recorded.exists("run.json") else None
 
 
 def _known(run: Run) -> Iterator[Try]:

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from smoothcert.errors import SmoothcertError
-from smoothcert.execution.start import planner, run_pilot
 from smoothcert.methods import Reuse, planned
 from smoothcert.runs import pilots, plans
+from smoothcert.runs.bases import planner, run_pilot
 from smoothcert.runs.manifest import Identity, json_form
 from smoothcert.runs.pilots import StoredPilot
 from smoothcert.runs.store import Run

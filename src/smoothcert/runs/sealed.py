@@ -9,8 +9,7 @@ while a Parquet or JSON file stays what it is. docs/store-format.md, section 2.
 from hashlib import sha256
 
 from smoothcert.errors import Damaged
-from smoothcert.runs.validation import MOST_BYTES
-from smoothcert.storage.base import Place
+from smoothcert.storage.base import MOST_BYTES, Storage
 
 _MARK = b"smoothcert-sha256:"
 _DIGITS = 64
@@ -60,7 +59,7 @@ def _digits(data: bytes, name: str) -> tuple[int, bytes]:
     return start, hashed.hexdigest().encode()
 
 
-def read_sealed(place: Place, name: str, run: str, advice: str) -> bytes:
+def read_sealed(place: Storage, name: str, run: str, advice: str) -> bytes:
     """Read a file and check its seal.
 
     Args:
@@ -77,9 +76,9 @@ def read_sealed(place: Place, name: str, run: str, advice: str) -> bytes:
         data = place.read(name, MOST_BYTES)
     except FileNotFoundError:
         raise Damaged(
-            f"{place.at(name)} is missing; the run directory is incomplete. {advice}"
+            f"{place.uri_of(name)} is missing; the run directory is incomplete. {advice}"
         ) from None
     if not is_sealed(data, f"{run}/{name}"):
         why = why_not(data, f"{run}/{name}")
-        raise Damaged(f"{place.at(name)} is damaged: {why}. {advice}")
+        raise Damaged(f"{place.uri_of(name)} is damaged: {why}. {advice}")
     return data

@@ -49,9 +49,8 @@ from smoothcert.runs.validation import (
     number,
 )
 from smoothcert.sampling.known_answers import agree
-from smoothcert.storage.base import Place
-from smoothcert.storage.base import place as place_of
-from smoothcert.storage.local import Folder, no_run
+from smoothcert.storage.base import Storage, open_storage
+from smoothcert.storage.local import LocalFolder, no_run
 
 _Content = TypeVar("_Content")
 _AGAIN = "Repeat the run's command with --resume: only what is damaged is sampled anew."
@@ -66,15 +65,15 @@ class Run:
     """A run directory, finished or not.
 
     Attributes:
-        place: where it is.
+        storage: where it is.
         manifest: its run.json.
     """
 
-    place: Place
+    storage: Storage
     manifest: Manifest
 
     @staticmethod
-    def open(where: Place | Path | str) -> "Run":
+    def open(where: Storage | Path | str) -> "Run":
         """Open an existing run.
 
         Args:
@@ -88,17 +87,17 @@ class Run:
             Damaged: its run.json was changed or cut short.
             InvalidInput: a URI that cannot be used.
         """
-        place = place_of(where)
+        storage = open_storage(where)
         try:
-            data = place.read(manifests.NAME, MOST_MANIFEST_BYTES)
+            data = storage.read(manifests.NAME, MOST_MANIFEST_BYTES)
         except FileNotFoundError:
-            why = no_run(place.path) if isinstance(place, Folder) else "it has no run.json"
-            raise StoreError(f"{place} is no run directory: {why}") from None
-        return Run(place, Manifest.from_bytes(data, str(place)))
+            why = no_run(storage.path) if isinstance(storage, LocalFolder) else "it has no run.json"
+            raise StoreError(f"{storage} is no run directory: {why}") from None
+        return Run(storage, Manifest.from_bytes(data, str(storage)))
 
     @staticmethod
     def create(
-        where: Place | Path | str,
+        where: Storage | Path | str,
         manifest: Manifest,
         contents: Sequence[str],
         labels: Sequence[int] | None,
@@ -123,12 +122,12 @@ class Run:
         """
         attached = attached or {}
         check_attached({name: sha256(data).hexdigest() for name, data in attached.items()})
-        new = Run(place_of(where), manifest)
+        new = Run(open_storage(where), manifest)
         table = inputs_table(manifest.identity.indices, contents, labels)
         ours = {"inputs.parquet": table_bytes(table), **(extra or {})}
         sealed = {name: new.sealed(name, data) for name, data in ours.items()}
         last = {manifests.NAME: manifest.to_bytes()}
-        new.place.create((sealed | dict(attached) | last).items())
+        new.storage.create((sealed | dict(attached) | last).items())
         return new
 
     @property
@@ -143,14 +142,14 @@ class Run:
         Raises:
             StoreError: it is in an object store.
         """
-        if not isinstance(self.place, Folder):
-            raise StoreError(f"{self.place} is no directory of this machine. Copy it to one.")
-        return self.place.path
+        if not isinstance(self.storage, LocalFolder):
+            raise StoreError(f"{self.storage} is no directory of this machine. Copy it to one.")
+        return self.storage.path
 
     @property
     def name(self) -> str:
         """The directory's own name."""
-        return self.place.name
+        return self.storage.name
 
     @cached_property
     def _hash(self) -> str:
@@ -167,7 +166,7 @@ class Run:
             The digits of its seal.
         """
         data = self.sealed(name, data)
-        self.place.write(name, data)
+        self.storage.write(name, data)
         return digest(data)
 
     def sealed(self, name: str, data: bytes) -> bytes:
@@ -177,14 +176,14 @@ class Run:
     def read(self, name: str) -> bytes:
         """Read a file by name, or raise Damaged if it is missing or one bit of it was changed."""
         advice = _ADVICE.get(name.partition("/")[0], _RESTORE)
-        return read_sealed(self.place, name, self._hash, advice)
+        return read_sealed(self.storage, name, self._hash, advice)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a JSON file by name; Damaged as by `read`, or if it is no object."""
         try:
             body = dict(json.loads(self.read(name)).items())
         except UNREADABLE as error:
-            raise Damaged(f"{self.place.at(name)} is no JSON: {error}. {_DELETE}") from error
+            raise Damaged(f"{self.storage.uri_of(name)} is no JSON: {error}. {_DELETE}") from error
         return body
 
     @property
@@ -201,7 +200,7 @@ class Run:
     @property
     def missing(self) -> tuple[int, ...]:
         """The numbers of the blocks that are not finished."""
-        done = set(self.place.names("certificates"))
+        done = set(self.storage.files("certificates"))
         names = (block_name("certificates", block) for block in range(len(self.blocks)))
         return tuple(block for block, name in enumerate(names) if name not in done)
 
@@ -219,7 +218,7 @@ class Run:
 
     def has(self, block: int) -> bool:
         """Whether a block is finished, by whichever worker."""
-        return self.place.has(block_name("certificates", block))
+        return self.storage.exists(block_name("certificates", block))
 
     def require_answers(self, answers: str) -> None:
         """Raise Mismatch unless a model answers the run's first noise as when it was started.
@@ -230,7 +229,7 @@ class Run:
         stored = self.manifest.origin.get("probe_answers")
         if stored is not None and not agree(stored, answers):
             raise Mismatch(
-                f"The model gives other logits than when {self.place} was started, although its "
+                f"The model gives other logits than when {self.storage} was started, although its "
                 "fingerprint is the same: code, files or settings that it uses were changed, or "
                 "this processor computes it otherwise. Go on with what the run was started with, "
                 "or write to a new directory."
@@ -240,7 +239,7 @@ class Run:
         """Raise StoreError if blocks are missing."""
         if self.missing:
             raise StoreError(
-                f"{self.place} is unfinished: {len(self.missing)} of {len(self.blocks)} blocks "
+                f"{self.storage} is unfinished: {len(self.missing)} of {len(self.blocks)} blocks "
                 "are missing. Finish it by repeating its command with --resume."
             )
 
@@ -260,7 +259,7 @@ class Run:
         try:
             return inputs_of(data, self.identity.indices)
         except UNREADABLE as error:
-            where = self.place.at("inputs.parquet")
+            where = self.storage.uri_of("inputs.parquet")
             raise Damaged(f"{where} is damaged: {error}. {_RESTORE}") from error
 
     def write_block(self, block: int, records: Sequence[Record], seconds: float) -> None:
@@ -296,8 +295,8 @@ class Run:
         votes = self.read(block_name("votes", block))
         if self._decoded(block, votes_named_by, certificates) != digest(votes):
             raise Damaged(
-                f"Votes and certificates of block {block} of {self.place} do not belong together. "
-                f"{_AGAIN}"
+                f"Votes and certificates of block {block} of {self.storage} do not belong "
+                f"together. {_AGAIN}"
             )
         return votes, certificates
 
@@ -314,10 +313,10 @@ class Run:
             return of(data, self.identity, self.identity.indices[positions.start : positions.stop])
         except UNREADABLE as error:
             raise Damaged(
-                f"Block {block} of {self.place} is not of this format: {error}. {_AGAIN}"
+                f"Block {block} of {self.storage} is not of this format: {error}. {_AGAIN}"
             ) from error
 
-    def mend(self) -> tuple[int, ...]:
+    def drop_damaged(self) -> tuple[int, ...]:
         """Take back the finished blocks that are damaged, so that they are missing; name them.
 
         Raises:
@@ -329,12 +328,12 @@ class Run:
                 self._files(block)
             except Damaged:
                 damaged.append(block)
-                self.place.remove(block_name("certificates", block))
+                self.storage.remove(block_name("certificates", block))
         for block in range(len(self.blocks)):
             try:
                 self.read_event(block)
             except Damaged:
-                self.place.remove(block_name("events", block))
+                self.storage.remove(block_name("events", block))
         return tuple(damaged)
 
     @cached_property
@@ -381,7 +380,7 @@ class Run:
     def read_event(self, block: int) -> dict[str, Any] | None:
         """A block's timing, or None where there is none; Damaged if it was changed."""
         name = block_name("events", block)
-        return self.read_json(name) if self.place.has(name) else None
+        return self.read_json(name) if self.storage.exists(name) else None
 
     @cached_property
     def block_seconds(self) -> dict[int, float]:
@@ -390,7 +389,7 @@ class Run:
         try:
             return {b: number(e["seconds"], "seconds", 0, _CENTURY) for b, e in events if e}
         except UNREADABLE as error:
-            where = self.place.at("events")
+            where = self.storage.uri_of("events")
             raise Damaged(f"A file of {where} is damaged: {error}. {_DELETE}") from error
 
     @property

@@ -19,9 +19,6 @@ from smoothcert.methods import Method
 from smoothcert.sampling import known_answers
 from smoothcert.text import is_plain_file
 
-MOST_BYTES = 2**31
-"""Of a file of a run, packed or unpacked: a block is megabytes, a Parquet page less than this."""
-
 MOST_MANIFEST_BYTES = 2**27
 """Of a JSON file: run.json has about ten bytes for each input."""
 

@@ -17,18 +17,19 @@ from numpy.typing import NDArray
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
-from smoothcert.execution.start import check_same_inputs
 from smoothcert.methods import Allocation, planned, replay
 from smoothcert.noise.law import LAW, Stream
 from smoothcert.runs import ledger, pilots, plans, recomputed
+from smoothcert.runs.bases import check_same_inputs
 from smoothcert.runs.store import Run
-from smoothcert.runs.validation import MOST_BYTES, UNREADABLE
+from smoothcert.runs.validation import UNREADABLE
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Inputs, fingerprint_of
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.sampling.tuning import in_layout
+from smoothcert.storage.base import MOST_BYTES
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,14 @@ def verify(run: Run, base: Run | None = None) -> Verification:
         base: the base run of a recertified one, if at hand: then the cached votes, which of them
             were counted, and the plan are computed again too.
     """
-    run = Run(run.place, run.manifest)  # what was read before may have changed since
+    run = Run(run.storage, run.manifest)  # what was read before may have changed since
     problems = list(_beside_blocks(run))
     if run.identity.noise_law != LAW:
         problems.append(f"its noise law {run.identity.noise_law!r:.60} is not {LAW!r}")
     if run.missing:
         problems.append(f"{len(run.missing)} of {len(run.blocks)} blocks are missing")
     if base is not None and base.identity.hash != run.identity.base:
-        problems.append(f"{base.place} is not the run this one was made from")
+        problems.append(f"{base.storage} is not the run this one was made from")
         base = None
     if base is not None:
         problems += recomputed.facts(run, base)
@@ -191,7 +192,7 @@ def _beside_blocks(run: Run) -> Iterator[str]:
     """Problems of the files that are not part of a finished block."""
     has_plan = planned(run.identity.method) is not None
     reads: list[Callable[[], object]] = [
-        lambda: Run.open(run.place),
+        lambda: Run.open(run.storage),
         lambda: run.contents,
         lambda: check_attached(run),
         lambda: plans.read_plan(run) if has_plan else None,
@@ -207,20 +208,20 @@ def _beside_blocks(run: Run) -> Iterator[str]:
             yield str(error)
     names = {"run.json", "inputs.parquet", *run.block_files, *run.attached}
     names |= {plans.NAME, pilots.NAME} if has_plan else set()
-    for name in run.place.names():
+    for name in run.storage.files():
         if name not in names and not ledger.is_entry(name) and not pilots.is_shown(name):
-            yield f"{run.place.at(name)} is no part of a run; it was renamed or put there"
+            yield f"{run.storage.uri_of(name)} is no part of a run; it was renamed or put there"
 
 
 def check_attached(run: Run) -> None:
     """Raise Damaged unless every file that was kept with the run has its recorded SHA-256."""
     for name, expected in run.attached.items():
         try:
-            found = sha256(run.place.read(name, MOST_BYTES)).hexdigest()
+            found = sha256(run.storage.read(name, MOST_BYTES)).hexdigest()
         except FileNotFoundError:
             found = ""
         if found != expected:
-            where = run.place.at(name)
+            where = run.storage.uri_of(name)
             raise Damaged(f"{where} is missing or damaged. Restore it from a copy of the run.")
 
 
@@ -286,7 +287,7 @@ def evaluate_again(
     identity = run.identity
     if classifier.fingerprint != identity.model:
         raise Mismatch(
-            f"{run.place} was made with a model of fingerprint {identity.model}; "
+            f"{run.storage} was made with a model of fingerprint {identity.model}; "
             f"{classifier.name} has {classifier.fingerprint}. Replay needs the same model file."
         )
     check_same_inputs(run, inputs)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.classifiers.protocol import Classifier, Parallel
+from smoothcert.classifiers.protocol import Classifier, ThreadReplicable
 from smoothcert.noise.law import RoundedGaussian
 from smoothcert.noise.numba_kernel import NoisyImages
 from smoothcert.sampling.answers import answers_of
@@ -85,7 +85,7 @@ def _threads(
     with ExitStack() as stack:
         workers: SimpleQueue[Classifier] = SimpleQueue()
         equal = [classifier]
-        if classifier.device == "cpu" and isinstance(classifier, Parallel):
+        if classifier.device == "cpu" and isinstance(classifier, ThreadReplicable):
             equal = stack.enter_context(classifier.workers())
         for worker in equal:
             workers.put(worker)

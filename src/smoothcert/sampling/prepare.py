@@ -12,7 +12,7 @@ from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.probe import Probe, probe
 from smoothcert.sampling.sampler import Sampler
-from smoothcert.sampling.tuning import Arrangement, arranged, first_size
+from smoothcert.sampling.tuning import BatchConfig, autotuned, first_size
 from smoothcert.scalars import rows
 
 
@@ -68,9 +68,9 @@ def prepare(
         asked or first_size(classifier, item.pixels.shape),
         free=not asked,
     )
-    run = Arrangement(classifier, size)
+    run = BatchConfig(classifier, size)
     if batch_size is None:
-        run = arranged(run, item, noise, evaluations)
+        run = autotuned(run, item, noise, evaluations)
     if run.classifier is not classifier or run.batch_size != size:
         found = probe(run.classifier, item, noise, seed, run.batch_size)
     return Prepared(run.classifier, run.batch_size, found, run.speed, too_large)

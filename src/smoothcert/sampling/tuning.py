@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from smoothcert.classifiers.protocol import Classifier, Layered
+from smoothcert.classifiers.protocol import Classifier, HasMemoryLayouts
 from smoothcert.errors import ModelError
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
@@ -22,7 +22,7 @@ _BETTER = 1.05  # than the default, by so much, or chance would choose
 
 
 @dataclass(frozen=True)
-class Arrangement:
+class BatchConfig:
     """A classifier in a memory layout, and the rows of its batches.
 
     Attributes:
@@ -56,9 +56,9 @@ def first_size(classifier: Classifier, shape: tuple[int, ...]) -> int:
     return min(found, limits[-1]) if limits else found
 
 
-def arranged(
-    default: Arrangement, item: Item, noise: RoundedGaussian, evaluations: int
-) -> Arrangement:
+def autotuned(
+    default: BatchConfig, item: Item, noise: RoundedGaussian, evaluations: int
+) -> BatchConfig:
     """The arrangement for a run: the default, or the fastest where the run is long.
 
     Args:
@@ -80,18 +80,18 @@ def arranged(
     return candidates[0] if fastest.speed < _BETTER * candidates[0].speed else fastest
 
 
-def _candidates(default: Arrangement) -> Iterator[Arrangement]:
+def _candidates(default: BatchConfig) -> Iterator[BatchConfig]:
     """Other layouts and smaller batches, the default left out."""
     classifier, size = default.classifier, default.batch_size
     sizes = [size] if classifier.fixed_batch else [size // part or 1 for part in (1, 2, 4, 8)]
-    layouts = classifier.layouts() if isinstance(classifier, Layered) else [classifier]
+    layouts = classifier.layouts() if isinstance(classifier, HasMemoryLayouts) else [classifier]
     for layout in layouts:
         for some in sizes:
             if layout is not classifier or some != size:
-                yield Arrangement(layout, some)
+                yield BatchConfig(layout, some)
 
 
-def speed(arrangement: Arrangement, item: Item, noise: RoundedGaussian) -> float:
+def speed(arrangement: BatchConfig, item: Item, noise: RoundedGaussian) -> float:
     """Evaluations per second of the engine itself, warmed up before; 0 where it fails."""
     size = arrangement.batch_size
 
@@ -114,7 +114,7 @@ def speed(arrangement: Arrangement, item: Item, noise: RoundedGaussian) -> float
 
 def layout_of(classifier: Classifier) -> str:
     """The name of its memory layout; empty for the model's own."""
-    return classifier.layout if isinstance(classifier, Layered) else ""
+    return classifier.layout if isinstance(classifier, HasMemoryLayouts) else ""
 
 
 def in_layout(classifier: Classifier, layout: str) -> Classifier:
@@ -125,7 +125,7 @@ def in_layout(classifier: Classifier, layout: str) -> Classifier:
     """
     if layout == layout_of(classifier):
         return classifier
-    for candidate in classifier.layouts() if isinstance(classifier, Layered) else []:
+    for candidate in classifier.layouts() if isinstance(classifier, HasMemoryLayouts) else []:
         if layout_of(candidate) == layout:
             return candidate
     raise ModelError(

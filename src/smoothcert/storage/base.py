@@ -14,6 +14,9 @@ from urllib.request import url2pathname
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.files import require_outside_runs
 
+MOST_BYTES = 2**31
+"""Of a file of a run, packed or unpacked: a block is megabytes, a Parquet page less than this."""
+
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -22,7 +25,7 @@ A_FOLDER_OF_ITS_OWN = (
 )
 
 
-class Place(Protocol):
+class Storage(Protocol):
     """A folder of files; `str` gives it as the user does. Names are relative, with slashes.
 
     Every method raises StoreError for a disk or a store that does not do what it should.
@@ -34,19 +37,19 @@ class Place(Protocol):
         ...
 
     @property
-    def used(self) -> bool:
+    def occupied(self) -> bool:
         """Whether something is there, so that no run can be created."""
         ...
 
-    def at(self, name: str) -> str:
+    def uri_of(self, name: str) -> str:
         """A file as the user would give it."""
         ...
 
-    def has(self, name: str) -> bool:
+    def exists(self, name: str) -> bool:
         """Whether a file is there."""
         ...
 
-    def names(self, folder: str = "") -> list[str]:
+    def files(self, folder: str = "") -> list[str]:
         """The names of all whole files, or of those of a folder; sorted; not `is_litter`."""
         ...
 
@@ -76,7 +79,7 @@ class Place(Protocol):
         """
         ...
 
-    def sweep(self) -> None:
+    def remove_temporary(self) -> None:
         """Remove what killed processes left half-written."""
         ...
 
@@ -85,7 +88,7 @@ class Place(Protocol):
         ...
 
 
-def place(where: "Place | Path | str") -> Place:
+def open_storage(where: "Storage | Path | str") -> Storage:
     """The place that a path or a URI names.
 
     Args:
@@ -95,24 +98,24 @@ def place(where: "Place | Path | str") -> Place:
     Raises:
         InvalidInput: a URI that cannot be used, or that holds a password.
     """
-    from smoothcert.storage.local import Folder
+    from smoothcert.storage.local import LocalFolder
 
     if not isinstance(where, Path | str):
-        if not hasattr(where, "sweep"):
+        if not hasattr(where, "remove_temporary"):
             raise InvalidInput(f"A run is named by its path or URI; got {type(where).__name__}")
         return where
     if not _URI.match(str(where)):
-        return Folder(Path(where))
+        return LocalFolder(Path(where))
     if isinstance(where, Path):
         raise InvalidInput(f"{where} was a URI before it became a path. Give it as a text.")
     if urlsplit(where).scheme.lower() == "file":
-        return Folder(Path(url2pathname(urlsplit(where).path)))
-    from smoothcert.storage.object_store import Objects
+        return LocalFolder(Path(url2pathname(urlsplit(where).path)))
+    from smoothcert.storage.object_store import ObjectStore
 
-    return Objects.parse(where)
+    return ObjectStore.parse(where)
 
 
-def require_unused(where: Place, resumes: bool = True) -> None:
+def require_unused(where: Storage, resumes: bool = True) -> None:
     """Raise StoreError if a new run cannot go there because something is there already.
 
     Args:
@@ -123,14 +126,14 @@ def require_unused(where: Place, resumes: bool = True) -> None:
         StoreError: something is there.
         InvalidInput: it is inside another run.
     """
-    from smoothcert.storage.local import Folder
+    from smoothcert.storage.local import LocalFolder
 
-    if isinstance(where, Folder):
+    if isinstance(where, LocalFolder):
         require_outside_runs(where.path)
-    if where.used:
-        if isinstance(where, Folder) and not where.path.is_dir():
+    if where.occupied:
+        if isinstance(where, LocalFolder) and not where.path.is_dir():
             raise StoreError(f"{where} is a file, and a run is a folder. Choose another --out.")
         resume = "Pass --resume to continue a run there, or choose" if resumes else "Choose"
         raise StoreError(f"{where} already exists and is not empty. {resume} another --out.")
-    if isinstance(where, Folder) and where.path.is_dir() and where.path.samefile("."):
+    if isinstance(where, LocalFolder) and where.path.is_dir() and where.path.samefile("."):
         raise StoreError(f"{where} is the folder you are in. {A_FOLDER_OF_ITS_OWN}")

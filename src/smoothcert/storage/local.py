@@ -39,8 +39,8 @@ def no_run(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Folder:
-    """See `Place`."""
+class LocalFolder:
+    """See `Storage`."""
 
     path: Path
 
@@ -50,33 +50,33 @@ class Folder:
 
     @property
     def name(self) -> str:
-        """See `Place`."""
+        """See `Storage`."""
         return self.path.resolve().name
 
     @property
-    def used(self) -> bool:
-        """See `Place`."""
+    def occupied(self) -> bool:
+        """See `Storage`."""
         path = self.path
         if not path.is_dir():
             return path.exists()
         return any(not is_litter(one.name) for one in path.iterdir())
 
-    def at(self, name: str) -> str:
-        """See `Place`."""
+    def uri_of(self, name: str) -> str:
+        """See `Storage`."""
         return str(self.path / name)
 
-    def has(self, name: str) -> bool:
-        """See `Place`."""
+    def exists(self, name: str) -> bool:
+        """See `Storage`."""
         return (self.path / name).exists()
 
-    def names(self, folder: str = "") -> list[str]:
-        """See `Place`."""
+    def files(self, folder: str = "") -> list[str]:
+        """See `Storage`."""
         found = (path for path in (self.path / folder).rglob("*") if not path.match(ASIDE))
         names = (path.relative_to(self.path).as_posix() for path in found if path.is_file())
         return sorted(name for name in names if not is_litter(name))
 
     def read(self, name: str, most: int) -> bytes:
-        """See `Place`."""
+        """See `Storage`."""
         path = self.path / name
         try:
             return read_regular(path, most, StoreError)
@@ -89,7 +89,7 @@ class Folder:
             ) from error
 
     def write(self, name: str, data: bytes) -> None:
-        """See `Place`."""
+        """See `Storage`."""
         path = self.path / name
         try:
             if not path.parent.is_dir():  # copies may lack empty folders
@@ -100,14 +100,14 @@ class Folder:
         write_whole(path, data)
 
     def remove(self, name: str) -> None:
-        """See `Place`."""
+        """See `Storage`."""
         try:
             (self.path / name).unlink(missing_ok=True)  # another process may be faster
         except OSError as error:
             raise StoreError(f"Cannot remove {self.path / name}: {reason(error)}") from error
 
     def create(self, files: Iterable[tuple[str, bytes]]) -> None:
-        """See `Place`."""
+        """See `Storage`."""
         path = self.path
         require_unused(self)
         # A name of its own, as another process may be starting the same run.
@@ -115,7 +115,7 @@ class Folder:
         try:
             aside.mkdir(parents=True)
             for name, data in files:
-                Folder(aside).write(name, data)
+                LocalFolder(aside).write(name, data)
             if path.is_dir():
                 for one in filter(lambda one: is_litter(one.name), path.iterdir()):
                     one.rename(aside / one.name)
@@ -134,12 +134,12 @@ class Folder:
         for killed in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
             shutil.rmtree(killed, ignore_errors=True)
 
-    def sweep(self) -> None:
-        """See `Place`."""
+    def remove_temporary(self) -> None:
+        """See `Storage`."""
         for killed in self.path.rglob(ASIDE):
             with suppress(OSError):  # another process sweeps too, or the disk is read-only
                 killed.unlink()
 
     def on_disk(self, name: str) -> Path:
-        """See `Place`."""
+        """See `Storage`."""
         return self.path / name

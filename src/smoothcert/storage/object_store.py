@@ -1,6 +1,6 @@
 """A run in an object store, or in any other file system that pyarrow reads and writes.
 
-An object appears when all of it was sent, which is what `Place.write` promises. There is no
+An object appears when all of it was sent, which is what `Storage.write` promises. There is no
 renaming of folders, so a new run is one once its run.json is there, which is written last.
 """
 
@@ -22,8 +22,7 @@ from pyarrow import fs
 
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.files import ASIDE, is_litter
-from smoothcert.runs.validation import MOST_BYTES
-from smoothcert.storage.base import require_unused
+from smoothcert.storage.base import MOST_BYTES, require_unused
 
 _Found = TypeVar("_Found")
 
@@ -46,8 +45,8 @@ _ATTEMPTS = 3  # to create a run while others create the same one
 
 
 @dataclass(frozen=True)
-class Objects:
-    """See `Place`.
+class ObjectStore:
+    """See `Storage`.
 
     Attributes:
         uri: as it was given; credentials come from the environment.
@@ -56,8 +55,8 @@ class Objects:
     uri: str
 
     @staticmethod
-    def parse(uri: str) -> "Objects":
-        """Check a URI; see `place`."""
+    def parse(uri: str) -> "ObjectStore":
+        """Check a URI; see `open_storage`."""
         parts = urlsplit(uri)
         named = parts.username is not None and parts.scheme not in ("abfs", "abfss")
         if named or parts.password is not None:  # there the name is that of a container
@@ -69,7 +68,7 @@ class Objects:
         if parts.fragment:
             raise InvalidInput(f"{uri} has a part behind '#', which means nothing here.")
         _filesystem(uri)
-        return Objects(uri)
+        return ObjectStore(uri)
 
     def __str__(self) -> str:
         """As it was given."""
@@ -77,28 +76,28 @@ class Objects:
 
     @property
     def name(self) -> str:
-        """See `Place`."""
+        """See `Storage`."""
         return self._path.rpartition("/")[2]
 
     @property
-    def used(self) -> bool:
-        """See `Place`."""
+    def occupied(self) -> bool:
+        """See `Storage`."""
         there = self._names("")
         return bool(there) and ("run.json" in there or _MAKING not in there)
 
-    def at(self, name: str) -> str:
-        """See `Place`."""
+    def uri_of(self, name: str) -> str:
+        """See `Storage`."""
         folder, mark, options = self.uri.partition("?")
         return f"{folder.rstrip('/')}/{name}{mark}{options}"
 
-    def has(self, name: str) -> bool:
-        """See `Place`."""
+    def exists(self, name: str) -> bool:
+        """See `Storage`."""
         path = f"{self._path}/{name}"
         found = self._try("looked at", name, lambda store: store.get_file_info(path))
         return found.type == fs.FileType.File
 
-    def names(self, folder: str = "") -> list[str]:
-        """See `Place`."""
+    def files(self, folder: str = "") -> list[str]:
+        """See `Storage`."""
         names = (n for n in self._names(folder) if n != _MAKING and not _is_half(n))
         return [name for name in names if not is_litter(name)]
 
@@ -110,13 +109,15 @@ class Objects:
         return sorted(i.path[len(self._path) + 1 :] for i in found if i.type == fs.FileType.File)
 
     def read(self, name: str, most: int) -> bytes:
-        """See `Place`."""
+        """See `Storage`."""
         path = f"{self._path}/{name}"
 
         def read(store: fs.FileSystem) -> bytes:
             with store.open_input_file(path) as file:
                 if (size := file.size()) > most:
-                    raise StoreError(f"{self.at(name)} has {size} bytes; at most {most} are read.")
+                    raise StoreError(
+                        f"{self.uri_of(name)} has {size} bytes; at most {most} are read."
+                    )
                 data = file.read()
             if len(data) != size:
                 raise OSError(f"{len(data)} of {size} bytes came")
@@ -125,7 +126,7 @@ class Objects:
         return self._try("read", name, read)
 
     def write(self, name: str, data: bytes) -> None:
-        """See `Place`."""
+        """See `Storage`."""
         path = f"{self._path}/{name}"
 
         def write(store: fs.FileSystem) -> None:
@@ -141,7 +142,7 @@ class Objects:
         self._try("written", name, write)
 
     def remove(self, name: str) -> None:
-        """See `Place`."""
+        """See `Storage`."""
         path = f"{self._path}/{name}"
         try:
             self._try("removed", name, lambda store: store.delete_file(path))
@@ -149,13 +150,13 @@ class Objects:
             return
 
     def create(self, files: Iterable[tuple[str, bytes]]) -> None:
-        """See `Place`.
+        """See `Storage`.
 
         Of several processes that create one run at once, the last one's files stay, each of which
         is read back; blocks that another began with other settings are then found damaged.
         """
         require_unused(self)
-        for name in self.names():
+        for name in self.files():
             if "/" in name:  # a block, so of a merge that was killed
                 self.remove(name)
         written, top = [], {}
@@ -169,7 +170,7 @@ class Objects:
             self._undo(written)
             raise
         self._settle(top)
-        for name in (*self.names(), _MAKING):
+        for name in (*self.files(), _MAKING):
             if "/" not in name and name not in top:
                 self.remove(name)
 
@@ -195,18 +196,18 @@ class Objects:
     def _undo(self, written: Iterable[str]) -> None:
         """Remove what was written, unless it is now part of another process's run."""
         with suppress(StoreError):  # a store that cannot be written to cannot be tidied either
-            if not self.has("run.json"):
+            if not self.exists("run.json"):
                 for name in (*written, _MAKING):
                     self.remove(name)
 
-    def sweep(self) -> None:
-        """See `Place`."""
+    def remove_temporary(self) -> None:
+        """See `Storage`."""
         for name in self._names(""):
             if _is_half(name):
                 self.remove(name)
 
     def on_disk(self, name: str) -> Path:
-        """See `Place`."""
+        """See `Storage`."""
         copy = Path(_copies().name) / secrets.token_hex(8) / name
         copy.parent.mkdir()
         copy.write_bytes(self.read(name, MOST_BYTES))
@@ -227,9 +228,9 @@ class Objects:
             except (OSError, pa.ArrowException) as error:
                 if pause is None or _FINAL.search(str(error)):
                     raise StoreError(
-                        f"{self.at(name) if name else self} cannot be {what}: {error}. Check the "
-                        "address, the credentials in the environment and the connection. Blocks "
-                        "already finished are kept: then run again with --resume."
+                        f"{self.uri_of(name) if name else self} cannot be {what}: {error}. Check "
+                        "the address, the credentials in the environment and the connection. "
+                        "Blocks already finished are kept: then run again with --resume."
                     ) from error
                 time.sleep(pause)
         raise AssertionError

@@ -1,0 +1,95 @@
+"""A base run and what is made of it: its cache, pilots on it, and whether data is its own."""
+
+from dataclasses import replace
+
+from smoothcert.certificate import Settings
+from smoothcert.errors import Mismatch
+from smoothcert.methods import Reuse
+from smoothcert.runs import pilots
+from smoothcert.runs.store import Run
+from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.prepare import Prepared
+from smoothcert.verbs import planned as planning
+from smoothcert.verbs.pilot import PilotVotes
+
+
+def cache_of(base: Run, settings: Settings) -> planning.Cache:
+    """What a base run left behind; its certificates are read without their votes."""
+    return planning.Cache(base.certificates, base.stored_records, settings)
+
+
+def explore(base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse) -> planning.Planner:
+    """Run a pilot against a base run and keep it there, since its outcome is about to be shown.
+
+    Raises:
+        StoreError: the base run cannot be written to, so that no later recertification would know
+            which draws to set aside.
+    """
+    votes = run_pilot(base, ready, inputs, reuse)
+    pilots.keep(base, ready.classifier.fingerprint, reuse, votes)
+    settings = replace(base.identity.settings, off_grid=inputs.off_grid)
+    return planner(base, pilots.StoredPilot(votes, pilots.shown(base)), settings, reuse)
+
+
+def run_pilot(base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse) -> PilotVotes:
+    """Run the pilot against a base run."""
+    cache = cache_of(base, base.identity.settings)
+    return planning.pilot(ready.sampler(cache.settings), inputs, cache, reuse)
+
+
+def planner(
+    base: Run, pilot: pilots.StoredPilot, settings: Settings, reuse: Reuse
+) -> planning.Planner:
+    """What a plan can be made from: a pilot, and the base run with the pilots shown of it before.
+
+    Args:
+        base: the base run.
+        pilot: of the new classifier.
+        settings: of the new run.
+        reuse: of the method.
+
+    Raises:
+        Damaged: a pilot that is named is not there, or was changed.
+        ValueError: the pilot is not of this base run.
+    """
+    shown = pilots.positions_of(base, pilot.shown)
+    return cache_of(base, settings).planner(pilot.votes, reuse, shown)
+
+
+def check_same_inputs(base: Run, inputs: Inputs) -> None:
+    """Raise Mismatch unless these are the inputs, in content and order, of the base run."""
+    stored = base.identity
+    if (inputs.levels, inputs.shape) != (stored.settings.levels, stored.shape):
+        raise Mismatch(
+            f"{base.storage} was made on inputs of shape {stored.shape} on the grid "
+            f"1/{stored.settings.levels}; these have {inputs.shape} on 1/{inputs.levels}. "
+            "Use the data of the base run."
+        )
+    if inputs.indices != stored.indices:
+        raise Mismatch(
+            f"{base.storage} was made on {len(stored.indices)} inputs, and {len(inputs)} inputs "
+            "with other indices were given. Use the same --data, --split, --limit and --every."
+        )
+    if inputs.fingerprint != stored.data:
+        changed = [
+            index
+            for index, now, then in zip(inputs.indices, inputs.contents, base.contents, strict=True)
+            if now != then
+        ]
+        raise Mismatch(
+            f"The data is not what {base.storage} was made on: {len(changed)} of {len(inputs)} "
+            f"inputs have other content, the first at index {(changed or ['?'])[0]}. Use the data "
+            "of the base run."
+        )
+
+
+def check_same_labels(base: Run, inputs: Inputs) -> None:
+    """Raise Mismatch if an input has another true class than in the base run."""
+    pairs = list(zip(inputs.indices, inputs.labels or (), base.labels, strict=False))
+    moved = [index for index, now, then in pairs if then is not None and now != then]
+    if moved:
+        raise Mismatch(
+            f"{len(moved)} of {len(inputs)} inputs have another true class than in {base.storage}, "
+            f"the first at index {moved[0]}: the order of classes, or the labels, changed. Give "
+            "the data its labels of then, or certify the original again."
+        )
