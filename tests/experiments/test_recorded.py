@@ -10,11 +10,11 @@ from contest import Contest, Plan, Points, curve, interval, ratio
 from recorded import Fresh, LookUp, Planner, Recorded, cut, incremental, read_fresh, write_fresh
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.methods.irs import Irs
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
+from support.known_truth import PixelSum
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 N, SIGMA, BATCH = 1000, 0.25, 64

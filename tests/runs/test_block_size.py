@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.execution import start as opening
 from smoothcert.execution.runner import RunOptions
@@ -15,6 +14,7 @@ from smoothcert.methods import Decision
 from smoothcert.sampling import tuning
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.simulation.fleet import Fleet, forecast
+from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=100, n=900)
 
