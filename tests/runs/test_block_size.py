@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from worker_simulator import Fleet, forecast
 
 from smoothcert.certificate import Settings
 from smoothcert.execution import start as opening
@@ -13,7 +14,6 @@ from smoothcert.execution.scheduler import best_block_seconds
 from smoothcert.methods import Decision
 from smoothcert.sampling import tuning
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.simulation.fleet import Fleet, forecast
 from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=100, n=900)
