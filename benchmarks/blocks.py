@@ -24,6 +24,8 @@ from smoothcert.execution.block_tasks import ALL, Job
 from smoothcert.execution.processes import Processes
 from smoothcert.execution.runner import RunOptions, finish, run_certify
 from smoothcert.execution.scheduler import Executor, alone
+from smoothcert.execution.start import RunRequest
+from smoothcert.storage.base import open_storage
 
 INPUTS, ROUNDS = 400, 5
 SETTINGS = Settings(0.25, 16, n0=10, n=100)
@@ -50,8 +52,8 @@ def load(_worker: int) -> tuple[Bright, Inputs]:
 def here(executor: Executor, out: Path, block_inputs: int) -> None:
     """A run led by this process."""
     classifier, inputs = load(0)
-    how = RunOptions(128, block_inputs, executor=executor)
-    run_certify(out, classifier, inputs, SETTINGS, how)
+    options = RunOptions(128, block_inputs, executor=executor)
+    run_certify(out, classifier, inputs, SETTINGS, options)
 
 
 def cluster(out: Path, block_inputs: int) -> None:
@@ -59,7 +61,7 @@ def cluster(out: Path, block_inputs: int) -> None:
     from smoothcert.execution.ray_cluster import Cluster
 
     there = Cluster(load, workers=2)
-    run = there.open(RunOptions(128, block_inputs).opening(out, SETTINGS))
+    run = there.open(RunRequest(open_storage(out), SETTINGS, options=RunOptions(128, block_inputs)))
     finish(Job(run, None, ALL, lambda _: None), None, there)
 
 

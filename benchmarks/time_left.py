@@ -62,8 +62,8 @@ def told(
         pace.tell(count, now)
         seen.append((pace.share, now - start, pace.left(now) or 0.0))
 
-    how = where.how(tick, source, {"model": model})
-    run_certify(where.out, classifier, inputs, settings, how)
+    options = where.options(tick, source, {"model": model})
+    run_certify(where.out, classifier, inputs, settings, options)
     return [*seen, (1.0, time.monotonic() - start, 0.0)]
 
 

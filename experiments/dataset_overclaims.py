@@ -119,7 +119,11 @@ def remembered() -> Iterator[None]:
     with ExitStack() as stack:
         for module, name in slow:
             stack.enter_context(patch.object(module, name, _remembering(getattr(module, name))))
-        stack.enter_context(patch.object(verbs_planned, "table", _remembering(verbs_planned.table)))
+        stack.enter_context(
+            patch.object(
+                verbs_planned, "expected_radii", _remembering(verbs_planned.expected_radii)
+            )
+        )
         yield
 
 

@@ -839,7 +839,7 @@ def test_a_look_changes_no_byte(tmp_path):
     assert "A first look" in err
     assert silent == ""
     loud, quiet = (LocalFolder(tmp_path / name) for name in ("loud", "quiet"))
-    for name in loud.names():
+    for name in loud.files():
         if not name.startswith("events/"):  # seconds
             assert loud.read(name, 10**8) == quiet.read(name, 10**8), name
 

@@ -82,7 +82,7 @@ def test_a_twin_in_the_store(there, models):
     facts = (f"small_cnn@{weights}", *SIZES, "--engine", "onnx", "--block-inputs", 2)
     run("certify", *facts, "--out", there("twin"))
     where = Run.open(there("twin")).storage
-    assert where.has("twin.onnx")
+    assert where.exists("twin.onnx")
     where.remove("certificates/00001.parquet")
     run("certify", *facts, "--out", there("twin"), "--resume")
     run("verify", there("twin"), "--replay", "20%")

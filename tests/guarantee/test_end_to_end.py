@@ -234,8 +234,8 @@ def test_a_sample_of_the_surest_draws_is_caught(monkeypatch):
     share, inputs = Allocation(Bound.STRATIFIED, 40, near_winners=2), world.inputs(count)
 
     def p_value():
-        triples = zip(inputs, cached.records, [share] * count, strict=True)
-        wrong = overclaimed(world, cached, triples, reuse_of(case))
+        cases = map(methods.Case, inputs, cached.records, repeat(share))
+        wrong = overclaimed(world, cached, cases, reuse_of(case))
         return overclaims.p_value(int(wrong.sum()), count, case.alpha)
 
     assert p_value() > ERROR

@@ -304,10 +304,10 @@ def test_a_screening_of_chosen_draws(base):
     forged = pooled.certificate(*facts, [[0] * honest.pool.eligible])
     assert forged.acr > honest.acr
     assert list(problems_of([forged], base)) == []
-    assert replay_flips(honest, stage, NEW, 1.0)[1] == 0
-    assert replay_flips(forged, stage, NEW, 1.0)[1] > 0
+    assert replay_flips(honest, stage, stage.prepared(NEW), 1.0)[1] == 0
+    assert replay_flips(forged, stage, stage.prepared(NEW), 1.0)[1] > 0
     with pytest.raises(Exception, match="was screened with the fingerprint pixel-sum-30"):
-        replay_flips(honest, stage, OLD, 1.0)
+        replay_flips(honest, stage, stage.prepared(OLD), 1.0)
 
 
 def test_a_screening_that_stopped_when_it_looked_best(base):

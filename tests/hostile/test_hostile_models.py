@@ -313,5 +313,5 @@ def test_a_pipe_or_a_folder_is_not_waited_for(suffix, tmp_path):
     os.mkfifo(tmp_path / f"pipe.{suffix}")
     (tmp_path / f"folder.{suffix}").mkdir()
     for name in ("pipe", "folder"):
-        with pytest.raises(ModelError, match="There is no model file|is a folder"):
+        with pytest.raises(ModelError, match="is no regular file|is a folder"):
             load(tmp_path / f"{name}.{suffix}")

@@ -8,20 +8,24 @@ import pytest
 from worker_simulator import Fleet, forecast
 
 from smoothcert.certificate import Settings
-from smoothcert.execution import start as opening
-from smoothcert.execution.runner import RunOptions
+from smoothcert.execution import start
 from smoothcert.execution.scheduler import best_block_seconds
-from smoothcert.methods import Decision
+from smoothcert.execution.start import RunOptions, RunRequest
+from smoothcert.methods import SCRATCH, Decision
 from smoothcert.sampling import tuning
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.storage.base import open_storage
 from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=100, n=900)
 
 
 def size(speed, inputs=10_000, settings=SETTINGS, **changes):
-    asked = replace(RunOptions().opening("r", settings), **changes)
-    return opening._block_inputs(asked, inputs, speed)
+    method = changes.pop("method", SCRATCH)
+    request = RunRequest(
+        open_storage("r"), settings, method, options=replace(RunOptions(), **changes)
+    )
+    return start._block_inputs(request, inputs, speed)
 
 
 def test_a_short_run_has_the_size_that_needs_no_speed():
@@ -71,9 +75,10 @@ class Steady(PixelSum):
 def test_a_long_run_measures_and_a_resumed_one_keeps_its_choice(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "_TRIAL", 0.05)
     data = Inputs.from_arrays(np.full((2_000, 1, 2, 2), 0.5), grid=1 / 16)
-    asked = RunOptions().opening(tmp_path / "r", SETTINGS)
-    run = asked.open(Steady(28), data)
+    request = RunRequest(open_storage(tmp_path / "r"), SETTINGS)
+    run = request.open(Steady(28), data)
     assert 8 <= run.identity.block_inputs <= 128  # 7 s would be best for these three minutes
-    monkeypatch.setattr(opening, "best_block_seconds", lambda *_: 1.0)
-    again = replace(asked, resume=True).open(Steady(28), data)
+    monkeypatch.setattr(start, "best_block_seconds", lambda *_: 1.0)
+    resumed = replace(request, options=RunOptions(resume=True))
+    again = resumed.open(Steady(28), data)
     assert again.identity == run.identity

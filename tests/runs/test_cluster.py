@@ -24,8 +24,10 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # A cluster that `ray start` made tells even that it reports nothing.
 os.environ["RAY_USAGE_STATS_REPORT_URL"] = "http://127.0.0.1:9"
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'smoothcert[cluster]'")
+from smoothcert.execution import ray_cluster as cluster  # noqa: E402
 from smoothcert.execution.ray_cluster import Cluster, Shipped  # noqa: E402
-from smoothcert.runs import cluster  # noqa: E402
+from smoothcert.execution.start import RunRequest  # noqa: E402
+from smoothcert.storage.base import open_storage  # noqa: E402
 
 # Ray asks them whose cloud this is, whatever it is told.
 pytestmark = pytest.mark.refused("169.254.169.254", "metadata.google.internal")
@@ -79,9 +81,9 @@ class Seen:
 
 def on(there, out, told=None, watchers=(), **changes) -> Run:
     """Open and compute a run in the cluster; nothing of it is loaded here."""
-    opening = replace(SMALL.opening(out, SETTINGS), **changes)
-    run = there.open(opening)
-    job = Job(run, opening.base, ALL, told.append if told is not None else lambda _: None)
+    request = replace(RunRequest(open_storage(out), SETTINGS, options=SMALL), **changes)
+    run = there.open(request)
+    job = Job(run, request.base, ALL, told.append if told is not None else lambda _: None)
     return finish(job, None, there, watchers)
 
 
@@ -201,4 +203,4 @@ def test_a_removed_node_and_a_killed_actor(nodes, calm, tmp_path):
 def test_without_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match=r"pip install 'smoothcert\[cluster\]'"):
-        Cluster(LoadPixelSum(28)).open(SMALL.opening("r", SETTINGS))
+        Cluster(LoadPixelSum(28)).open(RunRequest(open_storage("r"), SETTINGS, options=SMALL))

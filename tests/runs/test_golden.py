@@ -28,7 +28,6 @@ from smoothcert.runs.plans import plan_bytes, read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.prepare import prepare
 from support.known_truth import PixelSum
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -45,8 +44,7 @@ def write(folder: Path, plan: bool = True) -> None:
     """
     base = run_certify(folder / "base-4", PixelSum(28), DATA, SETTINGS, SMALL)
     if plan:
-        ready = prepare(PixelSum(29), DATA.item(0), base.identity.settings, 0, 16)
-        explore(base, ready, DATA, Reuse("uniform:20"))
+        explore(base, PixelSum(29), DATA, Reuse("uniform:20"), 16)
     run_recertify(folder / "new-4", base, PixelSum(29), DATA, Reuse("uniform:30"), SMALL)
 
 

@@ -15,6 +15,7 @@ from smoothcert.report.card import model_card
 from smoothcert.report.page import report
 from smoothcert.runs import ledger, reach
 from smoothcert.runs.store import Run
+from smoothcert.sampling.sampler import Sampler
 from smoothcert.storage.local import LocalFolder
 from smoothcert.tries import SeedReused, Try
 from smoothcert.verbs.recertify import recertify
@@ -74,8 +75,7 @@ def test_six_budgets_for_one_model_are_six_results(base, tmp_path, tiny_inputs):
     ],
 )
 def test_entered_before_the_first_evaluation(how, what, base, tmp_path, tiny_inputs, monkeypatch):
-    for engine in ("smoothcert.verbs.planned.sample", "smoothcert.verbs.recertify.sample"):
-        monkeypatch.setattr(engine, stop)
+    monkeypatch.setattr(Sampler, "labels", stop)
     with pytest.raises(Stopped):
         run_recertify(tmp_path / "new", base, NEW, tiny_inputs, how, SMALL)
     (entry,) = ledger.entries(base)
@@ -99,7 +99,7 @@ def test_not_entered_if_it_is_refused(base, tmp_path, tiny_inputs):
 def test_screened_candidates_are_entered_before_their_first_evaluation(
     base, tiny_inputs, monkeypatch
 ):
-    monkeypatch.setattr("smoothcert.verbs.screen.sample", stop)
+    monkeypatch.setattr(Sampler, "labels", stop)
     order = ScreeningTaskSpec(str(base.path), Screening(20, candidates=2), 16, "out.json")
     doer = order.start(lambda number: PixelSum(29 + number), tiny_inputs, lambda _: None)
     for _ in range(2):
@@ -214,8 +214,7 @@ def test_a_certification_carries_its_count(original, tiny_inputs):
 
 
 def test_in_memory_too_it_counts_what_was_stopped(original, tiny_inputs, monkeypatch):
-    for engine in ("planned.sample", "screen.sample"):
-        monkeypatch.setattr(f"smoothcert.verbs.{engine}", stop)
+    monkeypatch.setattr(Sampler, "labels", stop)
     with pytest.raises(Stopped):
         recertify(original, NEW, tiny_inputs, per_input=50, batch_size=16)
     with pytest.raises(Stopped):

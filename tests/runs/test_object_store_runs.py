@@ -19,7 +19,7 @@ from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.storage import object_store as objects
-from smoothcert.storage.base import place
+from smoothcert.storage.base import open_storage
 from support.killable_process import KillableProcesses
 from support.known_truth import PixelSum
 from support.run_files import bytes_of
@@ -214,8 +214,8 @@ def test_another_process_that_created_it_with_other_settings(bucket, tmp_path):
     out = bucket.uri(f"{tmp_path.name}/r")
 
     def overwrite(work, stop):
-        where = place(out)
-        for name in where.names():
+        where = open_storage(out)
+        for name in where.files():
             where.remove(name)
         certify(out, replace(SMALL, batch_size=32))
 

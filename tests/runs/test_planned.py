@@ -19,7 +19,6 @@ from smoothcert.runs.bases import explore
 from smoothcert.runs.plans import read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
-from smoothcert.sampling.prepare import prepare
 from smoothcert.verbs.pilot import pilot_draws
 from support.known_truth import PixelSum
 from support.run_files import bytes_of
@@ -74,17 +73,13 @@ def counted_draws(run):
     ]
 
 
-def ready(classifier, inputs):
-    return prepare(classifier, inputs.item(0), SETTINGS, 0, 16)
-
-
 @pytest.mark.parametrize("method", ["joint", "stratified"])
 def test_what_a_plan_has_shown_is_not_counted(method, base, tmp_path, tiny_inputs):
     """`plan` shows what a pilot saw; a policy chosen by that counts none of the pilot's draws."""
     new = PixelSum(28)  # flips nothing, so that replaying pays
     asked, few = Reuse("uniform:1800", method), Reuse("uniform:1800", method, pilot=4)
     before = run_recertify(tmp_path / "before", base, new, tiny_inputs, few, SMALL)
-    explore(base, ready(new, tiny_inputs), tiny_inputs, asked)
+    explore(base, new, tiny_inputs, asked, 16)
     (name,) = pilots.shown(base)
     votes = pilots.read_pilot(base, name).votes
     run = run_recertify(tmp_path / "after", base, new, tiny_inputs, few, SMALL)
@@ -107,7 +102,7 @@ def test_what_a_plan_has_shown_is_not_counted(method, base, tmp_path, tiny_input
 def test_what_a_plan_has_shown_is_counted_by_no_other_method(base, tmp_path, tiny_inputs):
     """IRS counts a prefix and a screening the first winners; both end before what was shown."""
     new = PixelSum(29)
-    explore(base, ready(new, tiny_inputs), tiny_inputs, Reuse("uniform:1800"))
+    explore(base, new, tiny_inputs, Reuse("uniform:1800"), 16)
     (name,) = pilots.shown(base)
     positions = pilots.read_pilot(base, name).votes.positions.tolist()
     first = min(int(pilot_draws(base.stored_records[p])[0].min()) for p in positions)
@@ -128,7 +123,7 @@ def test_once_a_plan_was_shown_auto_is_one_family(base, tmp_path, tiny_inputs):
     new, much = PixelSum(29), Reuse("uniform:600")
     before = run_recertify(tmp_path / "before", base, new, tiny_inputs, much, SMALL)
     assert "stratified" in {c.method for c in before.certificates}
-    planner = explore(base, ready(new, tiny_inputs), tiny_inputs, much)
+    planner = explore(base, new, tiny_inputs, much, 16)
     after = run_recertify(tmp_path / "after", base, new, tiny_inputs, much, SMALL)
     methods = {c.method for c in after.certificates}
     assert methods <= {"joint", "fresh", "nothing"}

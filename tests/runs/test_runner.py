@@ -295,14 +295,14 @@ def test_other_tools_read_the_files_as_they_are(base):
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_run_that_another_process_begins_meanwhile(tmp_path, monkeypatch, tiny_inputs, resume):
     """It is joined by who resumes, and nobody else's."""
-    from smoothcert.execution import start as opening
+    from smoothcert.execution import start
 
     def late(place):
         monkeypatch.undo()
         run_certify(tmp_path / "r", PixelSum(28), tiny_inputs, SETTINGS, SMALL)
-        opening.require_unused(place)
+        start.require_unused(place)
 
-    monkeypatch.setattr(opening, "require_unused", late)
+    monkeypatch.setattr(start, "require_unused", late)
     how = replace(SMALL, resume=resume)
     if resume:
         run = run_certify(tmp_path / "r", PixelSum(28), tiny_inputs, SETTINGS, how)

@@ -59,11 +59,10 @@ def screened(base, executor, load, told=None):
     screening = Screening(EACH, candidates=len(THRESHOLDS))
     order = ScreeningTaskSpec(str(base.path), screening, 16)
     progress = told.append if told is not None else lambda _: None
+    screener, candidate_of = staged(base, thirty_inputs(), screening, 16), load(0)[0]
+    begin = partial(order.begin, base)
     here = ScreeningTask(
-        staged(base, thirty_inputs(), screening, 16),
-        load(0)[0],
-        progress,
-        partial(order.begin, base),
+        screener, lambda number: screener.prepared(candidate_of(number)), progress, begin
     )
     work = Work(order, tuple(range(len(THRESHOLDS))), progress, here)
     found = executor(work, lambda: 0)

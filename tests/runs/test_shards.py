@@ -163,7 +163,7 @@ def test_of_two_that_start_a_run_at_once_one_chooses(tmp_path, tiny_inputs, monk
         return real(*arguments)
 
     monkeypatch.setattr(Run, "create", create)
-    monkeypatch.setattr("smoothcert.execution.start.first_size", lambda *_: 8)
+    monkeypatch.setattr("smoothcert.sampling.prepare.first_size", lambda *_: 8)
     run = certify(out, tiny_inputs, (1, 2), batch_size=None)
     assert run.identity.batch_size == 16
     assert run.missing == ()

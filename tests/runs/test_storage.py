@@ -8,7 +8,7 @@ from pyarrow import fs
 
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.storage import object_store as objects
-from smoothcert.storage.base import place
+from smoothcert.storage.base import open_storage
 from smoothcert.storage.local import LocalFolder
 from smoothcert.storage.object_store import ObjectStore
 
@@ -20,9 +20,9 @@ def empty(request, bucket, tmp_path, monkeypatch):
     """A place in which nothing is."""
     monkeypatch.setattr(objects, "_PAUSES", ())
     if request.param == "folder":
-        return place(tmp_path / "r")
+        return open_storage(tmp_path / "r")
     if request.param == "s3":
-        return place(bucket.uri(f"{tmp_path.name}/r"))
+        return open_storage(bucket.uri(f"{tmp_path.name}/r"))
     # As one that renames, and whose unfinished files are there: HDFS, for instance.
     store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     monkeypatch.setattr(objects, "_filesystem", lambda uri: (store, "r"))
@@ -49,10 +49,10 @@ def test_what_was_created_is_there(created):
 
 
 def test_what_is_not_there(empty):
-    assert not empty.used
-    assert empty.names() == []
-    assert empty.names("votes") == []
-    assert not empty.has("run.json")
+    assert not empty.occupied
+    assert empty.files() == []
+    assert empty.files("votes") == []
+    assert not empty.exists("run.json")
     with pytest.raises(FileNotFoundError):
         empty.read("run.json", 100)
     empty.remove("run.json")
@@ -96,10 +96,10 @@ def test_what_could_not_be_created_leaves_nothing(empty):
 
     with pytest.raises(ValueError, match="no more"):
         empty.create(files())
-    assert not empty.used
-    assert empty.names() == []
+    assert not empty.occupied
+    assert empty.files() == []
     empty.create(FILES.items())
-    assert empty.names() == sorted(FILES)
+    assert empty.files() == sorted(FILES)
 
 
 def test_half_written_files_are_no_files(created):
@@ -117,12 +117,14 @@ def test_it_can_be_sent_to_other_processes(empty):
 
 def test_a_file_is_named_as_users_do(bucket):
     options = bucket.uri("").partition("?")[2]
-    assert place(bucket.uri("a/r")).at("run.json") == f"s3://bucket/a/r/run.json?{options}"
-    assert place(Path("a/r")).at("run.json") == str(Path("a/r/run.json"))
+    assert (
+        open_storage(bucket.uri("a/r")).uri_of("run.json") == f"s3://bucket/a/r/run.json?{options}"
+    )
+    assert open_storage(Path("a/r")).uri_of("run.json") == str(Path("a/r/run.json"))
 
 
 def test_files_of_this_machine_as_a_uri(tmp_path):
-    assert place(f"file://{tmp_path}/a%20b") == LocalFolder(tmp_path / "a b")
+    assert open_storage(f"file://{tmp_path}/a%20b") == LocalFolder(tmp_path / "a b")
 
 
 @pytest.mark.parametrize(
@@ -138,24 +140,24 @@ def test_files_of_this_machine_as_a_uri(tmp_path):
 )
 def test_places_that_are_none(where, message):
     with pytest.raises(InvalidInput, match=message) as raised:
-        place(where)
+        open_storage(where)
     assert "secret" not in str(raised.value).replace("AWS_SECRET", "")
 
 
 def test_a_killed_creation_is_begun_again(bucket, tmp_path):
-    there = place(bucket.uri(f"{tmp_path.name}/k"))
+    there = open_storage(bucket.uri(f"{tmp_path.name}/k"))
     there.write(".new", b"")
     there.write("inputs.parquet", b"of another run")
     there.write("plan.parquet", b"of another run")
     there.write("certificates/00000.parquet", b"of another run")
-    assert not there.used
+    assert not there.occupied
     there.create(FILES.items())
-    assert there.names() == sorted(FILES)
+    assert there.files() == sorted(FILES)
 
 
 def test_of_two_that_create_at_once_one_is_whole(bucket, tmp_path):
     """The other writes its first files in the middle."""
-    there = place(bucket.uri(f"{tmp_path.name}/two"))
+    there = open_storage(bucket.uri(f"{tmp_path.name}/two"))
 
     def ours():
         yield "inputs.parquet", b"ours"
@@ -163,7 +165,7 @@ def test_of_two_that_create_at_once_one_is_whole(bucket, tmp_path):
         yield "run.json", b"ours"
 
     there.create(ours())
-    assert {name: there.read(name, 9) for name in there.names()} == {
+    assert {name: there.read(name, 9) for name in there.files()} == {
         "inputs.parquet": b"ours",
         "run.json": b"ours",
     }
@@ -171,7 +173,7 @@ def test_of_two_that_create_at_once_one_is_whole(bucket, tmp_path):
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_refusals_are_not_tried_again(status, bucket, tmp_path):
-    there = place(bucket.uri(f"{tmp_path.name}/r"))
+    there = open_storage(bucket.uri(f"{tmp_path.name}/r"))
     bucket.trouble = lambda number: status
     with pytest.raises(StoreError, match="run.json.* cannot be written"):
         there.write("run.json", b"{}")
@@ -179,6 +181,6 @@ def test_refusals_are_not_tried_again(status, bucket, tmp_path):
 
 
 def test_a_bucket_that_is_not_there(bucket):
-    there = place(bucket.uri("").replace("bucket/", "nobody-s-bucket/r"))
+    there = open_storage(bucket.uri("").replace("bucket/", "nobody-s-bucket/r"))
     with pytest.raises(StoreError, match="NO_SUCH_BUCKET"):
         there.write("run.json", b"{}")

@@ -12,7 +12,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.methods import planned
 from smoothcert.report.claims import tried
 from smoothcert.runs import ledger, reach
-from smoothcert.runs.bases import check_same_inputs, explore
+from smoothcert.runs.bases import check_same_inputs, explored
 from smoothcert.runs.store import Run
 from smoothcert.sampling.prepare import prepare
 from smoothcert.verbs.recertify import check_base, check_classes, method_settings
@@ -51,7 +51,7 @@ def plan(
         check_classes(ready.probe.num_classes, run.identity.num_classes)
         reach.begin_plan(run, classifier.fingerprint, classifier.name, reuse)
         start = time.perf_counter()
-        expected = explore(run, ready, inputs, reuse)
+        expected = explored(run, ready, inputs, reuse)
         speed = expected.pilot_evaluations / (time.perf_counter() - start)
     rows = []
     for policy in policies or _SHOWN:

@@ -170,17 +170,17 @@ def _begin(
 
     What a resumed run has chosen stays; another machine might choose otherwise.
     """
-    options = request.options
     if before := _there(request):
         was = before.identity
         classifier = in_layout(classifier, was.layout)
         options = replace(
-            options,
-            batch_size=options.batch_size or was.batch_size,
-            block_inputs=options.block_inputs or was.block_inputs,
+            request.options,
+            batch_size=request.options.batch_size or was.batch_size,
+            block_inputs=request.options.block_inputs or was.block_inputs,
         )
+        request = replace(request, options=options)
     evaluations = len(inputs) * request.draws
-    facts_of_run = (request.settings, evaluations, options.batch_size)
+    facts_of_run = (request.settings, evaluations, request.options.batch_size)
     ready = prepare(classifier, inputs.item(0), *facts_of_run)
     identity = Identity(
         settings=request.settings,
@@ -191,7 +191,7 @@ def _begin(
         shape=inputs.shape,
         num_classes=ready.probe.num_classes,
         batch_size=ready.batch_size,
-        block_inputs=_block_inputs(request, options.block_inputs, len(inputs), ready.speed),
+        block_inputs=_block_inputs(request, len(inputs), ready.speed),
         device=device_kind(classifier),
         noise_hash=ready.probe.noise_hash,
         base=request.base.identity.hash if request.base else "",
@@ -199,8 +199,10 @@ def _begin(
     )
     _note(identity, ready)
     facts: dict[str, Any] = {"batches_too_large": list(ready.too_large)} if ready.too_large else {}
-    if options.files:
-        facts["files"] = {name: sha256(data).hexdigest() for name, data in options.files.items()}
+    if request.options.files:
+        facts["files"] = {
+            name: sha256(data).hexdigest() for name, data in request.options.files.items()
+        }
     facts |= {"row_exact": ready.probe.row_exact, "probe_answers": ready.probe.answers}
     return ready, identity, facts
 
@@ -225,7 +227,7 @@ def _note(identity: Identity, ready: Prepared) -> None:
     _LOG.info("%d inputs in blocks of %d", inputs, min(block, inputs))
 
 
-def _block_inputs(request: RunRequest, asked: int | None, inputs: int, speed: float) -> int:
+def _block_inputs(request: RunRequest, inputs: int, speed: float) -> int:
     """Inputs of a block: as asked for, or what wastes least; never more than can be read."""
     each = request.settings.n0 + request.settings.n
     usual = min(_MOST_INPUTS, _BLOCK_DRAWS // request.draws, MOST_DRAWS // each)
@@ -234,7 +236,7 @@ def _block_inputs(request: RunRequest, asked: int | None, inputs: int, speed: fl
         seconds = best_block_seconds(work, _OVERHEAD, _FAILURES_PER_HOUR)
         # A power of two, so that a speed that wavers seldom makes another run of the same command.
         usual = min(usual, 2 ** int(math.log2(max(1.0, seconds * speed / request.draws))))
-    found = asked or max(1, usual)
+    found = request.options.block_inputs or max(1, usual)
     if min(found, inputs) * each > MOST_DRAWS:
         raise InvalidInput(
             f"A block of {min(found, inputs)} inputs with {each} draws each has more than the "

@@ -3,14 +3,16 @@
 from dataclasses import replace
 
 from smoothcert.certificate import Settings
+from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Reuse
 from smoothcert.runs import pilots
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.prepare import Prepared
+from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.verbs import planned as planning
 from smoothcert.verbs.pilot import PilotVotes
+from smoothcert.verbs.recertify import check_classes
 
 
 def cache_of(base: Run, settings: Settings) -> planning.Cache:
@@ -18,7 +20,20 @@ def cache_of(base: Run, settings: Settings) -> planning.Cache:
     return planning.Cache(base.certificates, base.stored_records, settings)
 
 
-def explore(base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse) -> planning.Planner:
+def explore(
+    base: Run,
+    classifier: Classifier,
+    inputs: Inputs,
+    reuse: Reuse,
+    batch_size: int | None = None,
+) -> planning.Planner:
+    """Prepare a classifier, and what `explored` does; arguments as of `recertify`."""
+    ready = prepare(classifier, inputs.item(0), base.identity.settings, 0, batch_size)
+    check_classes(ready.probe.num_classes, base.identity.num_classes)
+    return explored(base, ready, inputs, reuse)
+
+
+def explored(base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse) -> planning.Planner:
     """Run a pilot against a base run and keep it there, since its outcome is about to be shown.
 
     Raises:

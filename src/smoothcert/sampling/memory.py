@@ -16,13 +16,20 @@ def ran_out(error: BaseException | None) -> bool:
     Frameworks have kinds of their own for it (torch.OutOfMemoryError), or only a text.
     """
     while error is not None:
-        text = str(error).lower()
+        text = _text(error).lower()
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             return True
         if isinstance(error, RuntimeError) and any(words in text for words in _WORDS):
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - of an error of the user's
+        return ""
 
 
 def fitting(
@@ -64,7 +71,7 @@ def _explained(error: Exception, size: int) -> ModelError:
     root: BaseException = error
     while root.__cause__ is not None:
         root = root.__cause__  # the framework's words: what is around them gives advice too
-    first = (str(root).strip() or type(root).__name__).splitlines()[0].rstrip(".")
+    first = (_text(root).strip() or type(root).__name__).splitlines()[0].rstrip(".")
     advice = (
         f"Pass --batch-size {size // 2} or less, with a new --out (in Python batch_size), since "
         "the batch size is part of what a run is."
