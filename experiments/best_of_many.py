@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from data_sets import remembered
+from dataset_overclaims import remembered
 from known_law import PROBABILITY, SIGMA, Law, Patchwork, World, patchwork, split, truth
 from numpy.typing import NDArray
 from overclaims import too_much

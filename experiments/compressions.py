@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from kept import kept
+from cached_rows import cached
 from markdown import percent, put, table
 from networks import Source, file_name, made
 
@@ -215,7 +215,7 @@ class Bench:
     def finished(self, target: str, part: Callable[[str], dict]) -> dict:
         """The figures of a part, read back if they were found with these sizes."""
         place, sizes = self.folder(target) / f"{part.__name__}.json", self.plan.sizes(target)
-        found = kept(place, sizes, f"{target}: {part.__name__}", lambda: part(target))
+        found = cached(place, sizes, f"{target}: {part.__name__}", lambda: part(target))
         return {"target": target, "sizes": sizes} | found
 
 

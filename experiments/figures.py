@@ -32,7 +32,7 @@ def write(folder: Path, rows: dict[str, list[dict]]) -> None:
 
 
 def write_levels(folder: Path, rows: list[dict]) -> None:
-    """Draw what levels.py found."""
+    """Draw what compression_levels.py found."""
     _save(_levels, rows, folder / "questions-levels.svg")
 
 

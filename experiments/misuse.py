@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from best_of_many import ALPHA, REPLAYED, Field, Picked, Tried, afresh, fresh, replayed, replays
-from data_sets import remembered, says_something_false
+from dataset_overclaims import remembered, says_something_false
 from known_law import SIGMA
 from markdown import put, table
 from numpy.typing import NDArray

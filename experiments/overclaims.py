@@ -1,6 +1,6 @@
 """10^5 certifications per method on classifiers with known truth: how many claim too much?
 
-python experiments/overclaims.py [--count 100000]
+`reliability.py` runs it and makes the tables.
 
 Each method runs as it is, from the noise to the certificate: the verbs of the package, its engine
 and its plans, on the classifiers of known_law.py. A certificate overclaims if its radius is above
@@ -9,7 +9,7 @@ times the difference of the two quantiles), or, for a decision of one radius, if
 contrary of the truth. The laws are the worst that worst_case.py found. Where certifications are
 independent, an exact one-sided binomial test says whether the rate is above the one allowed.
 Inputs of one data set share a pilot and a plan, and are not independent; there the test is an
-e-value over the independent data sets (planned.py).
+e-value over the independent data sets (dataset_overclaims.py).
 """
 
 import time

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from collect import HERE, ORIGINAL, Sizes, finished, options, places
+from collected_votes import Recorded
 from numpy.typing import NDArray
-from recorded import Recorded
 from tables import DOCS
 
 

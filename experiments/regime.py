@@ -4,8 +4,8 @@ python experiments/regime.py LOGS --out FOLDER
 
 LOGS has tables of Cohen et al. (2019), as for simulated.py: vote shares are real, label changes
 are drawn from `smoothcert.simulation`'s law at many disparities. No model is run. Simulations are
-kept in FOLDER. Beside them, real pairs with larger changes: FOLDER is what collect.py and fresh.py
-filled with `--size regime`.
+kept in FOLDER. Beside them, real pairs with larger changes: FOLDER is what collect.py and
+collect_fresh.py filled with `--size regime`.
 """
 
 import argparse
@@ -17,10 +17,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from cached_rows import cached
 from collect import HERE, Sizes, finished, places
-from contest import Plan as Tables
-from kept import kept
 from markdown import put, table
+from methods_compared import Plan as Tables
 from results_page import HEADS, METHODS, number
 from tables import DOCS, rows_of, write_csv
 
@@ -178,7 +178,7 @@ def main() -> None:
         if log.sigma in plan.sigmas:
             place = given.out / f"{file.stem}.json"
             facts = log, file.stem.partition("_")[0], plan
-            found = kept(place, asdict(plan), file.stem, partial(simulated, *facts))
+            found = cached(place, asdict(plan), file.stem, partial(simulated, *facts))
             for name, some in rows.items():
                 some += found[name]
     write_csv(given.results, "regime", rows["levels"])

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 
-from data_sets import kinds, planned, planned_methods, remembered, screened
+from dataset_overclaims import kinds, planned, planned_methods, remembered, screened
 from markdown import put, table
 from overclaims import HERE, Row, certified, detects, p_value, worst_cases
 

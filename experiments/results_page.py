@@ -7,8 +7,8 @@ import textwrap
 import onnxruntime
 import torch
 from collect import Sizes
-from contest import Plan
 from markdown import percent, table
+from methods_compared import Plan
 from published import published_table
 
 METHODS = ("irs-published", "irs", "joint-uniform", "joint-planned")
@@ -53,7 +53,7 @@ def text(
     ]
     for n in sorted({row["n"] for row in rows["speedups"]}):
         some = {k: [r for r in found if r.get("n", n) == n] for k, found in rows.items()}
-        parts += ["### " + heading(n), *contest(some, n)]
+        parts += ["### " + heading(n), *comparison(some, n)]
     parts += [FIGURES, "### Accuracy (Tables 8 and 9)", accuracies(rows["accuracy"])]
     parts += [
         "### Evaluations per second, in the fastest block of a collection",
@@ -83,7 +83,7 @@ def facts(size: str, sizes: Sizes, plan: Plan, images: int, missing: list[str]) 
     return textwrap.fill(said, 118, break_on_hyphens=False)
 
 
-def contest(rows: dict[str, list[dict]], n: int) -> list[str]:
+def comparison(rows: dict[str, list[dict]], n: int) -> list[str]:
     """Everything that depends on the size of the cache."""
     screened = {
         (r["architecture"], r["sigma"], r["network"], r["per_input"]): r for r in rows["screened"]

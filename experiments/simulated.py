@@ -13,7 +13,7 @@ import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kept import kept
+from cached_rows import cached
 from markdown import put, table
 from published import published
 from results_page import METHODS, number
@@ -87,7 +87,7 @@ def _ratios(everything: Simulation, theirs: Simulation) -> dict:
 
 def finished(file: Path, log: Log, facts: dict, plan: Plan) -> dict:
     """The row, read back if it was made with these settings."""
-    return kept(file, asdict(plan), file.stem, lambda: row_of(log, facts, plan))
+    return cached(file, asdict(plan), file.stem, lambda: row_of(log, facts, plan))
 
 
 def text(rows: list[dict], plan: Plan) -> str:

@@ -2,9 +2,9 @@
 
 python experiments/tables.py --size cpu --out FOLDER
 
-FOLDER is what collect.py and fresh.py filled; pairs that are not there are left out and named.
-No network is run. Every finished contest is kept beside its votes, so a rerun computes only
-what is new. Rows go to experiments/results/SIZE/*.csv, figures and text to docs/.
+FOLDER is what collect.py and collect_fresh.py filled; pairs that are not there are left out and
+named. No network is run. Every finished comparison is kept beside its votes, so a rerun computes
+only what is new. Rows go to experiments/results/SIZE/*.csv, figures and text to docs/.
 """
 
 import csv
@@ -19,10 +19,20 @@ import figures
 import numpy as np
 import results_page
 from collect import HERE, ORIGINAL, Place, Sizes, finished, options, places
-from contest import ACCOUNTINGS, Contest, Plan, Points, curve, interval, load, ratio, save
+from collected_votes import Recorded
 from markdown import put
+from methods_compared import (
+    ACCOUNTINGS,
+    Comparison,
+    Plan,
+    Points,
+    curve,
+    interval,
+    load,
+    ratio,
+    save,
+)
 from published import published
-from recorded import Recorded
 
 from smoothcert.bounds import binomial
 
@@ -41,7 +51,7 @@ class Pair:
         original: its votes.
         new: those of the changed network.
         plan: the settings.
-        contests: by the size of cache.
+        comparisons: by the size of cache.
         speed: evaluations per second of the changed network.
     """
 
@@ -49,25 +59,25 @@ class Pair:
     original: Recorded
     new: Recorded
     plan: Plan
-    contests: dict[int, tuple[Contest, dict[str, Points]]]
+    comparisons: dict[int, tuple[Comparison, dict[str, Points]]]
     speed: float
 
     @staticmethod
     def read(place: Place, plan: Plan, speed: float) -> "Pair":
         """Run the methods on the votes, or read back what they gave."""
         original, new = recorded(original_of(place)), recorded(place)
-        contests = {}
+        comparisons = {}
         for n in (n for n in plan.caches if n <= original.certification.settings.n):
             file = place.folder / f"contest-{n}.npz"
             key = f"{asdict(plan)} {original.identity} {new.identity}"
-            contest, start = Contest.of(original, new, n, plan), time.perf_counter()
+            comparison, start = Comparison.of(original, new, n, plan), time.perf_counter()
             points = load(file, key)
             if points is None:
-                points = contest.all()
+                points = comparison.all()
                 save(file, points, key)
                 print(f"{place.title}, n = {n}: {time.perf_counter() - start:.0f} s", flush=True)
-            contests[n] = contest, points
-        return Pair(place, original, new, plan, contests, speed)
+            comparisons[n] = comparison, points
+        return Pair(place, original, new, plan, comparisons, speed)
 
     @property
     def facts(self) -> dict:
@@ -82,7 +92,7 @@ class Pair:
         self, n: int, shares: list[float], accounting: str
     ) -> tuple[Points, dict[str, Points]]:
         """From scratch and the methods, with what each may spend and as it is counted."""
-        contest, points = self.contests[n]
+        comparison, points = self.comparisons[n]
         sizes = [max(1, round(share * n)) for share in shares]
         theirs = accounting == "authors"
         base = points["from-scratch-authors" if theirs else "from-scratch"].at(sizes)
@@ -95,14 +105,14 @@ class Pair:
         if accounting == "draws":
             base = base.free_of_extra()
         if theirs:
-            wrong = contest.wrong
+            wrong = comparison.wrong
             base = base.skipping(wrong)
             methods = {name: some.skipping(wrong) for name, some in methods.items()}
         return base, methods
 
     def speedups(self) -> Iterator[dict]:
         """Tables 3, 5 and 6: a row per size of cache and accounting."""
-        for n in self.contests:
+        for n in self.comparisons:
             paper = published("speedup", self.facts, n=n)
             for accounting in ACCOUNTINGS:
                 base, methods = self.contenders(n, self.plan.percents, accounting)
@@ -116,7 +126,7 @@ class Pair:
 
     def headline(self) -> Iterator[dict]:
         """Table 2: larger shares, and the time to an ACR that all of the methods reach."""
-        for n in self.contests:
+        for n in self.comparisons:
             base, methods = self.contenders(n, self.plan.headline, "all")
             curves = {"from-scratch": curve(base)}
             curves |= {name: curve(some) for name, some in methods.items()}
@@ -132,7 +142,7 @@ class Pair:
 
     def at_radius(self) -> Iterator[dict]:
         """Table 4: as the speedups, with certified accuracy at a radius in the place of ACR."""
-        for n in self.contests:
+        for n in self.comparisons:
             base, methods = self.contenders(n, self.plan.percents, "all")
             for in_sigmas in self.plan.radii:
                 radius = in_sigmas * self.place.sigma
@@ -142,10 +152,10 @@ class Pair:
 
     def screened(self) -> Iterator[dict]:
         """Dataset certificates, and what from scratch needs to reach the same ACR."""
-        for n, (contest, points) in self.contests.items():
+        for n, (comparison, points) in self.comparisons.items():
             scratch = curve(points["from-scratch"])
             for per_input in self.plan.screen:
-                found = contest.screened(per_input)
+                found = comparison.screened(per_input)
                 needed = scratch.evaluations_for(found.acr)
                 times = None if needed is None else needed / found.evaluations
                 row = {"n": n, "images": found.pool.inputs, "per_input": per_input}
@@ -154,14 +164,14 @@ class Pair:
 
     def gammas(self) -> Iterator[dict]:
         """Table 7: ACR of IRS by gamma, the mean over n_p from 1 to 10 % of n."""
-        for n, (_, points) in self.contests.items():
+        for n, (_, points) in self.comparisons.items():
             for gamma in self.plan.gammas:
                 acr = float(points[f"gamma-{gamma:g}"].radius.mean())
                 yield self.facts | {"n": n, "gamma": gamma, "acr": acr}
 
     def curves(self) -> Iterator[dict]:
         """Every point of every method."""
-        for n, (_, points) in self.contests.items():
+        for n, (_, points) in self.comparisons.items():
             for name in ("from-scratch", *METHODS):
                 some = points[name]
                 cost = some.draws.sum(axis=1) + some.extra
@@ -259,7 +269,7 @@ def main() -> None:
     there = sorted((p for p in everything if finished(p)), key=_order)
     rows, speeds, lacking = rows_of(there, plan)
     if not rows["speedups"]:
-        raise SystemExit("No changed network is complete: run collect.py, then fresh.py")
+        raise SystemExit("No changed network is complete: run collect.py, then collect_fresh.py")
     for name, some in rows.items():
         write_csv(given.results / given.size, name, some)
     figures.write(given.docs, rows)

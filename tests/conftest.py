@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from guarded import no_network  # noqa: F401 - for every test
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert import tries
+from support.known_truth import PixelSum
+from support.no_network_plugin import no_network  # noqa: F401 - for every test
 
 # As the command line does, before torch is imported: its threads would spin otherwise.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -43,7 +43,7 @@ def digits() -> Inputs:
 def server():
     """A real object store on this machine."""
     pytest.importorskip("moto", reason="needs a store of objects: pip install 'moto[s3]' flask")
-    from bucket import serving
+    from support.object_store_server import serving
 
     with serving() as found:
         yield found

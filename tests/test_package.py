@@ -197,3 +197,16 @@ def test_the_changelog_says_of_every_entry_whether_certificates_can_differ():
         assert {group.splitlines()[0] for group in groups} <= parts
         unchanged = [group for group in groups if group.startswith("Certificates do not change")]
         assert all("can differ" not in group for group in unchanged)
+
+
+def test_test_files_share_through_support_and_import_no_other():
+    found = {}
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found.setdefault(file.name, []).extend(names)
+    assert "support.known_truth" in found["test_coverage.py"]  # it sees imports
+    others = {name.removesuffix(".py") for name in found} | {"conftest"}
+    wrong = {f: n for f, names in found.items() for n in names if n in others}
+    assert wrong == {}

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from known_truth import tail
 from smoothcert.bounds import binomial
 from smoothcert.errors import InvalidInput
+from support.known_truth import tail
 
 TOLERANCE = Fraction(1, 10**9)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from known_truth import hypergeometric_tail
 from smoothcert.bounds import hypergeometric
 from smoothcert.errors import InvalidInput
+from support.known_truth import hypergeometric_tail
 
 
 def exact_tail(hits: int, sampled: int, size: int, members: int) -> Fraction:

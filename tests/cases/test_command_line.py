@@ -9,7 +9,6 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-import linear
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,6 +27,7 @@ from smoothcert.runs.verify import verify
 from smoothcert.storage.local import LocalFolder
 from smoothcert.verbs import sanity
 from smoothcert.verbs.given import as_base, as_inputs
+from support import linear
 
 HERE = Path(__file__).parent
 
@@ -36,14 +36,13 @@ def run(*arguments, code=0):
     """The command line in this process: (stdout, stderr), and no traceback."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "200")
-        patch.syspath_prepend(str(HERE))
         result = CliRunner().invoke(main.app, [*map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return result.stdout, result.stderr
 
 
-CERTIFY = ("certify", "linear:good", "--data", "digits", "--sigma", "0.25", "--n", "200")
+CERTIFY = ("certify", "support.linear:good", "--data", "digits", "--sigma", "0.25", "--n", "200")
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +116,7 @@ def refused(is_refused, match, kind=Exception):
 
 def test_numbers_reach_the_run(tmp_path):
     written = ("--sigma", "64/255", "--n", "0.2k", "--n0", "1e1", "--alpha", "1/100", "--limit", 3)
-    run("certify", "linear:good", "--data", "digits", *written, "--out", tmp_path / "r")
+    run("certify", "support.linear:good", "--data", "digits", *written, "--out", tmp_path / "r")
     settings = Run.open(tmp_path / "r").identity.settings
     assert (settings.sigma, settings.n, settings.n0) == (64 / 255, 200, 10)
     assert settings.alpha == 0.01
@@ -179,7 +178,7 @@ def test_json_of_several_targets(base):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("certify", "linear:good", "--data", "", "--sigma", 1, "--out", "x"), "--data"),
+        (("certify", "support.linear:good", "--data", "", "--sigma", 1, "--out", "x"), "--data"),
         (("certify", "", "--data", "digits", "--sigma", 1, "--out", "x"), "MODEL"),
         (("certify", "m", "--data", "digits", "--sigma", 1, "--out= "), "--out"),
         (("screen", "m", "", "--base", "b"), "MODEL..."),
@@ -346,12 +345,12 @@ def test_pipes_are_neither_models_nor_pictures(tmp_path):
         os.mkfifo(tmp_path / name)
     facts = ("--data", "digits", "--sigma", 1, "--out", tmp_path / "r")
     assert "is no regular file" in run("certify", tmp_path / "a.onnx", *facts, code=2)[1]
-    facts = ("predict", "linear:good", tmp_path / "a.png", "--sigma", 1)
+    facts = ("predict", "support.linear:good", tmp_path / "a.png", "--sigma", 1)
     assert "is no regular file" in run(*facts, code=2)[1]
 
 
 def test_a_folder_is_no_picture(tmp_path):
-    _, err = run("predict", "linear:good", tmp_path, "--sigma", 1, code=2)
+    _, err = run("predict", "support.linear:good", tmp_path, "--sigma", 1, code=2)
     assert "is a folder, and predict takes one image" in err
     assert "Did you mean" not in err
 
@@ -379,7 +378,7 @@ def test_one_of_a_kind(base, tmp_path):
 def test_no_column_is_empty(base, tmp_path):
     assert "mean" not in run("report", base, "--out", tmp_path / "page")[0]
     how = ("--method", "irs", "--out", tmp_path / "irs")
-    assert "mean ζ ≤" in run("recertify", "linear:good", "--base", base, *how)[0]
+    assert "mean ζ ≤" in run("recertify", "support.linear:good", "--base", base, *how)[0]
 
 
 def test_overwrite_says_otherwise(base, tmp_path):
@@ -794,19 +793,22 @@ def test_hints_of_settings(changed, alpha, hint):
 
 def test_hints_of_other_commands(base, tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
-    one = ("predict", "linear:good", tmp_path / "a.png", "--n", 20)
+    one = ("predict", "support.linear:good", tmp_path / "a.png", "--n", 20)
     _, err = run(*one, "--sigma", 12, "--alpha", 0.6)
     assert "Did you mean 12/255?" in err
     assert "0.6 is above one half" in err
     assert "Did you mean 64/255?" in run(*one, "--sigma", 64, code=2)[1]
-    for command in (("plan", "linear:good"), ("screen", "linear:good", "--per-input", 9)):
+    for command in (
+        ("plan", "support.linear:good"),
+        ("screen", "support.linear:good", "--per-input", 9),
+    ):
         wide = run(*command, "--base", base, "--alpha", 0.6)[1]
         assert "0.6 is above one half" in wide, command
 
 
 @pytest.mark.parametrize(("model", "is_odd"), [("good", False), ("permuted", True)])
 def test_what_is_odd_about_a_recertification(model, is_odd, base, tmp_path):
-    _, err = run("recertify", f"linear:{model}", "--base", base, "--out", tmp_path / "r")
+    _, err = run("recertify", f"support.linear:{model}", "--base", base, "--out", tmp_path / "r")
     assert ("certificates of the original 0 are left" in err) == is_odd
 
 
@@ -823,7 +825,7 @@ def test_what_is_odd_about_a_recertification(model, is_odd, base, tmp_path):
 )
 def test_a_first_look(model, sigma, hint, tmp_path):
     few = ("--every", 3, "--n", 150, "--n0", 10, "--out", tmp_path / "r")
-    _, err = run("certify", f"linear:{model}", "--data", "digits", "--sigma", sigma, *few)
+    _, err = run("certify", f"support.linear:{model}", "--data", "digits", "--sigma", sigma, *few)
     assert hint in err
     read, look = err.split("\n")[:2]
     assert read.startswith("digits: 167 inputs")
@@ -967,7 +969,7 @@ def test_certify_without_labels_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez("d.npz", x=_images(6))
     what = ("--data", "d.npz", "--grid", "1/16", "--sigma", 0.25, "--n", 100, "--out", "r")
-    out, _ = run("certify", "linear:good", *what)
+    out, _ = run("certify", "support.linear:good", *what)
     assert "r (no labels: any class counts)" in out
     assert "CA@" not in out
     for more in (("report", "r", "--out", "page"), ("card", "r")):
@@ -984,15 +986,17 @@ def test_moved_data_and_models_are_named_with_their_option(tmp_path, monkeypatch
     run(*CERTIFY[:2], "--data", "d.npz", "--grid", "1/16", *CERTIFY[4:], "--out", "r")
     Path("d.npz").rename("elsewhere.npz")
     for command in (
-        ("recertify", "linear:good", "--base", "r", "--out", "again"),
-        ("plan", "linear:good", "--base", "r"),
-        ("screen", "linear:good", "--base", "r"),
-        ("verify", "r", "--replay", "1%", "--model", "linear:good"),
+        ("recertify", "support.linear:good", "--base", "r", "--out", "again"),
+        ("plan", "support.linear:good", "--base", "r"),
+        ("screen", "support.linear:good", "--base", "r"),
+        ("verify", "r", "--replay", "1%", "--model", "support.linear:good"),
     ):
         _, err = run(*command, code=2)
         assert "if it moved, say where with --data." in err, command
     assert "say where with --data" in run("report", "r", "--out", "page")[1]
-    run("verify", "r", "--replay", "1%", "--model", "linear:good", "--data", "elsewhere.npz")
+    run(
+        "verify", "r", "--replay", "1%", "--model", "support.linear:good", "--data", "elsewhere.npz"
+    )
 
 
 @pytest.mark.parametrize("command", [("recertify", "--policy", "budget:50"), ("screen",)])
@@ -1004,7 +1008,7 @@ def test_labels_that_are_no_longer_those_of_the_base(command, tmp_path):
     given = [*CERTIFY[:2], "--data", file, "--grid", "1/256", *CERTIFY[4:]]
     run(*given, "--out", tmp_path / "base")
     name, *options = command
-    again = (name, "linear:good", "--base", tmp_path / "base", *options, "--out")
+    again = (name, "support.linear:good", "--base", tmp_path / "base", *options, "--out")
     np.savez(file, x=pixels, y=np.roll(digits.labels, 1))
     _, said = run(*again, tmp_path / "a.json", code=2)
     assert "2 of 4 inputs have another true class than in" in said

@@ -16,7 +16,7 @@ from smoothcert.text import many
 
 pytest.importorskip("PIL", reason="the data extra is not installed")
 
-from picture_files import (
+from support.image_files import (
     arrays,
     cells,
     class_label,

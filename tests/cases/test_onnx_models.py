@@ -16,8 +16,9 @@ from smoothcert.errors import InvalidInput, ModelError, StoreError
 from smoothcert.files import require_new_file
 
 onnx = pytest.importorskip("onnx", reason="the onnx extra is not installed")
-import onnx_graphs as g  # noqa: E402
 from onnx import TensorProto  # noqa: E402
+
+import support.onnx_graphs as g  # noqa: E402
 
 DRAWS = {"sigma": 0.25, "n0": 8, "n": 24}
 

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-import torch_models as cases
 
 import smoothcert
+import support.torch_models as cases
 from smoothcert import zoo
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.compress import compress
@@ -483,8 +483,8 @@ def test_bf16_of_modules_that_torch_does_not_copy(make, tmp_path):
     """Their weight is computed from others, and deepcopy refuses such tensors."""
     path = tmp_path / "m.pt2"
     digits = smoothcert.load_inputs("digits", limit=8)
-    compress(f"torch_models:{make}", "bf16", path, inputs=digits)
-    whole = smoothcert.load_classifier(f"torch_models:{make}")
+    compress(f"support.torch_models:{make}", "bf16", path, inputs=digits)
+    whole = smoothcert.load_classifier(f"support.torch_models:{make}")
     images = np.stack([to_float(item.pixels, digits.levels) for item in digits])
     logits = [model.logits(images) for model in (whole, smoothcert.load_classifier(path))]
     assert np.abs(logits[0] - logits[1]).max() < 0.05 * np.abs(logits[0]).max()
@@ -493,7 +493,7 @@ def test_bf16_of_modules_that_torch_does_not_copy(make, tmp_path):
 def test_a_copy_that_there_is_not_is_said(tmp_path):
     digits = smoothcert.load_inputs("digits", limit=8)
     with pytest.raises(ModelError, match="holds what cannot be copied"):
-        compress("torch_models:locked", "bf16", tmp_path / "m.pt2", inputs=digits)
+        compress("support.torch_models:locked", "bf16", tmp_path / "m.pt2", inputs=digits)
 
 
 @pytest.mark.parametrize("model", [cases.plain, cases.Around, lambda x: x])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.errors import InvalidInput, ModelError
+from support.known_truth import PixelSum
 
 
 def test_it_gives_what_the_classifier_around_it_gives(tiny_inputs, pixel_sum):

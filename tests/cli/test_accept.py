@@ -5,9 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-from test_threads import run
 
 import smoothcert
+from support.command_line import run
 
 CERTIFY = ("--data", "digits", "--limit", 12, "--sigma", 0.25, "--n", 300, "--block-inputs", 4)
 

@@ -1,8 +1,6 @@
 """The commands, as a user runs them: their output, their exit code."""
 
-import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -11,37 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_threads import run as at_once
 
 from smoothcert.runs.store import Run
-
-ENVIRONMENT = {"COLUMNS": "200", "NO_COLOR": "1"}
-
-
-def program(*arguments, cwd, code=0):
-    """Run the command line as a process; return (stdout, stderr)."""
-    result = subprocess.run(
-        [sys.executable, "-m", "smoothcert", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | ENVIRONMENT,
-    )
-    assert result.returncode == code, (result.stdout, result.stderr)
-    assert "Traceback" not in result.stderr
-    return result.stdout, result.stderr
-
-
-def run(*arguments, cwd, code=0):
-    """The same in this process, which saves seconds of imports."""
-    with contextlib.chdir(cwd), pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
-            patch.setenv(name, value)
-        sys.modules.pop("mine", None)  # a user's file, which another test has too
-        result = at_once(*arguments, code=code)
-        sys.modules.pop("mine", None)
-    return result.stdout, result.stderr
+from support.command_line import program, run_in
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +32,7 @@ def test_certify_writes_a_run_and_prints_its_summary(folder):
 
 
 def test_json_is_one_document(folder, models):
-    out, _ = run(
+    out, _ = run_in(
         *("certify", models / "net.onnx", "--data", "digits", "--limit", 5, "--sigma", 0.25),
         *("--n", 100, "--out", "j", "--json"),
         cwd=folder,
@@ -73,19 +43,19 @@ def test_json_is_one_document(folder, models):
 
 def test_resume_and_refusals(folder, models):
     common = ("certify", models / "net.onnx", "--data", "digits", "--limit", 20, "--n0", 20)
-    _, err = run(*common, "--sigma", 0.25, "--n", 500, "--out", "base", cwd=folder, code=2)
+    _, err = run_in(*common, "--sigma", 0.25, "--n", 500, "--out", "base", cwd=folder, code=2)
     assert "Pass --resume to continue" in err
-    run(*common, "--sigma", 0.25, "--n", 500, "--out", "base", "--resume", cwd=folder)
-    _, err = run(
+    run_in(*common, "--sigma", 0.25, "--n", 500, "--out", "base", "--resume", cwd=folder)
+    _, err = run_in(
         *common, "--sigma", 0.5, "--n", 500, "--out", "base", "--resume", cwd=folder, code=2
     )
     assert "was made with other settings: " in err
 
 
 def test_verify(folder):
-    out, _ = run("verify", "base", "--replay", "5%", cwd=folder)
+    out, _ = run_in("verify", "base", "--replay", "5%", cwd=folder)
     assert "20 certificates recomputed from the votes, 520 draws replayed: all as stored." in out
-    out, _ = run("verify", "int8", "--replay", "5%", "--json", cwd=folder)
+    out, _ = run_in("verify", "int8", "--replay", "5%", "--json", cwd=folder)
     facts = json.loads(out)
     assert facts["ok"]
     assert facts["certificates"] == 20
@@ -102,12 +72,12 @@ def test_verify_exits_with_1_when_something_is_wrong(folder, tmp_path):
 
 
 def test_plan_shows_costs_before_they_are_paid(folder, models):
-    out, err = run("plan", models / "int8.onnx", "--base", "base", cwd=folder)
+    out, err = run_in("plan", models / "int8.onnx", "--base", "base", cwd=folder)
     assert "budget:0.02" in out
     assert "not proven" in out
     assert "The pilot took" in err
     chosen = ("--policy", "uniform:50", "--policy", "radius:0.1", "--json")
-    out, _ = run("plan", models / "int8.onnx", "--base", "base", *chosen, cwd=folder)
+    out, _ = run_in("plan", models / "int8.onnx", "--base", "base", *chosen, cwd=folder)
     facts = json.loads(out)
     assert [p["policy"] for p in facts["policies"]] == ["uniform:50", "radius:0.1"]
     assert 0 < facts["policies"][0]["evaluations"] <= 50 * 20
@@ -116,61 +86,63 @@ def test_plan_shows_costs_before_they_are_paid(folder, models):
 def test_screen_ranks_models(folder, models):
     two = (models / "int8.onnx", models / "prune.safetensors")
     options = ("--per-input", 50, "--radii", "0,0.2", "--out", "screen.json")
-    out, err = run("screen", *two, "--base", "base", *options, cwd=folder)
+    out, err = run_in("screen", *two, "--base", "base", *options, cwd=folder)
     assert "CA@0.2 ≥" in out
     assert "Beside this screening, this cache has given" in err
     assert len(json.loads((folder / "screen.json").read_text())) == 2
     accept = ("--per-input", 50, "--accept", "ca@0.1>=0.1", "--json")
-    out, _ = run("screen", models / "net.onnx", "--base", "base", *accept, cwd=folder)
+    out, _ = run_in("screen", models / "net.onnx", "--base", "base", *accept, cwd=folder)
     (found,) = json.loads(out)
     assert found["verdict"] in ("ACCEPTED", "UNDECIDED", "UNREACHABLE")
-    _, err = run("screen", *two, "--base", "base", "--accept", "ca>1", cwd=folder, code=2)
+    _, err = run_in("screen", *two, "--base", "base", "--accept", "ca>1", cwd=folder, code=2)
     assert "ca@" in err
 
 
 def test_certify_decides_a_radius(folder, models):
     common = ("--data", "digits", "--limit", 10, "--sigma", 0.25, "--n", 2000)
-    out, _ = run(
+    out, _ = run_in(
         *("certify", models / "net.onnx", *common, "--radius", 0.2, "--out", "decided", "--json"),
         cwd=folder,
     )
     assert json.loads(out)["evaluations"] < 10 * 2100
-    run("verify", "decided", "--replay", "5%", cwd=folder)
+    run_in("verify", "decided", "--replay", "5%", cwd=folder)
     to = ("--base", "decided", "--out", "y")
-    _, err = run("recertify", models / "int8.onnx", *to, cwd=folder, code=2)
+    _, err = run_in("recertify", models / "int8.onnx", *to, cwd=folder, code=2)
     assert "only a certification from scratch leaves votes" in err
 
 
 def test_report(folder):
-    out, _ = run("report", "base", "int8", "--out", "report", "--radii", "0,0.3", cwd=folder)
+    out, _ = run_in("report", "base", "int8", "--out", "report", "--radii", "0,0.3", cwd=folder)
     assert "CA@0.3" in out
     assert (folder / "report" / "index.html").exists()
     assert (folder / "report" / "base.tsv").exists()
 
 
 def test_train_compress_predict(folder, tmp_path):
-    out, _ = run(
+    out, _ = run_in(
         *("train", "--data", "digits", "--sigma", 0.25, "--epochs", 6, "--limit", 400),
         *("--out", "f.safetensors", "--json"),
         cwd=tmp_path,
     )
     model = json.loads(out)["model"]
-    out, _ = run(
+    out, _ = run_in(
         "compress", model, "--to", "prune:0.1", "--out", "p.safetensors", "--json", cwd=tmp_path
     )
     assert json.loads(out)["tensors_changed"] > 0
     pixels = np.kron(np.eye(8), np.ones((1, 1))) * 255
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "image.png")
-    out, _ = run("predict", "p.safetensors", "image.png", "--sigma", 0.25, "--json", cwd=tmp_path)
+    out, _ = run_in(
+        "predict", "p.safetensors", "image.png", "--sigma", 0.25, "--json", cwd=tmp_path
+    )
     prediction = json.loads(out)
     assert prediction["draws"] == 1000
     assert -1 <= prediction["predicted"] < 10
-    out, _ = run("predict", "p.safetensors", "image.png", "--sigma", 0.25, cwd=tmp_path)
+    out, _ = run_in("predict", "p.safetensors", "image.png", "--sigma", 0.25, cwd=tmp_path)
     assert out.startswith(("class ", "abstain: class "))
 
 
 def test_compressions_that_train_tell_their_epochs(models, tmp_path):
-    out, err = run(
+    out, err = run_in(
         *("compress", models / "net.safetensors", "--to", "finetune:2", "--data", "digits"),
         *("--sigma", 0.25, "--out", "f.safetensors", "--json"),
         cwd=tmp_path,
@@ -191,7 +163,7 @@ def test_users_own_files_end_to_end(models, tmp_path):
         f"def make():\n    return load_classifier({str(models / 'net.onnx')!r})\n"
     )
     common = ("--data", "pictures", "--sigma", 0.25, "--n", 100, "--out", "runs/mine")
-    out, _ = run("certify", "mine:make", *common, "--json", cwd=tmp_path)
+    out, _ = run_in("certify", "mine:make", *common, "--json", cwd=tmp_path)
     assert json.loads(out)["inputs"] == 4
 
 
@@ -241,7 +213,7 @@ def test_users_own_files_end_to_end(models, tmp_path):
 )
 def test_misuse_is_one_line_and_exit_code_2(arguments, message, folder, models):
     named = [str(models / "net.onnx") if a == "NET" else a for a in arguments]
-    _, err = run(*named, cwd=folder, code=2)
+    _, err = run_in(*named, cwd=folder, code=2)
     assert message in err
     assert not (folder / "x").exists()
 
@@ -274,14 +246,14 @@ def test_replay_says_that_it_is_simulated(tmp_path):
     text = "\n".join(["idx\tlabel\tpredict\tradius\tcorrect\ttime", *rows])
     (tmp_path / "made_up_sigma_0.50.tsv").write_text(text + "\n")
     options = ("--n", 1000, "--repetitions", 1, "--disparity", 0.005)
-    out, err = run("replay", "made_up_sigma_0.50.tsv", *options, cwd=tmp_path)
+    out, err = run_in("replay", "made_up_sigma_0.50.tsv", *options, cwd=tmp_path)
     assert "SIMULATED on made_up_sigma_0.50: 40 images" in out
     assert "nothing is certified" in err
-    out, _ = run("replay", "made_up_sigma_0.50.tsv", *options, "--json", cwd=tmp_path)
+    out, _ = run_in("replay", "made_up_sigma_0.50.tsv", *options, "--json", cwd=tmp_path)
     (facts,) = json.loads(out)
     assert facts["notice"].startswith("SIMULATION")
     assert {m["method"] for m in facts["methods"]} >= {"from-scratch", "irs", "joint-planned"}
-    _, err = run("replay", "gone.tsv", cwd=tmp_path, code=2)
+    _, err = run_in("replay", "gone.tsv", cwd=tmp_path, code=2)
     assert "gone.tsv" in err
 
 

@@ -5,7 +5,6 @@ import shutil
 import sys
 
 import pytest
-from test_threads import run
 
 import smoothcert
 from smoothcert.compress.twin import onnx_twin
@@ -13,6 +12,7 @@ from smoothcert.errors import MissingExtra, ModelError
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import to_float
+from support.command_line import run
 
 COMMON = ("--data", "digits", "--limit", 6, "--sigma", 0.25, "--n", 300)
 OFFER = "An ONNX twin is often 1.5 times as fast or more: --engine onnx"

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from test_commands import run
 
 import smoothcert
 from smoothcert.compress import compress
@@ -12,6 +11,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.runs.store import Run
 from smoothcert.training.gaussian import train
 from smoothcert.training.recipe import recipe
+from support.command_line import run_in
 
 MODELS = """
 import torch
@@ -68,17 +68,17 @@ def check(certificates, folder):
 def test_a_table_through_every_command(folder):
     common = ("--data", "table.npz", "--grid", "1/100")
     settings = ("--sigma", 0.2, "--n0", 50, "--n", 2000)
-    run("certify", "mine:table", *common, *settings, "--out", "base", cwd=folder)
+    run_in("certify", "mine:table", *common, *settings, "--out", "base", cwd=folder)
     base = Run.open(folder / "base")
     assert (base.identity.shape, base.identity.settings.levels) == ((6,), 100)
     check(base.certificates, folder)
     to_int8 = ("--to", "int8", *common, "--sigma", 0.2, "--out", "q.onnx")
-    run("compress", "mine:table", *to_int8, cwd=folder)
-    out, _ = run("recertify", "q.onnx", "--base", "base", "--out", "new", "--json", cwd=folder)
+    run_in("compress", "mine:table", *to_int8, cwd=folder)
+    out, _ = run_in("recertify", "q.onnx", "--base", "base", "--out", "new", "--json", cwd=folder)
     assert json.loads(out)["certified"] >= 4
-    run("report", "base", "new", "--out", "report", cwd=folder)
+    run_in("report", "base", "new", "--out", "report", cwd=folder)
     assert (folder / "report" / "index.html").read_text().count("<tr") >= 2 * 8
-    run("verify", "new", "--replay", "10%", cwd=folder)
+    run_in("verify", "new", "--replay", "10%", cwd=folder)
 
 
 def test_a_series(folder, monkeypatch):

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
+
+from support.command_line import run
 
 COUNTED = """
 from contextlib import contextmanager
@@ -34,14 +35,6 @@ class Counted:
 def make():
     return Counted()
 """
-
-
-def run(*arguments, code=0):
-    from smoothcert.cli.main import app
-
-    result = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
-    assert result.exit_code == code, result.output
-    return result
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_threads import run
 
 from smoothcert.errors import StoreError
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.storage.local import LocalFolder
+from support.command_line import run
 
 MODELS = """
 from dataclasses import dataclass

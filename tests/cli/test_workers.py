@@ -6,13 +6,13 @@ import sys
 
 import pytest
 import torch
-from test_runner import bytes_of
-from test_threads import run
 
 from smoothcert.cli.machines import Compute, Device
 from smoothcert.errors import InvalidInput
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
+from support.command_line import run
+from support.run_files import bytes_of
 
 CERTIFY = ("--data", "digits", "--limit", 6, "--sigma", 0.25, "--n", 600, "--block-inputs", 2)
 

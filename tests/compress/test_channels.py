@@ -7,10 +7,10 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 import smoothcert
-from small_networks import logits, random_network, saved, weights
 from smoothcert import zoo
 from smoothcert.compress import compress
 from smoothcert.errors import InvalidInput, ModelError
+from support.small_networks import logits, random_network, saved, weights
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import smoothcert
-from small_networks import weights
 from smoothcert.compress import compress
 from smoothcert.compress.finetune import keep_zeros
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.training.gaussian import accuracy, train
 from smoothcert.training.recipe import Recipe
+from support.small_networks import weights
 
 
 @pytest.fixture(scope="module")

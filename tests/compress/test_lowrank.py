@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 import smoothcert
-from small_networks import logits, random_network, saved
 from smoothcert.compress import compress
 from smoothcert.compress.lowrank import cut, factorized
 from smoothcert.errors import InvalidInput, ModelError
+from support.small_networks import logits, random_network, saved
 
 
 @pytest.fixture(scope="module")

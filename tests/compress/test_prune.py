@@ -6,11 +6,11 @@ import pytest
 from onnx import numpy_helper
 
 import smoothcert
-from small_networks import logits, random_network, saved, weights
 from smoothcert.compress import compress
 from smoothcert.compress.prune import without_smallest, without_smallest_of_each
 from smoothcert.compress.request import part
 from smoothcert.errors import InvalidInput, ModelError
+from support.small_networks import logits, random_network, saved, weights
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""What is put beside our figures, and into the page."""
+"""What is put beside our figures, and into the page; what the README of the experiments names."""
+
+import re
+from pathlib import Path
 
 import pytest
 from markdown import put
@@ -48,3 +51,19 @@ def test_text_goes_between_its_marks(tmp_path):
 
 def test_no_figure_is_a_dash():
     assert (number(None), number(1234.567), number(0.0)) == ("–", "1,234.57", "0.00")
+
+
+def test_the_readme_names_every_script_and_its_settings():
+    folder = Path(__file__).parents[2] / "experiments"
+    named = re.findall(r"`([\w-]+\.(?:py|toml))`", (folder / "README.md").read_text())
+    assert sorted(set(named)) == sorted(
+        p.name for p in folder.iterdir() if p.suffix in (".py", ".toml")
+    )
+
+
+def test_what_the_readme_says_is_written_is_there():
+    folder = Path(__file__).parents[2] / "experiments"
+    text = (folder / "README.md").read_text()
+    places = re.findall(r"`(results/[\w/.-]+)`", text) + re.findall(r"\]\(([\w/.-]+)\)", text)
+    assert len(places) > 20
+    assert [place for place in places if not (folder / place).exists()] == []

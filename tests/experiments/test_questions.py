@@ -1,11 +1,11 @@
 """What docs/questions.md is computed with."""
 
+import alpha_split
 import complexity
-import levels
+import compression_levels
 import numpy as np
 import pytest
 import regime
-import split
 from pairs import Pair
 
 from smoothcert.bounds import binomial
@@ -13,14 +13,14 @@ from smoothcert.bounds import binomial
 
 def test_gaps_are_to_the_largest_other_logit():
     logits = np.array([[1.0, 3.0, 2.0], [0.0, -1.0, 5.0]])
-    assert levels.gaps(logits, np.array([1, 0])).tolist() == [1.0, -5.0]
+    assert compression_levels.gaps(logits, np.array([1, 0])).tolist() == [1.0, -5.0]
 
 
 def test_flips_are_predicted_from_gaps_and_their_changes():
     """Uniform gaps on [0, 10] and independent normal changes of size 0.1: 0.1 phi(0) / 10."""
     rng = np.random.default_rng(0)
     gap, change = rng.uniform(0, 10, 200_000), rng.normal(0, 0.1, 200_000)
-    found = levels.predictions(gap, change, 0.05, 0.05)
+    found = compression_levels.predictions(gap, change, 0.05, 0.05)
     expected = 0.1 * 0.3989 / 10
     assert found["density"] == pytest.approx(0.1, rel=0.02)
     for name in ("first order", "shuffled", "nearby"):
@@ -32,7 +32,10 @@ def test_only_nearby_sees_that_falls_grow_with_the_gap():
     rng = np.random.default_rng(0)
     gap = rng.uniform(0, 10, 200_000)
     change = rng.normal(0, 0.3, 200_000) * gap / 10
-    found, truth = levels.predictions(gap, change, 0.05, 0.005), (gap + change < 0).mean()
+    found, truth = (
+        compression_levels.predictions(gap, change, 0.05, 0.005),
+        (gap + change < 0).mean(),
+    )
     assert found["first order"] > 20 * truth
     assert found["shuffled"] > 20 * truth
     assert found["nearby"] < found["shuffled"] / 10
@@ -43,9 +46,9 @@ def test_exponents_are_fitted():
         {"series": "bits", "target": f"int{b}-weights", "differ": 0.9 / (2 ** (b - 1) - 1)}
         for b in (8, 7, 6, 5)
     ]
-    assert levels.exponent(rows, 0.2) == pytest.approx(1)
+    assert compression_levels.exponent(rows, 0.2) == pytest.approx(1)
     rows = [{"series": "pruned", "target": f"prune:{s}", "differ": s**1.5} for s in (0.01, 0.1, 1)]
-    assert levels.exponent(rows, 0.5) == pytest.approx(1.5)
+    assert compression_levels.exponent(rows, 0.5) == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize(("proportion", "within"), [(0.5, 0.02), (0.01, 0.01), (0.001, 0.005)])
@@ -79,9 +82,9 @@ def test_running_counts_are_those_of_prefixes(pair):
 def test_shares_of_alpha_give_the_published_bound(pair):
     flips = pair.changed[:, 100]
     half = binomial.lower(pair.votes, 400, 0.001) - binomial.upper(flips, 100, 0.001)
-    assert split.irs(pair, 100)(0.5) == pytest.approx(half)
-    assert (split.product(pair, 100)(0.5) > half).all()
-    few, many = split.by_formula(pair, 4), split.by_formula(pair, 400)
+    assert alpha_split.irs(pair, 100)(0.5) == pytest.approx(half)
+    assert (alpha_split.product(pair, 100)(0.5) > half).all()
+    few, many = alpha_split.by_formula(pair, 4), alpha_split.by_formula(pair, 400)
     assert 0 < few < many < 1
 
 

@@ -11,35 +11,17 @@ import pytest
 from scipy import stats
 
 import smoothcert
-from known_truth import LEVELS, PixelSum, probability_above
 from smoothcert.certificate import Settings
 from smoothcert.methods import irs
 from smoothcert.methods.irs import Irs
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.vocabulary import VARIANTS
-
-ERROR = 1e-6
-SIGMA = 0.25
-ALPHA = 0.05
+from support.coverage_trials import ALPHA, ERROR, SIGMA, certify, inputs, truth
+from support.known_truth import LEVELS, PixelSum, probability_above
 
 
 def rejected(overclaims: int, trials: int, alpha: float) -> bool:
     """Whether so many overclaims show that their rate is above alpha."""
     return stats.binom.sf(overclaims - 1, trials, alpha) < ERROR
-
-
-def inputs(count: int) -> Inputs:
-    return Inputs.from_arrays(np.full((count, 1, 2, 2), 8 / LEVELS), grid=1 / LEVELS)
-
-
-def truth(threshold: int) -> float:
-    """P[class 1] for every input above, exactly."""
-    return probability_above(threshold, np.full(4, 8), SIGMA)
-
-
-def certify(count: int, n: int, threshold: int, alpha: float = ALPHA):
-    data = inputs(count)
-    return smoothcert.certify(PixelSum(threshold), data, SIGMA, n0=10, n=n, alpha=alpha, seed=11)
 
 
 def overclaims(certificates, p: float) -> int:

@@ -1,7 +1,7 @@
 """Every method from noise to certificate, on classifiers with known truth, at the worst laws found.
 
 The machinery is in experiments/: known_law.py (classifiers with any law of labels), worst_case.py
-(the search), overclaims.py and data_sets.py (certify and count). A test rejects if so many
+(the search), overclaims.py and dataset_overclaims.py (certify and count). A test rejects if so many
 overclaims have probability below ERROR = 1e-6 at the rate that is allowed, so a sound method fails
 a test with probability at most 1e-6 (seeds are fixed: always or never). What a test would find:
 2,000 independent certifications at 0.05 a rate of 0.090, with probability 0.99; 100,000 (`pytest -m
@@ -14,12 +14,12 @@ from dataclasses import replace
 from itertools import repeat
 from types import SimpleNamespace
 
-import data_sets
+import dataset_overclaims
 import numpy as np
 import overclaims
 import pytest
 import worst_case
-from data_sets import (
+from dataset_overclaims import (
     DataSet,
     kinds,
     lost,
@@ -258,12 +258,12 @@ def test_looking_at_a_fixed_limit_at_every_draw_is_caught(monkeypatch):
 
 def test_plans_overclaim_as_rarely_as_stated():
     """Would find a rate of 0.55 in six data sets; the full size one of 0.13."""
-    assert data_sets.e_value_detects(6, 0.05) < 0.55
+    assert dataset_overclaims.e_value_detects(6, 0.05) < 0.55
     assert not refuted(planned("planned joint", 6, 1200))
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", data_sets.planned_methods())
+@pytest.mark.parametrize("name", dataset_overclaims.planned_methods())
 def test_plans_overclaim_as_rarely_as_stated_in_full(name):
     row = planned(name, SETS, COUNT)
     assert not refuted(row)
@@ -273,12 +273,14 @@ def test_plans_overclaim_as_rarely_as_stated_in_full(name):
 def test_the_e_value_is_one():
     """Its mean is 1 at the allowed rate, also if all inputs of a data set err together or none."""
     alpha = 0.05
-    all_err, none_errs = (data_sets.e_value(np.array([share]), alpha) for share in (1.0, 0.0))
+    all_err, none_errs = (
+        dataset_overclaims.e_value(np.array([share]), alpha) for share in (1.0, 0.0)
+    )
     assert alpha * all_err + (1 - alpha) * none_errs == pytest.approx(1)
-    least = data_sets.e_value_detects(SETS, alpha)
+    least = dataset_overclaims.e_value_detects(SETS, alpha)
     assert least < 0.13
-    assert data_sets.e_value_p(np.full(SETS, least * 1.001), alpha) < ERROR
-    assert data_sets.e_value_p(np.full(SETS, least * 0.999), alpha) > ERROR
+    assert dataset_overclaims.e_value_p(np.full(SETS, least * 1.001), alpha) < ERROR
+    assert dataset_overclaims.e_value_p(np.full(SETS, least * 0.999), alpha) > ERROR
 
 
 def test_a_plan_with_uncounted_flips_is_caught(monkeypatch):
@@ -287,7 +289,7 @@ def test_a_plan_with_uncounted_flips_is_caught(monkeypatch):
     monkeypatch.setattr(joint, "lower", lambda k, n, flips, m, budget: true(k, n, 0, m, budget))
     with remembered():
         found = shares([plan], world, 6, 200)
-    assert data_sets.e_value_p(found, data_sets.ALPHA) < ERROR
+    assert dataset_overclaims.e_value_p(found, dataset_overclaims.ALPHA) < ERROR
 
 
 # Dataset certificates.

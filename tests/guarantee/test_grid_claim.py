@@ -8,8 +8,8 @@ import pytest
 from scipy import special
 
 import smoothcert
-from known_truth import LEVELS, PixelSum, probability_above
 from smoothcert.sampling.inputs import Inputs
+from support.known_truth import LEVELS, PixelSum, probability_above
 
 SIGMA, THRESHOLD = 0.25, 87
 INPUT = np.full((1, 3, 4), 8)  # in grid steps; its sum is 96, so class 1

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_commands import program
 from torch import nn
 
 import smoothcert
@@ -16,6 +15,7 @@ from smoothcert.cli.sources import recorded_source
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import to_float
+from support.command_line import program
 
 BLOCKS = (3, 4, 6, 3)
 CLASSES = 1000

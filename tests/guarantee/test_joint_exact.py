@@ -7,9 +7,7 @@ from scipy import stats
 from smoothcert.bounds import binomial, joint, stratified
 from smoothcert.bounds.budget import Budget
 from smoothcert.methods.replay import Reuse
-
-GRID_P = np.concatenate([np.linspace(0.02, 0.98, 33), [0.99, 0.995, 0.999, 1.0]])
-GRID_U = np.concatenate([[0.0, 0.001, 0.005], np.linspace(0.01, 0.99, 27)])
+from support.coverage_trials import GRID_P, GRID_U
 
 
 def worst_error(claim, n: int, replayed) -> float:

@@ -10,7 +10,7 @@ TESTS = Path(__file__).parents[1]
 COMMAND = """
 import sys, tempfile
 import numpy as np
-from known_truth import PixelSum
+from support.known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.sampling.inputs import Inputs

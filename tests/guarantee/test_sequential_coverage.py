@@ -13,13 +13,13 @@ import pytest
 from scipy import stats
 
 import smoothcert
-from known_truth import LEVELS, PixelSum, probability_above
 from smoothcert.bounds import betting, binomial
 from smoothcert.certificate import Outcome, Settings, Votes
 from smoothcert.methods import Case, sequential
 from smoothcert.methods.sequential import Decision
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.sampler import Sampler
+from support.known_truth import LEVELS, PixelSum, probability_above
 
 ERROR = 1e-6
 SIGMA = 0.25

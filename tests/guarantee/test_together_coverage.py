@@ -7,12 +7,11 @@ with half of their error must be. What a plan can do that looks at all caches is
 import numpy as np
 import pytest
 from scipy import stats
-from test_coverage import ALPHA, ERROR, SIGMA, certify, truth
-from test_joint_exact import GRID_P, GRID_U
 
 from smoothcert.bounds import joint
 from smoothcert.bounds.budget import Budget
 from smoothcert.bounds.together import wrong_at_most
+from support.coverage_trials import ALPHA, ERROR, GRID_P, GRID_U, SIGMA, certify, truth
 
 BETA = 0.05
 INPUTS = 40

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from known_truth import PixelSum
 from smoothcert.certificate import Record, Settings, Votes
 from smoothcert.cli.main import app
 from smoothcert.execution.runner import RunOptions as Running
@@ -35,6 +34,7 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.vocabulary import VARIANTS
+from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=20, n=400, keep_margins=False)
 DATA = Inputs.from_arrays(np.full((6, 1, 2, 2), 9 / 16), np.ones(6, int), 1 / 16)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.cli import display
 from smoothcert.cli.main import app
@@ -20,6 +19,7 @@ from smoothcert.report.tables import csv_table
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.text import cell, is_plain_file, visible
+from support.known_truth import PixelSum
 
 NAMES = [
     "<script>alert(1)</script>".replace("/", "∕"),

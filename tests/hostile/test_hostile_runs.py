@@ -12,7 +12,6 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.cli.main import app
 from smoothcert.cli.sources import recorded_model, recorded_source
@@ -27,6 +26,7 @@ from smoothcert.runs.sealed import is_sealed, seal
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.sampling.inputs import Inputs
+from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=10, n=40, keep_margins=True)
 DATA = Inputs.from_arrays(np.full((3, 1, 2, 2), 0.5), [1, 0, 1], grid=1 / 16)

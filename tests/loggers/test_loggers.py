@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert import loggers, watching
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, MissingExtra
@@ -18,6 +17,7 @@ from smoothcert.loggers.tensorboard import _UPPER, single
 from smoothcert.report.tables import summarize_run
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.watching import RADII, WatcherFailed
+from support.known_truth import PixelSum
 
 LIVE = {"acr", "certified", "abstained", "evaluations", "evaluations_per_second"}
 

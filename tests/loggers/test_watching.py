@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert import watching
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.errors import StoreError
@@ -17,6 +16,7 @@ from smoothcert.report.tables import summarize_run
 from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.watching import RADII, WatcherFailed
+from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=5, n=40)
 

@@ -5,13 +5,13 @@ import pytest
 from scipy import stats
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Outcome, Settings, Votes
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import irs, recheck
 from smoothcert.methods.irs import Cached, Irs
 from smoothcert.noise.law import Stream
+from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.5, 255, n0=10, n=1000)
 SHAPE = (1, 2, 2)

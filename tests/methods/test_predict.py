@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.errors import InvalidInput
 from smoothcert.noise.law import RoundedGaussian
 from smoothcert.sampling.inputs import Item
+from support.known_truth import PixelSum
 
 LAW = RoundedGaussian(0.25, 1 / 16)
 ITEM = Item(0, np.full((1, 2, 2), 8, np.int32))

@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Settings, Votes
 from smoothcert.errors import InvalidInput
@@ -24,6 +23,7 @@ from smoothcert.methods.replay import (
     votes_of,
 )
 from smoothcert.sampling.answers import CONTEST
+from support.known_truth import PixelSum
 
 N = 400
 RNG = np.random.default_rng(0)

@@ -9,7 +9,6 @@ import pytest
 from scipy import stats
 
 import smoothcert
-from known_truth import LEVELS, PixelSum, probability_above
 from smoothcert.certificate import Votes
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import dataset as pooled
@@ -17,6 +16,7 @@ from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening, Target, Verdict
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.verbs.screen import screen
+from support.known_truth import LEVELS, PixelSum, probability_above
 
 SIGMA = 0.25
 RADII = np.linspace(0, 0.6, 61)

@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 import smoothcert
-from known_truth import LEVELS, PixelSum, probability_above
 from smoothcert.bounds import betting
 from smoothcert.certificate import ABSTAIN, Certificate, Outcome, Settings, Votes
 from smoothcert.errors import InvalidInput
@@ -17,6 +16,7 @@ from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.verbs.certify import as_inputs
 from smoothcert.verbs.decide import decide
+from support.known_truth import LEVELS, PixelSum, probability_above
 
 SIGMA = 0.25
 SETTINGS = Settings(SIGMA, 255, n0=10, n=1000)

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.certificate import Outcome
 from smoothcert.errors import ModelError
 from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
@@ -16,6 +15,7 @@ from smoothcert.sampling.engine import sample
 from smoothcert.sampling.gpu import packed, unpacked
 from smoothcert.sampling.inputs import to_float
 from smoothcert.sampling.probe import probe
+from support.known_truth import PixelSum
 
 NAN, INF, TINY, HUGE = np.nan, np.inf, 1e-45, 3e38
 LAW = RoundedGaussian(0.25, 1 / 16)

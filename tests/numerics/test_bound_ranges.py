@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from mpmath import mpf
 
-from known_truth import hypergeometric_tail, log_tail, tail
 from smoothcert.bounds import adversary, betting, binomial, hypergeometric, joint, stratified
 from smoothcert.bounds.budget import Budget
 from smoothcert.errors import InvalidInput
+from support.known_truth import hypergeometric_tail, log_tail, tail
 
 NAN, INF = float("nan"), float("inf")
 ALPHAS = (1e-300, 1e-199, 1e-50, 1e-9, 1e-3, 0.3, 0.9, 1 - 1e-9, 1 - 2**-53)

@@ -262,7 +262,7 @@ def test_the_slack_is_that_of_every_element(law, size):
 def test_certificates_of_one_value_and_of_a_million(size):
     """The slack is in the limit and the radius; the draws are as many as the input has values."""
     import smoothcert
-    from known_truth import PixelSum
+    from support.known_truth import PixelSum
 
     images = np.full((1, 1, 1, size), 0.5)
     classifier = PixelSum(threshold=size * 8 - 1 - int(10 * np.sqrt(size)), levels=16)

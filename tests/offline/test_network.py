@@ -8,13 +8,14 @@ import sys
 
 import psutil
 import pytest
-from guarded import attempts
+
+from support.no_network_plugin import attempts
 
 # RFC 5737 and 2606: an address and a name that belong to nobody.
 ADDRESS, NAME = ("203.0.113.1", 80), "nobody.invalid"
 ATTEMPT = f"import socket; socket.create_connection({ADDRESS!r}, timeout=1)"
 
-FORBID = "from network_guard import forbid; forbid(); "
+FORBID = "from support.no_network import forbid; forbid(); "
 CHILD = """
 import subprocess, sys
 sys.exit(subprocess.call([sys.executable, "-c", "import socket; socket.socket()"]))
@@ -99,8 +100,9 @@ def test_does_not():
 
 def test_a_swallowed_attempt_fails_its_test(tmp_path):
     (tmp_path / "test_quiet.py").write_text(QUIET)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = refused: as in guarded.py\n")
-    command = [sys.executable, "-m", "pytest", "-p", "guarded", "-p", "no:cacheprovider", tmp_path]
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = refused: see support\n")
+    plugins = ("-p", "support.no_network_plugin", "-p", "no:cacheprovider")
+    command = [sys.executable, "-m", "pytest", *plugins, tmp_path]
     result = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert "4 passed, 2 errors" in result.stdout
     assert f"must not use the network: socket.getaddrinfo of '{ADDRESS[0]}'" in result.stdout

@@ -7,10 +7,10 @@ import pytest
 from scipy import special
 
 import smoothcert
-from known_truth import PixelSum, probability_above
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.replay import Bound, Reuse
 from smoothcert.planning import FlipRates, Policy, candidate_splits, expected_radii, plan
+from support.known_truth import PixelSum, probability_above
 
 N = 10_000
 

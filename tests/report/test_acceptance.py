@@ -7,7 +7,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from known_truth import PixelSum
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput
@@ -15,6 +14,7 @@ from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods.screening import Target
 from smoothcert.report.acceptance import MeanRadius, judge, parse_target
 from smoothcert.sampling.inputs import Inputs
+from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from known_truth import PixelSum
 from smoothcert import screen
 from smoothcert.certificate import Settings
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
@@ -15,6 +14,7 @@ from smoothcert.report.page import report
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import correct_radii
 from smoothcert.text import floor_to
+from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

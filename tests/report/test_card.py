@@ -13,7 +13,6 @@ import yaml
 from typer.testing import CliRunner
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.cli.main import app
 from smoothcert.errors import InvalidInput
@@ -24,6 +23,7 @@ from smoothcert.report.claims import CLAIM
 from smoothcert.report.tables import summarize_run
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.text import visible
+from support.known_truth import PixelSum
 
 DATA = {"data": "org/some-data", "split": "test", "grid": None, "limit": None, "every": 1}
 HOSTILE = [

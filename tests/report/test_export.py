@@ -14,7 +14,6 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.cli.main import app
 from smoothcert.errors import InvalidInput, StoreError
@@ -22,6 +21,7 @@ from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.report.tables import csv_table
 from smoothcert.sampling.inputs import Inputs
+from support.known_truth import PixelSum
 
 IMAGES = np.full((30, 1, 2, 2), 8 / 16)
 

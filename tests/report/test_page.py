@@ -11,7 +11,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from known_truth import PixelSum
 from smoothcert import screen
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
@@ -27,6 +26,7 @@ from smoothcert.runs.store import Run
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.text import floor_to
 from smoothcert.vocabulary import RESULTS
+from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)
 

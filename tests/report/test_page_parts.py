@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
 from smoothcert.methods import Irs, Reuse
@@ -25,6 +24,7 @@ from smoothcert.report.tables import summarize_run
 from smoothcert.report.thumbnails import SIDE, Sheet, sheet
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import correct_radii
+from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)
 

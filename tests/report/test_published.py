@@ -8,7 +8,6 @@ import pyarrow.parquet
 import pytest
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.cli.runs import show_run
@@ -22,6 +21,7 @@ from smoothcert.report.curves import of_all
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.watching import Start
+from support.known_truth import PixelSum
 
 ALPHA, PROVEN = 0.05, 0.1
 METHOD = Irs(40, ALPHA, gamma=0.62, variant="published")

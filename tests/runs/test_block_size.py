@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from worker_simulator import Fleet, forecast
 
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.execution import start
 from smoothcert.execution.scheduler import best_block_seconds
@@ -14,8 +14,8 @@ from smoothcert.execution.start import RunOptions, RunRequest
 from smoothcert.methods import SCRATCH, Decision
 from smoothcert.sampling import tuning
 from smoothcert.sampling.inputs import Inputs
-from smoothcert.simulation.fleet import Fleet, forecast
 from smoothcert.storage.base import open_storage
+from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=100, n=900)
 

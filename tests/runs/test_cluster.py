@@ -9,9 +9,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from mates import Mates, thirty
-from test_executors import SETTINGS, SMALL
-from test_runner import bytes_of
 
 from smoothcert.errors import InvalidInput, Mismatch, MissingExtra, ModelError
 from smoothcert.execution.block_tasks import ALL, Job
@@ -19,6 +16,9 @@ from smoothcert.execution.runner import finish, run_certify, run_recertify
 from smoothcert.methods import Irs, Reuse
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
+from support.executors import SETTINGS, SMALL
+from support.run_files import bytes_of
+from support.worker_faults import LoadPixelSum, thirty_inputs
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # A cluster that `ray start` made tells even that it reports nothing.
@@ -55,9 +55,9 @@ def nodes():
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory):
     """The runs that one process makes."""
-    folder, inputs = tmp_path_factory.mktemp("calm"), thirty()
-    base = run_certify(folder / "certify", Mates(28).classifier(), inputs, SETTINGS, SMALL)
-    new = Mates(29).classifier()
+    folder, inputs = tmp_path_factory.mktemp("calm"), thirty_inputs()
+    base = run_certify(folder / "certify", LoadPixelSum(28).classifier(), inputs, SETTINGS, SMALL)
+    new = LoadPixelSum(29).classifier()
     run_recertify(folder / "irs", base, new, inputs, Irs(100), SMALL)
     run_recertify(folder / "reuse", base, new, inputs, Reuse("budget:0.2"), SMALL)
     return folder
@@ -89,7 +89,7 @@ def on(there, out, told=None, watchers=(), **changes) -> Run:
 
 def test_the_same_bytes(nodes, calm, tmp_path):
     told, seen = [], Seen()
-    run = on(Cluster(Mates(28), nodes.address), tmp_path / "r", told, [seen])
+    run = on(Cluster(LoadPixelSum(28), nodes.address), tmp_path / "r", told, [seen])
     assert bytes_of(run.path) == bytes_of(calm / "certify")
     assert verify(run).problems == ()
     assert sum(told) >= 30 * 620  # more where a slow start made an idle worker do a block again
@@ -100,27 +100,32 @@ def test_the_same_bytes(nodes, calm, tmp_path):
 @pytest.mark.parametrize("method", [Irs(100), Reuse("budget:0.2")], ids=["irs", "reuse"])
 def test_recertifying(method, nodes, calm, tmp_path):
     base = Run.open(calm / "certify")
-    run = on(Cluster(Mates(29), nodes.address), tmp_path / "r", method=method, base=base)
+    run = on(Cluster(LoadPixelSum(29), nodes.address), tmp_path / "r", method=method, base=base)
     name = "irs" if isinstance(method, Irs) else "reuse"
     assert bytes_of(run.path) == bytes_of(calm / name)
 
 
 def test_an_actor_that_dies_is_replaced(nodes, calm, tmp_path):
-    mates = Mates(28, fate="dies", once=tmp_path / "once")
-    run = on(Cluster(mates, nodes.address, workers=2), tmp_path / "r")
+    load = LoadPixelSum(28, fault="dies", once=tmp_path / "once")
+    run = on(Cluster(load, nodes.address, workers=2), tmp_path / "r")
     assert (tmp_path / "once").exists()
     assert bytes_of(run.path) == bytes_of(calm / "certify")
 
 
 def test_what_a_worker_raises_is_raised_here(nodes, tmp_path):
     with pytest.raises(ModelError, match="the model says no"):
-        on(Cluster(Mates(28, fate="refuses"), nodes.address, workers=2), tmp_path / "r")
+        on(Cluster(LoadPixelSum(28, fault="refuses"), nodes.address, workers=2), tmp_path / "r")
 
 
 def test_what_cannot_be_opened(nodes, calm, tmp_path):
     base = Run.open(calm / "certify")
     with pytest.raises(Mismatch, match="30 of 30 inputs have other content"):
-        on(Cluster(Mates(28, value=9), nodes.address), tmp_path / "r", method=Irs(9), base=base)
+        on(
+            Cluster(LoadPixelSum(28, value=9), nodes.address),
+            tmp_path / "r",
+            method=Irs(9),
+            base=base,
+        )
     assert not (tmp_path / "r").exists()
 
 
@@ -157,7 +162,7 @@ def test_actors_start_where_there_is_more_room(nodes, calm, tmp_path, monkeypatc
     monkeypatch.setattr(cluster, "_GROW", 0.1)
     monkeypatch.setattr(cluster, "_Actor", Counted)
     monkeypatch.setattr(Cluster, "_room", lambda self, ray: 3 if blocks() else 1)
-    run = on(Cluster(Mates(28, fate="slow"), nodes.address), out)
+    run = on(Cluster(LoadPixelSum(28, fault="slow"), nodes.address), out)
     assert bytes_of(run.path) == bytes_of(calm / "certify")
     assert stored[0] == 0
     assert len(stored) >= 3  # more where a slow start made an idle worker do a block again
@@ -166,12 +171,12 @@ def test_actors_start_where_there_is_more_room(nodes, calm, tmp_path, monkeypatc
 
 def test_more_than_there_is_room_for(nodes, tmp_path):
     with pytest.raises(InvalidInput, match="has 4 CPUs and 0 GPUs, and a worker needs 1 and 1"):
-        on(Cluster(Mates(28), nodes.address, gpus=1), tmp_path / "r")
+        on(Cluster(LoadPixelSum(28), nodes.address, gpus=1), tmp_path / "r")
 
 
 def test_a_removed_node_and_a_killed_actor(nodes, calm, tmp_path):
     """The last test, since a node is gone after it."""
-    mates = Mates(28, fate="slow")
+    load = LoadPixelSum(28, fault="slow")
     out = tmp_path / "r"
 
     def disturb():
@@ -185,7 +190,7 @@ def test_a_removed_node_and_a_killed_actor(nodes, calm, tmp_path):
 
     disturber = threading.Thread(target=disturb)
     disturber.start()
-    run = on(Cluster(mates, nodes.address), out)
+    run = on(Cluster(load, nodes.address), out)
     disturber.join()
     assert bytes_of(run.path) == bytes_of(calm / "certify")
     assert verify(run).problems == ()
@@ -198,4 +203,4 @@ def test_a_removed_node_and_a_killed_actor(nodes, calm, tmp_path):
 def test_without_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match=r"pip install 'smoothcert\[cluster\]'"):
-        Cluster(Mates(28)).open(RunRequest(open_storage("r"), SETTINGS, options=SMALL))
+        Cluster(LoadPixelSum(28)).open(RunRequest(open_storage("r"), SETTINGS, options=SMALL))

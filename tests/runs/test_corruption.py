@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_runner import bytes_of, edit
 
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
@@ -20,6 +18,8 @@ from smoothcert.runs.plans import read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.sampling.inputs import Inputs
+from support.known_truth import PixelSum
+from support.run_files import bytes_of, edit
 
 SETTINGS = Settings(0.25, 16, n0=20, n=60, keep_margins=True)
 SMALL = RunOptions(batch_size=16, block_inputs=2)

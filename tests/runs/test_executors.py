@@ -12,51 +12,26 @@ from pathlib import Path
 
 import psutil
 import pytest
-from mates import Mates, not_there, thirty
-from test_runner import bytes_of
 
-from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch, ModelError, WorkerError
 from smoothcert.execution import scheduler as crew
 from smoothcert.execution.processes import Processes
-from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
+from smoothcert.execution.runner import run_certify, run_decide, run_recertify
 from smoothcert.execution.scheduler import BlockQueue, Lost, drive
 from smoothcert.methods import Irs, Reuse
 from smoothcert.methods.sequential import Decision
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
-
-SETTINGS = Settings(0.25, 16, n0=20, n=600)
-SMALL = RunOptions(batch_size=16, block_inputs=3)
-
-
-def backwards(work, stop):
-    return {block: work.here.do(block) for block in reversed(work.blocks)}
-
-
-class InThread:
-    """A worker in a thread of this process."""
-
-    def __init__(self, doer):
-        self.doer = doer
-
-    def do(self, block, wanted):
-        return self.doer.do(block)
-
-    def close(self):
-        pass
-
-
-def threads(work, stop):
-    return drive([lambda: InThread(work.here)] * 3, BlockQueue(work.blocks, stop))
-
+from support.executors import SETTINGS, SMALL, backwards, threads
+from support.run_files import bytes_of
+from support.worker_faults import LoadPixelSum, missing_weights, thirty_inputs
 
 EXECUTORS = {
-    "backwards": lambda mates: backwards,
-    "threads": lambda mates: threads,
-    "one process": lambda mates: Processes(mates, 1),
-    "two processes": lambda mates: Processes(mates, 2),
-    "four processes": lambda mates: Processes(mates, 4),
+    "backwards": lambda load: backwards,
+    "threads": lambda load: threads,
+    "one process": lambda load: Processes(load, 1),
+    "two processes": lambda load: Processes(load, 2),
+    "four processes": lambda load: Processes(load, 4),
 }
 executors = pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS)
 
@@ -64,8 +39,8 @@ executors = pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTOR
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory):
     """Runs of every method that nothing happened to."""
-    folder, inputs = tmp_path_factory.mktemp("calm"), thirty()
-    old, new = Mates(28).classifier(), Mates(29).classifier()
+    folder, inputs = tmp_path_factory.mktemp("calm"), thirty_inputs()
+    old, new = LoadPixelSum(28).classifier(), LoadPixelSum(29).classifier()
     base = run_certify(folder / "certify", old, inputs, SETTINGS, SMALL)
     run_decide(folder / "decide", old, inputs, SETTINGS, Decision(0.1), SMALL)
     run_recertify(folder / "irs", base, new, inputs, Irs(100), SMALL)
@@ -75,8 +50,8 @@ def calm(tmp_path_factory):
 
 @executors
 def test_the_same_bytes(executor, calm, tmp_path):
-    inputs, how = thirty(), replace(SMALL, executor=executor(Mates(28)))
-    base = run_certify(tmp_path / "certify", Mates(28).classifier(), inputs, SETTINGS, how)
+    inputs, how = thirty_inputs(), replace(SMALL, executor=executor(LoadPixelSum(28)))
+    base = run_certify(tmp_path / "certify", LoadPixelSum(28).classifier(), inputs, SETTINGS, how)
     assert bytes_of(base.path) == bytes_of(calm / "certify")
     assert verify(base).problems == ()
     names = ("run.json", "certificates", "events", "inputs.parquet", "votes")
@@ -85,34 +60,36 @@ def test_the_same_bytes(executor, calm, tmp_path):
 
 @pytest.mark.parametrize("method", [Irs(100), Reuse("budget:0.2")], ids=["irs", "reuse"])
 def test_recertifying(method, calm, tmp_path):
-    base, how = Run.open(calm / "certify"), replace(SMALL, executor=Processes(Mates(29), 2))
-    new = Mates(29).classifier()
-    run = run_recertify(tmp_path / "r", base, new, thirty(), method, how)
+    base, how = Run.open(calm / "certify"), replace(SMALL, executor=Processes(LoadPixelSum(29), 2))
+    new = LoadPixelSum(29).classifier()
+    run = run_recertify(tmp_path / "r", base, new, thirty_inputs(), method, how)
     name = "irs" if isinstance(method, Irs) else "reuse"
     assert bytes_of(run.path) == bytes_of(calm / name)
 
 
 def test_deciding(calm, tmp_path):
-    how = replace(SMALL, executor=Processes(Mates(28), 2))
-    old = Mates(28).classifier()
-    run = run_decide(tmp_path / "r", old, thirty(), SETTINGS, Decision(0.1), how)
+    how = replace(SMALL, executor=Processes(LoadPixelSum(28), 2))
+    old = LoadPixelSum(28).classifier()
+    run = run_decide(tmp_path / "r", old, thirty_inputs(), SETTINGS, Decision(0.1), how)
     assert bytes_of(run.path) == bytes_of(calm / "decide")
 
 
 def test_all_progress_is_told(tmp_path):
     told = []
-    how = replace(SMALL, executor=Processes(Mates(28, fate="none"), 3), progress=told.append)
-    classifier = Mates(28, fate="none").classifier()
-    run_certify(tmp_path / "r", classifier, thirty(), SETTINGS, how)
+    how = replace(
+        SMALL, executor=Processes(LoadPixelSum(28, fault="none"), 3), progress=told.append
+    )
+    classifier = LoadPixelSum(28, fault="none").classifier()
+    run_certify(tmp_path / "r", classifier, thirty_inputs(), SETTINGS, how)
     assert sum(told) == 30 * 620
 
 
-@pytest.mark.parametrize("fate", ["dies", "terminated", "hangs"])
-def test_a_lost_worker_costs_its_block(fate, calm, tmp_path, monkeypatch):
+@pytest.mark.parametrize("fault", ["dies", "terminated", "hangs"])
+def test_a_lost_worker_costs_its_block(fault, calm, tmp_path, monkeypatch):
     monkeypatch.setattr(crew, "SLOW", 1e9)  # so that nobody else does the block of one that hangs
-    mates = Mates(28, fate=fate, once=tmp_path / "once")
-    how = replace(SMALL, executor=Processes(mates, 2, patience=8))
-    run = run_certify(tmp_path / "r", mates.classifier(), thirty(), SETTINGS, how)
+    load = LoadPixelSum(28, fault=fault, once=tmp_path / "once")
+    how = replace(SMALL, executor=Processes(load, 2, patience=8))
+    run = run_certify(tmp_path / "r", load.classifier(), thirty_inputs(), SETTINGS, how)
     assert (tmp_path / "once").exists()
     assert bytes_of(run.path) == bytes_of(calm / "certify")
     assert verify(run).problems == ()
@@ -120,9 +97,9 @@ def test_a_lost_worker_costs_its_block(fate, calm, tmp_path, monkeypatch):
 
 def test_what_a_hanging_worker_had_is_done_by_an_idle_one(calm, tmp_path, monkeypatch):
     monkeypatch.setattr(crew, "START", 3.0)
-    mates = Mates(28, fate="hangs", once=tmp_path / "once")
-    how = replace(SMALL, executor=Processes(mates, 2, patience=1e6))
-    run = run_certify(tmp_path / "r", mates.classifier(), thirty(), SETTINGS, how)
+    load = LoadPixelSum(28, fault="hangs", once=tmp_path / "once")
+    how = replace(SMALL, executor=Processes(load, 2, patience=1e6))
+    run = run_certify(tmp_path / "r", load.classifier(), thirty_inputs(), SETTINGS, how)
     assert (tmp_path / "once").exists()
     assert bytes_of(run.path) == bytes_of(calm / "certify")
     assert not active_children()
@@ -164,46 +141,49 @@ def test_workers_that_are_lost_as_they_start_are_replaced_for_a_while(monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("fate", "kind", "message"),
+    ("fault", "kind", "message"),
     [
         ("refuses", ModelError, "the model says no"),
         ("raises", WorkerError, "Unpicklable: 1 and 2"),
     ],
 )
-def test_what_a_worker_raises_is_raised_here(fate, kind, message, calm, tmp_path):
-    mates = Mates(28, fate=fate)
-    how = replace(SMALL, executor=Processes(mates, 2))
+def test_what_a_worker_raises_is_raised_here(fault, kind, message, calm, tmp_path):
+    load = LoadPixelSum(28, fault=fault)
+    how = replace(SMALL, executor=Processes(load, 2))
     with pytest.raises(kind, match=message):
-        run_certify(tmp_path / "r", mates.classifier(), thirty(), SETTINGS, how)
+        run_certify(tmp_path / "r", load.classifier(), thirty_inputs(), SETTINGS, how)
     how = replace(SMALL, resume=True)
-    run = run_certify(tmp_path / "r", Mates(28).classifier(), thirty(), SETTINGS, how)
+    run = run_certify(tmp_path / "r", LoadPixelSum(28).classifier(), thirty_inputs(), SETTINGS, how)
     assert bytes_of(run.path) == bytes_of(calm / "certify")
 
 
 @pytest.mark.parametrize(
     ("load", "message"),
-    [(Mates(29), "another model than"), (Mates(28, value=9), "Input 0 of array is not what")],
+    [
+        (LoadPixelSum(29), "another model than"),
+        (LoadPixelSum(28, value=9), "Input 0 of array is not what"),
+    ],
 )
 def test_workers_with_another_model_or_data_are_refused(load, message, tmp_path):
     how = replace(SMALL, executor=Processes(load, 2))
-    classifier = Mates(28, fate="none").classifier()
-    load = replace(load, fate="none")
+    classifier = LoadPixelSum(28, fault="none").classifier()
+    load = replace(load, fault="none")
     how = replace(SMALL, executor=Processes(load, 2))
     with pytest.raises(Mismatch, match=message):
-        run_certify(tmp_path / "r", classifier, thirty(), SETTINGS, how)
+        run_certify(tmp_path / "r", classifier, thirty_inputs(), SETTINGS, how)
 
 
 def test_a_worker_that_cannot_load(tmp_path):
-    how = replace(SMALL, executor=Processes(not_there, 2))
-    classifier = Mates(28, fate="none").classifier()
+    how = replace(SMALL, executor=Processes(missing_weights, 2))
+    classifier = LoadPixelSum(28, fault="none").classifier()
     message = "A worker failed: FileNotFoundError: the weights are on another machine"
     with pytest.raises(WorkerError, match=message):
-        run_certify(tmp_path / "r", classifier, thirty(), SETTINGS, how)
+        run_certify(tmp_path / "r", classifier, thirty_inputs(), SETTINGS, how)
 
 
 def test_bad_executors():
     with pytest.raises(InvalidInput, match="--workers must be at least 1; got 0"):
-        Processes(Mates(28), 0)
+        Processes(LoadPixelSum(28), 0)
     with pytest.raises(InvalidInput, match="cannot be sent to them"):
         Processes(lambda worker: None, 2)
 
@@ -211,15 +191,15 @@ def test_bad_executors():
 SCRIPT = """
 import sys
 from dataclasses import replace
-from mates import Mates, thirty
+from support.worker_faults import LoadPixelSum, thirty_inputs
 from smoothcert.certificate import Settings
 from smoothcert.execution.processes import Processes
 from smoothcert.execution.runner import RunOptions, run_certify
 
 if __name__ == "__main__":
-    mates = Mates(28, fate="none")
-    how = RunOptions(16, 3, resume=True, executor=Processes(mates, 3))
-    run_certify(sys.argv[1], mates.classifier(), thirty(), Settings(0.25, 16, 20, 2000), how)
+    load = LoadPixelSum(28, fault="none")
+    how = RunOptions(16, 3, resume=True, executor=Processes(load, 3))
+    run_certify(sys.argv[1], load.classifier(), thirty_inputs(), Settings(0.25, 16, 20, 2000), how)
 """
 
 

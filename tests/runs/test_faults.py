@@ -16,12 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nursery import OPERATIONS, TESTS, Nursery
-from test_kill import undisturbed
-from test_runner import bytes_of
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import ModelError, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
@@ -31,6 +27,9 @@ from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.sampling.inputs import Inputs
+from support.killable_process import OPERATIONS, TESTS, KillableProcesses, undisturbed
+from support.known_truth import PixelSum
+from support.run_files import bytes_of
 
 SETTINGS = Settings(0.25, 16, n0=20, n=60)
 SMALL = RunOptions(batch_size=64, block_inputs=2)
@@ -82,14 +81,14 @@ def test_every_file_operation_can_fail(tmp_path, calm, monkeypatch):
 def test_a_limit_on_file_size_set_by_the_kernel(tmp_path):
     """Certificates are larger than 4 KiB, and votes are not: the first block is cut in two."""
     out = tmp_path / "r"
-    with Nursery() as nursery:
-        assert nursery.run(tmp_path / "calm") == 0
-        assert nursery.run(out, file_limit=4096) == 2
+    with KillableProcesses() as children:
+        assert children.run(tmp_path / "calm") == 0
+        assert children.run(out, file_limit=4096) == 2
         message = (tmp_path / "r.err").read_text()
         assert "00000.parquet: File too large. Make room or fix the permissions" in message
         assert (out / "votes" / "00000.parquet").exists()
         assert not list(out.rglob("*.tmp"))
-        assert nursery.run(out) == 0
+        assert children.run(out) == 0
     assert bytes_of(out) == bytes_of(tmp_path / "calm")
 
 
@@ -181,26 +180,26 @@ def test_a_folder_without_permission(tmp_path):
 def test_two_processes_on_one_directory(tmp_path):
     """At once, on a new run and on an unfinished one: both end well, with the same bytes."""
     long = {"model": "slow", "inputs": 20, "n": 300}
-    with Nursery() as nursery:
-        calm = undisturbed(nursery, tmp_path, **long)
+    with KillableProcesses() as children:
+        calm = undisturbed(children, tmp_path, **long)
         for attempt in range(6):
             out = tmp_path / f"r{attempt}"
-            both = [nursery.start(out, **long) for _ in range(2)]
-            assert [nursery.wait(pid) for pid in both] == [0, 0], Path(f"{out}.err").read_text()
+            both = [children.start(out, **long) for _ in range(2)]
+            assert [children.wait(pid) for pid in both] == [0, 0], Path(f"{out}.err").read_text()
             assert bytes_of(out) == calm
             assert verify(Run.open(out)).problems == ()
             assert not [*out.rglob("*.tmp"), *tmp_path.glob(f".{out.name}.*")]
 
 
 def test_the_second_process_is_refused_without_resume(tmp_path):
-    with Nursery() as nursery:
-        assert nursery.run(tmp_path / "calm") == 0
+    with KillableProcesses() as children:
+        assert children.run(tmp_path / "calm") == 0
         stopped = 5  # in the middle of making the folder
-        first = nursery.start(tmp_path / "r", resume=False, at=stopped, send=signal.SIGSTOP)
-        assert nursery.wait(first) == -signal.SIGSTOP
-        assert nursery.run(tmp_path / "r", resume=False) == 0
+        first = children.start(tmp_path / "r", resume=False, at=stopped, send=signal.SIGSTOP)
+        assert children.wait(first) == -signal.SIGSTOP
+        assert children.run(tmp_path / "r", resume=False) == 0
         os.kill(first, signal.SIGCONT)
-        assert nursery.wait(first) == 2
+        assert children.wait(first) == 2
     assert "already exists and is not empty. Pass --resume" in (tmp_path / "r.err").read_text()
     assert bytes_of(tmp_path / "r") == bytes_of(tmp_path / "calm")
 
@@ -489,11 +488,11 @@ def test_an_error_that_is_not_about_memory_is_not_tried_again(tmp_path):
 def test_a_limit_on_memory_set_by_the_kernel(tmp_path):
     """256 MiB a row and 3 GiB to be had: batches of 8 fit, with the probe's two at a time."""
     out = tmp_path / "r"
-    with Nursery() as nursery:
-        code = nursery.run(out, model="hungry", batch=None, memory_limit=3 << 30)
+    with KillableProcesses() as children:
+        code = children.run(out, model="hungry", batch=None, memory_limit=3 << 30)
         assert code == 0, (tmp_path / "r.err").read_text()
         about = json.loads((out / "run.json").read_text())
         assert about["identity"]["batch_size"] == 8
         assert about["origin"]["batches_too_large"] == [256, 128, 64, 32, 16]
-        assert nursery.run(tmp_path / "s", model="hungry", batch=64, memory_limit=3 << 30) == 2
+        assert children.run(tmp_path / "s", model="hungry", batch=64, memory_limit=3 << 30) == 2
     assert "--batch-size 32 or less" in (tmp_path / "s.err").read_text()

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
@@ -29,6 +28,7 @@ from smoothcert.runs.plans import plan_bytes, read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
 from smoothcert.sampling.inputs import Inputs
+from support.known_truth import PixelSum
 
 GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = Settings(0.25, 16, n0=20, n=60, keep_margins=True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, Mismatch
 from smoothcert.execution.block_tasks import RunTaskSpec, Shard
@@ -14,6 +13,7 @@ from smoothcert.runs.merging import merge
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import evaluate_again
 from smoothcert.sampling import known_answers
+from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=20, n=100)
 SMALL = RunOptions(batch_size=16, block_inputs=7)
@@ -84,7 +84,7 @@ def test_what_is_kept_is_read_back():
 def test_what_nobody_kept_is_refused(text, started):
     with pytest.raises(ValueError):
         known_answers.read(text)
-    from test_runner import edit
+    from support.run_files import edit
 
     edit(started.path, lambda body: body["origin"].update(probe_answers=text))
     with pytest.raises(Damaged, match=r"run\.json is damaged"):

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.errors import StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
@@ -20,6 +19,7 @@ from smoothcert.sampling.sampler import Sampler
 from smoothcert.storage.local import LocalFolder
 from smoothcert.tries import SeedReused, Try
 from smoothcert.verbs.recertify import recertify
+from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=20, n=200)
 SMALL = RunOptions(batch_size=16, block_inputs=8)

@@ -4,10 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_runner import bytes_of
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
@@ -22,6 +20,8 @@ from smoothcert.runs.plans import read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
 from smoothcert.verbs.pilot import pilot_draws
+from support.known_truth import PixelSum
+from support.run_files import bytes_of
 
 SETTINGS = Settings(0.25, 16, n0=20, n=2000)
 SMALL = RunOptions(batch_size=16, block_inputs=7)

@@ -1,25 +1,23 @@
 """Run directories: the same bytes however they are made, and refusal of what does not fit."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.certificate import Settings, Votes
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs
-from smoothcert.runs.content import json_bytes, table_bytes
-from smoothcert.runs.sealed import seal
+from smoothcert.runs.content import table_bytes
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import check_votes
 from smoothcert.runs.verify import evaluate_again, verify
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.vocabulary import VARIANTS
+from support.known_truth import PixelSum
+from support.run_files import bytes_of, edit
 
 SETTINGS = Settings(0.25, 16, n0=20, n=200)
 SMALL = RunOptions(batch_size=16, block_inputs=7)
@@ -28,14 +26,6 @@ SMALL = RunOptions(batch_size=16, block_inputs=7)
 @pytest.fixture
 def base(tmp_path, tiny_inputs, pixel_sum):
     return run_certify(tmp_path / "base", pixel_sum, tiny_inputs, SETTINGS, SMALL)
-
-
-def bytes_of(directory: Path) -> dict[str, bytes]:
-    """Everything that must be equal between equal runs."""
-    return {
-        str(path.relative_to(directory)): path.read_bytes()
-        for path in sorted(directory.rglob("*.parquet"))
-    }
 
 
 def test_a_run_holds_what_certify_returns(base, tiny_inputs, pixel_sum):
@@ -129,14 +119,6 @@ def test_resuming_under_another_noise_law(base, tiny_inputs, pixel_sum):
     edit(base.path, lambda body: body["identity"].update(noise_law="something-else"))
     with pytest.raises(Mismatch, match='another noise law: "something-else" stored'):
         run_certify(base.path, pixel_sum, tiny_inputs, SETTINGS, replace(SMALL, resume=True))
-
-
-def edit(directory, change):
-    """Change run.json as another version or a careful forger would: sealed again."""
-    body = json.loads((directory / "run.json").read_text())
-    change(body)
-    data = json_bytes({key: body[key] for key in body if key != "seal"})
-    (directory / "run.json").write_bytes(seal(data, "run.json"))
 
 
 def test_damaged_or_newer_manifests(base, tmp_path):

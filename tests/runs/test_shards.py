@@ -5,9 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from test_runner import bytes_of
 
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, InvalidInput, Mismatch, StoreError
 from smoothcert.execution.block_tasks import Shard
@@ -18,6 +16,8 @@ from smoothcert.runs.merging import merge
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.tries import Try
+from support.known_truth import PixelSum
+from support.run_files import bytes_of
 
 SETTINGS = Settings(0.25, 16, n0=20, n=200)
 SMALL = RunOptions(batch_size=16, block_inputs=4)

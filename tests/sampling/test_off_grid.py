@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, InvalidInput
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
@@ -26,6 +25,7 @@ from smoothcert.runs.manifest import Manifest, json_form
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.sampling.inputs import Inputs
+from support.known_truth import PixelSum
 
 GRID, SIGMA = 1 / 16, 0.25
 COUNT = 12

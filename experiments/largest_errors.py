@@ -1,10 +1,11 @@
 """How much of its error does each method spend, at most? By enumeration, with no draw simulated.
 
-python experiments/attained.py
+python experiments/largest_errors.py
 
-The largest errors that all_knowing.py and beforehand.py find go to results/statistics/attained.csv,
-with the laws at which they occur, and, over alpha, into docs/reliability.md. Left out: multi-class
-certificates, strata by margin, and of a screening all but the mean flip rate of a group.
+The largest errors that oracle_planner.py and oracle_settings.py find go to
+results/statistics/largest_errors.csv, with the laws at which they occur, and, over alpha, into
+docs/reliability.md. Left out: multi-class certificates, strata by margin, and of a screening all
+but the mean flip rate of a group.
 """
 
 import argparse
@@ -13,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from all_knowing import Joint, Sizes, Strata, Worst, from_scratch
-from beforehand import Incremental, decided, mean_rate
 from markdown import put, table
+from oracle_planner import Joint, Sizes, Strata, Worst, from_scratch
+from oracle_settings import Incremental, decided, mean_rate
 
 from smoothcert.bounds import adversary, betting
 from smoothcert.methods.irs import Irs
@@ -23,7 +24,7 @@ from smoothcert.methods.replay import Reuse
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "reliability.md"
-RESULTS = HERE / "results" / "statistics" / "attained.csv"
+RESULTS = HERE / "results" / "statistics" / "largest_errors.csv"
 ALPHAS = (0.3, 0.1, 0.05, 0.01, 0.001)
 INNER = (0.5, 0.8, 0.9)
 NUMBERS = ("alpha", "error", "truth", "p", "u", "v", "proven")

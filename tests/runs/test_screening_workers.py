@@ -5,8 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from mates import Mates, thirty
-from test_executors import SETTINGS, SMALL, backwards, threads
 
 from smoothcert.errors import Mismatch, ModelError
 from smoothcert.execution.processes import Processes
@@ -15,6 +13,8 @@ from smoothcert.execution.scheduler import Work, alone
 from smoothcert.execution.screening_tasks import ScreeningTask, ScreeningTaskSpec, staged
 from smoothcert.methods.screening import Screening
 from smoothcert.verbs.screen import screen
+from support.executors import SETTINGS, SMALL, backwards, threads
+from support.worker_faults import LoadPixelSum, thirty_inputs
 
 THRESHOLDS = (28, 29, 27, 30, 28)
 EACH = 48  # draws per input
@@ -25,21 +25,23 @@ class Loading:
     """What a worker loads: candidates by number, and data."""
 
     value: int = 8
-    fate: str = ""
+    fault: str = ""
     once: Path | None = None
 
     def __call__(self, worker: int):
-        return partial(candidate, self.fate, self.once), thirty(self.value)
+        return partial(candidate, self.fault, self.once), thirty_inputs(self.value)
 
 
-def candidate(fate: str, once: Path | None, number: int):
-    return Mates(THRESHOLDS[number], fate=fate, once=once).classifier()
+def candidate(fault: str, once: Path | None, number: int):
+    return LoadPixelSum(THRESHOLDS[number], fault=fault, once=once).classifier()
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base")
-    return run_certify(folder / "r", Mates(28).classifier(), thirty(), SETTINGS, SMALL)
+    return run_certify(
+        folder / "r", LoadPixelSum(28).classifier(), thirty_inputs(), SETTINGS, SMALL
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,9 @@ def expected(base):
     models = [candidate("none", None, number) for number in range(len(THRESHOLDS))]
     return [
         c.to_json()
-        for c in screen(base.certification(), models, thirty(), per_input=EACH, batch_size=16)
+        for c in screen(
+            base.certification(), models, thirty_inputs(), per_input=EACH, batch_size=16
+        )
     ]
 
 
@@ -55,7 +59,7 @@ def screened(base, executor, load, told=None):
     screening = Screening(EACH, candidates=len(THRESHOLDS))
     order = ScreeningTaskSpec(str(base.path), screening, 16)
     progress = told.append if told is not None else lambda _: None
-    screener, candidate_of = staged(base, thirty(), screening, 16), load(0)[0]
+    screener, candidate_of = staged(base, thirty_inputs(), screening, 16), load(0)[0]
     begin = partial(order.begin, base)
     here = ScreeningTask(
         screener, lambda number: screener.prepared(candidate_of(number)), progress, begin
@@ -76,21 +80,21 @@ EXECUTORS = {
 @pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS)
 def test_the_same_certificates(executor, base, expected):
     told = []
-    load = Loading(fate="none")
+    load = Loading(fault="none")
     assert screened(base, executor(load), load, told) == expected
     assert sum(told) == sum(c["evaluations"] for c in expected)
 
 
 def test_a_lost_worker_costs_its_candidate(base, expected, tmp_path):
-    load = Loading(fate="dies", once=tmp_path / "once")
+    load = Loading(fault="dies", once=tmp_path / "once")
     assert screened(base, Processes(load, 2), load) == expected
     assert (tmp_path / "once").exists()
 
 
 def test_what_goes_wrong_elsewhere_is_raised_here(base):
-    load = Loading(fate="refuses")
+    load = Loading(fault="refuses")
     with pytest.raises(ModelError, match="the model says no"):
         screened(base, Processes(load, 2), load)
-    other = Processes(Loading(value=9, fate="none"), 2)
+    other = Processes(Loading(value=9, fault="none"), 2)
     with pytest.raises(Mismatch, match="30 of 30 inputs have other content"):
-        screened(base, other, Loading(fate="slow"))
+        screened(base, other, Loading(fault="slow"))

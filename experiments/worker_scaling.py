@@ -1,6 +1,6 @@
 """Runs on many workers: real ones on this machine against the simulator, then what it predicts.
 
-python experiments/fleets.py [--inputs 24] [--n 2000] [--workers 1 2 4]
+python experiments/worker_scaling.py [--inputs 24] [--n 2000] [--workers 1 2 4]
 
 A ResNet-20 on random pictures, one core for each worker, one input for each block. The simulator
 gets the speed and the overhead that one worker had, and the workers' time to start; it must then
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from markdown import put, table
+from worker_simulator import Fleet, Forecast, best_block_seconds, forecast
 
 from smoothcert import Inputs, Settings, load_classifier
 from smoothcert.classifiers.cores import cores
@@ -23,7 +24,6 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.execution.processes import Processes
 from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.runs.store import Run
-from smoothcert.simulation.fleet import Fleet, Forecast, best_block_seconds, forecast
 
 PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 MODEL = "cifar_resnet20@pretrained-0.50"

@@ -1,6 +1,6 @@
 """How alpha is best divided between cache and replay, on collected votes.
 
-python experiments/split.py --size cpu --out FOLDER
+python experiments/alpha_split.py --size cpu --out FOLDER
 
 FOLDER is what collect.py filled. IRS gives half of alpha to the cache's limit and half to the
 disparity's. Here other shares are tried, for IRS and for the product of the joint bound's two
@@ -125,7 +125,7 @@ def _range(values: list[float], digits: int) -> str:
 
 def main() -> None:
     given, rows = rows_of_all(__doc__, rows_of)
-    write_csv(given.results / given.size, "split", rows)
+    write_csv(given.results / given.size, "alpha_split", rows)
     put(given.docs / "questions.md", "split", text(rows))
 
 

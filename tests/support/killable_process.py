@@ -16,23 +16,24 @@ from pathlib import Path
 
 import numpy as np
 
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import SmoothcertError
 from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.sampling.inputs import Inputs
+from support.known_truth import PixelSum
+from support.run_files import bytes_of
 
 TESTS = Path(__file__).parents[1]
 OPERATIONS = ("fsync", "replace", "rename", "mkdir", "unlink", "rmdir")
 
 
-class Nursery:
+class KillableProcesses:
     """The side of the test."""
 
     def __enter__(self):
         path = os.pathsep.join([str(TESTS), *sys.path])
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, "-m", "support.killable_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -58,6 +59,12 @@ class Nursery:
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
+
+
+def undisturbed(children, tmp_path, **how):
+    """What the run leaves when nothing happens to it."""
+    assert children.run(tmp_path / "calm", **how) == 0
+    return bytes_of(tmp_path / "calm")
 
 
 class Slow(PixelSum):

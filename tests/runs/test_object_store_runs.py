@@ -6,11 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from mates import Mates, thirty
-from nursery import Nursery
-from test_runner import bytes_of
 
-from known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, StoreError
 from smoothcert.execution.block_tasks import Shard
@@ -24,6 +20,10 @@ from smoothcert.runs.verify import verify
 from smoothcert.sampling.inputs import Inputs
 from smoothcert.storage import object_store as objects
 from smoothcert.storage.base import open_storage
+from support.killable_process import KillableProcesses
+from support.known_truth import PixelSum
+from support.run_files import bytes_of
+from support.worker_faults import LoadPixelSum, thirty_inputs
 
 SETTINGS = Settings(0.25, 16, n0=20, n=60)
 SMALL = RunOptions(batch_size=64, block_inputs=2)
@@ -121,8 +121,8 @@ def test_a_store_that_was_gone_for_a_while(bucket, calm, tmp_path, monkeypatch):
 def test_killed_at_a_request(before, bucket, tmp_path):
     """The process is killed as the request comes, which may still be carried out."""
     long = {"model": "quick", "inputs": 5}
-    with Nursery() as nursery:
-        assert nursery.run(tmp_path / "calm", **long) == 0
+    with KillableProcesses() as children:
+        assert children.run(tmp_path / "calm", **long) == 0
         calm = bytes_of(tmp_path / "calm")
         for at in range(2 if before else 3, 60, 5):
             out, pids = bucket.uri(f"{tmp_path.name}/r{at}"), []
@@ -138,10 +138,10 @@ def test_killed_at_a_request(before, bucket, tmp_path):
 
             bucket.trouble = kill
             err = str(tmp_path / "err")
-            pids.append(nursery.start(out, err=err, **long))
-            code = nursery.wait(pids[0])
+            pids.append(children.start(out, err=err, **long))
+            code = children.wait(pids[0])
             bucket.forget()
-            assert nursery.run(out, err=err, **long) == 0, (tmp_path / "err").read_text()
+            assert children.run(out, err=err, **long) == 0, (tmp_path / "err").read_text()
             run = Run.open(out)
             assert stored(run) == calm
             assert verify(run).problems == ()
@@ -153,23 +153,27 @@ def test_killed_at_a_request(before, bucket, tmp_path):
 
 def test_two_processes_on_one_prefix(bucket, tmp_path):
     long = {"model": "slow", "inputs": 20, "n": 300}
-    with Nursery() as nursery:
-        assert nursery.run(tmp_path / "calm", **long) == 0
+    with KillableProcesses() as children:
+        assert children.run(tmp_path / "calm", **long) == 0
         for attempt in range(3):
             out = bucket.uri(f"{tmp_path.name}/r{attempt}")
             errors = [str(tmp_path / f"err{number}") for number in range(2)]
-            both = [nursery.start(out, err=err, **long) for err in errors]
-            assert [nursery.wait(pid) for pid in both] == [0, 0]
+            both = [children.start(out, err=err, **long) for err in errors]
+            assert [children.wait(pid) for pid in both] == [0, 0]
             assert stored(Run.open(out)) == bytes_of(tmp_path / "calm")
             assert verify(Run.open(out)).problems == ()
 
 
 def test_several_workers(bucket, tmp_path):
     settings, small = Settings(0.25, 16, n0=20, n=200), RunOptions(16, 3)
-    calm = run_certify(tmp_path / "c", Mates(28).classifier(), thirty(), settings, small)
-    how = replace(small, executor=Processes(Mates(28, fate="none"), 2))
+    calm = run_certify(
+        tmp_path / "c", LoadPixelSum(28).classifier(), thirty_inputs(), settings, small
+    )
+    how = replace(small, executor=Processes(LoadPixelSum(28, fault="none"), 2))
     out = bucket.uri(f"{tmp_path.name}/r")
-    run = run_certify(out, Mates(28, fate="none").classifier(), thirty(), settings, how)
+    run = run_certify(
+        out, LoadPixelSum(28, fault="none").classifier(), thirty_inputs(), settings, how
+    )
     assert stored(run) == bytes_of(calm.path)
 
 

@@ -6,15 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contest import Contest, Plan, Points, curve, interval, ratio
-from recorded import Fresh, LookUp, Planner, Recorded, cut, incremental, read_fresh, write_fresh
+from collected_votes import (
+    Fresh,
+    LookUp,
+    Planner,
+    Recorded,
+    cut,
+    incremental,
+    read_fresh,
+    write_fresh,
+)
+from methods_compared import Comparison, Plan, Points, curve, interval, ratio
 
 import smoothcert
-from known_truth import PixelSum
 from smoothcert.methods.irs import Irs
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
+from support.known_truth import PixelSum
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 N, SIGMA, BATCH = 1000, 0.25, 64
@@ -91,7 +100,7 @@ def test_the_first_draws_are_a_smaller_certification(base, images):
 
 def test_fresh_draws_that_are_not_there_are_noted_or_refused(base, lookup):
     irs = Irs(300, variant="published")
-    with pytest.raises(LookupError, match="needs 300 fresh draws: run fresh.py first"):
+    with pytest.raises(LookupError, match="needs 300 fresh draws: run collect_fresh.py first"):
         incremental(base, LookUp(lookup.votes, {}), irs)
     asked: dict[int, int] = {}
     noted = incremental(base, LookUp(lookup.votes, {}, asked), irs)
@@ -113,11 +122,11 @@ def test_fresh_draws_are_kept_as_they_are(tmp_path, lookup):
     assert [file.name for file in tmp_path.iterdir()] == ["fresh.npz"]
 
 
-def contest(images, base, lookup, plan):
+def comparison(images, base, lookup, plan):
     new = certified(NEW, images)
     classes = np.array([r.certificate.candidate for r in new.records])
     classes[::5] = 1 - classes[::5]
-    return Contest(base, Recorded(new, classes, lookup.fresh, 1000.0, "new"), lookup, plan)
+    return Comparison(base, Recorded(new, classes, lookup.fresh, 1000.0, "new"), lookup, plan)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +136,7 @@ def plan():
 
 
 def test_a_dataset_certificate_looked_up_is_that_of_screen(images, base, lookup, plan):
-    there = contest(images, base, lookup, plan)
+    there = comparison(images, base, lookup, plan)
     labels = tuple(there.new.classes.tolist())
     (real,) = smoothcert.screen(
         base, [NEW], dataclasses.replace(images, labels=labels), per_input=50, batch_size=BATCH
@@ -138,7 +147,7 @@ def test_a_dataset_certificate_looked_up_is_that_of_screen(images, base, lookup,
 
 
 def test_from_scratch_is_a_certification_with_so_many_draws(images, base, lookup, plan):
-    there = contest(images, base, lookup, plan)
+    there = comparison(images, base, lookup, plan)
     found = there.from_scratch([50, 400])
     for m, radius in zip([50, 400], found.radius, strict=True):
         real = smoothcert.certify(NEW, images, SIGMA, n0=20, n=m, alpha=0.002).certificates

@@ -1,22 +1,22 @@
 """What a planner who knows the truth attains: never more than is proven, and wrong bounds more.
 
-Every outcome is enumerated (experiments/all_knowing.py, beforehand.py), so nothing here is random
-and a sound method always passes. Laws are searched: a bound that errs above alpha only at laws
-between those of the grid would pass too. Each family has a wrong bound, which must not pass.
+Every outcome is enumerated (experiments/oracle_planner.py, oracle_settings.py), so nothing here is
+random and a sound method always passes. Laws are searched: a bound that errs above alpha only at
+laws between those of the grid would pass too. Each family has a wrong bound, which must not pass.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
-import all_knowing
-import attained
-import beforehand
+import largest_errors
 import numpy as np
+import oracle_planner
+import oracle_settings
 import pytest
 import worst_case
-from all_knowing import Joint, Sizes, Strata, Worst
-from attained import ALPHAS, PAGE, RESULTS, every, stored
+from largest_errors import ALPHAS, PAGE, RESULTS, every, stored
+from oracle_planner import Joint, Sizes, Strata, Worst
 from scipy.stats import binom
 from worst_case import Case
 
@@ -89,7 +89,7 @@ def whole_at_alpha(alpha: float, sizes: Sizes) -> Worst:
 
 def irs_without_disparity(alpha: float, sizes: Sizes) -> Worst:
     irs = Irs(sizes.replayed[0], alpha)
-    return beforehand.Incremental.of(sizes.irs, irs, free=True).worst("", alpha, sizes)
+    return oracle_settings.Incremental.of(sizes.irs, irs, free=True).worst("", alpha, sizes)
 
 
 def looking_at_a_fixed_limit(alpha: float, sizes: Sizes) -> Worst:
@@ -98,17 +98,17 @@ def looking_at_a_fixed_limit(alpha: float, sizes: Sizes) -> Worst:
     def peeking(hits, draws, p, level):
         return (binomial.lower(hits, draws, level) > p) | (binomial.upper(hits, draws, level) < p)
 
-    return beforehand.decided(sizes, alpha, peeking)[0]
+    return oracle_settings.decided(sizes, alpha, peeking)[0]
 
 
 def betting_at_twice_alpha(alpha: float, sizes: Sizes) -> Worst:
     """As in code released with the method's paper; all radii at once."""
-    twice = beforehand.decided(sizes, 2 * alpha, betting.rejects)[1]
+    twice = oracle_settings.decided(sizes, 2 * alpha, betting.rejects)[1]
     return replace(twice, alpha=alpha)
 
 
 def doubled_scratch(alpha: float, sizes: Sizes) -> Worst:
-    return replace(all_knowing.from_scratch(sizes.joint, 2 * alpha), alpha=alpha)
+    return replace(oracle_planner.from_scratch(sizes.joint, 2 * alpha), alpha=alpha)
 
 
 def pooled_out_of_range(alpha: float, sizes: Sizes) -> Worst:
@@ -117,7 +117,7 @@ def pooled_out_of_range(alpha: float, sizes: Sizes) -> Worst:
     def plain(flips, draws, level):
         return float(binomial.upper(sum(flips), 2 * draws, level))
 
-    return beforehand.mean_rate(2, alpha, sizes, plain)
+    return oracle_settings.mean_rate(2, alpha, sizes, plain)
 
 
 WRONG: tuple[Callable[[float, Sizes], Worst], ...] = (
@@ -199,7 +199,7 @@ def test_irs_errors_are_those_of_the_worst_cases(variant):
     """The largest over gamma, at a law whose truth is just below a value of the limit."""
     name = "irs published" if variant == "published" else "irs"
     n, m, alpha, keep, gain = 30, 10, 0.3, 0.9, 0.1
-    some = beforehand.Incremental.of(n, Irs(m, alpha, variant=variant))
+    some = oracle_settings.Incremental.of(n, Irs(m, alpha, variant=variant))
     for truth in np.unique(some.fresh[some.fresh > 0])[:-1].tolist():
         p, limits = (truth - gain) / (keep - gain), binomial.lower(np.arange(n + 1), n, alpha / 2)
         others = binomial.lower(np.arange(n - m + 1), n - m, alpha / 2)
@@ -214,7 +214,7 @@ def test_irs_errors_are_those_of_the_worst_cases(variant):
 
 def test_decisions_err_as_in_the_worst_cases():
     sizes = replace(SMALL, radii=1)  # one radius, at p = 1/2
-    one, every_radius = beforehand.decided(sizes, 0.3, betting.rejects)
+    one, every_radius = oracle_settings.decided(sizes, 0.3, betting.rejects)
     sides = [
         worst_case.sequential(Case("sequential", 0.3, sizes.decide, 0.5, u=u)).rate for u in (0, 1)
     ]
@@ -248,11 +248,13 @@ def test_the_stored_errors_are_those_of_the_enumeration():
 
 
 def test_the_page_has_the_stored_table():
-    assert f"<!-- attained -->\n\n{attained.text(stored(RESULTS))}\n\n<!--" in PAGE.read_text()
+    assert (
+        f"<!-- attained -->\n\n{largest_errors.text(stored(RESULTS))}\n\n<!--" in PAGE.read_text()
+    )
 
 
 def test_shares_are_rounded_up():
-    assert [attained.upwards(x) for x in (0.5, 0.501, 0.9999999999, 1.00001)] == [
+    assert [largest_errors.upwards(x) for x in (0.5, 0.501, 0.9999999999, 1.00001)] == [
         "0.50",
         "0.51",
         "1.00",

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
+from collected_votes import LookUp, Planner, Recorded, cut, first_classes, incremental
 from numpy.typing import NDArray
-from recorded import LookUp, Planner, Recorded, cut, first_classes, incremental
 
 from smoothcert import Certification, Votes
 from smoothcert.certificate import Record
@@ -129,7 +129,7 @@ def interval(base: Points, method: Points, resamples: int) -> tuple[float | None
 
 
 @dataclass(frozen=True, eq=False)
-class Contest:
+class Comparison:
     """An original cut to n cached draws, and a network changed from it."""
 
     base: Certification
@@ -140,9 +140,9 @@ class Contest:
     @staticmethod
     def of(
         original: Recorded, new: Recorded, n: int, plan: Plan, asked: dict[int, int] | None = None
-    ) -> "Contest":
+    ) -> "Comparison":
         """Of two collections."""
-        return Contest(cut(original.certification, n), new, new.lookup(asked), plan)
+        return Comparison(cut(original.certification, n), new, new.lookup(asked), plan)
 
     @property
     def n(self) -> int:
@@ -240,7 +240,7 @@ class Contest:
 
 
 def save(file: Path, found: dict[str, Points], key: str) -> None:
-    """Keep the points of a contest, all or nothing."""
+    """Keep the points of a comparison, all or nothing."""
     arrays = {
         f"{name}/{f.name}": getattr(points, f.name)
         for name, points in found.items()

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from worker_simulator import Fleet, best_block_seconds, forecast
 
 from smoothcert.errors import InvalidInput
-from smoothcert.simulation.fleet import Fleet, best_block_seconds, forecast
 
 CALM = Fleet(8, 1000.0, start_seconds=0, block_overhead=0, spread=0)
 

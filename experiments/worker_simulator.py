@@ -1,8 +1,8 @@
 """How long a run takes on many workers that fail: predicted, before anything is rented.
 
-A discrete-event simulation of `runs.crew`: workers take block after block; one that fails (or is
-preempted) loses its block and comes back later; at the end an idle worker does a straggler's block
-too. `best_block_seconds` is the same on paper, for the default size of blocks.
+A discrete-event simulation of `smoothcert.execution.scheduler`: workers take block after block; one
+that fails (or is preempted) loses its block and comes back later; at the end an idle worker does a
+straggler's block too. `best_block_seconds` is the same on paper, for the default size of blocks.
 """
 
 import heapq

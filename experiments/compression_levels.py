@@ -1,6 +1,6 @@
 """How far a network may be changed: flips by bit width and pruned share, and what predicts them.
 
-python experiments/levels.py DATA --out FOLDER
+python experiments/compression_levels.py DATA --out FOLDER
 
 DATA is a folder with CIFAR-10 (JPEG), as `load_inputs` reads it. Flips are counted on the same
 draws for all networks. From the logits of both networks on other draws they are predicted: the
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import figures
 import numpy as np
-from kept import kept
+from cached_rows import cached
 from markdown import put, table
 from networks import Source, file_name, made
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ ORIGINAL = "onnx"  # the same network, run like the others
 
 @dataclass(frozen=True)
 class Plan:
-    """levels.toml."""
+    """compression_levels.toml."""
 
     model: str
     seed: int
@@ -154,7 +154,7 @@ class Bench:
     def finished(self, sigma: float, series: str, target: str) -> dict:
         """The row, read back if it was found with these sizes."""
         place, title = self.folder(sigma, target) / "row.json", f"sigma {sigma:g} {target}"
-        row = kept(place, self.plan.sizes, title, lambda: self.row(sigma, target))
+        row = cached(place, self.plan.sizes, title, lambda: self.row(sigma, target))
         return {"sigma": sigma, "series": series, "target": target} | row
 
 
@@ -208,7 +208,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", help="folder with CIFAR-10 (JPEG)")
     parser.add_argument("--out", type=Path, required=True, help="folder for networks and rows")
-    parser.add_argument("--plan", type=Path, default=HERE / "levels.toml")
+    parser.add_argument("--plan", type=Path, default=HERE / "compression_levels.toml")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of CSV")
     parser.add_argument("--docs", type=Path, default=DOCS, help="with questions.md; takes a figure")
     given = parser.parse_args()
@@ -221,7 +221,7 @@ def main() -> None:
         for series, targets in plan.series.items():
             rows += [bench.finished(sigma, series, target) for target in targets]
     rows.sort(key=lambda row: (row["series"], row["sigma"]))
-    write_csv(given.results, "levels", rows)
+    write_csv(given.results, "compression_levels", rows)
     figures.write_levels(given.docs, rows)
     put(given.docs / "questions.md", "levels", text(rows, plan))
 

@@ -1,15 +1,15 @@
 """The errors of methods that leave no choice once the cache is seen, by exact enumeration.
 
 Who knows the true law chooses the settings before it is: of IRS the evaluations per input and
-gamma, of a decision the radius. Of a group, its inputs' flip rates are any. See all_knowing.py.
+gamma, of a decision the radius. Of a group, its inputs' flip rates are any. See oracle_planner.py.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from all_knowing import Array, Sizes, Worst, both_ways, by_error, pmf, search, share_before
 from numpy.typing import NDArray
+from oracle_planner import Array, Sizes, Worst, both_ways, by_error, pmf, search, share_before
 from scipy import stats
 
 from smoothcert.bounds import binomial

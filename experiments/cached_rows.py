@@ -1,4 +1,4 @@
-"""Figures that take long, kept in a file until what they depend on changes."""
+"""Figures that take long, cached in a file until what they depend on changes."""
 
 import json
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def kept(file: Path, sizes: dict, title: str, make: Callable[[], dict]) -> dict:
+def cached(file: Path, sizes: dict, title: str, make: Callable[[], dict]) -> dict:
     """What `make` returned, read back if it was made with these sizes."""
     found = json.loads(file.read_text()) if file.exists() else {}
     if found.get("sizes") != sizes:

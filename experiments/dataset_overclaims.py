@@ -17,10 +17,10 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from collected_votes import LookUp
 from known_law import SIGMA, Law, World
 from numpy.typing import NDArray
 from overclaims import BATCH, ERROR, Row, chunks, detects, p_value, too_much, worst_cases
-from recorded import LookUp
 from scipy import stats
 from worst_case import FRESH_SEED
 
@@ -227,7 +227,7 @@ class DataSet:
     def certificates(self, world: World, seed: int, sets: int) -> Iterator[DatasetCertificate]:
         """So many independent data sets, evaluated together and screened one by one.
 
-        What the new classifier answers is looked up, as in recorded.py.
+        What the new classifier answers is looked up, as in collected_votes.py.
         """
         inputs = world.inputs(self.size * sets)
         base, new = (

@@ -2,7 +2,7 @@
 
 The methods run as they are, with a sampler that looks up what a classifier answered when it was
 collected in the place of one that evaluates it. So a certificate from here is
-the one `recertify` gives (tests/experiments/test_recorded.py), and costs no evaluation.
+the one `recertify` gives (tests/experiments/test_collected_votes.py), and costs no evaluation.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,7 +89,9 @@ class LookUp:
         known, needed = self.fresh.get(index, np.empty(0, np.int32)), int(draws.max()) + 1
         if len(known) < needed:
             if self.asked is None:
-                raise LookupError(f"Image {index} needs {needed} fresh draws: run fresh.py first")
+                raise LookupError(
+                    f"Image {index} needs {needed} fresh draws: run collect_fresh.py first"
+                )
             self.asked[index] = max(needed, self.asked.get(index, 0))
             known = np.append(known, np.full(needed - len(known), NO_CLASS, np.int32))
         return known[draws]

@@ -1,6 +1,6 @@
 """The fresh draws that the methods ask for: collected as far as any of them does.
 
-python experiments/fresh.py --size cpu --out FOLDER DATA
+python experiments/collect_fresh.py --size cpu --out FOLDER DATA
 
 To be run after collect.py and before tables.py. IRS and the planner evaluate a new network on
 draws of their own where the original is almost sure. Which images, and how many draws, follows
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from collect import HERE, ORIGINAL, Collection, Place, Sizes, finished, options, places
-from contest import Contest, Plan
-from recorded import Recorded, write_fresh
+from collected_votes import Recorded, write_fresh
+from methods_compared import Comparison, Plan
 
 from smoothcert import load_classifier
 from smoothcert.cli.machines import Compute, Device
@@ -32,7 +32,7 @@ def asked(original: Recorded, new: Recorded, plan: Plan) -> dict[int, int]:
     needs: dict[int, int] = {}
     for n in plan.caches:
         if n <= original.certification.settings.n:
-            for _ in Contest.of(original, new, n, plan, needs).reusing():
+            for _ in Comparison.of(original, new, n, plan, needs).reusing():
                 pass
     return needs
 

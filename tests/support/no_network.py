@@ -1,6 +1,6 @@
 """No network: `refuse` turns Python's own attempts down and notes them, `forbid` kills for any.
 
-Nothing but the standard library, and little of that: `sitecustomize`, beside this file, imports it
+Nothing but the standard library, and little of that: `tests/sitecustomize.py` imports it
 into every Python that a test starts.
 """
 

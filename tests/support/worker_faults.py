@@ -10,56 +10,56 @@ from pathlib import Path
 
 import numpy as np
 
-from known_truth import PixelSum
 from smoothcert.errors import ModelError
 from smoothcert.sampling.inputs import Inputs
+from support.known_truth import PixelSum
 
 
-def thirty(value: int = 8) -> Inputs:
+def thirty_inputs(value: int = 8) -> Inputs:
     """The inputs of the fixture `tiny_inputs`."""
     return Inputs.from_arrays(np.full((30, 1, 2, 2), value / 16), np.ones(30, int), 1 / 16)
 
 
-class Fated(PixelSum):
-    """Meets its fate in the middle of a block, once or always, but never in the first process."""
+class FaultyPixelSum(PixelSum):
+    """Fails in the middle of a block, once or always, but never in the first process."""
 
-    def __init__(self, threshold: int, fate: str, once: Path | None = None) -> None:
+    def __init__(self, threshold: int, fault: str, once: Path | None = None) -> None:
         super().__init__(threshold)
-        self.fate, self.once, self.calls = fate, once, 0
+        self.fault, self.once, self.calls = fault, once, 0
 
     def logits(self, images):
         self.calls += 1
-        if self.fate == "slow":
+        if self.fault == "slow":
             time.sleep(0.02)
         if ray_worker():
-            self._meet()
+            self._trigger_once()
         elif parent_process() is None:
             time.sleep(0.01)  # the others are to get something to do
         else:
-            self._meet()
+            self._trigger_once()
         return super().logits(images)
 
-    def _meet(self):
+    def _trigger_once(self):
         if self.calls == 30 and (self.once is None or not self.once.exists()):
             if self.once is not None:
                 self.once.touch()
-            meet(self.fate)
+            trigger(self.fault)
 
 
 def ray_worker() -> bool:
     return "default_worker.py" in " ".join(sys.orig_argv)
 
 
-def meet(fate: str) -> None:
-    if fate == "dies":
+def trigger(fault: str) -> None:
+    if fault == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
-    elif fate == "terminated":
+    elif fault == "terminated":
         os.kill(os.getpid(), signal.SIGTERM)
-    elif fate == "hangs":
+    elif fault == "hangs":
         os.kill(os.getpid(), signal.SIGSTOP)
-    elif fate == "refuses":
+    elif fault == "refuses":
         raise ModelError("the model says no")
-    elif fate == "raises":
+    elif fault == "raises":
         raise Unpicklable(1, 2)
 
 
@@ -69,22 +69,22 @@ class Unpicklable(Exception):
 
 
 @dataclass(frozen=True)
-class Mates:
+class LoadPixelSum:
     """What a worker loads."""
 
     threshold: int = 28
     value: int = 8
-    fate: str = ""
+    fault: str = ""
     once: Path | None = None
 
     def __call__(self, worker: int):
-        return self.classifier(), thirty(self.value)
+        return self.classifier(), thirty_inputs(self.value)
 
     def classifier(self):
-        if self.fate:
-            return Fated(self.threshold, self.fate, self.once)
+        if self.fault:
+            return FaultyPixelSum(self.threshold, self.fault, self.once)
         return PixelSum(self.threshold)
 
 
-def not_there(worker: int):
+def missing_weights(worker: int):
     raise FileNotFoundError("the weights are on another machine")

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from network_guard import NOTES, refuse
+
+from support.no_network import NOTES, refuse
 
 
 def begin() -> None:
@@ -16,7 +17,7 @@ def begin() -> None:
     handle, os.environ[NOTES] = tempfile.mkstemp(prefix="attempts-")
     os.close(handle)
     before = [p for p in [os.environ.get("PYTHONPATH")] if p]
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *before])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), *before])
     refuse()
 
 

@@ -1,10 +1,19 @@
-"""Float noise is fooled by a constructed classifier; exact noise keeps Cohen et al.'s theorem."""
+"""A constructed classifier defeats float noise; exact noise keeps Cohen et al.'s theorem."""
 
 from math import dist
 
 import numpy as np
 import pytest
-from fooled import LAW, LEVELS, PICTURES, SIGMA, Remembers, by_floats, by_integers, refuted
+from float_noise_attack import (
+    LAW,
+    LEVELS,
+    PICTURES,
+    SIGMA,
+    Remembers,
+    by_floats,
+    by_integers,
+    refuted,
+)
 from scipy import special
 
 from smoothcert.sampling.inputs import to_float

@@ -8,8 +8,8 @@ exceeds the truth as often as it can. For each law that is
 
 exactly: no counted draw has been seen, and the cached draws are exchangeable given k. A method errs
 most with the truth p' just below a value that some limit takes, so p' runs over all of these, and
-the other parameters over a grid that is refined around the worst. beforehand.py has the methods
-that leave no choice once the cache is seen; attained.py makes the table.
+the other parameters over a grid that is refined around the worst. oracle_settings.py has the
+methods that leave no choice once the cache is seen; largest_errors.py makes the table.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """A classifier that float noise certifies wrongly, and the exact noise of this package does not.
 
-python experiments/fooled.py
+python experiments/float_noise_attack.py
 
 The sum of a float32 pixel x and float32 noise e keeps low bits of x wherever it is smaller than e:
 not every float y is x + e for some e. The classifier remembers one picture and says 0 if each

@@ -1,0 +1,29 @@
+"""Executors without processes, and settings of small runs for executors."""
+
+from smoothcert.certificate import Settings
+from smoothcert.execution.runner import RunOptions
+from smoothcert.execution.scheduler import BlockQueue, drive
+
+SETTINGS = Settings(0.25, 16, n0=20, n=600)
+SMALL = RunOptions(batch_size=16, block_inputs=3)
+
+
+def backwards(work, stop):
+    return {block: work.here.do(block) for block in reversed(work.blocks)}
+
+
+class InThread:
+    """A worker in a thread of this process."""
+
+    def __init__(self, doer):
+        self.doer = doer
+
+    def do(self, block, wanted):
+        return self.doer.do(block)
+
+    def close(self):
+        pass
+
+
+def threads(work, stop):
+    return drive([lambda: InThread(work.here)] * 3, BlockQueue(work.blocks, stop))
