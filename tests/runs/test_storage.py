@@ -39,10 +39,10 @@ def created(empty):
 
 
 def test_what_was_created_is_there(created):
-    assert created.names() == sorted(FILES)
-    assert {name: created.read(name, 100) for name in created.names()} == FILES
-    assert created.used
-    assert created.has("run.json")
+    assert created.files() == sorted(FILES)
+    assert {name: created.read(name, 100) for name in created.files()} == FILES
+    assert created.occupied
+    assert created.exists("run.json")
     assert created.name == "r"
     assert created.on_disk("twin.onnx").read_bytes() == b"a network"
     assert created.on_disk("twin.onnx").name == "twin.onnx"
@@ -62,18 +62,18 @@ def test_files_come_and_go(created):
     created.write("votes/00001.parquet", b"old")
     created.write("votes/00001.parquet", b"new")
     created.write("votes/00000.parquet", b"")
-    assert created.names("votes") == ["votes/00000.parquet", "votes/00001.parquet"]
+    assert created.files("votes") == ["votes/00000.parquet", "votes/00001.parquet"]
     assert created.read("votes/00001.parquet", 3) == b"new"
     assert created.read("votes/00000.parquet", 3) == b""
     created.remove("votes/00001.parquet")
     created.remove("votes/00001.parquet")
-    assert created.names("votes") == ["votes/00000.parquet"]
+    assert created.files("votes") == ["votes/00000.parquet"]
 
 
 def test_names_of_a_folder_are_not_those_of_one_that_begins_the_same(created):
     created.write("votes/0", b"x")
     created.write("votes-old/0", b"x")
-    assert created.names("votes") == ["votes/0"]
+    assert created.files("votes") == ["votes/0"]
 
 
 def test_large_files(created):
@@ -104,11 +104,11 @@ def test_what_could_not_be_created_leaves_nothing(empty):
 
 def test_half_written_files_are_no_files(created):
     created.write("votes/.0.12ab34cd.tmp", b"ha")
-    assert created.names() == sorted(FILES)
-    assert created.names("votes") == []
-    created.sweep()
-    assert not created.has("votes/.0.12ab34cd.tmp")
-    assert created.names() == sorted(FILES)
+    assert created.files() == sorted(FILES)
+    assert created.files("votes") == []
+    created.remove_temporary()
+    assert not created.exists("votes/.0.12ab34cd.tmp")
+    assert created.files() == sorted(FILES)
 
 
 def test_it_can_be_sent_to_other_processes(empty):
