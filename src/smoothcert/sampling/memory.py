@@ -15,11 +15,12 @@ def ran_out(error: BaseException | None) -> bool:
 
     Frameworks have kinds of their own for it (torch.OutOfMemoryError), or only a text.
     """
-    while error is not None:
-        text = _text(error).lower()
+    seen: list[BaseException] = []  # an error's own text may raise it again, as its own context
+    while error is not None and error not in seen:
+        seen.append(error)
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             return True
-        if isinstance(error, RuntimeError) and any(words in text for words in _WORDS):
+        if isinstance(error, RuntimeError) and any(w in _text(error).lower() for w in _WORDS):
             return True
         error = error.__cause__ or error.__context__
     return False
