@@ -17,7 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from collected_votes import LookUp
+from collected_votes import LookUp, LookUpSampler
 from known_law import SIGMA, Law, World
 from numpy.typing import NDArray
 from overclaims import BATCH, ERROR, Row, chunks, detects, p_value, too_much, worst_cases
@@ -33,6 +33,7 @@ from smoothcert.methods.replay import Reuse
 from smoothcert.methods.screening import Screening, Target, Verdict
 from smoothcert.planning import FlipRates
 from smoothcert.sampling.inputs import Inputs
+from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.verbs import planned as verbs_planned
 from smoothcert.verbs import screen
 
@@ -244,12 +245,14 @@ class DataSet:
             for classifier in (world.original, world.changed)
         )
         answers = LookUp({r.certificate.index: r.votes for r in new.records}, {})
+        ready = prepare(world.changed, inputs.item(0), base.settings, 0, BATCH)
+        looked_up = LookUpSampler.of(answers, base)
         for start in range(0, len(inputs), self.size):
             some = inputs.select(range(start, start + self.size))
             cached = replace(base, records=base.records[start : start + self.size])
             screener = screen.Screener.of(cached, some, self.screening, BATCH)
-            with patch.object(screen, "sample", answers):
-                yield screener.screen(screener.prepared(world.changed))
+            with patch.object(Prepared, "sampler", lambda *_: looked_up):
+                yield screener.screen(ready)
 
 
 def says_something_false(
