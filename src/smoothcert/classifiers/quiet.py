@@ -45,5 +45,5 @@ class _Printing:
                 sys.stdout, self._before = self._before, None
 
 
-prints_to_stderr = _Printing()
+prints_to_stderr: _Printing = _Printing()
 """Around what a user's forward pass may print, in as many threads as there are."""
