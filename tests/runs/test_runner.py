@@ -45,6 +45,10 @@ def test_a_run_comes_back_as_a_certification(base, tiny_inputs, pixel_sum):
     assert loaded.certificates == base.certificates
 
 
+def test_where_a_run_is_has_its_earlier_name_too(base):
+    assert base.place is base.storage
+
+
 def test_repeating_a_run_gives_the_same_bytes(base, tmp_path, tiny_inputs, pixel_sum):
     again = run_certify(tmp_path / "again", pixel_sum, tiny_inputs, SETTINGS, SMALL)
     assert bytes_of(base.path) == bytes_of(again.path)

@@ -136,6 +136,11 @@ class Run:
         return self.manifest.identity
 
     @property
+    def place(self) -> Storage:
+        """`storage`, by the name that it had."""
+        return self.storage
+
+    @property
     def path(self) -> Path:
         """The directory on this machine.
 
@@ -181,10 +186,9 @@ class Run:
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a JSON file by name; Damaged as by `read`, or if it is no object."""
         try:
-            body = dict(json.loads(self.read(name)).items())
+            return dict(json.loads(self.read(name)).items())
         except UNREADABLE as error:
             raise Damaged(f"{self.storage.uri_of(name)} is no JSON: {error}. {_DELETE}") from error
-        return body
 
     @property
     def attached(self) -> Mapping[str, str]:
@@ -200,9 +204,8 @@ class Run:
     @property
     def missing(self) -> tuple[int, ...]:
         """The numbers of the blocks that are not finished."""
-        done = set(self.storage.files("certificates"))
-        names = (block_name("certificates", block) for block in range(len(self.blocks)))
-        return tuple(block for block, name in enumerate(names) if name not in done)
+        done, blocks = set(self.storage.files("certificates")), range(len(self.blocks))
+        return tuple(b for b in blocks if block_name("certificates", b) not in done)
 
     @property
     def finished(self) -> tuple[int, ...]:
@@ -368,9 +371,8 @@ class Run:
     @property
     def stored_records(self) -> StoredRecords:
         """All records by position, read when asked for."""
-        return StoredRecords(
-            len(self.identity.indices), self.identity.block_inputs, self.read_block
-        )
+        identity = self.identity
+        return StoredRecords(len(identity.indices), identity.block_inputs, self.read_block)
 
     @property
     def pilot_evaluations(self) -> int:
