@@ -266,6 +266,7 @@ def test_nothing_is_written_into_a_run(arguments, copy):
 def test_other_files_of_that_name_are_no_run(base, tmp_path):
     (tmp_path / "run.json").write_text("{}")
     run("export", base, "--out", tmp_path / "below" / ".." / "t.csv")
+    assert (tmp_path / "t.csv").read_text().count("\n") == len(Run.open(base).labels) + 1
 
 
 def test_a_run_makes_its_own_folder(tmp_path, monkeypatch):
