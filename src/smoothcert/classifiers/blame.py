@@ -30,13 +30,17 @@ def reason(error: BaseException) -> str:
     return f"{text}{_place(error.__traceback__)}"
 
 
+def message_of(error: BaseException) -> str:
+    """An error's message; empty if showing it raises another, as an error of a user's may."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - whatever it raises
+        return ""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its kind if it has none."""
-    try:
-        lines = str(error).strip().splitlines()
-    except Exception:  # noqa: BLE001 - whatever a user's error raises when it is shown
-        lines = []
-    lines = lines or [type(error).__name__]
+    lines = message_of(error).strip().splitlines() or [type(error).__name__]
     text = lines[0].rstrip(".")
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 

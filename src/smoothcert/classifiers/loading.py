@@ -14,7 +14,7 @@ from smoothcert.classifiers.quiet import quiet
 from smoothcert.classifiers.recognized import named_for
 from smoothcert.classifiers.reference import READ, ModelReference
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
-from smoothcert.files import similar
+from smoothcert.files import require_regular, similar
 from smoothcert.vocabulary import HUBS, MODEL_FORMS, MODES
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ def checked_file(path: Path) -> Path:
     plain = path.suffix in (".onnx", ".safetensors") and not path.is_dir()
     if not plain and (what := named_for(path)):
         raise ModelError(what)
-    if path.suffix in READ and path.exists() and not path.is_file():
-        raise ModelError(f"{path} is no regular file. Give the model's own file.")
-    if path.suffix in READ and not path.exists():
-        raise ModelError(f"There is no model file {path}{similar(path)}")
+    if path.suffix in READ:
+        if not path.exists():
+            raise ModelError(f"There is no model file {path}{similar(path)}")
+        require_regular(path, sys.maxsize, ModelError)
     return path
 
 

@@ -99,7 +99,7 @@ class TorchClassifier:
             if module is None:
                 return [self]
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        except (RuntimeError, TypeError, NotImplementedError):  # as some quantized tensors do
+        except (RuntimeError, TypeError):  # as some quantized tensors do
             return [self]
         return [self, replace(self, module=module, layout=CHANNELS_LAST)]
 

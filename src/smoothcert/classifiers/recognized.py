@@ -187,7 +187,7 @@ def _of_zip(path: Path) -> str:
             facts = archive.getinfo(record) if record else None
             small = facts is not None and facts.file_size < _MOST_RECORD
             pickled = archive.read(record) if small else b""
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError):
         if path.suffix == ".pt2":
             return ""
         return f"the beginning of a zip archive without its end: truncated or damaged. {_AGAIN}"

@@ -1,5 +1,6 @@
 """The commands that evaluate models to prove something, and their options."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -87,8 +88,6 @@ def certify(
     json: Json = False,
 ) -> None:
     """Certify a classifier from scratch into a run directory."""
-    from functools import partial
-
     from smoothcert.certificate import Settings
     from smoothcert.cli import display, runs
     from smoothcert.cli.machines import Compute, Device

@@ -186,8 +186,6 @@ def predict(
     """Predict one image's class, at a size and with channels as `decode` takes them."""
     if image.is_dir():
         raise InvalidInput(f"{image} is a folder, and predict takes one image. Name a file in it.")
-    if image.exists() and not image.is_file():
-        raise InvalidInput(f"{image} is no regular file. Give an image file.")
     if not image.exists():
         raise InvalidInput(f"There is no image {image}{similar(image)}")
     noise = RoundedGaussian(sigma, 1 / 255)

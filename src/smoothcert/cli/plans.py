@@ -12,10 +12,9 @@ from smoothcert.errors import InvalidInput
 from smoothcert.methods import planned
 from smoothcert.report.claims import tried
 from smoothcert.runs import ledger, reach
-from smoothcert.runs.bases import check_same_inputs, explored
+from smoothcert.runs.bases import check_same_inputs, explored, prepared
 from smoothcert.runs.store import Run
-from smoothcert.sampling.prepare import prepare
-from smoothcert.verbs.recertify import check_base, check_classes, method_settings
+from smoothcert.verbs.recertify import check_base, method_settings
 
 _SHOWN = ("budget:0.01", "budget:0.02", "budget:0.05", "budget:0.1", "retain:0.9", "retain:0.95")
 _CURVE = (0.0, 0.5, 1.0, 1.5)  # in sigmas
@@ -47,8 +46,7 @@ def plan(
         inputs = recorded_source(run.manifest.origin, data).told(recorded=True)
         check_same_inputs(run, inputs)
         classifier = device.load(model)
-        ready = prepare(classifier, inputs.item(0), settings, 0, batch_size)
-        check_classes(ready.probe.num_classes, run.identity.num_classes)
+        ready = prepared(run, classifier, inputs, batch_size)
         reach.begin_plan(run, classifier.fingerprint, classifier.name, reuse)
         start = time.perf_counter()
         expected = explored(run, ready, inputs, reuse)

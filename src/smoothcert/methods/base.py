@@ -121,19 +121,17 @@ class Method(ABC):
 
     Attributes:
         kind: names the method in run.json; empty where its settings are null.
+        verb: what it does, for `Try.kind`.
         results: the values of `Certificate.method` that it gives.
         vote_kinds: the parts of `Votes` that its records may have.
         needs_base: whether it reuses the votes of an original.
     """
 
     kind: ClassVar[str]
+    verb: ClassVar[str]
     results: ClassVar[tuple[str, ...]]
     vote_kinds: ClassVar[tuple[str, ...]]
     needs_base: ClassVar[bool] = False
-
-    @abstractmethod
-    def proven_alpha(self, settings: Settings) -> float:
-        """The probability, proven, up to which a certificate is wrong."""
 
     @abstractmethod
     def describe(self, settings: Settings) -> str:
@@ -142,10 +140,6 @@ class Method(ABC):
     @abstractmethod
     def made(self, settings: Settings) -> str:
         """How certificates were made, for reports."""
-
-    @abstractmethod
-    def question(self, model: str, settings: Settings) -> Try:
-        """What a certification of the model, by its fingerprint, asks of the draws of its seed."""
 
     @abstractmethod
     def draws(self, settings: Settings) -> int:
@@ -195,6 +189,19 @@ class Method(ABC):
             InvalidInput: see the method.
         """
         return
+
+    def proven_alpha(self, settings: Settings) -> float:
+        """The probability, proven, up to which a certificate is wrong.
+
+        Source: docs/theory.md: section 2 from scratch, 3 IRS, 7 and 8 beyond it, 9 a decision.
+        """
+        return settings.alpha
+
+    def question(self, model: str, settings: Settings) -> Try:
+        """What a certification of the model, by its fingerprint, asks of the draws of its seed."""
+        asked = self if self.needs_base else (settings, self if self.kind else None)
+        what = self.describe(settings)
+        return Try.of(self.verb, model, what, self.seed(settings), asked)
 
     def seed(self, settings: Settings) -> int:
         """The noise seed of all that is counted of the classifier."""

@@ -40,7 +40,6 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
-from smoothcert.tries import Try
 from smoothcert.vocabulary import VARIANTS
 
 
@@ -62,6 +61,7 @@ class Irs(Method):
     """
 
     kind: ClassVar[str] = "irs"
+    verb: ClassVar[str] = "recertify"
     results: ClassVar[tuple[str, ...]] = ("irs", "irs-fresh")
     vote_kinds: ClassVar[tuple[str, ...]] = ("estimation", "original", "fresh", "roles")
     needs_base: ClassVar[bool] = True
@@ -142,10 +142,6 @@ class Irs(Method):
         """See `Method`."""
         how = f"IRS, {self.variant}, {self.per_input} evaluations per input"
         return f"recertified ({how}) from an original with {drawn(settings)}"
-
-    def question(self, model: str, settings: Settings) -> Try:
-        """See `Method`."""
-        return Try.of("recertify", model, self.describe(settings), settings.seed, self)
 
     def draws(self, settings: Settings) -> int:
         """See `Method`."""

@@ -34,7 +34,6 @@ from smoothcert.noise.law import Stream, words
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
-from smoothcert.tries import Try
 from smoothcert.vocabulary import REPLAY_METHODS
 
 FLOOR = 0.65
@@ -61,6 +60,7 @@ class Reuse(Method):
     """
 
     kind: ClassVar[str] = "reuse"
+    verb: ClassVar[str] = "recertify"
     results: ClassVar[tuple[str, ...]] = tuple(Bound)
     vote_kinds: ClassVar[tuple[str, ...]] = ("estimation", "original", "fresh", "roles")
     needs_base: ClassVar[bool] = True
@@ -118,10 +118,6 @@ class Reuse(Method):
         """See `Method`."""
         how = f"{self.method}, {self.policy}"
         return f"recertified ({how}) from an original with {drawn(settings)}"
-
-    def question(self, model: str, settings: Settings) -> Try:
-        """See `Method`."""
-        return Try.of("recertify", model, self.describe(settings), self.seed(settings), self)
 
     def draws(self, settings: Settings) -> int:
         """See `Method`."""

@@ -17,7 +17,6 @@ from smoothcert.sampling.answers import CONTEST, LABEL, NO_CLASS
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.sampler import Sampler
-from smoothcert.tries import Try
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,9 @@ class Scratch(Method):
     """Selection draws choose the class, and n estimation draws prove it."""
 
     kind: ClassVar[str] = ""
+    verb: ClassVar[str] = "certify"
     results: ClassVar[tuple[str, ...]] = ("rs",)
     vote_kinds: ClassVar[tuple[str, ...]] = ("selection", "estimation", "margins")
-
-    def proven_alpha(self, settings: Settings) -> float:
-        """See docs/theory.md, section 2."""
-        return settings.alpha
 
     def describe(self, settings: Settings) -> str:
         """See `Method`."""
@@ -39,11 +35,6 @@ class Scratch(Method):
     def made(self, settings: Settings) -> str:
         """See `Method`."""
         return f"certified from scratch with {drawn(settings)}"
-
-    def question(self, model: str, settings: Settings) -> Try:
-        """See `Method`."""
-        key = (settings, None)
-        return Try.of("certify", model, self.describe(settings), settings.seed, key)
 
     def draws(self, settings: Settings) -> int:
         """See `Method`."""

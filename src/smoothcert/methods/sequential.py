@@ -26,7 +26,6 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
-from smoothcert.tries import Try
 
 # Relative steps by which Phi(r/sigma) is moved until its own quantile shows it is past r/sigma.
 _STEPS = (1e-15, 1e-14, 1e-13, 1e-12)
@@ -45,6 +44,7 @@ class Decision(Method):
     """
 
     kind: ClassVar[str] = "sequential"
+    verb: ClassVar[str] = "decide"
     results: ClassVar[tuple[str, ...]] = ("sequential",)
     vote_kinds: ClassVar[tuple[str, ...]] = ("selection", "estimation", "margins")
 
@@ -71,10 +71,6 @@ class Decision(Method):
         """See `thresholds`."""
         thresholds(self, settings, shape)
 
-    def proven_alpha(self, settings: Settings) -> float:
-        """See docs/theory.md, section 9."""
-        return settings.alpha
-
     def describe(self, settings: Settings) -> str:
         """See `Method`."""
         return f"radius {self.radius:g}, n {settings.n}, alpha {settings.alpha:g}"
@@ -82,11 +78,6 @@ class Decision(Method):
     def made(self, settings: Settings) -> str:
         """See `Method`."""
         return f"decided at radius {self.radius:g} with at most {settings.n} draws"
-
-    def question(self, model: str, settings: Settings) -> Try:
-        """See `Method`."""
-        key = (settings, self)
-        return Try.of("decide", model, self.describe(settings), settings.seed, key)
 
     def draws(self, settings: Settings) -> int:
         """See `Method`: rounds fill batches only if many inputs are watched at a time."""

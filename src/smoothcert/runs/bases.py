@@ -28,9 +28,21 @@ def explore(
     batch_size: int | None = None,
 ) -> planning.Planner:
     """Prepare a classifier, and what `explored` does; arguments as of `recertify`."""
+    return explored(base, prepared(base, classifier, inputs, batch_size), inputs, reuse)
+
+
+def prepared(
+    base: Run, classifier: Classifier, inputs: Inputs, batch_size: int | None = None
+) -> Prepared:
+    """A classifier made ready for the draws of a base run, whose classes it must have.
+
+    Raises:
+        Mismatch: it has another number of classes.
+        ModelError: see `prepare`.
+    """
     ready = prepare(classifier, inputs.item(0), base.identity.settings, 0, batch_size)
     check_classes(ready.probe.num_classes, base.identity.num_classes)
-    return explored(base, ready, inputs, reuse)
+    return ready
 
 
 def explored(base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse) -> planning.Planner:

@@ -15,22 +15,10 @@ AS_LISTED = "list the classes in a classes.txt there, in the order of the classi
 _WHOLE = re.compile(r"-?\d+")
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
 _LIST_SUFFIXES = ("", ".txt", ".names", ".lst", ".labels", ".json")
-_NO_NAMES = frozenset(
-    (
-        *(
-            "class",
-            "classes",
-            "classname",
-            "classnames",
-            "name",
-            "names",
-            "label",
-            "labels",
-            "category",
-        ),
-        *("folder", "id", "index"),
-    )
-)
+_NO_NAMES = {
+    *("class", "classes", "classname", "classnames", "name", "names", "label", "labels"),
+    *("category", "folder", "id", "index"),
+}
 """What a first line says that heads a list."""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from smoothcert.classifiers.blame import message_of
 from smoothcert.errors import ModelError
 
 _Found = TypeVar("_Found")
@@ -20,17 +21,10 @@ def ran_out(error: BaseException | None) -> bool:
         seen.append(error)
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             return True
-        if isinstance(error, RuntimeError) and any(w in _text(error).lower() for w in _WORDS):
+        if isinstance(error, RuntimeError) and any(w in message_of(error).lower() for w in _WORDS):
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - of an error of the user's
-        return ""
 
 
 def fitting(
@@ -72,7 +66,7 @@ def _explained(error: Exception, size: int) -> ModelError:
     root: BaseException = error
     while root.__cause__ is not None:
         root = root.__cause__  # the framework's words: what is around them gives advice too
-    first = (_text(root).strip() or type(root).__name__).splitlines()[0].rstrip(".")
+    first = (message_of(root).strip() or type(root).__name__).splitlines()[0].rstrip(".")
     advice = (
         f"Pass --batch-size {size // 2} or less, with a new --out (in Python batch_size), since "
         "the batch size is part of what a run is."
