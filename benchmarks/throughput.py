@@ -33,10 +33,10 @@ from smoothcert import zoo
 from smoothcert.classifiers.protocol import HasMemoryLayouts
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.compress.compress import compress
+from smoothcert.data.inputs import Inputs
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.tuning import BatchConfig, autotuned, first_size, layout_of
 
 SIGMA, LEVELS = 0.5, 255

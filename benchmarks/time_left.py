@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from smoothcert.certificate import Settings
+from smoothcert.cli.eta import Pace
 from smoothcert.cli.machines import Compute, Device
-from smoothcert.cli.pace import Pace
 from smoothcert.cli.sources import DataSource
 from smoothcert.cli.where import RunArguments
 from smoothcert.execution.runner import run_certify

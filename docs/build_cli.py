@@ -33,6 +33,8 @@ def page() -> str:
     root = click.Context(group, info_name="smoothcert", terminal_width=96, max_content_width=96)
     parts.append(f"```text\n{group.get_help(root)}\n```\n")
     for name, command in group.commands.items():
+        if command.hidden:
+            continue
         context = click.Context(
             command, info_name=name, parent=root, terminal_width=96, max_content_width=96
         )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert import Certification, Run, Votes
+from smoothcert.api import pilot, planned
 from smoothcert.certificate import Record
 from smoothcert.methods import Case, scratch
 from smoothcert.methods.irs import Irs
@@ -23,7 +24,6 @@ from smoothcert.planning import candidate_splits
 from smoothcert.sampling.answers import NO_CLASS
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.sampler import Sampler
-from smoothcert.verbs import pilot, planned
 
 _Asked = TypeVar("_Asked", bound=Request)
 

@@ -24,7 +24,7 @@ from results_page import number
 from tables import DOCS, HERE, write_csv
 
 import smoothcert
-from smoothcert.sampling.inputs import to_float
+from smoothcert.data.inputs import to_float
 
 ORIGINAL = "onnx"  # the same network, run like the others
 

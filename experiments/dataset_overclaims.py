@@ -25,17 +25,17 @@ from scipy import stats
 from worst_case import FRESH_SEED
 
 import smoothcert
+from smoothcert.api import planned as verbs_planned
+from smoothcert.api import screen
 from smoothcert.bounds import adversary, joint, stratified
 from smoothcert.bounds.budget import Budget
 from smoothcert.certificate import Certification
+from smoothcert.data.inputs import Inputs
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.replay import Reuse
 from smoothcert.methods.screening import Screening, Target, Verdict
 from smoothcert.planning import FlipRates
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.prepare import Prepared, prepare
-from smoothcert.verbs import planned as verbs_planned
-from smoothcert.verbs import screen
 
 ALPHA = 0.05
 DRAWS = 100

@@ -23,8 +23,8 @@ from scipy import special
 
 import smoothcert
 from smoothcert.bounds import binomial
+from smoothcert.data.inputs import Inputs, to_float
 from smoothcert.noise.law import RoundedGaussian
-from smoothcert.sampling.inputs import Inputs, to_float
 
 SIGMA, LEVELS, ALPHA = 0.25, 255, 0.001
 LAW = RoundedGaussian(SIGMA, 1 / LEVELS)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from smoothcert.sampling.inputs import Inputs
+from smoothcert.data.inputs import Inputs
 
 LEVELS = 2**18
 STEPS = 200

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import Inputs
 
 
 @dataclass(frozen=True)

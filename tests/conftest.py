@@ -14,7 +14,7 @@ from support.no_network_plugin import no_network  # noqa: F401 - for every test
 
 # As the command line does, before torch is imported: its threads would spin otherwise.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-from smoothcert.sampling.inputs import Inputs
+from smoothcert.data.inputs import Inputs
 
 # A shell ignores SIGINT in what it starts in the background, and so would all that is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)

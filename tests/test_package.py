@@ -41,6 +41,7 @@ LAYERS = (
         "files",
         "bounds",
         "noise",
+        "data",
         "certificate",
         "zoo",
         "classifiers",
@@ -50,7 +51,7 @@ LAYERS = (
         "watching",
         "loggers",
         "planning",
-        "verbs",
+        "api",
     ),
     *("training", "compress", "storage", "runs", "execution", "report", "simulation"),
     *("cli", "__main__"),
@@ -71,7 +72,7 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_nor_does_the_mathematics_or_the_command_line():
-    assert loaded_after("import smoothcert.bounds, smoothcert.verbs.recertify") == set()
+    assert loaded_after("import smoothcert.bounds, smoothcert.api.recertify") == set()
     assert loaded_after("import smoothcert.cli.main, smoothcert.execution.runner") == set()
 
 

@@ -14,6 +14,12 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from smoothcert.api.certify import certify as certify
+    from smoothcert.api.decide import decide as decide
+    from smoothcert.api.predict import predict as predict
+    from smoothcert.api.recertify import recertify as recertify
+    from smoothcert.api.screen import screen as screen
+    from smoothcert.api.smooth import Smooth as Smooth
     from smoothcert.certificate import ABSTAIN as ABSTAIN
     from smoothcert.certificate import Certificate as Certificate
     from smoothcert.certificate import Certification as Certification
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
     from smoothcert.classifiers.from_function import from_function as from_function
     from smoothcert.classifiers.loading import load_classifier as load_classifier
     from smoothcert.classifiers.protocol import Classifier as Classifier
+    from smoothcert.data.datasets import load_inputs as load_inputs
+    from smoothcert.data.inputs import Inputs as Inputs
     from smoothcert.errors import SmoothcertError as SmoothcertError
     from smoothcert.methods.dataset import DatasetCertificate as DatasetCertificate
     from smoothcert.noise.law import RoundedGaussian as RoundedGaussian
@@ -30,16 +38,8 @@ if TYPE_CHECKING:
     from smoothcert.report.export import certificates_table as certificates_table
     from smoothcert.report.export import export as export
     from smoothcert.runs.store import Run as Run
-    from smoothcert.sampling.datasets import load_inputs as load_inputs
-    from smoothcert.sampling.inputs import Inputs as Inputs
     from smoothcert.summary import Summary as Summary
     from smoothcert.summary import summarize as summarize
-    from smoothcert.verbs.certify import certify as certify
-    from smoothcert.verbs.decide import decide as decide
-    from smoothcert.verbs.predict import predict as predict
-    from smoothcert.verbs.recertify import recertify as recertify
-    from smoothcert.verbs.screen import screen as screen
-    from smoothcert.verbs.smooth import Smooth as Smooth
     from smoothcert.watching import Watcher as Watcher
 
 _HOMES = {
@@ -48,27 +48,27 @@ _HOMES = {
     "Certification": "certificate",
     "Classifier": "classifiers.protocol",
     "DatasetCertificate": "methods.dataset",
-    "Inputs": "sampling.inputs",
+    "Inputs": "data.inputs",
     "Outcome": "certificate",
     "RoundedGaussian": "noise.law",
     "Run": "runs.store",
     "Settings": "certificate",
-    "Smooth": "verbs.smooth",
+    "Smooth": "api.smooth",
     "SmoothcertError": "errors",
     "Summary": "summary",
     "Votes": "certificate",
     "Watcher": "watching",
     "certificates_table": "report.export",
-    "certify": "verbs.certify",
-    "decide": "verbs.decide",
+    "certify": "api.certify",
+    "decide": "api.decide",
     "export": "report.export",
     "from_function": "classifiers.from_function",
     "load_classifier": "classifiers.loading",
-    "load_inputs": "sampling.datasets",
+    "load_inputs": "data.datasets",
     "model_card": "report.card",
-    "predict": "verbs.predict",
-    "recertify": "verbs.recertify",
-    "screen": "verbs.screen",
+    "predict": "api.predict",
+    "recertify": "api.recertify",
+    "screen": "api.screen",
     "summarize": "summary",
 }
 

@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 import smoothcert
 from smoothcert import scalars
 from smoothcert import text as names
+from smoothcert.api import sanity
+from smoothcert.api.given import as_base, as_inputs
 from smoothcert.cli import main, numbers, terminal
 from smoothcert.errors import InvalidInput, SmoothcertError, WorkerCrash
 from smoothcert.execution.processes import portable
@@ -25,8 +27,6 @@ from smoothcert.noise import numba_kernel
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.storage.local import LocalFolder
-from smoothcert.verbs import sanity
-from smoothcert.verbs.given import as_base, as_inputs
 from support import linear
 
 HERE = Path(__file__).parent

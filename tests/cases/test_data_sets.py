@@ -10,8 +10,8 @@ import pytest
 
 import smoothcert
 from smoothcert.cli.sources import DataSource, recorded_source
+from smoothcert.data.images import CHANNELS, decode
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling.images import CHANNELS, decode
 from smoothcert.text import many
 
 pytest.importorskip("PIL", reason="the data extra is not installed")

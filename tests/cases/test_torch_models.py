@@ -10,11 +10,11 @@ import torch
 import smoothcert
 import support.torch_models as cases
 from smoothcert import zoo
+from smoothcert.api import sanity
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.compress import compress
+from smoothcert.data.inputs import to_float
 from smoothcert.errors import ModelError
-from smoothcert.sampling.inputs import to_float
-from smoothcert.verbs import sanity
 
 SETTINGS = {"sigma": 0.25, "n0": 16, "n": 400, "batch_size": 32}
 

@@ -12,11 +12,11 @@ from smoothcert import zoo
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.pytorch import save_weights
 from smoothcert.compress import compress
+from smoothcert.data.inputs import to_float
 from smoothcert.errors import Mismatch
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.noise.law import RoundedGaussian, Stream
-from smoothcert.sampling.inputs import to_float
 from smoothcert.training.gaussian import train
 from smoothcert.training.recipe import recipe
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 import smoothcert
 from smoothcert.compress import compress
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import MissingExtra, ModelError
-from smoothcert.sampling.inputs import Inputs
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 

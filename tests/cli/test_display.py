@@ -8,8 +8,9 @@ import sys
 import threading
 
 TABLE = """
-from smoothcert.cli import display, loudness
-loudness.choose(*{loud})
+from smoothcert.cli import display
+from smoothcert.cli import verbosity
+verbosity.choose(*{loud})
 with display.waiting("Loading"):
     pass
 with display.bar("Certifying", 100) as tick:
@@ -131,9 +132,9 @@ def test_quiet_and_verbose_exclude_each_other():
 
 def test_a_long_run_in_a_log_gets_a_line_now_and_then(monkeypatch, capsys):
     """Two minutes of work, by a clock that is ours."""
-    from smoothcert.cli import display, loudness
+    from smoothcert.cli import display, verbosity
 
-    loudness.choose(False, False)
+    verbosity.choose(False, False)
     clock = iter(range(10_000))
     monkeypatch.setattr(display.time, "monotonic", lambda: next(clock) / 2)
     with display.bar("Certifying", 120_000) as tick:

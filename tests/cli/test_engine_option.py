@@ -8,10 +8,10 @@ import pytest
 
 import smoothcert
 from smoothcert.compress.twin import onnx_twin
+from smoothcert.data.inputs import to_float
 from smoothcert.errors import MissingExtra, ModelError
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import to_float
 from support.command_line import run
 
 COMMON = ("--data", "digits", "--limit", 6, "--sigma", 0.25, "--n", 300)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from smoothcert.cli.pace import Milestones, Pace, duration
+from smoothcert.cli.eta import Milestones, Pace, duration
 
 TOTAL = 100_000
 

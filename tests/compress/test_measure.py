@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 import smoothcert
 from smoothcert.compress import compress
 from smoothcert.compress.measure import accuracy
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
 from smoothcert.noise.law import RoundedGaussian, Stream
-from smoothcert.sampling.inputs import Inputs
 
 
 class Batches:

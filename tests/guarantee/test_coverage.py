@@ -161,8 +161,8 @@ def test_irs_exactly_by_enumeration(m):
 def test_the_enumeration_is_the_code(pixel_sum):
     """The enumerated decision, against the package's own on every small outcome."""
     from smoothcert.certificate import Votes
+    from smoothcert.data.inputs import Item
     from smoothcert.noise.law import Stream
-    from smoothcert.sampling.inputs import Item
 
     item = Item(0, np.zeros((1, 2, 2), np.int32))
     settings = Settings(SIGMA, LEVELS, n=30)

@@ -16,7 +16,7 @@ from float_noise_attack import (
 )
 from scipy import special
 
-from smoothcert.sampling.inputs import to_float
+from smoothcert.data.inputs import to_float
 
 DISTANCE = dist(*(PICTURES.reshape(2, -1) / LEVELS))
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 
 import smoothcert
-from smoothcert.sampling.inputs import Inputs
+from smoothcert.data.inputs import Inputs
 from support.known_truth import LEVELS, PixelSum, probability_above
 
 SIGMA, THRESHOLD = 0.25, 87

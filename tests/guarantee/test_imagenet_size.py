@@ -12,9 +12,9 @@ from torch import nn
 
 import smoothcert
 from smoothcert.cli.sources import recorded_source
+from smoothcert.data.inputs import to_float
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import to_float
 from support.command_line import program
 
 BLOCKS = (3, 4, 6, 3)

@@ -13,7 +13,7 @@ import numpy as np
 from support.known_truth import PixelSum
 from smoothcert.certificate import Settings
 from smoothcert.execution.runner import RunOptions, run_certify
-from smoothcert.sampling.inputs import Inputs
+from smoothcert.data.inputs import Inputs
 
 count, n = map(int, sys.argv[1:])
 data = Inputs.from_arrays(np.full((count, 1, 2, 2), 0.5), grid=1 / 16)

@@ -15,9 +15,9 @@ from scipy import stats
 import smoothcert
 from smoothcert.bounds import betting, binomial
 from smoothcert.certificate import Outcome, Settings, Votes
+from smoothcert.data.inputs import Inputs
 from smoothcert.methods import Case, sequential
 from smoothcert.methods.sequential import Decision
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.sampler import Sampler
 from support.known_truth import LEVELS, PixelSum, probability_above
 

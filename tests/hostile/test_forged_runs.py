@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from smoothcert.certificate import Record, Settings, Votes
 from smoothcert.cli.main import app
+from smoothcert.data.inputs import Inputs
 from smoothcert.execution.runner import RunOptions as Running
 from smoothcert.execution.runner import run_certify, run_decide, run_recertify
 from smoothcert.execution.screening_tasks import problems_of, replay_flips, staged
@@ -32,7 +33,6 @@ from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.vocabulary import VARIANTS
 from support.known_truth import PixelSum
 

@@ -15,8 +15,8 @@ import pytest
 from pyarrow import parquet
 
 import smoothcert
+from smoothcert.data import arrays, images
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling import arrays, images
 from smoothcert.simulation.logs import read_log
 
 Image = pytest.importorskip("PIL.Image", reason="the data extra is not installed")

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from smoothcert.certificate import Settings
 from smoothcert.cli import display
 from smoothcert.cli.main import app
+from smoothcert.data.inputs import Inputs
 from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.report.page import report
 from smoothcert.report.tables import csv_table
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.text import cell, is_plain_file, visible
 from support.known_truth import PixelSum
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from smoothcert.certificate import Settings
 from smoothcert.cli.main import app
 from smoothcert.cli.sources import recorded_model, recorded_source
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Damaged, InvalidInput, SmoothcertError, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
@@ -25,7 +26,6 @@ from smoothcert.runs.plans import read_plan
 from smoothcert.runs.sealed import is_sealed, seal
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
-from smoothcert.sampling.inputs import Inputs
 from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=10, n=40, keep_margins=True)

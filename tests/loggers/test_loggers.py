@@ -10,12 +10,12 @@ import pytest
 import smoothcert
 from smoothcert import loggers, watching
 from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.loggers.final import final
 from smoothcert.loggers.tensorboard import _UPPER, single
 from smoothcert.report.tables import summarize_run
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.watching import RADII, WatcherFailed
 from support.known_truth import PixelSum
 

@@ -8,13 +8,13 @@ import pytest
 import smoothcert
 from smoothcert import watching
 from smoothcert.certificate import Outcome, Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import StoreError
 from smoothcert.execution.processes import Processes
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.report.tables import summarize_run
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.watching import RADII, WatcherFailed
 from support.known_truth import PixelSum
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import smoothcert
+from smoothcert.data.inputs import Item
 from smoothcert.errors import InvalidInput
 from smoothcert.noise.law import RoundedGaussian
-from smoothcert.sampling.inputs import Item
 from support.known_truth import PixelSum
 
 LAW = RoundedGaussian(0.25, 1 / 16)

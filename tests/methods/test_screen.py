@@ -9,13 +9,13 @@ import pytest
 from scipy import stats
 
 import smoothcert
+from smoothcert.api.screen import screen
 from smoothcert.certificate import Votes
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening, Target, Verdict
-from smoothcert.sampling.inputs import Inputs
-from smoothcert.verbs.screen import screen
 from support.known_truth import LEVELS, PixelSum, probability_above
 
 SIGMA = 0.25

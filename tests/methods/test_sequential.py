@@ -7,15 +7,15 @@ import pytest
 from scipy import stats
 
 import smoothcert
+from smoothcert.api.certify import as_inputs
+from smoothcert.api.decide import decide
 from smoothcert.bounds import betting
 from smoothcert.certificate import ABSTAIN, Certificate, Outcome, Settings, Votes
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import Case, sequential
 from smoothcert.methods.sequential import Decision
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.sampler import Sampler
-from smoothcert.verbs.certify import as_inputs
-from smoothcert.verbs.decide import decide
 from support.known_truth import LEVELS, PixelSum, probability_above
 
 SIGMA = 0.25

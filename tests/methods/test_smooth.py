@@ -7,8 +7,8 @@ from scipy import stats
 
 import smoothcert
 from smoothcert import Smooth
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, ModelError
-from smoothcert.sampling.inputs import Inputs
 
 
 class Bright(torch.nn.Module):

@@ -7,13 +7,13 @@ from torch import nn
 
 import smoothcert
 from smoothcert.certificate import Outcome
+from smoothcert.data.inputs import to_float
 from smoothcert.errors import ModelError
 from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
 from smoothcert.sampling.answers import CONTEST, LABEL, NO_CLASS, answers_of
 from smoothcert.sampling.batches import Batch, Request
 from smoothcert.sampling.engine import sample
 from smoothcert.sampling.gpu import packed, unpacked
-from smoothcert.sampling.inputs import to_float
 from smoothcert.sampling.probe import probe
 from support.known_truth import PixelSum
 

@@ -11,12 +11,12 @@ from mpmath import mpf
 from scipy import special
 
 from smoothcert.bounds import binomial
+from smoothcert.data.inputs import to_float
 from smoothcert.errors import InvalidInput
 from smoothcert.noise import numba_kernel, table, torch_kernel
 from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
 from smoothcert.noise.numba_kernel import NoisyImages
 from smoothcert.noise.torch_kernel import TorchNoise, stacked
-from smoothcert.sampling.inputs import to_float
 
 LAWS = [
     RoundedGaussian(1.0, 1.0),

@@ -9,11 +9,11 @@ import pytest
 
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods.screening import Target
 from smoothcert.report.acceptance import MeanRadius, judge, parse_target
-from smoothcert.sampling.inputs import Inputs
 from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)

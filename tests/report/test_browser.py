@@ -8,10 +8,10 @@ import pytest
 
 from smoothcert import screen
 from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs
 from smoothcert.report.page import report
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import correct_radii
 from smoothcert.text import floor_to
 from support.known_truth import PixelSum

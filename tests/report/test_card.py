@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 import smoothcert
 from smoothcert.certificate import Settings
 from smoothcert.cli.main import app
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
 from smoothcert.methods import Decision, Reuse, alpha_of
 from smoothcert.report import card
 from smoothcert.report.claims import CLAIM
 from smoothcert.report.tables import summarize_run
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.text import visible
 from support.known_truth import PixelSum
 

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 import smoothcert
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.cli.main import app
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.report.tables import csv_table
-from smoothcert.sampling.inputs import Inputs
 from support.known_truth import PixelSum
 
 IMAGES = np.full((30, 1, 2, 2), 8 / 16)

@@ -14,6 +14,7 @@ import pytest
 from smoothcert import screen
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs
@@ -23,7 +24,6 @@ from smoothcert.report.claims import CLAIM
 from smoothcert.report.curves import of_all, per_input
 from smoothcert.report.page import report
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.text import floor_to
 from smoothcert.vocabulary import RESULTS
 from support.known_truth import PixelSum

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
 from smoothcert.methods import Irs, Reuse
 from smoothcert.report import spending
@@ -22,7 +23,6 @@ from smoothcert.report.html import fitting
 from smoothcert.report.rows import COLUMNS, even, pack, rows
 from smoothcert.report.tables import summarize_run
 from smoothcert.report.thumbnails import SIDE, Sheet, sheet
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import correct_radii
 from support.known_truth import PixelSum
 

@@ -8,12 +8,12 @@ import pytest
 from worker_simulator import Fleet, forecast
 
 from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.execution import start
 from smoothcert.execution.scheduler import best_block_seconds
 from smoothcert.execution.start import RunOptions, RunRequest
 from smoothcert.methods import SCRATCH, Decision
 from smoothcert.sampling import tuning
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.storage.base import open_storage
 from support.known_truth import PixelSum
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Damaged, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
@@ -17,7 +18,6 @@ from smoothcert.runs.content import table_bytes
 from smoothcert.runs.plans import read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
-from smoothcert.sampling.inputs import Inputs
 from support.known_truth import PixelSum
 from support.run_files import bytes_of, edit
 

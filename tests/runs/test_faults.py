@@ -19,6 +19,7 @@ import pytest
 
 import smoothcert
 from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import ModelError, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.files import write_whole
@@ -26,7 +27,6 @@ from smoothcert.methods import Irs
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
-from smoothcert.sampling.inputs import Inputs
 from support.killable_process import OPERATIONS, TESTS, KillableProcesses, undisturbed
 from support.known_truth import PixelSum
 from support.run_files import bytes_of

@@ -17,6 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
@@ -27,7 +28,6 @@ from smoothcert.runs.pilots import pilot_bytes, read_pilot
 from smoothcert.runs.plans import plan_bytes, read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
-from smoothcert.sampling.inputs import Inputs
 from support.known_truth import PixelSum
 
 GOLDEN = Path(__file__).parent / "golden"

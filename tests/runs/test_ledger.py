@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 import smoothcert
+from smoothcert.api.recertify import recertify
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.errors import StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
@@ -18,7 +19,6 @@ from smoothcert.runs.store import Run
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.storage.local import LocalFolder
 from smoothcert.tries import SeedReused, Try
-from smoothcert.verbs.recertify import recertify
 from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=20, n=200)

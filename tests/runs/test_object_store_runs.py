@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Damaged, StoreError
 from smoothcert.execution.block_tasks import Shard
 from smoothcert.execution.processes import Processes
@@ -17,7 +18,6 @@ from smoothcert.runs import ledger
 from smoothcert.runs.merging import merge
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.storage import object_store as objects
 from smoothcert.storage.base import open_storage
 from support.killable_process import KillableProcesses

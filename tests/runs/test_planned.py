@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import smoothcert
+from smoothcert.api.pilot import pilot_draws
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
@@ -19,7 +20,6 @@ from smoothcert.runs.bases import explore
 from smoothcert.runs.plans import read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
-from smoothcert.verbs.pilot import pilot_draws
 from support.known_truth import PixelSum
 from support.run_files import bytes_of
 

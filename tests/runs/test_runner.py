@@ -7,6 +7,7 @@ import pytest
 
 import smoothcert
 from smoothcert.certificate import Settings, Votes
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs
@@ -14,7 +15,6 @@ from smoothcert.runs.content import table_bytes
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import check_votes
 from smoothcert.runs.verify import evaluate_again, verify
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.vocabulary import VARIANTS
 from support.known_truth import PixelSum
 from support.run_files import bytes_of, edit

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from smoothcert.api.screen import screen
 from smoothcert.errors import Mismatch, ModelError
 from smoothcert.execution.processes import Processes
 from smoothcert.execution.runner import run_certify
 from smoothcert.execution.scheduler import Work, alone
 from smoothcert.execution.screening_tasks import ScreeningTask, ScreeningTaskSpec, staged
 from smoothcert.methods.screening import Screening
-from smoothcert.verbs.screen import screen
 from support.executors import SETTINGS, SMALL, backwards, threads
 from support.worker_faults import LoadPixelSum, thirty_inputs
 

@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 import pytest
 
+from smoothcert.data.inputs import Item
 from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
 from smoothcert.sampling.answers import CONTEST, LABEL, NO_CLASS, contests_of, labels_of
 from smoothcert.sampling.batches import Batch, Request
 from smoothcert.sampling.cpu import on_host
 from smoothcert.sampling.engine import default_batch_size, sample
-from smoothcert.sampling.inputs import Item
 
 LAW = RoundedGaussian(0.25, 1 / 16)
 

@@ -9,8 +9,8 @@ from PIL import Image
 from pyarrow import parquet
 
 import smoothcert
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling.inputs import Inputs
 
 
 def rng_images(count=4, shape=(6, 5, 3)):

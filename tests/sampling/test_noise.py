@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from smoothcert.data.inputs import to_float
 from smoothcert.errors import InvalidInput
 from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
 from smoothcert.noise.numba_kernel import NoisyImages, search
 from smoothcert.noise.table import thresholds
-from smoothcert.sampling.inputs import to_float
 
 LAW = RoundedGaussian(0.25, Fraction(1, 256))
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 import smoothcert
 from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Damaged, InvalidInput
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
 from smoothcert.execution.screening_tasks import staged
@@ -24,7 +25,6 @@ from smoothcert.methods.sequential import Decision
 from smoothcert.runs.manifest import Manifest, json_form
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
-from smoothcert.sampling.inputs import Inputs
 from support.known_truth import PixelSum
 
 GRID, SIGMA = 1 / 16, 0.25
@@ -90,7 +90,7 @@ def test_float_images_are_at_the_distance_of_their_last_bits(tmp_path):
 
 
 def test_the_largest_distance_counts_and_is_found_in_every_part(monkeypatch):
-    monkeypatch.setattr("smoothcert.sampling.inputs._AT_ONCE", 8)
+    monkeypatch.setattr("smoothcert.data.inputs._AT_ONCE", 8)
     images = PIXELS / 16
     images[7] += SHIFT
     assert Inputs.from_arrays(images, grid=GRID).off_grid == pytest.approx(2 * SHIFT, rel=1e-2)

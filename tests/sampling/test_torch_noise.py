@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from smoothcert.data.inputs import to_float
 from smoothcert.noise.law import Addresses, RoundedGaussian
 from smoothcert.noise.numba_kernel import NoisyImages
 from smoothcert.noise.table import thresholds
 from smoothcert.noise.torch_kernel import TorchNoise, _steps, search, stacked
-from smoothcert.sampling.inputs import to_float
 
 SEEDS = (0, 1234, 2**63, 2**64 - 1)
 SHAPES = ((1,), (5,), (1, 3, 7), (2, 3, 4), (3, 32, 32))

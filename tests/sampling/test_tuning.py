@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from smoothcert.data.inputs import Item
 from smoothcert.errors import ModelError
 from smoothcert.noise.law import RoundedGaussian
 from smoothcert.sampling import tuning
-from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.tuning import BatchConfig, in_layout, layout_of
 
 LAW = RoundedGaussian(0.5, 1 / 16)

@@ -3,7 +3,7 @@
 import numpy as np
 
 import smoothcert
-from smoothcert.sampling.inputs import Inputs
+from smoothcert.data.inputs import Inputs
 from support.known_truth import LEVELS, PixelSum, probability_above
 
 ERROR = 1e-6

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import SmoothcertError
 from smoothcert.execution.runner import RunOptions, run_certify
-from smoothcert.sampling.inputs import Inputs
 from support.known_truth import PixelSum
 from support.run_files import bytes_of
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import ModelError
-from smoothcert.sampling.inputs import Inputs
 from support.known_truth import PixelSum
 
 

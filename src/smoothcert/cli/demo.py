@@ -4,12 +4,14 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from smoothcert.api.screen import screen
 from smoothcert.certificate import Settings
 from smoothcert.cli import display, models
 from smoothcert.cli.machines import Device
 from smoothcert.cli.screening import screen_table
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs, Reuse
@@ -17,10 +19,8 @@ from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report.page import report
 from smoothcert.report.tables import evaluations_for, filled, summarize_run
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import Summary
 from smoothcert.text import ceil_to, floor_to, percent
-from smoothcert.verbs.screen import screen
 
 SIGMA = 0.5
 ALPHA = 0.001

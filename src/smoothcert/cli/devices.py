@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.data.inputs import to_float
 from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
-from smoothcert.sampling.inputs import to_float
 
 _LAW = RoundedGaussian(0.5, Fraction(1, 255))
 _SEED = 2**63 + 11

@@ -25,8 +25,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from smoothcert.cli import loudness
-from smoothcert.cli.pace import Milestones, Pace, duration
+from smoothcert.cli import verbosity
+from smoothcert.cli.eta import Milestones, Pace, duration
 from smoothcert.cli.terminal import readable
 from smoothcert.errors import SmoothcertWarning
 from smoothcert.sampling.engine import Progress as Tick
@@ -73,7 +73,7 @@ def _state(pace: Pace) -> str:
 
 def bar(title: str, total: int) -> AbstractContextManager[Tick]:
     """What counts evaluations: a bar on a terminal, a line now and then elsewhere."""
-    if loudness.is_quiet():
+    if verbosity.is_quiet():
         return nullcontext(lambda count: None)
     pace = Pace(total, time.monotonic())
     return _drawn(title, pace) if is_live(errors) else _lines(title, pace)
@@ -109,7 +109,7 @@ def _lines(title: str, pace: Pace) -> Iterator[Tick]:
 @contextmanager
 def waiting(title: str) -> Iterator[Callable[[str], None]]:
     """A spinner for work whose length is not known; what it yields tells how far the work is."""
-    if loudness.is_quiet() or not is_live(errors):
+    if verbosity.is_quiet() or not is_live(errors):
         yield lambda state: None
         return
     with errors.status(title, spinner=_spinner()) as status:
@@ -138,7 +138,7 @@ def saying_warnings() -> Iterator[None]:
 
 def say(text: str) -> None:
     """A line for a person, on standard error so that standard output stays the result."""
-    if not loudness.is_quiet():
+    if not verbosity.is_quiet():
         errors.print(visible(text, keep="\n"), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -9,9 +9,9 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import display
 from smoothcert.cli.where import RunArguments
 from smoothcert.compress import twin
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch, ModelError, did_you_mean
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.storage.base import require_unused
 from smoothcert.vocabulary import ENGINES
 

@@ -1,12 +1,12 @@
 """What looks odd about a run, said before anything is spent on it and when it is there."""
 
+from smoothcert.api import sanity
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier, Exported, Named
-from smoothcert.cli import display, loudness
+from smoothcert.cli import display, verbosity
 from smoothcert.cli.where import RunArguments
+from smoothcert.data.inputs import Inputs
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import Inputs
-from smoothcert.verbs import sanity
 
 
 def of_settings(settings: Settings, alpha: float | None = None) -> None:
@@ -22,7 +22,7 @@ def look(
     where: RunArguments,
 ) -> None:
     """Say how a classifier does on a few inputs, unless a part of the run is there already."""
-    if loudness.is_quiet() or where.shard or where.storage.occupied:
+    if verbosity.is_quiet() or where.shard or where.storage.occupied:
         return
     _say(sanity.of_labels(inputs.labels, len(inputs.classes)))
     if isinstance(classifier, Exported) and classifier.in_training:

@@ -13,10 +13,10 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cli import display
 from smoothcert.cli.sources import DataSource, moved
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.execution.processes import Load, Processes
 from smoothcert.execution.scheduler import Executor, alone
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.storage.base import open_storage
 
 _LOG = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from smoothcert.cli import terminal
 from smoothcert.cli.certifying import certify, plan, predict, recertify, screen
-from smoothcert.cli.loudness import choose
 from smoothcert.cli.making import compress, demo, train
-from smoothcert.cli.reading import card, doctor, export, merge, replay, report, verify
+from smoothcert.cli.reading import doctor, export, merge, model_card, report, simulate, verify
+from smoothcert.cli.verbosity import choose
 from smoothcert.vocabulary import DATA_FORMS, MODEL_FORMS
 
 
@@ -107,7 +107,7 @@ Verbose = Annotated[
 def _crashed(error: BaseException) -> typer.Exit:
     """Say in one line what nobody foresaw; with --verbose where it happened."""
     from smoothcert import __version__
-    from smoothcert.cli.loudness import is_verbose
+    from smoothcert.cli.verbosity import is_verbose
     from smoothcert.errors import WorkerCrash
     from smoothcert.text import visible
 
@@ -189,12 +189,17 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
 
 _COMMANDS = (
     *(demo, train, certify, recertify, plan, screen, compress),
-    *(report, card, export, merge, verify, predict, replay, doctor),
+    *(report, model_card, export, merge, verify, predict, simulate, doctor),
 )
 """In the order of `--help`."""
 
+_EARLIER = {"card": model_card, "replay": simulate}
+"""Commands by the names that they had; not in `--help`."""
+
 for _function in _COMMANDS:
     app.command(cls=_Command)(guarded(_function))
+for _name, _function in _EARLIER.items():
+    app.command(_name, cls=_Command, hidden=True)(guarded(_function))
 
 
 @app.callback(invoke_without_command=True)

@@ -4,19 +4,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smoothcert.api.predict import predict as predict_item
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cli import display, hints
 from smoothcert.cli.machines import Device
 from smoothcert.cli.sources import DataSource
 from smoothcert.compress import compress as write_compressed
 from smoothcert.compress.written import written_whole
+from smoothcert.data.images import decode
+from smoothcert.data.inputs import Inputs, Item
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.files import make_folder, require_new_file, similar
 from smoothcert.noise.law import RoundedGaussian
-from smoothcert.sampling.images import decode
-from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.text import level
-from smoothcert.verbs.predict import predict as predict_item
 
 if TYPE_CHECKING:
     from smoothcert.training.recipe import Recipe

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from smoothcert.api.recertify import check_base, method_settings
 from smoothcert.cli import display, hints
 from smoothcert.cli.machines import Device
 from smoothcert.cli.sources import recorded_source
@@ -14,7 +15,6 @@ from smoothcert.report.claims import tried
 from smoothcert.runs import ledger, reach
 from smoothcert.runs.bases import check_same_inputs, explored, prepared
 from smoothcert.runs.store import Run
-from smoothcert.verbs.recertify import check_base, method_settings
 
 _SHOWN = ("budget:0.01", "budget:0.02", "budget:0.05", "budget:0.1", "retain:0.9", "retain:0.95")
 _CURVE = (0.0, 0.5, 1.0, 1.5)  # in sigmas

@@ -41,7 +41,7 @@ def report(
     reports.report(runs, out, radii, screened or (), json, data=data, thumbnails=thumbnails)
 
 
-def card(
+def model_card(
     runs: Runs,
     radii: Annotated[str, typer.Option(help="Radii for certified accuracy.")] = "0,0.25,0.5",
     model_index: Annotated[
@@ -121,7 +121,7 @@ def doctor(json: Json = False) -> None:
     look(json)
 
 
-def replay(
+def simulate(
     logs: Annotated[list[Path], typer.Argument(metavar="LOG...", show_default=False)],
     disparity: Annotated[float, typer.Option(help="Mean probability of a changed label.")] = 0.01,
     away: Annotated[float, typer.Option(help="Share of the changes that leave the class.")] = 0.5,

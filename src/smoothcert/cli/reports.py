@@ -8,6 +8,7 @@ from pathlib import Path
 from smoothcert.cli import display
 from smoothcert.cli.screening import read_screened
 from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, SmoothcertError
 from smoothcert.files import require_new_file, require_outside_runs
 from smoothcert.report.card import model_card
@@ -17,7 +18,6 @@ from smoothcert.report.page import report as write_report
 from smoothcert.report.tables import summary_table
 from smoothcert.runs import reach
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.text import many
 
 _FILES = (".pdf", ".html", ".htm", ".png", ".svg", ".md", ".csv", ".tsv", ".json", ".tex", ".zip")

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import typer
 
+from smoothcert.api.recertify import method_settings
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.cli import clusters, display, engines, hints
 from smoothcert.cli.machines import Device
@@ -32,7 +33,6 @@ from smoothcert.runs.verify import Unchecked, evaluate_again, still_unchecked
 from smoothcert.runs.verify import verify as verify_run
 from smoothcert.text import many, visible
 from smoothcert.tries import Tries
-from smoothcert.verbs.recertify import method_settings
 
 NOT_ACCEPTED = 3
 """The exit code of a model that does not reach --accept."""

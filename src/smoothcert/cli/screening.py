@@ -9,6 +9,7 @@ from pathlib import Path
 
 import typer
 
+from smoothcert.api.screen import asked as question
 from smoothcert.cli import clusters, display, hints
 from smoothcert.cli.machines import CandidateInputs, Compute, ModelLoader
 from smoothcert.cli.runs import NOT_ACCEPTED
@@ -24,7 +25,6 @@ from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
 from smoothcert.text import floor_to, level, percent, visible
-from smoothcert.verbs.screen import asked as question
 
 _CURVE = (0.0, 0.5, 1.0, 1.5)  # in sigmas
 _MOST_BYTES = 2**28  # of a file of screenings: 50,000 inputs take about a megabyte

@@ -9,11 +9,11 @@ from typing import Any
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cli import display
 from smoothcert.compress import twin
+from smoothcert.data.datasets import load_inputs
+from smoothcert.data.inputs import Inputs
+from smoothcert.data.pictures import AS_FIRST
 from smoothcert.errors import InvalidInput
 from smoothcert.runs.store import Run
-from smoothcert.sampling.datasets import load_inputs
-from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.pictures import AS_FIRST
 from smoothcert.tries import Seed
 
 

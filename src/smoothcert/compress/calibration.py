@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.data.inputs import Inputs, Item, to_float
 from smoothcert.noise.law import RoundedGaussian, Stream
-from smoothcert.sampling.inputs import Inputs, Item, to_float
 
 _IMAGES = 256
 _BATCH = 64

@@ -11,9 +11,9 @@ from smoothcert.compress.measure import with_accuracy
 from smoothcert.compress.record import CompressionReport
 from smoothcert.compress.request import Request, bytes_of
 from smoothcert.compress.written import run_on_grey, tried, written_whole
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError, did_you_mean
 from smoothcert.files import require_new_file
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.vocabulary import TARGETS
 
 _EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx", "ml_dtypes": "onnx", "torchao": "quant"}

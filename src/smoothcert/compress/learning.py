@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from smoothcert.compress.request import Request
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.training.recipe import RECIPES, Recipe
 
 

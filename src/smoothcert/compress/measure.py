@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.compress.record import Accuracy, CompressionReport
+from smoothcert.data.inputs import Inputs, to_float
 from smoothcert.errors import InvalidInput
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.answers import labels_of
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
-from smoothcert.sampling.inputs import Inputs, to_float
 from smoothcert.sampling.tuning import first_size
 
 _INPUTS = 512

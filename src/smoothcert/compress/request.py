@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.reference import ModelReference
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, ModelError
-from smoothcert.sampling.inputs import Inputs
 
 if TYPE_CHECKING:
     import torch

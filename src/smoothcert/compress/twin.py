@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier, HasMemoryLayouts
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import MissingExtra, ModelError
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.tuning import first_size
 
 if TYPE_CHECKING:

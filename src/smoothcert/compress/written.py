@@ -12,9 +12,9 @@ import numpy as np
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.compress.request import Request
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import ModelError, SmoothcertError, StoreError
 from smoothcert.files import require_new_file
-from smoothcert.sampling.inputs import Inputs
 
 _ANY_SIDE = 32  # networks of the zoo take images of any size
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import repeat
 
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Inputs, Item
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.execution.scheduler import Work
 from smoothcert.methods import Case, planned
@@ -14,7 +15,6 @@ from smoothcert.runs import plans
 from smoothcert.runs.manifest import library_versions
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
-from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.sampling.tuning import in_layout

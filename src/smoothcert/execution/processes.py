@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol
 
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError, WorkerCrash, WorkerError
 from smoothcert.execution.scheduler import (
     HEARTBEAT_TIMEOUT,
@@ -24,7 +25,6 @@ from smoothcert.execution.scheduler import (
     follow,
 )
 from smoothcert.sampling.engine import Progress
-from smoothcert.sampling.inputs import Inputs
 
 _POLL = 0.2  # seconds between two looks at whether a block is still wanted
 _TELL = 0.2  # seconds between two reports of progress

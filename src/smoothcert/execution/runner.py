@@ -5,6 +5,7 @@ from pathlib import Path
 
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Inputs
 from smoothcert.execution.block_tasks import Job, Task
 from smoothcert.execution.following import following
 from smoothcert.execution.scheduler import Executor, one_at_a_time
@@ -12,7 +13,6 @@ from smoothcert.execution.signals import deferred
 from smoothcert.execution.start import DEFAULTS, RunOptions, RunRequest
 from smoothcert.methods import Decision, Method
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.tuning import in_layout
 from smoothcert.storage.base import open_storage
 from smoothcert.watching import Watcher

@@ -6,7 +6,9 @@ from functools import partial
 
 import numpy as np
 
+from smoothcert.api.screen import Screener, asked
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods.dataset import DatasetCertificate, recheck, stops_when_due
 from smoothcert.methods.screening import Pool, Screening
@@ -14,10 +16,8 @@ from smoothcert.runs import ledger, pilots
 from smoothcert.runs.bases import check_same_inputs, check_same_labels
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.prepare import Prepared
 from smoothcert.text import visible
-from smoothcert.verbs.screen import Screener, asked
 
 Load = Callable[[int], Classifier]
 """Loads the candidate of a number."""

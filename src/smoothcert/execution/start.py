@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
+from smoothcert.api.recertify import check_base, check_classes
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.block_tasks import ALL, Shard, device_kind
 from smoothcert.execution.scheduler import Executor, alone, best_block_seconds
@@ -19,11 +21,9 @@ from smoothcert.runs.manifest import NAME, Identity, Manifest
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import MOST_DRAWS
 from smoothcert.sampling.engine import Progress
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.sampling.tuning import in_layout, layout_of
 from smoothcert.storage.base import Storage, require_unused
-from smoothcert.verbs.recertify import check_base, check_classes
 from smoothcert.watching import Watcher
 
 _LOG = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.certificate import Certificate, Record, Settings, Votes
+from smoothcert.data.inputs import Item
 from smoothcert.errors import Mismatch
-from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.tries import Try
 

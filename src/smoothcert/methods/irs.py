@@ -24,6 +24,7 @@ from smoothcert.certificate import (
     check_alpha,
     check_count,
 )
+from smoothcert.data.inputs import Item
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.methods.base import (
     NOT_OF_THE_BASE,
@@ -37,7 +38,6 @@ from smoothcert.methods.base import (
 from smoothcert.methods.scratch import drawn
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
 from smoothcert.vocabulary import VARIANTS

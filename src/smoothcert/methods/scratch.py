@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from smoothcert.bounds import binomial
 from smoothcert.bounds.rounding import difference_below, sum_above
 from smoothcert.certificate import Certificate, Outcome, Record, Settings, Votes
+from smoothcert.data.inputs import Item
 from smoothcert.methods.base import Allocation, Case, Method
 from smoothcert.methods.margins import ranked
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.answers import CONTEST, LABEL, NO_CLASS
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.sampler import Sampler
 
 

@@ -18,12 +18,12 @@ from scipy import special
 from smoothcert.bounds import betting, normal
 from smoothcert.bounds.rounding import difference_below, sum_above
 from smoothcert.certificate import Certificate, Outcome, Record, Settings, Votes, check_count
+from smoothcert.data.inputs import Item
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import scratch
 from smoothcert.methods.base import Allocation, Case, Method
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
 

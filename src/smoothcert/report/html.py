@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from smoothcert.data.inputs import Inputs
 from smoothcert.methods import alpha_of
 from smoothcert.methods.dataset import DatasetCertificate, ranked, screenings
 from smoothcert.report import thumbnails
@@ -26,7 +27,6 @@ from smoothcert.report.thumbnails import Sheet
 from smoothcert.runs import reach
 from smoothcert.runs.manifest import json_form
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import Summary
 from smoothcert.text import ceil_to, floor_to, level, percent, visible
 from smoothcert.vocabulary import RESULTS

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra, StoreError
 from smoothcert.files import make_folder, write_whole
 from smoothcert.methods.dataset import DatasetCertificate, screenings
 from smoothcert.report.curves import Together
 from smoothcert.report.tables import csv_table, summarize_run, tsv
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.summary import Summary
 from smoothcert.text import level, visible
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.sampling.inputs import Inputs, Item
+from smoothcert.data.inputs import Inputs, Item
 
 SIDE = 32
 """Pixels of a picture's side."""

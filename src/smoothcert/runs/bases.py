@@ -2,17 +2,17 @@
 
 from dataclasses import replace
 
+from smoothcert.api import planned as planning
+from smoothcert.api.pilot import PilotVotes
+from smoothcert.api.recertify import check_classes
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Reuse
 from smoothcert.runs import pilots
 from smoothcert.runs.store import Run
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.prepare import Prepared, prepare
-from smoothcert.verbs import planned as planning
-from smoothcert.verbs.pilot import PilotVotes
-from smoothcert.verbs.recertify import check_classes
 
 
 def cache_of(base: Run, settings: Settings) -> planning.Cache:

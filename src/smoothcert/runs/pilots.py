@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from smoothcert.api.pilot import PilotVotes, pilot_draws, set_aside
 from smoothcert.certificate import Record
 from smoothcert.errors import Damaged, InvalidInput
 from smoothcert.methods import Reuse, planned
@@ -22,7 +23,6 @@ from smoothcert.runs.content import has_no_gaps, notes_of, read_table, rows_of, 
 from smoothcert.runs.manifest import method_form
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE, check_labels
-from smoothcert.verbs.pilot import PilotVotes, pilot_draws, set_aside
 
 NAME = "pilot.parquet"
 FOLDER = "pilots"

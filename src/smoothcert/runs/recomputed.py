@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from smoothcert.api.pilot import pilot_positions
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import SmoothcertError
 from smoothcert.methods import Reuse, planned
 from smoothcert.runs import pilots, plans
@@ -13,9 +15,7 @@ from smoothcert.runs.manifest import Identity, json_form
 from smoothcert.runs.pilots import StoredPilot
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.prepare import Prepared
-from smoothcert.verbs.pilot import pilot_positions
 
 _TAKEN_OVER = ("settings", "data", "indices", "shape", "num_classes", "noise_law")
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Inputs, fingerprint_of
 from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
 from smoothcert.methods import Allocation, planned, replay
 from smoothcert.noise.law import LAW, Stream
@@ -25,7 +26,6 @@ from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress
-from smoothcert.sampling.inputs import Inputs, fingerprint_of
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.sampling.tuning import in_layout

@@ -7,8 +7,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.data.inputs import Item
 from smoothcert.noise.law import Addresses, Stream
-from smoothcert.sampling.inputs import Item
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Item
 from smoothcert.sampling import memory
 from smoothcert.sampling.engine import Progress
-from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.probe import Probe, probe
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.sampling.tuning import BatchConfig, autotuned, first_size

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from smoothcert.classifiers.blame import THEIRS, reason
 from smoothcert.classifiers.protocol import Advised, Classifier, Exported
+from smoothcert.data.inputs import Item, to_float
 from smoothcert.errors import ModelError, SmoothcertError
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling import known_answers
-from smoothcert.sampling.inputs import Item, to_float
 
 # Relative to the largest logit: float kernels differ by 1e-6 between row positions, dynamic
 # per-tensor quantization by 1e-2.

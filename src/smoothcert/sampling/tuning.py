@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from smoothcert.classifiers.protocol import Classifier, HasMemoryLayouts
+from smoothcert.data.inputs import Item
 from smoothcert.errors import ModelError
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import default_batch_size, sample
-from smoothcert.sampling.inputs import Item
 
 _FEW = 50_000  # evaluations that are over before a search has paid
 _LONG = 120.0  # seconds from which on a search of some seconds pays

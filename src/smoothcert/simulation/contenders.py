@@ -10,6 +10,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from smoothcert.api.pilot import PILOT_LOSERS, PILOT_WINNERS, pilot_positions, proven
+from smoothcert.api.planned import Planner
 from smoothcert.bounds import binomial, joint, stratified
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.irs import Irs
@@ -17,8 +19,6 @@ from smoothcert.methods.replay import Allocation, Bound, ReplayCounts, Reuse, st
 from smoothcert.methods.screening import Pool, Screening
 from smoothcert.planning import FlipRates, candidate_splits
 from smoothcert.simulation.world import World
-from smoothcert.verbs.pilot import PILOT_LOSERS, PILOT_WINNERS, pilot_positions, proven
-from smoothcert.verbs.planned import Planner
 
 Points = tuple[NDArray[np.float64], NDArray[np.int64]]
 """ACR and evaluations over the data set, one of each per size."""

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from smoothcert import zoo
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.training.checkpoint import Checkpoint
 from smoothcert.training.recipe import Recipe, optimizer_for, schedule_for
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smoothcert.data import classes as orders
+from smoothcert.data.inputs import known_labels, require_named, whole_numbers
+from smoothcert.data.layouts import some
+from smoothcert.data.listings import LABELS, class_list, label_column
+from smoothcert.data.pictures import Pictures
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.files import require_regular, similar
-from smoothcert.sampling import classes as orders
-from smoothcert.sampling.inputs import known_labels, require_named, whole_numbers
-from smoothcert.sampling.layouts import some
-from smoothcert.sampling.listings import LABELS, class_list, label_column
-from smoothcert.sampling.pictures import Pictures
 
 _MOST_GROWTH, _SMALL = 64, 2**26
 """A Parquet file may unpack to so many times its size, as images are packed already; or so much."""

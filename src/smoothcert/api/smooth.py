@@ -4,18 +4,18 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from smoothcert.api.given import as_array
+from smoothcert.api.predict import predict
 from smoothcert.certificate import ABSTAIN, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Inputs, Item
 from smoothcert.errors import ModelError
 from smoothcert.methods import SCRATCH, Case
 from smoothcert.noise.law import RoundedGaussian, grid_levels
-from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.probe import probe
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.tries import Seed, number_of, warn_if_used
-from smoothcert.verbs.given import as_array
-from smoothcert.verbs.predict import predict
 
 
 class Smooth:

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
+from smoothcert.api.given import as_inputs
 from smoothcert.certificate import Certification, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Inputs
 from smoothcert.methods import SCRATCH, Case, Method, stated
 from smoothcert.sampling.engine import Progress
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.tries import Seed, number_of, warn_if_used
-from smoothcert.verbs.given import as_inputs
 from smoothcert.watching import Start, Watcher, collected
 
 

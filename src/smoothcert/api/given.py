@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.certificate import Certification
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
 from smoothcert.files import similar
-from smoothcert.sampling.inputs import Inputs
 
 
 class Kept(Protocol):
@@ -34,7 +34,7 @@ def as_inputs(inputs: Inputs | ArrayLike | str | Path | object) -> Inputs:
     if isinstance(inputs, Inputs):
         return inputs
     if isinstance(inputs, str | Path):
-        from smoothcert.sampling.datasets import load_inputs
+        from smoothcert.data.datasets import load_inputs
 
         if isinstance(inputs, Path) and not inputs.exists():  # a text may name a hub's
             raise InvalidInput(f"There is no data at {inputs}{similar(inputs)}")
@@ -64,7 +64,7 @@ def _on_host(inputs: Any) -> Any:
 
 def as_array(one: Any) -> NDArray[Any]:
     """One input: an image of Pillow or its path (channels first), else an array or a tensor."""
-    from smoothcert.sampling.images import decode
+    from smoothcert.data.images import decode
 
     return decode(one) if _is_image(one) else np.asarray(_on_host(one))
 
@@ -75,7 +75,7 @@ def _is_image(one: object) -> bool:
 
 
 def _stacked(images: Any) -> Inputs:
-    from smoothcert.sampling.images import decode
+    from smoothcert.data.images import decode
 
     arrays = []
     for number, image in enumerate(images):

@@ -7,22 +7,22 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
+from smoothcert.api import planned
+from smoothcert.api.certify import certified
+from smoothcert.api.given import Kept, as_base, as_inputs
 from smoothcert.certificate import Certification, Settings, check_count
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch, require_one_of
 from smoothcert.methods import SCRATCH, Allocation, Case, Irs, Method, Reuse, method_of
 from smoothcert.methods import planned as planned_method
 from smoothcert.planning import Policy
 from smoothcert.sampling.engine import Progress
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.prepare import prepare
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import real, whole
 from smoothcert.tries import Seed, Try, number_of, warn_if_used
-from smoothcert.verbs import planned
-from smoothcert.verbs.certify import certified
-from smoothcert.verbs.given import Kept, as_base, as_inputs
 from smoothcert.vocabulary import METHODS
 from smoothcert.watching import Watcher
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
+from smoothcert.data.layouts import children, some
+from smoothcert.data.listings import MOST_LIST_BYTES, class_list, text_of
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling.layouts import children, some
-from smoothcert.sampling.listings import MOST_LIST_BYTES, class_list, text_of
 
 AS_LISTED = "list the classes in a classes.txt there, in the order of the classifier's"
 _WHOLE = re.compile(r"-?\d+")

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Record, Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.methods import margins
 from smoothcert.methods.replay import Reuse
 from smoothcert.noise.law import Stream
 from smoothcert.planning import FlipRates, Policy
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.sampler import Sampler
 
 PILOT_WINNERS, PILOT_LOSERS = 40, 20

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from smoothcert.data.inputs import whole_numbers
+from smoothcert.data.layouts import children, some
 from smoothcert.errors import InvalidInput
 from smoothcert.files import read_regular
-from smoothcert.sampling.inputs import whole_numbers
-from smoothcert.sampling.layouts import children, some
 
 MOST_LIST_BYTES = 2**24  # of classes.txt
 _MOST_TABLE_BYTES = 2**28

@@ -8,11 +8,11 @@ from smoothcert.bounds import binomial
 from smoothcert.bounds.rounding import difference_below
 from smoothcert.certificate import ABSTAIN, Settings, check_alpha, check_count
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Item
 from smoothcert.errors import InvalidInput
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.answers import NO_CLASS
 from smoothcert.sampling.batches import Request
-from smoothcert.sampling.inputs import Item
 from smoothcert.sampling.prepare import prepare
 from smoothcert.scalars import real, whole
 

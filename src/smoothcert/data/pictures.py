@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.data.images import decode
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling.images import decode
-from smoothcert.sampling.inputs import Inputs
 
 AS_FIRST = 0
 """Instead of 1 or 3 channels: those of the first picture, as runs were read that recorded none."""

@@ -5,14 +5,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from smoothcert.data import arrays, folders, shards, tables
+from smoothcert.data.images import IMAGE_FILES, is_image
+from smoothcert.data.inputs import Inputs
+from smoothcert.data.layouts import children, some
+from smoothcert.data.pictures import Pictures
 from smoothcert.errors import InvalidInput, SmoothcertError, did_you_mean
 from smoothcert.files import similar
 from smoothcert.noise.law import grid_levels
-from smoothcert.sampling import arrays, folders, shards, tables
-from smoothcert.sampling.images import IMAGE_FILES, is_image
-from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.layouts import children, some
-from smoothcert.sampling.pictures import Pictures
 from smoothcert.scalars import whole
 from smoothcert.vocabulary import DATA_FORMS
 

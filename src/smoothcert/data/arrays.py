@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.data.inputs import Inputs
+from smoothcert.data.layouts import some
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.files import require_regular, similar
 from smoothcert.noise.law import grid_levels
-from smoothcert.sampling.inputs import Inputs
-from smoothcert.sampling.layouts import some
 
 MOST_UNPACKED = 2**31
 """Bytes of an .npz file and of each array in it; in memory they become four times as many."""

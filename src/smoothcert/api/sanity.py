@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Outcome, Settings
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Inputs, to_float
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.answers import NO_CLASS, labels_of
-from smoothcert.sampling.inputs import Inputs, to_float
 from smoothcert.sampling.tuning import first_size
 from smoothcert.text import many
 

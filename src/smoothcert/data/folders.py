@@ -7,12 +7,11 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from smoothcert.errors import InvalidInput
-from smoothcert.sampling import classes as orders
-from smoothcert.sampling.classes import AS_LISTED
-from smoothcert.sampling.images import IMAGE_FILES, OTHER_IMAGES, is_image
-from smoothcert.sampling.inputs import known_labels, require_named
-from smoothcert.sampling.layouts import (
+from smoothcert.data import classes as orders
+from smoothcert.data.classes import AS_LISTED
+from smoothcert.data.images import IMAGE_FILES, OTHER_IMAGES, is_image
+from smoothcert.data.inputs import known_labels, require_named
+from smoothcert.data.layouts import (
     children,
     is_split,
     is_system,
@@ -21,8 +20,9 @@ from smoothcert.sampling.layouts import (
     require_links,
     some,
 )
-from smoothcert.sampling.listings import LABELS, Listed, class_list, listed
-from smoothcert.sampling.pictures import Pictures
+from smoothcert.data.listings import LABELS, Listed, class_list, listed
+from smoothcert.data.pictures import Pictures
+from smoothcert.errors import InvalidInput
 
 _NO_CLASSES = frozenset(
     (

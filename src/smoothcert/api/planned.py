@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.api.pilot import PilotVotes, fit, pilot_positions, proven, run_pilot, set_aside
 from smoothcert.certificate import Certificate, Record, Settings
+from smoothcert.data.inputs import Inputs
 from smoothcert.methods import Reuse
 from smoothcert.planning import (
     ExpectedRadii,
@@ -17,9 +19,7 @@ from smoothcert.planning import (
     expected_radii,
     plan,
 )
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.sampling.sampler import Sampler
-from smoothcert.verbs.pilot import PilotVotes, fit, pilot_positions, proven, run_pilot, set_aside
 
 
 @dataclass(frozen=True, eq=False)

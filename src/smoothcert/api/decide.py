@@ -5,14 +5,14 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
+from smoothcert.api.certify import from_scratch
+from smoothcert.api.given import as_inputs
 from smoothcert.certificate import Certification, Settings
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Inputs
 from smoothcert.methods import Decision
 from smoothcert.sampling.engine import Progress
-from smoothcert.sampling.inputs import Inputs
 from smoothcert.tries import Seed, number_of
-from smoothcert.verbs.certify import from_scratch
-from smoothcert.verbs.given import as_inputs
 from smoothcert.watching import Watcher
 
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from smoothcert.data.images import is_image
+from smoothcert.data.layouts import children, named, no_split, some
 from smoothcert.errors import InvalidInput
-from smoothcert.sampling.images import is_image
-from smoothcert.sampling.layouts import children, named, no_split, some
 
 PARQUET = (".parquet", ".parq", ".pq")
 _MOST_FOLDERS = 64  # in a folder that is looked through: more are classes

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.api.given import Kept, as_base, as_inputs
+from smoothcert.api.recertify import check_classes
 from smoothcert.certificate import Certification
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.inputs import Inputs, Item
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import SCRATCH
 from smoothcert.methods import dataset as pooled
@@ -18,13 +21,10 @@ from smoothcert.methods.screening import Pool, Screening, Target
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress
-from smoothcert.sampling.inputs import Inputs, Item
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import real, rows
 from smoothcert.tries import Try
-from smoothcert.verbs.given import Kept, as_base, as_inputs
-from smoothcert.verbs.recertify import check_classes
 
 
 def screen(
