@@ -36,6 +36,7 @@ class Sizes:
     n0: int
     alpha: float
     batch_size: int
+    mode: str
     training_images: int
     targets: dict[str, str]
     device: str
@@ -51,7 +52,7 @@ class Sizes:
         """Leave out the tables of the other sizes."""
         found = tomllib.loads(file.read_text())
         common = {key: found[key] for key in Sizes.__dataclass_fields__ if key in found}
-        return Sizes(**common, **found[size])
+        return Sizes(**{**common, **found[size]})
 
     @property
     def networks(self) -> list[str]:
@@ -113,9 +114,15 @@ class Collection:
     def model(self, place: Place) -> str:
         """The reference of the network to run: made, found made, or as it came.
 
-        On a CPU weights are run as their ONNX twins; on a GPU torch runs everything.
+        On a CPU weights are run as their ONNX twins; on a GPU, and in its other modes, torch runs
+        everything.
         """
-        sizes, cpu = self.sizes, self.sizes.device == "cpu"
+        mode = self.sizes.mode
+        return f"{mode}:{self._made(place)}" if mode != "eager" else self._made(place)
+
+    def _made(self, place: Place) -> str:
+        sizes = self.sizes
+        cpu = sizes.device == "cpu" and sizes.mode == "eager"
         original = sizes.models[place.architecture].format(sigma=place.sigma, weights=self.weights)
         if place.network == ORIGINAL and not cpu:
             return original

@@ -20,6 +20,14 @@ from smoothcert.data.inputs import Inputs
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def asked_nothing_in_another_module():
     """As in a process of its own: no seed was used by another test."""

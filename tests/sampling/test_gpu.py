@@ -18,7 +18,6 @@ from smoothcert.sampling.engine import sample
 from smoothcert.sampling.gpu import on_device, packed, unpacked
 
 LAW = RoundedGaussian(0.25, 1 / 256)
-cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 def batches(digits, count, rows=32):
@@ -170,22 +169,3 @@ def test_channels_last_networks_get_channels_last_images(digits):
         with on_device(TorchClassifier.of(module, "seeing"), LAW, 0, LABEL) as labels:
             labels.submit(colours).result()
         assert module.last == (layout == torch.channels_last)
-
-
-@cuda
-def test_on_cuda_votes_are_those_of_the_definitions_images(digits, network):
-    """Compiled noise, pinned copies and events, against images made on the CPU."""
-    classifier, size = TorchClassifier.of(network, "net", "cuda"), 64
-    items = [digits.item(i) for i in range(12)]
-    wanted = [Request(item, Stream.ESTIMATION, range(size)) for item in items]
-    for item, found in zip(items, sample(classifier, wanted, LAW, 5, size), strict=True):
-        steps = LAW.draws(5, item.index, Stream.ESTIMATION, np.arange(size), item.pixels.shape)
-        images = (item.pixels + steps).astype(np.float32) * np.float32(1 / 256)
-        assert (found == classifier.logits(images).argmax(axis=1)).all()
-
-
-@cuda
-def test_on_cuda_fitting_batches_run(network):
-    classifier = TorchClassifier.of(network, "net", "cuda")
-    size = fitting_batch(classifier, (1, 8, 8))
-    assert len(classifier.logits(np.zeros((size, 1, 8, 8), np.float32))) == size

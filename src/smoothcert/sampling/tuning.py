@@ -83,7 +83,10 @@ def autotuned(
 def _candidates(default: BatchConfig) -> Iterator[BatchConfig]:
     """Other layouts and smaller batches, the default left out."""
     classifier, size = default.classifier, default.batch_size
-    sizes = [size] if classifier.fixed_batch else [size // part or 1 for part in (1, 2, 4, 8)]
+    parts = (1, 2, 4, 8) if classifier.device == "cpu" else (1, 4)  # each compiles its noise there
+    if classifier.fixed_batch or getattr(classifier, "mode", "eager") != "eager":
+        parts = (1,)  # each would compile the network
+    sizes = [size // part or 1 for part in parts]
     layouts = classifier.layouts() if isinstance(classifier, HasMemoryLayouts) else [classifier]
     for layout in layouts:
         for some in sizes:

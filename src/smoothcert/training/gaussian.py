@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from smoothcert import zoo
+from smoothcert.classifiers.torch_modes import arithmetic
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
 from smoothcert.training.checkpoint import Checkpoint
@@ -76,7 +77,12 @@ def train(
         if network is None:
             network = zoo.build(recipe.architecture, data.shape[0], classes)
         network = network.to(device)
-        _fit(network, images, data.levels, loss, recipe, progress, checkpoint)
+        if images.is_cuda:  # where bfloat16 convolutions are made for channels last
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with arithmetic("eager"):  # on CUDA, other sums of gradients differ from call to call
+            _fit(network, images, data.levels, loss, recipe, progress, checkpoint)
+    if images.is_cuda:
+        network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return network.cpu().eval()
 
 
@@ -161,6 +167,8 @@ def _noisy(clean: torch.Tensor, recipe: Recipe) -> torch.Tensor:
 
 def _logits(network: nn.Module, noisy: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     bf16 = recipe.precision == "bf16"
+    if noisy.is_cuda:
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
     with torch.autocast(noisy.device.type, torch.bfloat16, enabled=bf16):
         return network(noisy).float()
 
