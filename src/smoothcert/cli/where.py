@@ -12,14 +12,14 @@ from smoothcert.cli.sources import DataSource
 from smoothcert.errors import InvalidInput
 from smoothcert.execution.block_tasks import ALL, Shard
 from smoothcert.execution.runner import RunOptions
-from smoothcert.loggers import logger
 from smoothcert.methods.screening import Target
 from smoothcert.report.acceptance import MeanRadius, check_labels, parse_target
 from smoothcert.runs import reach
 from smoothcert.runs.store import Run
 from smoothcert.storage.base import Storage, open_storage, require_unused
 from smoothcert.tries import Seed, number_of
-from smoothcert.watching import Watcher
+from smoothcert.watchers.base import Watcher
+from smoothcert.watchers.loggers import logger
 
 
 @dataclass(frozen=True)

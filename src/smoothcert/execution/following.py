@@ -7,7 +7,7 @@ from smoothcert.errors import StoreError
 from smoothcert.methods import stated
 from smoothcert.runs.store import Run
 from smoothcert.text import visible
-from smoothcert.watching import Start, Watcher, watched
+from smoothcert.watchers.base import Start, Watcher, notifying
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def following(run: Run, watchers: Sequence[Watcher]) -> Iterator[Callable[[int],
     identity, told = run.identity, set()
     facts = (len(identity.indices), identity.settings, stated(identity.method))
     start = Start(visible(run.name), identity.model, *facts)
-    with watched(watchers, start, run.pilot_evaluations) as seen:
+    with notifying(watchers, start, run.pilot_evaluations) as seen:
 
         def tell(block: int, earlier: bool = False) -> None:
             positions = run.blocks[block]
@@ -43,4 +43,4 @@ def following(run: Run, watchers: Sequence[Watcher]) -> Iterator[Callable[[int],
         yield finished
         for block in set(run.finished) - told:
             tell(block)
-        seen.end(run.seconds)
+        seen.finish(run.seconds)

@@ -15,7 +15,7 @@ from smoothcert.methods import Decision, Method
 from smoothcert.runs.store import Run
 from smoothcert.sampling.tuning import in_layout
 from smoothcert.storage.base import open_storage
-from smoothcert.watching import Watcher
+from smoothcert.watchers.base import Watcher
 
 
 def run_certify(

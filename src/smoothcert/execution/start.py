@@ -24,7 +24,7 @@ from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.sampling.tuning import in_layout, layout_of
 from smoothcert.storage.base import Storage, require_unused
-from smoothcert.watching import Watcher
+from smoothcert.watchers.base import Watcher
 
 _LOG = logging.getLogger(__name__)
 
