@@ -16,8 +16,8 @@ from itertools import count
 import numpy as np
 
 from smoothcert.errors import InvalidInput
-from smoothcert.execution import scheduler as crew
-from smoothcert.execution.scheduler import SLOW, START
+from smoothcert.execution import scheduler
+from smoothcert.execution.scheduler import STRAGGLER_FACTOR, STRAGGLER_GRACE
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _Simulation:
     ) -> None:
         self.fleet, self.usual, self.evaluations, self.rng = fleet, usual, evaluations, rng
         self.waiting, self.unfinished = deque(range(blocks)), set(range(blocks))
-        self.doers: dict[int, dict[int, float]] = {}  # block: worker: since when
+        self.running: dict[int, dict[int, float]] = {}  # block: worker: since when
         self.idle: set[int] = set()
         self.events: list[tuple[float, int, int, Callable[[int], None]]] = []
         self.numbers = count()
@@ -131,16 +131,18 @@ class _Simulation:
         """Take a block, or wait until there is one or one is late."""
         if self.waiting:
             block = self.waiting.popleft()
-        elif self.doers:
-            block = min(self.doers, key=lambda b: max(self.doers[b].values()))
-            late = max(self.doers[block].values()) + SLOW * self.usual + START
+        elif self.running:
+            block = min(self.running, key=lambda b: max(self.running[b].values()))
+            late = (
+                max(self.running[block].values()) + STRAGGLER_FACTOR * self.usual + STRAGGLER_GRACE
+            )
             if self.now < late:
                 self.idle.add(worker)
                 self._at(late, worker, self._look)
                 return
         else:
             return
-        self.doers.setdefault(block, {})[worker] = self.now
+        self.running.setdefault(block, {})[worker] = self.now
         end = self.now + self.usual * math.exp(self.rng.normal(0, self.fleet.spread))
         failing = end > self.ends[worker]
         what = partial(self._fail, block) if failing else partial(self._done, block)
@@ -155,7 +157,7 @@ class _Simulation:
     def _done(self, block: int, worker: int) -> None:
         if block in self.unfinished:
             self.unfinished.remove(block)
-            del self.doers[block]
+            del self.running[block]
         else:
             self.lost += self.evaluations  # another was faster
         self._free(worker)
@@ -163,11 +165,11 @@ class _Simulation:
     def _fail(self, block: int, worker: int) -> None:
         fleet = self.fleet
         self.failures += 1
-        doers = self.doers.get(block, {})
-        began = doers.pop(worker, self.now)
+        running = self.running.get(block, {})
+        began = running.pop(worker, self.now)
         self.lost += min(self.evaluations, (self.now - began) * fleet.speed)
-        if block in self.unfinished and not doers:
-            self.doers.pop(block, None)
+        if block in self.unfinished and not running:
+            self.running.pop(block, None)
             self.waiting.appendleft(block)
             if self.idle:
                 self._look(min(self.idle))
@@ -184,6 +186,6 @@ class _Simulation:
 
 
 def best_block_seconds(fleet: Fleet, evaluations: float) -> float:
-    """`crew.best_block_seconds` for a run of so many evaluations."""
+    """`scheduler.best_block_seconds` for a run of so many evaluations."""
     work, facts = evaluations / fleet.speed, (fleet.block_overhead, fleet.failures_per_hour)
-    return crew.best_block_seconds(work, *facts, fleet.workers)
+    return scheduler.best_block_seconds(work, *facts, fleet.workers)

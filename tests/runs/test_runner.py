@@ -11,7 +11,7 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs
-from smoothcert.runs.content import table_bytes
+from smoothcert.runs.sealed import table_bytes
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import check_votes
 from smoothcert.runs.verify import evaluate_again, verify

@@ -164,7 +164,7 @@ def test_blocks_of_other_processes_are_seen(at_once, tmp_path):
 
 def test_an_executor_that_says_nothing_makes_watchers_wait_for_the_end(at_once, tmp_path):
     def silent(work, stop):
-        return {block: work.here.do(block) for block in work.blocks}
+        return {block: work.local.compute(block) for block in work.blocks}
 
     seen = Noting()
     how = RunOptions(8, 2, executor=silent, watchers=[seen])

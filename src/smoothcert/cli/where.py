@@ -14,7 +14,7 @@ from smoothcert.execution.block_tasks import ALL, Shard
 from smoothcert.execution.runner import RunOptions
 from smoothcert.methods.screening import Target
 from smoothcert.report.acceptance import MeanRadius, check_labels, parse_target
-from smoothcert.runs import reach
+from smoothcert.runs import seed_use
 from smoothcert.runs.store import Run
 from smoothcert.storage.base import Storage, open_storage, require_unused
 from smoothcert.tries import Seed, number_of
@@ -125,7 +125,7 @@ class RunArguments:
             files=files or {},
             shard=self.part,
             watchers=self.watchers,
-            near=reach.beside(self.storage),
+            near=seed_use.runs_beside(self.storage),
         )
         if self.machines.cluster is not None:
             return options

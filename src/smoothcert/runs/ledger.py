@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from smoothcert.errors import SmoothcertWarning, StoreError
-from smoothcert.runs.content import json_bytes
+from smoothcert.runs.sealed import json_bytes
 from smoothcert.tries import Tries, Try, remember
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import planned
-from smoothcert.runs import ledger, manifest, pilots, plans
+from smoothcert.runs import ledger, manifest, pilots, plan_file
 from smoothcert.runs.store import Run
 from smoothcert.runs.tables import FOLDERS, block_name
 from smoothcert.runs.verify import check_attached
@@ -47,8 +47,8 @@ def _files(parts: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
     _require_equal("inputs.parquet", [(p.storage, (p.contents, p.labels)) for p in parts])
     yield "inputs.parquet", first.read("inputs.parquet")
     if planned(first.identity.method):
-        _require_equal(plans.NAME, [(p.storage, plans.read_plan(p)) for p in parts])
-        yield plans.NAME, first.read(plans.NAME)
+        _require_equal(plan_file.NAME, [(p.storage, plan_file.read_plan(p)) for p in parts])
+        yield plan_file.NAME, first.read(plan_file.NAME)
     if pilots.keeps_pilot(first):
         _require_equal(pilots.NAME, [(p.storage, p.read(pilots.NAME)) for p in parts])
         yield pilots.NAME, first.read(pilots.NAME)

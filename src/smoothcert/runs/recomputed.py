@@ -9,7 +9,7 @@ from smoothcert.api.pilot import pilot_positions
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import SmoothcertError
 from smoothcert.methods import Reuse, planned
-from smoothcert.runs import pilots, plans
+from smoothcert.runs import pilots, plan_file
 from smoothcert.runs.bases import planner, run_pilot
 from smoothcert.runs.manifest import Identity, json_form
 from smoothcert.runs.pilots import StoredPilot
@@ -63,7 +63,7 @@ def _plan_of(run: Run, base: Run, pilot: StoredPilot, reuse: Reuse) -> Iterator[
     """Compare the plan with the one that a pilot gives."""
     try:
         due = planner(base, pilot, run.identity.settings, reuse).plan().allocations
-        have = plans.read_plan(run)
+        have = plan_file.read_plan(run)
     except (SmoothcertError, *UNREADABLE) as error:
         yield f"its plan cannot be computed again: {error}"
         return

@@ -27,10 +27,9 @@ from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.methods import stated
 from smoothcert.runs import ledger
 from smoothcert.runs import manifest as manifests
-from smoothcert.runs.content import json_bytes, table_bytes
 from smoothcert.runs.manifest import Identity, Manifest
 from smoothcert.runs.records import StoredRecords
-from smoothcert.runs.sealed import digest, read_sealed, seal
+from smoothcert.runs.sealed import digest, json_bytes, read_sealed, seal, table_bytes
 from smoothcert.runs.tables import (
     FOLDERS,
     block_name,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from smoothcert.certificate import Certificate, Record, Votes
 from smoothcert.runs import vote_codec as codec
-from smoothcert.runs.content import has_no_gaps, notes_of, read_table
 from smoothcert.runs.manifest import Identity
+from smoothcert.runs.sealed import has_no_gaps, notes_of, read_table
 from smoothcert.runs.validation import (
     MOST_LABELS,
     budget_of,
