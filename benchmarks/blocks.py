@@ -25,7 +25,7 @@ from smoothcert.execution.processes import Processes
 from smoothcert.execution.runner import RunOptions, finish, run_certify
 from smoothcert.execution.scheduler import Executor, run_serially
 from smoothcert.execution.start import RunRequest
-from smoothcert.storage.base import open_storage
+from smoothcert.storage.opening import open_storage
 
 INPUTS, ROUNDS = 400, 5
 SETTINGS = Settings(0.25, 16, n0=10, n=100)

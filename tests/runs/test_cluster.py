@@ -27,7 +27,7 @@ ray = pytest.importorskip("ray", reason="needs ray: pip install 'smoothcert[clus
 from smoothcert.execution import ray_cluster as cluster  # noqa: E402
 from smoothcert.execution.ray_cluster import BroadcastFile, Cluster  # noqa: E402
 from smoothcert.execution.start import RunRequest  # noqa: E402
-from smoothcert.storage.base import open_storage  # noqa: E402
+from smoothcert.storage.opening import open_storage  # noqa: E402
 
 # Ray asks them whose cloud this is, whatever it is told.
 pytestmark = pytest.mark.refused("169.254.169.254", "metadata.google.internal")

@@ -15,6 +15,7 @@ from smoothcert.methods.screening import Screening, Verdict
 from smoothcert.report.card import model_card
 from smoothcert.report.page import report
 from smoothcert.runs import ledger, seed_use
+from smoothcert.runs.bases import explore
 from smoothcert.runs.store import Run
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.storage.local import LocalFolder
@@ -119,6 +120,23 @@ def test_plans_are_entered_and_counted_apart(base):
     asked = ledger.tries(base)
     assert (asked.plans, asked.results) == (2, 0)
     assert {entry["kind"] for entry in ledger.entries(base)} == {"plan"}
+
+
+def test_a_plan_made_in_python_is_entered_before_its_pilot(base, tiny_inputs, monkeypatch):
+    monkeypatch.setattr(Sampler, "labels", stop)
+    with pytest.raises(Stopped):
+        explore(base, NEW, tiny_inputs, Reuse("uniform:20"), 16)
+    (entry,) = ledger.entries(base)
+    assert (entry["kind"], entry["fingerprint"], entry["result"]) == (
+        "plan",
+        "pixel-sum-29",
+        "plan",
+    )
+    monkeypatch.undo()
+    for policy in ("uniform:20", "uniform:20", "uniform:30"):
+        explore(base, NEW, tiny_inputs, Reuse(policy), 16)
+    asked = ledger.tries(base)
+    assert (asked.plans, asked.results) == (2, 0)
 
 
 def test_a_base_that_cannot_be_written_to_is_warned_of(base, tmp_path, tiny_inputs, monkeypatch):

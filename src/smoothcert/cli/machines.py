@@ -17,7 +17,7 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.execution.processes import Load, Processes
 from smoothcert.execution.scheduler import Executor, run_serially
-from smoothcert.storage.base import open_storage
+from smoothcert.storage.opening import open_storage
 
 _LOG = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from smoothcert.methods.screening import Target
 from smoothcert.report.acceptance import MeanRadius, check_labels, parse_target
 from smoothcert.runs import seed_use
 from smoothcert.runs.store import Run
-from smoothcert.storage.base import Storage, open_storage, require_unused
+from smoothcert.storage.base import Storage
+from smoothcert.storage.opening import open_storage
 from smoothcert.tries import Seed, number_of
 from smoothcert.watchers.base import Watcher
 from smoothcert.watchers.loggers import logger
@@ -100,7 +101,7 @@ class RunArguments:
     def require_unused(self) -> None:
         """Refuse a new run where something is, before anything is loaded."""
         if not (self.resume or self.shard):
-            require_unused(self.storage)
+            self.storage.require_unused()
 
     def remaining(self, evaluations: int) -> int:
         """About how many of a whole run's evaluations are still to be made."""

@@ -15,7 +15,7 @@ from smoothcert.execution.start import DEFAULTS, RunOptions, RunRequest
 from smoothcert.methods import Decision, Method, stated
 from smoothcert.runs.store import Run
 from smoothcert.sampling.tuning import in_layout
-from smoothcert.storage.base import open_storage
+from smoothcert.storage.opening import open_storage
 from smoothcert.text import visible
 from smoothcert.watchers.base import Start, Watcher, notifying
 

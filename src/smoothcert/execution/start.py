@@ -23,7 +23,7 @@ from smoothcert.runs.validation import MOST_DRAWS
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.sampling.tuning import in_layout, layout_of
-from smoothcert.storage.base import Storage, require_unused
+from smoothcert.storage.base import Storage
 from smoothcert.watchers.base import Watcher
 
 _LOG = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class RunRequest:
             self.register(identity, classifier.name)
             return run
         try:
-            require_unused(self.storage)
+            self.storage.require_unused()
             self.register(identity, classifier.name)
             return self._created(identity, origin, ready, inputs)
         except StoreError:

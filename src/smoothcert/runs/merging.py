@@ -9,7 +9,8 @@ from smoothcert.runs import ledger, manifest, pilots, plan_file
 from smoothcert.runs.store import Run
 from smoothcert.runs.tables import FOLDERS, block_name
 from smoothcert.runs.verify import check_attached
-from smoothcert.storage.base import MOST_BYTES, Storage, open_storage, require_unused
+from smoothcert.storage.base import MOST_BYTES, Storage
+from smoothcert.storage.opening import open_storage
 
 
 def merge(parts: Sequence[Run], directory: Storage | Path | str) -> Run:
@@ -28,14 +29,14 @@ def merge(parts: Sequence[Run], directory: Storage | Path | str) -> Run:
         Damaged: a file of a part is not as it was written.
         StoreError: the directory is in use or cannot be written.
     """
-    place = open_storage(directory)
-    require_unused(place, resumes=False)
+    storage = open_storage(directory)
+    storage.require_unused(resumes=False)
     if not parts:
         raise InvalidInput("There is nothing to merge: give at least one run directory.")
     for part in parts:
         parts[0].identity.require(part.identity, str(parts[0].storage))
-    place.create(_files(parts))
-    return Run(place, parts[0].manifest)
+    storage.create(_files(parts))
+    return Run(storage, parts[0].manifest)
 
 
 def _files(parts: Sequence[Run]) -> Iterator[tuple[str, bytes]]:

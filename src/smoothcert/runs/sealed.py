@@ -69,11 +69,11 @@ def _digits(data: bytes, name: str) -> tuple[int, bytes]:
     return start, hashed.hexdigest().encode()
 
 
-def read_sealed(place: Storage, name: str, run: str, advice: str) -> bytes:
+def read_sealed(storage: Storage, name: str, run: str, advice: str) -> bytes:
     """Read a file and check its seal.
 
     Args:
-        place: where it is.
+        storage: where it is.
         name: of the file.
         run: the hash of the run that it was sealed for.
         advice: what to do if it is damaged, for the message.
@@ -83,14 +83,14 @@ def read_sealed(place: Storage, name: str, run: str, advice: str) -> bytes:
         StoreError: it cannot be read, which says nothing about its content.
     """
     try:
-        data = place.read(name, MOST_BYTES)
+        data = storage.read(name, MOST_BYTES)
     except FileNotFoundError:
         raise Damaged(
-            f"{place.uri_of(name)} is missing; the run directory is incomplete. {advice}"
+            f"{storage.uri_of(name)} is missing; the run directory is incomplete. {advice}"
         ) from None
     if not is_sealed(data, f"{run}/{name}"):
         why = why_not(data, f"{run}/{name}")
-        raise Damaged(f"{place.uri_of(name)} is damaged: {why}. {advice}")
+        raise Damaged(f"{storage.uri_of(name)} is damaged: {why}. {advice}")
     return data
 
 

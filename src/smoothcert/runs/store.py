@@ -48,8 +48,9 @@ from smoothcert.runs.validation import (
     number,
 )
 from smoothcert.sampling.known_answers import agree
-from smoothcert.storage.base import Storage, open_storage
+from smoothcert.storage.base import Storage
 from smoothcert.storage.local import LocalFolder, no_run
+from smoothcert.storage.opening import open_storage
 
 _Content = TypeVar("_Content")
 _AGAIN = "Repeat the run's command with --resume: only what is damaged is sampled anew."
