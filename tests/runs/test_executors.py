@@ -1,4 +1,4 @@
-"""One contract for all executors: the same bytes, whoever computes and whatever happens to them."""
+"""One contract for all executors: the same bytes, whatever happens to their workers."""
 
 import os
 import signal

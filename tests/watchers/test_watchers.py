@@ -1,4 +1,4 @@
-"""Watchers see every certificate once, whoever made it, and can neither change nor lose one."""
+"""Watchers see every certificate once, from any worker, and neither change nor lose one."""
 
 import multiprocessing
 

@@ -152,7 +152,7 @@ class BroadcastFile:
         folder = Path(tempfile.gettempdir()) / f"smoothcert-{os.getuid()}-{self.digest}"
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.stat().st_uid != os.getuid():
-            raise WorkerError(f"{folder} belongs to somebody else. Remove it, and start again.")
+            raise WorkerError(f"{folder} belongs to another user. Remove it, and start again.")
         file = folder / self.name
         if not file.exists():
             write_whole(file, _import_ray().get(self.content))

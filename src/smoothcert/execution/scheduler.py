@@ -1,4 +1,4 @@
-"""The scheduler: a pool of workers that take numbered blocks from one queue.
+"""The scheduler: a worker pool, whose workers take numbered blocks from one queue.
 
 The block of a lost worker is retried by another, and so is one that takes much longer than the
 rest. What a block is, a part of a run or a candidate to screen, makes no difference here.
@@ -60,7 +60,7 @@ class BlockTask(Protocol):
     """Computes blocks in a worker's process."""
 
     def compute(self, block: int, /) -> Any:
-        """Compute a block, and return what the scheduler is to be given for it."""
+        """Compute a block, and return its result for the scheduler."""
         ...
 
 

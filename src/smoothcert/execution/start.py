@@ -81,7 +81,7 @@ DEFAULTS = RunOptions()
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a run is to be; with model and data, which may be elsewhere, it can be opened.
+    """A request for a run; it is opened with model and data, which may be on another machine.
 
     Attributes:
         storage: of the run.
@@ -137,7 +137,7 @@ class RunRequest:
             assert self.base is not None
             votes = run_pilot(self.base, ready, inputs, reuse)
             origin = {**origin, "pilot_evaluations": votes.evaluations}
-            # Kept: a resumed run must not plan again, and whoever verifies it plans it again.
+            # Kept: a resumed run must not plan again, and to verify it is to plan it again.
             pilot = pilots.StoredPilot(votes, pilots.shown(self.base))
             plan = planner(self.base, pilot, self.settings, reuse).plan()
             extra[pilots.NAME] = pilots.pilot_bytes(pilot, identity.indices)
@@ -276,6 +276,6 @@ def _resumed(request: RunRequest, identity: Identity, answers: str) -> Run | Non
     if pilots.keeps_pilot(run):
         pilots.read_pilot(run)
     if damaged := run.drop_damaged():
-        _LOG.info("Damaged blocks, to be done again: %s", ", ".join(map(str, damaged)))
+        _LOG.info("Damaged blocks, to be computed again: %s", ", ".join(map(str, damaged)))
     _LOG.info("Resuming: %d of %d blocks are there", len(run.finished), len(run.blocks))
     return run

@@ -134,12 +134,12 @@ def read_table(data: bytes, schema: pa.Schema, rows: int, longest: int = MOST_TE
     by_dictionary = (f.with_type(pa.dictionary(pa.int32(), f.type)) for f in schema)
     found = zip(schema, by_dictionary, strict=True)
     wanted = pa.schema([kept if plain.name in texts else plain for plain, kept in found])
-    facts = file.metadata
-    if not file.schema_arrow.equals(wanted) or facts.num_rows != rows:
+    metadata = file.metadata
+    if not file.schema_arrow.equals(wanted) or metadata.num_rows != rows:
         raise ValueError(
             f"it is no table of {rows} rows with the columns {', '.join(schema.names)}"
         )
-    groups = (facts.row_group(number) for number in range(facts.num_row_groups))
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
     if sum(group.total_byte_size for group in groups) > MOST_BYTES:
         raise ValueError("it would unpack to more than a file of a run can hold")
     table = file.read(use_threads=False)

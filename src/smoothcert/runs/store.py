@@ -2,14 +2,14 @@
 
     run.json                      what the run is
     inputs.parquet                index, content hash and (if known) label of every input
-    plan.parquet                  what every input gets, in planned runs (`plans`)
-    votes/00000.parquet           the label of every draw, through `codec`
+    plan.parquet                  what every input gets, in planned runs (`plan_file`)
+    votes/00000.parquet           the label of every draw, through `vote_codec`
     events/00000.json             how long the block took; differs between equal runs
     certificates/00000.parquet    a row per input of the block
     ledger/*.json                 what this run's draws were asked (`ledger`)
 
 A block is finished when its certificates are there; its votes were written before them. Every file
-carries a checksum (`seal`). docs/store-format.md says all of it.
+carries a checksum (`sealed`). docs/store-format.md says all of it.
 """
 
 import json

@@ -89,13 +89,12 @@ def certificates_in(
     _check_rows(table, indices)
     found = tuple(_certificate(row) for row in table.to_pylist())
     for certificate in found:
-        facts = identity.settings, identity.method, identity.num_classes
-        check_certificate(certificate, *facts)
+        check_certificate(certificate, identity.settings, identity.method, identity.num_classes)
     return tuple(map(identity.method.restated, found))
 
 
 def votes_table(records: Sequence[Record]) -> pa.Table:
-    """A row per input: its index, and each kind of votes through `codec`."""
+    """A row per input: its index, and each kind of votes through `vote_codec`."""
     rows = [
         {"index": record.certificate.index}
         | {name: codec.encode(getattr(record.votes, name)) for name in _VOTES}

@@ -107,8 +107,8 @@ def verify(run: Run, base: Run | None = None) -> Verification:
         problems.append(f"{base.storage} is not the run this one was made from")
         base = None
     if base is not None:
-        problems += recomputed.facts(run, base)
-        problems += recomputed.plan(run, base)
+        problems += recomputed.base_mismatches(run, base)
+        problems += recomputed.plan_mismatches(run, base)
     checked, found = _blocks(run, base)
     return Verification(checked, 0, 0, (*problems, *found), tuple(_unchecked(run, base)))
 
@@ -296,7 +296,7 @@ def evaluate_again(
     problems = [*_of_data(run, inputs), *_of_model(run, ready)]
     total, differing = _again(run, ready.sampler(identity.settings, progress), inputs, fraction)
     if base is not None and (reuse := planned(identity.method)):
-        more, other, wrong = recomputed.pilot_again(run, base, ready, inputs, reuse)
+        more, other, wrong = recomputed.reevaluate_pilot(run, base, ready, inputs, reuse)
         total, differing, problems = total + more, differing + other, [*problems, *wrong]
     if differing:
         problems.insert(0, f"{differing} of {total} replayed draws have another label")

@@ -98,7 +98,7 @@ class Watcher(Protocol):
     """Follows one certification after the other; called by one thread at a time."""
 
     def started(self, start: Start, /) -> None:
-        """A certification begins, or is resumed, with the facts of its `start`."""
+        """A certification begins, or is resumed; `start` describes it."""
         ...
 
     def certified(self, so_far: SoFar, /) -> None:
@@ -157,8 +157,14 @@ class Notifier:
             summary = None
             if self._certificates:
                 took = time.perf_counter() - self._began if seconds is None else seconds
-                facts = (self._certificates, self._labels, RADII, self._start.name)
-                summary = summarize(*facts, took, self._pilot)
+                summary = summarize(
+                    self._certificates,
+                    self._labels,
+                    RADII,
+                    self._start.name,
+                    took,
+                    self._pilot,
+                )
             self._notify(lambda watcher: watcher.finished(summary))
 
     def abort(self) -> None:
