@@ -23,9 +23,9 @@ from smoothcert.errors import MissingExtra
 from smoothcert.execution.block_tasks import ALL, Job
 from smoothcert.execution.processes import Processes
 from smoothcert.execution.runner import RunOptions, finish, run_certify
-from smoothcert.execution.scheduler import Executor, alone
+from smoothcert.execution.scheduler import Executor, run_serially
 from smoothcert.execution.start import RunRequest
-from smoothcert.storage.base import open_storage
+from smoothcert.storage.opening import open_storage
 
 INPUTS, ROUNDS = 400, 5
 SETTINGS = Settings(0.25, 16, n0=10, n=100)
@@ -85,7 +85,7 @@ def writing() -> list[float]:
     """Milliseconds to store a block of one input, in every round."""
     found = []
     with TemporaryDirectory() as folder:
-        here(alone, Path(folder) / "a", 1)
+        here(run_serially, Path(folder) / "a", 1)
         done = Run.open(Path(folder) / "a")
         records = [done.read_block(block) for block in range(INPUTS)]
         for _ in range(ROUNDS):
@@ -101,7 +101,7 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     rows = {
         "writing its files": writing,
-        "one process": partial(timed, partial(here, alone), 1),
+        "one process": partial(timed, partial(here, run_serially), 1),
         "two processes": partial(timed, partial(here, Processes(load, 2)), 2),
         "two Ray actors": partial(timed, cluster, 2),
     }

@@ -1,4 +1,4 @@
-"""How long a run takes on many workers that fail: predicted, before anything is rented.
+"""How long a run takes on many workers that fail, predicted before they are rented.
 
 A discrete-event simulation of `smoothcert.execution.scheduler`: workers take block after block; one
 that fails (or is preempted) loses its block and comes back later; at the end an idle worker does a
@@ -16,8 +16,8 @@ from itertools import count
 import numpy as np
 
 from smoothcert.errors import InvalidInput
-from smoothcert.execution import scheduler as crew
-from smoothcert.execution.scheduler import SLOW, START
+from smoothcert.execution import scheduler
+from smoothcert.execution.scheduler import STRAGGLER_FACTOR, STRAGGLER_GRACE
 
 
 @dataclass(frozen=True)
@@ -108,75 +108,77 @@ class _Simulation:
     ) -> None:
         self.fleet, self.usual, self.evaluations, self.rng = fleet, usual, evaluations, rng
         self.waiting, self.unfinished = deque(range(blocks)), set(range(blocks))
-        self.doers: dict[int, dict[int, float]] = {}  # block: worker: since when
+        self.running: dict[int, dict[int, float]] = {}  # block: worker: since when
         self.idle: set[int] = set()
         self.events: list[tuple[float, int, int, Callable[[int], None]]] = []
         self.numbers = count()
-        self.ends = [self._life() for _ in range(fleet.workers)]
+        self.ends = [self._lifetime() for _ in range(fleet.workers)]
         self.now = self.lost = self.away = 0.0
         self.failures = 0
 
     def run(self) -> None:
         """Until the last block is stored."""
         for worker in range(self.fleet.workers):
-            self._at(self.fleet.start_seconds, worker, self._free)
+            self._schedule(self.fleet.start_seconds, worker, self._assign)
         while self.unfinished:
             self.now, _, worker, happens = heapq.heappop(self.events)
             happens(worker)
 
-    def _at(self, time: float, worker: int, happens: Callable[[int], None]) -> None:
+    def _schedule(self, time: float, worker: int, happens: Callable[[int], None]) -> None:
         heapq.heappush(self.events, (time, next(self.numbers), worker, happens))
 
-    def _free(self, worker: int) -> None:
-        """Take a block, or wait until there is one or one is late."""
+    def _assign(self, worker: int) -> None:
+        """Give a worker a block, or let it wait for a block or a straggler."""
         if self.waiting:
             block = self.waiting.popleft()
-        elif self.doers:
-            block = min(self.doers, key=lambda b: max(self.doers[b].values()))
-            late = max(self.doers[block].values()) + SLOW * self.usual + START
+        elif self.running:
+            block = min(self.running, key=lambda b: max(self.running[b].values()))
+            late = (
+                max(self.running[block].values()) + STRAGGLER_FACTOR * self.usual + STRAGGLER_GRACE
+            )
             if self.now < late:
                 self.idle.add(worker)
-                self._at(late, worker, self._look)
+                self._schedule(late, worker, self._reassign)
                 return
         else:
             return
-        self.doers.setdefault(block, {})[worker] = self.now
+        self.running.setdefault(block, {})[worker] = self.now
         end = self.now + self.usual * math.exp(self.rng.normal(0, self.fleet.spread))
         failing = end > self.ends[worker]
         what = partial(self._fail, block) if failing else partial(self._done, block)
-        self._at(max(self.now, min(end, self.ends[worker])), worker, what)
+        self._schedule(max(self.now, min(end, self.ends[worker])), worker, what)
 
-    def _look(self, worker: int) -> None:
-        """Whether one that waited still does."""
+    def _reassign(self, worker: int) -> None:
+        """Assign a block to a worker that is still idle."""
         if worker in self.idle:
             self.idle.remove(worker)
-            self._free(worker)
+            self._assign(worker)
 
     def _done(self, block: int, worker: int) -> None:
         if block in self.unfinished:
             self.unfinished.remove(block)
-            del self.doers[block]
+            del self.running[block]
         else:
             self.lost += self.evaluations  # another was faster
-        self._free(worker)
+        self._assign(worker)
 
     def _fail(self, block: int, worker: int) -> None:
         fleet = self.fleet
         self.failures += 1
-        doers = self.doers.get(block, {})
-        began = doers.pop(worker, self.now)
+        running = self.running.get(block, {})
+        began = running.pop(worker, self.now)
         self.lost += min(self.evaluations, (self.now - began) * fleet.speed)
-        if block in self.unfinished and not doers:
-            self.doers.pop(block, None)
+        if block in self.unfinished and not running:
+            self.running.pop(block, None)
             self.waiting.appendleft(block)
             if self.idle:
-                self._look(min(self.idle))
+                self._reassign(min(self.idle))
         back = self.now + fleet.away_seconds
         self.away += fleet.away_seconds
-        self.ends[worker] = back + self._life()
-        self._at(back + fleet.start_seconds, worker, self._free)
+        self.ends[worker] = back + self._lifetime()
+        self._schedule(back + fleet.start_seconds, worker, self._assign)
 
-    def _life(self) -> float:
+    def _lifetime(self) -> float:
         """Seconds until a worker fails."""
         if not self.fleet.failures_per_hour:
             return math.inf
@@ -184,6 +186,7 @@ class _Simulation:
 
 
 def best_block_seconds(fleet: Fleet, evaluations: float) -> float:
-    """`crew.best_block_seconds` for a run of so many evaluations."""
-    work, facts = evaluations / fleet.speed, (fleet.block_overhead, fleet.failures_per_hour)
-    return crew.best_block_seconds(work, *facts, fleet.workers)
+    """`scheduler.best_block_seconds` for a run of so many evaluations."""
+    return scheduler.best_block_seconds(
+        evaluations / fleet.speed, fleet.block_overhead, fleet.failures_per_hour, fleet.workers
+    )

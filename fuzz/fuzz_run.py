@@ -20,10 +20,8 @@ from seeds import Choices, runs
 from smoothcert.certificate import Certificate
 from smoothcert.errors import SmoothcertError
 from smoothcert.report import tables
-from smoothcert.runs import content, ledger, manifest, pilots, plans, store, verify
-from smoothcert.runs import sealed as seal
+from smoothcert.runs import ledger, manifest, pilots, plan_file, sealed, store, validation, verify
 from smoothcert.runs import tables as blocks
-from smoothcert.runs import validation as untrusted
 from smoothcert.runs import vote_codec as codec
 from smoothcert.runs.store import Run
 from smoothcert.storage import local as folder
@@ -90,9 +88,11 @@ def _manifest(choices: Choices) -> None:
     body = json.loads(_original()[choices.below(2), manifest.NAME])
     for _ in range(1 + choices.below(3)):
         _change(body, choices)
-    body["seal"] = seal.BLANK
+    body["seal"] = sealed.BLANK
     try:
-        found = manifest.Manifest.from_bytes(seal.seal(json.dumps(body).encode(), "run.json"), "x")
+        found = manifest.Manifest.from_bytes(
+            sealed.seal(json.dumps(body).encode(), "run.json"), "x"
+        )
     except SmoothcertError:
         return
     assert manifest.Manifest.from_bytes(found.to_bytes(), "again") == found
@@ -109,7 +109,7 @@ def _table(choices: Choices, name: str, read: Callable[..., Any]) -> None:
         return
     try:
         found = read(changed, run.identity, run.identity.indices[:2])
-    except (SmoothcertError, *untrusted.UNREADABLE):
+    except (SmoothcertError, *validation.UNREADABLE):
         return  # what Run turns into Damaged
     for thing in found:
         if isinstance(thing, Certificate):
@@ -130,7 +130,7 @@ def _file(choices: Choices, kind: int) -> None:
     path = run.path / name
     try:
         marked = b"smoothcert-sha256:" in mutated
-        path.write_bytes(seal.seal(mutated, sealed_as) if marked else mutated)
+        path.write_bytes(sealed.seal(mutated, sealed_as) if marked else mutated)
         _use(run.path, name, number, kind >= _VERIFY)
     except SmoothcertError:
         return
@@ -147,7 +147,7 @@ def _content(name: str, whole: bytes, choices: Choices) -> bytes | None:
     file = parquet.ParquetFile(pa.BufferReader(whole))
     table = _mutated(file.read(use_threads=False), choices)
     notes = {k.decode(): v.decode() for k, v in file.metadata.metadata.items() if k == b"votes"}
-    return None if table is None else content.table_bytes(table, notes)
+    return None if table is None else sealed.table_bytes(table, notes)
 
 
 @cache
@@ -221,8 +221,8 @@ def _use(path: Path, name: str, number: int, check: bool) -> None:
         assert len(run.identity.indices) >= len(run.blocks) > 0
     elif name == "inputs.parquet":
         assert len(run.contents) == len(run.labels) == len(run.identity.indices)
-    elif name == plans.NAME:
-        assert all(share.evaluations >= 0 for share in plans.read_plan(run))
+    elif name == plan_file.NAME:
+        assert all(share.evaluations >= 0 for share in plan_file.read_plan(run))
     elif name == pilots.NAME:
         assert pilots.read_pilot(run).votes.evaluations >= 0
     elif name.startswith("events"):
@@ -241,5 +241,5 @@ if __name__ == "__main__":
     import driver
 
     runs()
-    watched = [blocks, codec, content, folder, ledger, manifest, plans, seal, store, untrusted]
+    watched = [blocks, codec, folder, ledger, manifest, plan_file, sealed, store, validation]
     driver.main(target, seeds(), [*watched, verify])

@@ -48,7 +48,7 @@ LAYERS = (
         "sampling",
         "methods",
         "summary",
-        "watching",
+        "watchers",
         "loggers",
         "planning",
         "api",

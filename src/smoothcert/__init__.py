@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from smoothcert.runs.store import Run as Run
     from smoothcert.summary import Summary as Summary
     from smoothcert.summary import summarize as summarize
-    from smoothcert.watching import Watcher as Watcher
+    from smoothcert.watchers.base import Watcher as Watcher
 
 _HOMES = {
     "ABSTAIN": "certificate",
@@ -57,7 +57,7 @@ _HOMES = {
     "SmoothcertError": "errors",
     "Summary": "summary",
     "Votes": "certificate",
-    "Watcher": "watching",
+    "Watcher": "watchers.base",
     "certificates_table": "report.export",
     "certify": "api.certify",
     "decide": "api.decide",

@@ -21,7 +21,7 @@ from smoothcert.api import sanity
 from smoothcert.api.given import as_base, as_inputs
 from smoothcert.cli import main, numbers, terminal
 from smoothcert.errors import InvalidInput, SmoothcertError, WorkerCrash
-from smoothcert.execution.processes import portable
+from smoothcert.execution.processes import picklable_error
 from smoothcert.files import is_litter, require_new_file
 from smoothcert.noise import numba_kernel
 from smoothcert.runs.store import Run
@@ -434,14 +434,14 @@ def test_verbose_shows_where_it_crashed(monkeypatch, base):
 
 def test_a_crash_of_a_worker_too(monkeypatch, base):
     def crash(path):
-        raise portable(KeyError("in a worker"))
+        raise picklable_error(KeyError("in a worker"))
 
     monkeypatch.setattr(Run, "open", crash)
     _, err = run("verify", base, code=4)
     assert "A worker failed: KeyError: 'in a worker'" in err
-    assert "in a worker" in "".join(portable(KeyError("in a worker")).__notes__)
-    assert isinstance(portable(KeyError()), WorkerCrash)
-    assert not isinstance(portable(InvalidInput("usual")), WorkerCrash)
+    assert "in a worker" in "".join(picklable_error(KeyError("in a worker")).__notes__)
+    assert isinstance(picklable_error(KeyError()), WorkerCrash)
+    assert not isinstance(picklable_error(InvalidInput("usual")), WorkerCrash)
 
 
 def test_help_names_the_exit_code():

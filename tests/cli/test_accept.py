@@ -95,6 +95,6 @@ def test_a_logger_that_fails_is_said_in_a_line(base, models, tmp_path):
     log = ("--log", f"tensorboard:{tmp_path / 'file'}")
     result = run("certify", models / "net.onnx", *CERTIFY, *out, *log)
     said = " ".join(result.stderr.split())
-    assert "Warning: TensorBoard failed and is told no more of base: " in said
+    assert "Warning: TensorBoard failed and is no longer called for base: " in said
     assert "Certificates are not affected." in said
     assert ".py" not in said

@@ -18,7 +18,7 @@ from smoothcert.cli.main import app
 from smoothcert.data.inputs import Inputs
 from smoothcert.execution.runner import RunOptions as Running
 from smoothcert.execution.runner import run_certify, run_decide, run_recertify
-from smoothcert.execution.screening_tasks import problems_of, replay_flips, staged
+from smoothcert.execution.screening_tasks import make_screener, problems_of, replay_flips
 from smoothcert.methods import Irs, Reuse, irs, replay, scratch, sequential
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.irs import Cached
@@ -28,7 +28,7 @@ from smoothcert.methods.sequential import Decision
 from smoothcert.noise.law import Stream
 from smoothcert.runs import pilots
 from smoothcert.runs.pilots import StoredPilot, pilot_bytes, read_pilot
-from smoothcert.runs.plans import plan_bytes, read_plan
+from smoothcert.runs.plan_file import plan_bytes, read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
 from smoothcert.sampling.batches import Request
@@ -292,7 +292,7 @@ def test_a_decision_that_stopped_late_or_early(kind, tmp_path):
 
 
 def screened(base, flips=None, **options):
-    stage = staged(base, DATA, Screening(60, **options), 64)
+    stage = make_screener(base, DATA, Screening(60, **options), 64)
     honest = stage.screen(stage.prepared(NEW))
     facts = (honest.name, honest.fingerprint, honest.screening, honest.pool)
     return stage, honest, facts

@@ -21,9 +21,8 @@ from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.runs import validation as untrusted
 from smoothcert.runs import vote_codec as codec
-from smoothcert.runs.content import json_bytes, table_bytes
-from smoothcert.runs.plans import read_plan
-from smoothcert.runs.sealed import is_sealed, seal
+from smoothcert.runs.plan_file import read_plan
+from smoothcert.runs.sealed import is_sealed, json_bytes, seal, table_bytes
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from support.known_truth import PixelSum

@@ -12,7 +12,6 @@ from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.cli.runs import show_run
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
-from smoothcert.loggers.final import final
 from smoothcert.methods import Irs
 from smoothcert.methods.screening import Target
 from smoothcert.report import page, tables
@@ -20,7 +19,8 @@ from smoothcert.report.acceptance import judge
 from smoothcert.report.curves import of_all
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
-from smoothcert.watching import Start
+from smoothcert.watchers.base import Start
+from smoothcert.watchers.final import final
 from support.known_truth import PixelSum
 
 ALPHA, PROVEN = 0.05, 0.1

@@ -14,7 +14,7 @@ from smoothcert.execution.scheduler import best_block_seconds
 from smoothcert.execution.start import RunOptions, RunRequest
 from smoothcert.methods import SCRATCH, Decision
 from smoothcert.sampling import tuning
-from smoothcert.storage.base import open_storage
+from smoothcert.storage.opening import open_storage
 from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=100, n=900)

@@ -25,9 +25,9 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_USAGE_STATS_REPORT_URL"] = "http://127.0.0.1:9"
 ray = pytest.importorskip("ray", reason="needs ray: pip install 'smoothcert[cluster]'")
 from smoothcert.execution import ray_cluster as cluster  # noqa: E402
-from smoothcert.execution.ray_cluster import Cluster, Shipped  # noqa: E402
+from smoothcert.execution.ray_cluster import BroadcastFile, Cluster  # noqa: E402
 from smoothcert.execution.start import RunRequest  # noqa: E402
-from smoothcert.storage.base import open_storage  # noqa: E402
+from smoothcert.storage.opening import open_storage  # noqa: E402
 
 # Ray asks them whose cloud this is, whatever it is told.
 pytestmark = pytest.mark.refused("169.254.169.254", "metadata.google.internal")
@@ -140,7 +140,7 @@ def test_a_model_file_is_sent_along_once(nodes, tmp_path, monkeypatch):
         seen.append(copy)
         return lambda worker: (copy.read_bytes(), worker)
 
-    shipped = Shipped.of(load, file, nodes.address)
+    shipped = BroadcastFile.of(load, file, nodes.address)
     file.unlink()
     assert [shipped(1), shipped(2)] == [(b"some weights", 1), (b"some weights", 2)]
     assert seen[0] == seen[1]
@@ -159,9 +159,9 @@ def test_actors_start_where_there_is_more_room(nodes, calm, tmp_path, monkeypatc
             stored.append(blocks())
             super().__init__(*facts)
 
-    monkeypatch.setattr(cluster, "_GROW", 0.1)
+    monkeypatch.setattr(cluster, "_SCALE_INTERVAL", 0.1)
     monkeypatch.setattr(cluster, "_Actor", Counted)
-    monkeypatch.setattr(Cluster, "_room", lambda self, ray: 3 if blocks() else 1)
+    monkeypatch.setattr(Cluster, "_capacity", lambda self, ray: 3 if blocks() else 1)
     run = on(Cluster(LoadPixelSum(28, fault="slow"), nodes.address), out)
     assert bytes_of(run.path) == bytes_of(calm / "certify")
     assert stored[0] == 0

@@ -14,8 +14,8 @@ from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.runs import ledger, pilots
 from smoothcert.runs import sealed as seal
-from smoothcert.runs.content import table_bytes
-from smoothcert.runs.plans import read_plan
+from smoothcert.runs.plan_file import read_plan
+from smoothcert.runs.sealed import table_bytes
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from support.known_truth import PixelSum

@@ -1,4 +1,4 @@
-"""One contract for all executors: the same bytes, whoever computes and whatever happens to them."""
+"""One contract for all executors: the same bytes, whatever happens to their workers."""
 
 import os
 import signal
@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from smoothcert.errors import InvalidInput, Mismatch, ModelError, WorkerError
-from smoothcert.execution import scheduler as crew
+from smoothcert.execution import scheduler
 from smoothcert.execution.processes import Processes
 from smoothcert.execution.runner import run_certify, run_decide, run_recertify
-from smoothcert.execution.scheduler import BlockQueue, Lost, drive
+from smoothcert.execution.scheduler import BlockQueue, WorkerLost, run_workers
 from smoothcert.methods import Irs, Reuse
 from smoothcert.methods.sequential import Decision
 from smoothcert.runs.store import Run
@@ -86,9 +86,9 @@ def test_all_progress_is_told(tmp_path):
 
 @pytest.mark.parametrize("fault", ["dies", "terminated", "hangs"])
 def test_a_lost_worker_costs_its_block(fault, calm, tmp_path, monkeypatch):
-    monkeypatch.setattr(crew, "SLOW", 1e9)  # so that nobody else does the block of one that hangs
+    monkeypatch.setattr(scheduler, "STRAGGLER_FACTOR", 1e9)  # no other worker computes its block
     load = LoadPixelSum(28, fault=fault, once=tmp_path / "once")
-    how = replace(SMALL, executor=Processes(load, 2, patience=8))
+    how = replace(SMALL, executor=Processes(load, 2, heartbeat_timeout=8))
     run = run_certify(tmp_path / "r", load.classifier(), thirty_inputs(), SETTINGS, how)
     assert (tmp_path / "once").exists()
     assert bytes_of(run.path) == bytes_of(calm / "certify")
@@ -96,9 +96,9 @@ def test_a_lost_worker_costs_its_block(fault, calm, tmp_path, monkeypatch):
 
 
 def test_what_a_hanging_worker_had_is_done_by_an_idle_one(calm, tmp_path, monkeypatch):
-    monkeypatch.setattr(crew, "START", 3.0)
+    monkeypatch.setattr(scheduler, "STRAGGLER_GRACE", 3.0)
     load = LoadPixelSum(28, fault="hangs", once=tmp_path / "once")
-    how = replace(SMALL, executor=Processes(load, 2, patience=1e6))
+    how = replace(SMALL, executor=Processes(load, 2, heartbeat_timeout=1e6))
     run = run_certify(tmp_path / "r", load.classifier(), thirty_inputs(), SETTINGS, how)
     assert (tmp_path / "once").exists()
     assert bytes_of(run.path) == bytes_of(calm / "certify")
@@ -109,35 +109,35 @@ def test_a_block_at_which_every_worker_is_lost_ends_the_run():
     ended = []
 
     class Doomed:
-        def do(self, block, wanted):
-            raise Lost("it ran out of memory")
+        def compute(self, block, wanted):
+            raise WorkerLost("it ran out of memory")
 
         def close(self):
             ended.append(1)
 
     blocks = BlockQueue([5], lambda: 0)
     with pytest.raises(WorkerError, match="3 workers were lost at block 5, the last because it r"):
-        drive([Doomed], blocks)
+        run_workers([Doomed], blocks)
     assert len(ended) == 3
 
 
 def test_workers_that_are_lost_as_they_start_are_replaced_for_a_while(monkeypatch):
     """A node that is gone may be given workers until the cluster has seen it."""
-    monkeypatch.setattr(crew, "_PAUSES", (0.1, 0.1, 0.1))
+    monkeypatch.setattr(scheduler, "RESTART_BACKOFF", (0.1, 0.1, 0.1))
     tries, done = [], []
 
     def lost_at_first():
         tries.append(1)
         if len(tries) <= 3:
-            raise Lost("its node is gone")
+            raise WorkerLost("its node is gone")
         return Clock({}, done)
 
-    drive([lost_at_first], BlockQueue(range(5), lambda: 0))
+    run_workers([lost_at_first], BlockQueue(range(5), lambda: 0))
     assert [block for _, block in done] == list(range(5))
     tries.clear()
-    monkeypatch.setattr(crew, "_PAUSES", (0.1, 0.1))
+    monkeypatch.setattr(scheduler, "RESTART_BACKOFF", (0.1, 0.1))
     with pytest.raises(WorkerError, match="as they started, the last because its node is gone"):
-        drive([lost_at_first], BlockQueue(range(5), lambda: 0))
+        run_workers([lost_at_first], BlockQueue(range(5), lambda: 0))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ if __name__ == "__main__":
 """
 
 
-def crew_in_the_middle(tmp_path: Path) -> subprocess.Popen:
+def workers_in_the_middle(tmp_path: Path) -> subprocess.Popen:
     """A run of three processes, after its first finished block."""
     (tmp_path / "script.py").write_text(SCRIPT)
     process = subprocess.Popen(
@@ -221,7 +221,7 @@ def crew_in_the_middle(tmp_path: Path) -> subprocess.Popen:
 
 
 def test_workers_end_with_the_first_process(tmp_path):
-    process = crew_in_the_middle(tmp_path)
+    process = workers_in_the_middle(tmp_path)
     others = psutil.Process(process.pid).children(recursive=True)
     assert len(others) >= 2
     process.kill()
@@ -232,7 +232,7 @@ def test_workers_end_with_the_first_process(tmp_path):
 
 
 def test_ctrl_c_finishes_the_blocks_under_way(tmp_path):
-    process = crew_in_the_middle(tmp_path)
+    process = workers_in_the_middle(tmp_path)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
     _, said = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT, said
@@ -249,11 +249,11 @@ class Clock:
     def __init__(self, seconds, done):
         self.seconds, self.done = seconds, done
 
-    def do(self, block, wanted):
+    def compute(self, block, wanted):
         end = time.monotonic() + self.seconds.get(block, 0.0)
         while time.monotonic() < end:
             if not wanted():
-                raise Lost("not wanted")
+                raise WorkerLost("not wanted")
             time.sleep(0.005)
         self.done.append((threading.current_thread().name, block))
 
@@ -262,18 +262,20 @@ class Clock:
 
 
 def test_a_straggler_is_done_twice_and_given_up(monkeypatch):
-    monkeypatch.setattr(crew, "START", 0.2)
+    monkeypatch.setattr(scheduler, "STRAGGLER_GRACE", 0.2)
     done, slow, quick = [], {0: 30.0}, {}
     begun = time.monotonic()
-    drive([lambda: Clock(slow, done), lambda: Clock(quick, done)], BlockQueue(range(20), lambda: 0))
+    run_workers(
+        [lambda: Clock(slow, done), lambda: Clock(quick, done)], BlockQueue(range(20), lambda: 0)
+    )
     assert time.monotonic() - begun < 10
     assert sorted({block for _, block in done}) == list(range(20))
 
 
 def test_blocks_that_take_their_usual_time_are_done_once(monkeypatch):
-    monkeypatch.setattr(crew, "START", 0.2)
+    monkeypatch.setattr(scheduler, "STRAGGLER_GRACE", 0.2)
     done, even = [], dict.fromkeys(range(9), 0.3)
-    drive([lambda: Clock(even, done)] * 4, BlockQueue(range(9), lambda: 0))
+    run_workers([lambda: Clock(even, done)] * 4, BlockQueue(range(9), lambda: 0))
     assert sorted(block for _, block in done) == list(range(9))
 
 
@@ -281,11 +283,11 @@ def test_after_a_stop_no_block_is_begun():
     done, stop = [], []
 
     class Stopping(Clock):
-        def do(self, block, wanted):
-            super().do(block, wanted)
+        def compute(self, block, wanted):
+            super().compute(block, wanted)
             stop.append(1)
 
-    drive([lambda: Stopping({}, done)] * 2, BlockQueue(range(50), lambda: len(stop)))
+    run_workers([lambda: Stopping({}, done)] * 2, BlockQueue(range(50), lambda: len(stop)))
     assert 1 <= len(done) <= 2
 
 
@@ -294,11 +296,11 @@ def test_workers_end_side_by_side():
     begun, ending = threading.Barrier(3, timeout=30), threading.Barrier(3, timeout=30)
 
     class Together(Clock):
-        def do(self, block, wanted):
+        def compute(self, block, wanted):
             begun.wait()
 
         def close(self):
             ending.wait()
 
-    drive([lambda: Together({}, [])] * 3, BlockQueue(range(3), lambda: 0))
+    run_workers([lambda: Together({}, [])] * 3, BlockQueue(range(3), lambda: 0))
     assert not ending.broken

@@ -229,7 +229,7 @@ def test_blocks_that_another_worker_finished_are_not_done_again(tmp_path, calm):
         for block in work.blocks:
             if block == 1:
                 certify(out, RESUME)
-            work.here.do(block)
+            work.local.compute(block)
 
     certify(out, replace(SMALL, executor=one_elsewhere, progress=done.append))
     assert sum(done) == 2 * 80

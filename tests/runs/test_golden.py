@@ -25,7 +25,7 @@ from smoothcert.runs import ledger, manifest
 from smoothcert.runs.bases import explore
 from smoothcert.runs.manifest import FORMAT, Manifest
 from smoothcert.runs.pilots import pilot_bytes, read_pilot
-from smoothcert.runs.plans import plan_bytes, read_plan
+from smoothcert.runs.plan_file import plan_bytes, read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
 from support.known_truth import PixelSum

@@ -43,10 +43,10 @@ def test_another_network_does_not_go_on(started, tiny_inputs):
 
 
 def test_another_network_is_no_worker(started, tiny_inputs):
-    order = RunTaskSpec(str(started.path), None)
+    spec = RunTaskSpec(str(started.path), None)
     with pytest.raises(Mismatch, match="other logits"):
-        order.start(Edited(31), tiny_inputs, lambda count: None)
-    order.start(Edited(28), tiny_inputs, lambda count: None)
+        spec.start(Edited(31), tiny_inputs, lambda count: None)
+    spec.start(Edited(28), tiny_inputs, lambda count: None)
 
 
 def test_another_network_is_named_when_replayed(tmp_path, tiny_inputs):

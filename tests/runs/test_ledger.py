@@ -14,7 +14,8 @@ from smoothcert.methods import Decision, Irs, Reuse
 from smoothcert.methods.screening import Screening, Verdict
 from smoothcert.report.card import model_card
 from smoothcert.report.page import report
-from smoothcert.runs import ledger, reach
+from smoothcert.runs import ledger, seed_use
+from smoothcert.runs.bases import explore
 from smoothcert.runs.store import Run
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.storage.local import LocalFolder
@@ -64,7 +65,7 @@ def test_six_budgets_for_one_model_are_six_results(base, tmp_path, tiny_inputs):
         assert "A result that is chosen among several" in page
         assert "This cache has given 6 results for 1 model" in model_card([run])
     assert "6 of them for this one" in page
-    assert counts(reach.of_run(last)) == (6, 1, 6)
+    assert counts(seed_use.tries_of_run(last)) == (6, 1, 6)
 
 
 @pytest.mark.parametrize(
@@ -100,25 +101,42 @@ def test_screened_candidates_are_entered_before_their_first_evaluation(
     base, tiny_inputs, monkeypatch
 ):
     monkeypatch.setattr(Sampler, "labels", stop)
-    order = ScreeningTaskSpec(str(base.path), Screening(20, candidates=2), 16, "out.json")
-    doer = order.start(lambda number: PixelSum(29 + number), tiny_inputs, lambda _: None)
+    spec = ScreeningTaskSpec(str(base.path), Screening(20, candidates=2), 16, "out.json")
+    task = spec.start(lambda number: PixelSum(29 + number), tiny_inputs, lambda _: None)
     for _ in range(2):
         with pytest.raises(Stopped):
-            doer.do(0)
+            task.compute(0)
     (entry,) = ledger.entries(base)  # the second candidate was not begun
     assert (entry["kind"], entry["result"]) == ("screen", "out.json")
     assert entry["what"] == "20 per input, 2 candidates, alpha 0.002"
     with pytest.raises(Stopped):
-        doer.do(1)
+        task.compute(1)
     assert counts(ledger.tries(base)) == (2, 2, 1)
 
 
 def test_plans_are_entered_and_counted_apart(base):
     for policy in ("uniform:20", "uniform:20", "uniform:30"):
-        reach.begin_plan(base, NEW.fingerprint, NEW.name, Reuse(policy))
+        seed_use.register_plan(base, NEW.fingerprint, NEW.name, Reuse(policy))
     asked = ledger.tries(base)
     assert (asked.plans, asked.results) == (2, 0)
     assert {entry["kind"] for entry in ledger.entries(base)} == {"plan"}
+
+
+def test_a_plan_made_in_python_is_entered_before_its_pilot(base, tiny_inputs, monkeypatch):
+    monkeypatch.setattr(Sampler, "labels", stop)
+    with pytest.raises(Stopped):
+        explore(base, NEW, tiny_inputs, Reuse("uniform:20"), 16)
+    (entry,) = ledger.entries(base)
+    assert (entry["kind"], entry["fingerprint"], entry["result"]) == (
+        "plan",
+        "pixel-sum-29",
+        "plan",
+    )
+    monkeypatch.undo()
+    for policy in ("uniform:20", "uniform:20", "uniform:30"):
+        explore(base, NEW, tiny_inputs, Reuse(policy), 16)
+    asked = ledger.tries(base)
+    assert (asked.plans, asked.results) == (2, 0)
 
 
 def test_a_base_that_cannot_be_written_to_is_warned_of(base, tmp_path, tiny_inputs, monkeypatch):
@@ -127,14 +145,14 @@ def test_a_base_that_cannot_be_written_to_is_warned_of(base, tmp_path, tiny_inpu
 
     monkeypatch.setattr(Run, "write", read_only)
     with pytest.warns(ledger.NotEntered, match="cannot be written: It is read-only") as said:
-        reach.begin_plan(base, NEW.fingerprint, NEW.name, Reuse("uniform:20"))
+        seed_use.register_plan(base, NEW.fingerprint, NEW.name, Reuse("uniform:20"))
     assert len(said) == 1
     assert ledger.entries(base) == ()
 
 
 def test_runs_beside_that_draw_the_same_noise_are_told(base, tmp_path, tiny_inputs, pixel_sum):
-    assert reach.beside(base.storage) == ()  # not itself
-    near = replace(SMALL, near=reach.beside(LocalFolder(tmp_path / "x")))
+    assert seed_use.runs_beside(base.storage) == ()  # not itself
+    near = replace(SMALL, near=seed_use.runs_beside(LocalFolder(tmp_path / "x")))
     assert [run.name for run in near.near] == ["base"]
     same = (NEW, tiny_inputs)
     run_certify(tmp_path / "again", pixel_sum, tiny_inputs, SETTINGS, near)  # the same result
@@ -154,8 +172,8 @@ def test_what_cannot_be_read_beside_a_run_is_left_out(base, tmp_path):
     (tmp_path / "broken" / "run.json").write_text("{")
     (tmp_path / "file").write_text("")
     place = LocalFolder(tmp_path / "nowhere")
-    assert [run.name for run in reach.beside(place)] == ["base"]
-    assert reach.beside(LocalFolder(tmp_path / "no" / "folder")) == ()
+    assert [run.name for run in seed_use.runs_beside(place)] == ["base"]
+    assert seed_use.runs_beside(LocalFolder(tmp_path / "no" / "folder")) == ()
 
 
 # Seeds that chose a model
@@ -164,7 +182,7 @@ def test_what_cannot_be_read_beside_a_run_is_left_out(base, tmp_path):
 def test_a_seed_that_a_ledger_shows_is_warned_of(base, tmp_path, tiny_inputs, monkeypatch):
     run_recertify(tmp_path / "new", base, NEW, tiny_inputs, Irs(50), SMALL)
     monkeypatch.setattr("smoothcert.tries._here", {})  # in another process
-    near = replace(SMALL, near=reach.beside(LocalFolder(tmp_path / "x")))
+    near = replace(SMALL, near=seed_use.runs_beside(LocalFolder(tmp_path / "x")))
     seed5 = replace(SETTINGS, seed=5)
     run_certify(tmp_path / "unrelated", NEW, tiny_inputs, seed5, near)
     run_certify(tmp_path / "another", PixelSum(30), tiny_inputs, SETTINGS, near)

@@ -19,7 +19,7 @@ from smoothcert.runs.merging import merge
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.storage import object_store as objects
-from smoothcert.storage.base import open_storage
+from smoothcert.storage.opening import open_storage
 from support.killable_process import KillableProcesses
 from support.known_truth import PixelSum
 from support.run_files import bytes_of
@@ -33,7 +33,7 @@ DATA = Inputs.from_arrays(np.full((5, 1, 2, 2), 0.5), grid=1 / 16)
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr(objects, "_PAUSES", ())
+    monkeypatch.setattr(objects, "_RETRY_BACKOFF", ())
 
 
 def certify(out, how=SMALL):
@@ -92,7 +92,7 @@ def test_every_request_can_be_the_last_that_is_answered(bucket, calm, tmp_path):
 
 @pytest.mark.parametrize("what", [503, 500, "drop", "cut"])
 def test_requests_that_fail_now_and_then(what, bucket, calm, tmp_path, monkeypatch):
-    monkeypatch.setattr(objects, "_PAUSES", (0.05, 0.1, 0.2))
+    monkeypatch.setattr(objects, "_RETRY_BACKOFF", (0.05, 0.1, 0.2))
     failed = []
 
     def trouble(number):
@@ -112,7 +112,7 @@ def test_requests_that_fail_now_and_then(what, bucket, calm, tmp_path, monkeypat
 
 def test_a_store_that_was_gone_for_a_while(bucket, calm, tmp_path, monkeypatch):
     """Longer than its client waits by itself: that is not tried again here."""
-    monkeypatch.setattr(objects, "_PAUSES", (0.05,) * 30)
+    monkeypatch.setattr(objects, "_RETRY_BACKOFF", (0.05,) * 30)
     bucket.trouble = lambda number: 409 if 20 <= number < 40 else None
     assert stored(certify(bucket.uri(f"{tmp_path.name}/r"))) == calm
 

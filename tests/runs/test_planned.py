@@ -10,14 +10,14 @@ from smoothcert.api.pilot import pilot_draws
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
-from smoothcert.execution.screening_tasks import staged
+from smoothcert.execution.screening_tasks import make_screener
 from smoothcert.methods import Irs, Reuse, replay
 from smoothcert.methods.screening import Screening
 from smoothcert.methods.sequential import Decision
 from smoothcert.report.tables import summarize_run
 from smoothcert.runs import ledger, pilots
 from smoothcert.runs.bases import explore
-from smoothcert.runs.plans import read_plan
+from smoothcert.runs.plan_file import read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, verify
 from support.known_truth import PixelSum
@@ -113,9 +113,9 @@ def test_what_a_plan_has_shown_is_counted_by_no_other_method(base, tmp_path, tin
     assert Unchecked.SHOWN in verify(found, base).unchecked
     seen = pilots.seen_of(base)[0]
     left = min(c.k - seen[p] for p, c in enumerate(base.certificates) if seen[p])
-    staged(base, tiny_inputs, Screening(int(left)), 16)
+    make_screener(base, tiny_inputs, Screening(int(left)), 16)
     with pytest.raises(InvalidInput, match="whose outcome no plan has shown"):
-        staged(base, tiny_inputs, Screening(int(left) + 1), 16)
+        make_screener(base, tiny_inputs, Screening(int(left) + 1), 16)
 
 
 def test_once_a_plan_was_shown_auto_is_one_family(base, tmp_path, tiny_inputs):

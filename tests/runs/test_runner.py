@@ -11,10 +11,11 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs
-from smoothcert.runs.content import table_bytes
+from smoothcert.runs.sealed import table_bytes
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import check_votes
 from smoothcert.runs.verify import evaluate_again, verify
+from smoothcert.storage.local import LocalFolder
 from smoothcert.vocabulary import VARIANTS
 from support.known_truth import PixelSum
 from support.run_files import bytes_of, edit
@@ -299,14 +300,13 @@ def test_other_tools_read_the_files_as_they_are(base):
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_run_that_another_process_begins_meanwhile(tmp_path, monkeypatch, tiny_inputs, resume):
     """It is joined by who resumes, and nobody else's."""
-    from smoothcert.execution import start
 
-    def late(place):
+    def late(storage):
         monkeypatch.undo()
         run_certify(tmp_path / "r", PixelSum(28), tiny_inputs, SETTINGS, SMALL)
-        start.require_unused(place)
+        storage.require_unused()
 
-    monkeypatch.setattr(start, "require_unused", late)
+    monkeypatch.setattr(LocalFolder, "require_unused", late)
     how = replace(SMALL, resume=resume)
     if resume:
         run = run_certify(tmp_path / "r", PixelSum(28), tiny_inputs, SETTINGS, how)

@@ -10,8 +10,8 @@ from smoothcert.api.screen import screen
 from smoothcert.errors import Mismatch, ModelError
 from smoothcert.execution.processes import Processes
 from smoothcert.execution.runner import run_certify
-from smoothcert.execution.scheduler import Work, alone
-from smoothcert.execution.screening_tasks import ScreeningTask, ScreeningTaskSpec, staged
+from smoothcert.execution.scheduler import Work, run_serially
+from smoothcert.execution.screening_tasks import ScreeningTask, ScreeningTaskSpec, make_screener
 from smoothcert.methods.screening import Screening
 from support.executors import SETTINGS, SMALL, backwards, threads
 from support.worker_faults import LoadPixelSum, thirty_inputs
@@ -57,20 +57,20 @@ def expected(base):
 
 def screened(base, executor, load, told=None):
     screening = Screening(EACH, candidates=len(THRESHOLDS))
-    order = ScreeningTaskSpec(str(base.path), screening, 16)
+    spec = ScreeningTaskSpec(str(base.path), screening, 16)
     progress = told.append if told is not None else lambda _: None
-    screener, candidate_of = staged(base, thirty_inputs(), screening, 16), load(0)[0]
-    begin = partial(order.begin, base)
+    screener, candidate_of = make_screener(base, thirty_inputs(), screening, 16), load(0)[0]
+    begin = partial(spec.begin, base)
     here = ScreeningTask(
         screener, lambda number: screener.prepared(candidate_of(number)), progress, begin
     )
-    work = Work(order, tuple(range(len(THRESHOLDS))), progress, here)
+    work = Work(spec, tuple(range(len(THRESHOLDS))), progress, here)
     found = executor(work, lambda: 0)
     return [found[number].to_json() for number in range(len(THRESHOLDS))]
 
 
 EXECUTORS = {
-    "alone": lambda load: alone,
+    "serial": lambda load: run_serially,
     "backwards": lambda load: backwards,
     "threads": lambda load: threads,
     "two processes": lambda load: Processes(load, 2),

@@ -8,9 +8,9 @@ from pyarrow import fs
 
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.storage import object_store as objects
-from smoothcert.storage.base import open_storage
 from smoothcert.storage.local import LocalFolder
 from smoothcert.storage.object_store import ObjectStore
+from smoothcert.storage.opening import open_storage
 
 KINDS = ("folder", "s3", "another file system")
 
@@ -18,7 +18,7 @@ KINDS = ("folder", "s3", "another file system")
 @pytest.fixture(params=KINDS)
 def empty(request, bucket, tmp_path, monkeypatch):
     """A place in which nothing is."""
-    monkeypatch.setattr(objects, "_PAUSES", ())
+    monkeypatch.setattr(objects, "_RETRY_BACKOFF", ())
     if request.param == "folder":
         return open_storage(tmp_path / "r")
     if request.param == "s3":

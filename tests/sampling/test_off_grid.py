@@ -16,7 +16,7 @@ from smoothcert.certificate import Settings
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Damaged, InvalidInput
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
-from smoothcert.execution.screening_tasks import staged
+from smoothcert.execution.screening_tasks import make_screener
 from smoothcert.methods import Irs, Reuse
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.dataset import DatasetCertificate
@@ -213,7 +213,7 @@ def test_runs_keep_the_distance_of_the_inputs_that_they_were_given(tmp_path):
     decided = run_decide(tmp_path / "d", ORIGINAL, OFF, settings, Decision(0.05), RunOptions())
     assert decided.identity.settings.off_grid == OFF.off_grid
     assert not verify(decided).problems
-    stage = staged(base, OFF, pooled.Screening(50), None)
+    stage = make_screener(base, OFF, pooled.Screening(50), None)
     assert stage.pool.off_grid == OFF.off_grid
 
 

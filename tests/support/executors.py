@@ -2,28 +2,28 @@
 
 from smoothcert.certificate import Settings
 from smoothcert.execution.runner import RunOptions
-from smoothcert.execution.scheduler import BlockQueue, drive
+from smoothcert.execution.scheduler import BlockQueue, run_workers
 
 SETTINGS = Settings(0.25, 16, n0=20, n=600)
 SMALL = RunOptions(batch_size=16, block_inputs=3)
 
 
 def backwards(work, stop):
-    return {block: work.here.do(block) for block in reversed(work.blocks)}
+    return {block: work.local.compute(block) for block in reversed(work.blocks)}
 
 
 class InThread:
     """A worker in a thread of this process."""
 
-    def __init__(self, doer):
-        self.doer = doer
+    def __init__(self, task):
+        self.task = task
 
-    def do(self, block, wanted):
-        return self.doer.do(block)
+    def compute(self, block, wanted):
+        return self.task.compute(block)
 
     def close(self):
         pass
 
 
 def threads(work, stop):
-    return drive([lambda: InThread(work.here)] * 3, BlockQueue(work.blocks, stop))
+    return run_workers([lambda: InThread(work.local)] * 3, BlockQueue(work.blocks, stop))

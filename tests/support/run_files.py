@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from smoothcert.runs.content import json_bytes
-from smoothcert.runs.sealed import seal
+from smoothcert.runs.sealed import json_bytes, seal
 
 
 def bytes_of(directory: Path) -> dict[str, bytes]:

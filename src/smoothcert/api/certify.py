@@ -14,7 +14,7 @@ from smoothcert.methods import SCRATCH, Case, Method, stated
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.tries import Seed, number_of, warn_if_used
-from smoothcert.watching import Start, Watcher, collected
+from smoothcert.watchers.base import Start, Watcher, collected
 
 
 def certify(
@@ -49,7 +49,7 @@ def certify(
         batch_size: rows per forward pass; by default what the input size suggests, or the
             fastest found where the run is long.
         progress: called with the number of evaluations after every batch.
-        watchers: told of certificates as they are finished; see `watching.Watcher`.
+        watchers: told of certificates as they are finished; see `watchers.base.Watcher`.
 
     Returns:
         Certificates and votes, in the order of the inputs; `Certificate` says what they claim.

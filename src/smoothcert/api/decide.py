@@ -13,7 +13,7 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.methods import Decision
 from smoothcert.sampling.engine import Progress
 from smoothcert.tries import Seed, number_of
-from smoothcert.watching import Watcher
+from smoothcert.watchers.base import Watcher
 
 
 def decide(
@@ -43,7 +43,7 @@ def decide(
         seed: as of `certify`, whose estimation draws these are.
         batch_size: rows per forward pass; chosen from the input size by default.
         progress: called with the number of evaluations after every batch.
-        watchers: told of certificates as they are finished; see `watching.Watcher`.
+        watchers: told of certificates as they are finished; see `watchers.base.Watcher`.
 
     Returns:
         Certificates and votes, in the order of the inputs: CERTIFIED with this radius, EXCLUDED

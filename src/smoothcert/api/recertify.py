@@ -24,7 +24,7 @@ from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import real, whole
 from smoothcert.tries import Seed, Try, number_of, warn_if_used
 from smoothcert.vocabulary import METHODS
-from smoothcert.watching import Watcher
+from smoothcert.watchers.base import Watcher
 
 
 def recertify(

@@ -15,7 +15,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.execution.block_tasks import Job
 from smoothcert.execution.processes import Load
 from smoothcert.execution.runner import finish
-from smoothcert.execution.scheduler import one_at_a_time
+from smoothcert.execution.scheduler import thread_safe
 from smoothcert.execution.start import RunRequest
 from smoothcert.runs.store import Run
 
@@ -36,8 +36,8 @@ def run(request: RunRequest, model: str, source: DataSource, where: RunArguments
     """Open and compute a run in the cluster; neither model nor device need be here."""
     cluster, options = of_model(model, source, where.machines), request.options
     opened = cluster.open(request)
-    request.begin(opened.identity, Path(model).name)  # done there: a warning is to be seen here
-    job = Job(opened, request.base, options.shard, one_at_a_time(options.progress))
+    request.register(opened.identity, Path(model).name)  # also done there; here its warning is seen
+    job = Job(opened, request.base, options.shard, thread_safe(options.progress))
     return finish(job, None, cluster, options.watchers)
 
 
@@ -65,14 +65,14 @@ def _cores(machines: Compute) -> int:
 
 def _shipped(model: str, machines: Compute) -> Callable[[int], Classifier]:
     """Loads a model from a copy of its file that is sent along, if it is one file."""
-    from smoothcert.execution.ray_cluster import Shipped
+    from smoothcert.execution.ray_cluster import BroadcastFile
 
     there = ModelLoader(model, replace(machines.processor, threads=_cores(machines)))
     reference = ModelReference.parse(model)
     file = Path(reference.file)
     if not reference.file or not file.is_file() or file.with_name(f"{file.name}.data").exists():
         return there
-    return Shipped.of(partial(_with_copy, there, reference), file, machines.address or "")
+    return BroadcastFile.of(partial(_with_copy, there, reference), file, machines.address or "")
 
 
 def _with_copy(there: ModelLoader, reference: ModelReference, copy: Path) -> ModelLoader:

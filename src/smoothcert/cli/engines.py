@@ -12,7 +12,6 @@ from smoothcert.compress import twin
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch, ModelError, did_you_mean
 from smoothcert.runs.store import Run
-from smoothcert.storage.base import require_unused
 from smoothcert.vocabulary import ENGINES
 
 _LARGE = 100_000  # evaluations from which the time saved is worth a line
@@ -64,7 +63,7 @@ def choose(
         return as_it_is
     if resumed is not None:
         return _kept(resumed, classifier, where)
-    require_unused(where.storage)
+    where.storage.require_unused()
     with display.waiting("Making the ONNX twin"):
         made = twin.onnx_twin(
             classifier,

@@ -16,8 +16,8 @@ from smoothcert.cli.sources import DataSource, moved
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.execution.processes import Load, Processes
-from smoothcert.execution.scheduler import Executor, alone
-from smoothcert.storage.base import open_storage
+from smoothcert.execution.scheduler import Executor, run_serially
+from smoothcert.storage.opening import open_storage
 
 _LOG = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class Compute:
 
     def executor(self, load: Load) -> Executor:
         """Those processes; they load what this one has with `load`."""
-        return alone if self.count == 1 else Processes(load, self.count)
+        return run_serially if self.count == 1 else Processes(load, self.count)
 
 
 @dataclass(frozen=True)

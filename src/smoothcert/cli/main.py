@@ -144,7 +144,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(*, quiet: bool, verbose: bool, **options: Any) -> None:
         from smoothcert.errors import SmoothcertError, WorkerCrash
-        from smoothcert.execution.signals import as_interrupt
+        from smoothcert.execution.signals import sigterm_as_interrupt
         from smoothcert.text import visible
 
         # torch's threads otherwise spin while they wait for each other: with one other process
@@ -153,7 +153,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
         try:
             if quiet or verbose:
                 choose(quiet, verbose)
-            with as_interrupt():
+            with sigterm_as_interrupt():
                 function(**{name: expanded(value) for name, value in options.items()})
         except WorkerCrash as error:
             raise _crashed(error) from error

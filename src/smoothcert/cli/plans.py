@@ -12,7 +12,7 @@ from smoothcert.cli.sources import recorded_source
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import planned
 from smoothcert.report.claims import tried
-from smoothcert.runs import ledger, reach
+from smoothcert.runs import ledger
 from smoothcert.runs.bases import check_same_inputs, explored, prepared
 from smoothcert.runs.store import Run
 
@@ -47,7 +47,6 @@ def plan(
         check_same_inputs(run, inputs)
         classifier = device.load(model)
         ready = prepared(run, classifier, inputs, batch_size)
-        reach.begin_plan(run, classifier.fingerprint, classifier.name, reuse)
         start = time.perf_counter()
         expected = explored(run, ready, inputs, reuse)
         speed = expected.pilot_evaluations / (time.perf_counter() - start)

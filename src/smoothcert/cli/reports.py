@@ -16,7 +16,7 @@ from smoothcert.report.export import export as write_table
 from smoothcert.report.page import PAGE
 from smoothcert.report.page import report as write_report
 from smoothcert.report.tables import summary_table
-from smoothcert.runs import reach
+from smoothcert.runs import seed_use
 from smoothcert.runs.store import Run
 from smoothcert.text import many
 
@@ -94,7 +94,7 @@ def export(paths: Sequence[str], out: Path, overwrite: bool, as_json: bool) -> N
 
 def _cache(run: Run) -> dict[str, dict[str, int]]:
     """How often the cache of a run was asked, where that is known."""
-    tries = reach.of_run(run)
+    tries = seed_use.tries_of_run(run)
     return {"cache": tries.to_json(run.identity.model)} if tries else {}
 
 

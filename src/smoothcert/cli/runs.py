@@ -26,7 +26,7 @@ from smoothcert.planning import Policy
 from smoothcert.report.acceptance import MeanRadius, judge
 from smoothcert.report.claims import tried
 from smoothcert.report.tables import summarize_run, summary_table
-from smoothcert.runs import reach
+from smoothcert.runs import seed_use
 from smoothcert.runs.merging import merge as merge_runs
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, still_unchecked
@@ -190,7 +190,7 @@ def show_run(
 def _asked(run: Run, base: Run | None) -> Tries | None:
     """What the cache of a recertified run was asked; the run stands if that cannot be read."""
     try:
-        return reach.of_run(run, base) if run.identity.base else None
+        return seed_use.tries_of_run(run, base) if run.identity.base else None
     except StoreError as error:
         display.say(f"How often the cache was asked is not known: {error}")
         return None
@@ -273,4 +273,4 @@ def _base_run(run: Run, given: str | None) -> Run | None:
         return None
     if given is not None:
         return Run.open(given)
-    return reach.recorded_base(run)
+    return seed_use.recorded_base(run)

@@ -12,8 +12,8 @@ from smoothcert.cli.runs import show_verified
 from smoothcert.cli.screening import read_screened
 from smoothcert.cli.sources import loadable, parse_share, recorded_source
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.execution.scheduler import one_at_a_time
-from smoothcert.execution.screening_tasks import problems_of, replay_flips, staged
+from smoothcert.execution.scheduler import thread_safe
+from smoothcert.execution.screening_tasks import make_screener, problems_of, replay_flips
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, still_unchecked
@@ -116,7 +116,7 @@ def _replayed(
         raise InvalidInput(f"The replayed fraction must be in (0, 1]; got {fraction}")
     with display.waiting("Loading models, data and base run"):
         inputs = recorded_source(base.manifest.origin, data).told(recorded=True)
-        stage = staged(base, inputs, found[0].screening, None)
+        stage = make_screener(base, inputs, found[0].screening, None)
         candidates = [stage.prepared(load(model)) for model in models]
     problems, replayed = [], 0
     if inputs.off_grid > found[0].pool.off_grid:
@@ -124,7 +124,7 @@ def _replayed(
     total = round(sum(c.evaluations for c in found) * fraction)
     with display.bar("Replaying", total) as tick:
         for certificate, candidate in zip(found, candidates, strict=True):
-            facts = (certificate, stage, candidate, fraction, one_at_a_time(tick))
+            facts = (certificate, stage, candidate, fraction, thread_safe(tick))
             draws, differing = replay_flips(*facts)
             replayed += draws
             if differing:

@@ -15,8 +15,8 @@ from smoothcert.cli.machines import CandidateInputs, Compute, ModelLoader
 from smoothcert.cli.runs import NOT_ACCEPTED
 from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
 from smoothcert.errors import InvalidInput
-from smoothcert.execution.scheduler import Executor, Work, one_at_a_time
-from smoothcert.execution.screening_tasks import ScreeningTask, ScreeningTaskSpec, staged
+from smoothcert.execution.scheduler import Executor, Work, thread_safe
+from smoothcert.execution.screening_tasks import ScreeningTask, ScreeningTaskSpec, make_screener
 from smoothcert.files import make_folder, read_regular, require_new_file, similar, write_whole
 from smoothcert.methods.dataset import DatasetCertificate, ranked, recheck
 from smoothcert.methods.screening import Screening, Target, Verdict
@@ -53,7 +53,7 @@ class Asked:
         settings = (self.per_input, self.alpha, radii)
         return Screening(*settings, target=target, candidates=len(self.models))
 
-    def order(self, run: Run) -> ScreeningTaskSpec:
+    def spec(self, run: Run) -> ScreeningTaskSpec:
         """For other processes."""
         result = str(self.out or "screen")
         return ScreeningTaskSpec(str(run.storage), self.screening, self.batch_size, result)
@@ -76,7 +76,7 @@ def screen(asked: Asked, machines: Compute, as_json: bool) -> None:
         with _bar(asked, run) as tick:
             found = _found(asked, run, None, tick, executor)
     for c in found:  # done where they were screened: a warning is to be seen here
-        asked.order(run).begin(run, c.fingerprint, c.name)
+        asked.spec(run).begin(run, c.fingerprint, c.name)
     rows = [c.to_json() | {"made": _made(run, m)} for c, m in zip(found, asked.models, strict=True)]
     if asked.out is not None:
         make_folder(asked.out.parent)
@@ -117,13 +117,13 @@ def _here(
 ) -> tuple[DatasetCertificate, ...]:
     """By processes of this machine: whatever is wrong with a candidate is said before any works."""
     with display.waiting("Loading models, data and base run"):
-        stage = staged(run, source.told(recorded=True), asked.screening, asked.batch_size)
+        stage = make_screener(run, source.told(recorded=True), asked.screening, asked.batch_size)
         candidates = [stage.prepared(machines.shared.load(model)) for model in asked.models]
     models = tuple(ModelLoader(model, machines.shared) for model in asked.models)
     executor = machines.executor(CandidateInputs(models, source))
     with _bar(asked, run) as tick:
-        begin = partial(asked.order(run).begin, run)
-        here = ScreeningTask(stage, candidates.__getitem__, one_at_a_time(tick), begin)
+        begin = partial(asked.spec(run).begin, run)
+        here = ScreeningTask(stage, candidates.__getitem__, thread_safe(tick), begin)
         return _found(asked, run, here, tick, executor)
 
 
@@ -136,9 +136,9 @@ def _found(
     asked: Asked, run: Run, here: ScreeningTask | None, tick: display.Tick, executor: Executor
 ) -> tuple[DatasetCertificate, ...]:
     """In the order of the candidates."""
-    progress = here.progress if here else one_at_a_time(tick)
+    progress = here.progress if here else thread_safe(tick)
     numbers = tuple(range(len(asked.models)))
-    found = executor(Work(asked.order(run), numbers, progress, here), lambda: 0)
+    found = executor(Work(asked.spec(run), numbers, progress, here), lambda: 0)
     return tuple(found[number] for number in numbers)
 
 

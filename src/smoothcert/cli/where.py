@@ -12,14 +12,15 @@ from smoothcert.cli.sources import DataSource
 from smoothcert.errors import InvalidInput
 from smoothcert.execution.block_tasks import ALL, Shard
 from smoothcert.execution.runner import RunOptions
-from smoothcert.loggers import logger
 from smoothcert.methods.screening import Target
 from smoothcert.report.acceptance import MeanRadius, check_labels, parse_target
-from smoothcert.runs import reach
+from smoothcert.runs import seed_use
 from smoothcert.runs.store import Run
-from smoothcert.storage.base import Storage, open_storage, require_unused
+from smoothcert.storage.base import Storage
+from smoothcert.storage.opening import open_storage
 from smoothcert.tries import Seed, number_of
-from smoothcert.watching import Watcher
+from smoothcert.watchers.base import Watcher
+from smoothcert.watchers.loggers import logger
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class RunArguments:
     def require_unused(self) -> None:
         """Refuse a new run where something is, before anything is loaded."""
         if not (self.resume or self.shard):
-            require_unused(self.storage)
+            self.storage.require_unused()
 
     def remaining(self, evaluations: int) -> int:
         """About how many of a whole run's evaluations are still to be made."""
@@ -125,7 +126,7 @@ class RunArguments:
             files=files or {},
             shard=self.part,
             watchers=self.watchers,
-            near=reach.beside(self.storage),
+            near=seed_use.runs_beside(self.storage),
         )
         if self.machines.cluster is not None:
             return options

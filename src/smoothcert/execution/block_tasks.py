@@ -1,4 +1,4 @@
-"""A run's blocks as work, for this process or for any other that can load model and data."""
+"""The blocks of a run as tasks, for this process or any other that can load model and data."""
 
 import re
 import time
@@ -11,7 +11,7 @@ from smoothcert.data.inputs import Inputs, Item
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.execution.scheduler import Work
 from smoothcert.methods import Case, planned
-from smoothcert.runs import plans
+from smoothcert.runs import plan_file
 from smoothcert.runs.manifest import library_versions
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
@@ -33,7 +33,7 @@ class Shard:
     count: int
 
     def __post_init__(self) -> None:
-        """Refuse one that there is not."""
+        """Refuse what is no shard."""
         if not 1 <= self.number <= self.count:
             raise InvalidInput(
                 f"A shard is I/N with I from 1 to N, as 1/8 to 8/8; got {self.number}/{self.count}"
@@ -54,13 +54,13 @@ ALL = Shard(1, 1)
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A run whose blocks are to be computed, by whomever.
+    """The blocks of a run that are to be computed.
 
     Attributes:
         run: opened.
         base: the run that it reuses, or None.
         shard: which blocks.
-        progress: called with evaluations as they finish; safe from several threads.
+        progress: called with evaluations as they finish; thread-safe.
     """
 
     run: Run
@@ -74,18 +74,18 @@ class Job:
         number, count = self.shard.number, self.shard.count
         return tuple(block for block in self.run.missing if block % count == number - 1)
 
-    def work(self, here: "Task | None", finished: Callable[[int], None]) -> Work:
+    def work(self, local: "RunTask | None", on_finished: Callable[[int], None]) -> Work:
         """What an executor is given."""
-        order = RunTaskSpec(str(self.run.storage), str(self.base.storage) if self.base else None)
-        return Work(order, self.missing, self.progress, here, finished)
+        spec = RunTaskSpec(str(self.run.storage), str(self.base.storage) if self.base else None)
+        return Work(spec, self.missing, self.progress, local, on_finished)
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """A job, and what it takes to compute its blocks here.
+class RunTask:
+    """A job with model and data, to compute its blocks in this process.
 
     Attributes:
-        job: whose run says what is done to every input.
+        job: its run names the method.
         classifier: in the run's memory layout.
         inputs: of the run.
     """
@@ -94,25 +94,30 @@ class Task:
     classifier: Classifier
     inputs: Inputs
 
-    def do(self, block: int) -> None:
+    def compute(self, block: int) -> None:
         """Compute and store a block, unless it is there."""
         run = self.job.run
         if run.has(block):  # by another worker, meanwhile
             return
         start = time.perf_counter()
         identity = run.identity
-        facts = (identity.settings, identity.num_classes, identity.batch_size, self.job.progress)
-        sampler = Sampler(self.classifier, *facts)
+        sampler = Sampler(
+            self.classifier,
+            identity.settings,
+            identity.num_classes,
+            identity.batch_size,
+            self.job.progress,
+        )
         records = tuple(identity.method.records(sampler, self._cases(run.blocks[block])))
         seconds = time.perf_counter() - start
         if not run.has(block):  # what is finished stays
             run.write_block(block, records, seconds)
 
     def _cases(self, positions: range) -> Iterator[Case]:
-        """The inputs of a block, with what base and plan say of them."""
+        """The inputs of a block, with their cached records and planned allocations."""
         run, base = self.job.run, self.job.base
         cached = base.records(positions) if base else repeat(None)
-        plan = plans.read_plan(run) if planned(run.identity.method) else ()
+        plan = plan_file.read_plan(run) if planned(run.identity.method) else ()
         for position, record in zip(positions, cached, strict=False):
             yield Case(self.item(position), record, plan[position] if plan else None)
 
@@ -139,7 +144,7 @@ class RunTaskSpec:
     run: str
     base: str | None
 
-    def start(self, classifier: Classifier, inputs: Inputs, progress: Progress) -> Task:
+    def start(self, classifier: Classifier, inputs: Inputs, progress: Progress) -> RunTask:
         """The task with this process's model and data.
 
         Raises:
@@ -164,7 +169,7 @@ class RunTaskSpec:
                 "with. Give every worker the same model, data and packages."
             )
         base = Run.open(self.base) if self.base else None
-        task = Task(Job(run, base, ALL, progress), classifier, inputs)
+        task = RunTask(Job(run, base, ALL, progress), classifier, inputs)
         task.item(0)  # other data is another reason for other answers
         run.require_answers(found.answers)
         return task

@@ -1,4 +1,4 @@
-"""Several processes of this machine on one work: one for each GPU, or a few on the CPU."""
+"""A worker pool of processes on this machine: one for each GPU, or a few on the CPU."""
 
 import signal
 import time
@@ -16,19 +16,19 @@ from smoothcert.errors import InvalidInput, MissingExtra, SmoothcertError, Worke
 from smoothcert.execution.scheduler import (
     HEARTBEAT_TIMEOUT,
     BlockQueue,
+    BlockResult,
     BlockTask,
-    Done,
-    Lost,
     TaskSpec,
     Work,
-    drive,
-    follow,
+    WorkerLost,
+    run_workers,
+    wait_for_block,
 )
 from smoothcert.sampling.engine import Progress
 
-_POLL = 0.2  # seconds between two looks at whether a block is still wanted
-_TELL = 0.2  # seconds between two reports of progress
-_GOODBYE = 2.0  # seconds that an idle worker gets to end by itself
+_POLL_INTERVAL = 0.2  # seconds between two checks that a block is still wanted
+_REPORT_INTERVAL = 0.2  # seconds between two reports of progress
+_SHUTDOWN_TIMEOUT = 2.0  # seconds that a worker gets to stop by itself
 
 
 class Load(Protocol):
@@ -43,18 +43,18 @@ class Load(Protocol):
 class Processes:
     """An executor: this process, with its own classifier, and others beside it.
 
-    A worker that dies is replaced and its block done again; one that is silent for too long is
-    ended first.
+    A worker that dies is restarted and its block retried; one that is silent for too long is
+    killed first.
 
     Attributes:
         load: loads model and data in the workers 1, 2, ...; this process is worker 0.
         count: processes in all.
-        patience: seconds without a sign of life after which a worker counts as hanging.
+        heartbeat_timeout: seconds without a heartbeat after which a worker is killed.
     """
 
     load: Load
     count: int
-    patience: float = HEARTBEAT_TIMEOUT
+    heartbeat_timeout: float = HEARTBEAT_TIMEOUT
 
     def __post_init__(self) -> None:
         """Refuse less than one."""
@@ -70,116 +70,119 @@ class Processes:
 
     def __call__(self, work: Work, stop: Callable[[], int], /) -> dict[int, Any]:
         """See `Executor`."""
-        here = work.here
-        assert here is not None
+        local = work.local
+        assert local is not None
 
-        def other(number: int) -> Callable[[], _Process]:
-            return lambda: _Process(self.load, number, work.order, work.progress, self.patience)
+        def remote(number: int) -> Callable[[], _RemoteProcess]:
+            timeout = self.heartbeat_timeout
+            return lambda: _RemoteProcess(self.load, number, work.spec, work.progress, timeout)
 
         others = range(1, min(self.count, len(work.blocks)))
-        return drive(
-            [lambda: _Here(here), *map(other, others)], BlockQueue(work.blocks, stop, work.finished)
+        return run_workers(
+            [lambda: _ThisProcess(local), *map(remote, others)],
+            BlockQueue(work.blocks, stop, work.on_finished),
         )
 
 
-class _Here:
+class _ThisProcess:
     """This process as a worker."""
 
-    def __init__(self, doer: BlockTask) -> None:
-        self.doer = doer
+    def __init__(self, task: BlockTask) -> None:
+        self.task = task
 
-    def do(self, block: int, wanted: Callable[[], bool]) -> Any:
-        return self.doer.do(block)
+    def compute(self, block: int, wanted: Callable[[], bool]) -> Any:
+        return self.task.compute(block)
 
     def close(self) -> None:
         """Nothing to end."""
 
 
-class _Process:
-    """A process that was started for the work, and the pipe to it."""
+class _RemoteProcess:
+    """A process that was started as a worker, and the pipe to it."""
 
     def __init__(
-        self, load: Load, number: int, order: TaskSpec, progress: Progress, patience: float
+        self, load: Load, number: int, spec: TaskSpec, progress: Progress, heartbeat_timeout: float
     ) -> None:
         # A forked process could not use CUDA, nor the threads of its parent.
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._progress, self._patience = progress, patience
-        facts = (theirs, load, number, order)
-        self._process = context.Process(target=_serve, args=facts, daemon=True)
+        self._progress, self._heartbeat_timeout = progress, heartbeat_timeout
+        self._process = context.Process(
+            target=_serve, args=(theirs, load, number, spec), daemon=True
+        )
         self._process.start()
         theirs.close()
 
-    def do(self, block: int, wanted: Callable[[], bool]) -> Any:
+    def compute(self, block: int, wanted: Callable[[], bool]) -> Any:
         with suppress(OSError):  # why it is gone may still be in the pipe
             self._pipe.send(block)
-        return follow(self._hear, self._progress, wanted, self._patience)
+        return wait_for_block(self._poll, self._progress, wanted, self._heartbeat_timeout)
 
-    def _hear(self) -> int | Done:
-        """See `follow`."""
+    def _poll(self) -> int | BlockResult:
+        """See `wait_for_block`."""
         try:
-            if not self._pipe.poll(_POLL):
+            if not self._pipe.poll(_POLL_INTERVAL):
                 return 0
             kind, value = self._pipe.recv()
         except (EOFError, OSError):
-            self._process.join(_GOODBYE)
+            self._process.join(_SHUTDOWN_TIMEOUT)
             code = self._process.exitcode
-            raise Lost(f"its process ended with exit code {code}") from None
+            raise WorkerLost(f"its process ended with exit code {code}") from None
         if kind == "failed":
             raise value
-        return value if kind == "progress" else Done(value)
+        return value if kind == "progress" else BlockResult(value)
 
     def close(self) -> None:
-        self._pipe.close()  # which is how one that waits for a block is told
-        self._process.join(_GOODBYE)
+        self._pipe.close()  # on which a worker that waits for a block stops
+        self._process.join(_SHUTDOWN_TIMEOUT)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
 
 
-def _serve(pipe: Connection, load: Load, number: int, order: TaskSpec) -> None:
-    """A worker process: do the blocks that come through the pipe, until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
-    told = ProgressBuffer(lambda evaluations: pipe.send(("progress", evaluations)))
+def _serve(pipe: Connection, load: Load, number: int, spec: TaskSpec) -> None:
+    """A worker process: compute the blocks that come through the pipe, until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process handles it
+    progress = ProgressBuffer(lambda evaluations: pipe.send(("progress", evaluations)))
     try:
         try:
-            doer = order.start(*load(number), told)
+            task = spec.start(*load(number), progress)
             while True:
-                value = doer.do(pipe.recv())
-                told.rest()
+                value = task.compute(pipe.recv())
+                progress.flush()
                 pipe.send(("done", value))
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            return  # the work is over, or its first process gone
+            return  # the pool is closed, or its first process gone
         except Exception as error:  # noqa: BLE001 - the first process raises it
-            pipe.send(("failed", portable(error)))
+            pipe.send(("failed", picklable_error(error)))
     except OSError:
         return
 
 
 class ProgressBuffer:
-    """Adds up progress, and passes it on a few times a second."""
+    """Adds up progress, and reports it a few times a second."""
 
-    def __init__(self, tell: Callable[[int], Any]) -> None:
-        """Pass sums on to `tell`."""
-        self.tell: Callable[[int], Any] = tell
+    def __init__(self, report: Callable[[int], Any]) -> None:
+        """Call `report` with sums."""
+        self.report: Callable[[int], Any] = report
         self.count: int = 0
-        self.told: float = 0.0
+        self.reported_at: float = 0.0
 
     def __call__(self, evaluations: int) -> None:
         """Count evaluations."""
         self.count += evaluations
-        if time.monotonic() - self.told > _TELL:
-            self.rest()
+        if time.monotonic() - self.reported_at > _REPORT_INTERVAL:
+            self.flush()
 
-    def rest(self) -> None:
-        """Pass on what has not been."""
+    def flush(self) -> None:
+        """Report what has not been."""
         if self.count:
-            self.tell(self.count)
-        self.count, self.told = 0, time.monotonic()
+            self.report(self.count)
+        self.count, self.reported_at = 0, time.monotonic()
 
 
-def portable(error: Exception) -> Exception:
-    """An error that another process can read: one of the package, or one that says the same."""
+def picklable_error(error: Exception) -> Exception:
+    """An error that pickle can send: one of the package, or a `WorkerError` that says the same."""
     if isinstance(error, MissingExtra):  # made of other arguments than its message
         return WorkerError(f"A worker failed: {error}")
     if isinstance(error, SmoothcertError):

@@ -1,21 +1,23 @@
-"""Runs on disk: the verbs over blocks of inputs, any of which can be lost and redone."""
+"""Runs on disk: the functions of `api` in blocks of inputs, any of which can be retried."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
-from smoothcert.execution.block_tasks import Job, Task
-from smoothcert.execution.following import following
-from smoothcert.execution.scheduler import Executor, one_at_a_time
-from smoothcert.execution.signals import deferred
+from smoothcert.errors import StoreError
+from smoothcert.execution.block_tasks import Job, RunTask
+from smoothcert.execution.scheduler import Executor, thread_safe
+from smoothcert.execution.signals import deferred_signals
 from smoothcert.execution.start import DEFAULTS, RunOptions, RunRequest
-from smoothcert.methods import Decision, Method
+from smoothcert.methods import Decision, Method, stated
 from smoothcert.runs.store import Run
 from smoothcert.sampling.tuning import in_layout
-from smoothcert.storage.base import open_storage
-from smoothcert.watching import Watcher
+from smoothcert.storage.opening import open_storage
+from smoothcert.text import visible
+from smoothcert.watchers.base import Start, Watcher, notifying
 
 
 def run_certify(
@@ -59,32 +61,68 @@ def run_recertify(
 def execute(request: RunRequest, classifier: Classifier, inputs: Inputs) -> Run:
     """Open a run with this process's model and data, and compute its blocks."""
     options, run = request.options, request.open(classifier, inputs)
-    job = Job(run, request.base, options.shard, one_at_a_time(options.progress))
-    here = Task(job, in_layout(classifier, run.identity.layout), inputs)
-    return finish(job, here, options.executor, options.watchers)
+    job = Job(run, request.base, options.shard, thread_safe(options.progress))
+    local = RunTask(job, in_layout(classifier, run.identity.layout), inputs)
+    return finish(job, local, options.executor, options.watchers)
 
 
 def finish(
-    job: Job, here: Task | None, executor: Executor, watchers: Sequence[Watcher] = ()
+    job: Job, local: RunTask | None, executor: Executor, watchers: Sequence[Watcher] = ()
 ) -> Run:
     """Compute the blocks of an opened run.
 
     Args:
         job: the run and which blocks of it.
-        here: computes blocks in this process, if it has model and data.
-        executor: who computes.
+        local: the task in this process, if it has model and data.
+        executor: computes the blocks.
         watchers: see `RunOptions`.
 
     Raises:
-        KeyboardInterrupt: blocks are missing because Ctrl-C or SIGTERM asked for it.
+        KeyboardInterrupt: Ctrl-C or SIGTERM was received, and blocks are missing.
     """
-    with following(job.run, watchers) as finished:
-        with deferred() as asked:
-            executor(job.work(here, finished), asked)
-        if job.missing and asked():
-            raise KeyboardInterrupt(asked())
+    with _notifying_of_blocks(job.run, watchers) as on_finished:
+        with deferred_signals() as received:
+            executor(job.work(local, on_finished), received)
+        if job.missing and received():
+            raise KeyboardInterrupt(received())
     if not job.run.missing:
         job.run.storage.remove_temporary()
     found = Run.open(job.run.storage)
     found.identity.require(job.run.identity, str(found.storage))
     return found
+
+
+@contextmanager
+def _notifying_of_blocks(run: Run, watchers: Sequence[Watcher]) -> Iterator[Callable[[int], None]]:
+    """Notify watchers of blocks: of the earlier ones first, then of what is finished inside.
+
+    Certificates are read from the run, so what a watcher sees is stored.
+
+    Yields:
+        A callback for each finished block. An executor that does not call it makes the watchers
+        wait for the end.
+    """
+    if not watchers:
+        yield lambda block: None
+        return
+    identity, reported = run.identity, set()
+    inputs, method = len(identity.indices), stated(identity.method)
+    start = Start(visible(run.name), identity.model, inputs, identity.settings, method)
+    with notifying(watchers, start, run.pilot_evaluations) as notifier:
+
+        def report(block: int, earlier: bool = False) -> None:
+            positions = run.blocks[block]
+            labels = run.labels[positions.start : positions.stop]
+            notifier.add(run.read_certificates(block), labels, earlier)
+            reported.add(block)
+
+        def on_finished(block: int) -> None:
+            with suppress(StoreError):  # read once more at the end: no work is lost for it
+                report(block)
+
+        for block in run.finished:
+            report(block, earlier=True)
+        yield on_finished
+        for block in set(run.finished) - reported:
+            report(block)
+        notifier.finish(run.seconds)

@@ -1,5 +1,8 @@
-"""Numbered blocks of work for several workers: each takes the next one, and what a lost worker had
-is redone. What a block is, a part of a run or a candidate to screen, is no matter here."""
+"""The scheduler: a worker pool, whose workers take numbered blocks from one queue.
+
+The block of a lost worker is retried by another, and so is one that takes much longer than the
+rest. What a block is, a part of a run or a candidate to screen, makes no difference here.
+"""
 
 import logging
 import math
@@ -8,6 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any, Protocol
 
@@ -17,24 +21,27 @@ from smoothcert.sampling.engine import Progress
 _LOG = logging.getLogger(__name__)
 
 HEARTBEAT_TIMEOUT = 900.0
-"""Seconds without a sign of life after which a worker counts as hanging: it may be compiling."""
+"""Seconds without a heartbeat after which a worker counts as hanging. It may just be compiling."""
 
-SLOW, START = 3.0, 10.0
-"""A block that takes so many times the usual, and so many seconds longer (a first block includes
-the worker's start), is done by an idle worker too."""
+STRAGGLER_FACTOR, STRAGGLER_GRACE = 3.0, 10.0
+"""A block is a straggler, and an idle worker computes it too, once it has taken this many times the
+median and this many seconds more (a first block includes the worker's start)."""
 
-MAX_ATTEMPTS = 3  # of workers at one block, before it must be the block's fault
-_PAUSES = (1.0, 5.0, 20.0)
-"""Seconds before a worker that was lost as it started is replaced, and again: a cluster may take as
-long to see that a node is gone, and start workers on it until then."""
-_FIRST = 120.0  # seconds that stand for the usual time while none is known
-_TICK = 0.2  # seconds between two looks at what has changed
+MAX_ATTEMPTS = 3
+"""Workers lost at one block before it is no longer retried: then it must be the block's fault."""
+
+RESTART_BACKOFF = (1.0, 5.0, 20.0)
+"""Seconds before a worker that was lost while it started is replaced, by failures in a row. A
+cluster may take that long to notice that a node is gone, and until then starts workers on it."""
+
+_INITIAL_ESTIMATE = 120.0  # seconds that stand for the median while no block is finished
+_POLL_INTERVAL = 0.2  # seconds
 
 
 def best_block_seconds(
     work: float, overhead: float, failures_per_hour: float, workers: int = 1
 ) -> float:
-    """The length of a block that wastes least, on paper.
+    """The block length that wastes least time, by a formula.
 
     With blocks of `B` seconds, a run of `W` seconds of work on `w` workers loses a share `o / B` to
     the overhead `o` of a block, `r B / 2` to failures at the rate `r`, and half a block at the end:
@@ -50,10 +57,10 @@ def best_block_seconds(
 
 
 class BlockTask(Protocol):
-    """Computes blocks, in whatever process it is."""
+    """Computes blocks in a worker's process."""
 
-    def do(self, block: int, /) -> Any:
-        """Compute a block, and return what is to be known of it where the workers are led."""
+    def compute(self, block: int, /) -> Any:
+        """Compute a block, and return its result for the scheduler."""
         ...
 
 
@@ -61,329 +68,331 @@ class TaskSpec(Protocol):
     """What is sent to other processes; picklable."""
 
     def start(self, models: Any, inputs: Any, progress: Progress, /) -> BlockTask:
-        """What computes the blocks with that process's models and data."""
+        """The task, with the worker's own models and data."""
         ...
-
-
-def _nobody(block: int) -> None:
-    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """Blocks to be computed, by whomever.
+    """Blocks to be computed by an executor.
 
     Attributes:
-        order: for other processes.
+        spec: the task, as other processes are sent it.
         blocks: their numbers.
-        progress: called with evaluations as they finish; safe from several threads.
-        here: computes blocks in this process, if it can.
-        finished: called with each block that is done, by whichever thread led to it.
+        progress: called with evaluations as they finish; thread-safe.
+        local: the task in this process, if it has model and data.
+        on_finished: called with each finished block, by any thread.
     """
 
-    order: TaskSpec
+    spec: TaskSpec
     blocks: tuple[int, ...]
     progress: Progress
-    here: BlockTask | None
-    finished: Callable[[int], None] = _nobody
+    local: BlockTask | None
+    on_finished: Callable[[int], None] = lambda block: None
 
 
 class Executor(Protocol):
-    """Who computes blocks. It changes no byte of the result."""
+    """Computes blocks: here, in processes or on a cluster. It changes no byte of the result."""
 
     def __call__(self, work: Work, stop: Callable[[], int], /) -> dict[int, Any]:
         """Compute blocks until none is left, or `stop` returns something.
 
         Args:
-            work: what is to be done.
-            stop: whether no more blocks are to be begun.
+            work: the blocks.
+            stop: returns something once no more blocks are to be started.
 
         Returns:
-            What the doers returned, by block.
+            What the tasks returned, by block.
         """
         ...
 
 
-def alone(work: Work, stop: Callable[[], int], /) -> dict[int, Any]:
-    """This process, one block after the other: the default executor."""
-    assert work.here is not None
-    done = {}
+def run_serially(work: Work, stop: Callable[[], int], /) -> dict[int, Any]:
+    """Compute blocks in this process, one after the other: the default executor."""
+    assert work.local is not None
+    results = {}
     for block in work.blocks:
         if stop():
             break
-        done[block] = work.here.do(block)
-        work.finished(block)
-    return done
+        results[block] = work.local.compute(block)
+        work.on_finished(block)
+    return results
 
 
-def one_at_a_time(progress: Progress | None) -> Progress:
-    """The same callback for several threads."""
+def thread_safe(progress: Progress | None) -> Progress:
+    """The same callback, which several threads may call."""
     lock = threading.Lock()
 
-    def tell(evaluations: int) -> None:
+    def report(evaluations: int) -> None:
         if progress is not None:
             with lock:
                 progress(evaluations)
 
-    return tell
+    return report
 
 
-class Lost(Exception):
-    """A worker is gone, and with it the block that it was computing."""
+class WorkerLost(Exception):
+    """A worker died, hangs or was given up, and its block must be retried."""
 
 
 class Worker(Protocol):
-    """A worker, wherever it is."""
+    """A worker of the pool: this process, another one, or an actor of a cluster."""
 
-    def do(self, block: int, wanted: Callable[[], bool]) -> Any:
+    def compute(self, block: int, wanted: Callable[[], bool]) -> Any:
         """Compute a block.
 
         Args:
             block: its number.
-            wanted: whether it still is: another hand may finish it first.
+            wanted: false once another worker has finished it, so that it may be cancelled.
 
         Returns:
-            What the doer returned.
+            What the task returned.
 
         Raises:
-            Lost: the worker died, or was given up.
+            WorkerLost: the worker died, or was given up.
         """
         ...
 
     def close(self) -> None:
-        """End the worker, also in the middle of a block; safe to repeat."""
+        """Stop the worker, even in the middle of a block; safe to repeat."""
         ...
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a worker elsewhere says last of a block, with what its doer returned."""
+class BlockResult:
+    """What a remote worker sends when a block is finished: what its task returned."""
 
     value: Any
 
 
-def follow(
-    hear: Callable[[], int | Done],
+def wait_for_block(
+    poll: Callable[[], int | BlockResult],
     progress: Progress,
     wanted: Callable[[], bool],
-    patience: float = HEARTBEAT_TIMEOUT,
+    heartbeat_timeout: float = HEARTBEAT_TIMEOUT,
 ) -> Any:
-    """Listen to a worker elsewhere until it has done its block.
+    """Wait until a remote worker has finished its block.
 
     Args:
-        hear: waits a moment; evaluations that were made since the last call, or that the block
-            is done. Raises Lost, or what the worker raised.
+        poll: waits a moment, and returns the evaluations since the last call (the heartbeat), or
+            the result of the block. Raises WorkerLost, or what the worker raised.
         progress: called with evaluations.
-        wanted: as of `Worker.do`.
-        patience: seconds that the worker may be silent.
+        wanted: as of `Worker.compute`.
+        heartbeat_timeout: seconds that the worker may be silent.
 
     Returns:
-        What the doer returned.
+        What the task returned.
 
     Raises:
-        Lost: the worker died, hangs, or is not wanted any more.
+        WorkerLost: the worker died, hangs, or its block is no longer wanted.
     """
-    heard = time.monotonic()
+    heartbeat = time.monotonic()
     while True:
-        said = hear()
-        if isinstance(said, Done):
-            return said.value
-        if said:
-            progress(said)
-            heard = time.monotonic()
+        message = poll()
+        if isinstance(message, BlockResult):
+            return message.value
+        if message:
+            progress(message)
+            heartbeat = time.monotonic()
         if not wanted():
-            raise Lost("another worker finished its block")
-        if time.monotonic() - heard > patience:
-            raise Lost(f"it gave no sign of life for {patience:g} s")
+            raise WorkerLost("another worker finished its block")
+        if time.monotonic() - heartbeat > heartbeat_timeout:
+            raise WorkerLost(f"it gave no sign of life for {heartbeat_timeout:g} s")
 
 
 class BlockQueue:
-    """Which block a worker does next; shared by the threads that lead the workers."""
+    """Which block a worker computes next; shared by the threads of the pool."""
 
     def __init__(
         self,
         missing: Iterable[int],
         stop: Callable[[], int],
-        finished: Callable[[int], None] = _nobody,
+        on_finished: Callable[[int], None] = lambda block: None,
     ) -> None:
-        """Begin with the missing blocks; once `stop` returns something, no more is begun."""
+        """Queue the missing blocks; once `stop` returns something, no more is started."""
         self._waiting = deque(missing)
         self._started: dict[int, float] = {}
-        self._doers: Counter[int] = Counter()
-        self._took: list[float] = []
-        self._losses: Counter[int] = Counter()
-        self._change = threading.Condition()
-        self._done: dict[int, Any] = {}
-        self._stop, self._finished = stop, finished
+        self._running: Counter[int] = Counter()
+        self._durations: list[float] = []
+        self._failures: Counter[int] = Counter()
+        self._changed = threading.Condition()
+        self._results: dict[int, Any] = {}
+        self._stop, self._on_finished = stop, on_finished
         self._error: BaseException | None = None
 
     def take(self) -> int | None:
-        """The next block, or None when there is nothing left to begin.
+        """The next block, or None when there is nothing left to start.
 
-        Waits while all that is left is under way: a worker may be lost, or be so slow that doing
-        its block a second time is faster.
+        Waits while all that is left is being computed: a worker may be lost, or a straggler be
+        computed a second time.
         """
-        with self._change:
+        with self._changed:
             while not self._error and not self._stop():
                 block = self._waiting.popleft() if self._waiting else self._straggler()
                 if block is not None:
                     self._started[block] = time.monotonic()
-                    self._doers[block] += 1
+                    self._running[block] += 1
                     return block
                 if not self._started:
                     return None
-                self._change.wait(_TICK)
+                self._changed.wait(_POLL_INTERVAL)
             return None
 
     def _straggler(self) -> int | None:
-        """The block that was begun first, if it takes much longer than others did."""
+        """The block that was started first, if it takes much longer than others did."""
         if not self._started:
             return None
         block = min(self._started, key=self._started.__getitem__)
-        usual = median(self._took) if self._took else _FIRST
-        late = time.monotonic() - self._started[block] > SLOW * usual + START
+        usual = median(self._durations) if self._durations else _INITIAL_ESTIMATE
+        late = time.monotonic() - self._started[block] > STRAGGLER_FACTOR * usual + STRAGGLER_GRACE
         return block if late else None
 
-    def left(self) -> bool:
-        """Whether a worker may still get something to do."""
-        with self._change:
+    def has_work(self) -> bool:
+        """Whether a worker may still be given a block."""
+        with self._changed:
             return not self._error and not self._stop() and bool(self._waiting or self._started)
 
     def wanted(self, block: int) -> bool:
-        """Whether a block under way is still to be finished."""
+        """Whether a started block is still to be finished."""
         return block in self._started and not self._error
 
     def finish(self, block: int, value: Any) -> None:
-        """Note that a block is done, and what its doer returned."""
-        with self._change:
+        """Store the result of a block, unless another worker was first."""
+        with self._changed:
             first = block in self._started
             if first:
-                self._done[block] = value
-                self._took.append(time.monotonic() - self._started.pop(block))
-                del self._doers[block]
-            self._change.notify_all()
+                self._results[block] = value
+                self._durations.append(time.monotonic() - self._started.pop(block))
+                del self._running[block]
+            self._changed.notify_all()
         if first:
-            self._finished(block)
+            self._on_finished(block)
 
-    def requeue(self, block: int, why: Lost) -> None:
-        """Let others do the block of a lost worker, unless one has finished it already.
+    def requeue(self, block: int, why: WorkerLost) -> None:
+        """Retry the block of a lost worker, unless another one has finished it.
 
         Args:
             block: its number.
             why: for the message.
 
         Raises:
-            WorkerError: too many workers were lost at this block.
+            WorkerError: after `MAX_ATTEMPTS`.
         """
-        with self._change:
+        with self._changed:
             if block in self._started:
-                self._losses[block] += 1
-                if self._losses[block] >= MAX_ATTEMPTS:
-                    raise _too_many(self._losses[block], f"at block {block}", why)
-                self._doers[block] -= 1
-                if not self._doers[block]:
+                self._failures[block] += 1
+                if self._failures[block] >= MAX_ATTEMPTS:
+                    raise _too_many(self._failures[block], f"at block {block}", why)
+                self._running[block] -= 1
+                if not self._running[block]:
                     del self._started[block]
                     self._waiting.appendleft(block)
-            self._change.notify_all()
+            self._changed.notify_all()
 
-    def pause(self, losses: int, why: Lost) -> None:
-        """Wait before a worker that was lost as it started is replaced, while anything is left.
+    def back_off(self, failures: int, why: WorkerLost) -> None:
+        """Wait before a worker that was lost while it started is replaced, while there is work.
 
         Args:
-            losses: how often that has happened, one after the other.
+            failures: how often that has happened in a row.
             why: for the message.
 
         Raises:
-            WorkerError: too often.
+            WorkerError: more often than `RESTART_BACKOFF` has pauses.
         """
-        if losses > len(_PAUSES):
-            raise _too_many(losses, "as they started", why)
-        end = time.monotonic() + _PAUSES[losses - 1]
-        while time.monotonic() < end and self.left():
-            time.sleep(_TICK)
+        if failures > len(RESTART_BACKOFF):
+            raise _too_many(failures, "as they started", why)
+        end = time.monotonic() + RESTART_BACKOFF[failures - 1]
+        while time.monotonic() < end and self.has_work():
+            time.sleep(_POLL_INTERVAL)
 
     def fail(self, error: BaseException) -> None:
-        """Let no worker begin another block."""
-        with self._change:
+        """Start no more blocks, and cancel what is being computed."""
+        with self._changed:
             self._error = self._error or error
-            self._change.notify_all()
+            self._changed.notify_all()
 
-    def done(self) -> dict[int, Any]:
-        """What was returned, by block; raises the first error of any worker."""
+    def results(self) -> dict[int, Any]:
+        """What tasks returned, by block; raises the first error of any worker."""
         if self._error:
             raise self._error
-        return self._done
+        return self._results
 
 
-def _too_many(losses: int, where: str, why: Lost) -> WorkerError:
+def _too_many(failures: int, where: str, why: WorkerLost) -> WorkerError:
     return WorkerError(
-        f"{losses} workers were lost {where}, the last because {why}. "
+        f"{failures} workers were lost {where}, the last because {why}. "
         "Finished blocks are kept. If memory ran out, use fewer workers or a "
         "smaller batch; then repeat the command with --resume."
     )
 
 
-def drive(makers: Sequence[Callable[[], Worker | None]], blocks: BlockQueue) -> dict[int, Any]:
-    """Lead workers, a thread for each, until no block is left to begin.
+def run_workers(
+    factories: Sequence[Callable[[], Worker | None]], blocks: BlockQueue
+) -> dict[int, Any]:
+    """Run the pool, with a thread for each worker, until no block is left to start.
 
     Args:
-        makers: make a worker, or None when there is nothing left for it; once more after each
-            that is lost.
-        blocks: what there is to do.
+        factories: each starts a worker, or returns None when there is nothing left for it; called
+            again after each that is lost.
+        blocks: the queue.
 
     Returns:
-        What the doers returned, by block.
+        What the tasks returned, by block.
 
     Raises:
         WorkerError: workers were lost again and again at one block.
-        SmoothcertError: what a worker raised; the others are ended, their stored blocks kept.
+        SmoothcertError: what a worker raised; the others are stopped, their stored blocks kept.
     """
-    hands: dict[int, Worker] = {}
-
-    def lead(number: int) -> None:
-        losses = 0
-        try:
-            while blocks.left():
-                block = None
-                try:
-                    if number not in hands:
-                        if (made := makers[number]()) is None:
-                            return
-                        hands[number], losses = made, 0
-                    if (block := blocks.take()) is not None:
-                        value = hands[number].do(block, lambda block=block: blocks.wanted(block))
-                        blocks.finish(block, value)
-                except Lost as why:
-                    _LOG.info("Worker %d was lost: %s", number, why)
-                    _close(hands, number)
-                    if block is not None:
-                        blocks.requeue(block, why)
-                    else:
-                        losses += 1
-                        blocks.pause(losses, why)
-            _close(hands, number)  # here, so that workers end side by side
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever leads
-            blocks.fail(error)
-
+    workers: dict[int, Worker] = {}
     threads = [
-        threading.Thread(target=lead, args=(number,), daemon=True) for number in range(len(makers))
+        threading.Thread(target=_run_worker, args=(number, start, workers, blocks), daemon=True)
+        for number, start in enumerate(factories)
     ]
     try:
         for thread in threads:
             thread.start()
         for thread in threads:
             while thread.is_alive():
-                thread.join(_TICK)  # in short pieces, so that signals are handled
+                thread.join(_POLL_INTERVAL)  # in short pieces, so that signals are handled
     except BaseException as error:
         blocks.fail(error)
         raise
     finally:
-        for number in range(len(makers)):
-            _close(hands, number)
-    return blocks.done()
+        for number in range(len(factories)):
+            _close(workers, number)
+    return blocks.results()
 
 
-def _close(hands: dict[int, Worker], number: int) -> None:
-    """Close one that is still there: whoever takes it out does."""
-    if hand := hands.pop(number, None):
-        hand.close()
+def _run_worker(
+    number: int, start: Callable[[], Worker | None], workers: dict[int, Worker], blocks: BlockQueue
+) -> None:
+    """The thread of a worker: start it, give it blocks, and replace it if it is lost."""
+    failures = 0
+    try:
+        while blocks.has_work():
+            block = None
+            try:
+                if number not in workers:
+                    if (worker := start()) is None:
+                        return
+                    workers[number], failures = worker, 0
+                if (block := blocks.take()) is not None:
+                    wanted = partial(blocks.wanted, block)
+                    blocks.finish(block, workers[number].compute(block, wanted))
+            except WorkerLost as why:
+                _LOG.info("Worker %d was lost: %s", number, why)
+                _close(workers, number)
+                if block is not None:
+                    blocks.requeue(block, why)
+                else:
+                    failures += 1
+                    blocks.back_off(failures, why)
+        _close(workers, number)  # here, so that workers stop in parallel
+    except BaseException as error:  # noqa: BLE001 - raised again by `results`
+        blocks.fail(error)
+
+
+def _close(workers: dict[int, Worker], number: int) -> None:
+    """Close a worker once, whichever thread comes first."""
+    if worker := workers.pop(number, None):
+        worker.close()

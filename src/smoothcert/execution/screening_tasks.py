@@ -1,4 +1,4 @@
-"""Candidates to screen as blocks of work, for this process or for others."""
+"""The candidates of a screening as tasks, for this process or for others."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +19,11 @@ from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared
 from smoothcert.text import visible
 
-Load = Callable[[int], Classifier]
+LoadCandidate = Callable[[int], Classifier]
 """Loads the candidate of a number."""
 
-Ready = Callable[[int], Prepared]
-"""Gives the candidate of a number, made ready."""
+PrepareCandidate = Callable[[int], Prepared]
+"""Prepares the candidate of a number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,20 +31,20 @@ class ScreeningTask:
     """Screens candidates by their numbers.
 
     Attributes:
-        screener: what they are screened on.
-        ready: gives a candidate, made ready.
+        screener: the inputs that they are screened on.
+        prepare: loads and prepares a candidate.
         progress: called with evaluations.
         begin: called with fingerprint and name of a candidate before its first evaluation.
     """
 
     screener: Screener
-    ready: Ready
+    prepare: PrepareCandidate
     progress: Progress
     begin: Callable[[str, str], None]
 
-    def do(self, block: int) -> DatasetCertificate:
-        """Screen one."""
-        candidate = self.ready(block)
+    def compute(self, block: int) -> DatasetCertificate:
+        """Screen the candidate of a number."""
+        candidate = self.prepare(block)
         self.begin(candidate.classifier.fingerprint, candidate.classifier.name)
         return self.screener.screen(candidate, self.progress)
 
@@ -65,14 +65,14 @@ class ScreeningTaskSpec:
     batch_size: int | None
     result: str = "screen"
 
-    def start(self, load: Load, inputs: Inputs, progress: Progress) -> ScreeningTask:
+    def start(self, load: LoadCandidate, inputs: Inputs, progress: Progress) -> ScreeningTask:
         """With this process's candidates and data.
 
         Raises:
             Mismatch: the data are not those of the run.
         """
         run = Run.open(self.base)
-        screener = staged(run, inputs, self.screening, self.batch_size)
+        screener = make_screener(run, inputs, self.screening, self.batch_size)
         begin = partial(self.begin, run)
         return ScreeningTask(
             screener, lambda number: screener.prepared(load(number)), progress, begin
@@ -84,8 +84,10 @@ class ScreeningTaskSpec:
         ledger.enter(run, new, name, self.result)
 
 
-def staged(run: Run, inputs: Inputs, screening: Screening, batch_size: int | None) -> Screener:
-    """What candidates are screened on, from the original's run.
+def make_screener(
+    run: Run, inputs: Inputs, screening: Screening, batch_size: int | None
+) -> Screener:
+    """The inputs that candidates are screened on, from the original's run.
 
     Raises:
         Mismatch: the data are not those of the run.
@@ -152,7 +154,7 @@ def replay_flips(
     Args:
         certificate: of a candidate, whose pool is the screener's.
         screener: what it was screened on.
-        candidate: made ready; its fingerprint is checked.
+        candidate: prepared; its fingerprint is checked.
         fraction: of the inputs, in (0, 1]; one at least.
         progress: called with evaluations.
 

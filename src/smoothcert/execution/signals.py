@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while blocks are sampled: finish the block, then stop."""
+"""Ctrl-C and SIGTERM while a run is computed: finish the block, then stop."""
 
 import os
 import signal
@@ -14,15 +14,15 @@ _MESSAGE = (
 
 
 @contextmanager
-def deferred() -> Iterator[Callable[[], int]]:
-    """Note the first signal instead of obeying it; a second does what it did before.
+def deferred_signals() -> Iterator[Callable[[], int]]:
+    """Record the first signal instead of stopping; a second one stops at once.
 
-    Only the main thread gets signals: in another, nothing changes.
+    Only the main thread gets signals; in any other, nothing changes.
 
     Yields:
-        What was asked for: the signal's number, or 0 while nothing was.
+        A function that returns the signal's number, or 0 while there was none.
     """
-    asked: list[int] = []
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0
         return
@@ -31,24 +31,24 @@ def deferred() -> Iterator[Callable[[], int]]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def note(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
+    def record(number: int, frame: FrameType | None) -> None:
+        received.append(number)
         restore()
         os.write(2, _MESSAGE)  # print could be what the signal interrupted
 
-    # Not one that is ignored, as under nohup, or that Python has not set.
+    # Not a signal that is ignored, as under nohup, or whose handler Python has not set.
     found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = {n: handler for n, handler in found.items() if handler not in (signal.SIG_IGN, None)}
     try:
         for number in before:
-            signal.signal(number, note)
-        yield lambda: asked[0] if asked else 0
+            signal.signal(number, record)
+        yield lambda: received[0] if received else 0
     finally:
         restore()
 
 
 @contextmanager
-def as_interrupt() -> Iterator[None]:
+def sigterm_as_interrupt() -> Iterator[None]:
     """Make SIGTERM raise KeyboardInterrupt, with its number, as Ctrl-C does without one."""
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The start of a run: what is asked for, its directory and its plan; or finding it started."""
+"""Starting a run: the request, its directory and its plan; or resuming one that is there."""
 
 import logging
 import math
@@ -13,9 +13,9 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.block_tasks import ALL, Shard, device_kind
-from smoothcert.execution.scheduler import Executor, alone, best_block_seconds
+from smoothcert.execution.scheduler import Executor, best_block_seconds, run_serially
 from smoothcert.methods import SCRATCH, Method, planned
-from smoothcert.runs import pilots, plans, reach
+from smoothcert.runs import pilots, plan_file, seed_use
 from smoothcert.runs.bases import check_same_inputs, check_same_labels, planner, run_pilot
 from smoothcert.runs.manifest import NAME, Identity, Manifest
 from smoothcert.runs.store import Run
@@ -23,17 +23,17 @@ from smoothcert.runs.validation import MOST_DRAWS
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.sampling.tuning import in_layout, layout_of
-from smoothcert.storage.base import Storage, require_unused
-from smoothcert.watching import Watcher
+from smoothcert.storage.base import Storage
+from smoothcert.watchers.base import Watcher
 
 _LOG = logging.getLogger(__name__)
 
 # Draws per block: at most a few megabytes of labels in memory.
-_BLOCK_DRAWS = 2**21
-_MOST_INPUTS = 256
-# What the length of a block follows from, where the speed is known: seconds to hand one out and to
-# store it, and how often a preemptible worker goes.
-_OVERHEAD = 0.02
+_MAX_BLOCK_DRAWS = 2**21
+_MAX_BLOCK_INPUTS = 256
+# Where the speed is known, they give the length of a block: seconds to schedule and store one, and
+# failures of a preemptible worker.
+_BLOCK_OVERHEAD = 0.02
 _FAILURES_PER_HOUR = 1 / 20
 
 
@@ -46,19 +46,19 @@ class RunOptions:
         block_inputs: inputs per block, or None to choose.
         resume: continue a run that is already there.
         progress: called with evaluations as they finish, by one thread at a time.
-        executor: who computes the blocks; this process by default.
+        executor: computes the blocks; by default this process does.
         origin: references to record in run.json, so that later commands find model and data.
         files: to keep in a new run's directory, contents by name.
         shard: the part of the blocks to compute; several shards may share a directory.
-        watchers: told of certificates as blocks are finished, by whatever process, and stored.
-        near: runs whose seeds a new one is compared with; see `reach.begin`.
+        watchers: called with certificates once a block is finished and stored, by any process.
+        near: runs whose seeds a new one is compared with; see `seed_use.register`.
     """
 
     batch_size: int | None = None
     block_inputs: int | None = None
     resume: bool = False
     progress: Progress | None = None
-    executor: Executor = alone
+    executor: Executor = run_serially
     origin: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     shard: Shard = ALL
@@ -71,9 +71,9 @@ class RunOptions:
         return self.resume or self.shard != ALL
 
     @property
-    def portable(self) -> "RunOptions":
-        """What another process is sent: without what belongs to this one."""
-        return replace(self, progress=None, executor=alone, watchers=())
+    def picklable(self) -> "RunOptions":
+        """The options as they are sent to another process: without callbacks and executor."""
+        return replace(self, progress=None, executor=run_serially, watchers=())
 
 
 DEFAULTS = RunOptions()
@@ -81,7 +81,7 @@ DEFAULTS = RunOptions()
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a run is to be; with model and data, which may be elsewhere, it can be opened.
+    """A request for a run; it is opened with model and data, which may be on another machine.
 
     Attributes:
         storage: of the run.
@@ -109,45 +109,46 @@ class RunRequest:
         if settings != self.settings:  # those of a base, or given without the inputs
             return replace(self, settings=settings).open(classifier, inputs)
         self._check(inputs)
-        ready, identity, facts = _begin(self, classifier, inputs)
+        ready, identity, origin = _prepare(self, classifier, inputs)
         if self.base is not None:
             check_classes(identity.num_classes, self.base.identity.num_classes)
         inputs.check_labels(identity.num_classes)
-        if run := _resumed(self, identity, facts["probe_answers"]):
-            self.begin(identity, classifier.name)
+        if run := _resumed(self, identity, origin["probe_answers"]):
+            self.register(identity, classifier.name)
             return run
         try:
-            require_unused(self.storage)
-            self.begin(identity, classifier.name)
-            return self._created(identity, facts, ready, inputs)
+            self.storage.require_unused()
+            self.register(identity, classifier.name)
+            return self._created(identity, origin, ready, inputs)
         except StoreError:
-            if _there(self) is None:
+            if _existing(self) is None:
                 raise
             return self.open(classifier, inputs)  # another process was first: as it chose
 
-    def begin(self, identity: Identity, name: str) -> None:
-        """What a run does before its first evaluation; see `reach.begin`."""
-        reach.begin(identity, name, self.storage, self.base, self.options.near)
+    def register(self, identity: Identity, name: str) -> None:
+        """Register the run before its first evaluation; see `seed_use.register`."""
+        seed_use.register(identity, name, self.storage, self.base, self.options.near)
 
     def _created(
-        self, identity: Identity, facts: Mapping[str, Any], ready: Prepared, inputs: Inputs
+        self, identity: Identity, origin: Mapping[str, Any], ready: Prepared, inputs: Inputs
     ) -> Run:
         extra = {}
         if reuse := planned(self.method):
             assert self.base is not None
             votes = run_pilot(self.base, ready, inputs, reuse)
-            facts = {**facts, "pilot_evaluations": votes.evaluations}
-            # Kept: a resumed run must not plan again, and whoever verifies it plans it again.
+            origin = {**origin, "pilot_evaluations": votes.evaluations}
+            # Kept: a resumed run must not plan again, and to verify it is to plan it again.
             pilot = pilots.StoredPilot(votes, pilots.shown(self.base))
             plan = planner(self.base, pilot, self.settings, reuse).plan()
             extra[pilots.NAME] = pilots.pilot_bytes(pilot, identity.indices)
-            extra[plans.NAME] = plans.plan_bytes(plan.allocations, identity.indices)
-        manifest = Manifest(identity, {**self.options.origin, **facts})
-        facts_of_inputs = (inputs.contents, inputs.labels)
-        return Run.create(self.storage, manifest, *facts_of_inputs, extra, self.options.files)
+            extra[plan_file.NAME] = plan_file.plan_bytes(plan.allocations, identity.indices)
+        manifest = Manifest(identity, {**self.options.origin, **origin})
+        return Run.create(
+            self.storage, manifest, inputs.contents, inputs.labels, extra, self.options.files
+        )
 
     def _check(self, inputs: Inputs) -> None:
-        """What can be refused before any work."""
+        """Refuse what can be refused before any work."""
         self.method.check(self.settings, inputs.shape)
         if self.base is not None:
             self.base.require_complete()
@@ -159,18 +160,18 @@ class RunRequest:
 
     @property
     def draws(self) -> int:
-        """About how many each input gets."""
+        """About how many draws each input gets."""
         return self.method.draws(self.settings)
 
 
-def _begin(
+def _prepare(
     request: RunRequest, classifier: Classifier, inputs: Inputs
 ) -> tuple[Prepared, Identity, Mapping[str, Any]]:
     """The classifier as it will run, what the run will be, and what to record of how that came.
 
     What a resumed run has chosen stays; another machine might choose otherwise.
     """
-    if before := _there(request):
+    if before := _existing(request):
         was = before.identity
         classifier = in_layout(classifier, was.layout)
         options = replace(
@@ -180,8 +181,9 @@ def _begin(
         )
         request = replace(request, options=options)
     evaluations = len(inputs) * request.draws
-    facts_of_run = (request.settings, evaluations, request.options.batch_size)
-    ready = prepare(classifier, inputs.item(0), *facts_of_run)
+    ready = prepare(
+        classifier, inputs.item(0), request.settings, evaluations, request.options.batch_size
+    )
     identity = Identity(
         settings=request.settings,
         method=request.method,
@@ -197,17 +199,17 @@ def _begin(
         base=request.base.identity.hash if request.base else "",
         layout=layout_of(ready.classifier),
     )
-    _note(identity, ready)
-    facts: dict[str, Any] = {"batches_too_large": list(ready.too_large)} if ready.too_large else {}
+    _log_choices(identity, ready)
+    origin: dict[str, Any] = {"batches_too_large": list(ready.too_large)} if ready.too_large else {}
     if request.options.files:
-        facts["files"] = {
+        origin["files"] = {
             name: sha256(data).hexdigest() for name, data in request.options.files.items()
         }
-    facts |= {"row_exact": ready.probe.row_exact, "probe_answers": ready.probe.answers}
-    return ready, identity, facts
+    origin |= {"row_exact": ready.probe.row_exact, "probe_answers": ready.probe.answers}
+    return ready, identity, origin
 
 
-def _note(identity: Identity, ready: Prepared) -> None:
+def _log_choices(identity: Identity, ready: Prepared) -> None:
     """Log what was decided."""
     speed, too_large = ready.speed, ready.too_large
     measured = f", {speed:,.0f} evaluations/s when tried" if speed else ""
@@ -230,10 +232,10 @@ def _note(identity: Identity, ready: Prepared) -> None:
 def _block_inputs(request: RunRequest, inputs: int, speed: float) -> int:
     """Inputs of a block: as asked for, or what wastes least; never more than can be read."""
     each = request.settings.n0 + request.settings.n
-    usual = min(_MOST_INPUTS, _BLOCK_DRAWS // request.draws, MOST_DRAWS // each)
+    usual = min(_MAX_BLOCK_INPUTS, _MAX_BLOCK_DRAWS // request.draws, MOST_DRAWS // each)
     if speed > 0:
         work = inputs * request.draws / speed
-        seconds = best_block_seconds(work, _OVERHEAD, _FAILURES_PER_HOUR)
+        seconds = best_block_seconds(work, _BLOCK_OVERHEAD, _FAILURES_PER_HOUR)
         # A power of two, so that a speed that wavers seldom makes another run of the same command.
         usual = min(usual, 2 ** int(math.log2(max(1.0, seconds * speed / request.draws))))
     found = request.options.block_inputs or max(1, usual)
@@ -246,7 +248,7 @@ def _block_inputs(request: RunRequest, inputs: int, speed: float) -> int:
     return found
 
 
-def _there(request: RunRequest) -> Run | None:
+def _existing(request: RunRequest) -> Run | None:
     """The run that is there, if it is to be continued."""
     storage = request.storage
     if not request.options.resumes or not storage.occupied:
@@ -260,11 +262,12 @@ def _there(request: RunRequest) -> Run | None:
 
 
 def _resumed(request: RunRequest, identity: Identity, answers: str) -> Run | None:
-    """The run that is there, if it is to be continued and is the same; damaged blocks are redone.
+    """The run that is there, if it is to be continued and is the same; damaged blocks are
+    computed again.
 
-    What cannot be redone is read now, so that its damage shows before any work.
+    What cannot be computed again is read now, so that its damage shows before any work.
     """
-    run = _there(request)
+    run = _existing(request)
     if run is None:
         return None
     run.identity.require(identity, str(request.storage))
@@ -273,6 +276,6 @@ def _resumed(request: RunRequest, identity: Identity, answers: str) -> Run | Non
     if pilots.keeps_pilot(run):
         pilots.read_pilot(run)
     if damaged := run.drop_damaged():
-        _LOG.info("Damaged blocks, to be done again: %s", ", ".join(map(str, damaged)))
+        _LOG.info("Damaged blocks, to be computed again: %s", ", ".join(map(str, damaged)))
     _LOG.info("Resuming: %d of %d blocks are there", len(run.finished), len(run.blocks))
     return run

@@ -21,7 +21,7 @@ from smoothcert.report.claims import (
     tried,
 )
 from smoothcert.report.tables import summarize_run, summary_table
-from smoothcert.runs import reach
+from smoothcert.runs import seed_use
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
 from smoothcert.text import floor_to, level, visible
@@ -144,7 +144,7 @@ def _what(run: Run) -> str:
         beside_grid(settings),
     ]
     model = identity.model if identity.base else ""
-    asked = tried(reach.of_run(run), model, method, advice=False)
+    asked = tried(seed_use.tries_of_run(run), model, method, advice=False)
     said = f"- {code(run.name)}: " + "; ".join(filter(None, facts)) + "."
     return f"{said} {asked}" if asked else said
 

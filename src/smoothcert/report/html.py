@@ -24,7 +24,7 @@ from smoothcert.report.rows import Rows, even, rows
 from smoothcert.report.spending import by_share, parts
 from smoothcert.report.tables import summary_table
 from smoothcert.report.thumbnails import Sheet
-from smoothcert.runs import reach
+from smoothcert.runs import seed_use
 from smoothcert.runs.manifest import json_form
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
@@ -205,7 +205,7 @@ def _run_facts(run: Run) -> dict[str, Any]:
     versions = ", ".join(f"{name} {v}" for name, v in sorted(identity.versions.items()))
     return {
         "name": visible(run.name),
-        "tried": tried(reach.of_run(run), identity.model if identity.base else "", method),
+        "tried": tried(seed_use.tries_of_run(run), identity.model if identity.base else "", method),
         "claim": f"{how[0].upper()}{how[1:]}, at σ = {settings.sigma:g}, α = {alpha} per input.",
         "facts": [
             ("Model", visible(str(run.manifest.origin.get("model", "not recorded")))),

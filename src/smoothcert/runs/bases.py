@@ -10,7 +10,7 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Reuse
-from smoothcert.runs import pilots
+from smoothcert.runs import pilots, seed_use
 from smoothcert.runs.store import Run
 from smoothcert.sampling.prepare import Prepared, prepare
 
@@ -48,10 +48,13 @@ def prepared(
 def explored(base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse) -> planning.Planner:
     """Run a pilot against a base run and keep it there, since its outcome is about to be shown.
 
+    The plan is entered in the base's ledger before the pilot's first evaluation.
+
     Raises:
         StoreError: the base run cannot be written to, so that no later recertification would know
             which draws to set aside.
     """
+    seed_use.register_plan(base, ready.classifier.fingerprint, ready.classifier.name, reuse)
     votes = run_pilot(base, ready, inputs, reuse)
     pilots.keep(base, ready.classifier.fingerprint, reuse, votes)
     settings = replace(base.identity.settings, off_grid=inputs.off_grid)

@@ -9,23 +9,44 @@ import re
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from smoothcert.errors import SmoothcertWarning, StoreError
-from smoothcert.runs.content import json_bytes
+from smoothcert.runs.manifest import Identity
+from smoothcert.runs.sealed import json_bytes
+from smoothcert.storage.base import Storage
 from smoothcert.tries import Tries, Try, remember
 
-if TYPE_CHECKING:
-    from smoothcert.runs.store import Run
-
 FOLDER = "ledger"
+
+
+class Base(Protocol):
+    """What a ledger needs of its run, a `Run`."""
+
+    @property
+    def storage(self) -> Storage:
+        """Where it is."""
+        ...
+
+    @property
+    def identity(self) -> Identity:
+        """What the run is."""
+        ...
+
+    def write(self, name: str, data: bytes, /) -> str:
+        """Seal a file and write it."""
+        ...
+
+    def read_json(self, name: str, /) -> dict[str, Any]:
+        """Read a sealed JSON file."""
+        ...
 
 
 class NotEntered(SmoothcertWarning):
     """A base run cannot be written to, so that its ledger counts too few results."""
 
 
-def enter(base: "Run", one: Try, name: str, where: str) -> None:
+def enter(base: Base, one: Try, name: str, where: str) -> None:
     """Note what a base run is asked, with the name of the model and where the result goes.
 
     A base run that cannot be written to is warned of (`NotEntered`).
@@ -54,12 +75,12 @@ def is_entry(name: str) -> bool:
     return re.fullmatch(FOLDER + r"/[0-9a-f]{16}\.json", name) is not None
 
 
-def names(base: "Run") -> list[str]:
+def names(base: Base) -> list[str]:
     """The files of all entries, relative to the run directory."""
     return [name for name in base.storage.files(FOLDER) if name.endswith(".json")]
 
 
-def entries(base: "Run") -> tuple[dict[str, Any], ...]:
+def entries(base: Base) -> tuple[dict[str, Any], ...]:
     """All entries, oldest first by the clocks of those who wrote them.
 
     Raises:
@@ -69,7 +90,7 @@ def entries(base: "Run") -> tuple[dict[str, Any], ...]:
     return tuple(sorted(found, key=lambda entry: str(entry.get("time"))))
 
 
-def tries(base: "Run") -> Tries:
+def tries(base: Base) -> Tries:
     """What the draws of a base run were asked.
 
     Raises:

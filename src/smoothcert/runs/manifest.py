@@ -12,8 +12,7 @@ from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.methods import BY_KIND, SCRATCH, Method
 from smoothcert.noise.law import LAW
-from smoothcert.runs.content import json_bytes
-from smoothcert.runs.sealed import is_sealed, seal, why_not
+from smoothcert.runs.sealed import is_sealed, json_bytes, seal, why_not
 from smoothcert.runs.validation import UNREADABLE, check_identity, check_origin
 
 FORMAT = 4

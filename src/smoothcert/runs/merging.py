@@ -5,11 +5,12 @@ from pathlib import Path
 
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import planned
-from smoothcert.runs import ledger, manifest, pilots, plans
+from smoothcert.runs import ledger, manifest, pilots, plan_file
 from smoothcert.runs.store import Run
 from smoothcert.runs.tables import FOLDERS, block_name
 from smoothcert.runs.verify import check_attached
-from smoothcert.storage.base import MOST_BYTES, Storage, open_storage, require_unused
+from smoothcert.storage.base import MOST_BYTES, Storage
+from smoothcert.storage.opening import open_storage
 
 
 def merge(parts: Sequence[Run], directory: Storage | Path | str) -> Run:
@@ -28,14 +29,14 @@ def merge(parts: Sequence[Run], directory: Storage | Path | str) -> Run:
         Damaged: a file of a part is not as it was written.
         StoreError: the directory is in use or cannot be written.
     """
-    place = open_storage(directory)
-    require_unused(place, resumes=False)
+    storage = open_storage(directory)
+    storage.require_unused(resumes=False)
     if not parts:
         raise InvalidInput("There is nothing to merge: give at least one run directory.")
     for part in parts:
         parts[0].identity.require(part.identity, str(parts[0].storage))
-    place.create(_files(parts))
-    return Run(place, parts[0].manifest)
+    storage.create(_files(parts))
+    return Run(storage, parts[0].manifest)
 
 
 def _files(parts: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
@@ -47,8 +48,8 @@ def _files(parts: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
     _require_equal("inputs.parquet", [(p.storage, (p.contents, p.labels)) for p in parts])
     yield "inputs.parquet", first.read("inputs.parquet")
     if planned(first.identity.method):
-        _require_equal(plans.NAME, [(p.storage, plans.read_plan(p)) for p in parts])
-        yield plans.NAME, first.read(plans.NAME)
+        _require_equal(plan_file.NAME, [(p.storage, plan_file.read_plan(p)) for p in parts])
+        yield plan_file.NAME, first.read(plan_file.NAME)
     if pilots.keeps_pilot(first):
         _require_equal(pilots.NAME, [(p.storage, p.read(pilots.NAME)) for p in parts])
         yield pilots.NAME, first.read(pilots.NAME)

@@ -19,8 +19,8 @@ from smoothcert.certificate import Record
 from smoothcert.errors import Damaged, InvalidInput
 from smoothcert.methods import Reuse, planned
 from smoothcert.runs import vote_codec as codec
-from smoothcert.runs.content import has_no_gaps, notes_of, read_table, rows_of, table_bytes
 from smoothcert.runs.manifest import method_form
+from smoothcert.runs.sealed import has_no_gaps, notes_of, read_table, rows_of, table_bytes
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE, check_labels
 

@@ -1,4 +1,4 @@
-"""What a recertified run must have taken over from its base run, computed again."""
+"""What a recertified run must have inherited from its base run, computed again."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +9,7 @@ from smoothcert.api.pilot import pilot_positions
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import SmoothcertError
 from smoothcert.methods import Reuse, planned
-from smoothcert.runs import pilots, plans
+from smoothcert.runs import pilots, plan_file
 from smoothcert.runs.bases import planner, run_pilot
 from smoothcert.runs.manifest import Identity, json_form
 from smoothcert.runs.pilots import StoredPilot
@@ -17,13 +17,13 @@ from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
 from smoothcert.sampling.prepare import Prepared
 
-_TAKEN_OVER = ("settings", "data", "indices", "shape", "num_classes", "noise_law")
+_INHERITED = ("settings", "data", "indices", "shape", "num_classes", "noise_law")
 
 
-def facts(run: Run, base: Run) -> Iterator[str]:
+def base_mismatches(run: Run, base: Run) -> Iterator[str]:
     """Where settings, data or true classes of a run are not those of its base."""
     mine, theirs = (json_form(_on_the_grid(one.identity)) for one in (run, base))
-    for name in _TAKEN_OVER:
+    for name in _INHERITED:
         if mine[name] != theirs[name]:
             yield f"its {name.replace('_', ' ')} are not those of the base run"
     try:
@@ -40,7 +40,7 @@ def _on_the_grid(identity: Identity) -> Identity:
     return replace(identity, settings=replace(identity.settings, off_grid=0.0))
 
 
-def plan(run: Run, base: Run) -> Iterator[str]:
+def plan_mismatches(run: Run, base: Run) -> Iterator[str]:
     """Where the pilot's inputs or the plan of a run are not what its base and settings give."""
     reuse = planned(run.identity.method)
     if reuse is None or not pilots.keeps_pilot(run):
@@ -63,7 +63,7 @@ def _plan_of(run: Run, base: Run, pilot: StoredPilot, reuse: Reuse) -> Iterator[
     """Compare the plan with the one that a pilot gives."""
     try:
         due = planner(base, pilot, run.identity.settings, reuse).plan().allocations
-        have = plans.read_plan(run)
+        have = plan_file.read_plan(run)
     except (SmoothcertError, *UNREADABLE) as error:
         yield f"its plan cannot be computed again: {error}"
         return
@@ -77,7 +77,7 @@ def _plan_of(run: Run, base: Run, pilot: StoredPilot, reuse: Reuse) -> Iterator[
         )
 
 
-def pilot_again(
+def reevaluate_pilot(
     run: Run, base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse
 ) -> tuple[int, int, tuple[str, ...]]:
     """Evaluate the pilot again: how many draws, how many of them differ, and what is wrong.

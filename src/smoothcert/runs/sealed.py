@@ -1,4 +1,6 @@
-"""A checksum inside every file of a run: over all its bytes, its name and the run it belongs to.
+"""Sealed files: a checksum inside each file of a run, and the Parquet and JSON that hold it.
+
+A seal is over all bytes of a file, its name and the run it belongs to.
 
 A file that is to be sealed holds `BLANK` once, behind anything else that looks like it. The zeros
 are replaced by SHA-256 over the file's name in the run, a line feed, and the file with the zeros.
@@ -6,9 +8,17 @@ So one changed bit, a cut end, another file under this name and a file of anothe
 while a Parquet or JSON file stays what it is. docs/store-format.md, section 2.
 """
 
+import io
+import json
+from collections.abc import Mapping
 from hashlib import sha256
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
 
 from smoothcert.errors import Damaged
+from smoothcert.runs.validation import MOST_TEXT
 from smoothcert.storage.base import MOST_BYTES, Storage
 
 _MARK = b"smoothcert-sha256:"
@@ -59,11 +69,11 @@ def _digits(data: bytes, name: str) -> tuple[int, bytes]:
     return start, hashed.hexdigest().encode()
 
 
-def read_sealed(place: Storage, name: str, run: str, advice: str) -> bytes:
+def read_sealed(storage: Storage, name: str, run: str, advice: str) -> bytes:
     """Read a file and check its seal.
 
     Args:
-        place: where it is.
+        storage: where it is.
         name: of the file.
         run: the hash of the run that it was sealed for.
         advice: what to do if it is damaged, for the message.
@@ -73,12 +83,96 @@ def read_sealed(place: Storage, name: str, run: str, advice: str) -> bytes:
         StoreError: it cannot be read, which says nothing about its content.
     """
     try:
-        data = place.read(name, MOST_BYTES)
+        data = storage.read(name, MOST_BYTES)
     except FileNotFoundError:
         raise Damaged(
-            f"{place.uri_of(name)} is missing; the run directory is incomplete. {advice}"
+            f"{storage.uri_of(name)} is missing; the run directory is incomplete. {advice}"
         ) from None
     if not is_sealed(data, f"{run}/{name}"):
         why = why_not(data, f"{run}/{name}")
-        raise Damaged(f"{place.uri_of(name)} is damaged: {why}. {advice}")
+        raise Damaged(f"{storage.uri_of(name)} is damaged: {why}. {advice}")
     return data
+
+
+def table_bytes(table: pa.Table, notes: Mapping[str, str] | None = None) -> bytes:
+    """A Parquet file to be sealed: the same bytes for the same table, by the same pyarrow.
+
+    Args:
+        table: the content.
+        notes: more key-value metadata of the file.
+    """
+    buffer = io.BytesIO()
+    with parquet.ParquetWriter(
+        buffer, table.schema, compression="zstd", write_page_checksum=True
+    ) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({**(notes or {}), "seal": BLANK})
+    return buffer.getvalue()
+
+
+def read_table(data: bytes, schema: pa.Schema, rows: int, longest: int = MOST_TEXT) -> pa.Table:
+    """The table of a Parquet file, in this thread, with texts and binary values by dictionary.
+
+    One of Arrow's threads could be the last to let go of `data`, needs the interpreter's lock for
+    that, and aborts the process if it is just ending (4 of 32 runs on a loaded machine).
+
+    By dictionary, since a value that a small file holds once and repeats would otherwise be
+    copied for each row before anybody could look at it.
+
+    Args:
+        data: the file.
+        schema: names and types that it must have.
+        rows: how many it must have.
+        longest: bytes that a text or binary value can have.
+
+    Raises:
+        ValueError: other columns or rows than these, or far too large.
+        UNREADABLE: no Parquet file.
+    """
+    texts = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_binary(f.type)]
+    file = parquet.ParquetFile(pa.BufferReader(data), read_dictionary=texts, pre_buffer=False)
+    by_dictionary = (f.with_type(pa.dictionary(pa.int32(), f.type)) for f in schema)
+    found = zip(schema, by_dictionary, strict=True)
+    wanted = pa.schema([kept if plain.name in texts else plain for plain, kept in found])
+    metadata = file.metadata
+    if not file.schema_arrow.equals(wanted) or metadata.num_rows != rows:
+        raise ValueError(
+            f"it is no table of {rows} rows with the columns {', '.join(schema.names)}"
+        )
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    if sum(group.total_byte_size for group in groups) > MOST_BYTES:
+        raise ValueError("it would unpack to more than a file of a run can hold")
+    table = file.read(use_threads=False)
+    if len(table) != rows:
+        raise ValueError(f"it has {len(table)} rows and not {rows}")
+    for name in texts:
+        for chunk in table[name].chunks:
+            if any(len(value.as_buffer() or b"") > longest for value in chunk.dictionary):
+                raise ValueError(f"it has a value in {name!r} of more than {longest} bytes")
+    return table
+
+
+def rows_of(data: bytes, most: int) -> int:
+    """How many rows a Parquet file has; ValueError if more than `most`, UNREADABLE if none is."""
+    rows = parquet.ParquetFile(pa.BufferReader(data)).metadata.num_rows
+    if not 0 <= rows <= most:
+        raise ValueError(f"it has {rows} rows, and at most {most} are possible")
+    return rows
+
+
+def notes_of(data: bytes) -> dict[str, str]:
+    """The key-value metadata of a Parquet file; UNREADABLE if it is none."""
+    found = parquet.ParquetFile(pa.BufferReader(data)).metadata.metadata or {}
+    return {key.decode(): value.decode() for key, value in found.items()}
+
+
+def has_no_gaps(table: pa.Table, *but: str) -> None:
+    """Raise ValueError if a value is missing, in other columns than `but`."""
+    for name in table.column_names:
+        if table[name].null_count and name not in but:
+            raise ValueError(f"it has rows without a value in {name!r}")
+
+
+def json_bytes(body: Mapping[str, Any]) -> bytes:
+    """A JSON file to be sealed."""
+    return (json.dumps({**body, "seal": BLANK}, indent=1) + "\n").encode()

@@ -2,14 +2,14 @@
 
     run.json                      what the run is
     inputs.parquet                index, content hash and (if known) label of every input
-    plan.parquet                  what every input gets, in planned runs (`plans`)
-    votes/00000.parquet           the label of every draw, through `codec`
+    plan.parquet                  what every input gets, in planned runs (`plan_file`)
+    votes/00000.parquet           the label of every draw, through `vote_codec`
     events/00000.json             how long the block took; differs between equal runs
     certificates/00000.parquet    a row per input of the block
     ledger/*.json                 what this run's draws were asked (`ledger`)
 
 A block is finished when its certificates are there; its votes were written before them. Every file
-carries a checksum (`seal`). docs/store-format.md says all of it.
+carries a checksum (`sealed`). docs/store-format.md says all of it.
 """
 
 import json
@@ -27,10 +27,9 @@ from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.methods import stated
 from smoothcert.runs import ledger
 from smoothcert.runs import manifest as manifests
-from smoothcert.runs.content import json_bytes, table_bytes
 from smoothcert.runs.manifest import Identity, Manifest
 from smoothcert.runs.records import StoredRecords
-from smoothcert.runs.sealed import digest, read_sealed, seal
+from smoothcert.runs.sealed import digest, json_bytes, read_sealed, seal, table_bytes
 from smoothcert.runs.tables import (
     FOLDERS,
     block_name,
@@ -49,8 +48,9 @@ from smoothcert.runs.validation import (
     number,
 )
 from smoothcert.sampling.known_answers import agree
-from smoothcert.storage.base import Storage, open_storage
+from smoothcert.storage.base import Storage
 from smoothcert.storage.local import LocalFolder, no_run
+from smoothcert.storage.opening import open_storage
 
 _Content = TypeVar("_Content")
 _AGAIN = "Repeat the run's command with --resume: only what is damaged is sampled anew."

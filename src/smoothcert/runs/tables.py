@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from smoothcert.certificate import Certificate, Record, Votes
 from smoothcert.runs import vote_codec as codec
-from smoothcert.runs.content import has_no_gaps, notes_of, read_table
 from smoothcert.runs.manifest import Identity
+from smoothcert.runs.sealed import has_no_gaps, notes_of, read_table
 from smoothcert.runs.validation import (
     MOST_LABELS,
     budget_of,
@@ -89,13 +89,12 @@ def certificates_in(
     _check_rows(table, indices)
     found = tuple(_certificate(row) for row in table.to_pylist())
     for certificate in found:
-        facts = identity.settings, identity.method, identity.num_classes
-        check_certificate(certificate, *facts)
+        check_certificate(certificate, identity.settings, identity.method, identity.num_classes)
     return tuple(map(identity.method.restated, found))
 
 
 def votes_table(records: Sequence[Record]) -> pa.Table:
-    """A row per input: its index, and each kind of votes through `codec`."""
+    """A row per input: its index, and each kind of votes through `vote_codec`."""
     rows = [
         {"index": record.certificate.index}
         | {name: codec.encode(getattr(record.votes, name)) for name in _VOTES}

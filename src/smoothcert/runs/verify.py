@@ -20,7 +20,7 @@ from smoothcert.data.inputs import Inputs, fingerprint_of
 from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
 from smoothcert.methods import Allocation, planned, replay
 from smoothcert.noise.law import LAW, Stream
-from smoothcert.runs import ledger, pilots, plans, recomputed
+from smoothcert.runs import ledger, pilots, plan_file, recomputed
 from smoothcert.runs.bases import check_same_inputs
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
@@ -107,8 +107,8 @@ def verify(run: Run, base: Run | None = None) -> Verification:
         problems.append(f"{base.storage} is not the run this one was made from")
         base = None
     if base is not None:
-        problems += recomputed.facts(run, base)
-        problems += recomputed.plan(run, base)
+        problems += recomputed.base_mismatches(run, base)
+        problems += recomputed.plan_mismatches(run, base)
     checked, found = _blocks(run, base)
     return Verification(checked, 0, 0, (*problems, *found), tuple(_unchecked(run, base)))
 
@@ -183,7 +183,7 @@ def _blocks(run: Run, base: Run | None) -> tuple[int, list[str]]:
 
 def _allocations(run: Run) -> tuple[Allocation, ...]:
     try:
-        return plans.read_plan(run) if planned(run.identity.method) else ()
+        return plan_file.read_plan(run) if planned(run.identity.method) else ()
     except SmoothcertError:
         return ()  # named already
 
@@ -195,7 +195,7 @@ def _beside_blocks(run: Run) -> Iterator[str]:
         lambda: Run.open(run.storage),
         lambda: run.contents,
         lambda: check_attached(run),
-        lambda: plans.read_plan(run) if has_plan else None,
+        lambda: plan_file.read_plan(run) if has_plan else None,
         lambda: pilots.read_pilot(run) if pilots.keeps_pilot(run) else None,
         lambda: [pilots.read_pilot(run, name) for name in pilots.shown(run)],
         lambda: run.block_seconds,
@@ -207,7 +207,7 @@ def _beside_blocks(run: Run) -> Iterator[str]:
         except SmoothcertError as error:
             yield str(error)
     names = {"run.json", "inputs.parquet", *run.block_files, *run.attached}
-    names |= {plans.NAME, pilots.NAME} if has_plan else set()
+    names |= {plan_file.NAME, pilots.NAME} if has_plan else set()
     for name in run.storage.files():
         if name not in names and not ledger.is_entry(name) and not pilots.is_shown(name):
             yield f"{run.storage.uri_of(name)} is no part of a run; it was renamed or put there"
@@ -296,7 +296,7 @@ def evaluate_again(
     problems = [*_of_data(run, inputs), *_of_model(run, ready)]
     total, differing = _again(run, ready.sampler(identity.settings, progress), inputs, fraction)
     if base is not None and (reuse := planned(identity.method)):
-        more, other, wrong = recomputed.pilot_again(run, base, ready, inputs, reuse)
+        more, other, wrong = recomputed.reevaluate_pilot(run, base, ready, inputs, reuse)
         total, differing, problems = total + more, differing + other, [*problems, *wrong]
     if differing:
         problems.insert(0, f"{differing} of {total} replayed draws have another label")

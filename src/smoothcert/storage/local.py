@@ -17,12 +17,15 @@ from smoothcert.files import (
     is_litter,
     read_regular,
     reason,
+    require_outside_runs,
     run_around,
     similar,
     sync_folder,
     write_whole,
 )
-from smoothcert.storage.base import A_FOLDER_OF_ITS_OWN, require_unused
+from smoothcert.storage.base import occupied
+
+_OWN_FOLDER = "A run makes a folder of its own, and appears whole. Choose one inside, as `run`."
 
 
 def no_run(path: Path) -> str:
@@ -60,6 +63,16 @@ class LocalFolder:
         if not path.is_dir():
             return path.exists()
         return any(not is_litter(one.name) for one in path.iterdir())
+
+    def require_unused(self, resumes: bool = True) -> None:
+        """See `Storage`."""
+        require_outside_runs(self.path)
+        if self.occupied:
+            if not self.path.is_dir():
+                raise StoreError(f"{self} is a file, and a run is a folder. Choose another --out.")
+            raise occupied(self, resumes)
+        if self.path.is_dir() and self.path.samefile("."):
+            raise StoreError(f"{self} is the folder you are in. {_OWN_FOLDER}")
 
     def uri_of(self, name: str) -> str:
         """See `Storage`."""
@@ -109,7 +122,7 @@ class LocalFolder:
     def create(self, files: Iterable[tuple[str, bytes]]) -> None:
         """See `Storage`."""
         path = self.path
-        require_unused(self)
+        self.require_unused()
         # A name of its own, as another process may be starting the same run.
         aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         try:
@@ -122,11 +135,11 @@ class LocalFolder:
                 path.rmdir()
             aside.rename(path)
         except (OSError, StoreError) as error:
-            require_unused(self)  # another process was first
+            self.require_unused()  # another process was first
             if isinstance(error, StoreError):
                 raise
             # It is there, but a mount point, a link, or in a folder that is not ours.
-            inside = f". {A_FOLDER_OF_ITS_OWN}" if path.is_dir() else ""
+            inside = f". {_OWN_FOLDER}" if path.is_dir() else ""
             raise StoreError(f"Cannot create {path}: {reason(error)}{inside}") from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -137,7 +150,7 @@ class LocalFolder:
     def remove_temporary(self) -> None:
         """See `Storage`."""
         for killed in self.path.rglob(ASIDE):
-            with suppress(OSError):  # another process sweeps too, or the disk is read-only
+            with suppress(OSError):  # another process removed it, or the disk is read-only
                 killed.unlink()
 
     def on_disk(self, name: str) -> Path:

@@ -22,26 +22,26 @@ from pyarrow import fs
 
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.files import ASIDE, is_litter
-from smoothcert.storage.base import MOST_BYTES, require_unused
+from smoothcert.storage.base import MOST_BYTES, occupied
 
 _Found = TypeVar("_Found")
 
-_PAUSES = (1.0, 5.0, 20.0)
-"""Seconds before trying again; S3's client has then tried for several seconds itself."""
+_RETRY_BACKOFF = (1.0, 5.0, 20.0)
+"""Seconds before each retry; S3's client has then retried for several seconds itself."""
 
-_FINAL = re.compile(
+_NOT_RETRIED = re.compile(
     r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS|SIGNATURE|HTTP status 40[0134]|Permission",
     re.IGNORECASE,
 )
-"""What trying again does not mend."""
+"""Errors that no retry helps against."""
 
-_WHOLE = {"s3", "gcs", "abfs"}
-"""File systems where a file that is being written is not yet there."""
+_ATOMIC = {"s3", "gcs", "abfs"}
+"""File systems where a file is not visible until it is closed."""
 
-_MAKING = ".new"
-"""An object that is there while a run is created."""
+_CREATING = ".new"
+"""An object that exists while a run is being created."""
 
-_ATTEMPTS = 3  # to create a run while others create the same one
+_CREATE_ATTEMPTS = 3  # to create a run while others create the same one
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,12 @@ class ObjectStore:
     def occupied(self) -> bool:
         """See `Storage`."""
         there = self._names("")
-        return bool(there) and ("run.json" in there or _MAKING not in there)
+        return bool(there) and ("run.json" in there or _CREATING not in there)
+
+    def require_unused(self, resumes: bool = True) -> None:
+        """See `Storage`."""
+        if self.occupied:
+            raise occupied(self, resumes)
 
     def uri_of(self, name: str) -> str:
         """See `Storage`."""
@@ -93,19 +98,19 @@ class ObjectStore:
     def exists(self, name: str) -> bool:
         """See `Storage`."""
         path = f"{self._path}/{name}"
-        found = self._try("looked at", name, lambda store: store.get_file_info(path))
+        found = self._retry("looked at", name, lambda store: store.get_file_info(path))
         return found.type == fs.FileType.File
 
     def files(self, folder: str = "") -> list[str]:
         """See `Storage`."""
-        names = (n for n in self._names(folder) if n != _MAKING and not _is_half(n))
+        names = (n for n in self._names(folder) if n != _CREATING and not _is_temporary(n))
         return [name for name in names if not is_litter(name)]
 
     def _names(self, folder: str) -> list[str]:
-        """Half-written files too."""
+        """All names, temporary files included."""
         path = f"{self._path}/{folder}".rstrip("/")
         wanted = fs.FileSelector(path, recursive=True, allow_not_found=True)
-        found = self._try("listed", folder, lambda store: store.get_file_info(wanted))
+        found = self._retry("listed", folder, lambda store: store.get_file_info(wanted))
         return sorted(i.path[len(self._path) + 1 :] for i in found if i.type == fs.FileType.File)
 
     def read(self, name: str, most: int) -> bytes:
@@ -123,14 +128,14 @@ class ObjectStore:
                 raise OSError(f"{len(data)} of {size} bytes came")
             return data
 
-        return self._try("read", name, read)
+        return self._retry("read", name, read)
 
     def write(self, name: str, data: bytes) -> None:
         """See `Storage`."""
         path = f"{self._path}/{name}"
 
         def write(store: fs.FileSystem) -> None:
-            if store.type_name in _WHOLE:
+            if store.type_name in _ATOMIC:
                 _send(store, path, data)
                 return
             folder, _, last = path.rpartition("/")
@@ -139,13 +144,13 @@ class ObjectStore:
             _send(store, aside, data)
             store.move(aside, path)
 
-        self._try("written", name, write)
+        self._retry("written", name, write)
 
     def remove(self, name: str) -> None:
         """See `Storage`."""
         path = f"{self._path}/{name}"
         try:
-            self._try("removed", name, lambda store: store.delete_file(path))
+            self._retry("removed", name, lambda store: store.delete_file(path))
         except FileNotFoundError:
             return
 
@@ -155,13 +160,13 @@ class ObjectStore:
         Of several processes that create one run at once, the last one's files stay, each of which
         is read back; blocks that another began with other settings are then found damaged.
         """
-        require_unused(self)
+        self.require_unused()
         for name in self.files():
             if "/" in name:  # a block, so of a merge that was killed
                 self.remove(name)
         written, top = [], {}
         try:
-            self.write(_MAKING, b"")
+            self.write(_CREATING, b"")
             for name, data in files:
                 written.append(name)
                 top |= {} if "/" in name else {name: data}  # blocks are too much to keep
@@ -169,14 +174,14 @@ class ObjectStore:
         except BaseException:
             self._undo(written)
             raise
-        self._settle(top)
-        for name in (*self.files(), _MAKING):
+        self._rewrite_overwritten(top)
+        for name in (*self.files(), _CREATING):
             if "/" not in name and name not in top:
                 self.remove(name)
 
-    def _settle(self, files: dict[str, bytes]) -> None:
-        """Write again what another process wrote over."""
-        for _ in range(_ATTEMPTS):
+    def _rewrite_overwritten(self, files: dict[str, bytes]) -> None:
+        """Rewrite what another process has overwritten."""
+        for _ in range(_CREATE_ATTEMPTS):
             other = [name for name, data in files.items() if not self._holds(name, data)]
             if not other:
                 return
@@ -197,13 +202,13 @@ class ObjectStore:
         """Remove what was written, unless it is now part of another process's run."""
         with suppress(StoreError):  # a store that cannot be written to cannot be tidied either
             if not self.exists("run.json"):
-                for name in (*written, _MAKING):
+                for name in (*written, _CREATING):
                     self.remove(name)
 
     def remove_temporary(self) -> None:
         """See `Storage`."""
         for name in self._names(""):
-            if _is_half(name):
+            if _is_temporary(name):
                 self.remove(name)
 
     def on_disk(self, name: str) -> Path:
@@ -217,16 +222,16 @@ class ObjectStore:
     def _path(self) -> str:
         return _filesystem(self.uri)[1]
 
-    def _try(self, what: str, name: str, operation: Callable[[fs.FileSystem], _Found]) -> _Found:
-        """Do something with the store, again if that may help."""
+    def _retry(self, what: str, name: str, operation: Callable[[fs.FileSystem], _Found]) -> _Found:
+        """Do something with the store, with retries where they may help."""
         store, _ = _filesystem(self.uri)
-        for pause in (*_PAUSES, None):
+        for pause in (*_RETRY_BACKOFF, None):
             try:
                 return operation(store)
             except FileNotFoundError:
                 raise
             except (OSError, pa.ArrowException) as error:
-                if pause is None or _FINAL.search(str(error)):
+                if pause is None or _NOT_RETRIED.search(str(error)):
                     raise StoreError(
                         f"{self.uri_of(name) if name else self} cannot be {what}: {error}. Check "
                         "the address, the credentials in the environment and the connection. "
@@ -236,7 +241,7 @@ class ObjectStore:
         raise AssertionError
 
 
-def _is_half(name: str) -> bool:
+def _is_temporary(name: str) -> bool:
     """Whether a file was being written."""
     return fnmatch(name.rpartition("/")[2], ASIDE)
 

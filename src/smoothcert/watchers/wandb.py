@@ -1,9 +1,9 @@
 """Weights & Biases: a run for each certification, with its settings as its config."""
 
 from smoothcert.errors import MissingExtra
-from smoothcert.loggers.final import final
 from smoothcert.summary import Summary
-from smoothcert.watching import SoFar, Start
+from smoothcert.watchers.base import SoFar, Start
+from smoothcert.watchers.final import final
 
 
 class Wandb:

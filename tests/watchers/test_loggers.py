@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 import smoothcert
-from smoothcert import loggers, watching
 from smoothcert.certificate import Settings
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.execution.runner import RunOptions, run_certify
-from smoothcert.loggers.final import final
-from smoothcert.loggers.tensorboard import _UPPER, single
 from smoothcert.report.tables import summarize_run
-from smoothcert.watching import RADII, WatcherFailed
+from smoothcert.watchers import base, loggers
+from smoothcert.watchers.base import RADII, WatcherFailed
+from smoothcert.watchers.final import final
+from smoothcert.watchers.tensorboard import _UPPER, single
 from support.known_truth import PixelSum
 
 LIVE = {"acr", "certified", "abstained", "evaluations", "evaluations_per_second"}
@@ -28,8 +28,8 @@ def inputs() -> Inputs:
 
 @pytest.fixture
 def certified(monkeypatch, tmp_path):
-    """Certifies three blocks with a logger, told of each."""
-    monkeypatch.setattr(watching, "_EVERY", 0.0)
+    """Certifies three blocks with a logger, which is called for each."""
+    monkeypatch.setattr(base, "_MIN_INTERVAL", 0.0)
 
     def certify(logger):
         how = RunOptions(8, 2, watchers=[logger])
@@ -65,7 +65,7 @@ def test_tensorboard_needs_no_torch(tmp_path):
     import subprocess
 
     code = (
-        "import sys; from smoothcert.loggers import TensorBoard; TensorBoard('x'); "
+        "import sys; from smoothcert.watchers.loggers import TensorBoard; TensorBoard('x'); "
         "print([m for m in ('torch', 'tensorflow', 'mlflow', 'wandb') if m in sys.modules])"
     )
     command = [sys.executable, "-c", code]
@@ -117,7 +117,7 @@ def test_a_server_that_is_away_costs_a_warning(certified, monkeypatch):
     with socket.socket() as bound:  # of this machine, and nobody listens
         bound.bind(("127.0.0.1", 0))
         logger = loggers.Mlflow(f"http://127.0.0.1:{bound.getsockname()[1]}")
-        with pytest.warns(WatcherFailed, match="Mlflow failed and is told no more of run"):
+        with pytest.warns(WatcherFailed, match="Mlflow failed and is no longer called for run"):
             run = certified(logger)
     assert not run.missing
 
@@ -230,3 +230,10 @@ def test_names_of_loggers(monkeypatch):
     board = loggers.logger("tensorboard:C:/logs")
     assert isinstance(board, loggers.TensorBoard)
     assert board._folder == Path("C:/logs")
+
+
+def test_the_earlier_import_path():
+    from smoothcert import loggers as earlier
+
+    for name in ("FORMS", "Mlflow", "TensorBoard", "Wandb", "logger"):
+        assert getattr(earlier, name) is getattr(loggers, name)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from smoothcert.errors import MissingExtra
-from smoothcert.loggers.final import final
 from smoothcert.summary import Summary
-from smoothcert.watching import SoFar, Start
+from smoothcert.watchers.base import SoFar, Start
+from smoothcert.watchers.final import final
 
 _UPPER = ("abstained", "final/zeta", "final/alpha")
 """Figures that are cut upward; all others are cut downward."""

@@ -1,4 +1,4 @@
-"""Watchers see every certificate once, whoever made it, and can neither change nor lose one."""
+"""Watchers see every certificate once, from any worker, and neither change nor lose one."""
 
 import multiprocessing
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import smoothcert
-from smoothcert import watching
 from smoothcert.certificate import Outcome, Settings
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import StoreError
@@ -15,7 +14,8 @@ from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Reuse
 from smoothcert.report.tables import summarize_run
 from smoothcert.runs.store import Run
-from smoothcert.watching import RADII, WatcherFailed
+from smoothcert.watchers import base
+from smoothcert.watchers.base import RADII, WatcherFailed
 from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=5, n=40)
@@ -31,7 +31,7 @@ def load(worker: int):
 
 
 class Noting:
-    """Keeps what it is told."""
+    """Keeps what it is called with."""
 
     def __init__(self):
         self.starts, self.states, self.ends = [], [], []
@@ -75,7 +75,7 @@ class Reading(Noting):
 @pytest.fixture
 def at_once(monkeypatch):
     """Every certificate is passed on as it comes."""
-    monkeypatch.setattr(watching, "_EVERY", 0.0)
+    monkeypatch.setattr(base, "_MIN_INTERVAL", 0.0)
 
 
 def test_each_certificate_of_a_call_is_seen_and_none_is_changed(at_once):
@@ -164,7 +164,7 @@ def test_blocks_of_other_processes_are_seen(at_once, tmp_path):
 
 def test_an_executor_that_says_nothing_makes_watchers_wait_for_the_end(at_once, tmp_path):
     def silent(work, stop):
-        return {block: work.here.do(block) for block in work.blocks}
+        return {block: work.local.compute(block) for block in work.blocks}
 
     seen = Noting()
     how = RunOptions(8, 2, executor=silent, watchers=[seen])
@@ -257,10 +257,10 @@ class Failing(Noting):
 
 
 @pytest.mark.parametrize("where", ["started", "certified", "finished"])
-def test_one_that_fails_is_told_no_more_and_loses_nothing(where, at_once, tmp_path):
+def test_one_that_fails_is_not_called_again_and_loses_nothing(where, at_once, tmp_path):
     bad, good = Failing(where), Noting()
     message = (
-        "Failing failed and is told no more of a: ConnectionError: the server is away. "
+        "Failing failed and is no longer called for a: ConnectionError: the server is away. "
         "Certificates are not affected."
     )
     with pytest.warns(WatcherFailed, match=message) as said:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from smoothcert.errors import Damaged
 from smoothcert.methods import Allocation, Bound
-from smoothcert.runs.content import has_no_gaps, read_table, table_bytes
+from smoothcert.runs.sealed import has_no_gaps, read_table, table_bytes
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE, whole
 

@@ -1,4 +1,4 @@
-"""What can be known of the uses of a seed: the runs beside a new one, and a run's own base."""
+"""Which results used a seed: registers a new run in ledgers, and warns of a seed that was used."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -14,11 +14,11 @@ from smoothcert.storage.local import LocalFolder
 from smoothcert.tries import Tries, Try, warn_if_used
 
 
-def beside(place: Storage) -> tuple[Run, ...]:
+def runs_beside(storage: Storage) -> tuple[Run, ...]:
     """The runs in the same parent folder of this machine; what cannot be read is left out."""
     found = []
-    if isinstance(place, LocalFolder):
-        own = place.path.resolve()
+    if isinstance(storage, LocalFolder):
+        own = storage.path.resolve()
         with suppress(OSError):
             for path in sorted(own.parent.iterdir()):
                 with suppress(SmoothcertError, OSError):
@@ -27,19 +27,19 @@ def beside(place: Storage) -> tuple[Run, ...]:
     return tuple(found)
 
 
-def begin(
+def register(
     identity: Identity, name: str, where: Storage, base: Run | None, near: Iterable[Run]
 ) -> None:
-    """Before a run's first evaluation: enter it in the ledgers concerned, and warn of its seed.
+    """Enter a run in the ledgers concerned, before its first evaluation; warn if its seed was used.
 
     Args:
         identity: of the run.
         name: of its classifier.
-        where: the run will be.
+        where: the run's storage.
         base: the run that it reuses, or None.
         near: runs beside it.
     """
-    one, method, near = asked_of(identity), identity.method, tuple(near)
+    one, method, near = question_of(identity), identity.method, tuple(near)
     if base is None or method.is_fresh:
         known = () if base is None else tuple(_known(base))
         warn_if_used(one, known, (t for run in near for t in _known(run)), depth=2)
@@ -48,20 +48,20 @@ def begin(
         ledger.enter(run, one, name, str(where))
 
 
-def begin_plan(base: Run, model: str, name: str, reuse: Reuse) -> None:
-    """Before a pilot whose figures are shown: enter it, by the model's fingerprint and name."""
+def register_plan(base: Run, model: str, name: str, reuse: Reuse) -> None:
+    """Register a pilot whose figures will be shown, by the model's fingerprint and name."""
     settings = base.identity.settings
     new = Try.of("plan", model, reuse.describe(settings), settings.seed, reuse)
     ledger.enter(base, new, name, "plan")
 
 
-def asked_of(identity: Identity) -> Try:
-    """What a run asks of the draws that it shows."""
+def question_of(identity: Identity) -> Try:
+    """The question that a run asks of its draws."""
     return identity.method.question(identity.model, identity.settings)
 
 
-def of_run(run: Run, base: Run | None = None) -> Tries | None:
-    """What the cache of a run was asked: its own, or of one that reuses another, the other's.
+def tries_of_run(run: Run, base: Run | None = None) -> Tries | None:
+    """What the cache of a run was asked: its own, or for a run that reuses another, the other's.
 
     Args:
         run: from scratch or recertified.
@@ -96,7 +96,7 @@ def recorded_base(run: Run) -> Run | None:
 def _known(run: Run) -> Iterator[Try]:
     """What a run shows to have been asked of seeds: its ledger, and itself if it is recertified."""
     if run.identity.base:
-        yield asked_of(run.identity)
+        yield question_of(run.identity)
     with suppress(SmoothcertError):
         yield from ledger.tries(run).asked
 
@@ -104,4 +104,8 @@ def _known(run: Run) -> Iterator[Try]:
 def _shares_noise(new: Identity, other: Identity) -> bool:
     """Whether a run from scratch draws the noise of another one, and for another result."""
     mine, theirs = ((i.settings.seed, i.shape, i.data) for i in (new, other))
-    return other.method == SCRATCH and mine == theirs and asked_of(new).key != asked_of(other).key
+    return (
+        other.method == SCRATCH
+        and mine == theirs
+        and question_of(new).key != question_of(other).key
+    )

@@ -1,7 +1,7 @@
-"""What may follow a certification while it goes: told of certificates, changing none.
+"""Callbacks: watchers are called with certificates as they are finished, and change none.
 
-A watcher sees what is finished (in a run: stored already) and gives nothing back. One that fails is
-told no more, with a warning, and the certification goes on.
+A watcher sees what is finished (in a run: already stored) and returns nothing. One that fails is
+not called again, with a warning, and the certification continues.
 """
 
 import threading
@@ -20,7 +20,7 @@ from smoothcert.summary import Summary, correct_radii, summarize
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
 """At which a watcher's last summary has certified accuracy."""
 
-_EVERY = 1.0  # seconds between two calls, so that a slow watcher costs little
+_MIN_INTERVAL = 1.0  # seconds between two calls, so that a slow watcher costs little
 
 
 class WatcherFailed(SmoothcertWarning):
@@ -98,7 +98,7 @@ class Watcher(Protocol):
     """Follows one certification after the other; called by one thread at a time."""
 
     def started(self, start: Start, /) -> None:
-        """A certification begins, or is resumed, with the facts of its `start`."""
+        """A certification begins, or is resumed; `start` describes it."""
         ...
 
     def certified(self, so_far: SoFar, /) -> None:
@@ -106,24 +106,24 @@ class Watcher(Protocol):
         ...
 
     def finished(self, summary: Summary | None, /) -> None:
-        """It is over; the summary is None if it was broken off, and of its part for a shard."""
+        """It is over. The summary is None if it was interrupted, and of its part for a shard."""
         ...
 
 
-class Watched:
-    """A certification that is followed: adds up its certificates, and passes them on."""
+class Notifier:
+    """Adds up the certificates of one certification, and calls its watchers."""
 
     def __init__(self, watchers: Sequence[Watcher], start: Start, pilot_evaluations: int) -> None:
-        """Tell the watchers of the start; see `watched`."""
+        """Call `started` of all watchers; see `notifying`."""
         self._watchers = list(watchers)
         self._start, self._pilot = start, pilot_evaluations
         self._certificates: list[Certificate] = []
         self._labels: list[int | None] = []
-        self._certified = self._told = self._earlier = self._evaluations = 0
+        self._certified = self._sent = self._earlier = self._evaluations = 0
         self._radii = 0.0
         self._lock = threading.Lock()
         self._began = self._last = time.perf_counter()
-        self._tell(lambda watcher: watcher.started(start))
+        self._notify(lambda watcher: watcher.started(start))
 
     def add(
         self,
@@ -134,7 +134,7 @@ class Watched:
         """Certificates are finished; from any thread.
 
         Args:
-            certificates: of inputs not told of before.
+            certificates: of inputs not added before.
             labels: their true classes.
             earlier: before the start, so that they say nothing of the speed.
         """
@@ -146,70 +146,77 @@ class Watched:
             self._earlier += spent if earlier else 0
             self._certified += sum(c.outcome is Outcome.CERTIFIED for c in certificates)
             self._radii += float(correct_radii(certificates, labels).clip(0).sum())
-            if time.perf_counter() - self._last >= _EVERY:
-                self._pass_on()
+            if time.perf_counter() - self._last >= _MIN_INTERVAL:
+                self._flush()
 
-    def end(self, seconds: float | None = None) -> None:
-        """Pass on what is left, and the summary of what there is."""
+    def finish(self, seconds: float | None = None) -> None:
+        """Report what is left, then the summary of what there is."""
         with self._lock:
-            if len(self._certificates) > self._told:
-                self._pass_on()
+            if len(self._certificates) > self._sent:
+                self._flush()
             summary = None
             if self._certificates:
                 took = time.perf_counter() - self._began if seconds is None else seconds
-                facts = (self._certificates, self._labels, RADII, self._start.name)
-                summary = summarize(*facts, took, self._pilot)
-            self._tell(lambda watcher: watcher.finished(summary))
+                summary = summarize(
+                    self._certificates,
+                    self._labels,
+                    RADII,
+                    self._start.name,
+                    took,
+                    self._pilot,
+                )
+            self._notify(lambda watcher: watcher.finished(summary))
 
-    def broken(self) -> None:
-        """It ended early."""
+    def abort(self) -> None:
+        """The certification ended early."""
         with self._lock:
-            self._tell(lambda watcher: watcher.finished(None))
+            self._notify(lambda watcher: watcher.finished(None))
 
-    def _pass_on(self) -> None:
+    def _flush(self) -> None:
         now, inputs = time.perf_counter(), len(self._certificates)
         so_far = SoFar(
-            tuple(self._certificates[self._told :]),
-            tuple(self._labels[self._told :]),
+            tuple(self._certificates[self._sent :]),
+            tuple(self._labels[self._sent :]),
             inputs,
             self._certified,
             self._radii / inputs,
             self._pilot + self._evaluations,
             (self._evaluations - self._earlier) / (now - self._began),
         )
-        self._told, self._last = inputs, now
-        self._tell(lambda watcher: watcher.certified(so_far))
+        self._sent, self._last = inputs, now
+        self._notify(lambda watcher: watcher.certified(so_far))
 
-    def _tell(self, what: Callable[[Watcher], None]) -> None:
+    def _notify(self, what: Callable[[Watcher], None]) -> None:
         for watcher in tuple(self._watchers):
             try:
                 what(watcher)
-            except Exception as error:  # noqa: BLE001 - of others: work must not be lost for it
+            except Exception as error:  # noqa: BLE001 - a user's code: no work is lost for it
                 self._watchers.remove(watcher)
                 warnings.warn(
-                    f"{type(watcher).__name__} failed and is told no more of {self._start.name}: "
-                    f"{type(error).__name__}: {error}. Certificates are not affected.",
+                    f"{type(watcher).__name__} failed and is no longer called for "
+                    f"{self._start.name}: {type(error).__name__}: {error}. "
+                    "Certificates are not affected.",
                     WatcherFailed,
                     stacklevel=3,
                 )
 
 
 @contextmanager
-def watched(
+def notifying(
     watchers: Sequence[Watcher], start: Start, pilot_evaluations: int = 0
-) -> Iterator[Watched]:
-    """Follow what is done inside; whoever does it calls `add`, and `end` if it was not broken off.
+) -> Iterator[Notifier]:
+    """Notify watchers of what is done inside, which calls `add`, and `finish` unless interrupted.
 
     Args:
-        watchers: told in this order.
+        watchers: called in this order.
         start: what is certified.
         pilot_evaluations: spent on planning, beside those of the certificates.
     """
-    following = Watched(watchers, start, pilot_evaluations)
+    notifier = Notifier(watchers, start, pilot_evaluations)
     try:
-        yield following
+        yield notifier
     except BaseException:
-        following.broken()
+        notifier.abort()
         raise
 
 
@@ -220,20 +227,20 @@ def collected(
     labels: Sequence[int | None] | None,
     pilot_evaluations: int = 0,
 ) -> tuple[Record, ...]:
-    """All records, told to watchers as they come.
+    """All records; watchers are called as they come.
 
     Args:
         records: one per input, in order.
-        watchers, start, pilot_evaluations: see `watched`.
+        watchers, start, pilot_evaluations: see `notifying`.
         labels: true classes in the same order, or None; seen by the watchers alone.
     """
     if not watchers:
         return tuple(records)
     found = []
-    with watched(watchers, start, pilot_evaluations) as following:
+    with notifying(watchers, start, pilot_evaluations) as notifier:
         for record in records:
             label = None if labels is None else labels[len(found)]
             found.append(record)
-            following.add([record.certificate], [label])
-        following.end()
+            notifier.add([record.certificate], [label])
+        notifier.finish()
     return tuple(found)

@@ -1,10 +1,12 @@
-"""Watchers that draw a certification in the tools for it, one file each; see `watching.Watcher`."""
+"""Watchers that log to the usual tools, one file each; see `watchers.base.Watcher`."""
 
 from smoothcert.errors import InvalidInput
-from smoothcert.loggers.mlflow import Mlflow as Mlflow
-from smoothcert.loggers.tensorboard import TensorBoard as TensorBoard
-from smoothcert.loggers.wandb import Wandb as Wandb
-from smoothcert.watching import Watcher
+from smoothcert.watchers.base import Watcher
+from smoothcert.watchers.mlflow import Mlflow
+from smoothcert.watchers.tensorboard import TensorBoard
+from smoothcert.watchers.wandb import Wandb
+
+__all__ = ["FORMS", "Mlflow", "TensorBoard", "Wandb", "logger"]
 
 FORMS = "wandb[:PROJECT], mlflow[:TRACKING_URI] or tensorboard:FOLDER"
 

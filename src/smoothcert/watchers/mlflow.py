@@ -3,9 +3,9 @@
 import time
 
 from smoothcert.errors import InvalidInput, MissingExtra
-from smoothcert.loggers.final import final
 from smoothcert.summary import Summary
-from smoothcert.watching import SoFar, Start
+from smoothcert.watchers.base import SoFar, Start
+from smoothcert.watchers.final import final
 
 
 class Mlflow:
