@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import smoothcert
-from smoothcert.cli.sources import DataSource, recorded_source
+from smoothcert.cli.data_source import DataSource, recorded_source
 from smoothcert.data.images import CHANNELS, decode
 from smoothcert.errors import InvalidInput
 from smoothcert.text import many
@@ -1062,7 +1062,7 @@ def test_labels_that_are_beside_are_named(tmp_path):
 
 
 def test_the_command_line_says_what_was_read(tmp_path, capsys):
-    from smoothcert.cli.display import errors
+    from smoothcert.cli.console import errors
 
     where = files(tmp_path, CAT_DOG)
     with errors.capture() as said:

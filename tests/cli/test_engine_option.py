@@ -100,10 +100,10 @@ def test_refusals_leave_nothing(model, options, message, certify, tmp_path):
 
 
 def test_large_torch_runs_are_offered_the_twin(certify, monkeypatch):
-    from smoothcert.cli import engines
+    from smoothcert.cli import onnx_engine
 
     assert OFFER not in certify("--out", "small").output
-    monkeypatch.setattr(engines, "_LARGE", 6 * 400 - 1)
+    monkeypatch.setattr(onnx_engine, "_LARGE", 6 * 400 - 1)
     assert OFFER in certify("--out", "a").stderr
     quiet = {
         "b": ("net.onnx", ()),

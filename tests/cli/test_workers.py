@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from smoothcert.cli.machines import Compute, Device
+from smoothcert.cli.resources import Compute, Device
 from smoothcert.errors import InvalidInput
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
@@ -42,21 +42,21 @@ def test_no_workers_at_all_are_refused(models, tmp_path):
 def test_all_gpus_of_a_machine_are_used(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     every = Device("cuda")
-    assert every.devices == 4
-    assert [every.of(worker).device for worker in range(5)] == [
+    assert every.count == 4
+    assert [every.for_worker(worker).name for worker in range(5)] == [
         *("cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:0"),
     ]
-    assert Device("cuda:1").devices == 1
-    assert Device("cuda:1").of(3).device == "cuda:1"
+    assert Device("cuda:1").count == 1
+    assert Device("cuda:1").for_worker(3).name == "cuda:1"
 
 
 def test_the_cores_are_shared_out(monkeypatch):
-    monkeypatch.setattr("smoothcert.cli.machines.cores", lambda: 9)
-    assert Device().shared(1).threads is None
-    assert Device().shared(4).threads == 2
-    assert Device().shared(20).threads == 1
-    assert Device(threads=3).shared(4).threads == 3
-    assert Device("cuda").shared(4).threads is None
+    monkeypatch.setattr("smoothcert.cli.resources.cores", lambda: 9)
+    assert Device().divided(1).threads is None
+    assert Device().divided(4).threads == 2
+    assert Device().divided(20).threads == 1
+    assert Device(threads=3).divided(4).threads == 3
+    assert Device("cuda").divided(4).threads is None
 
 
 def test_screening_with_workers_proves_the_same(models, tmp_path):

@@ -1,4 +1,4 @@
-"""Data and models as the command line names them."""
+"""The data that the command line names, and the data and models that runs record."""
 
 import os
 from collections.abc import Mapping
@@ -7,14 +7,13 @@ from fractions import Fraction
 from typing import Any
 
 from smoothcert.classifiers.reference import ModelReference
-from smoothcert.cli import display
+from smoothcert.cli import console
 from smoothcert.compress import twin
 from smoothcert.data.datasets import load_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.data.pictures import AS_FIRST
 from smoothcert.errors import InvalidInput
 from smoothcert.runs.store import Run
-from smoothcert.tries import Seed
 
 
 @dataclass(frozen=True)
@@ -35,15 +34,15 @@ class DataSource:
         selection = (self.limit, self.every, self.size, self.channels)
         return load_inputs(self.data, self.split, grid, *selection)
 
-    def told(self, recorded: bool = False) -> Inputs:
-        """Open the data set, and say what was read; what a run recorded may have moved."""
+    def load_and_describe(self, recorded: bool = False) -> Inputs:
+        """Open the data set, and say what was read; a recorded one may have moved."""
         try:
             inputs = self.load()
         except InvalidInput as error:
             if not recorded or self.data == "digits" or os.path.exists(self.data):
                 raise
-            raise InvalidInput(moved(error, "data", "--data")) from error
-        display.say(inputs.describe())
+            raise InvalidInput(with_advice(error, "data", "--data")) from error
+        console.say(inputs.describe())
         return inputs
 
     def to_json(self) -> dict[str, Any]:
@@ -51,7 +50,7 @@ class DataSource:
         return asdict(self)
 
 
-def moved(error: Exception, what: str, option: str) -> str:
+def with_advice(error: Exception, what: str, option: str) -> str:
     """The message of an error about what a run recorded, with how to say where it is now."""
     text = str(error).rstrip()
     end = "" if text.endswith((".", "?")) else "."
@@ -66,15 +65,6 @@ def parse_grid(text: str | None) -> Fraction | None:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise InvalidInput(f"--grid is a step such as 1/255; got {text!r}") from None
-
-
-def parse_seed(text: str, option: str) -> Seed:
-    """A whole number, or `random`; its range is checked by who uses it."""
-    if text == "random":
-        return text
-    if not text.isdecimal():
-        raise InvalidInput(f"{option} is a whole number in 0..2^64 - 1, or random; got {text!r}")
-    return int(text)
 
 
 def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSource:
@@ -114,10 +104,10 @@ def recorded_model(run: Run) -> str:
     origin = run.manifest.origin
     if "twin_of" in origin and twin.FILE in run.attached:
         return run.storage.uri_of(twin.FILE)
-    return loadable(str(run.storage), str(origin.get("model", "")))
+    return require_no_code(str(run.storage), str(origin.get("model", "")))
 
 
-def loadable(where: str, model: str) -> str:
+def require_no_code(where: str, model: str) -> str:
     """The model that a run or a screening names, if who wrote it may name it; see `recorded_model`.
 
     Args:
@@ -137,21 +127,3 @@ def loadable(where: str, model: str) -> str:
             f"can decide to run it: if you trust it, name it yourself with --model {model}"
         )
     return model
-
-
-def parse_radii(text: str) -> tuple[float, ...]:
-    """`0,0.25,0.5` as numbers."""
-    try:
-        return tuple(float(r) for r in text.split(","))
-    except ValueError:
-        raise InvalidInput(
-            f"--radii are numbers with commas, as 0,0.25,0.5; got {text!r}"
-        ) from None
-
-
-def parse_share(text: str) -> float:
-    """`1%` or `0.01` as a fraction."""
-    try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        raise InvalidInput(f"--replay is a share such as 1% or 0.01; got {text!r}") from None
