@@ -1066,7 +1066,7 @@ def test_the_command_line_says_what_was_read(tmp_path, capsys):
 
     where = files(tmp_path, CAT_DOG)
     with errors.capture() as said:
-        DataSource(where, "test", None, None, 1).told()
+        DataSource(where, "test", None, None, 1).load_and_describe()
     assert "2 classes (0 cat: 1, 1 dog: 1)" in said.get()
     assert json.loads(json.dumps(DataSource(where, "test", None, None, 1).to_json()))
 
@@ -1074,10 +1074,10 @@ def test_the_command_line_says_what_was_read(tmp_path, capsys):
 def test_data_that_has_moved_names_the_option(tmp_path):
     gone = DataSource(str(tmp_path / "gone"), "test", None, None, 1)
     with pytest.raises(InvalidInput, match="There is no data at .* say where with --data"):
-        gone.told(recorded=True)
+        gone.load_and_describe(recorded=True)
     there = DataSource(files(tmp_path, {"test/x.txt": ""}), "test", None, None, 1)
     with pytest.raises(InvalidInput, match="is empty") as refused:
-        there.told(recorded=True)
+        there.load_and_describe(recorded=True)
     assert "say where with --data" not in str(refused.value)
 
 

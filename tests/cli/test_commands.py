@@ -56,9 +56,9 @@ def test_verify(folder):
     out, _ = run_in("verify", "base", "--replay", "5%", cwd=folder)
     assert "20 certificates recomputed from the votes, 520 draws replayed: all as stored." in out
     out, _ = run_in("verify", "int8", "--replay", "5%", "--json", cwd=folder)
-    facts = json.loads(out)
-    assert facts["ok"]
-    assert facts["certificates"] == 20
+    found = json.loads(out)
+    assert found["ok"]
+    assert found["certificates"] == 20
 
 
 def test_verify_exits_with_1_when_something_is_wrong(folder, tmp_path):
@@ -78,9 +78,9 @@ def test_plan_shows_costs_before_they_are_paid(folder, models):
     assert "The pilot took" in err
     chosen = ("--policy", "uniform:50", "--policy", "radius:0.1", "--json")
     out, _ = run_in("plan", models / "int8.onnx", "--base", "base", *chosen, cwd=folder)
-    facts = json.loads(out)
-    assert [p["policy"] for p in facts["policies"]] == ["uniform:50", "radius:0.1"]
-    assert 0 < facts["policies"][0]["evaluations"] <= 50 * 20
+    found = json.loads(out)
+    assert [p["policy"] for p in found["policies"]] == ["uniform:50", "radius:0.1"]
+    assert 0 < found["policies"][0]["evaluations"] <= 50 * 20
 
 
 def test_screen_ranks_models(folder, models):

@@ -1,4 +1,4 @@
-"""doctor: on this machine as it is, and what it says of machines that are otherwise."""
+"""doctor: on this machine as it is, and what it says of other machines."""
 
 import json
 import os
@@ -94,7 +94,7 @@ def shown(findings) -> list[str]:
     return list(installation.lines({"": list(findings)}))[1:-1]
 
 
-def test_what_is_missing_and_the_line_that_mends_it(others):
+def test_what_is_missing_and_the_line_that_fixes_it(others):
     lines = ["alpha>=2; extra == 'one'", "gone; extra == 'two'", "beta>=1"]
     required = installation.by_extra(lines, ["one", "two"])
     assert shown(installation._extras(required)) == [

@@ -22,10 +22,10 @@ def test_workers_change_no_byte(engine, models, tmp_path):
     bytes_by_workers = []
     for workers in (1, 2):
         base, new = tmp_path / f"base{workers}", tmp_path / f"new{workers}"
-        crew = ("--workers", workers, "--batch-size", 32)
+        processes = ("--workers", workers, "--batch-size", 32)
         net = models / "net.safetensors"
-        run("certify", net, *CERTIFY, *engine, "--out", base, *crew)
-        run("recertify", models / "int8.onnx", "--base", base, "--out", new, *crew)
+        run("certify", net, *CERTIFY, *engine, "--out", base, *processes)
+        run("recertify", models / "int8.onnx", "--base", base, "--out", new, *processes)
         run("verify", new)
         bytes_by_workers.append((bytes_of(base), bytes_of(new)))
     assert bytes_by_workers[0] == bytes_by_workers[1]
@@ -63,9 +63,9 @@ def test_screening_with_workers_proves_the_same(models, tmp_path):
     net, base = models / "net.safetensors", tmp_path / "base"
     run("certify", net, *CERTIFY, "--out", base)
     asked = ("screen", models / "int8.onnx", net, "--base", base, "--per-input", 20)
-    alone = run(*asked, "--json").stdout
-    assert run(*asked, "--workers", 2, "--json").stdout == alone
-    names = [c["name"].rpartition("@")[2] for c in json.loads(alone)]
+    one = run(*asked, "--json").stdout
+    assert run(*asked, "--workers", 2, "--json").stdout == one
+    names = [c["name"].rpartition("@")[2] for c in json.loads(one)]
     assert names == ["int8.onnx", "net.safetensors"]
     missing = run(*asked[:2], "no.onnx", *asked[3:], "--workers", 2, code=2)
     assert "no.onnx" in missing.output
@@ -92,8 +92,8 @@ def test_shards_and_merge(models, tmp_path):
         )
         assert f"it has {3 - i} of 3 blocks now" in said.output.replace("\n", " ")
     parts = (tmp_path / "p1", tmp_path / "p2")
-    told = json.loads(run("merge", parts[0], "--out", tmp_path / "half", "--json").stdout)
-    assert told == {"run": str(tmp_path / "half"), "blocks": 3, "finished": 2}
+    merged = json.loads(run("merge", parts[0], "--out", tmp_path / "half", "--json").stdout)
+    assert merged == {"run": str(tmp_path / "half"), "blocks": 3, "finished": 2}
     whole = json.loads(run("merge", *parts, "--out", tmp_path / "both", "--json").stdout)
     assert (
         whole["certified"]

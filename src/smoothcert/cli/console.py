@@ -126,13 +126,13 @@ def warnings_as_lines() -> Iterator[None]:
         shown = warnings.showwarning
         warnings.simplefilter("always", SmoothcertWarning)
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
             if issubclass(category, SmoothcertWarning):
                 if str(message) not in said:
                     say(f"Warning: {message}")
                 said.add(str(message))
             else:
-                shown(message, category, *where)
+                shown(message, category, *place)
 
         warnings.showwarning = show
         yield

@@ -90,7 +90,7 @@ def _checked_source(recorded: Mapping[str, Any]) -> DataSource:
             f"The run's record of its data is not as it was written: {dict(recorded)!r:.200}. "
             "Make the run again, or use the Python API."
         )
-    # Runs of before record no channels: the first picture had decided for all.
+    # Earlier runs record no channels: the first image decided for all.
     return DataSource(**{"channels": AS_FIRST, **recorded})
 
 
@@ -98,8 +98,8 @@ def recorded_model(run: Run) -> str:
     """The model that a run was made with; an ONNX twin is in the run's directory, where it is now.
 
     Raises:
-        InvalidInput: none is recorded, or one that is code or elsewhere: who wrote a run.json
-            does not decide what is executed here, or asked of whom.
+        InvalidInput: none is recorded, or one that is code or at an address: a run.json does not
+            decide what is executed here, or which addresses are asked.
     """
     origin = run.manifest.origin
     if "twin_of" in origin and twin.FILE in run.attached:
@@ -107,23 +107,25 @@ def recorded_model(run: Run) -> str:
     return require_no_code(str(run.storage), str(origin.get("model", "")))
 
 
-def require_no_code(where: str, model: str) -> str:
-    """The model that a run or a screening names, if who wrote it may name it; see `recorded_model`.
+def require_no_code(recorded_in: str, model: str) -> str:
+    """The model that a run or a screening names, unless it is code or an address.
 
     Args:
-        where: the run or the file, for the message.
+        recorded_in: the run or the file, for the message.
         model: the reference that it names, or empty.
     """
     if not model:
-        raise InvalidInput(f"{where} does not say which model it was made with: give --model.")
+        raise InvalidInput(
+            f"{recorded_in} does not say which model it was made with: give --model."
+        )
     if "://" in model:
         raise InvalidInput(
-            f"{where} was made with the model at {model}. A run does not decide which "
+            f"{recorded_in} was made with the model at {model}. A run does not decide which "
             f"addresses are asked: if you know that one, name it yourself with --model {model}"
         )
     if ModelReference.parse(model).is_code:
         raise InvalidInput(
-            f"{where} was made with {model!r}, which is Python code to be imported. Only you "
-            f"can decide to run it: if you trust it, name it yourself with --model {model}"
+            f"{recorded_in} was made with {model!r}, which is Python code to be imported. Only "
+            f"you can decide to run it: if you trust it, name it yourself with --model {model}"
         )
     return model

@@ -116,11 +116,11 @@ def _crashed(error: BaseException) -> typer.Exit:
     if is_verbose():
         shown = visible("".join(traceback.format_exception(error)), keep="\n")
         print(shown, file=sys.stderr, end="")
-    where = "" if is_verbose() else "; --verbose shows where it happened"
+    advice = "" if is_verbose() else "; --verbose shows where it happened"
     what = str(error) if isinstance(error, WorkerCrash) else f"{type(error).__name__}: {error}"
     print(
         f"Error: a fault of smoothcert {__version__}: {visible(what)}. Please report this line "
-        f"and the command to its authors{where}.",
+        f"and the command to its authors{advice}.",
         file=sys.stderr,
     )
     return typer.Exit(CRASHED)

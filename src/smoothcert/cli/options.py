@@ -39,7 +39,7 @@ def parse_real(text: str | float) -> float:
     """A number: `0.25`, `1e-3`, or a fraction as `64/255`."""
     written = str(text).strip()
     with suppress(ValueError):
-        return float(written)  # whoever uses it checks its range, and that it is finite
+        return float(written)  # its range, and that it is finite, is checked later
     value = _fraction(written)
     if value is None:
         dotted = written.replace(",", ".")
@@ -61,7 +61,7 @@ def _fraction(text: str) -> Fraction | None:
 
 
 def parse_seed(text: str, option: str) -> SeedValue:
-    """A whole number, or `random`; whoever uses it checks its range."""
+    """A whole number, whose range is not checked here, or `random`."""
     if text == "random":
         return text
     if not text.isdecimal():

@@ -82,7 +82,7 @@ def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> No
         executor = cluster_for_screening(arguments.models, source, compute)
         with _bar(arguments, run) as tick:
             found = _execute(arguments, run, None, tick, executor)
-    for c in found:  # done where they were screened: a warning is to be seen here
+    for c in found:  # again, so that its warning is seen here
         arguments.task_spec(run).begin(run, c.fingerprint, c.name)
     rows = [
         c.to_json() | {"made": _origin(run, m)}
@@ -125,19 +125,19 @@ def _show(arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertif
 def _screen_here(
     arguments: ScreeningArguments, run: Run, source: DataSource, compute: Compute
 ) -> tuple[DatasetCertificate, ...]:
-    """By processes of this machine: whatever is wrong with a candidate is said before any works."""
+    """By processes of this machine; a bad candidate is refused before any of them works."""
     with console.waiting("Loading models, data and base run"):
-        stage = staged(
+        screener = staged(
             run, source.load_and_describe(recorded=True), arguments.screening, arguments.batch_size
         )
         candidates = [
-            stage.prepared(compute.process_device.load(model)) for model in arguments.models
+            screener.prepared(compute.process_device.load(model)) for model in arguments.models
         ]
     models = tuple(ModelLoader(model, compute.process_device) for model in arguments.models)
     executor = compute.executor(CandidateInputs(models, source))
     with _bar(arguments, run) as tick:
         begin = partial(arguments.task_spec(run).begin, run)
-        here = ScreeningTask(stage, candidates.__getitem__, one_at_a_time(tick), begin)
+        here = ScreeningTask(screener, candidates.__getitem__, one_at_a_time(tick), begin)
         return _execute(arguments, run, here, tick, executor)
 
 

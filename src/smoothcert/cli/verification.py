@@ -184,8 +184,8 @@ def _replayed(
         raise InvalidInput(f"The replayed fraction must be in (0, 1]; got {fraction}")
     with console.waiting("Loading models, data and base run"):
         inputs = recorded_source(base.manifest.origin, data).load_and_describe(recorded=True)
-        stage = staged(base, inputs, found[0].screening, None)
-        candidates = [stage.prepared(load(model)) for model in models]
+        screener = staged(base, inputs, found[0].screening, None)
+        candidates = [screener.prepared(load(model)) for model in models]
     problems, replayed = [], 0
     if inputs.off_grid > found[0].pool.off_grid:
         problems.append(f"the inputs lie farther from the grid than stated: {inputs.off_grid:g}")
@@ -193,7 +193,7 @@ def _replayed(
     with console.bar("Replaying", total) as tick:
         for certificate, candidate in zip(found, candidates, strict=True):
             progress = one_at_a_time(tick)
-            draws, differing = replay_flips(certificate, stage, candidate, fraction, progress)
+            draws, differing = replay_flips(certificate, screener, candidate, fraction, progress)
             replayed += draws
             if differing:
                 problems.append(f"{certificate.name}: {differing} counts of flips are others")

@@ -1,6 +1,6 @@
-"""The commands, a file each: its options, and what it does unless another module of `cli` says so.
+"""The commands, a file each: its options and what it does, or which module of `cli` does it.
 
-To list the commands imports all of these files, so they import nothing heavy before they run.
+`--help` imports all of these files, so they import nothing heavy before they run.
 """
 
 from smoothcert.cli.commands.certify import certify

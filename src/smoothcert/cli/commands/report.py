@@ -106,8 +106,8 @@ def _pictures(runs: "Sequence[Run]", moved: str | None) -> "list[Inputs]":
         try:
             source = recorded_source(run.manifest.origin, moved)
             if not (moved or _is_here(source.data)):
-                where = f"its data is not at {source.data}; say where with --data"
-                console.say(f"{run.name} is shown without thumbnails: {where}")
+                reason = f"its data is not at {source.data}; say where with --data"
+                console.say(f"{run.name} is shown without thumbnails: {reason}")
             elif source not in found:
                 found[source] = source.load()
         except SmoothcertError as error:
