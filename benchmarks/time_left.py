@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from smoothcert.certificate import Settings
-from smoothcert.cli.eta import Pace
-from smoothcert.cli.machines import Compute, Device
-from smoothcert.cli.sources import DataSource
-from smoothcert.cli.where import RunArguments
+from smoothcert.cli.data_source import DataSource
+from smoothcert.cli.eta import Eta
+from smoothcert.cli.resources import Compute, Device
+from smoothcert.cli.run_request import RunArguments
 from smoothcert.execution.runner import run_certify
 
 MODELS = {False: "cifar_resnet20@pretrained-0.50", True: "time_left:Steady"}
@@ -48,22 +48,22 @@ class Steady:
         return np.stack([0.5 - mean, mean - 0.5], axis=1)
 
 
-def told(
-    model: str, source: DataSource, settings: Settings, where: RunArguments
+def estimates(
+    model: str, source: DataSource, settings: Settings, arguments: RunArguments
 ) -> list[tuple[float, float, float]]:
     """(share, seconds, seconds left) at every count of a run, and (1, its end, 0)."""
-    inputs, classifier = source.load(), where.load(model)
-    total = where.remaining(len(inputs) * (settings.n0 + settings.n))
+    inputs, classifier = source.load(), arguments.load(model)
+    total = arguments.remaining(len(inputs) * (settings.n0 + settings.n))
     start = time.monotonic()
-    pace, seen = Pace(total, start), []
+    eta, seen = Eta(total, start), []
 
     def tick(count: int) -> None:
         now = time.monotonic()
-        pace.tell(count, now)
-        seen.append((pace.share, now - start, pace.left(now) or 0.0))
+        eta.update(count, now)
+        seen.append((eta.share, now - start, eta.seconds_left(now) or 0.0))
 
-    options = where.options(tick, source, {"model": model})
-    run_certify(where.out, classifier, inputs, settings, options)
+    options = arguments.options(tick, source, {"model": model})
+    run_certify(arguments.out, classifier, inputs, settings, options)
     return [*seen, (1.0, time.monotonic() - start, 0.0)]
 
 
@@ -102,12 +102,14 @@ def main() -> None:
     print("case          seconds", *(f"{tenth:>5.0%}" for tenth in TENTHS), "  worst")
     try:
         for number in range(options.rounds):
-            for case, machines in CASES.items():
-                out = folder / f"run-{number}-{machines.count}"
+            for case, compute in CASES.items():
+                out = folder / f"run-{number}-{compute.processes}"
                 if resumed := "resumed" in case:
                     halved(out)
-                where = RunArguments(str(out), resumed, machines, block_inputs=options.block_inputs)
-                seen = told(MODELS[options.steady], source, settings, where)
+                arguments = RunArguments(
+                    str(out), resumed, compute, block_inputs=options.block_inputs
+                )
+                seen = estimates(MODELS[options.steady], source, settings, arguments)
                 at, worst = errors(seen)
                 shown = " ".join(f"{error:>+5.0%}" for error in at)
                 print(f"{case:<13} {seen[-1][1]:>7.1f} {shown}  {worst:>6.0%}", flush=True)

@@ -18,9 +18,8 @@ from pathlib import Path
 from networks import Source, made
 
 from smoothcert import Inputs, Run, Settings, load_inputs
-from smoothcert.cli import clusters
-from smoothcert.cli.machines import Compute, Device, Loading, ModelLoader
-from smoothcert.cli.sources import DataSource
+from smoothcert.cli.data_source import DataSource
+from smoothcert.cli.resources import Compute, Device, ModelLoader, WorkerInputs, cluster_for_run
 from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.execution.scheduler import Executor
 
@@ -102,14 +101,14 @@ class Collection:
     source: DataSource
     training: Inputs
     weights: str
-    machines: Compute
+    compute: Compute
 
     @staticmethod
-    def of(sizes: Sizes, data: str, weights: str, machines: Compute) -> "Collection":
+    def of(sizes: Sizes, data: str, weights: str, compute: Compute) -> "Collection":
         """Open the data."""
         source = DataSource(data, "test", None, None, sizes.every)
         training = load_inputs(data, "train", limit=sizes.training_images)
-        return Collection(sizes, source.load(), source, training, weights, machines)
+        return Collection(sizes, source.load(), source, training, weights, compute)
 
     def model(self, place: Place) -> str:
         """The reference of the network to run: made, found made, or as it came.
@@ -143,7 +142,7 @@ class Collection:
             keep_margins=place.network == ORIGINAL,
         )
         model = self.model(place)
-        classifier = self.machines.shared.load(model)
+        classifier = self.compute.process_device.load(model)
         ticker = Ticker(place.title, len(self.images) * (sizes.n0 + sizes.n))
         how = RunOptions(
             sizes.batch_size,
@@ -156,10 +155,12 @@ class Collection:
 
     def executor(self, model: str) -> Executor:
         """Who computes the blocks of a network."""
-        machines = self.machines
-        if machines.cluster is not None:
-            return clusters.of_model(model, self.source, machines)
-        return machines.executor(Loading(ModelLoader(model, machines.shared), self.source))
+        compute = self.compute
+        if compute.cluster is not None:
+            return cluster_for_run(model, self.source, compute)
+        return compute.executor(
+            WorkerInputs(ModelLoader(model, compute.process_device), self.source)
+        )
 
 
 class Ticker:
@@ -200,8 +201,8 @@ def main() -> None:
     parser.add_argument("--cluster", help="as of the commands: ray, ray:HOST:PORT, ...")
     given = parser.parse_args()
     sizes = Sizes.read(given.sizes, given.size)
-    machines = Compute(Device(sizes.device), given.workers, given.cluster)
-    collection = Collection.of(sizes, given.data, given.weights, machines)
+    compute = Compute(Device(sizes.device), given.workers, given.cluster)
+    collection = Collection.of(sizes, given.data, given.weights, compute)
     for place in places(sizes, given.out):
         if finished(place):
             continue

@@ -19,7 +19,7 @@ from collected_votes import Recorded, write_fresh
 from methods_compared import Comparison, Plan
 
 from smoothcert import load_classifier
-from smoothcert.cli.machines import Compute, Device
+from smoothcert.cli.resources import Compute, Device
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
@@ -73,8 +73,8 @@ def main() -> None:
     given = parser.parse_args()
     sizes = Sizes.read(given.sizes, given.size)
     plan = Plan(**tomllib.loads(given.plan.read_text()))
-    machines = Compute(Device(sizes.device))
-    collection = Collection.of(sizes, given.data, given.weights, machines)
+    compute = Compute(Device(sizes.device))
+    collection = Collection.of(sizes, given.data, given.weights, compute)
     for place in places(sizes, given.out):
         original = replace(place, network=ORIGINAL)
         if place.network == ORIGINAL or not (finished(place) and finished(original)):

@@ -197,7 +197,8 @@ def test_the_installed_wheel_works_from_end_to_end(installed, tmp_path):
     said(smoothcert, "report", "run", "--out", "report")
     assert "<html" in (tmp_path / "report" / "index.html").read_text()
     assert (installed / "smoothcert" / "py.typed").is_file()
-    look = "from smoothcert.cli import runs, doctor; import sys; print(*[m.__file__ for n, m in "
+    look = "from smoothcert.cli import verification, installation; import sys; "
+    look += "print(*[m.__file__ for n, m in "
     look += "sys.modules.items() if n.partition('.')[0] == 'smoothcert'], sep='\\n')"
     files = said("-c", look).splitlines()
     assert len(files) > 50

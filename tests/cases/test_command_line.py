@@ -19,7 +19,7 @@ from smoothcert import scalars
 from smoothcert import text as names
 from smoothcert.api import sanity
 from smoothcert.api.given import as_base, as_inputs
-from smoothcert.cli import main, numbers, terminal
+from smoothcert.cli import main, options, terminal
 from smoothcert.errors import InvalidInput, SmoothcertError, WorkerCrash
 from smoothcert.execution.processes import picklable_error
 from smoothcert.files import is_litter, require_new_file
@@ -86,7 +86,7 @@ def copy(base, tmp_path):
 )
 def test_counts(text, value):
     with refused(value is None, match="no whole number"):
-        assert numbers.count(text) == value
+        assert options.parse_count(text) == value
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_counts(text, value):
 )
 def test_numbers(text, value):
     with refused(value is None, match="no number"):
-        assert numbers.real(text) == value
+        assert options.parse_real(text) == value
 
 
 def refused(is_refused, match, kind=Exception):
@@ -489,6 +489,19 @@ def test_a_full_disk_behind_standard_output(buffered):
 
 
 @posix
+def test_a_full_disk_behind_a_result_names_out_only_where_it_is(base, tmp_path):
+    _, err = program("verify", base, redirect="> /dev/full")
+    assert "code 2" in err
+    assert err.count("standard output cannot be written") == 1
+    assert "Send it elsewhere.\n" in err
+    assert "--out" not in err
+    _, err = program("report", base, "--out", tmp_path / "report", redirect="> /dev/full")
+    assert "code 2" in err
+    assert err.count("Send it elsewhere; what was written to --out is there.\n") == 1
+    assert (tmp_path / "report" / "index.html").exists()
+
+
+@posix
 def test_closed_streams(base):
     assert program("verify", base, redirect=">&- 2>&- <&-")[0] == b""
     out, err = program("nothing", redirect="2>&-")
@@ -558,8 +571,8 @@ def test_a_sink_goes_on_when_its_reader_is_gone():
 )
 def test_a_quoted_home(value, wanted, monkeypatch):
     monkeypatch.setenv("HOME", "HOME")
-    assert main.expanded(value) == wanted
-    assert type(main.expanded(value)) is type(value)
+    assert main.expand_home(value) == wanted
+    assert type(main.expand_home(value)) is type(value)
 
 
 def test_a_quoted_home_is_found(base, monkeypatch):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import smoothcert
-from smoothcert.cli.sources import DataSource, recorded_source
+from smoothcert.cli.data_source import DataSource, recorded_source
 from smoothcert.data.images import CHANNELS, decode
 from smoothcert.errors import InvalidInput
 from smoothcert.text import many
@@ -1062,11 +1062,11 @@ def test_labels_that_are_beside_are_named(tmp_path):
 
 
 def test_the_command_line_says_what_was_read(tmp_path, capsys):
-    from smoothcert.cli.display import errors
+    from smoothcert.cli.console import errors
 
     where = files(tmp_path, CAT_DOG)
     with errors.capture() as said:
-        DataSource(where, "test", None, None, 1).told()
+        DataSource(where, "test", None, None, 1).load_and_describe()
     assert "2 classes (0 cat: 1, 1 dog: 1)" in said.get()
     assert json.loads(json.dumps(DataSource(where, "test", None, None, 1).to_json()))
 
@@ -1074,10 +1074,10 @@ def test_the_command_line_says_what_was_read(tmp_path, capsys):
 def test_data_that_has_moved_names_the_option(tmp_path):
     gone = DataSource(str(tmp_path / "gone"), "test", None, None, 1)
     with pytest.raises(InvalidInput, match="There is no data at .* say where with --data"):
-        gone.told(recorded=True)
+        gone.load_and_describe(recorded=True)
     there = DataSource(files(tmp_path, {"test/x.txt": ""}), "test", None, None, 1)
     with pytest.raises(InvalidInput, match="is empty") as refused:
-        there.told(recorded=True)
+        there.load_and_describe(recorded=True)
     assert "say where with --data" not in str(refused.value)
 
 

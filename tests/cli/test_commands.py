@@ -56,9 +56,9 @@ def test_verify(folder):
     out, _ = run_in("verify", "base", "--replay", "5%", cwd=folder)
     assert "20 certificates recomputed from the votes, 520 draws replayed: all as stored." in out
     out, _ = run_in("verify", "int8", "--replay", "5%", "--json", cwd=folder)
-    facts = json.loads(out)
-    assert facts["ok"]
-    assert facts["certificates"] == 20
+    found = json.loads(out)
+    assert found["ok"]
+    assert found["certificates"] == 20
 
 
 def test_verify_exits_with_1_when_something_is_wrong(folder, tmp_path):
@@ -78,9 +78,9 @@ def test_plan_shows_costs_before_they_are_paid(folder, models):
     assert "The pilot took" in err
     chosen = ("--policy", "uniform:50", "--policy", "radius:0.1", "--json")
     out, _ = run_in("plan", models / "int8.onnx", "--base", "base", *chosen, cwd=folder)
-    facts = json.loads(out)
-    assert [p["policy"] for p in facts["policies"]] == ["uniform:50", "radius:0.1"]
-    assert 0 < facts["policies"][0]["evaluations"] <= 50 * 20
+    found = json.loads(out)
+    assert [p["policy"] for p in found["policies"]] == ["uniform:50", "radius:0.1"]
+    assert 0 < found["policies"][0]["evaluations"] <= 50 * 20
 
 
 def test_screen_ranks_models(folder, models):
@@ -241,20 +241,37 @@ def test_ctrl_c_and_termination_say_how_to_go_on(models, tmp_path, name, code):
     assert 0 < len(Run.open(tmp_path / "r").missing) < 500
 
 
-def test_replay_says_that_it_is_simulated(tmp_path):
+@pytest.fixture
+def log(tmp_path) -> Path:
+    """Made-up results in the field's format."""
     rows = [f"{i}\t0\t0\t{0.1 + 0.02 * i:.3f}\t1\t0:00:01" for i in range(40)]
     text = "\n".join(["idx\tlabel\tpredict\tradius\tcorrect\ttime", *rows])
     (tmp_path / "made_up_sigma_0.50.tsv").write_text(text + "\n")
+    return tmp_path / "made_up_sigma_0.50.tsv"
+
+
+def test_simulate_says_that_it_is_simulated(log, tmp_path):
     options = ("--n", 1000, "--repetitions", 1, "--disparity", 0.005)
-    out, err = run_in("replay", "made_up_sigma_0.50.tsv", *options, cwd=tmp_path)
+    out, err = run_in("simulate", log, *options, cwd=tmp_path)
     assert "SIMULATED on made_up_sigma_0.50: 40 images" in out
     assert "nothing is certified" in err
-    out, _ = run_in("replay", "made_up_sigma_0.50.tsv", *options, "--json", cwd=tmp_path)
-    (facts,) = json.loads(out)
-    assert facts["notice"].startswith("SIMULATION")
-    assert {m["method"] for m in facts["methods"]} >= {"from-scratch", "irs", "joint-planned"}
-    _, err = run_in("replay", "gone.tsv", cwd=tmp_path, code=2)
+    out, _ = run_in("simulate", log, *options, "--json", cwd=tmp_path)
+    (found,) = json.loads(out)
+    assert found["notice"].startswith("SIMULATION")
+    assert {m["method"] for m in found["methods"]} >= {"from-scratch", "irs", "joint-planned"}
+    _, err = run_in("simulate", "gone.tsv", cwd=tmp_path, code=2)
     assert "gone.tsv" in err
+
+
+@pytest.mark.parametrize(("former", "name"), [("card", "model-card"), ("replay", "simulate")])
+def test_former_names_of_commands_work_and_are_hidden(former, name, folder, log):
+    arguments = {"model-card": ["base"], "simulate": [log, "--n", 1000, "--repetitions", 1]}[name]
+    out, _ = run_in(former, *arguments, cwd=folder)
+    assert out
+    assert out == run_in(name, *arguments, cwd=folder)[0]
+    commands = run_in("--help", cwd=folder)[0].partition("Commands:")[2]
+    assert re.search(rf"^ +{name} ", commands, re.MULTILINE)
+    assert not re.search(rf"^ +{former} ", commands, re.MULTILINE)
 
 
 def test_misuse_of_a_program_is_one_line_too(tmp_path):

@@ -1,4 +1,4 @@
-"""The Tab key: what the shell is told, by the process that the shell starts."""
+"""The Tab key: what the shell gets from the process that the shell starts."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""doctor: on this machine as it is, and what it says of machines that are otherwise."""
+"""doctor: on this machine as it is, and what it says of other machines."""
 
 import json
 import os
@@ -13,10 +13,10 @@ import pytest
 import typer
 
 import smoothcert
-from smoothcert.cli import devices, installed
-from smoothcert.cli import doctor as doctors
+from smoothcert.cli import devices, installation
+from smoothcert.cli.commands import doctor
 from smoothcert.cli.devices import Cuda, Gpu
-from smoothcert.cli.doctor import State, doctor
+from smoothcert.cli.installation import State
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 LINES = [
@@ -37,10 +37,10 @@ def test_this_machine_can_certify():
         check=True,
         env=os.environ | {"OMP_WAIT_POLICY": "ACTIVE"},
     )
-    told = json.loads(done.stdout)
-    assert told["ok"] is True
-    assert told["version"] == smoothcert.__version__
-    found = {f["about"]: f for section in told["found"].values() for f in section}
+    report = json.loads(done.stdout)
+    assert report["ok"] is True
+    assert report["version"] == smoothcert.__version__
+    found = {f["about"]: f for section in report["found"].values() for f in section}
     assert found["noise"]["text"] == "the compiled kernel makes the defined bits"
     assert found["OMP_WAIT_POLICY"]["fix"] == "export OMP_WAIT_POLICY=PASSIVE"
     assert found["torch"]["state"] == "ok"
@@ -48,22 +48,38 @@ def test_this_machine_can_certify():
 
 
 def test_what_each_extra_asks_for_is_read_from_the_metadata():
-    needs = installed.needs(LINES)
-    assert needs.keys() == {"", *PROJECT["optional-dependencies"]}
-    assert [str(wanted) for wanted in needs[""]] == PROJECT["dependencies"]
-    quant = {str(wanted) for wanted in needs["quant"]}
+    required = installation.by_extra(LINES, PROJECT["optional-dependencies"])
+    assert required.keys() == {"", *PROJECT["optional-dependencies"]}
+    assert [str(one) for one in required[""]] == PROJECT["dependencies"]
+    quant = {f"{one.name}{one.specifier}" for one in required["quant"]}
     assert quant == {"torchao>=0.18", *PROJECT["optional-dependencies"]["torch"]}
-    assert {wanted.name for wanted in needs["dev"]} >= {"moto", "torchao", "ray", "mkdocs-material"}
-    assert installed.Wanted.parse("moto[s3,server] (>=5.1)") == installed.Wanted(
-        "moto", ("s3", "server"), ">=5.1", ""
+    assert {one.name for one in required["dev"]} >= {"moto", "torchao", "ray", "mkdocs-material"}
+
+
+def test_what_another_platform_needs_is_not_missing():
+    lines = ["a", "b; sys_platform == 'none'", "c; sys_platform == 'none' and extra == 'x'"]
+    required = installation.by_extra(
+        [*lines, "d (>=1); python_version > '3' and extra == 'x'"], ["x"]
     )
+    assert {extra: [one.name for one in found] for extra, found in required.items()} == {
+        "": ["a"],
+        "x": ["d"],
+    }
 
 
 @pytest.fixture
 def others(tmp_path, monkeypatch):
     """Installed packages that do not go together."""
     for name, version, *asked in (
-        ("alpha", "1.0", "beta>=2", "gamma==1; extra == 'x'", "delta"),
+        (
+            "alpha",
+            "1.0",
+            "beta>=2",
+            "gamma==1; extra == 'x'",
+            "delta",
+            "beta @ file:x",
+            ">=no name",
+        ),
         ("beta", "1.5"),
     ):
         folder = tmp_path / f"{name}-{version}.dist-info"
@@ -74,26 +90,27 @@ def others(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def said(findings) -> list[str]:
-    return list(doctors.lines({"": list(findings)}))[1:-1]
+def shown(findings) -> list[str]:
+    return list(installation.lines({"": list(findings)}))[1:-1]
 
 
-def test_what_is_missing_and_the_line_that_mends_it(others):
-    needs = installed.needs(["alpha>=2; extra == 'one'", "gone; extra == 'two'", "beta>=1"])
-    assert said(doctors._extras(needs)) == [
+def test_what_is_missing_and_the_line_that_fixes_it(others):
+    lines = ["alpha>=2; extra == 'one'", "gone; extra == 'two'", "beta>=1"]
+    required = installation.by_extra(lines, ["one", "two"])
+    assert shown(installation._extras(required)) == [
         " -- one: alpha 1.0 is not >=2",
         "    pip install 'smoothcert[one]'",
         " -- two: gone is not installed",
         "    pip install 'smoothcert[two]'",
     ]
-    assert said(doctors._package(needs)) == [
+    assert shown(installation._packages(required)) == [
         " ok beta: 1.5",
         " !  versions: alpha needs beta>=2, and 1.5 is installed",
         "    pip install -U alpha",
     ]
-    broken = doctors._package(installed.needs(["gone>=3"]))
-    assert said(broken) == [" !! gone: is not installed", "    pip install 'gone>=3'"]
-    assert said(doctors._package(None))[1] == "    pip install -e ."
+    broken = installation._packages(installation.by_extra(["gone>=3"], ()))
+    assert shown(broken) == [" !! gone: is not installed", "    pip install 'gone>=3'"]
+    assert shown(installation._packages(None))[1] == "    pip install -e ."
 
 
 H200 = Gpu("cuda:0", "NVIDIA H200", 150_754_820_096, 0)
@@ -146,7 +163,7 @@ H200 = Gpu("cuda:0", "NVIDIA H200", 150_754_820_096, 0)
 )
 def test_devices(cuda, nvidia, lines, monkeypatch):
     monkeypatch.setattr(devices, "onnx_providers", tuple)
-    assert said(doctors._devices(cuda, nvidia)) == lines
+    assert shown(installation._devices(cuda, nvidia)) == lines
 
 
 def test_the_noise_is_compared_with_its_definition():
@@ -171,9 +188,9 @@ def test_broken_is_exit_code_1(monkeypatch, capsys):
     with pytest.raises(typer.Exit) as end:
         doctor(False)
     assert end.value.exit_code == 1
-    told = capsys.readouterr().out
-    assert " !! noise: 5 values are not those of the definition\n    pip install -U" in told
-    assert told.endswith("Broken: see the lines that begin with !!\n")
+    out = capsys.readouterr().out
+    assert " !! noise: 5 values are not those of the definition\n    pip install -U" in out
+    assert out.endswith("Broken: see the lines that begin with !!\n")
 
 
 def test_a_kernel_that_cannot_be_compiled_or_kept(monkeypatch, tmp_path):
@@ -181,16 +198,16 @@ def test_a_kernel_that_cannot_be_compiled_or_kept(monkeypatch, tmp_path):
         raise RuntimeError("no locator")
 
     monkeypatch.setattr(devices, "compiled_noise", fails)
-    found = doctors._noise()
+    found = installation._noise()
     assert found.state is State.BROKEN
     assert found.text == "cannot be compiled: RuntimeError: no locator"
     monkeypatch.setattr(devices, "compiled_noise", lambda: (0, tmp_path / "gone"))
-    assert doctors._noise().fix == "export NUMBA_CACHE_DIR=/a/folder/of/yours"
+    assert installation._noise().fix == "export NUMBA_CACHE_DIR=/a/folder/of/yours"
 
 
 def test_cores_of_a_container(monkeypatch):
-    monkeypatch.setattr(doctors, "cores", lambda: 64)
+    monkeypatch.setattr(installation, "cores", lambda: 64)
     monkeypatch.setattr(os, "cpu_count", lambda: 128)
-    monkeypatch.setattr(doctors, "_allowed_cores", lambda: 2.5)
+    monkeypatch.setattr(installation, "_allowed_cores", lambda: 2.5)
     text = " !  cores: 64 of 128, but this container gets the time of 2.5"
-    assert said(doctors._machine())[1:3] == [text, "    --threads 2"]
+    assert shown(installation._machine())[1:3] == [text, "    --threads 2"]

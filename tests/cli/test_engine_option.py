@@ -34,8 +34,8 @@ def test_the_twin_is_certified_and_kept_with_the_run(certify, models, tmp_path):
     assert "The ONNX twin gives the same label on 384 of 384 noisy inputs, " in result.stderr
     base = Run.open("base")
     digits = smoothcert.load_inputs("digits", limit=6)
-    alone = smoothcert.certify("base/twin.onnx", digits, sigma=0.25, n=300)
-    assert base.certificates == alone.certificates
+    single = smoothcert.certify("base/twin.onnx", digits, sigma=0.25, n=300)
+    assert base.certificates == single.certificates
     assert base.identity.model == smoothcert.load_classifier("base/twin.onnx").fingerprint
     assert base.manifest.origin["model"] == "base/twin.onnx"
     torch = smoothcert.load_classifier(models / "net.safetensors")
@@ -100,10 +100,10 @@ def test_refusals_leave_nothing(model, options, message, certify, tmp_path):
 
 
 def test_large_torch_runs_are_offered_the_twin(certify, monkeypatch):
-    from smoothcert.cli import engines
+    from smoothcert.cli import onnx_engine
 
     assert OFFER not in certify("--out", "small").output
-    monkeypatch.setattr(engines, "_LARGE", 6 * 400 - 1)
+    monkeypatch.setattr(onnx_engine, "_LARGE", 6 * 400 - 1)
     assert OFFER in certify("--out", "a").stderr
     quiet = {
         "b": ("net.onnx", ()),

@@ -79,12 +79,12 @@ def test_models_in_the_store(there, models, tmp_path):
 
 def test_a_twin_in_the_store(there, models):
     weights = models / "net.safetensors"
-    facts = (f"small_cnn@{weights}", *SIZES, "--engine", "onnx", "--block-inputs", 2)
-    run("certify", *facts, "--out", there("twin"))
-    where = Run.open(there("twin")).storage
-    assert where.exists("twin.onnx")
-    where.remove("certificates/00001.parquet")
-    run("certify", *facts, "--out", there("twin"), "--resume")
+    sizes = (f"small_cnn@{weights}", *SIZES, "--engine", "onnx", "--block-inputs", 2)
+    run("certify", *sizes, "--out", there("twin"))
+    storage = Run.open(there("twin")).storage
+    assert storage.exists("twin.onnx")
+    storage.remove("certificates/00001.parquet")
+    run("certify", *sizes, "--out", there("twin"), "--resume")
     run("verify", there("twin"), "--replay", "20%")
 
 

@@ -51,11 +51,11 @@ def test_several_screenings_are_stated_with_the_sum_of_their_errors(made, models
     options = ("--base", made / "base", "--per-input", 20, "--alpha", 0.005, "--out", two)
     assert invoke("screen", *candidates, *options).exit_code == 0
     first = made / "screened.json"
-    alone = said(page(made, tmp_path / "a", "--screened", first, "--screened", first))
-    assert "holds together with probability at least 1 − 0.002 (docs/theory.md" in alone
-    assert "screenings, each" not in alone
-    alone = said(page(made, tmp_path / "b", "--screened", two))
-    assert "holds together with probability at least 1 − 0.005 (docs/theory.md" in alone
+    single = said(page(made, tmp_path / "a", "--screened", first, "--screened", first))
+    assert "holds together with probability at least 1 − 0.002 (docs/theory.md" in single
+    assert "screenings, each" not in single
+    single = said(page(made, tmp_path / "b", "--screened", two))
+    assert "holds together with probability at least 1 − 0.005 (docs/theory.md" in single
     text = page(made, tmp_path / "c", "--screened", first, "--screened", two)
     both = said(text)
     assert "holds together with probability at least 1 − 0.007 (docs/theory.md, section 10)" in both

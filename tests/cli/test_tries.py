@@ -98,7 +98,7 @@ def test_how_often_the_cache_was_asked_is_said_after_the_table(folder):
     caches = [each["cache"] for each in json.loads(shown)["runs"]]
     assert [each["results"] for each in caches] == [6, 6, 6]
     assert [each["of_this_model"] for each in caches] == [0, 4, 4]
-    card = run("card", "b").stdout
+    card = run("model-card", "b").stdout
     assert "This cache has given 6 results for 2 models, 4 of them for this one." in card
 
 

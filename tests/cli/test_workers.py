@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from smoothcert.cli.machines import Compute, Device
+from smoothcert.cli.resources import Compute, Device
 from smoothcert.errors import InvalidInput
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
@@ -22,10 +22,10 @@ def test_workers_change_no_byte(engine, models, tmp_path):
     bytes_by_workers = []
     for workers in (1, 2):
         base, new = tmp_path / f"base{workers}", tmp_path / f"new{workers}"
-        crew = ("--workers", workers, "--batch-size", 32)
+        processes = ("--workers", workers, "--batch-size", 32)
         net = models / "net.safetensors"
-        run("certify", net, *CERTIFY, *engine, "--out", base, *crew)
-        run("recertify", models / "int8.onnx", "--base", base, "--out", new, *crew)
+        run("certify", net, *CERTIFY, *engine, "--out", base, *processes)
+        run("recertify", models / "int8.onnx", "--base", base, "--out", new, *processes)
         run("verify", new)
         bytes_by_workers.append((bytes_of(base), bytes_of(new)))
     assert bytes_by_workers[0] == bytes_by_workers[1]
@@ -42,30 +42,30 @@ def test_no_workers_at_all_are_refused(models, tmp_path):
 def test_all_gpus_of_a_machine_are_used(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     every = Device("cuda")
-    assert every.devices == 4
-    assert [every.of(worker).device for worker in range(5)] == [
+    assert every.count == 4
+    assert [every.for_worker(worker).name for worker in range(5)] == [
         *("cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:0"),
     ]
-    assert Device("cuda:1").devices == 1
-    assert Device("cuda:1").of(3).device == "cuda:1"
+    assert Device("cuda:1").count == 1
+    assert Device("cuda:1").for_worker(3).name == "cuda:1"
 
 
 def test_the_cores_are_shared_out(monkeypatch):
-    monkeypatch.setattr("smoothcert.cli.machines.cores", lambda: 9)
-    assert Device().shared(1).threads is None
-    assert Device().shared(4).threads == 2
-    assert Device().shared(20).threads == 1
-    assert Device(threads=3).shared(4).threads == 3
-    assert Device("cuda").shared(4).threads is None
+    monkeypatch.setattr("smoothcert.cli.resources.cores", lambda: 9)
+    assert Device().divided(1).threads is None
+    assert Device().divided(4).threads == 2
+    assert Device().divided(20).threads == 1
+    assert Device(threads=3).divided(4).threads == 3
+    assert Device("cuda").divided(4).threads is None
 
 
 def test_screening_with_workers_proves_the_same(models, tmp_path):
     net, base = models / "net.safetensors", tmp_path / "base"
     run("certify", net, *CERTIFY, "--out", base)
     asked = ("screen", models / "int8.onnx", net, "--base", base, "--per-input", 20)
-    alone = run(*asked, "--json").stdout
-    assert run(*asked, "--workers", 2, "--json").stdout == alone
-    names = [c["name"].rpartition("@")[2] for c in json.loads(alone)]
+    one = run(*asked, "--json").stdout
+    assert run(*asked, "--workers", 2, "--json").stdout == one
+    names = [c["name"].rpartition("@")[2] for c in json.loads(one)]
     assert names == ["int8.onnx", "net.safetensors"]
     missing = run(*asked[:2], "no.onnx", *asked[3:], "--workers", 2, code=2)
     assert "no.onnx" in missing.output
@@ -92,8 +92,8 @@ def test_shards_and_merge(models, tmp_path):
         )
         assert f"it has {3 - i} of 3 blocks now" in said.output.replace("\n", " ")
     parts = (tmp_path / "p1", tmp_path / "p2")
-    told = json.loads(run("merge", parts[0], "--out", tmp_path / "half", "--json").stdout)
-    assert told == {"run": str(tmp_path / "half"), "blocks": 3, "finished": 2}
+    merged = json.loads(run("merge", parts[0], "--out", tmp_path / "half", "--json").stdout)
+    assert merged == {"run": str(tmp_path / "half"), "blocks": 3, "finished": 2}
     whole = json.loads(run("merge", *parts, "--out", tmp_path / "both", "--json").stdout)
     assert (
         whole["certified"]

@@ -62,7 +62,7 @@ def test_a_notebook_as_a_page():
 def test_the_check_sees_pages_names_and_links_that_are_missing(tmp_path, monkeypatch):
     (tmp_path / "api").mkdir()
     (tmp_path / "new.md").write_text("[x](nowhere.md)")
-    (tmp_path / "api" / "api.md").write_text("::: smoothcert.certify\n")
+    (tmp_path / "api" / "functions.md").write_text("::: smoothcert.certify\n")
     monkeypatch.setattr(check, "DOCS", tmp_path)
     assert check.pages_left_out() == ["mkdocs.yml: nav lacks new.md"]
     missing = check.undocumented_names()

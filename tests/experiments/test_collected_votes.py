@@ -1,4 +1,4 @@
-"""What the experiments look up is what the real verbs evaluate; the accountings by hand."""
+"""What the experiments look up is what the real functions evaluate; the accountings by hand."""
 
 import dataclasses
 import tomllib

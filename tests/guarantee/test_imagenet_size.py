@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 import smoothcert
-from smoothcert.cli.sources import recorded_source
+from smoothcert.cli.data_source import recorded_source
 from smoothcert.data.inputs import to_float
 from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.runs.store import Run

@@ -139,7 +139,7 @@ def test_guesses_that_look_at_the_counts_they_test_are_caught(monkeypatch):
 
 
 def accepted(world: World, screening: Screening, seed: int) -> bool:
-    """Screen round by round, as the verb does, until the target is decided."""
+    """Screen round by round, as `screen` does, until the target is decided."""
     rng = np.random.default_rng([9, seed])
     pool = world.pool(rng, 20_000, screening.alpha_cache)
     flips = world.flips(rng, pool, screening)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from smoothcert.certificate import Settings
-from smoothcert.cli import display
+from smoothcert.cli import console
 from smoothcert.cli.main import app
 from smoothcert.data.inputs import Inputs
 from smoothcert.execution.runner import RunOptions, run_certify
@@ -134,5 +134,5 @@ def test_the_terminal_obeys_no_name(named, tmp_path):
 
 
 def test_a_table_on_the_terminal_takes_no_markup(capsys):
-    display.show_table(["run"], [["[red]x[/nothing]\x1b[2J"]])
+    console.show_table(["run"], [["[red]x[/nothing]\x1b[2J"]])
     assert "[red]x[/nothing]\\x1b[2J" in capsys.readouterr().out

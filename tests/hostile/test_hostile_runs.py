@@ -13,8 +13,8 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from smoothcert.certificate import Settings
+from smoothcert.cli.data_source import recorded_model, recorded_source
 from smoothcert.cli.main import app
-from smoothcert.cli.sources import recorded_model, recorded_source
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Damaged, InvalidInput, SmoothcertError, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify

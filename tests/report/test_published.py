@@ -10,7 +10,7 @@ import pytest
 import smoothcert
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
-from smoothcert.cli.runs import show_run
+from smoothcert.cli.run_request import show_run
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs
 from smoothcert.methods.screening import Target

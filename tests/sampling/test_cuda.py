@@ -8,6 +8,7 @@ from torch import nn
 import smoothcert
 from smoothcert import zoo
 from smoothcert.classifiers.pytorch import TorchClassifier, save_weights
+from smoothcert.data.inputs import Inputs
 from smoothcert.errors import OutOfMemory
 from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
 from smoothcert.noise.numba_kernel import NoisyImages
@@ -16,7 +17,6 @@ from smoothcert.sampling.answers import CONTEST
 from smoothcert.sampling.batch_size import fitting_batch
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
-from smoothcert.data.inputs import Inputs
 from smoothcert.training.gaussian import train
 from smoothcert.training.recipe import recipe
 from support.command_line import run

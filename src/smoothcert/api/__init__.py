@@ -1,1 +1,1 @@
-"""The verbs: values in, values out; no disk, no printing."""
+"""Functions: values in, values out; no disk, no printing."""

@@ -1,4 +1,4 @@
-"""What the verbs take as inputs and as a base, in the forms that people have at hand."""
+"""What the functions take as inputs and as a base, in the forms that people have at hand."""
 
 from pathlib import Path
 from typing import Any, Protocol

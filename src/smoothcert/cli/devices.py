@@ -105,8 +105,9 @@ def cuda() -> Cuda | None:
         return Cuda(torch.__version__, built_for, (), _why_not() if built_for else "")
     gpus = []
     for number in range(torch.cuda.device_count()):
-        facts, name = torch.cuda.get_device_properties(number), f"cuda:{number}"
-        gpus.append(Gpu(name, facts.name, facts.total_memory, torch_noise(name)))
+        name = f"cuda:{number}"
+        properties = torch.cuda.get_device_properties(number)
+        gpus.append(Gpu(name, properties.name, properties.total_memory, torch_noise(name)))
     return Cuda(torch.__version__, built_for, tuple(gpus))
 
 

@@ -3,8 +3,8 @@
 from bisect import bisect_right
 
 
-class Pace:
-    """The speed of work of known size, told as it gets done.
+class Eta:
+    """The speed of work of known size, updated as it gets done.
 
     The speed is that of the later half of what is done: whatever was slow at the start (loading,
     compiling, a cold cache) is soon forgotten, and the window grows with the work, so that no
@@ -12,7 +12,7 @@ class Pace:
     long as counts were apart before.
 
     Where speed stays within 10 % after the start, the estimate is within 20 % (and a hundredth of
-    the whole) of what it will take from the first tenth on; tests/cli/test_pace.py.
+    the whole) of what it will take from the first tenth on; tests/cli/test_eta.py.
     """
 
     def __init__(self, total: int, start: float) -> None:
@@ -29,7 +29,7 @@ class Pace:
         self._times: list[float] = []
         self._counts: list[int] = []
 
-    def tell(self, count: int, now: float) -> None:
+    def update(self, count: int, now: float) -> None:
         """Note that so much more is done."""
         self._gap = max(self._gap, now - self._last) if self._times else 0.0
         self.done, self._last = self.done + count, now
@@ -54,7 +54,7 @@ class Pace:
             return (self.done - self._counts[begin]) / seconds
         return self.done / (self._last - self._start) if self._last > self._start else 0.0
 
-    def left(self, now: float) -> float | None:
+    def seconds_left(self, now: float) -> float | None:
         """Seconds until all is done; None as long as nothing can be said."""
         if not self.speed:
             return None

@@ -1,10 +1,9 @@
-"""The command line: every command by name, and what errors become.
+"""The command line: every command by name, and the exit codes of errors.
 
 Nothing heavy is imported before a command runs.
 """
 
 import functools
-import inspect
 import os
 import re
 import sys
@@ -17,11 +16,20 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from smoothcert.cli import terminal
-from smoothcert.cli.certifying import certify, plan, predict, recertify, screen
-from smoothcert.cli.making import compress, demo, train
-from smoothcert.cli.reading import doctor, export, merge, model_card, report, simulate, verify
-from smoothcert.cli.verbosity import choose
+from smoothcert.cli.commands import COMMANDS, model_card, simulate
+from smoothcert.cli.options import Quiet, Verbose
+from smoothcert.cli.verbosity import is_verbose, set_verbosity
 from smoothcert.vocabulary import DATA_FORMS, MODEL_FORMS
+
+
+def _require_written(advice: str = "") -> None:
+    """End with 2 if standard output could not be written, which is said once."""
+    if reason := terminal.take_failure():
+        print(
+            f"Error: standard output cannot be written: {reason}. Send it elsewhere{advice}.",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
 
 
 class _App(typer.Typer):
@@ -32,17 +40,18 @@ class _App(typer.Typer):
         try:
             return super().__call__(*arguments, **options)
         finally:
-            if lost := terminal.failure():
-                print(
-                    f"Error: standard output cannot be written: {lost}. Send it elsewhere; what "
-                    "was written to --out is there.",
-                    file=sys.stderr,
-                )
-                raise SystemExit(2)
+            _require_written()
 
 
 class _Command(TyperCommand):
     """A command that refuses an option given twice where only one counts."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        finally:
+            out = ctx.params.get("out")
+            _require_written("; what was written to --out is there" if out else "")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)
@@ -95,54 +104,47 @@ app: typer.Typer = _App(
 )
 
 CRASHED = 4
-"""The exit code of what nobody foresaw."""
-
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Also what is decided: batches, blocks, retries.")
-]
+"""The exit code of an unforeseen error."""
 
 
 def _crashed(error: BaseException) -> typer.Exit:
-    """Say in one line what nobody foresaw; with --verbose where it happened."""
+    """Report an unforeseen error in one line; with --verbose also where it happened."""
     from smoothcert import __version__
-    from smoothcert.cli.verbosity import is_verbose
     from smoothcert.errors import WorkerCrash
     from smoothcert.text import visible
 
     if is_verbose():
         shown = visible("".join(traceback.format_exception(error)), keep="\n")
         print(shown, file=sys.stderr, end="")
-    where = "" if is_verbose() else "; --verbose shows where it happened"
+    advice = "" if is_verbose() else "; --verbose shows where it happened"
     what = str(error) if isinstance(error, WorkerCrash) else f"{type(error).__name__}: {error}"
     print(
         f"Error: a fault of smoothcert {__version__}: {visible(what)}. Please report this line "
-        f"and the command to its authors{where}.",
+        f"and the command to its authors{advice}.",
         file=sys.stderr,
     )
     return typer.Exit(CRASHED)
 
 
-def expanded(value: Any) -> Any:
+def expand_home(value: Any) -> Any:
     """An option's value with the `~` of a path as the home folder, which quotes keep the shell
     from doing; also behind the `@` or `:` of a reference."""
     if isinstance(value, list):
-        return [expanded(one) for one in value]
+        return [expand_home(one) for one in value]
     if not isinstance(value, str | Path) or "~" not in str(value):
         return value
     home = os.path.expanduser("~")
     return type(value)(re.sub(r"(^|[@:])~(?=/|\Z)", lambda found: found[1] + home, str(value)))
 
 
-def guarded(function: Callable[..., None]) -> Callable[..., None]:
+def with_exit_codes(function: Callable[..., None]) -> Callable[..., None]:
     """A command whose errors are one line and an exit code, never a traceback.
 
-    It takes --quiet and --verbose too, which are also taken before the command's name.
+    It also obeys the command's --quiet and --verbose.
     """
 
     @functools.wraps(function)
-    def run(*, quiet: bool, verbose: bool, **options: Any) -> None:
+    def run(**options: Any) -> None:
         from smoothcert.errors import SmoothcertError, WorkerCrash
         from smoothcert.execution.signals import sigterm_as_interrupt
         from smoothcert.text import visible
@@ -151,10 +153,10 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
         # on a two-core machine that was 2,000 evaluations/s instead of 48,000.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
-            if quiet or verbose:
-                choose(quiet, verbose)
+            if options["quiet"] or options["verbose"]:
+                set_verbosity(options["quiet"], options["verbose"])
             with sigterm_as_interrupt():
-                function(**{name: expanded(value) for name, value in options.items()})
+                function(**{name: expand_home(value) for name, value in options.items()})
         except WorkerCrash as error:
             raise _crashed(error) from error
         except SmoothcertError as error:
@@ -173,37 +175,20 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
         except BaseException as error:
             raise _crashed(error) from error
 
-    # Typer reads the options here: those of the function, and the two that all commands have.
-    both = {"quiet": Quiet, "verbose": Verbose}
-    signature = inspect.signature(function)
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-        for name, kind in both.items()
-    ]
-    run.__signature__ = signature.replace(  # pyright: ignore[reportAttributeAccessIssue]
-        parameters=[*signature.parameters.values(), *added]
-    )
-    run.__annotations__ = function.__annotations__ | both
     return run
 
 
-_COMMANDS = (
-    *(demo, train, certify, recertify, plan, screen, compress),
-    *(report, model_card, export, merge, verify, predict, simulate, doctor),
-)
-"""In the order of `--help`."""
+_HIDDEN_ALIASES = {"card": model_card, "replay": simulate}
+"""Former names of commands."""
 
-_EARLIER = {"card": model_card, "replay": simulate}
-"""Commands by the names that they had; not in `--help`."""
-
-for _function in _COMMANDS:
-    app.command(cls=_Command)(guarded(_function))
-for _name, _function in _EARLIER.items():
-    app.command(_name, cls=_Command, hidden=True)(guarded(_function))
+for _function in COMMANDS:
+    app.command(cls=_Command)(with_exit_codes(_function))
+for _name, _function in _HIDDEN_ALIASES.items():
+    app.command(_name, cls=_Command, hidden=True)(with_exit_codes(_function))
 
 
 @app.callback(invoke_without_command=True)
-def _before(
+def _common_options(
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -213,4 +198,4 @@ def _before(
 
         print(f"smoothcert {__version__}")
         raise typer.Exit
-    choose(quiet, verbose)
+    set_verbosity(quiet, verbose)

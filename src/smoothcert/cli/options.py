@@ -1,18 +1,107 @@
-"""The options that several commands share."""
+"""The options that several commands share, and how their values are read and completed."""
 
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from smoothcert import vocabulary
-from smoothcert.cli import numbers
-from smoothcert.cli.completion import among
+from smoothcert.errors import InvalidInput
+from smoothcert.tries import Seed as SeedValue
+
+_MULTIPLES = {"k": 1000, "m": 10**6}
+_GROUPED = re.compile(r"[1-9]\d{0,2}([,_']\d{3})+")
+
+
+def complete(names: tuple[str, ...]) -> Callable[[str], list[str]]:
+    """For `typer.Option(autocompletion=...)`: the names that begin with what is written."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
+def parse_count(text: str | int) -> int:
+    """A whole number: `100000`, `1e5`, `100k`, `0.1M`, `100,000`."""
+    written = str(text).strip()
+    plain = re.sub("[,_']", "", written) if _GROUPED.fullmatch(written) else written
+    multiple = _MULTIPLES.get(plain[-1:].lower(), 1)
+    value = _fraction(plain[:-1] if multiple > 1 else plain)
+    # 100.000 is a hundred to some and a hundred thousand to others.
+    unclear = "." in plain and multiple == 1 and "e" not in plain.lower()
+    if unclear or value is None or (value * multiple).denominator != 1:
+        raise typer.BadParameter(f"{written!r} is no whole number; write it as 100000, 1e5 or 100k")
+    return int(value * multiple)
+
+
+def parse_real(text: str | float) -> float:
+    """A number: `0.25`, `1e-3`, or a fraction as `64/255`."""
+    written = str(text).strip()
+    with suppress(ValueError):
+        return float(written)  # its range, and that it is finite, is checked later
+    value = _fraction(written)
+    if value is None:
+        dotted = written.replace(",", ".")
+        hint = f". Did you mean {dotted}?" if _fraction(dotted) is not None else ""
+        raise typer.BadParameter(f"{written!r} is no number; write it as 0.25 or 64/255{hint}")
+    return float(value)
+
+
+def _fraction(text: str) -> Fraction | None:
+    """The value, if it is written in plain digits and is of a size that a float has."""
+    over, _, under = text.partition("/")
+    try:
+        floats = float(over), float(under or 1)
+        if len(text) > 100 or not all(abs(one) < 1e300 for one in floats):
+            return None
+        return Fraction(over) / Fraction(under or 1)
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def parse_seed(text: str, option: str) -> SeedValue:
+    """A whole number, whose range is not checked here, or `random`."""
+    if text == "random":
+        return text
+    if not text.isdecimal():
+        raise InvalidInput(f"{option} is a whole number in 0..2^64 - 1, or random; got {text!r}")
+    return int(text)
+
+
+def parse_radii(text: str) -> tuple[float, ...]:
+    """`0,0.25,0.5` as numbers."""
+    try:
+        return tuple(float(r) for r in text.split(","))
+    except ValueError:
+        raise InvalidInput(
+            f"--radii are numbers with commas, as 0,0.25,0.5; got {text!r}"
+        ) from None
+
+
+def parse_share(text: str) -> float:
+    """`1%` or `0.01` as a fraction."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise InvalidInput(f"--replay is a share such as 1% or 0.01; got {text!r}") from None
+
+
+def _one_or_three(channels: int | None) -> int | None:
+    if channels not in (None, 1, 3):
+        raise typer.BadParameter(f"1 (grey) or 3 (colour) is needed; got {channels}")
+    return channels
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Also what is decided: batches, blocks, retries.")
+]
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
 Data = Annotated[str, typer.Option(help="Data set.", metavar="DATA", show_default=False)]
 Split = Annotated[
-    str, typer.Option(help="Split of the data set.", autocompletion=among(vocabulary.SPLITS))
+    str, typer.Option(help="Split of the data set.", autocompletion=complete(vocabulary.SPLITS))
 ]
 Grid = Annotated[
     str | None,
@@ -20,7 +109,7 @@ Grid = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(help="Only the first so many inputs.", parser=numbers.count, metavar="INTEGER"),
+    typer.Option(help="Only the first so many inputs.", parser=parse_count, metavar="INTEGER"),
 ]
 Every = Annotated[int, typer.Option(help="Only every N-th input.")]
 Size = Annotated[
@@ -31,14 +120,6 @@ Size = Annotated[
         show_default="as they are",
     ),
 ]
-
-
-def _one_or_three(channels: int | None) -> int | None:
-    if channels not in (None, 1, 3):
-        raise typer.BadParameter(f"1 (grey) or 3 (colour) is needed; got {channels}")
-    return channels
-
-
 Channels = Annotated[
     int | None,
     typer.Option(
@@ -52,24 +133,24 @@ Sigma = Annotated[
     typer.Option(
         help="Noise, on the [0, 1] scale, as 0.25 or 64/255.",
         show_default=False,
-        parser=numbers.real,
+        parser=parse_real,
         metavar="FLOAT",
     ),
 ]
 Selection = Annotated[
-    int, typer.Option("--n0", help="Selection draws.", parser=numbers.count, metavar="INTEGER")
+    int, typer.Option("--n0", help="Selection draws.", parser=parse_count, metavar="INTEGER")
 ]
 Estimation = Annotated[
     int,
     typer.Option(
         "--n",
         help="Estimation draws, as 100000, 1e5 or 100k.",
-        parser=numbers.count,
+        parser=parse_count,
         metavar="INTEGER",
     ),
 ]
 Alpha = Annotated[
-    float, typer.Option(help="Error probability per input.", parser=numbers.real, metavar="FLOAT")
+    float, typer.Option(help="Error probability per input.", parser=parse_real, metavar="FLOAT")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file that --out names.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
@@ -78,7 +159,7 @@ NoiseSeed = Annotated[
     typer.Option(
         help="Seed of the noise; random draws one, for a model that was chosen by results.",
         metavar="SEED",
-        autocompletion=among(vocabulary.SEEDS),
+        autocompletion=complete(vocabulary.SEEDS),
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
@@ -91,10 +172,10 @@ RunOut = Annotated[
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run that is in --out.")]
-Device = Annotated[
+DeviceName = Annotated[
     str,
     typer.Option(
-        help="cpu, cuda, cuda:1, ... (torch models).", autocompletion=among(vocabulary.DEVICES)
+        help="cpu, cuda, cuda:1, ... (torch models).", autocompletion=complete(vocabulary.DEVICES)
     ),
 ]
 Target = Annotated[
@@ -104,7 +185,7 @@ Target = Annotated[
         "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights to int3-weights "
         "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
         "distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx.",
-        autocompletion=among(vocabulary.TARGET_EXAMPLES),
+        autocompletion=complete(vocabulary.TARGET_EXAMPLES),
         show_default=False,
     ),
 ]
@@ -114,7 +195,7 @@ Engine = Annotated[
         help="torch or onnx; onnx converts a torch model, compares both on noisy inputs and "
         "certifies the ONNX twin, kept as twin.onnx in --out.",
         show_default="as the model is",
-        autocompletion=among(vocabulary.ENGINES),
+        autocompletion=complete(vocabulary.ENGINES),
     ),
 ]
 Threads = Annotated[
@@ -137,25 +218,25 @@ Shard = Annotated[
         show_default="all",
     ),
 ]
-ClusterAt = Annotated[
+Cluster = Annotated[
     str | None,
     typer.Option(
         "--cluster",
         help="ray, ray://HOST:PORT or ray:HOST:PORT: compute on a Ray cluster, a worker for each "
         "GPU with --device cuda, else for each --threads cores.",
         metavar="ray",
-        autocompletion=among(("ray",)),
+        autocompletion=complete(("ray",)),
         show_default="this machine",
     ),
 ]
-Batch = Annotated[
+BatchSize = Annotated[
     int | None, typer.Option(help="Rows per forward pass.", show_default="by input size")
 ]
 KeepMargins = Annotated[
     bool, typer.Option("--keep-margins", help="Keep a byte per draw: recertifying gets cheaper.")
 ]
 BlockInputs = Annotated[int | None, typer.Option(help="Inputs per block of the run.")]
-Runs = Annotated[list[str], typer.Argument(metavar="RUN...", show_default=False)]
+RunPaths = Annotated[list[str], typer.Argument(metavar="RUN...", show_default=False)]
 Log = Annotated[
     list[str] | None,
     typer.Option(
@@ -183,14 +264,14 @@ Policy = Annotated[
         help="uniform:M evaluations per input, budget:B in all (a count, or a fraction of the "
         "cached draws), retain:R of the original's radius, or radius:R to be decided.",
         show_default="uniform:n/10",
-        autocompletion=among(vocabulary.POLICIES),
+        autocompletion=complete(vocabulary.POLICIES),
     ),
 ]
 Method = Annotated[
     str,
     typer.Option(
         help="auto, joint, stratified, or irs (Ugare et al. 2024).",
-        autocompletion=among(tuple(m for m in vocabulary.METHODS if m != "fresh")),
+        autocompletion=complete(tuple(m for m in vocabulary.METHODS if m != "fresh")),
     ),
 ]
 FreshSeed = Annotated[
@@ -199,7 +280,7 @@ FreshSeed = Annotated[
         help="Replay nothing and draw from this seed, or a random one: for a model, policy or "
         "method chosen by results here.",
         metavar="SEED",
-        autocompletion=among(vocabulary.SEEDS),
+        autocompletion=complete(vocabulary.SEEDS),
         show_default=False,
     ),
 ]
@@ -208,8 +289,8 @@ TotalAlpha = Annotated[
     typer.Option(
         help="Total error probability per input.",
         show_default="twice the base's",
-        parser=numbers.real,
+        parser=parse_real,
         metavar="FLOAT",
     ),
 ]
-Moved = Annotated[str | None, typer.Option(help="If it moved.", show_default="base's")]
+MovedData = Annotated[str | None, typer.Option(help="If it moved.", show_default="base's")]

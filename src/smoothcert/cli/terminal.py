@@ -85,8 +85,11 @@ def _safe(stream: io.TextIOWrapper) -> TextIO:
     return io.TextIOWrapper(through, stream.encoding, _HANDLER, line_buffering=live)
 
 
-def failure() -> str:
-    """Why standard output could not be written, all of it being on its way; empty if it could."""
+def take_failure() -> str:
+    """Why standard output could not be written, once all is on its way; empty if it could.
+
+    The next call gives another failure, if there is one.
+    """
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             with suppress(OSError, ValueError):
@@ -94,4 +97,5 @@ def failure() -> str:
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if not isinstance(raw, Sink) or raw.failure is None:
         return ""
-    return raw.failure.strerror or str(raw.failure)
+    failure, raw.failure = raw.failure, None
+    return failure.strerror or str(failure)

@@ -1,38 +1,38 @@
-"""How much is said: `-q`, `-v`, or neither. The level of the package's logger is what says so."""
+"""How much is said: `-q`, `-v` or neither, kept as the level of the package's logger."""
 
 import logging
 
 import typer
 
-_QUIET, _USUAL, _VERBOSE = logging.ERROR, logging.WARNING, logging.INFO
+_QUIET, _NORMAL, _VERBOSE = logging.ERROR, logging.WARNING, logging.INFO
 _LOGGER = logging.getLogger("smoothcert")
 
 
-class _Shown(logging.Handler):
+class _ToConsole(logging.Handler):
     """What modules note of their decisions, as lines for a person."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from smoothcert.cli import display
+        from smoothcert.cli import console
 
-        display.say(record.getMessage())
+        console.say(record.getMessage())
 
 
-def choose(quiet: bool, verbose: bool) -> None:
-    """Say less than usual, or more.
+def set_verbosity(quiet: bool, verbose: bool) -> None:
+    """Say less than usual, or more; a command's own options overrule those before its name.
 
     Raises:
         BadParameter: both.
     """
     if quiet and verbose:
         raise typer.BadParameter("--quiet and --verbose exclude each other; leave one of them out.")
-    _LOGGER.setLevel(_QUIET if quiet else _VERBOSE if verbose else _USUAL)
+    _LOGGER.setLevel(_QUIET if quiet else _VERBOSE if verbose else _NORMAL)
     _LOGGER.propagate = not verbose  # a handler of the root's would say it again
-    _LOGGER.handlers = [_Shown()] if verbose else []
+    _LOGGER.handlers = [_ToConsole()] if verbose else []
 
 
 def is_quiet() -> bool:
     """Whether only results and errors are wanted."""
-    return not _LOGGER.isEnabledFor(_USUAL)
+    return not _LOGGER.isEnabledFor(_NORMAL)
 
 
 def is_verbose() -> bool:

@@ -78,11 +78,11 @@ def train(
             network = zoo.build(recipe.architecture, data.shape[0], classes)
         network = network.to(device)
         if images.is_cuda:  # where bfloat16 convolutions are made for channels last
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with arithmetic("eager"):  # on CUDA, other sums of gradients differ from call to call
             _fit(network, images, data.levels, loss, recipe, progress, checkpoint)
     if images.is_cuda:
-        network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return network.cpu().eval()
 
 

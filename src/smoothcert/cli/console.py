@@ -7,7 +7,7 @@ FORCE_COLOR only those of colour).
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -26,11 +26,13 @@ from rich.table import Table
 from rich.text import Text
 
 from smoothcert.cli import verbosity
-from smoothcert.cli.eta import Milestones, Pace, duration
+from smoothcert.cli.eta import Eta, Milestones, duration
 from smoothcert.cli.terminal import readable
 from smoothcert.errors import SmoothcertWarning
-from smoothcert.sampling.engine import Progress as Tick
 from smoothcert.text import visible
+
+Tick = Callable[[int], None]
+"""Takes how many evaluations more are done."""
 
 
 class _Console(Console):
@@ -55,53 +57,53 @@ def _spinner() -> str:
     return "dots" if errors.encoding.startswith("utf") else "line"
 
 
-class _Pace(ProgressColumn):
+class _EtaColumn(ProgressColumn):
     """Evaluations per second, and the time that is left."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, eta: Eta) -> None:
         super().__init__()
-        self.pace: Pace = pace
+        self.eta: Eta = eta
 
     def render(self, task: Task) -> Text:
-        return Text(_state(self.pace))
+        return Text(_state(self.eta))
 
 
-def _state(pace: Pace) -> str:
-    left = pace.left(time.monotonic())
-    return "" if left is None else f"{pace.speed:,.0f}/s, {duration(left)} left"
+def _state(eta: Eta) -> str:
+    left = eta.seconds_left(time.monotonic())
+    return "" if left is None else f"{eta.speed:,.0f}/s, {duration(left)} left"
 
 
 def bar(title: str, total: int) -> AbstractContextManager[Tick]:
     """What counts evaluations: a bar on a terminal, a line now and then elsewhere."""
     if verbosity.is_quiet():
         return nullcontext(lambda count: None)
-    pace = Pace(total, time.monotonic())
-    return _drawn(title, pace) if is_live(errors) else _lines(title, pace)
+    eta = Eta(total, time.monotonic())
+    return _drawn(title, eta) if is_live(errors) else _lines(title, eta)
 
 
 @contextmanager
-def _drawn(title: str, pace: Pace) -> Iterator[Tick]:
+def _drawn(title: str, eta: Eta) -> Iterator[Tick]:
     columns = (SpinnerColumn(_spinner()), TextColumn("{task.description}"), BarColumn())
-    columns += (TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(), _Pace(pace))
+    columns += (TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(), _EtaColumn(eta))
     with Progress(*columns, console=errors, transient=True) as progress:
-        task = progress.add_task(title, total=pace.total)
+        task = progress.add_task(title, total=eta.total)
 
         def tick(count: int) -> None:
-            pace.tell(count, time.monotonic())
+            eta.update(count, time.monotonic())
             progress.advance(task, count)
 
         yield tick
 
 
 @contextmanager
-def _lines(title: str, pace: Pace) -> Iterator[Tick]:
+def _lines(title: str, eta: Eta) -> Iterator[Tick]:
     milestones = Milestones(time.monotonic())
 
     def tick(count: int) -> None:
         now = time.monotonic()
-        pace.tell(count, now)
-        if milestones.reached(pace.share, now):
-            say(f"{title}: {pace.share:.0%}, {_state(pace)}")
+        eta.update(count, now)
+        if milestones.reached(eta.share, now):
+            say(f"{title}: {eta.share:.0%}, {_state(eta)}")
 
     yield tick
 
@@ -117,20 +119,20 @@ def waiting(title: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def saying_warnings() -> Iterator[None]:
-    """What the package warns of is said in a line, once, and not with a line of code."""
+def warnings_as_lines() -> Iterator[None]:
+    """Show each warning of the package once, as a line of text without a line of code."""
     said = set[str]()
     with warnings.catch_warnings():
         shown = warnings.showwarning
         warnings.simplefilter("always", SmoothcertWarning)
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
             if issubclass(category, SmoothcertWarning):
                 if str(message) not in said:
                     say(f"Warning: {message}")
                 said.add(str(message))
             else:
-                shown(message, category, *where)
+                shown(message, category, *place)
 
         warnings.showwarning = show
         yield
@@ -140,6 +142,12 @@ def say(text: str) -> None:
     """A line for a person, on standard error so that standard output stays the result."""
     if not verbosity.is_quiet():
         errors.print(visible(text, keep="\n"), highlight=False, markup=False, soft_wrap=True)
+
+
+def note(hints: Iterable[str]) -> None:
+    """What looks odd, a line each; see `api.sanity`."""
+    for hint in hints:
+        say(f"Note: {hint}")
 
 
 def show(text: str) -> None:

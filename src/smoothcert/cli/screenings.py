@@ -1,4 +1,4 @@
-"""screen: what a cache proves of models on a whole data set."""
+"""What a cache proves of models on a whole data set: computed, shown, and read from a file."""
 
 import json
 from collections.abc import Sequence
@@ -9,11 +9,18 @@ from pathlib import Path
 
 import typer
 
+from smoothcert.api import sanity
 from smoothcert.api.screen import asked as question
-from smoothcert.cli import clusters, display, hints
-from smoothcert.cli.machines import CandidateInputs, Compute, ModelLoader
-from smoothcert.cli.runs import NOT_ACCEPTED
-from smoothcert.cli.sources import DataSource, parse_radii, recorded_source
+from smoothcert.cli import console
+from smoothcert.cli.data_source import DataSource, recorded_source
+from smoothcert.cli.options import parse_radii
+from smoothcert.cli.resources import (
+    CandidateInputs,
+    Compute,
+    ModelLoader,
+    cluster_for_screening,
+)
+from smoothcert.cli.run_request import NOT_ACCEPTED
 from smoothcert.errors import InvalidInput
 from smoothcert.execution.scheduler import Executor, Work, thread_safe
 from smoothcert.execution.screening_tasks import ScreeningTask, ScreeningTaskSpec, make_screener
@@ -31,7 +38,7 @@ _MOST_BYTES = 2**28  # of a file of screenings: 50,000 inputs take about a megab
 
 
 @dataclass(frozen=True)
-class Asked:
+class ScreeningArguments:
     """What is to be screened, as the options say it."""
 
     models: tuple[str, ...]
@@ -53,96 +60,107 @@ class Asked:
         settings = (self.per_input, self.alpha, radii)
         return Screening(*settings, target=target, candidates=len(self.models))
 
-    def spec(self, run: Run) -> ScreeningTaskSpec:
+    def task_spec(self, run: Run) -> ScreeningTaskSpec:
         """For other processes."""
         result = str(self.out or "screen")
         return ScreeningTaskSpec(str(run.storage), self.screening, self.batch_size, result)
 
 
-def screen(asked: Asked, machines: Compute, as_json: bool) -> None:
+def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> None:
     """Screen models and print their dataset certificates, best first.
 
     Exits with 3 unless a target, if there is one, is proven of every model.
     """
-    if asked.out is not None:
-        require_new_file(asked.out, asked.overwrite)
-    hints.of_alpha(asked.alpha)
-    run = Run.open(asked.base)
-    source = recorded_source(run.manifest.origin, asked.data)
-    if machines.cluster is None:
-        found = _here(asked, run, source, machines)
+    if arguments.out is not None:
+        require_new_file(arguments.out, arguments.overwrite)
+    console.note(sanity.of_alpha(arguments.alpha))
+    run = Run.open(arguments.base)
+    source = recorded_source(run.manifest.origin, arguments.data)
+    if compute.cluster is None:
+        found = _screen_here(arguments, run, source, compute)
     else:
-        executor = clusters.of_candidates(asked.models, source, machines)
-        with _bar(asked, run) as tick:
-            found = _found(asked, run, None, tick, executor)
-    for c in found:  # done where they were screened: a warning is to be seen here
-        asked.spec(run).begin(run, c.fingerprint, c.name)
-    rows = [c.to_json() | {"made": _made(run, m)} for c, m in zip(found, asked.models, strict=True)]
-    if asked.out is not None:
-        make_folder(asked.out.parent)
-        write_whole(asked.out, (json.dumps(rows, indent=1) + "\n").encode())
+        executor = cluster_for_screening(arguments.models, source, compute)
+        with _bar(arguments, run) as tick:
+            found = _execute(arguments, run, None, tick, executor)
+    for c in found:  # again, so that its warning is seen here
+        arguments.task_spec(run).begin(run, c.fingerprint, c.name)
+    rows = [
+        c.to_json() | {"made": _origin(run, m)}
+        for c, m in zip(found, arguments.models, strict=True)
+    ]
+    if arguments.out is not None:
+        make_folder(arguments.out.parent)
+        write_whole(arguments.out, (json.dumps(rows, indent=1) + "\n").encode())
     if as_json:
-        display.show_json(rows)
+        console.show_json(rows)
     else:
-        _show(asked, run, found)
+        _show(arguments, run, found)
     if any(c.verdict not in (None, Verdict.ACCEPTED) for c in found):
         raise typer.Exit(NOT_ACCEPTED)
 
 
-def _made(run: Run, model: str) -> dict[str, str]:
+def _origin(run: Run, model: str) -> dict[str, str]:
     """From what a certificate was made, so that `verify` finds it."""
     return {"base": str(run.storage), "base_hash": run.identity.hash, "model": model}
 
 
-def _show(asked: Asked, run: Run, found: Sequence[DatasetCertificate]) -> None:
-    sigma, named = run.identity.settings.sigma, asked.screening.radii
-    display.show_table(
+def _show(arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertificate]) -> None:
+    sigma, named = run.identity.settings.sigma, arguments.screening.radii
+    console.show_table(
         *screen_table(found, named or [r * sigma for r in _CURVE]), "Proven of the whole data set"
     )
     seed = run.identity.settings.seed
-    mine = [question(c.fingerprint, asked.screening, seed) for c in found]
+    mine = [question(c.fingerprint, arguments.screening, seed) for c in found]
     before = tried(ledger.tries(run).beside(mine), beside="this screening")
-    display.say(
-        f"All of it holds together with probability 1 − {level(asked.alpha)} at least "
+    console.say(
+        f"All of it holds together with probability 1 − {level(arguments.alpha)} at least "
         f"(docs/theory.md, section 10). {before}".strip()
     )
     for c in found:
         if c.verdict:
             accepted = "accepted" if c.verdict is Verdict.ACCEPTED else "not accepted"
-            display.show(visible(f"{accepted}: {c.name}: {c.verdict.value}"))
+            console.show(visible(f"{accepted}: {c.name}: {c.verdict.value}"))
 
 
-def _here(
-    asked: Asked, run: Run, source: DataSource, machines: Compute
+def _screen_here(
+    arguments: ScreeningArguments, run: Run, source: DataSource, compute: Compute
 ) -> tuple[DatasetCertificate, ...]:
-    """By processes of this machine: whatever is wrong with a candidate is said before any works."""
-    with display.waiting("Loading models, data and base run"):
-        stage = make_screener(run, source.told(recorded=True), asked.screening, asked.batch_size)
-        candidates = [stage.prepared(machines.shared.load(model)) for model in asked.models]
-    models = tuple(ModelLoader(model, machines.shared) for model in asked.models)
-    executor = machines.executor(CandidateInputs(models, source))
-    with _bar(asked, run) as tick:
-        begin = partial(asked.spec(run).begin, run)
-        here = ScreeningTask(stage, candidates.__getitem__, thread_safe(tick), begin)
-        return _found(asked, run, here, tick, executor)
+    """By processes of this machine; a bad candidate is refused before any of them works."""
+    with console.waiting("Loading models, data and base run"):
+        screener = make_screener(
+            run, source.load_and_describe(recorded=True), arguments.screening, arguments.batch_size
+        )
+        candidates = [
+            screener.prepared(compute.process_device.load(model)) for model in arguments.models
+        ]
+    models = tuple(ModelLoader(model, compute.process_device) for model in arguments.models)
+    executor = compute.executor(CandidateInputs(models, source))
+    with _bar(arguments, run) as tick:
+        begin = partial(arguments.task_spec(run).begin, run)
+        here = ScreeningTask(screener, candidates.__getitem__, thread_safe(tick), begin)
+        return _execute(arguments, run, here, tick, executor)
 
 
-def _bar(asked: Asked, run: Run) -> AbstractContextManager[display.Tick]:
-    total = len(asked.models) * len(run.identity.indices) * asked.per_input
-    return display.bar("Screening", total)
+def _bar(arguments: ScreeningArguments, run: Run) -> AbstractContextManager[console.Tick]:
+    total = len(arguments.models) * len(run.identity.indices) * arguments.per_input
+    return console.bar("Screening", total)
 
 
-def _found(
-    asked: Asked, run: Run, here: ScreeningTask | None, tick: display.Tick, executor: Executor
+def _execute(
+    arguments: ScreeningArguments,
+    run: Run,
+    here: ScreeningTask | None,
+    tick: console.Tick,
+    executor: Executor,
 ) -> tuple[DatasetCertificate, ...]:
     """In the order of the candidates."""
     progress = here.progress if here else thread_safe(tick)
-    numbers = tuple(range(len(asked.models)))
-    found = executor(Work(asked.spec(run), numbers, progress, here), lambda: 0)
+    numbers = tuple(range(len(arguments.models)))
+    found = executor(Work(arguments.task_spec(run), numbers, progress, here), lambda: 0)
     return tuple(found[number] for number in numbers)
 
 
-def read_screened(path: Path) -> tuple[DatasetCertificate, ...]:
+def read_screenings(path: Path) -> tuple[DatasetCertificate, ...]:
     """The certificates that `screen --out` wrote, each computed again from its counts.
 
     Raises:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from smoothcert.api.screen import screen
 from smoothcert.certificate import Settings
-from smoothcert.cli import display, models
-from smoothcert.cli.machines import Device
-from smoothcert.cli.screening import screen_table
-from smoothcert.cli.sources import DataSource
+from smoothcert.cli import console
+from smoothcert.cli.commands.train import make_recipe, train_to_file
+from smoothcert.cli.data_source import DataSource
+from smoothcert.cli.resources import Device
+from smoothcert.cli.screenings import screen_table
 from smoothcert.compress import compress
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
@@ -38,14 +39,14 @@ class Size:
         images: of the test split, the first ones.
         n: estimation draws per image from scratch.
         per_input: evaluations per image of the published method; the default gets half.
-        processor: where classifiers run.
+        device: where classifiers run.
     """
 
     epochs: int
     images: int
     n: int
     per_input: int
-    processor: Device = field(default_factory=Device)
+    device: Device = field(default_factory=Device)
 
 
 FULL = Size(epochs=40, images=200, n=10_000, per_input=1_000)
@@ -86,14 +87,14 @@ class Result:
     screened: tuple[DatasetCertificate, ...]
 
 
-def run_demo(data: str, out: Path, quick: bool, processor: Device, as_json: bool) -> None:
+def run_demo(data: str, out: Path, quick: bool, device: Device, as_json: bool) -> None:
     """Run every step into a new folder and print the table."""
     start, out = time.perf_counter(), _unused(out)
     small, large = (QUICK, FULL) if data == "digits" else (CIFAR_QUICK, CIFAR)
-    size = replace(small if quick else large, processor=processor)
+    size = replace(small if quick else large, device=device)
     test = DataSource(data, "test", None, size.images, 1)
-    with display.waiting("Loading data"):
-        inputs = test.told()
+    with console.waiting("Loading data"):
+        inputs = test.load_and_describe()
     if size.epochs == 0 and inputs.shape != (3, 32, 32):
         raise InvalidInput(
             f"The demo runs on digits, or on CIFAR-10 with the weights that come with it; {data} "
@@ -107,11 +108,11 @@ def run_demo(data: str, out: Path, quick: bool, processor: Device, as_json: bool
         for target, file in TARGETS.items()
         for line in _candidate(model, target, file, original, test, inputs, size, out)
     ]
-    with display.waiting("Screening all models"):
-        candidates = [processor.load(str(out / "models" / file)) for file in TARGETS.values()]
+    with console.waiting("Screening all models"):
+        candidates = [device.load(str(out / "models" / file)) for file in TARGETS.values()]
         screened = screen(original.certification(), candidates, inputs, per_input=PER_IMAGE)
     runs = [original, *(Run.open(out / "runs" / Path(file).stem) for file in TARGETS.values())]
-    with display.waiting("Writing the report"):
+    with console.waiting("Writing the report"):
         report(runs, out / "report", RADII, screened, [inputs])
     result = Result(summarize_run(original, RADII), tuple(lines), screened)
     _show(result, size, as_json, time.perf_counter() - start, out)
@@ -130,8 +131,8 @@ def _train(out: Path, size: Size) -> str:
     """Train on the digits."""
     weights = out / "models" / "original.safetensors"
     source = DataSource("digits", "train", None, None, 1)
-    recipe = models.recipe("quick", SIGMA, 0, epochs=size.epochs)
-    models.train(source, recipe, weights, "cpu", False)
+    recipe = make_recipe("quick", SIGMA, seed=0, epochs=size.epochs)
+    train_to_file(source, recipe, weights, "cpu", False)
     return f"small_cnn@{weights}"
 
 
@@ -141,9 +142,9 @@ def _certify(
     settings = Settings(SIGMA, inputs.levels, n=size.n, alpha=alpha)
     origin = {"model": model, "data": test.to_json()}
     title = f"Certifying {out.name} ({len(inputs)} images, n = {size.n:,})"
-    with display.bar(title, len(inputs) * (settings.n0 + settings.n)) as tick:
+    with console.bar(title, len(inputs) * (settings.n0 + settings.n)) as tick:
         options = RunOptions(progress=tick, origin=origin)
-        return run_certify(out, size.processor.load(model), inputs, settings, options)
+        return run_certify(out, size.device.load(model), inputs, settings, options)
 
 
 def _candidate(
@@ -157,12 +158,12 @@ def _candidate(
     out: Path,
 ) -> list[Line]:
     path = out / "models" / file
-    with display.waiting(f"Compressing to {target}"):
+    with console.waiting(f"Compressing to {target}"):
         train = replace(test, split="train", limit=None).load()
         change = compress(model, target, path, inputs=train, sigma=SIGMA)
-    display.say(f"Compressed: {change.describe()}")
+    console.say(f"Compressed: {change.describe()}")
     folder = out / "runs" / path.stem
-    classifier = size.processor.load(str(path))
+    classifier = size.device.load(str(path))
     origin = {"model": str(path), "data": test.to_json()}
     alpha = 2 * ALPHA
     scratch = _certify(
@@ -176,12 +177,12 @@ def _candidate(
         (folder.with_name(f"{path.stem}-irs"), Irs(size.per_input, alpha)),
         (folder, Reuse(f"budget:{half}", alpha=alpha)),
     ):
-        with display.bar(f"Recertifying {place.name}", proven * size.per_input) as tick:
+        with console.bar(f"Recertifying {place.name}", proven * size.per_input) as tick:
             options = RunOptions(progress=tick, origin={**origin, "base": str(original.path)})
             run = run_recertify(place, original, classifier, inputs, method, options)
         found = summarize_run(run, RADII)
-        facts = (scratch.labels, scratch.identity.settings, inputs.shape)
-        each = evaluations_for(found.acr, votes, *facts)
+        settings = scratch.identity.settings
+        each = evaluations_for(found.acr, votes, scratch.labels, settings, inputs.shape)
         needed = None if each is None else each * len(inputs)
         lines.append(Line(found, summarize_run(scratch, RADII), needed))
     return lines
@@ -191,9 +192,9 @@ def _show(result: Result, size: Size, as_json: bool, seconds: float, out: Path) 
     original, lines = result.original, result.lines
     if as_json:
         rows = [asdict(line) | {"saving": line.saving} for line in lines]
-        facts = {"out": str(out), "seconds": round(seconds, 1), "original": asdict(original)}
+        whole = {"out": str(out), "seconds": round(seconds, 1), "original": asdict(original)}
         screened = [c.to_json() for c in result.screened]
-        display.show_json(facts | {"recertified": rows, "screened": screened})
+        console.show_json(whole | {"recertified": rows, "screened": screened})
         return
     heads = ["model", "ACR", *(f"CA@{r:g}" for r in RADII), "mean ζ ≤", "evaluations", "seconds"]
     heads += ["from scratch needs", "saving"]
@@ -203,12 +204,12 @@ def _show(result: Result, size: Size, as_json: bool, seconds: float, out: Path) 
         needs = f"over {line.from_scratch.evaluations:,}" if missed else f"{line.needed:,.0f}"
         rows.append([*_cells(line.recertified), needs, "" if missed else f"{line.saving:.2f}x"])
     title = f"{original.inputs} images, σ = {SIGMA:g}: certificates of every image"
-    display.show_table(*filled(heads, rows), title)
-    display.show_table(
+    console.show_table(*filled(heads, rows), title)
+    console.show_table(
         *screen_table(result.screened, RADII),
         f"The same models, the data set as a whole: {PER_IMAGE} evaluations per image",
     )
-    display.say(
+    console.say(
         f"The original is certified from scratch (n = {size.n:,}, α = {ALPHA:g}). The others reuse "
         f"its votes at a total α = {2 * ALPHA:g} per image: -irs is Ugare et al. (2024) with "
         f"{size.per_input} evaluations each; the default is planned, with half of that in all. "

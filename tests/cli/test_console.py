@@ -8,16 +8,15 @@ import sys
 import threading
 
 TABLE = """
-from smoothcert.cli import display
-from smoothcert.cli import verbosity
-verbosity.choose(*{loud})
-with display.waiting("Loading"):
+from smoothcert.cli import console, verbosity
+verbosity.set_verbosity(*{quiet_verbose})
+with console.waiting("Loading"):
     pass
-with display.bar("Certifying", 100) as tick:
+with console.bar("Certifying", 100) as tick:
     tick(50)
     tick(50)
-display.say("a note")
-display.show_table(["model", "ACR"], [["net", "0.5"], ["a-longer-name", "0.25"]], "A title")
+console.say("a note")
+console.show_table(["model", "ACR"], [["net", "0.5"], ["a-longer-name", "0.25"]], "A title")
 """
 PLAIN = "A title\nmodel           ACR\nnet             0.5\na-longer-name  0.25\n"
 SAID = {"NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLORTERM"}
@@ -26,7 +25,7 @@ COLOUR |= {"TERM": "xterm-256color"}
 
 
 def code(quiet: bool = False, verbose: bool = False) -> list[str]:
-    return [sys.executable, "-c", TABLE.format(loud=(quiet, verbose))]
+    return [sys.executable, "-c", TABLE.format(quiet_verbose=(quiet, verbose))]
 
 
 def piped(command: list[str], **environment: str) -> tuple[str, str]:
@@ -132,12 +131,12 @@ def test_quiet_and_verbose_exclude_each_other():
 
 def test_a_long_run_in_a_log_gets_a_line_now_and_then(monkeypatch, capsys):
     """Two minutes of work, by a clock that is ours."""
-    from smoothcert.cli import display, verbosity
+    from smoothcert.cli import console, verbosity
 
-    verbosity.choose(False, False)
+    verbosity.set_verbosity(False, False)
     clock = iter(range(10_000))
-    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock) / 2)
-    with display.bar("Certifying", 120_000) as tick:
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock) / 2)
+    with console.bar("Certifying", 120_000) as tick:
         for _ in range(120):
             tick(1000)
     lines = capsys.readouterr().err.splitlines()

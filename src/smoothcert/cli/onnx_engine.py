@@ -6,8 +6,8 @@ from typing import Any
 
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.cli import display
-from smoothcert.cli.where import RunArguments
+from smoothcert.cli import console
+from smoothcert.cli.run_request import RunArguments
 from smoothcert.compress import twin
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch, ModelError, did_you_mean
@@ -18,7 +18,7 @@ _LARGE = 100_000  # evaluations from which the time saved is worth a line
 
 
 @dataclass(frozen=True)
-class Chosen:
+class EngineChoice:
     """What is certified.
 
     Attributes:
@@ -32,15 +32,20 @@ class Chosen:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def check(engine: str | None, where: RunArguments) -> None:
-    """Raise for an engine that there is not, or not on this device, before anything is loaded."""
+def check(engine: str | None, arguments: RunArguments) -> None:
+    """Refuse an unknown engine, and one that does not run there, before anything is loaded."""
     if engine not in (None, *ENGINES):
         near = did_you_mean(engine, ENGINES)
         raise InvalidInput(f"--engine is torch or onnx; got {engine!r}{near}")
-    device = where.machines.processor.device
+    device = arguments.compute.device.name
     if engine == "onnx" and device != "cpu":
         raise InvalidInput(
             f"--engine onnx runs on the CPU; got --device {device}. Leave out one of the two."
+        )
+    if arguments.compute.cluster is not None and engine is not None:
+        raise InvalidInput(
+            "--engine works on this machine. Convert first (smoothcert compress MODEL --to onnx), "
+            "then give --cluster the converted model."
         )
 
 
@@ -50,40 +55,40 @@ def choose(
     classifier: Classifier,
     inputs: Inputs,
     settings: Settings,
-    where: RunArguments,
-) -> Chosen:
+    arguments: RunArguments,
+) -> EngineChoice:
     """The model itself, or its twin; a resumed run goes on with the twin that it has."""
-    kind, as_it_is = twin.engine_of(classifier), Chosen(classifier, {"model": model})
+    kind, unchanged = twin.engine_of(classifier), EngineChoice(classifier, {"model": model})
     if engine == "torch" and kind != "torch":
         raise ModelError(f"{classifier.name} is no torch model; leave out --engine torch.")
-    resumed = where.resumed()
+    resumed = arguments.resumed()
     if engine is None and resumed is None:
-        _offer(classifier, len(inputs) * (settings.n0 + settings.n), where)
+        _suggest(classifier, len(inputs) * (settings.n0 + settings.n), arguments)
     if engine != "onnx" or kind == "onnx":
-        return as_it_is
+        return unchanged
     if resumed is not None:
-        return _kept(resumed, classifier, where)
-    where.storage.require_unused()
-    with display.waiting("Making the ONNX twin"):
+        return _resumed_twin(resumed, classifier, arguments)
+    arguments.storage.require_unused()
+    with console.waiting("Making the ONNX twin"):
         made = twin.onnx_twin(
             classifier,
             inputs,
             settings.sigma,
             seed=settings.seed,
-            batch_size=where.batch_size,
-            threads=where.machines.shared.threads,
+            batch_size=arguments.batch_size,
+            threads=arguments.compute.process_device.threads,
         )
-    display.say(made.describe())
-    facts = {"model": model, "fingerprint": classifier.fingerprint}
-    facts |= {"same_labels": made.same, "draws": made.draws}
-    return Chosen(
+    console.say(made.describe())
+    original = {"model": model, "fingerprint": classifier.fingerprint}
+    measured = {"same_labels": made.same, "draws": made.draws}
+    return EngineChoice(
         made.classifier,
-        {"model": where.storage.uri_of(twin.FILE), "twin_of": facts},
+        {"model": arguments.storage.uri_of(twin.FILE), "twin_of": original | measured},
         {twin.FILE: made.data},
     )
 
 
-def _kept(run: Run, original: Classifier, where: RunArguments) -> Chosen:
+def _resumed_twin(run: Run, original: Classifier, arguments: RunArguments) -> EngineChoice:
     """The twin in a run's directory: converting again might give other bytes."""
     recorded = run.manifest.origin.get("twin_of")
     if recorded is None:
@@ -94,10 +99,10 @@ def _kept(run: Run, original: Classifier, where: RunArguments) -> Chosen:
             "Resume with that one, or write to a new directory."
         )
     model = run.storage.uri_of(twin.FILE)  # where it is now
-    return Chosen(where.load(model), {**run.manifest.origin, "model": model})
+    return EngineChoice(arguments.load(model), {**run.manifest.origin, "model": model})
 
 
-def _offer(classifier: Classifier, evaluations: int, where: RunArguments) -> None:
+def _suggest(classifier: Classifier, evaluations: int, arguments: RunArguments) -> None:
     """One line about the twin, where it would save a person time."""
-    if evaluations > _LARGE and not where.json and twin.is_likely(classifier):
-        display.say("An ONNX twin is often 1.5 times as fast or more: --engine onnx")
+    if evaluations > _LARGE and not arguments.json and twin.is_likely(classifier):
+        console.say("An ONNX twin is often 1.5 times as fast or more: --engine onnx")

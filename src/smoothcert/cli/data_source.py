@@ -1,4 +1,4 @@
-"""Data and models as the command line names them."""
+"""The data that the command line names, and the data and models that runs record."""
 
 import os
 from collections.abc import Mapping
@@ -7,14 +7,13 @@ from fractions import Fraction
 from typing import Any
 
 from smoothcert.classifiers.reference import ModelReference
-from smoothcert.cli import display
+from smoothcert.cli import console
 from smoothcert.compress import twin
 from smoothcert.data.datasets import load_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.data.pictures import AS_FIRST
 from smoothcert.errors import InvalidInput
 from smoothcert.runs.store import Run
-from smoothcert.tries import Seed
 
 
 @dataclass(frozen=True)
@@ -35,15 +34,15 @@ class DataSource:
         selection = (self.limit, self.every, self.size, self.channels)
         return load_inputs(self.data, self.split, grid, *selection)
 
-    def told(self, recorded: bool = False) -> Inputs:
-        """Open the data set, and say what was read; what a run recorded may have moved."""
+    def load_and_describe(self, recorded: bool = False) -> Inputs:
+        """Open the data set, and say what was read; a recorded one may have moved."""
         try:
             inputs = self.load()
         except InvalidInput as error:
             if not recorded or self.data == "digits" or os.path.exists(self.data):
                 raise
-            raise InvalidInput(moved(error, "data", "--data")) from error
-        display.say(inputs.describe())
+            raise InvalidInput(with_advice(error, "data", "--data")) from error
+        console.say(inputs.describe())
         return inputs
 
     def to_json(self) -> dict[str, Any]:
@@ -51,7 +50,7 @@ class DataSource:
         return asdict(self)
 
 
-def moved(error: Exception, what: str, option: str) -> str:
+def with_advice(error: Exception, what: str, option: str) -> str:
     """The message of an error about what a run recorded, with how to say where it is now."""
     text = str(error).rstrip()
     end = "" if text.endswith((".", "?")) else "."
@@ -66,15 +65,6 @@ def parse_grid(text: str | None) -> Fraction | None:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise InvalidInput(f"--grid is a step such as 1/255; got {text!r}") from None
-
-
-def parse_seed(text: str, option: str) -> Seed:
-    """A whole number, or `random`; its range is checked by who uses it."""
-    if text == "random":
-        return text
-    if not text.isdecimal():
-        raise InvalidInput(f"{option} is a whole number in 0..2^64 - 1, or random; got {text!r}")
-    return int(text)
 
 
 def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSource:
@@ -100,7 +90,7 @@ def _checked_source(recorded: Mapping[str, Any]) -> DataSource:
             f"The run's record of its data is not as it was written: {dict(recorded)!r:.200}. "
             "Make the run again, or use the Python API."
         )
-    # Runs of before record no channels: the first picture had decided for all.
+    # Earlier runs record no channels: the first image decided for all.
     return DataSource(**{"channels": AS_FIRST, **recorded})
 
 
@@ -108,50 +98,34 @@ def recorded_model(run: Run) -> str:
     """The model that a run was made with; an ONNX twin is in the run's directory, where it is now.
 
     Raises:
-        InvalidInput: none is recorded, or one that is code or elsewhere: who wrote a run.json
-            does not decide what is executed here, or asked of whom.
+        InvalidInput: none is recorded, or one that is code or at an address: a run.json does not
+            decide what is executed here, or which addresses are asked.
     """
     origin = run.manifest.origin
     if "twin_of" in origin and twin.FILE in run.attached:
         return run.storage.uri_of(twin.FILE)
-    return loadable(str(run.storage), str(origin.get("model", "")))
+    return require_no_code(str(run.storage), str(origin.get("model", "")))
 
 
-def loadable(where: str, model: str) -> str:
-    """The model that a run or a screening names, if who wrote it may name it; see `recorded_model`.
+def require_no_code(recorded_in: str, model: str) -> str:
+    """The model that a run or a screening names, unless it is code or an address.
 
     Args:
-        where: the run or the file, for the message.
+        recorded_in: the run or the file, for the message.
         model: the reference that it names, or empty.
     """
     if not model:
-        raise InvalidInput(f"{where} does not say which model it was made with: give --model.")
+        raise InvalidInput(
+            f"{recorded_in} does not say which model it was made with: give --model."
+        )
     if "://" in model:
         raise InvalidInput(
-            f"{where} was made with the model at {model}. A run does not decide which "
+            f"{recorded_in} was made with the model at {model}. A run does not decide which "
             f"addresses are asked: if you know that one, name it yourself with --model {model}"
         )
     if ModelReference.parse(model).is_code:
         raise InvalidInput(
-            f"{where} was made with {model!r}, which is Python code to be imported. Only you "
-            f"can decide to run it: if you trust it, name it yourself with --model {model}"
+            f"{recorded_in} was made with {model!r}, which is Python code to be imported. Only "
+            f"you can decide to run it: if you trust it, name it yourself with --model {model}"
         )
     return model
-
-
-def parse_radii(text: str) -> tuple[float, ...]:
-    """`0,0.25,0.5` as numbers."""
-    try:
-        return tuple(float(r) for r in text.split(","))
-    except ValueError:
-        raise InvalidInput(
-            f"--radii are numbers with commas, as 0,0.25,0.5; got {text!r}"
-        ) from None
-
-
-def parse_share(text: str) -> float:
-    """`1%` or `0.01` as a fraction."""
-    try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        raise InvalidInput(f"--replay is a share such as 1% or 0.01; got {text!r}") from None

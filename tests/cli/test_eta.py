@@ -1,11 +1,11 @@
-"""The time that is left, told by a clock of our own: right within 20 % after the first tenth."""
+"""The time that is left, by a clock of our own: right within 20 % after the first tenth."""
 
 from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
 
-from smoothcert.cli.eta import Milestones, Pace, duration
+from smoothcert.cli.eta import Eta, Milestones, duration
 
 TOTAL = 100_000
 
@@ -20,7 +20,7 @@ def steady(step: int = 256, speed: float = 1000.0) -> Iterator[tuple[float, int]
 
 
 def blocks(workers: int, size: int = 1000) -> Iterator[tuple[float, int]]:
-    """Workers that each tell a block when it is done, not all at the same moment."""
+    """Workers that each report a block when it is done, not all at the same moment."""
     each, count = workers * size / 1000.0, TOTAL // size
     ends = (
         (number + 1 + worker / workers) * each
@@ -64,16 +64,16 @@ def wavering() -> Iterator[tuple[float, int]]:
 
 def worst(stream: Iterator[tuple[float, int]], skip: float = 0.1) -> float:
     """The largest error after the first tenth, in units of what is allowed, at any moment."""
-    told = list(stream)
-    end = told[-1][0]
-    pace, errors = Pace(TOTAL, 0.0), []
-    for (time, count), (after, _) in pairwise(told):
-        pace.tell(count, time)
+    counts = list(stream)
+    end = counts[-1][0]
+    eta, errors = Eta(TOTAL, 0.0), []
+    for (time, count), (after, _) in pairwise(counts):
+        eta.update(count, time)
         if after == time:  # no moment between two
             continue
         for now in (time, (time + after) / 2, after - 1e-9):
-            if pace.share >= skip:
-                left = pace.left(now)
+            if eta.share >= skip:
+                left = eta.seconds_left(now)
                 assert left is not None
                 errors.append(abs(left - (end - now)) / (0.2 * (end - now) + 0.01 * end))
     assert len(errors) > 200
@@ -101,40 +101,40 @@ def test_within_a_fifth_at_every_moment(stream):
 
 def test_the_check_sees_a_wrong_estimate():
     """The control: work that becomes three times as slow halfway could not be foreseen."""
-    told = list(steady())
-    half = told[len(told) // 2][0]
-    assert worst((t if t < half else half + 3 * (t - half), c) for t, c in told) > 1
+    counts = list(steady())
+    half = counts[len(counts) // 2][0]
+    assert worst((t if t < half else half + 3 * (t - half), c) for t, c in counts) > 1
 
 
 def test_before_anything_is_known_and_after_all_is_done():
-    pace = Pace(1000, 50.0)
-    assert pace.left(60.0) is None
-    pace.tell(100, 60.0)
-    assert pace.left(60.0) == pytest.approx(90.0)  # all that can be said: 100 in 10 seconds
-    pace.tell(900, 150.0)
-    assert (pace.left(150.0), pace.share) == (0.0, 1.0)
-    nothing = Pace(0, 0.0)
-    assert (nothing.left(1.0), nothing.share) == (None, 1.0)
-    more = Pace(100, 0.0)  # a total is an upper bound at times, and an estimate at others
-    more.tell(50, 1.0)
-    more.tell(70, 2.0)
-    assert (more.left(2.0), more.share) == (0.0, 1.0)
+    eta = Eta(1000, 50.0)
+    assert eta.seconds_left(60.0) is None
+    eta.update(100, 60.0)
+    assert eta.seconds_left(60.0) == pytest.approx(90.0)  # all that can be said: 100 in 10 seconds
+    eta.update(900, 150.0)
+    assert (eta.seconds_left(150.0), eta.share) == (0.0, 1.0)
+    nothing = Eta(0, 0.0)
+    assert (nothing.seconds_left(1.0), nothing.share) == (None, 1.0)
+    more = Eta(100, 0.0)  # a total is an upper bound at times, and an estimate at others
+    more.update(50, 1.0)
+    more.update(70, 2.0)
+    assert (more.seconds_left(2.0), more.share) == (0.0, 1.0)
 
 
 def test_a_worker_that_hangs_does_not_count_down_to_nothing():
-    pace = Pace(1000, 0.0)
+    eta = Eta(1000, 0.0)
     for second in range(1, 51):
-        pace.tell(10, float(second))
-    assert pace.left(50.0) == pytest.approx(50.0)
-    assert pace.left(50.5) == pytest.approx(49.5)
-    assert pace.left(90.0) == pytest.approx(49.0)
+        eta.update(10, float(second))
+    assert eta.seconds_left(50.0) == pytest.approx(50.0)
+    assert eta.seconds_left(50.5) == pytest.approx(49.5)
+    assert eta.seconds_left(90.0) == pytest.approx(49.0)
 
 
 def test_memory_does_not_grow_with_the_counts():
-    pace = Pace(10**6, 0.0)
+    eta = Eta(10**6, 0.0)
     for number in range(20_000):
-        pace.tell(50, number * 0.01)
-    assert len(pace._times) <= 1001
+        eta.update(50, number * 0.01)
+    assert len(eta._times) <= 1001
 
 
 def test_milestones_are_few():

@@ -1,0 +1,119 @@
+"""plan: what policies would cost and buy on one model."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smoothcert import vocabulary
+from smoothcert.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smoothcert.classifiers.protocol import Classifier
+    from smoothcert.methods import Reuse
+    from smoothcert.runs.store import Run
+
+_SHOWN = ("budget:0.01", "budget:0.02", "budget:0.05", "budget:0.1", "retain:0.9", "retain:0.95")
+
+
+def plan(
+    model: options.Model,
+    base: options.Base,
+    policies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            help="A policy to show; may be repeated.",
+            show_default="several",
+            autocompletion=options.complete(vocabulary.POLICIES),
+        ),
+    ] = None,
+    method: options.Method = "auto",
+    alpha: options.TotalAlpha = None,
+    data: options.MovedData = None,
+    device: options.DeviceName = "cpu",
+    threads: options.Threads = None,
+    batch_size: options.BatchSize = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Show what policies would cost and buy, after a small pilot."""
+    import time
+
+    from smoothcert.api import sanity
+    from smoothcert.cli import console
+    from smoothcert.cli.data_source import recorded_source
+    from smoothcert.cli.resources import Device
+    from smoothcert.runs.bases import check_same_inputs, explored, prepared
+    from smoothcert.runs.store import Run
+
+    on = Device(device, threads)
+    with console.warnings_as_lines():
+        with console.waiting("Running the pilot"):
+            run = Run.open(base)
+            reuse = _reuse(run, method, alpha)
+            console.note(sanity.of_alpha(reuse.alpha))
+            inputs = recorded_source(run.manifest.origin, data).load_and_describe(recorded=True)
+            check_same_inputs(run, inputs)
+            classifier = on.load(model)
+            ready = prepared(run, classifier, inputs, batch_size)
+            start = time.perf_counter()
+            expected = explored(run, ready, inputs, reuse)
+            speed = expected.pilot_evaluations / (time.perf_counter() - start)
+        rows = []
+        for policy in policies or _SHOWN:
+            made = expected.plan(policy)
+            radius = float(made.radius.mean()) * run.identity.settings.sigma
+            rows.append((policy, made.evaluations, made.evaluations / speed, radius))
+        _show(run, classifier, rows, expected.pilot_evaluations, json)
+
+
+def _reuse(run: "Run", method: str, alpha: float | None) -> "Reuse":
+    """The method that is planned, on a run that it can be planned for."""
+    from smoothcert.api.recertify import check_base, method_settings
+    from smoothcert.errors import InvalidInput
+    from smoothcert.methods import planned
+
+    run.require_complete()
+    check_base(run.identity.method)
+    if method == "irs":
+        raise InvalidInput("irs makes no plan; plan takes the methods auto, joint, stratified")
+    settings = run.identity.settings
+    reuse = planned(method_settings(settings, None, None, method, alpha, 0.99, "budget-exact"))
+    assert reuse is not None
+    return reuse
+
+
+def _show(
+    run: "Run",
+    classifier: "Classifier",
+    rows: "Sequence[tuple[str, int, float, float]]",
+    pilot_evaluations: int,
+    as_json: bool,
+) -> None:
+    """Print what each policy is expected to cost and to buy."""
+    import numpy as np
+
+    from smoothcert.cli import console
+    from smoothcert.report.claims import tried
+    from smoothcert.runs import ledger
+
+    whole = float(np.mean([c.radius for c in run.certificates]))
+    if as_json:
+        names = ("policy", "evaluations", "seconds", "expected_mean_radius")
+        policies = [dict(zip(names, row, strict=True)) for row in rows]
+        pilot = {"pilot_evaluations": pilot_evaluations, "original_mean_radius": whole}
+        console.show_json(pilot | {"policies": policies})
+        return
+    table = [[p, f"{e:,}", f"{s:.1f}", f"{r:.4f}"] for p, e, s, r in rows]
+    heads = ["policy", "evaluations", "seconds", "expected mean radius"]
+    console.show_table(heads, table, f"Expected of {classifier.name}, not proven")
+    console.say(
+        f"The original's mean radius is {whole:.4f}. The pilot took {pilot_evaluations:,} "
+        "evaluations; recertify sets its draws aside, so that a policy may be chosen by this; a "
+        "model or a method may not. Expected figures come from fitted flip rates and use no "
+        "labels. "
+        f"{tried(ledger.tries(run), classifier.fingerprint)}".strip()
+    )

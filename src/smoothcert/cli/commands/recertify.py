@@ -1,0 +1,130 @@
+"""recertify: certificates of a changed model from the cached votes of the original."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smoothcert import vocabulary
+from smoothcert.cli import options
+
+if TYPE_CHECKING:
+    from smoothcert.cli.run_request import RunArguments
+    from smoothcert.runs.store import Run
+
+
+def recertify(
+    model: options.Model,
+    base: options.Base,
+    out: options.RunOut,
+    policy: options.Policy = None,
+    method: options.Method = "auto",
+    alpha: options.TotalAlpha = None,
+    gamma: Annotated[
+        float, typer.Option(help="irs: cached limit from which draws are fresh.")
+    ] = 0.99,
+    variant: Annotated[
+        str,
+        typer.Option(
+            help="irs: budget-exact, or published, which is proven at up to twice alpha.",
+            autocompletion=options.complete(vocabulary.VARIANTS),
+        ),
+    ] = "budget-exact",
+    fresh_seed: options.FreshSeed = None,
+    data: options.MovedData = None,
+    resume: options.Resume = False,
+    device: options.DeviceName = "cpu",
+    threads: options.Threads = None,
+    workers: options.Workers = None,
+    shard: options.Shard = None,
+    cluster: options.Cluster = None,
+    batch_size: options.BatchSize = None,
+    block_inputs: options.BlockInputs = None,
+    log: options.Log = None,
+    accept: options.Accept = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Recertify a changed model by reusing the original's run."""
+    from smoothcert.cli import console
+    from smoothcert.cli.resources import Compute, Device
+    from smoothcert.cli.run_request import RunArguments
+
+    compute = Compute(Device(device, threads), workers, cluster)
+    after = (json, accept or (), log or ())
+    arguments = RunArguments(out, resume, compute, batch_size, block_inputs, shard, *after)
+    question = (policy, method, alpha, gamma, variant)
+    with console.warnings_as_lines():
+        _recertify(model, base, data, arguments, question, fresh_seed)
+
+
+def _recertify(
+    model: str,
+    base: str,
+    data: str | None,
+    arguments: "RunArguments",
+    question: tuple[str | None, str, float | None, float, str],
+    fresh_seed: str | None,
+) -> None:
+    """Recertify against a base run; print the summary.
+
+    Args:
+        model: a reference.
+        base: the original's run.
+        data: where its data is now, if it moved.
+        arguments: of the run.
+        question: policy, method, alpha, gamma and variant; see `method_settings`.
+        fresh_seed: the seed of fresh draws, `random`, or None to replay the base's.
+    """
+    from smoothcert.api import sanity
+    from smoothcert.api.recertify import method_settings
+    from smoothcert.cli import console
+    from smoothcert.cli.data_source import recorded_source
+    from smoothcert.cli.resources import run_on_cluster
+    from smoothcert.cli.run_request import show_run
+    from smoothcert.execution.runner import execute
+    from smoothcert.execution.start import RunRequest
+    from smoothcert.runs.store import Run
+
+    seed = None
+    if fresh_seed is not None:
+        seed = arguments.seed(options.parse_seed(fresh_seed, "--fresh-seed"), _fresh_seed)
+    arguments.require_unused()
+    with console.waiting("Loading the base run"):
+        original = Run.open(base)
+        arguments.check_labels(original.labels, str(original.storage))
+        settings = original.identity.settings
+        method = method_settings(settings, None, *question, seed)
+        source = recorded_source(original.manifest.origin, data)
+    console.note(sanity.of_settings(settings, method.alpha))
+    total = arguments.remaining(_expected_evaluations(original, method.policy))
+    classifier = inputs = None
+    if arguments.compute.cluster is None:
+        with console.waiting("Loading model and data"):
+            classifier = arguments.load(model)
+            inputs = source.load_and_describe(recorded=True)
+        arguments.look(classifier, inputs, settings, total)
+    with console.bar("Recertifying", total) as tick:
+        run_options = arguments.options(tick, source, {"model": model, "base": base})
+        request = RunRequest(arguments.storage, settings, method, original, run_options)
+        if classifier is None or inputs is None:
+            run = run_on_cluster(request, model, source, arguments.compute)
+        else:
+            run = execute(request, classifier, inputs)
+    show_run(run, arguments.json, arguments.targets, original)
+
+
+def _fresh_seed(run: "Run") -> int | None:
+    from smoothcert.methods import planned
+
+    reuse = planned(run.identity.method)
+    return reuse and reuse.fresh_seed
+
+
+def _expected_evaluations(original: "Run", policy: str) -> int:
+    """About how many evaluations a recertification will take."""
+    from smoothcert import planning
+    from smoothcert.certificate import Outcome
+
+    proven = sum(c.outcome is Outcome.CERTIFIED for c in original.certificates)
+    return round(planning.Policy.parse(policy).total(proven, original.identity.settings.n))

@@ -1,0 +1,57 @@
+"""screen: what a cache proves of models on a whole data set; see `screenings`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smoothcert.cli import options
+
+
+def screen(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", show_default=False)],
+    base: options.Base,
+    per_input: Annotated[
+        int,
+        typer.Option(
+            help="Evaluations per input that counts.", parser=options.parse_count, metavar="INTEGER"
+        ),
+    ] = 100,
+    alpha: Annotated[
+        float,
+        typer.Option(
+            help="Error probability of everything stated.",
+            parser=options.parse_real,
+            metavar="FLOAT",
+        ),
+    ] = 0.002,
+    radii: Annotated[str, typer.Option(help="Radii to bound more tightly.")] = "",
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            help="Stop when decided, and exit with 3 unless it is proven of every model: a target "
+            "as 'ca@0.5>=0.40'.",
+            show_default=False,
+        ),
+    ] = None,
+    data: options.MovedData = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the certificates as JSON.")] = None,
+    overwrite: options.Overwrite = False,
+    device: options.DeviceName = "cpu",
+    threads: options.Threads = None,
+    workers: options.Workers = None,
+    cluster: options.Cluster = None,
+    batch_size: options.BatchSize = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Bound certified accuracy and mean radius of models on the whole data set, cheaply."""
+    from smoothcert.cli import console, screenings
+    from smoothcert.cli.resources import Compute, Device
+
+    compute = Compute(Device(device, threads), workers, cluster)
+    rest = (per_input, alpha, radii, accept, batch_size, out, overwrite)
+    asked = screenings.ScreeningArguments(tuple(models), base, data, *rest)
+    with console.warnings_as_lines():
+        screenings.screen(asked, compute, json)

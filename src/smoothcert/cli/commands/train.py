@@ -1,0 +1,172 @@
+"""train: a network of the zoo with Gaussian augmentation."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smoothcert import vocabulary
+from smoothcert.cli import options
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from smoothcert.cli.data_source import DataSource
+    from smoothcert.data.inputs import Inputs
+    from smoothcert.training.recipe import Recipe
+
+
+def train(
+    data: options.Data,
+    sigma: options.Sigma,
+    out: options.Out,
+    overwrite: options.Overwrite = False,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="quick (digits), short (CIFAR-10 on a CPU) or cohen2019.",
+            autocompletion=options.complete(vocabulary.RECIPES),
+        ),
+    ] = "quick",
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help="small_cnn or cifar_resnet20 (also 8, 14, 32, 44, 56, 110).",
+            autocompletion=options.complete(vocabulary.ARCHITECTURES),
+        ),
+    ] = None,
+    split: options.Split = "train",
+    grid: options.Grid = None,
+    limit: options.Limit = None,
+    every: options.Every = 1,
+    size: options.Size = None,
+    channels: options.Channels = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images per step.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    consistency: Annotated[
+        float | None, typer.Option(help="Weight of the noise-consistency term.")
+    ] = None,
+    seed: options.Seed = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")
+    ] = False,
+    device: options.DeviceName = "cpu",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train a network of the zoo with Gaussian augmentation and write its weights."""
+    from smoothcert.cli.data_source import DataSource
+
+    source = DataSource(data, split, grid, limit, every, size, channels)
+    chosen = make_recipe(
+        recipe,
+        sigma,
+        architecture=arch,
+        epochs=epochs,
+        batch=batch,
+        rate=rate,
+        consistency=consistency,
+        seed=seed,
+    )
+    train_to_file(source, chosen, out, device, json, resume=resume, overwrite=overwrite)
+
+
+def make_recipe(name: str, sigma: float, **changes: Any) -> "Recipe":
+    """A recipe by name, with what is given in the place of its own; see `training.recipe`."""
+    from smoothcert.errors import MissingExtra
+
+    try:
+        from smoothcert.training.recipe import recipe
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "torch", "torch") from error
+    return recipe(name, sigma, **changes)
+
+
+def train_to_file(
+    source: "DataSource",
+    recipe: "Recipe",
+    out: Path,
+    device: str,
+    as_json: bool,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Train and write weights."""
+    from smoothcert.classifiers.pytorch import save_weights
+    from smoothcert.cli import console
+    from smoothcert.compress.written import written_whole
+    from smoothcert.errors import InvalidInput
+    from smoothcert.files import make_folder, require_new_file
+    from smoothcert.training.checkpoint import Checkpoint
+    from smoothcert.training.gaussian import train as fit
+
+    if out.suffix != ".safetensors":
+        raise InvalidInput(f"Weights are written as .safetensors; got {out.name!r}")
+    require_new_file(out, overwrite or (resume and out.with_suffix(".checkpoint").exists()))
+    with console.waiting("Loading data"):
+        inputs = source.load_and_describe()
+        make_folder(out.parent)
+        checkpoint = Checkpoint(out.with_suffix(".checkpoint"), recipe, inputs.fingerprint)
+    if not resume:
+        checkpoint.clear()
+    loss = float("nan")
+    with console.bar("Training (images)", recipe.epochs * len(inputs)) as tick:
+
+        def progress(epoch: int, mean: float) -> None:
+            nonlocal loss
+            loss = mean
+            tick(len(inputs))
+            shown = recipe.epochs <= 20 or epoch % (recipe.epochs // 10) == 0
+            if shown and not console.is_live(console.errors):
+                console.say(f"Epoch {epoch} of {recipe.epochs}: loss {mean:.4f}")
+
+        network = fit(recipe, inputs, device, progress, checkpoint)
+    recorded = _measured(network, recipe, source, inputs)
+    with written_whole(out, overwrite=True) as aside:
+        save_weights(network, recipe.architecture, aside, **recorded)
+    checkpoint.remove()
+    _show(source, recipe, recorded, loss, len(inputs), out, as_json)
+
+
+def _measured(
+    network: "Module", recipe: "Recipe", source: "DataSource", inputs: "Inputs"
+) -> dict[str, Any]:
+    """What the weights' file says of them: accuracy on the test split, if they are of another."""
+    from smoothcert.cli import console
+    from smoothcert.training.gaussian import accuracy
+
+    split = "test" if source.split == "train" else source.split
+    with console.waiting("Measuring accuracy"):
+        held_out = replace(source, split=split).load() if split != source.split else inputs
+        clean, noisy = (accuracy(network, held_out, s) for s in (0.0, recipe.sigma))
+    found = {"clean": clean, "noisy": noisy, "inputs": len(held_out), "split": split}
+    # Weights travel: the data's own name, not where it lay on this machine.
+    name = Path(source.data).name
+    return {"sigma": recipe.sigma, "data": name, "recipe": asdict(recipe), "accuracy": found}
+
+
+def _show(
+    source: "DataSource",
+    recipe: "Recipe",
+    recorded: dict[str, Any],
+    loss: float,
+    images: int,
+    out: Path,
+    as_json: bool,
+) -> None:
+    from smoothcert.cli import console
+
+    model, found = f"{recipe.architecture}@{out}", recorded["accuracy"]
+    if as_json:
+        console.show_json({"weights": str(out), "model": model, "loss": loss} | recorded)
+        return
+    measured_on = "test" if source.split == "train" else "of these"
+    console.say(
+        f"Trained {recipe.architecture} on {images} images (loss {loss:.3f}; accuracy on "
+        f"{found['inputs']} {measured_on} images "
+        f"{found['clean']:.1%} clean, {found['noisy']:.1%} under noise): {model}"
+    )

@@ -1,0 +1,66 @@
+"""verify: what a run or a file of screenings proves, computed again; see `verification`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smoothcert.cli import options
+
+if TYPE_CHECKING:
+    from smoothcert.cli.verification import Verification
+
+
+def verify(
+    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
+    replay: Annotated[
+        str | None, typer.Option(help="Also re-evaluate such a part of the draws, as 1%.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="If it moved, or is package.module:factory: code that only the run names is not "
+            "imported.",
+            show_default="run's",
+        ),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
+    base: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
+    device: options.DeviceName = "cpu",
+    threads: options.Threads = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Recompute what a run, or a file by `screen --out`, proves, and say what is not checked."""
+    from smoothcert.cli.resources import Device
+    from smoothcert.cli.verification import verify_run_directory, verify_screenings
+
+    on = Device(device, threads)
+    if run.endswith(".json") and Path(run).name != "run.json":
+        found = verify_screenings(Path(run), replay, on, model=model, data=data, base=base)
+    else:
+        found = verify_run_directory(run, replay, on, model=model, data=data, base=base)
+    _show(run, found, json)
+
+
+def _show(path: str, found: "Verification", as_json: bool) -> None:
+    """What was checked, found wrong, and left out; exits with 1 if anything is wrong."""
+    from smoothcert.cli import console
+    from smoothcert.text import many, visible
+
+    problems = found.problems
+    if as_json:
+        counts = {"certificates": found.certificates, "replayed": found.replayed}
+        left = {"problems": list(problems), "not_checked": [one.value for one in found.unchecked]}
+        console.show_json({"run": path, "ok": not problems, **counts, **left})
+    else:
+        verdict = "all as stored." if not problems else f"{many(len(problems), 'problem')}."
+        console.show(visible(f"{path}: {found.text}: {verdict}"))
+        for problem in problems:
+            console.show(visible(f"  - {problem}"))
+        console.show("Not checked:")
+        for one in found.unchecked:
+            console.show(f"  - {one.value}")
+    if problems:
+        raise typer.Exit(1)

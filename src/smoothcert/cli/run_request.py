@@ -1,0 +1,233 @@
+"""Where a run is written, how it is computed, what is asked of it, and its summary."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import typer
+
+from smoothcert.api import sanity
+from smoothcert.certificate import Settings
+from smoothcert.classifiers.protocol import Classifier, Exported, Named
+from smoothcert.cli import console, verbosity
+from smoothcert.cli.data_source import DataSource
+from smoothcert.cli.resources import Compute, ModelLoader, WorkerInputs
+from smoothcert.data.inputs import Inputs
+from smoothcert.errors import InvalidInput, StoreError
+from smoothcert.execution.block_tasks import ALL, Shard
+from smoothcert.execution.runner import RunOptions
+from smoothcert.methods.screening import Target
+from smoothcert.report.acceptance import MeanRadius, check_labels, judge, parse_target
+from smoothcert.report.claims import tried
+from smoothcert.report.tables import summarize_run, summary_table
+from smoothcert.runs import seed_use
+from smoothcert.runs.store import Run
+from smoothcert.storage.base import Storage
+from smoothcert.storage.opening import open_storage
+from smoothcert.text import many, visible
+from smoothcert.tries import Seed, Tries, number_of
+from smoothcert.watchers.base import Watcher
+from smoothcert.watchers.loggers import logger
+
+NOT_ACCEPTED = 3
+"""The exit code of a model that does not reach --accept."""
+
+DEFAULT_RADII = (0.0, 0.25, 0.5)
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """Where a run is written, how it is computed, and what is asked of it.
+
+    Attributes:
+        out: the run directory.
+        resume: go on with the run that is there.
+        compute: what computes.
+        batch_size: rows per forward pass, if it is given.
+        block_inputs: inputs per block, if it is given.
+        shard: the part of the blocks to compute, as `1/8`.
+        json: print the result as JSON.
+        accept: targets that the certificates must reach.
+        log: loggers.
+    """
+
+    out: str
+    resume: bool = False
+    compute: Compute = field(default_factory=Compute)
+    batch_size: int | None = None
+    block_inputs: int | None = None
+    shard: str | None = None
+    json: bool = False
+    accept: Sequence[str] = ()
+    log: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values before any work."""
+        sizes = {"batch-size": self.batch_size, "block-inputs": self.block_inputs}
+        _ = self.part, self.targets, self.watchers
+        if self.accept and self.shard:
+            raise InvalidInput(
+                "--accept judges a whole run, and a shard is a part of one. When all shards are "
+                "there, repeat the command with --resume and --accept, without --shard."
+            )
+        for name, value in sizes.items():
+            if value is not None and value < 1:
+                raise InvalidInput(f"--{name} must be at least 1; got {value}")
+
+    @property
+    def storage(self) -> Storage:
+        """Of the run."""
+        return open_storage(self.out)
+
+    @property
+    def part(self) -> Shard:
+        """The blocks to compute."""
+        return Shard.parse(self.shard) if self.shard else ALL
+
+    @cached_property
+    def watchers(self) -> tuple[Watcher, ...]:
+        """The loggers that were asked for."""
+        return tuple(logger(text) for text in self.log)
+
+    @property
+    def targets(self) -> tuple[Target | MeanRadius, ...]:
+        """What the certificates must reach: all of it."""
+        return tuple(map(parse_target, self.accept))
+
+    def check_labels(self, labels: Sequence[int | None] | None, name: str) -> None:
+        """Refuse a target for data without labels."""
+        if self.targets:
+            check_labels(labels, name)
+
+    def look(
+        self, classifier: Classifier, inputs: Inputs, settings: Settings, evaluations: int
+    ) -> None:
+        """Say how a classifier does on a few inputs, unless a part of the run is there already."""
+        if verbosity.is_quiet() or self.shard or self.storage.occupied:
+            return
+        console.note(sanity.of_labels(inputs.labels, len(inputs.classes)))
+        if isinstance(classifier, Exported) and classifier.in_training:
+            console.note([sanity.of_training(classifier.name, classifier.in_training)])
+        if isinstance(classifier, Named):
+            console.note(sanity.of_classes(classifier.class_names, inputs.classes))
+        with console.waiting("Looking at a few inputs"):
+            try:
+                found = sanity.look(classifier, inputs, settings, evaluations)
+            except Exception:  # noqa: BLE001 - the model's own: the run says it
+                return
+        if found is not None:
+            console.note(sanity.of_count(inputs, found.classes))
+            wrong, seen = sanity.said(found, settings.sigma)
+            console.note(wrong)
+            if not wrong:
+                console.say(f"A first look: {seen}.")
+
+    def load(self, model: str) -> Classifier:
+        """The classifier of the first of several processes."""
+        return self.compute.process_device.load(model)
+
+    def resumed(self) -> Run | None:
+        """The run that is to be continued, if one is there."""
+        there = (self.resume or self.shard) and self.storage.exists("run.json")
+        return Run.open(self.storage) if there else None
+
+    def seed(self, wanted: Seed, kept: Callable[[Run], int | None]) -> int | None:
+        """The number of a seed; a random one is drawn once for a run, and `kept` reads it there."""
+        if wanted != "random":
+            return wanted
+        before = self.resumed()
+        if before is None and self.shard:
+            raise InvalidInput(
+                "Every shard would draw another random seed. Draw one number up to 2^64 - 1, and "
+                "give it to all of them."
+            )
+        found = number_of(wanted) if before is None else kept(before)
+        console.say(f"Noise seed {found}")
+        return found
+
+    def require_unused(self) -> None:
+        """Refuse a new run where something is, before anything is loaded."""
+        if not (self.resume or self.shard):
+            self.storage.require_unused()
+
+    def remaining(self, evaluations: int) -> int:
+        """About how many of a whole run's evaluations are still to be made."""
+        run = self.resumed()
+        left = evaluations * len(run.missing) // len(run.blocks) if run else evaluations
+        return left // self.part.count
+
+    def options(
+        self,
+        tick: console.Tick,
+        source: DataSource,
+        origin: Mapping[str, Any],
+        files: Mapping[str, bytes] | None = None,
+    ) -> RunOptions:
+        """The runner's settings, with what another process loads to take part."""
+        options = RunOptions(
+            self.batch_size,
+            self.block_inputs,
+            self.resume,
+            tick,
+            origin={**origin, "data": source.to_json()},
+            files=files or {},
+            shard=self.part,
+            watchers=self.watchers,
+            near=seed_use.runs_beside(self.storage),
+        )
+        if self.compute.cluster is not None:
+            return options
+        load = WorkerInputs(ModelLoader(origin["model"], self.compute.process_device), source)
+        return replace(options, executor=self.compute.executor(load))
+
+
+def show_run(
+    run: Run,
+    as_json: bool,
+    targets: Sequence[Target | MeanRadius] = (),
+    base: Run | None = None,
+) -> None:
+    """The summary of a run, or how far it is if other shards are still to be computed.
+
+    Of a recertified one also how often the cache of its base was asked, if that is at hand.
+    Exits with 3 if it does not reach all targets.
+    """
+    if run.missing:
+        done, blocks = len(run.finished), len(run.blocks)
+        if as_json:
+            console.show_json({"run": str(run.storage), "blocks": blocks, "finished": done})
+            return
+        console.say(f"Written to {run.storage}: it has {done} of {many(blocks, 'block')} now.")
+        return
+    summary = summarize_run(run, DEFAULT_RADII)
+    judged = [judge(run, target) for target in targets]
+    accepted = all(one.accepted for one in judged)
+    model, tries = run.identity.model, _cache_use(run, base)
+    if as_json:
+        why = "\n".join(one.text for one in judged)
+        verdict = {"accepted": accepted, "why": why} if judged else {}
+        cache = {"cache": tries.to_json(model)} if tries else {}
+        console.show_json({"run": str(run.storage), **asdict(summary), **cache, **verdict})
+    else:
+        console.show_table(*summary_table([summary]))
+        console.say(f"Written to {run.storage}")
+        if base is not None:
+            console.note(sanity.of_recertified(base.certificates, run.certificates))
+        labels, classes = run.labels, run.identity.num_classes
+        console.note(sanity.of_result(run.certificates, labels, classes))
+        if said := tried(tries, model, run.identity.method):
+            console.say(said)
+        for one in judged:
+            console.show(visible(one.text))
+    if not accepted:
+        raise typer.Exit(NOT_ACCEPTED)
+
+
+def _cache_use(run: Run, base: Run | None) -> Tries | None:
+    """What the cache of a recertified run was asked; the run stands if that cannot be read."""
+    try:
+        return seed_use.tries_of_run(run, base) if run.identity.base else None
+    except StoreError as error:
+        console.say(f"How often the cache was asked is not known: {error}")
+        return None

@@ -1,0 +1,200 @@
+"""What a run, or a file by `screen --out`, proves: computed again, and some draws replayed."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.cli import console
+from smoothcert.cli.data_source import recorded_model, recorded_source, require_no_code
+from smoothcert.cli.options import parse_share
+from smoothcert.cli.resources import Device
+from smoothcert.cli.screenings import read_screenings
+from smoothcert.errors import InvalidInput, Mismatch
+from smoothcert.execution.scheduler import thread_safe
+from smoothcert.execution.screening_tasks import make_screener, problems_of, replay_flips
+from smoothcert.methods.dataset import DatasetCertificate
+from smoothcert.runs import seed_use
+from smoothcert.runs.store import Run
+from smoothcert.runs.verify import Unchecked, evaluate_again, still_unchecked
+from smoothcert.runs.verify import verify as recompute
+from smoothcert.storage.local import LocalFolder
+from smoothcert.text import many
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was computed again.
+
+    Attributes:
+        text: what was recomputed and replayed, in words.
+        certificates: how many were recomputed.
+        replayed: draws that were evaluated again.
+        problems: what is not as stored.
+        unchecked: what was not checked.
+    """
+
+    text: str
+    certificates: int
+    replayed: int
+    problems: Sequence[str]
+    unchecked: Sequence[Unchecked]
+
+
+def verify_run_directory(
+    path: str,
+    share: str | None,
+    device: Device,
+    *,
+    model: str | None,
+    data: str | None,
+    base: str | None,
+) -> Verification:
+    """Check a run."""
+    run = Run.open(path)
+    with console.waiting("Recomputing certificates from votes"):
+        original = _base_run(run, base)
+        result = recompute(run, original)
+    problems, replayed, unchecked = list(result.problems), 0, result.unchecked
+    if share is not None and not run.missing:
+        fraction = parse_share(share)
+        with console.waiting("Loading model and data"):
+            reference = model or recorded_model(run)
+            source = recorded_source(run.manifest.origin, data)
+            console.say(f"Replaying with the model {reference} and the data {source.data}")
+            load = device.load if model else device.load_recorded
+            classifier, inputs = load(reference), source.load_and_describe(recorded=True)
+        total = round(sum(c.evaluations for c in run.certificates) * fraction)
+        with console.bar("Replaying", total) as tick:
+            again = evaluate_again(run, classifier, inputs, fraction, tick, original)
+        problems += again.problems
+        replayed, unchecked = again.replayed, still_unchecked(unchecked, fraction)
+    against = "" if original is None else f", and their draws from {original.storage}"
+    drawn = f", {many(replayed, 'draw')} replayed" if share is not None else ""
+    text = f"{many(result.certificates, 'certificate')} recomputed from the votes{against}{drawn}"
+    return Verification(text, result.certificates, replayed, problems, unchecked)
+
+
+def _base_run(run: Run, given: str | None) -> Run | None:
+    """The base run of a recertified one: the given one, or the recorded one if it is there."""
+    if not run.identity.base:
+        if given is not None:
+            raise Mismatch(f"{run.storage} was certified from scratch and has no base run.")
+        return None
+    if given is not None:
+        return Run.open(given)
+    return seed_use.recorded_base(run)
+
+
+@dataclass(frozen=True)
+class ScreeningOrigin:
+    """From what a screening says it was made; files of earlier versions say nothing.
+
+    Attributes:
+        base: where the base run is, or empty.
+        base_hash: its identity, or empty.
+        models: reference of each candidate, or empty.
+    """
+
+    base: str
+    base_hash: str
+    models: tuple[str, ...]
+
+    @staticmethod
+    def read(path: Path) -> "ScreeningOrigin":
+        """What a file of screenings says, whose certificates have been read already."""
+        rows = json.loads(path.read_bytes())
+        made = [row["made"] if isinstance(row.get("made"), dict) else {} for row in rows]
+        models = tuple(str(one.get("model", "")) for one in made)
+        base, base_hash = (str(made[0].get(name, "")) for name in ("base", "base_hash"))
+        return ScreeningOrigin(base, base_hash, models)
+
+
+def verify_screenings(
+    path: Path,
+    share: str | None,
+    device: Device,
+    *,
+    model: str | None,
+    data: str | None,
+    base: str | None,
+) -> Verification:
+    """Check a file of screenings."""
+    found = read_screenings(path)
+    if not found:
+        raise InvalidInput(f"{path} holds no certificate: there is nothing to verify.")
+    origin = ScreeningOrigin.read(path)
+    run = _screened_base(origin, base)
+    problems, replayed = list(problems_of(found, run)), 0
+    unchecked = [Unchecked.FLIPS, Unchecked.TRUE_CLASSES, Unchecked.CHOICE]
+    unchecked.append(Unchecked.SCREENED_BASE if run is None else Unchecked.BASE_VOTES)
+    if share is not None and not problems:
+        if run is None:
+            raise InvalidInput(f"To replay {path} takes the base run: give it with --base.")
+        models = _models(path, origin, model, len(found))
+        fraction = parse_share(share)
+        load = device.load if model else device.load_recorded
+        replayed, wrong = _replayed(found, run, models, data, fraction, load)
+        problems += wrong
+        unchecked = list(still_unchecked(unchecked, fraction))
+    against = "" if run is None else f", and their inputs from {run.storage}"
+    drawn = f", {many(replayed, 'draw')} replayed" if share is not None else ""
+    text = f"{many(len(found), 'certificate')} recomputed from the counts{against}{drawn}"
+    return Verification(text, len(found), replayed, problems, unchecked)
+
+
+def _screened_base(origin: ScreeningOrigin, given: str | None) -> Run | None:
+    """The base run: the given one, or the recorded one if it is there."""
+    here = LocalFolder(Path(origin.base)) if origin.base else None
+    if given is None and not (here and here.exists("run.json")):
+        return None
+    base = Run.open(given if given is not None else here or "")
+    if origin.base_hash and base.identity.hash != origin.base_hash:
+        raise Mismatch(
+            f"{base.storage} is not the run that was screened on. Give that with --base."
+        )
+    return base
+
+
+def _models(path: Path, origin: ScreeningOrigin, given: str | None, count: int) -> tuple[str, ...]:
+    """References of the candidates: the given one of a single one, or those that are recorded."""
+    if given is not None and count > 1:
+        raise InvalidInput(
+            f"{path} has {count} candidates, and --model names one. Put the files where they were "
+            "screened, and leave --model out."
+        )
+    return (
+        (given,)
+        if given is not None
+        else tuple(require_no_code(str(path), m) for m in origin.models)
+    )
+
+
+def _replayed(
+    found: Sequence[DatasetCertificate],
+    base: Run,
+    models: Sequence[str],
+    data: str | None,
+    fraction: float,
+    load: Callable[[str], Classifier],
+) -> tuple[int, list[str]]:
+    """How many draws were evaluated again, and what differs."""
+    if not 0 < fraction <= 1:
+        raise InvalidInput(f"The replayed fraction must be in (0, 1]; got {fraction}")
+    with console.waiting("Loading models, data and base run"):
+        inputs = recorded_source(base.manifest.origin, data).load_and_describe(recorded=True)
+        screener = make_screener(base, inputs, found[0].screening, None)
+        candidates = [screener.prepared(load(model)) for model in models]
+    problems, replayed = [], 0
+    if inputs.off_grid > found[0].pool.off_grid:
+        problems.append(f"the inputs lie farther from the grid than stated: {inputs.off_grid:g}")
+    total = round(sum(c.evaluations for c in found) * fraction)
+    with console.bar("Replaying", total) as tick:
+        for certificate, candidate in zip(found, candidates, strict=True):
+            progress = thread_safe(tick)
+            draws, differing = replay_flips(certificate, screener, candidate, fraction, progress)
+            replayed += draws
+            if differing:
+                problems.append(f"{certificate.name}: {differing} counts of flips are others")
+    return replayed, problems
