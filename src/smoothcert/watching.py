@@ -1,7 +1,7 @@
-"""What may follow a certification while it goes: told of certificates, changing none.
+"""Callbacks that follow a certification while it runs: they see certificates and change none.
 
-A watcher sees what is finished (in a run: stored already) and gives nothing back. One that fails is
-told no more, with a warning, and the certification goes on.
+A watcher sees what is finished (in a run: already stored) and returns nothing. One that fails is
+not called again, with a warning, and the certification continues.
 """
 
 import threading
@@ -18,13 +18,13 @@ from smoothcert.methods import Method, alpha_of
 from smoothcert.summary import Summary, correct_radii, summarize
 
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""At which a watcher's last summary has certified accuracy."""
+"""Radii at which a watcher's final summary has certified accuracy."""
 
 _EVERY = 1.0  # seconds between two calls, so that a slow watcher costs little
 
 
 class WatcherFailed(SmoothcertWarning):
-    """A watcher raised something; certificates are not affected."""
+    """A watcher raised an error; certificates are not affected."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Start:
     """What is about to be certified.
 
     Attributes:
-        name: of the run, or of the model where there is no run.
-        fingerprint: of the model.
-        inputs: how many.
+        name: name of the run, or of the model if there is no run.
+        fingerprint: hash of the model.
+        inputs: number of inputs.
         settings: of the certification from scratch (of the original, for a recertified model).
         method: None from scratch, else the settings of the method.
     """
@@ -47,7 +47,7 @@ class Start:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All of it as plain values by name; `proven_alpha` is what holds of the certificates.
+        """All fields as plain values by name; `proven_alpha` is the error that is proven.
 
         `alpha` and `irs.alpha` are settings (`methods.alpha_of`; docs/theory.md, section 3).
         """
@@ -62,13 +62,13 @@ class Start:
 
 @dataclass(frozen=True)
 class SoFar:
-    """How far a certification is, and what is new.
+    """The progress of a certification, and what is new.
 
     Attributes:
         certificates: finished since the last call; blocks finish in any order.
         labels: their true classes, None where unknown.
-        inputs: that have a result, in all.
-        certified: of these, inputs with a certificate.
+        inputs: total number of inputs that have a result.
+        certified: how many of these have a certificate.
         acr: average certified radius of these, as in a `Summary`.
         evaluations: forward passes that these took, the pilot's included.
         speed: evaluations per second since the start.
@@ -84,7 +84,7 @@ class SoFar:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What a logger draws over `inputs`; shares are of the inputs that have a result."""
+        """What a logger plots against `inputs`; shares are of the inputs that have a result."""
         return {
             "acr": self.acr,
             "certified": self.certified / self.inputs,
@@ -95,26 +95,26 @@ class SoFar:
 
 
 class Watcher(Protocol):
-    """Follows one certification after the other; called by one thread at a time."""
+    """Follows one certification after another; called by one thread at a time."""
 
     def started(self, start: Start, /) -> None:
-        """A certification begins, or is resumed, with the facts of its `start`."""
+        """A certification starts or is resumed; `start` describes it."""
         ...
 
     def certified(self, so_far: SoFar, /) -> None:
-        """Inputs have a result: `so_far`, about once a second, and once more at the end."""
+        """Inputs have results, see `so_far`; called about once a second, and once at the end."""
         ...
 
     def finished(self, summary: Summary | None, /) -> None:
-        """It is over; the summary is None if it was broken off, and of its part for a shard."""
+        """It has ended; the summary is None if it was interrupted; a shard's covers its part."""
         ...
 
 
 class Watched:
-    """A certification that is followed: adds up its certificates, and passes them on."""
+    """A followed certification: adds up its certificates and passes them on."""
 
     def __init__(self, watchers: Sequence[Watcher], start: Start, pilot_evaluations: int) -> None:
-        """Tell the watchers of the start; see `watched`."""
+        """Call the watchers' start; see `watched`."""
         self._watchers = list(watchers)
         self._start, self._pilot = start, pilot_evaluations
         self._certificates: list[Certificate] = []
@@ -131,12 +131,12 @@ class Watched:
         labels: Sequence[int | None],
         earlier: bool = False,
     ) -> None:
-        """Certificates are finished; from any thread.
+        """Add finished certificates; from any thread.
 
         Args:
-            certificates: of inputs not told of before.
+            certificates: of inputs not added before.
             labels: their true classes.
-            earlier: before the start, so that they say nothing of the speed.
+            earlier: finished before the start, so they do not count for the speed.
         """
         with self._lock:
             self._certificates += certificates
@@ -150,7 +150,7 @@ class Watched:
                 self._pass_on()
 
     def end(self, seconds: float | None = None) -> None:
-        """Pass on what is left, and the summary of what there is."""
+        """Pass on the rest, and the summary of everything."""
         with self._lock:
             if len(self._certificates) > self._told:
                 self._pass_on()
@@ -187,7 +187,7 @@ class Watched:
             except Exception as error:  # noqa: BLE001 - of others: work must not be lost for it
                 self._watchers.remove(watcher)
                 warnings.warn(
-                    f"{type(watcher).__name__} failed and is told no more of {self._start.name}: "
+                    f"{type(watcher).__name__} failed and no longer follows {self._start.name}: "
                     f"{type(error).__name__}: {error}. Certificates are not affected.",
                     WatcherFailed,
                     stacklevel=3,
@@ -198,12 +198,12 @@ class Watched:
 def watched(
     watchers: Sequence[Watcher], start: Start, pilot_evaluations: int = 0
 ) -> Iterator[Watched]:
-    """Follow what is done inside; whoever does it calls `add`, and `end` if it was not broken off.
+    """Follow the certification inside; it calls `add`, and `end` unless it was interrupted.
 
     Args:
-        watchers: told in this order.
+        watchers: called in this order.
         start: what is certified.
-        pilot_evaluations: spent on planning, beside those of the certificates.
+        pilot_evaluations: spent on planning, in addition to those of the certificates.
     """
     following = Watched(watchers, start, pilot_evaluations)
     try:
@@ -220,7 +220,7 @@ def collected(
     labels: Sequence[int | None] | None,
     pilot_evaluations: int = 0,
 ) -> tuple[Record, ...]:
-    """All records, told to watchers as they come.
+    """All records, passed to the watchers as they come.
 
     Args:
         records: one per input, in order.
