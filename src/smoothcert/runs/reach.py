@@ -1,4 +1,4 @@
-"""What can be known of the uses of a seed: the runs beside a new one, and a run's own base."""
+"""What is known about the uses of a seed: the runs next to a new one, and a run's own base."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -15,7 +15,7 @@ from smoothcert.tries import Tries, Try, warn_if_used
 
 
 def beside(place: Storage) -> tuple[Run, ...]:
-    """The runs in the same parent folder of this machine; what cannot be read is left out."""
+    """The runs in the same local parent folder, without unreadable ones."""
     found = []
     if isinstance(place, LocalFolder):
         own = place.path.resolve()
@@ -30,14 +30,14 @@ def beside(place: Storage) -> tuple[Run, ...]:
 def begin(
     identity: Identity, name: str, where: Storage, base: Run | None, near: Iterable[Run]
 ) -> None:
-    """Before a run's first evaluation: enter it in the ledgers concerned, and warn of its seed.
+    """Before a run's first evaluation: enter it in the ledgers, and warn about its seed.
 
     Args:
-        identity: of the run.
-        name: of its classifier.
-        where: the run will be.
+        identity: the run's identity.
+        name: name of its classifier.
+        where: where the run will be.
         base: the run that it reuses, or None.
-        near: runs beside it.
+        near: runs next to it.
     """
     one, method, near = asked_of(identity), identity.method, tuple(near)
     if base is None or method.is_fresh:
@@ -49,7 +49,7 @@ def begin(
 
 
 def begin_plan(base: Run, model: str, name: str, reuse: Reuse) -> None:
-    """Before a pilot whose figures are shown: enter it, by the model's fingerprint and name."""
+    """Before a pilot whose figures are shown: enter it with the model's fingerprint and name."""
     settings = base.identity.settings
     new = Try.of("plan", model, reuse.describe(settings), settings.seed, reuse)
     ledger.enter(base, new, name, "plan")
@@ -61,14 +61,14 @@ def asked_of(identity: Identity) -> Try:
 
 
 def of_run(run: Run, base: Run | None = None) -> Tries | None:
-    """What the cache of a run was asked: its own, or of one that reuses another, the other's.
+    """What the cache of a run was asked; for a run that reuses another, the other's cache.
 
     Args:
         run: from scratch or recertified.
-        base: of a recertified run; by default the recorded one, if it is on this machine.
+        base: base of a recertified run; by default the recorded one, if it is local.
 
     Returns:
-        The counts, or None where the base is not at hand.
+        The counts, or None if the base is not available.
 
     Raises:
         Damaged: an entry was changed.
@@ -77,7 +77,7 @@ def of_run(run: Run, base: Run | None = None) -> Tries | None:
         return ledger.tries(run)
     if base is not None:
         return ledger.tries(base)
-    with suppress(SmoothcertError):  # what a stranger's run names as its base may be anything
+    with suppress(SmoothcertError):  # an untrusted run may name anything as its base
         found = recorded_base(run)
         if found is not None and found.identity.hash == run.identity.base:
             return ledger.tries(found)
@@ -85,16 +85,16 @@ def of_run(run: Run, base: Run | None = None) -> Tries | None:
 
 
 def recorded_base(run: Run) -> Run | None:
-    """The run that it says it was made from, if that is in a folder of this machine.
+    """The run that it says it was made from, if that is in a local folder.
 
-    A stranger's run does not decide which addresses are asked.
+    An untrusted run does not determine which hosts are contacted.
     """
     recorded = LocalFolder(Path(str(run.manifest.origin.get("base", ""))))
     return Run.open(recorded) if recorded.exists("run.json") else None
 
 
 def _known(run: Run) -> Iterator[Try]:
-    """What a run shows to have been asked of seeds: its ledger, and itself if it is recertified."""
+    """What a run shows was asked of seeds: its ledger, and itself if it is recertified."""
     if run.identity.base:
         yield asked_of(run.identity)
     with suppress(SmoothcertError):
@@ -102,6 +102,6 @@ def _known(run: Run) -> Iterator[Try]:
 
 
 def _shares_noise(new: Identity, other: Identity) -> bool:
-    """Whether a run from scratch draws the noise of another one, and for another result."""
+    """Whether a run from scratch draws another run's noise, for another result."""
     mine, theirs = ((i.settings.seed, i.shape, i.data) for i in (new, other))
     return other.method == SCRATCH and mine == theirs and asked_of(new).key != asked_of(other).key

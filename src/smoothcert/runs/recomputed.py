@@ -1,4 +1,4 @@
-"""What a recertified run must have taken over from its base run, computed again."""
+"""Recompute what a recertified run must have taken from its base run."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,7 +21,7 @@ _TAKEN_OVER = ("settings", "data", "indices", "shape", "num_classes", "noise_law
 
 
 def facts(run: Run, base: Run) -> Iterator[str]:
-    """Where settings, data or true classes of a run are not those of its base."""
+    """Where settings, data or true classes of a run differ from its base's."""
     mine, theirs = (json_form(_on_the_grid(one.identity)) for one in (run, base))
     for name in _TAKEN_OVER:
         if mine[name] != theirs[name]:
@@ -36,12 +36,12 @@ def facts(run: Run, base: Run) -> Iterator[str]:
 
 
 def _on_the_grid(identity: Identity) -> Identity:
-    """Without the distance of the inputs to the grid, which each run takes from its own data."""
+    """Without the inputs' distance to the grid, which each run takes from its own data."""
     return replace(identity, settings=replace(identity.settings, off_grid=0.0))
 
 
 def plan(run: Run, base: Run) -> Iterator[str]:
-    """Where the pilot's inputs or the plan of a run are not what its base and settings give."""
+    """Where the pilot's inputs or the plan of a run do not follow from its base and settings."""
     reuse = planned(run.identity.method)
     if reuse is None or not pilots.keeps_pilot(run):
         return
@@ -51,28 +51,28 @@ def plan(run: Run, base: Run) -> Iterator[str]:
         return  # named where the files are read
     if pilot.votes.evaluations != run.pilot_evaluations:
         yield (
-            f"its pilot has {pilot.votes.evaluations} labels, and run.json says "
+            f"its pilot has {pilot.votes.evaluations} labels, but run.json says "
             f"{run.pilot_evaluations} evaluations"
         )
     if not np.array_equal(pilot.votes.positions, pilot_positions(base.certificates, reuse)):
-        yield "its pilot's inputs are not those that base run and settings give"
+        yield "its pilot's inputs are not those that follow from base run and settings"
     yield from _plan_of(run, base, pilot, reuse)
 
 
 def _plan_of(run: Run, base: Run, pilot: StoredPilot, reuse: Reuse) -> Iterator[str]:
-    """Compare the plan with the one that a pilot gives."""
+    """Compare the plan with the one that follows from a pilot."""
     try:
         due = planner(base, pilot, run.identity.settings, reuse).plan().allocations
         have = plans.read_plan(run)
     except (SmoothcertError, *UNREADABLE) as error:
-        yield f"its plan cannot be computed again: {error}"
+        yield f"its plan cannot be recomputed: {error}"
         return
     wrong = [i for i, a, b in zip(run.identity.indices, have, due, strict=True) if a != b]
     if wrong:
         made = {n: v for n, v in run.identity.versions.items() if n in ("numpy", "scipy")}
         yield (
-            f"its plan gives {len(wrong)} inputs, the first {wrong[0]}, other draws than base run, "
-            "settings and pilot do (it was made with "
+            f"its plan gives {len(wrong)} inputs, the first {wrong[0]}, different draws from those "
+            "that follow from base run, settings and pilot (it was made with "
             f"{', '.join(f'{name} {version}' for name, version in made.items())})"
         )
 

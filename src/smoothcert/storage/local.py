@@ -1,4 +1,4 @@
-"""A run in a folder of this machine."""
+"""A run in a local folder."""
 
 import errno
 import glob
@@ -45,7 +45,7 @@ class LocalFolder:
     path: Path
 
     def __str__(self) -> str:
-        """As it was given."""
+        """The path as given."""
         return str(self.path)
 
     @property
@@ -102,7 +102,7 @@ class LocalFolder:
     def remove(self, name: str) -> None:
         """See `Storage`."""
         try:
-            (self.path / name).unlink(missing_ok=True)  # another process may be faster
+            (self.path / name).unlink(missing_ok=True)  # another process may have removed it
         except OSError as error:
             raise StoreError(f"Cannot remove {self.path / name}: {reason(error)}") from error
 
@@ -110,7 +110,7 @@ class LocalFolder:
         """See `Storage`."""
         path = self.path
         require_unused(self)
-        # A name of its own, as another process may be starting the same run.
+        # A unique name, as another process may be starting the same run.
         aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         try:
             aside.mkdir(parents=True)
@@ -125,7 +125,7 @@ class LocalFolder:
             require_unused(self)  # another process was first
             if isinstance(error, StoreError):
                 raise
-            # It is there, but a mount point, a link, or in a folder that is not ours.
+            # It exists, but is a mount point, a link, or in a folder that is not ours.
             inside = f". {A_FOLDER_OF_ITS_OWN}" if path.is_dir() else ""
             raise StoreError(f"Cannot create {path}: {reason(error)}{inside}") from error
         finally:
@@ -137,7 +137,7 @@ class LocalFolder:
     def remove_temporary(self) -> None:
         """See `Storage`."""
         for killed in self.path.rglob(ASIDE):
-            with suppress(OSError):  # another process sweeps too, or the disk is read-only
+            with suppress(OSError):  # another process is also cleaning, or the disk is read-only
                 killed.unlink()
 
     def on_disk(self, name: str) -> Path:

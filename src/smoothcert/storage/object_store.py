@@ -1,7 +1,7 @@
 """A run in an object store, or in any other file system that pyarrow reads and writes.
 
-An object appears when all of it was sent, which is what `Storage.write` promises. There is no
-renaming of folders, so a new run is one once its run.json is there, which is written last.
+An object appears when all of it was sent, as `Storage.write` promises. Folders cannot be renamed,
+so a new run exists once its run.json does, which is written last.
 """
 
 import re
@@ -27,19 +27,19 @@ from smoothcert.storage.base import MOST_BYTES, require_unused
 _Found = TypeVar("_Found")
 
 _PAUSES = (1.0, 5.0, 20.0)
-"""Seconds before trying again; S3's client has then tried for several seconds itself."""
+"""Seconds before a retry; S3's client has by then tried for several seconds itself."""
 
 _FINAL = re.compile(
     r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS|SIGNATURE|HTTP status 40[0134]|Permission",
     re.IGNORECASE,
 )
-"""What trying again does not mend."""
+"""Errors that a retry does not fix."""
 
 _WHOLE = {"s3", "gcs", "abfs"}
-"""File systems where a file that is being written is not yet there."""
+"""File systems where a file being written does not exist yet."""
 
 _MAKING = ".new"
-"""An object that is there while a run is created."""
+"""An object that exists while a run is being created."""
 
 _ATTEMPTS = 3  # to create a run while others create the same one
 
@@ -49,7 +49,7 @@ class ObjectStore:
     """See `Storage`.
 
     Attributes:
-        uri: as it was given; credentials come from the environment.
+        uri: the URI as given; credentials come from the environment.
     """
 
     uri: str
@@ -61,17 +61,17 @@ class ObjectStore:
         named = parts.username is not None and parts.scheme not in ("abfs", "abfss")
         if named or parts.password is not None:  # there the name is that of a container
             raise InvalidInput(
-                "A URI with a password would be written into run directories. Put credentials "
-                "into the environment (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and "
-                f"leave them out of the {parts.scheme} URI."
+                "A URI with a password would be stored in run directories. Put credentials into "
+                "the environment (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and leave "
+                f"them out of the {parts.scheme} URI."
             )
         if parts.fragment:
-            raise InvalidInput(f"{uri} has a part behind '#', which means nothing here.")
+            raise InvalidInput(f"{uri} has a part after '#', which has no meaning here. Remove it.")
         _filesystem(uri)
         return ObjectStore(uri)
 
     def __str__(self) -> str:
-        """As it was given."""
+        """The URI as given."""
         return self.uri
 
     @property
@@ -102,7 +102,7 @@ class ObjectStore:
         return [name for name in names if not is_litter(name)]
 
     def _names(self, folder: str) -> list[str]:
-        """Half-written files too."""
+        """All files, also half-written ones."""
         path = f"{self._path}/{folder}".rstrip("/")
         wanted = fs.FileSelector(path, recursive=True, allow_not_found=True)
         found = self._try("listed", folder, lambda store: store.get_file_info(wanted))
@@ -120,7 +120,7 @@ class ObjectStore:
                     )
                 data = file.read()
             if len(data) != size:
-                raise OSError(f"{len(data)} of {size} bytes came")
+                raise OSError(f"only {len(data)} of {size} bytes arrived")
             return data
 
         return self._try("read", name, read)
@@ -152,19 +152,19 @@ class ObjectStore:
     def create(self, files: Iterable[tuple[str, bytes]]) -> None:
         """See `Storage`.
 
-        Of several processes that create one run at once, the last one's files stay, each of which
-        is read back; blocks that another began with other settings are then found damaged.
+        If several processes create one run at once, the last one's files stay, and each is read
+        back; blocks that another process began with other settings are then found damaged.
         """
         require_unused(self)
         for name in self.files():
-            if "/" in name:  # a block, so of a merge that was killed
+            if "/" in name:  # a block, so from a killed merge
                 self.remove(name)
         written, top = [], {}
         try:
             self.write(_MAKING, b"")
             for name, data in files:
                 written.append(name)
-                top |= {} if "/" in name else {name: data}  # blocks are too much to keep
+                top |= {} if "/" in name else {name: data}  # blocks are too large to keep
                 self.write(name, data)
         except BaseException:
             self._undo(written)
@@ -175,7 +175,7 @@ class ObjectStore:
                 self.remove(name)
 
     def _settle(self, files: dict[str, bytes]) -> None:
-        """Write again what another process wrote over."""
+        """Rewrite what another process has overwritten."""
         for _ in range(_ATTEMPTS):
             other = [name for name, data in files.items() if not self._holds(name, data)]
             if not other:
@@ -183,8 +183,8 @@ class ObjectStore:
             for name in other:
                 self.write(name, files[name])
         raise StoreError(
-            f"Other processes are creating {self} too, with other settings. Let one of them create "
-            "it, then start the others with --resume."
+            f"Other processes are also creating {self}, with other settings. Let one of them "
+            "create it, then start the others with --resume."
         )
 
     def _holds(self, name: str, data: bytes) -> bool:
@@ -195,7 +195,7 @@ class ObjectStore:
 
     def _undo(self, written: Iterable[str]) -> None:
         """Remove what was written, unless it is now part of another process's run."""
-        with suppress(StoreError):  # a store that cannot be written to cannot be tidied either
+        with suppress(StoreError):  # a store that cannot be written to cannot be cleaned either
             if not self.exists("run.json"):
                 for name in (*written, _MAKING):
                     self.remove(name)
@@ -218,7 +218,7 @@ class ObjectStore:
         return _filesystem(self.uri)[1]
 
     def _try(self, what: str, name: str, operation: Callable[[fs.FileSystem], _Found]) -> _Found:
-        """Do something with the store, again if that may help."""
+        """Do something with the store, with a retry if that may help."""
         store, _ = _filesystem(self.uri)
         for pause in (*_PAUSES, None):
             try:
@@ -250,13 +250,13 @@ def _send(store: fs.FileSystem, path: str, data: bytes) -> None:
 def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """The file system of a URI, and the path in it."""
     if uri.startswith("s3://"):
-        # One request for a small object, and nothing half-made in the store if that fails.
+        # One request for a small object, and nothing partial in the store if that fails.
         uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
     try:
         store, path = fs.FileSystem.from_uri(uri)
     except (OSError, pa.ArrowException) as error:
         raise InvalidInput(
-            f"{uri.partition('?')[0]} cannot be used: {error}. A run is in a folder, or at "
+            f"{uri.partition('?')[0]} cannot be used: {error}. A run must be in a folder, or at "
             "s3://, gs://, abfs:// or hdfs:// followed by a bucket and a path."
         ) from error
     return store, path.rstrip("/")
