@@ -260,7 +260,7 @@ class Failing(Noting):
 def test_one_that_fails_is_told_no_more_and_loses_nothing(where, at_once, tmp_path):
     bad, good = Failing(where), Noting()
     message = (
-        "Failing failed and is told no more of a: ConnectionError: the server is away. "
+        "Failing failed and no longer follows a: ConnectionError: the server is away. "
         "Certificates are not affected."
     )
     with pytest.warns(WatcherFailed, match=message) as said:

@@ -1,4 +1,4 @@
-"""Watchers that draw a certification in the tools for it, one file each; see `watching.Watcher`."""
+"""Watchers that log a certification to a tracking tool, one file each; see `watching.Watcher`."""
 
 from smoothcert.errors import InvalidInput
 from smoothcert.loggers.mlflow import Mlflow as Mlflow
@@ -16,7 +16,7 @@ def logger(text: str) -> Watcher:
         text: one of `FORMS`.
 
     Raises:
-        InvalidInput: it names none.
+        InvalidInput: it does not name a logger.
         MissingExtra: its package is not installed.
     """
     kind, colon, rest = text.partition(":")
@@ -26,4 +26,4 @@ def logger(text: str) -> Watcher:
         return Mlflow(rest or None)
     if kind == "tensorboard" and rest:
         return TensorBoard(rest)
-    raise InvalidInput(f"A logger is {FORMS}; got {text!r}")
+    raise InvalidInput(f"A logger must be {FORMS}; got {text!r}")
