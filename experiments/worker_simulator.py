@@ -1,4 +1,4 @@
-"""How long a run takes on many workers that fail: predicted, before anything is rented.
+"""How long a run takes on many workers that fail: a prediction, before any machine is rented.
 
 A discrete-event simulation of `smoothcert.execution.scheduler`: workers take block after block; one
 that fails (or is preempted) loses its block and comes back later; at the end an idle worker does a

@@ -212,9 +212,9 @@ def test_a_flag_may_be_repeated(base):
     [
         (
             ("certify", "m.onnx", "--data", "digits", "--sigma", 1, "--out", "FILE"),
-            "is a file, and",
+            "is a file, but",
         ),
-        (("recertify", "m.onnx", "--base", "BASE", "--out", "FILE"), "is a file, and"),
+        (("recertify", "m.onnx", "--base", "BASE", "--out", "FILE"), "is a file, but"),
         (("recertify", "m.onnx", "--base", "BASE", "--out", "BASE"), "already exists"),
         (("screen", "m.onnx", "--base", "BASE", "--out", "FILE"), "is there already"),
         (("export", "BASE", "--out", "FILE"), "is there already"),
@@ -272,7 +272,7 @@ def test_other_files_of_that_name_are_no_run(base, tmp_path):
 def test_a_run_makes_its_own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, err = run(*CERTIFY, "--limit", 2, "--out", ".", code=2)
-    assert ". is the folder you are in." in err
+    assert ". is the current folder." in err
     run(*CERTIFY, "--limit", 2, "--out", "run")
     (tmp_path / "link").symlink_to("below")
     (tmp_path / "below").mkdir()
@@ -345,9 +345,9 @@ def test_pipes_are_neither_models_nor_pictures(tmp_path):
     for name in ("a.onnx", "a.png"):
         os.mkfifo(tmp_path / name)
     facts = ("--data", "digits", "--sigma", 1, "--out", tmp_path / "r")
-    assert "is no regular file" in run("certify", tmp_path / "a.onnx", *facts, code=2)[1]
+    assert "is not a regular file" in run("certify", tmp_path / "a.onnx", *facts, code=2)[1]
     facts = ("predict", "support.linear:good", tmp_path / "a.png", "--sigma", 1)
-    assert "is no regular file" in run(*facts, code=2)[1]
+    assert "is not a regular file" in run(*facts, code=2)[1]
 
 
 def test_a_folder_is_no_picture(tmp_path):
@@ -633,8 +633,8 @@ class Tensor:
         (smoothcert.Inputs.from_arrays(IMAGES), None),
         ([PILLOW[0], PILLOW[1].convert("RGB")], "Image 1 has shape"),
         ([PILLOW[0], PILLOW[1].resize((4, 4))], "Image 1 has shape"),
-        ([PILLOW[0], IMAGES[0]], "Entry 1 of the list is no image"),
-        ([[1, 2], [3]], "are no array"),
+        ([PILLOW[0], IMAGES[0]], "Entry 1 of the list is not an image"),
+        ([[1, 2], [3]], "are not an array"),
         (None, "must have shape"),
         ([], "must have shape"),
         ({"x": 1}, "must have shape"),
@@ -696,9 +696,9 @@ def test_settings_as_people_have_them(name, value, wanted):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda b: smoothcert.recertify(b, linear.good(), IMAGES, policy=100), "A policy is"),
+        (lambda b: smoothcert.recertify(b, linear.good(), IMAGES, policy=100), "A policy must be"),
         (lambda b: smoothcert.predict(linear.good(), IMAGES[0], LAW), "takes an item of `Inputs`"),
-        (lambda b: smoothcert.predict(linear.good(), ITEM, 0.25), "noise is a law"),
+        (lambda b: smoothcert.predict(linear.good(), ITEM, 0.25), "noise must be a noise law"),
         (lambda b: Run.open(None), "got NoneType"),
         (lambda b: Run.open(b), "got Certification"),
         (lambda b: smoothcert.summarize(b, [0, 1, "2"]), "a label must be a whole number"),
@@ -707,8 +707,8 @@ def test_settings_as_people_have_them(name, value, wanted):
         (lambda b: smoothcert.load_inputs("digits", limit="3"), "limit must be a whole number"),
         (lambda b: smoothcert.load_inputs("digits", every=2.5), "every must be a whole number"),
         (lambda b: smoothcert.load_inputs("digits", size="8"), "size must be a whole number"),
-        (lambda b: smoothcert.load_inputs(None), "named by a text or a path"),
-        (lambda b: smoothcert.load_inputs(["a.png"]), "named by a text or a path"),
+        (lambda b: smoothcert.load_inputs(None), "must be a text or a path"),
+        (lambda b: smoothcert.load_inputs(["a.png"]), "must be a text or a path"),
         (lambda b: smoothcert.screen(b, {}, IMAGES), "nothing to screen"),
     ],
 )
@@ -810,7 +810,7 @@ def test_hints_of_other_commands(base, tmp_path):
 @pytest.mark.parametrize(("model", "is_odd"), [("good", False), ("permuted", True)])
 def test_what_is_odd_about_a_recertification(model, is_odd, base, tmp_path):
     _, err = run("recertify", f"support.linear:{model}", "--base", base, "--out", tmp_path / "r")
-    assert ("certificates of the original 0 are left" in err) == is_odd
+    assert ("Only 0 of the original's" in err) == is_odd
 
 
 @pytest.mark.parametrize(
@@ -821,7 +821,7 @@ def test_what_is_odd_about_a_recertification(model, is_odd, base, tmp_path):
         ("two_swapped", 0.25, "class 0 as 6, class 6 as 0"),
         ("pixels_elsewhere", 0.25, "with the normalization inside"),
         ("collapsed", 0.25, "collapsed to one class"),
-        ("fragile", 0.5, "never trained with noise"),
+        ("fragile", 0.5, "Was it trained with noise"),
     ],
 )
 def test_a_first_look(model, sigma, hint, tmp_path):
@@ -901,7 +901,7 @@ def test_what_systems_put_into_folders(name, copy):
 def test_what_people_put_there_is_named(name, copy):
     (copy / name).write_bytes(b"\0\1")
     (problem,) = verify(Run.open(copy)).problems
-    assert "is no part of a run" in problem
+    assert "is not part of a run" in problem
 
 
 def test_a_folder_with_nothing_but_litter_takes_a_run(tmp_path):
@@ -1012,7 +1012,7 @@ def test_labels_that_are_no_longer_those_of_the_base(command, tmp_path):
     again = (name, "support.linear:good", "--base", tmp_path / "base", *options, "--out")
     np.savez(file, x=pixels, y=np.roll(digits.labels, 1))
     _, said = run(*again, tmp_path / "a.json", code=2)
-    assert "2 of 4 inputs have another true class than in" in said
+    assert "2 of 4 inputs have a different true class than in" in said
     assert not (tmp_path / "a.json").exists()
     np.savez(file, x=pixels, y=digits.labels)
     run(*again, tmp_path / "a.json")

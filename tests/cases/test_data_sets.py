@@ -318,11 +318,11 @@ REFUSED = {
     ),
     "deeper": (classes("cat", images=("images/a.png",)), "as in cat/images"),
     "some-deeper": ({**CAT_DOG, "cat/more/b.png": None}, "as in cat/more"),
-    "data-set-inside": (classes("cat", under="set/inner/"), "Deeper there are some, as in"),
+    "data-set-inside": (classes("cat", under="set/inner/"), "There are images deeper, such as"),
     "empty-class": ({**CAT_DOG, "eel/note.txt": "x"}, "has folders without images: eel"),
     "annotations": ({**CAT_DOG, "annotations/a.xml": "x"}, "without images: annotations"),
-    "images-alone": ({"images/a.png": None}, "a folder images, which is hardly a class"),
-    "masks": ({"images/a.png": None, "masks/a.png": None}, "hardly a class"),
+    "images-alone": ({"images/a.png": None}, "a folder images, which is probably not a class"),
+    "masks": ({"images/a.png": None, "masks/a.png": None}, "probably not a class"),
     "numbers": (classes(*TEN), "as text 10 comes before 2"),
     "numbered-names": (classes("class_2", "class_10"), "as text 10 comes before 2"),
     "numbered-first": (classes("2_cat", "10_dog"), "as text 10 comes before 2"),
@@ -349,7 +349,7 @@ REFUSED = {
     ),
     "fewer-names": ({**CAT_DOG, "classes.txt": "cat\n"}, "it lacks 'dog', and has 'cat'"),
     "no-names": ({**CAT_DOG, "classes.txt": "\n \n"}, "names no class"),
-    "binary-names": ({**CAT_DOG, "classes.txt": b"\x80\0\0"}, "is no text file"),
+    "binary-names": ({**CAT_DOG, "classes.txt": b"\x80\0\0"}, "is not a text file"),
     "file-not-there": (
         {"a.png": None, "metadata.csv": "file_name,label\nb.png,0\n"},
         "not there: b.png",
@@ -397,11 +397,11 @@ REFUSED = {
     "broken-jsonl": ({"a.png": None, "metadata.jsonl": "{"}, "is not a readable table"),
     "two-tables": (
         {"a.png": None, "metadata.jsonl": "", "metadata.csv": ""},
-        "One metadata.csv or metadata.jsonl",
+        "Keep one metadata.csv or metadata.jsonl",
     ),
     "metadata-parquet": (
         {"a.png": None, "metadata.parquet": b""},
-        "One metadata.csv or metadata.jsonl",
+        "Keep one metadata.csv or metadata.jsonl",
     ),
     "split-column": (
         {"a.png": None, "metadata.csv": "file_name,label,split\na.png,0,test\n"},
@@ -426,12 +426,12 @@ REFUSED = {
     ),
     "second-number": (classes("a1_2", "a1_10"), "as text 10 comes before 2"),
     "below-zero": (classes("-1", "0", "1"), "without a gap"),
-    "two-spellings": (classes("b\u00e4r", "ba\u0308r"), "which are hardly two"),
+    "two-spellings": (classes("b\u00e4r", "ba\u0308r"), "probably the same class"),
     "two-spellings-listed": (
         {**classes("b\u00e4r", "ba\u0308r"), "classes.txt": "b\u00e4r\n"},
         "Give them different names",
     ),
-    "classes-in-two-cases": (classes("Cat", "cat"), "'Cat' and 'cat', which are hardly two"),
+    "classes-in-two-cases": (classes("Cat", "cat"), "'Cat' and 'cat', probably the same class"),
     "comment-in-list": ({**CAT_DOG, "classes.txt": "# mine\ncat\ndog\n"}, "the line '# mine'"),
     "head-of-list": ({**CAT_DOG, "classes.txt": "class\ncat\ndog\n"}, "the line 'class'"),
     "titled-list": ({**CAT_DOG, "classes.txt": "Class Names:\ncat\ndog\n"}, "'Class Names:'"),
@@ -603,18 +603,18 @@ NO_FILES = {
         {"a/test/0000.parquet": ROWS, "b/test/0000.parquet": ROWS},
         "the split 'test' in a, b. Give the folder",
     ),
-    "part-missing": ({"test-00000-of-00002.parquet": ROWS}, "not all of its parts"),
+    "part-missing": ({"test-00000-of-00002.parquet": ROWS}, "not every part exactly once"),
     "part-between": (
         {"test/0000.parquet": ROWS, "test/0002.parquet": ROWS},
-        "not all of its parts",
+        "not every part exactly once",
     ),
     "two-versions": (
         {"test-00000-of-00001-aa.parquet": ROWS, "test-00000-of-00001-bb.parquet": ROWS},
-        "not all of its parts",
+        "not every part exactly once",
     ),
     "two-ways": (
         {"test.parquet": ROWS, "test-00000-of-00001.parquet": ROWS},
-        "not all of its parts",
+        "not every part exactly once",
     ),
     "a-year": ({"test_2020.parquet": ROWS}, "no split 'test'"),
 }
@@ -685,16 +685,16 @@ NO_COLUMNS = {
     "some-unknown": (
         {"label": [-1, 1]},
         None,
-        "1 labels of -1 (not known; the first at 0) among 2",
+        "1 labels of -1 (unknown; the first at 0) among 2",
     ),
     "beyond-names": (
         {"label": [0, 2]},
         {"label": class_label("a", "b")},
-        "labels from 0 to 2, and names of 2",
+        "labels from 0 to 2, but names of 2",
     ),
     "split-column": ({"label": [0, 1], "split": ["train", "test"]}, None, "has a column 'split'"),
     "two-pictures": ({"img": [b"x", b"y"]}, None, "several columns of images: img, image"),
-    "no-picture": ({"images_": [1, 2], "images": ()}, None, "images are looked for"),
+    "no-picture": ({"images_": [1, 2], "images": ()}, None, "The column of images must be called"),
     "gap": ({"images": cells(3, {"bytes": None, "path": "a.png"})}, None, "Row 2 of"),
     "null": ({"images": [*cells(1), None]}, None, "Row 1 of"),
     "broken": (
@@ -812,9 +812,9 @@ def test_names_of_arrays(names, tmp_path):
 @pytest.mark.parametrize("names", [("x", "images"), ("x", "inputs"), ("x_test", "images_test")])
 def test_two_arrays_that_may_be_meant(names, tmp_path):
     np.savez(tmp_path / "a.npz", **dict.fromkeys(names, arrays()))
-    assert f"{names[0]}, {names[1]}, which may all be meant" in refused(tmp_path / "a.npz")
+    assert f"{names[0]}, {names[1]}, any of which may be meant" in refused(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", x=arrays(), y=[0, 1], labels=[1, 0])
-    assert "y, labels, which may all be meant" in refused(tmp_path / "b.npz")
+    assert "y, labels, any of which may be meant" in refused(tmp_path / "b.npz")
 
 
 def test_labels_of_no_certain_split_are_not_taken(tmp_path):
@@ -845,7 +845,7 @@ ARGUMENTS = {
     "every": ({"every": "2"}, "every must be a whole number"),
     "size": ({"size": (4, 4)}, "size must be a whole number"),
     "channels": ({"channels": True}, "channels must be a whole number"),
-    "split": ({"split": 3}, "split is the name"),
+    "split": ({"split": 3}, "split must be the name"),
 }
 
 
@@ -857,7 +857,7 @@ def test_arguments_of_other_kinds(case, tmp_path):
 
 @pytest.mark.parametrize("reference", ["", None, b"data", ["a.png"], arrays()])
 def test_references_of_other_kinds(reference):
-    with pytest.raises(InvalidInput, match="Data is named by a text or a path"):
+    with pytest.raises(InvalidInput, match="The data must be a text or a path"):
         smoothcert.load_inputs(reference)
 
 
@@ -1023,11 +1023,11 @@ UNREAD = {
     "set.zip": "a packed file. Unpack it",
     "train-images.gz": "a packed file",
     "set.pkl": "a pickle by its name",
-    "set.h5": "of a format that is not read",
+    "set.h5": "in a format that is not read",
     "labels.csv": "a text table",
     "data.arrow": "Dataset.to_parquet",
     "a.png": "one image. Give the folder that it is in",
-    "notes": "no data that is read",
+    "notes": "not data that can be read",
 }
 
 

@@ -106,7 +106,7 @@ REFUSED = {
     "features first": (g.model(outputs=[g.FEATURES, g.LOGITS]), "", "m.onnx#f or m.onnx#logits"),
     "features after": (g.model(outputs=[g.LOGITS, g.FEATURES]), "", "m.onnx#logits or m.onnx#f"),
     "no such output": (g.model(), "logit", "no output 'logit'.*Did you mean 'logits'"),
-    "an empty name": (g.model(), None, "names no output after '#'"),
+    "an empty name": (g.model(), None, "has no output name after '#'"),
     "no output": (g.model(outputs=[]), "", "has no output"),
     "only a loss and pixels": (
         g.model(g.LOSS, outputs=[g.value("loss", []), g.value("x", ["b", 1, 8, 8])]),
@@ -173,7 +173,7 @@ REFUSED = {
                 g.BODY[1],
             ]
         ),
-        *("", "is random.*other logits the second time"),
+        *("", "is random.*different logits when repeated"),
     ),
     "normalized by the batch, before 14": (
         g.model(
@@ -277,7 +277,7 @@ NAMED = [
     ("m.tflite", holding(b"\x1c\0\0\0TFL3"), "TensorFlow Lite"),
     ("m.pth.tar", holding(b"\x1f\x8b\x08"), "is compressed with gzip"),
     ("m.gguf", holding(b"GGUF\3\0\0\0"), "is a GGUF file"),
-    ("m.engine", holding(b"ftrt"), "TensorRT engine.*Take the ONNX model that it was built from"),
+    ("m.engine", holding(b"ftrt"), "TensorRT engine.*Use the ONNX model that it was built from"),
     ("m.xml", holding(b"<?xml version='1.0'?><net name='m'>"), "is a model of OpenVINO"),
     ("m.bin", holding(bytes(64)), "m.bin is not read: .bin most often is a pickle"),
     ("m.pb", holding(g.model().SerializeToString()), "is an ONNX model. Name it x.onnx"),
@@ -285,7 +285,7 @@ NAMED = [
     ("m.pt2", zipped("word.xml"), "a zip archive without a model in it"),
     ("m.zip", zipped("net.onnx"), "Unpack it, and pass archive/net.onnx"),
     ("m.pt2", zipped("data/aotinductor/model/x.so"), "is compiled by AOTInductor"),
-    ("m.onnx", lambda path: path.mkdir(), "is a folder, and there is no model in it"),
+    ("m.onnx", lambda path: path.mkdir(), "is a folder without a model in it"),
 ]
 
 
@@ -326,7 +326,9 @@ def test_tensors_beside_a_model(change, tmp_path, plain):
     beside = tmp_path / "t.bin"
     data = beside.read_bytes()
     beside.unlink() if change == "gone" else beside.write_bytes(data[:99])
-    message = "in t.bin, which is not beside it" if change == "gone" else "is truncated: 99 bytes"
+    message = (
+        "in t.bin, which is not beside it" if change == "gone" else "is truncated: it has 99 bytes"
+    )
     with pytest.raises(ModelError, match=message):
         smoothcert.load_classifier(path)
 

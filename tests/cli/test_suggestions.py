@@ -93,4 +93,4 @@ def test_architectures():
     with pytest.raises(SmoothcertError) as caught:
         zoo.build("small_cmm", 3, 10)
     assert "cifar_resnet110. Did you mean 'small_cnn'? For a network" in str(caught.value)
-    assert str(caught.value).endswith("of your own use package.module:factory.")
+    assert str(caught.value).endswith("For your own network use package.module:factory.")
