@@ -216,10 +216,10 @@ def test_a_flag_may_be_repeated(base):
         ),
         (("recertify", "m.onnx", "--base", "BASE", "--out", "FILE"), "is a file, but"),
         (("recertify", "m.onnx", "--base", "BASE", "--out", "BASE"), "already exists"),
-        (("screen", "m.onnx", "--base", "BASE", "--out", "FILE"), "is there already"),
-        (("export", "BASE", "--out", "FILE"), "is there already"),
+        (("screen", "m.onnx", "--base", "BASE", "--out", "FILE"), "already exists"),
+        (("export", "BASE", "--out", "FILE"), "already exists"),
         (("export", "BASE", "--out", "FOLDER"), "is a folder"),
-        (("train", "--data", "digits", "--sigma", 1, "--out", "FILE"), "is there already"),
+        (("train", "--data", "digits", "--sigma", 1, "--out", "FILE"), "already exists"),
         (("report", "BASE", "--out", "FILE"), "names a file"),
         (("report", "BASE", "--out", "new.pdf"), "names a file"),
         (("report", "BASE", "--out", "new.HTML"), "names a file"),
@@ -277,7 +277,7 @@ def test_a_run_makes_its_own_folder(tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to("below")
     (tmp_path / "below").mkdir()
     _, err = run(*CERTIFY, "--limit", 2, "--out", "link", code=2)
-    assert "Cannot create link: Not a directory. A run makes a folder of its own" in err
+    assert "Cannot create link: Not a directory. A run creates its own folder" in err
     run(*CERTIFY, "--limit", 2, "--out", "link/run")
 
 
@@ -391,7 +391,7 @@ def test_overwrite_says_otherwise(base, tmp_path):
 
 def test_a_link_to_nowhere_is_there_too(tmp_path):
     (tmp_path / "link.csv").symlink_to(tmp_path / "gone")
-    with pytest.raises(InvalidInput, match="is there already"):
+    with pytest.raises(InvalidInput, match="already exists"):
         require_new_file(tmp_path / "link.csv")
 
 
@@ -769,20 +769,20 @@ def test_a_run_is_a_base_and_a_path_is_not(base):
     ("changed", "alpha", "hint"),
     [
         ({}, None, None),
-        ({"n": 9}, None, "Take --n 10 at the very least"),
+        ({"n": 9}, None, "Use --n 10 at the very least"),
         ({"n": 10}, None, None),
-        ({"n": 10, "form": "multiclass"}, None, "Take --n 11 at the very least"),
+        ({"n": 10, "form": "multiclass"}, None, "Use --n 11 at the very least"),
         ({"n": 9}, 0.002, None),  # a base's own n
         ({"sigma": 2.0}, None, None),
         ({"sigma": 12.0}, None, "Did you mean 12/255?"),
         ({"alpha": 0.5, "n": 50}, None, None),
         ({"alpha": 0.6, "n": 50}, None, "0.6 is above one half"),
-        ({"n0": 4}, None, "guessed from 4 draws"),
-        ({"n0": 1}, None, "guessed from 1 draw,"),
+        ({"n0": 4}, None, "chosen from only 4 draws"),
+        ({"n0": 1}, None, "chosen from only 1 draw."),
         ({"n0": 5}, None, None),
-        ({"alpha": 1e-9, "n": 5}, None, "Take --n 30 at the very least"),
-        ({"alpha": 1e-300, "n": 50}, None, "Take a larger --alpha"),
-        ({"alpha": 5e-324}, None, "Take a larger --alpha"),
+        ({"alpha": 1e-9, "n": 5}, None, "Use --n 30 at the very least"),
+        ({"alpha": 1e-300, "n": 50}, None, "Use a larger --alpha"),
+        ({"alpha": 5e-324}, None, "Use a larger --alpha"),
         ({}, 0.6, "0.6 is above one half"),
     ],
 )

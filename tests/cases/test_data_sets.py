@@ -314,7 +314,7 @@ REFUSED = {
     "split-or-class": (classes("fail", "pass", "test"), "may be a split or a class"),
     "beside": (
         {**CAT_DOG, "c.png": None},
-        "has images (c.png) beside folders of images (cat, dog)",
+        "has images (c.png) next to folders of images (cat, dog)",
     ),
     "deeper": (classes("cat", images=("images/a.png",)), "as in cat/images"),
     "some-deeper": ({**CAT_DOG, "cat/more/b.png": None}, "as in cat/more"),
@@ -352,7 +352,7 @@ REFUSED = {
     "binary-names": ({**CAT_DOG, "classes.txt": b"\x80\0\0"}, "is not a text file"),
     "file-not-there": (
         {"a.png": None, "metadata.csv": "file_name,label\nb.png,0\n"},
-        "not there: b.png",
+        "do not exist: b.png",
     ),
     "file-not-named": (
         {"a.png": None, "b.png": None, "metadata.csv": "file_name,label\na.png,0\n"},
@@ -410,14 +410,14 @@ REFUSED = {
     "empty": ({"test/x.txt": "", "train/cat/a.png": None}, "is empty: no images"),
     "empty-names-splits": (
         {"test/x.txt": "", "train/cat/a.png": None},
-        "has also train: give --split",
+        "also has train: give --split",
     ),
     "saved-to-disk": (
         {"data-00000-of-00001.arrow": b"x", "state.json": "{}"},
         "Dataset.to_parquet",
     ),
     "cifar-pickles": ({"data_batch_1.pkl": b"x"}, "a pickle by its name"),
-    "npz-in-folder": ({"data.npz": b"x"}, "holds data.npz: give that file"),
+    "npz-in-folder": ({"data.npz": b"x"}, "holds data.npz. Give that file"),
     "packed-in-folder": ({"train.zip": b"x"}, "Unpack it"),
     "numbers-and-one-name": (classes("1", "2", "10", "other"), "as text 10 comes before 2"),
     "numbered-names-and-others": (
@@ -451,16 +451,25 @@ REFUSED = {
         },
         "differ. Keep the one",
     ),
-    "list-of-another-name": ({**CAT_DOG, "class.names": "dog\ncat\n"}, "in another order"),
-    "list-with-more": ({**CAT_DOG, "labels.txt": "ape\ncat\ndog\n"}, "in another order"),
-    "mapping": ({**CAT_DOG, "class_to_idx.json": '{"dog": 0, "cat": 1}'}, "in another order"),
+    "list-of-another-name": (
+        {**CAT_DOG, "class.names": "dog\ncat\n"},
+        "in an order that is not sorted",
+    ),
+    "list-with-more": (
+        {**CAT_DOG, "labels.txt": "ape\ncat\ndog\n"},
+        "in an order that is not sorted",
+    ),
+    "mapping": (
+        {**CAT_DOG, "class_to_idx.json": '{"dog": 0, "cat": 1}'},
+        "in an order that is not sorted",
+    ),
     "numbered-mapping": (
         {**CAT_DOG, "idx.json": '{"0": ["dog", "Dog"], "1": ["cat", "Cat"]}'},
-        "in another order",
+        "in an order that is not sorted",
     ),
     "table-against-folders": (
         {**CAT_DOG, "metadata.csv": "file_name,label\ncat/a.png,dog\ndog/a.png,cat\n"},
-        "cat/a.png is 'dog', and it lies in",
+        "cat/a.png is 'dog', but it is in",
     ),
     "unquoted-comma": (
         {"a.png": None, "metadata.csv": "file_name,text,label\na.png,hello, world,1\n"},
@@ -514,13 +523,13 @@ def test_links_that_lead_nowhere(inside, tmp_path):
     files(tmp_path, CAT_DOG)
     (tmp_path / inside).mkdir(exist_ok=True)
     (tmp_path / inside / "bird").symlink_to(tmp_path / "not-there")
-    assert "bird is a link to what is not there" in refused(tmp_path)
+    assert "bird is a broken link" in refused(tmp_path)
 
 
 def test_a_link_to_itself(tmp_path):
     files(tmp_path, CAT_DOG)
     (tmp_path / "eel").symlink_to(tmp_path / "eel")
-    assert "eel is a link to what is not there" in refused(tmp_path)
+    assert "eel is a broken link" in refused(tmp_path)
 
 
 def test_links_elsewhere_do_not_matter(tmp_path):
@@ -601,7 +610,7 @@ NO_FILES = {
     ),
     "two-configurations": (
         {"a/test/0000.parquet": ROWS, "b/test/0000.parquet": ROWS},
-        "the split 'test' in a, b. Give the folder",
+        "the split 'test' in a, b. Give one of these folders",
     ),
     "part-missing": ({"test-00000-of-00002.parquet": ROWS}, "not every part exactly once"),
     "part-between": (
@@ -666,7 +675,7 @@ NO_COLUMNS = {
     "texts-of-numbers": ({"label": ["10", "2"]}, None, "are names (10, 2)"),
     "one-missing": ({"label": [1, None]}, None, "1 are missing"),
     "several-each": ({"label": [[1], [0, 1]]}, None, "they are list"),
-    "halves": ({"label": [0.5, 1.0]}, None, "must be whole numbers"),
+    "halves": ({"label": [0.5, 1.0]}, None, "must all be whole numbers"),
     "several": (
         {"label": [0, 1], "target": [1, 0]},
         None,

@@ -193,17 +193,23 @@ def test_weights_saved_by_their_owner(architecture, prefix, tmp_path):
             cases.post(lambda y: torch.eye(10)[(y + 9 * torch.randn_like(y)).argmax(1)]),
             "is random",
         ),
-        (lambda: cases.plain().double(), r"weights are torch.float64: .*begin with x = x.to"),
-        (lambda: cases.plain().half(), r"weights are torch.float16: .*begin with x = x.to"),
+        (
+            lambda: cases.plain().double(),
+            r"weights are torch.float64: begin its forward with x = x.to",
+        ),
+        (
+            lambda: cases.plain().half(),
+            r"weights are torch.float16: begin its forward with x = x.to",
+        ),
         (
             lambda: torch.nn.Sequential(cases.AlwaysTrains(0.2), cases.plain()),
-            "Its AlwaysTrains is in training mode: let eval",
+            "Its AlwaysTrains is in training mode: make sure that eval",
         ),
         (
             lambda: torch.nn.Sequential(
                 torch.nn.BatchNorm2d(1, track_running_stats=False), cases.plain()
             ),
-            "batch-dependent: .* Its BatchNorm2d takes the statistics of each batch",
+            "batch-dependent: .* Its BatchNorm2d uses the statistics of each batch",
         ),
         (
             cases.observing,
@@ -340,10 +346,10 @@ LINES = [
     ("number", r"returns an int, not a model"),
     (
         "unseeded",
-        r"another model in each call: 1.weight, 1.bias differed .*\(torch.manual_seed, ",
+        r"a different model in each call: 1.weight, 1.bias differed .*\(torch.manual_seed, ",
     ),
     ("loops", r"returns a str, not a model"),
-    ("clock", r"another model in each call: made_at differed"),
+    ("clock", r"a different model in each call: made_at differed"),
     ("SETTINGS", r"broken_models:SETTINGS is a dict, not a module, a classifier"),
     ("rases", r"broken_models has no 'rases'. Did you mean 'raises'"),
 ]
@@ -439,7 +445,7 @@ def test_random_weights_of_a_file(name, library, draw, tmp_path, monkeypatch):
         if seed:
             assert smoothcert.load_classifier(f"random_net:{name}").fingerprint
             continue
-        with pytest.raises(ModelError, match="another model in each call: weight differed"):
+        with pytest.raises(ModelError, match="a different model in each call: weight differed"):
             smoothcert.load_classifier(f"random_net:{name}")
 
 

@@ -158,7 +158,7 @@ def _by_content(path: Path) -> str:
     if head[:4] == b"PK\x03\x04":
         return _of_zip(path)
     if head.startswith(b"\x89HDF\r\n"):
-        return "an HDF5 file, as from Keras, not read. Convert the model to ONNX (tf2onnx)."
+        return "an HDF5 file, the format of Keras, not read. Convert it to ONNX (tf2onnx)."
     if head[:4] == b"GGUF":
         return _FOREIGN[".gguf"]
     if head[:4] in (b"\x7fELF", b"MZ\x90\0"):
