@@ -72,7 +72,7 @@ def test_names_that_are_near_whatever_their_case():
         ),
         (
             lambda: Run.open("bsae"),
-            "bsae is no run directory: it has no run.json. Did you mean 'base'?",
+            "bsae is not a run directory: it has no run.json. Did you mean 'base'?",
         ),
     ],
 )

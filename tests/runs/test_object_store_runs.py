@@ -203,7 +203,7 @@ def test_a_damaged_object_is_seen_and_mended(bucket, calm, tmp_path):
 
 
 def test_there_is_no_run(bucket, tmp_path):
-    with pytest.raises(StoreError, match="is no run directory: it has no run.json"):
+    with pytest.raises(StoreError, match="is not a run directory: it has no run.json"):
         Run.open(bucket.uri(f"{tmp_path.name}/none"))
     with pytest.raises(StoreError, match="is not a local directory"):
         _ = certify(bucket.uri(f"{tmp_path.name}/r")).path

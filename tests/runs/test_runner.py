@@ -126,7 +126,7 @@ def test_resuming_under_another_noise_law(base, tiny_inputs, pixel_sum):
 
 
 def test_damaged_or_newer_manifests(base, tmp_path):
-    with pytest.raises(StoreError, match="is no run directory: it has no run.json"):
+    with pytest.raises(StoreError, match="is not a run directory: it has no run.json"):
         Run.open(tmp_path)
     edit(base.path, lambda body: body.update(format=99))
     with pytest.raises(StoreError, match="has run format 99; this smoothcert reads formats 3 to 4"):
@@ -287,7 +287,7 @@ def test_replay_agrees_and_notices(base, tiny_inputs, pixel_sum):
 
     problem = evaluate_again(base, Impostor(28), tiny_inputs, 0.1).problems[0]
     assert "660 of 660 replayed draws have a different label" in problem
-    with pytest.raises(Mismatch, match="was made with a model of fingerprint pixel-sum-28"):
+    with pytest.raises(Mismatch, match="was made with a model with fingerprint pixel-sum-28"):
         evaluate_again(base, PixelSum(5), tiny_inputs, 0.1)
     with pytest.raises(InvalidInput, match=r"must be in \(0, 1\]; got 2"):
         evaluate_again(base, pixel_sum, tiny_inputs, 2)

@@ -262,10 +262,10 @@ def test_bad_references(tmp_path):
     bad = {
         "nothing.npz": "There is no data file",
         "text.npz": "text.npz is not a readable .npz file",
-        "other.npz": "has the arrays z; inputs are looked for under 'x_test'",
+        "other.npz": "has the arrays z. Name the inputs 'x_test'",
         "objects.npz": "is not a readable .npz file of plain arrays",
         "text.parquet": "is not a readable Parquet file",
-        "columns.parquet": "has the columns a; images are looked for under 'img' and 'image'",
+        "columns.parquet": "has the columns a. The column of images must be called 'img'",
         "numbers.parquet": "The column 'img' of .* has type int64",
         "empty": "is empty: no images",
         "gone/": "There is no data at",
