@@ -1,11 +1,11 @@
-"""How alpha is best divided between cache and replay, on collected votes.
+"""How best to divide alpha between cache and replay, on collected votes.
 
 python experiments/alpha_split.py --size cpu --out FOLDER
 
-FOLDER is what collect.py filled. IRS gives half of alpha to the cache's limit and half to the
-disparity's. Here other shares are tried, for IRS and for the product of the joint bound's two
-limits; the joint bound itself divides nothing. Choosing the best share by its result, as is done
-here to see what it could bring, is no certificate.
+FOLDER was filled by collect.py. IRS gives half of alpha to the cache's limit and half to the
+disparity's. This script tries other shares, for IRS and for the product of the joint bound's two
+limits; the joint bound itself divides nothing. Choosing the best share by its result, as here to
+see what could be gained, does not give a certificate.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,17 +1,17 @@
 """Models chosen, or made, by their results on a cache.
 
-Every candidate is as good as the next in truth: its class has the same probability. What they say
-of a cached draw is a matter of luck, and a replay shows it.
+All candidates are equally good in truth: the class has the same probability. Their labels on a
+cached draw are a matter of luck, and a replay shows them.
 
 *The best of many.* The candidate with the largest radius is shown.
 
-*The majority of the better half.* The candidates that lost the fewest replayed winners are joined:
-what most of them answer is the answer. Each of them is there because it lost few of these draws.
-So on each of these draws a little less than the usual share of them is wrong, and since they are
-near half and half, the majority is wrong much less often than usual. On draws that were not
-replayed nothing was chosen. With the numbers of misuse.py the majority loses 13 % of the replayed
-winners and 37 % in truth. It did not exist when the draws were made, so no bound holds for it on
-them, whatever the error level and however many models that is divided by.
+*The majority of the better half.* The candidates that lost the fewest replayed winners vote: the
+label is that of most of them. Each was chosen because it lost few of these draws. So on each of
+these draws slightly less than the usual share of them is wrong and, since they are close to half
+and half, the majority is wrong much less often than usual. On draws that were not replayed nothing
+was chosen. With the numbers of misuse.py the majority loses 13 % of the replayed winners and 37 %
+in truth. It did not exist when the draws were made, so no bound holds for it on them, whatever the
+error level and whatever number of models it is divided by.
 """
 
 from collections.abc import Sequence

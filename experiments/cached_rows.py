@@ -1,4 +1,4 @@
-"""Figures that take long, cached in a file until what they depend on changes."""
+"""Slow figures, cached in a file until what they depend on changes."""
 
 import json
 import time

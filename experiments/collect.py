@@ -5,7 +5,7 @@ python experiments/collect.py DATA --size cpu --out FOLDER
 DATA is a folder with CIFAR-10 (JPEG), as `load_inputs` reads it. All networks are certified from
 scratch with one seed on the same images, and equal seeds give equal noise: two networks' labels,
 draw by draw, are what every method would have seen at any number of replayed draws, so tables.py
-runs no network again. A rerun goes on where the last one stopped, and says how fast it went.
+runs no network again. A rerun continues where the last one stopped, and reports its speed.
 """
 
 import argparse
@@ -130,7 +130,7 @@ class Collection:
         return f"{place.architecture}@{run}" if run.suffix == ".safetensors" else str(run)
 
     def collect(self, place: Place) -> Run:
-        """Certify from scratch into the place's run directory, or go on with it."""
+        """Certify from scratch into the place's run directory, or continue it."""
         sizes = self.sizes
         settings = Settings(
             place.sigma,

@@ -1,11 +1,11 @@
-"""The fresh draws that the methods ask for: collected as far as any of them does.
+"""Collect the fresh draws that the methods ask for.
 
 python experiments/collect_fresh.py --size cpu --out FOLDER DATA
 
-To be run after collect.py and before tables.py. IRS and the planner evaluate a new network on
-draws of their own where the original is almost sure. Which images, and how many draws, follows
-from the votes collected so far, so the methods are run once on those, and what they ask for and
-is not there is then evaluated. A rerun evaluates only what is still missing.
+Run this after collect.py and before tables.py. IRS and the planner evaluate a new network on fresh
+draws where the original is almost certain. The images and the numbers of draws follow from the
+votes collected so far, so the methods are run once on those, and what they ask for but is missing
+is then evaluated. A rerun evaluates only what is still missing.
 """
 
 import time

@@ -1,8 +1,8 @@
 """Collected votes, and the methods run on them: a label that a method asks for is looked up.
 
-The methods run as they are, with a sampler that looks up what a classifier answered when it was
-collected in the place of one that evaluates it. So a certificate from here is
-the one `recertify` gives (tests/experiments/test_collected_votes.py), and costs no evaluation.
+The methods run unchanged, with a sampler that looks up the collected labels of a classifier instead
+of evaluating it. So a certificate from here is the one `recertify` gives
+(tests/experiments/test_collected_votes.py), and costs no evaluation.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

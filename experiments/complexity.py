@@ -2,7 +2,7 @@
 
 python experiments/complexity.py --size cpu --out FOLDER
 
-FOLDER is what collect.py filled. Formulas: the least number of draws with which a
+FOLDER was filled by collect.py. Formulas: the least number of draws with which a
 Clopper-Pearson limit comes within a distance of a proportion. Votes: the least number of draws
 of the new network, as many for each image, with which the mean distance from its class
 probability (all its draws) down to what is proven is at most that.

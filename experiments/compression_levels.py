@@ -1,11 +1,11 @@
-"""How far a network may be changed: flips by bit width and pruned share, and what predicts them.
+"""How far a network can be changed: flips by bit width and pruned share, and what predicts them.
 
 python experiments/compression_levels.py DATA --out FOLDER
 
 DATA is a folder with CIFAR-10 (JPEG), as `load_inputs` reads it. Flips are counted on the same
 draws for all networks. From the logits of both networks on other draws they are predicted: the
 label of a draw changes if the change of its gap (the original's largest logit less its largest
-other one) exceeds the gap. Rows are kept in FOLDER, so that a rerun makes only what is missing.
+other one) exceeds the gap. Rows are kept in FOLDER, so a rerun computes only what is missing.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def gaps(logits: NDArray, classes: NDArray[np.int64]) -> NDArray[np.float64]:
 def predictions(
     gap: NDArray[np.float64], change: NDArray[np.float64], nearest: float, window: float
 ) -> dict[str, float]:
-    """Shares of labels that change, foretold without looking at one.
+    """Predicted shares of labels that change, without looking at the labels.
 
     Args:
         gap: of the original, >= 0, shape (draws,).

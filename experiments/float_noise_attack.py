@@ -4,8 +4,8 @@ python experiments/float_noise_attack.py
 
 The sum of a float32 pixel x and float32 noise e keeps low bits of x wherever it is smaller than e:
 not every float y is x + e for some e. The classifier remembers one picture and says 0 if each
-pixel could be that picture's pixel plus float noise, else 1. It is constructed for this purpose:
-nobody meets it by accident, but a certificate claims something of any function whatever.
+pixel could be that picture's pixel plus float noise, else 1. It is constructed for this purpose and
+would not occur by accident, but a certificate is a claim about any function.
 
 The usual sampler adds float noise, sees nothing but class 0 at the remembered picture, and
 certifies a ball around it. In that ball lies a picture, 1/255 brighter in every pixel, at which the

@@ -1,9 +1,9 @@
 """Classifiers whose every probability under noise is known: the noise of one pixel, cut to measure.
 
 An input is one pixel; under noise it lands on a grid point, and a table says what a classifier
-answers there. Which grid points answer what is chosen so that pairs of classifiers have any joint
-law of labels, to about 1e-12; the truth is then summed over the table. So the real engine, with
-its real noise, draws labels of any law, a law for each input if so wanted.
+answers there. The grid points' labels are chosen so that pairs of classifiers have any joint law of
+labels, to about 1e-12; the truth is then summed over the table. So the real engine, with its real
+noise, draws labels of any law, and a different law for each input if needed.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
 """The errors of methods that leave no choice once the cache is seen, by exact enumeration.
 
-Who knows the true law chooses the settings before it is: of IRS the evaluations per input and
-gamma, of a decision the radius. Of a group, its inputs' flip rates are any. See oracle_planner.py.
+Somebody who knows the true law chooses the settings before the cache is seen: for IRS the
+evaluations per input and gamma, for a decision the radius. The flip rates of a group's inputs are
+arbitrary. See oracle_planner.py.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 `reliability.py` runs it and makes the tables.
 
-Each method runs as it is, from the noise to the certificate: the verbs of the package, its engine
+Each method runs unchanged, from the noise to the certificate: the package's functions, its engine
 and its plans, on the classifiers of known_law.py. A certificate overclaims if its radius is above
 sigma * Phi^-1 of the true probability of its class (in the multi-class form, above half of sigma
 times the difference of the two quantiles), or, for a decision of one radius, if it says the

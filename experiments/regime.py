@@ -1,4 +1,4 @@
-"""Where incremental certification stops to pay, and which gamma of IRS is best: SIMULATED.
+"""Where incremental certification stops paying, and which gamma of IRS is best: SIMULATED.
 
 python experiments/regime.py LOGS --out FOLDER
 

@@ -1,10 +1,10 @@
-"""Tables 2 to 10 of the IRS paper on collected votes, beside what it published: docs/results.md.
+"""Tables 2 to 10 of the IRS paper on collected votes, next to its own figures: docs/results.md.
 
 python experiments/tables.py --size cpu --out FOLDER
 
-FOLDER is what collect.py and collect_fresh.py filled; pairs that are not there are left out and
-named. No network is run. Every finished comparison is kept beside its votes, so a rerun computes
-only what is new. Rows go to experiments/results/SIZE/*.csv, figures and text to docs/.
+FOLDER was filled by collect.py and collect_fresh.py; missing pairs are left out and named. No
+network is run. Every finished comparison is stored with its votes, so a rerun computes only what is
+new. Rows go to experiments/results/SIZE/*.csv, figures and text to docs/.
 """
 
 import csv

@@ -3,8 +3,8 @@
 python experiments/worker_scaling.py [--inputs 24] [--n 2000] [--workers 1 2 4]
 
 A ResNet-20 on random pictures, one core for each worker, one input for each block. The simulator
-gets the speed and the overhead that one worker had, and the workers' time to start; it must then
-say how long 2 and 4 workers take. Four workers on two cores have half the speed each. Writes the
+gets the speed and the overhead of one worker, and the workers' time to start; it must then predict
+how long 2 and 4 workers take. Four workers on two cores have half the speed each. Writes the
 tables of docs/scaling.md.
 """
 

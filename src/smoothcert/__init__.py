@@ -1,4 +1,4 @@
-"""Certify classifiers by randomized smoothing, and re-certify their compressed versions.
+"""Certify classifiers by randomized smoothing, and recertify their compressed versions.
 
 Everything below is imported when first used, so that `smoothcert --help` is instant and
 importing the package imports no framework.
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Releases of ONNX Runtime tell their maker what they run unless told not to before they are loaded.
+# ONNX Runtime's releases send telemetry unless it is turned off before they are loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:

@@ -35,21 +35,21 @@ class Outcome(Enum):
     )
     UNDECIDED = (
         "Abstained: these votes do not prove the class more likely than all others. Unless the "
-        "classifier is truly undecided here, a run with more draws and another seed may; with "
-        "this seed it would be a second try on the same draws."
+        "classifier is truly undecided here, a run with more draws and another seed may prove it; "
+        "with this seed it would be a second try on the same draws."
     )
     UNSPENT = (
-        "Abstained without evaluations: the plan had nothing to spend here. Another budget or "
-        "policy is a second try, which needs draws of its own: a fresh seed, or a certification "
-        "from scratch with another seed."
+        "Abstained without evaluations: the plan spent nothing here. Another budget or policy is "
+        "a second try, which needs draws of its own: a fresh seed, or a certification from "
+        "scratch with another seed."
     )
     ORIGINAL_ABSTAINED = (
         "Abstained without evaluations: the original's votes do not prove its class, so there "
         "is nothing to carry over; certify the new model from scratch, with another seed."
     )
     EXCLUDED = (
-        "Excluded at the radius asked for: the votes prove the class less likely than that radius "
-        "needs, so more samples will not certify it there; it does not prove that an attack exists."
+        "Excluded at this radius: the votes prove the class less likely than the radius requires, "
+        "so more samples will not certify it there; this does not prove that an attack exists."
     )
 
 
@@ -62,7 +62,7 @@ def check_alpha(alpha: float, name: str = "alpha") -> None:
 
 
 def check_count(value: int, name: str) -> None:
-    """Raise InvalidInput unless value is a whole number of draws that can be addressed."""
+    """Raise InvalidInput unless value is a whole number of draws within the noise's range."""
     if not isinstance(value, int) or not 1 <= value <= 10**9:
         raise InvalidInput(f"{name} must be a whole number from 1 to 10^9; got {value}")
 
@@ -78,15 +78,15 @@ class Settings:
         n: estimation draws, which prove it; independent of the selection draws.
         alpha: probability of a wrong certificate, per input (docs/theory.md, section 2).
         seed: noise seed, 0..2^64 - 1.
-        keep_margins: also keep, in a byte per estimation draw, how near it was to changing
-            sides, so that a recertification can look there first.
+        keep_margins: also keep, in one byte per estimation draw, how close its label was to
+            changing, so that a recertification can look there first.
         form: `binary` bounds the runner-up by 1 - q; `multiclass` bounds every other class
             separately, spending half of alpha on the class and half on the others.
-        off_grid: the largest l2 distance, >= 0, of an input as it was given from its grid point,
-            taken off every radius; comes from the inputs, 0 for 8-bit images.
+        off_grid: the largest l2 distance, >= 0, of an input as given from its grid point;
+            subtracted from every radius; comes from the inputs, 0 for 8-bit images.
 
     Raises:
-        InvalidInput: a value out of its range, or sigma too fine or too coarse for the grid.
+        InvalidInput: a value out of range, or sigma too small or too large for the grid.
     """
 
     sigma: float
@@ -110,7 +110,7 @@ class Settings:
         require_one_of("form", self.form, FORMS)
         if not 0 <= self.off_grid < inf:
             raise InvalidInput(
-                "off_grid is the l2 distance of inputs to their grid, a number >= 0; got "
+                "off_grid is the l2 distance from the inputs to their grid, a number >= 0; got "
                 f"{self.off_grid}"
             )
         _ = self.noise
@@ -121,18 +121,18 @@ class Settings:
         return RoundedGaussian(self.sigma, Fraction(1, self.levels))
 
     def radius(self, q: ArrayLike, runner_up: ArrayLike | None = None) -> NDArray[np.float64]:
-        """The certified l2 radius around an input as it was given, rounded down.
+        """The certified l2 radius around an input as given, rounded down.
 
         Args:
             q: lower limits of the class's probability, any shape.
-            runner_up: upper limits of every other class's; without it 1 - q is used.
+            runner_up: upper limits of every other class's probability; 1 - q by default.
 
         Returns:
-            `RoundedGaussian.radius`, which is around the grid point, less `off_grid`; 0 where
+            `RoundedGaussian.radius`, which is around the grid point, minus `off_grid`; 0 where
             that is not positive, which means abstain.
 
         Raises:
-            InvalidInput: a limit that is no probability.
+            InvalidInput: a limit that is not a probability.
         """
         around_grid_point = self.noise.radius(q, runner_up)
         if not self.off_grid:
@@ -150,17 +150,17 @@ def _none() -> NDArray[np.int32]:
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """Labels by draw, int32, in order of draw index from 0; -1 votes for no class.
+    """Labels by draw, int32, in order of draw index from 0; -1 is a vote for no class.
 
     Attributes:
-        selection: of the classifier, on the selection stream.
-        estimation: of the classifier, on the estimation stream.
-        original: of the original classifier, on the estimation draws that were replayed.
-        fresh: of the classifier, on the fresh stream.
-        margins: of the estimation draws, where they were kept: 0 (about to change sides) to
-            254, see `methods.margins.ranked`.
-        roles: of the draws in `original`: 0 where the classifier was not evaluated, else the
-            part they have in the bound, see `methods.replay`. Empty means that all were.
+        selection: the classifier's labels on the selection stream.
+        estimation: its labels on the estimation stream.
+        original: the original classifier's labels on the estimation draws that were replayed.
+        fresh: the classifier's labels on the fresh stream.
+        margins: of the estimation draws, where they were kept: 0 (the label is about to change)
+            to 254, see `methods.margins.ranked`.
+        roles: of the draws in `original`: 0 where the classifier was not evaluated, else their
+            role in the bound, see `methods.replay`. Empty means that all were evaluated.
     """
 
     selection: NDArray[np.int32] = field(default_factory=_none)
@@ -194,23 +194,23 @@ class Certificate:
         content: hash of the input's content.
         method: `rs` (from scratch), `irs` (replayed) or `irs-fresh` (resampled); `joint`,
             `stratified`, `fresh` or `nothing`; `sequential`.
-        candidate: the class chosen on selection draws, of the original where there is one.
-        outcome: how it ended.
-        radius: l2 radius on the [0, 1] scale around the input as it was given, rounded down; 0
-            when abstaining.
+        candidate: the class chosen on selection draws (the original's, where there is one).
+        outcome: how the certification of this input ended.
+        radius: l2 radius on the [0, 1] scale around the input as given, rounded down; 0 when
+            abstaining.
         q: lower limit of the candidate's probability under exact noise.
-        runner_up: upper limit of every other class's.
+        runner_up: upper limit of every other class's probability.
         k: votes for the candidate among n.
         n: estimation (or fresh) draws of this classifier.
         cached_k: the original's votes for the candidate among cached_n.
         cached_n: the original's estimation draws; 0 when certified from scratch.
-        flips: replayed draws on which the two labels differ; beyond the paper, those that the
-            original gave the candidate and this classifier does not.
+        flips: for `irs`, replayed draws on which the two labels differ; for the other methods,
+            those that the original gave the candidate and this classifier does not.
         zeta: upper limit of the disparity, the probability of such a draw; 0 if unused.
         losers: replayed draws that the original had not given the candidate.
         budget: each event that could make the certificate wrong, with its probability
             (docs/theory.md: sections 2, 3, 7 to 9, by the method).
-        evaluations: forward passes of this classifier that it cost.
+        evaluations: forward passes of this classifier that the certificate cost.
     """
 
     index: int
@@ -238,7 +238,7 @@ class Certificate:
 
     @property
     def alpha(self) -> float:
-        """The probability, proven, up to which it is wrong: the sum of the budget."""
+        """The proven upper bound on the probability that it is wrong: the sum of the budget."""
         return sum(share for _, share in self.budget)
 
     def to_json(self) -> dict[str, Any]:
@@ -263,7 +263,7 @@ class Certificate:
         return f"{self.outcome.value} {by.counts}{_PROVEN}{by.section})."
 
     def figures(self, sigma: float) -> dict[str, str]:
-        """What stands in `argument`: counts, sigma, and limits and errors cut to the safe side."""
+        """Values for `argument`: counts, sigma, and limits and errors rounded to the safe side."""
         counts = ("candidate", "k", "n", "cached_k", "cached_n", "flips")
         return {name: str(getattr(self, name)) for name in counts} | {
             "zeta": ceil_to(self.zeta, 6),
@@ -279,7 +279,7 @@ class Certificate:
         return self.argument.format(**self.figures(sigma))
 
     def agrees(self, other: "Certificate") -> bool:
-        """Whether the other is equal, but for last bits that another SciPy may make otherwise."""
+        """Whether the other is equal up to last bits, which may differ between SciPy versions."""
         limits = ("radius", "q", "runner_up", "zeta")
         close = all(abs(getattr(self, f) - getattr(other, f)) <= 1e-9 for f in limits)
         return close and self == replace(other, **{f: getattr(self, f) for f in limits})
@@ -301,15 +301,15 @@ class Certification:
         settings: of the certification from scratch (of the original, for a recertified model).
         method: None from scratch, else the settings of the method that reused the original.
         model: name of the classifier.
-        fingerprint: its hash.
-        num_classes: its classes.
+        fingerprint: hash of the classifier.
+        num_classes: number of classes.
         shape: shape of one input.
         records: one per input, in the order given.
-        pilot_evaluations: spent on planning, beside those of the records.
-        tries: what these draws were asked by `recertify` and `screen`, which add to it; a run's
-            certification begins with the run's ledger. One that is chosen among several results
-            is not covered by its alpha: docs/theory.md, "Several models, or several tries, on
-            one cache".
+        pilot_evaluations: spent on planning, in addition to those of the records.
+        tries: what `recertify` and `screen` asked of these draws; they add to it, and a run's
+            certification starts from the run's ledger. A result chosen among several is not
+            covered by its alpha: docs/theory.md, "Several models, or several tries, on one
+            cache".
     """
 
     settings: Settings
@@ -329,5 +329,5 @@ class Certification:
 
     @property
     def evaluations(self) -> int:
-        """Forward passes spent in all, the pilot's included."""
+        """Total forward passes, the pilot's included."""
         return self.pilot_evaluations + sum(c.evaluations for c in self.certificates)

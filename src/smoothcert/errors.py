@@ -1,18 +1,18 @@
-"""Every error the package raises on purpose: one family, each saying what, got, and do-this."""
+"""The package's errors, one family: each says what is wrong, what was given and what to do."""
 
 from collections.abc import Iterable
 
 
 class SmoothcertError(Exception):
-    """The common base: catch this to catch anything smoothcert raises on purpose."""
+    """The base class of all errors that smoothcert raises on purpose."""
 
 
 class SmoothcertWarning(UserWarning):
-    """The common base of what the package warns of; the command line says it in a line."""
+    """The base class of the package's warnings; the command line shows each in one line."""
 
 
 class InvalidInput(SmoothcertError, ValueError):
-    """A setting, an array or a data set is not what the call needs."""
+    """A setting, an array or a data set is invalid for this call."""
 
 
 class ModelError(SmoothcertError):
@@ -28,29 +28,29 @@ class StoreError(SmoothcertError):
 
 
 class Damaged(StoreError):
-    """A file of a run directory is missing, or is not as it was written."""
+    """A file of a run directory is missing, or has changed since it was written."""
 
 
 class WorkerError(SmoothcertError):
-    """A process that computed a part of a run died or failed, and doing it again did not help."""
+    """A process that computed part of a run died or failed, and retrying did not help."""
 
 
 class WorkerCrash(WorkerError):
-    """A process that computed a part of a run raised what nobody foresaw: a fault of this package.
+    """A process that computed part of a run raised an unexpected error: a bug of this package.
 
     Its notes hold the traceback.
     """
 
 
 class Mismatch(SmoothcertError):
-    """Two things that must agree (a run and its model, data, or settings) do not."""
+    """Two things that must match (a run and its model, data or settings) do not."""
 
 
 class MissingExtra(SmoothcertError, ImportError):
-    """An optional dependency is needed and not installed."""
+    """An optional dependency is needed but not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        """Name the missing `package` and the `extra` that brings it."""
+        """Name the missing `package` and the `extra` that installs it."""
         super().__init__(
             f"This needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'smoothcert[{extra}]'"
@@ -58,11 +58,11 @@ class MissingExtra(SmoothcertError, ImportError):
 
 
 def did_you_mean(got: str, known: Iterable[str]) -> str:
-    """The end of a message: `. Did you mean 'certify'?`, or nothing if no name is near.
+    """The end of a message: `. Did you mean 'certify'?`, or nothing if no name is similar.
 
     Args:
         got: what was written.
-        known: the names that there are; case does not matter, at most three are shown.
+        known: the valid names; case does not matter, at most three are shown.
     """
     from difflib import get_close_matches
 
@@ -72,7 +72,7 @@ def did_you_mean(got: str, known: Iterable[str]) -> str:
 
 
 def require_one_of(name: str, got: str, known: Iterable[str]) -> None:
-    """Raise InvalidInput unless a setting is one of its names, with the nearest of them."""
+    """Raise InvalidInput unless a setting is one of its names, and suggest similar ones."""
     names = tuple(known)
     if got not in names:
         hint = did_you_mean(got, names)

@@ -1,4 +1,4 @@
-"""Files: read whole if they are regular, written whole or not at all, and what they are named."""
+"""Files: regular ones are read whole, and all are written whole or not at all; their names."""
 
 import errno
 import os
@@ -14,35 +14,35 @@ _MOST_NEIGHBOURS = 10_000
 
 
 def require_regular(path: Path, most: int, error: type[SmoothcertError]) -> None:
-    """Raise `error` for a device, a pipe (which would be waited for) or more than `most` bytes.
+    """Raise `error` for a device, a pipe (which would block) or more than `most` bytes.
 
     Raises:
-        OSError: there is nothing, or it cannot be looked at.
+        OSError: the path does not exist, or cannot be inspected.
     """
     facts = path.stat()
     if not S_ISREG(facts.st_mode):
-        raise error(f"{path} is no regular file, so it is not read. Give one that is.")
+        raise error(f"{path} is not a regular file, so it is not read. Give a regular file.")
     if facts.st_size > most:
         raise error(
-            f"{path} has {facts.st_size} bytes; at most {most} of such a file are read. Check "
-            "that it is what you meant, or cut it into several."
+            f"{path} has {facts.st_size} bytes; the limit for such a file is {most}. Check that "
+            "it is the file you meant, or split it."
         )
 
 
 def require_new_file(path: Path, overwrite: bool = False) -> None:
-    """Raise InvalidInput for what is there already, unless it is a file that may be replaced."""
+    """Raise InvalidInput for a path that exists, unless it is a file that may be replaced."""
     require_outside_runs(path)
     if path.is_dir():
-        raise InvalidInput(f"{path} is a folder. Give the name of a file.")
+        raise InvalidInput(f"{path} is a folder. Give a file name.")
     if os.path.lexists(path) and not overwrite:
         raise InvalidInput(
-            f"{path} is there already. Give another name, or --overwrite (in Python "
+            f"{path} already exists. Give another name, or --overwrite (in Python "
             "overwrite=True) to replace it."
         )
 
 
 def run_around(path: Path) -> Path | None:
-    """The run directory that a path is inside of, if it is in one."""
+    """The run directory that contains a path, if any."""
     for folder in path.absolute().parents:
         if all((folder / name).is_file() for name in ("run.json", "inputs.parquet")):
             return folder
@@ -53,8 +53,8 @@ def require_outside_runs(path: Path) -> None:
     """Raise InvalidInput for a path inside a run, of which `verify` knows every file."""
     if (run := run_around(path)) is not None:
         raise InvalidInput(
-            f"{path} is inside the run {run}, and `verify` takes what is added to a run for "
-            "damage. Write elsewhere."
+            f"{path} is inside the run {run}, and `verify` reports files added to a run as "
+            "damage. Write somewhere else."
         )
 
 
@@ -66,7 +66,7 @@ def read_regular(path: Path, most: int, error: type[SmoothcertError]) -> bytes:
 
 
 def similar(path: Path) -> str:
-    """The end of a message about a path that is not there: the names beside it that are near."""
+    """The end of a message about a missing path: similar names in the same folder."""
     with suppress(OSError, ValueError):
         beside = islice(path.parent.iterdir(), _MOST_NEIGHBOURS)
         return did_you_mean(path.name, (one.name for one in beside if one.name != path.name))
@@ -87,7 +87,7 @@ _BEGINNINGS = ("._", ".nfs", ".fuse_hidden", ".Trash-", ".goutputstream-", "~$")
 
 
 def is_litter(name: str) -> bool:
-    """Whether systems put a file of this name, with slashes, into folders by themselves."""
+    """Whether operating systems put a file of this name, with slashes, into folders."""
     parts = name.split("/")
     return any(part in _LITTER or part.startswith(_BEGINNINGS) for part in parts)
 
@@ -98,7 +98,7 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         StoreError: the disk is full or not writable; nothing is left behind.
     """
-    # A name of its own: two processes that write the same file must not write into each other's.
+    # A unique name: two processes that write the same file must not write into each other's.
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with aside.open("wb") as file:
@@ -113,7 +113,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, with those above it, if it is not there.
+    """Make a folder and its parents if they do not exist.
 
     Raises:
         StoreError: the operating system refuses.
@@ -125,10 +125,10 @@ def make_folder(path: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
-    """What to raise when the operating system refuses to write a file."""
+    """The error to raise when the operating system refuses to write a file."""
     return StoreError(
-        f"Cannot write {path}: {reason(error)}. Make room or fix the permissions, and run again; "
-        "finished blocks of a run are kept, and --resume goes on from them."
+        f"Cannot write {path}: {reason(error)}. Free some space or fix the permissions, and run "
+        "again; finished blocks of a run are kept, and --resume continues from them."
     )
 
 
@@ -144,7 +144,7 @@ def _drop(aside: Path) -> None:
     try:
         aside.unlink(missing_ok=True)
     except OSError:
-        return  # the disk that cannot be written to cannot be tidied either
+        return  # a disk that cannot be written to cannot be cleaned either
 
 
 def reason(error: OSError) -> str:
@@ -153,7 +153,7 @@ def reason(error: OSError) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename itself survive a power cut, where folders can be synced; or StoreError."""
+    """Make a rename survive a power failure, where folders can be synced; or raise StoreError."""
     if os.name != "posix":
         return
     try:
@@ -164,6 +164,6 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
     except OSError as error:
         raise StoreError(
-            f"Cannot sync {folder}: {reason(error)}. Make room or check the disk, and run again "
-            "with --resume."
+            f"Cannot sync {folder}: {reason(error)}. Free some space or check the disk, and run "
+            "again with --resume."
         ) from error

@@ -1,4 +1,4 @@
-"""Numbers as callers have them (NumPy's, torch's, 1e5 for a count), as Python's own."""
+"""Convert numbers as callers have them (NumPy's, torch's, 1e5 for a count) to Python's own."""
 
 from numbers import Real
 from typing import Any
@@ -7,7 +7,7 @@ from smoothcert.errors import InvalidInput
 
 
 def plain(value: Any) -> Any:
-    """An array or tensor of one number without axes as that number; anything else as it is."""
+    """The number in an array or tensor without axes; anything else unchanged."""
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
@@ -16,10 +16,10 @@ def _is_real(number: Any) -> bool:
 
 
 def whole(value: Any, name: str) -> int:
-    """A whole number as an int: also NumPy's, and a float that is one.
+    """A whole number as an int: also NumPy's, and a float that is whole.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is not a whole number.
     """
     number = plain(value)
     if not _is_real(number) or number % 1 != 0:
@@ -28,15 +28,15 @@ def whole(value: Any, name: str) -> int:
 
 
 def real(value: Any, name: str) -> float:
-    """A number as Python's own: also NumPy's, and a fraction; of the same value.
+    """A number as Python's own, of the same value: also NumPy's, and a fraction.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is not a number.
     """
     number = plain(value)
     if not _is_real(number):
         raise InvalidInput(f"{name} must be a number; got {value!r:.60}")
-    # An int stays one: in run.json, and so in a run's hash, 1 is not 1.0.
+    # An int stays an int: in run.json, and so in a run's hash, 1 is not 1.0.
     return number if isinstance(number, int) else float(number)
 
 
@@ -55,7 +55,7 @@ def rows(value: Any) -> int | None:
 
 
 def settle(frozen: object, wholes: tuple[str, ...], reals: tuple[str, ...] = ()) -> None:
-    """Have these fields of a frozen dataclass be Python's own numbers."""
+    """Convert these fields of a frozen dataclass to Python's own numbers."""
     for take, names in ((whole, wholes), (real, reals)):
         for name in names:
             object.__setattr__(frozen, name, take(getattr(frozen, name), name))

@@ -1,4 +1,4 @@
-"""What certificates achieve together: average certified radius, certified accuracy, cost."""
+"""What a set of certificates achieves: average certified radius, certified accuracy, cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ class Summary:
     """What one certification achieved.
 
     Attributes:
-        name: of the run or model.
-        inputs: certified or not.
-        certified: inputs with a certificate.
+        name: name of the run or model.
+        inputs: number of inputs, certified or not.
+        certified: number of inputs with a certificate.
         labelled: whether true classes were known; if not, every certificate counts as correct.
         acr: average certified radius; an input that abstains or is wrong counts 0.
         accuracy: (radius, share of inputs certified correct at that radius or more).
-        zeta: mean upper limit of the disparity over the replayed inputs; None if none was.
+        zeta: mean upper limit of the disparity over the replayed inputs; None if there are none.
         evaluations: forward passes of this classifier.
-        seconds: spent sampling, or None if not recorded.
-        alpha: the probability, proven, up to which a certificate is wrong; the largest of them
-            (docs/theory.md; of all inputs together: section 11).
-        unlabelled: inputs whose true class is not known.
+        seconds: time spent sampling, or None if not recorded.
+        alpha: the proven upper bound on the probability that a certificate is wrong; the largest
+            over the inputs (docs/theory.md; over all inputs together: section 11).
+        unlabelled: number of inputs whose true class is unknown.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Summary:
 
     @property
     def counted(self) -> str:
-        """What counts as correct beside a certificate of the label; empty if nothing does."""
+        """What else counts as correct than a certificate of the label; empty if nothing does."""
         if not self.unlabelled:
             return ""
         few = self.unlabelled < self.inputs
@@ -64,18 +64,18 @@ def summarize(
     """Average certified radius and certified accuracy.
 
     Args:
-        certificates: of a certification, at least one; or what `certify` returned, or a `Run`.
+        certificates: at least one certificate; or what `certify` returned, or a `Run`.
         labels: true classes in the same order; None (or a None among them) for unknown.
-        radii: at which certified accuracy is wanted, >= 0.
-        name: to show.
-        seconds: to show.
+        radii: radii at which certified accuracy is wanted, >= 0.
+        name: the name to show.
+        seconds: the time to show.
         pilot_evaluations: spent on planning, added to the certificates' own.
 
     Returns:
         The summary; its figures are rounded to the safe side when they are printed.
 
     Raises:
-        InvalidInput: no certificates, or labels that do not line up.
+        InvalidInput: no certificates, or labels that do not match them.
     """
     certificates = getattr(certificates, "certificates", certificates)
     radii = [real(radius, "a radius") for radius in np.atleast_1d(np.asarray(radii, object))]
@@ -106,7 +106,8 @@ def correct_radii(
     """Radius of every input, -1 where it abstains or its class is not the label."""
     if labels is not None and len(labels) != len(certificates):
         raise InvalidInput(
-            f"There are {len(certificates)} certificates and {len(labels)} labels; give one each."
+            f"There are {len(certificates)} certificates and {len(labels)} labels. Give one label "
+            "for each certificate."
         )
     known = labels if labels is not None else [None] * len(certificates)
     return np.array(

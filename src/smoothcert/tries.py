@@ -1,6 +1,6 @@
 """What was asked of which noise: a certificate is proven for what was fixed before its noise.
 
-A model, a budget or a method that was chosen by results on the same draws was not: docs/theory.md,
+A model, budget or method chosen by results on the same draws was not fixed before: docs/theory.md,
 "Several models, or several tries, on one cache".
 """
 
@@ -21,18 +21,18 @@ SECTION = 'docs/theory.md, "Several models, or several tries, on one cache"'
 
 
 class SeedReused(SmoothcertWarning):
-    """Draws of this seed were looked at before, so that they may have chosen the model."""
+    """Draws of this seed were looked at before, so the model may have been chosen on them."""
 
 
 @dataclass(frozen=True)
 class Try:
-    """One question to the draws of a seed; equal questions have one key, as they have one answer.
+    """One question about the draws of a seed; equal questions have one answer, hence one key.
 
     Attributes:
         kind: `recertify`, `plan`, `screen`, `decide` or `certify`.
         model: fingerprint of the classifier.
-        what: the settings, for people.
-        seed: of the draws.
+        what: the settings, as readable text.
+        seed: seed of the draws.
         key: 16 hexadecimal digits.
     """
 
@@ -44,20 +44,20 @@ class Try:
 
     @staticmethod
     def of(kind: str, model: str, what: str, seed: int, settings: object) -> "Try":
-        """With the key that follows from kind, model and the settings' own text."""
+        """Make one with the key that follows from kind, model and the settings' text."""
         digits = sha256(repr((kind, model, settings)).encode()).hexdigest()
         return Try(kind, model, what, seed, digits[:16])
 
 
 class Tries:
-    """What a cache was asked. Plans are counted apart, since they state nothing as proven.
+    """What a cache was asked. Plans are counted separately, since they prove nothing.
 
     Args:
-        asked: what it was asked before.
+        asked: earlier questions.
     """
 
     def __init__(self, asked: Iterable[Try] = ()) -> None:
-        """Start from what was asked; see the class."""
+        """Start from earlier questions; see the class."""
         self._asked: dict[str, Try] = {one.key: one for one in asked}
 
     def __repr__(self) -> str:
@@ -66,11 +66,11 @@ class Tries:
 
     @property
     def asked(self) -> tuple[Try, ...]:
-        """All of it, plans included, each question once."""
+        """All questions, plans included, each once."""
         return tuple(self._asked.values())
 
     def add(self, one: Try) -> None:
-        """Count a question, unless it was asked before; for this process too."""
+        """Count a question unless it was asked before, here and for this process."""
         self._asked[one.key] = one
         remember(one)
 
@@ -85,12 +85,12 @@ class Tries:
 
     @property
     def results(self) -> int:
-        """How many results the cache has given, of whatever model."""
+        """How many results the cache has given, for any model."""
         return len(self._results)
 
     @property
     def models(self) -> int:
-        """How many models these are of."""
+        """How many models these results are about."""
         return len({one.model for one in self._results})
 
     @property
@@ -99,7 +99,7 @@ class Tries:
         return len(self.asked) - self.results
 
     def of(self, model: str) -> int:
-        """How many of the results are of the model with this fingerprint."""
+        """How many of the results are about the model with this fingerprint."""
         return sum(one.model == model for one in self._results)
 
     def to_json(self, model: str) -> dict[str, int]:
@@ -113,20 +113,20 @@ _here: dict[str, Try] = {}
 
 
 def remember(one: Try) -> None:
-    """Note that this process has shown a result of these draws."""
+    """Record that this process has shown a result from these draws."""
     _here[one.key] = one
 
 
 def warn_if_used(
     new: Try, of_this_cache: Iterable[Try] = (), elsewhere: Iterable[Try] = (), depth: int = 3
 ) -> None:
-    """Warn if the draws of a seed that should be new were looked at to judge the same model.
+    """Warn if the draws of a seed that should be new were already used to judge the same model.
 
     Args:
         new: what is about to be asked.
-        of_this_cache: what the cache was asked that a fresh seed is to replace; of any model.
+        of_this_cache: what was asked, about any model, of the cache that a fresh seed replaces.
         elsewhere: what else is known; what this process has asked is added.
-        depth: how far up the stack the caller is whom the warning is about.
+        depth: how far up the stack the caller is that the warning points to.
     """
     same = (t for t in (*_here.values(), *elsewhere) if t.model == new.model)
     for one in (*of_this_cache, *same):
@@ -138,15 +138,15 @@ def warn_if_used(
 def _reused(seed: int, before: Try) -> str:
     return (
         f"The draws of seed {seed} were looked at before ({before.kind}: {before.what}). If they "
-        "were used to choose this model, its certificates do not hold at alpha: an error of 0.05 "
-        "was measured to become 0.42 to 0.75. Certify what you will quote with draws that "
+        "were used to choose this model, its certificates do not hold at alpha: in experiments, "
+        "an error of 0.05 became 0.42 to 0.75. Certify what you will quote with draws that "
         "nothing has looked at: --seed random, or --fresh-seed random when recertifying "
-        f"(in Python, 'random' likewise). See {SECTION}."
+        f"(in Python, likewise 'random'). See {SECTION}."
     )
 
 
 def number_of(seed: Seed) -> int:
-    """The seed, or 64 random bits of the operating system; ranges are checked by who uses it."""
+    """The seed, or 64 random bits of the operating system; the caller checks the range."""
     if isinstance(seed, str) and seed == "random":
         return secrets.randbits(64)
     return whole(seed, "seed (or 'random')")

@@ -1,6 +1,6 @@
-"""Every closed list of names, once: parsing, completion, help and messages read it. No imports.
+"""Every closed list of names, once, for parsing, completion, help and messages. No imports.
 
-It is read before any library is, so that `--help` and the Tab key are instant.
+It is read before any library, so that `--help` and the Tab key are instant.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ MODEL_FORMS = (
     "or package.module:factory; x.onnx#logits names an output; "
     "with compiled: or fast: before it for a torch model's arithmetic"
 )
-"""What MODEL can be."""
+"""The forms of MODEL."""
 
 MODES = ("eager", "compiled", "fast")
 """The arithmetics of torch models; see `classifiers.arithmetic`. All but the first are prefixes."""
@@ -20,26 +20,26 @@ HUBS = {"timm": "from_timm", "torchvision": "from_torchvision", "hf": "from_tran
 """Prefix of a reference, which is also the name of an extra, to the module that loads it."""
 
 DATA_FORMS = "digits, x.npz, x.parquet, a folder of Parquet files or images, or a Hugging Face id"
-"""What DATA can be."""
+"""The forms of DATA."""
 
 FORMS = ("binary", "multiclass")
 """How the runner-up is bounded; see `Settings`."""
 
 REPLAY_METHODS = ("auto", "joint", "stratified", "fresh")
-"""Of `methods.replay`. `fresh` is asked for by a fresh seed."""
+"""Methods of `methods.replay`. A fresh seed asks for `fresh`."""
 
 METHODS = (*REPLAY_METHODS, "irs")
-"""Of `recertify`."""
+"""Methods of `recertify`."""
 
 VARIANTS = ("budget-exact", "published")
-"""Of IRS."""
+"""Variants of IRS."""
 
 ACCOUNTINGS = ("all", "published")
 """What `simulate` counts as an evaluation."""
 
 ENGINES = ("torch", "onnx")
 
-# What follows is offered by the Tab key; where a number follows, a usual one, to be edited.
+# The Tab key offers the following; where a number is needed, a usual one, to be edited.
 
 POLICIES = ("uniform:1000", "budget:0.02", "retain:0.95", "radius:0.25")
 RECIPES = ("quick", "short", "cohen2019")
@@ -57,8 +57,8 @@ class Target:
     """A compression target.
 
     Attributes:
-        module: of `compress`, whose `write(request)` makes it.
-        help: a line.
+        module: module of `compress` whose `write(request)` makes it.
+        help: one line of help.
         example: an argument to offer, after a colon; empty if it takes none.
     """
 
@@ -69,7 +69,7 @@ class Target:
 
 TARGETS = {
     "int8": Target(
-        "int8", "static int8 (.onnx); int8:LAYER=int4,LAYER=fp32 makes exceptions of layers"
+        "int8", "static int8 (.onnx); int8:LAYER=int4,LAYER=fp32 sets exceptions by layer"
     ),
     "int8-dynamic": Target(
         "dynamic", "dynamic int8 (.onnx); batch-dependent: certify in batches of 1"
@@ -90,7 +90,7 @@ TARGETS = {
     "prune": Target(
         "prune", "prune:F sets the fraction F of the weights, the smallest, to zero", "0.2"
     ),
-    "prune-layers": Target("prune", "prune-layers:F does so in each layer by itself", "0.2"),
+    "prune-layers": Target("prune", "prune-layers:F does so in each layer separately", "0.2"),
     "prune-channels": Target(
         "channels", "prune-channels:F removes the fraction F of inner channels", "0.2"
     ),
@@ -101,7 +101,7 @@ TARGETS = {
         "distill", "distill:ARCH or distill:ARCH,EPOCHS trains a student of the zoo", "small_cnn"
     ),
     "finetune": Target(
-        "finetune", "finetune:EPOCHS trains on; weights that are zero stay zero", "4"
+        "finetune", "finetune:EPOCHS continues training; zero weights stay zero", "4"
     ),
     "onnx": Target("export", "no approximation: the same float32 network (.onnx)"),
 }
@@ -115,11 +115,11 @@ class Result:
     """A value of `Certificate.method`.
 
     Attributes:
-        section: of docs/theory.md that proves it.
+        section: the section of docs/theory.md that proves it.
         reuses: whether it starts from an original's votes.
         fresh: whether it counts fresh draws, and replays none.
         disparity: whether it bounds the disparity, `Certificate.zeta`.
-        counts: what the votes say, with the names of `Certificate.figures` in braces.
+        counts: what the votes say; names of `Certificate.figures` stand in braces.
     """
 
     section: int
@@ -157,4 +157,4 @@ RESULTS = {
     "fresh": Result(7, reuses=True, fresh=True),
     "sequential": Result(9),
 }
-"""What certificates say of their method, by its name."""
+"""What certificates say about their method, by its name."""

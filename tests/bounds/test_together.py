@@ -51,5 +51,5 @@ def test_the_mean_is_rounded_down(radii, wrong):
 
 @pytest.mark.parametrize(("count", "alpha", "beta"), [(0, 0.1, 0.1), (5, 0, 0.1), (5, 0.1, 1)])
 def test_what_is_refused(count, alpha, beta):
-    with pytest.raises(InvalidInput, match="needs one of them or more"):
+    with pytest.raises(InvalidInput, match="needs at least one of them"):
         wrong_at_most(count, alpha, beta)

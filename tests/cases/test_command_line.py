@@ -212,14 +212,14 @@ def test_a_flag_may_be_repeated(base):
     [
         (
             ("certify", "m.onnx", "--data", "digits", "--sigma", 1, "--out", "FILE"),
-            "is a file, and",
+            "is a file, but",
         ),
-        (("recertify", "m.onnx", "--base", "BASE", "--out", "FILE"), "is a file, and"),
+        (("recertify", "m.onnx", "--base", "BASE", "--out", "FILE"), "is a file, but"),
         (("recertify", "m.onnx", "--base", "BASE", "--out", "BASE"), "already exists"),
-        (("screen", "m.onnx", "--base", "BASE", "--out", "FILE"), "is there already"),
-        (("export", "BASE", "--out", "FILE"), "is there already"),
+        (("screen", "m.onnx", "--base", "BASE", "--out", "FILE"), "already exists"),
+        (("export", "BASE", "--out", "FILE"), "already exists"),
         (("export", "BASE", "--out", "FOLDER"), "is a folder"),
-        (("train", "--data", "digits", "--sigma", 1, "--out", "FILE"), "is there already"),
+        (("train", "--data", "digits", "--sigma", 1, "--out", "FILE"), "already exists"),
         (("report", "BASE", "--out", "FILE"), "names a file"),
         (("report", "BASE", "--out", "new.pdf"), "names a file"),
         (("report", "BASE", "--out", "new.HTML"), "names a file"),
@@ -272,12 +272,12 @@ def test_other_files_of_that_name_are_no_run(base, tmp_path):
 def test_a_run_makes_its_own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, err = run(*CERTIFY, "--limit", 2, "--out", ".", code=2)
-    assert ". is the folder you are in." in err
+    assert ". is the current folder." in err
     run(*CERTIFY, "--limit", 2, "--out", "run")
     (tmp_path / "link").symlink_to("below")
     (tmp_path / "below").mkdir()
     _, err = run(*CERTIFY, "--limit", 2, "--out", "link", code=2)
-    assert "Cannot create link: Not a directory. A run makes a folder of its own" in err
+    assert "Cannot create link: Not a directory. A run creates its own folder" in err
     run(*CERTIFY, "--limit", 2, "--out", "link/run")
 
 
@@ -345,9 +345,9 @@ def test_pipes_are_neither_models_nor_pictures(tmp_path):
     for name in ("a.onnx", "a.png"):
         os.mkfifo(tmp_path / name)
     facts = ("--data", "digits", "--sigma", 1, "--out", tmp_path / "r")
-    assert "is no regular file" in run("certify", tmp_path / "a.onnx", *facts, code=2)[1]
+    assert "is not a regular file" in run("certify", tmp_path / "a.onnx", *facts, code=2)[1]
     facts = ("predict", "support.linear:good", tmp_path / "a.png", "--sigma", 1)
-    assert "is no regular file" in run(*facts, code=2)[1]
+    assert "is not a regular file" in run(*facts, code=2)[1]
 
 
 def test_a_folder_is_no_picture(tmp_path):
@@ -391,7 +391,7 @@ def test_overwrite_says_otherwise(base, tmp_path):
 
 def test_a_link_to_nowhere_is_there_too(tmp_path):
     (tmp_path / "link.csv").symlink_to(tmp_path / "gone")
-    with pytest.raises(InvalidInput, match="is there already"):
+    with pytest.raises(InvalidInput, match="already exists"):
         require_new_file(tmp_path / "link.csv")
 
 
@@ -646,8 +646,8 @@ class Tensor:
         (smoothcert.Inputs.from_arrays(IMAGES), None),
         ([PILLOW[0], PILLOW[1].convert("RGB")], "Image 1 has shape"),
         ([PILLOW[0], PILLOW[1].resize((4, 4))], "Image 1 has shape"),
-        ([PILLOW[0], IMAGES[0]], "Entry 1 of the list is no image"),
-        ([[1, 2], [3]], "are no array"),
+        ([PILLOW[0], IMAGES[0]], "Entry 1 of the list is not an image"),
+        ([[1, 2], [3]], "are not an array"),
         (None, "must have shape"),
         ([], "must have shape"),
         ({"x": 1}, "must have shape"),
@@ -709,9 +709,9 @@ def test_settings_as_people_have_them(name, value, wanted):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda b: smoothcert.recertify(b, linear.good(), IMAGES, policy=100), "A policy is"),
+        (lambda b: smoothcert.recertify(b, linear.good(), IMAGES, policy=100), "A policy must be"),
         (lambda b: smoothcert.predict(linear.good(), IMAGES[0], LAW), "takes an item of `Inputs`"),
-        (lambda b: smoothcert.predict(linear.good(), ITEM, 0.25), "noise is a law"),
+        (lambda b: smoothcert.predict(linear.good(), ITEM, 0.25), "noise must be a noise law"),
         (lambda b: Run.open(None), "got NoneType"),
         (lambda b: Run.open(b), "got Certification"),
         (lambda b: smoothcert.summarize(b, [0, 1, "2"]), "a label must be a whole number"),
@@ -720,8 +720,8 @@ def test_settings_as_people_have_them(name, value, wanted):
         (lambda b: smoothcert.load_inputs("digits", limit="3"), "limit must be a whole number"),
         (lambda b: smoothcert.load_inputs("digits", every=2.5), "every must be a whole number"),
         (lambda b: smoothcert.load_inputs("digits", size="8"), "size must be a whole number"),
-        (lambda b: smoothcert.load_inputs(None), "named by a text or a path"),
-        (lambda b: smoothcert.load_inputs(["a.png"]), "named by a text or a path"),
+        (lambda b: smoothcert.load_inputs(None), "must be a text or a path"),
+        (lambda b: smoothcert.load_inputs(["a.png"]), "must be a text or a path"),
         (lambda b: smoothcert.screen(b, {}, IMAGES), "nothing to screen"),
     ],
 )
@@ -782,20 +782,20 @@ def test_a_run_is_a_base_and_a_path_is_not(base):
     ("changed", "alpha", "hint"),
     [
         ({}, None, None),
-        ({"n": 9}, None, "Take --n 10 at the very least"),
+        ({"n": 9}, None, "Use --n 10 at the very least"),
         ({"n": 10}, None, None),
-        ({"n": 10, "form": "multiclass"}, None, "Take --n 11 at the very least"),
+        ({"n": 10, "form": "multiclass"}, None, "Use --n 11 at the very least"),
         ({"n": 9}, 0.002, None),  # a base's own n
         ({"sigma": 2.0}, None, None),
         ({"sigma": 12.0}, None, "Did you mean 12/255?"),
         ({"alpha": 0.5, "n": 50}, None, None),
         ({"alpha": 0.6, "n": 50}, None, "0.6 is above one half"),
-        ({"n0": 4}, None, "guessed from 4 draws"),
-        ({"n0": 1}, None, "guessed from 1 draw,"),
+        ({"n0": 4}, None, "chosen from only 4 draws"),
+        ({"n0": 1}, None, "chosen from only 1 draw."),
         ({"n0": 5}, None, None),
-        ({"alpha": 1e-9, "n": 5}, None, "Take --n 30 at the very least"),
-        ({"alpha": 1e-300, "n": 50}, None, "Take a larger --alpha"),
-        ({"alpha": 5e-324}, None, "Take a larger --alpha"),
+        ({"alpha": 1e-9, "n": 5}, None, "Use --n 30 at the very least"),
+        ({"alpha": 1e-300, "n": 50}, None, "Use a larger --alpha"),
+        ({"alpha": 5e-324}, None, "Use a larger --alpha"),
         ({}, 0.6, "0.6 is above one half"),
     ],
 )
@@ -823,7 +823,7 @@ def test_hints_of_other_commands(base, tmp_path):
 @pytest.mark.parametrize(("model", "is_odd"), [("good", False), ("permuted", True)])
 def test_what_is_odd_about_a_recertification(model, is_odd, base, tmp_path):
     _, err = run("recertify", f"support.linear:{model}", "--base", base, "--out", tmp_path / "r")
-    assert ("certificates of the original 0 are left" in err) == is_odd
+    assert ("Only 0 of the original's" in err) == is_odd
 
 
 @pytest.mark.parametrize(
@@ -834,7 +834,7 @@ def test_what_is_odd_about_a_recertification(model, is_odd, base, tmp_path):
         ("two_swapped", 0.25, "class 0 as 6, class 6 as 0"),
         ("pixels_elsewhere", 0.25, "with the normalization inside"),
         ("collapsed", 0.25, "collapsed to one class"),
-        ("fragile", 0.5, "never trained with noise"),
+        ("fragile", 0.5, "Was it trained with noise"),
     ],
 )
 def test_a_first_look(model, sigma, hint, tmp_path):
@@ -914,7 +914,7 @@ def test_what_systems_put_into_folders(name, copy):
 def test_what_people_put_there_is_named(name, copy):
     (copy / name).write_bytes(b"\0\1")
     (problem,) = verify(Run.open(copy)).problems
-    assert "is no part of a run" in problem
+    assert "is not part of a run" in problem
 
 
 def test_a_folder_with_nothing_but_litter_takes_a_run(tmp_path):
@@ -1025,7 +1025,7 @@ def test_labels_that_are_no_longer_those_of_the_base(command, tmp_path):
     again = (name, "support.linear:good", "--base", tmp_path / "base", *options, "--out")
     np.savez(file, x=pixels, y=np.roll(digits.labels, 1))
     _, said = run(*again, tmp_path / "a.json", code=2)
-    assert "2 of 4 inputs have another true class than in" in said
+    assert "2 of 4 inputs have a different true class than in" in said
     assert not (tmp_path / "a.json").exists()
     np.savez(file, x=pixels, y=digits.labels)
     run(*again, tmp_path / "a.json")

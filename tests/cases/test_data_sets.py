@@ -314,15 +314,15 @@ REFUSED = {
     "split-or-class": (classes("fail", "pass", "test"), "may be a split or a class"),
     "beside": (
         {**CAT_DOG, "c.png": None},
-        "has images (c.png) beside folders of images (cat, dog)",
+        "has images (c.png) next to folders of images (cat, dog)",
     ),
     "deeper": (classes("cat", images=("images/a.png",)), "as in cat/images"),
     "some-deeper": ({**CAT_DOG, "cat/more/b.png": None}, "as in cat/more"),
-    "data-set-inside": (classes("cat", under="set/inner/"), "Deeper there are some, as in"),
+    "data-set-inside": (classes("cat", under="set/inner/"), "There are images deeper, such as"),
     "empty-class": ({**CAT_DOG, "eel/note.txt": "x"}, "has folders without images: eel"),
     "annotations": ({**CAT_DOG, "annotations/a.xml": "x"}, "without images: annotations"),
-    "images-alone": ({"images/a.png": None}, "a folder images, which is hardly a class"),
-    "masks": ({"images/a.png": None, "masks/a.png": None}, "hardly a class"),
+    "images-alone": ({"images/a.png": None}, "a folder images, which is probably not a class"),
+    "masks": ({"images/a.png": None, "masks/a.png": None}, "probably not a class"),
     "numbers": (classes(*TEN), "as text 10 comes before 2"),
     "numbered-names": (classes("class_2", "class_10"), "as text 10 comes before 2"),
     "numbered-first": (classes("2_cat", "10_dog"), "as text 10 comes before 2"),
@@ -349,10 +349,10 @@ REFUSED = {
     ),
     "fewer-names": ({**CAT_DOG, "classes.txt": "cat\n"}, "it lacks 'dog', and has 'cat'"),
     "no-names": ({**CAT_DOG, "classes.txt": "\n \n"}, "names no class"),
-    "binary-names": ({**CAT_DOG, "classes.txt": b"\x80\0\0"}, "is no text file"),
+    "binary-names": ({**CAT_DOG, "classes.txt": b"\x80\0\0"}, "is not a text file"),
     "file-not-there": (
         {"a.png": None, "metadata.csv": "file_name,label\nb.png,0\n"},
-        "not there: b.png",
+        "do not exist: b.png",
     ),
     "file-not-named": (
         {"a.png": None, "b.png": None, "metadata.csv": "file_name,label\na.png,0\n"},
@@ -397,11 +397,11 @@ REFUSED = {
     "broken-jsonl": ({"a.png": None, "metadata.jsonl": "{"}, "is not a readable table"),
     "two-tables": (
         {"a.png": None, "metadata.jsonl": "", "metadata.csv": ""},
-        "One metadata.csv or metadata.jsonl",
+        "Keep one metadata.csv or metadata.jsonl",
     ),
     "metadata-parquet": (
         {"a.png": None, "metadata.parquet": b""},
-        "One metadata.csv or metadata.jsonl",
+        "Keep one metadata.csv or metadata.jsonl",
     ),
     "split-column": (
         {"a.png": None, "metadata.csv": "file_name,label,split\na.png,0,test\n"},
@@ -410,14 +410,14 @@ REFUSED = {
     "empty": ({"test/x.txt": "", "train/cat/a.png": None}, "is empty: no images"),
     "empty-names-splits": (
         {"test/x.txt": "", "train/cat/a.png": None},
-        "has also train: give --split",
+        "also has train: give --split",
     ),
     "saved-to-disk": (
         {"data-00000-of-00001.arrow": b"x", "state.json": "{}"},
         "Dataset.to_parquet",
     ),
     "cifar-pickles": ({"data_batch_1.pkl": b"x"}, "a pickle by its name"),
-    "npz-in-folder": ({"data.npz": b"x"}, "holds data.npz: give that file"),
+    "npz-in-folder": ({"data.npz": b"x"}, "holds data.npz. Give that file"),
     "packed-in-folder": ({"train.zip": b"x"}, "Unpack it"),
     "numbers-and-one-name": (classes("1", "2", "10", "other"), "as text 10 comes before 2"),
     "numbered-names-and-others": (
@@ -426,12 +426,12 @@ REFUSED = {
     ),
     "second-number": (classes("a1_2", "a1_10"), "as text 10 comes before 2"),
     "below-zero": (classes("-1", "0", "1"), "without a gap"),
-    "two-spellings": (classes("b\u00e4r", "ba\u0308r"), "which are hardly two"),
+    "two-spellings": (classes("b\u00e4r", "ba\u0308r"), "probably the same class"),
     "two-spellings-listed": (
         {**classes("b\u00e4r", "ba\u0308r"), "classes.txt": "b\u00e4r\n"},
         "Give them different names",
     ),
-    "classes-in-two-cases": (classes("Cat", "cat"), "'Cat' and 'cat', which are hardly two"),
+    "classes-in-two-cases": (classes("Cat", "cat"), "'Cat' and 'cat', probably the same class"),
     "comment-in-list": ({**CAT_DOG, "classes.txt": "# mine\ncat\ndog\n"}, "the line '# mine'"),
     "head-of-list": ({**CAT_DOG, "classes.txt": "class\ncat\ndog\n"}, "the line 'class'"),
     "titled-list": ({**CAT_DOG, "classes.txt": "Class Names:\ncat\ndog\n"}, "'Class Names:'"),
@@ -451,16 +451,25 @@ REFUSED = {
         },
         "differ. Keep the one",
     ),
-    "list-of-another-name": ({**CAT_DOG, "class.names": "dog\ncat\n"}, "in another order"),
-    "list-with-more": ({**CAT_DOG, "labels.txt": "ape\ncat\ndog\n"}, "in another order"),
-    "mapping": ({**CAT_DOG, "class_to_idx.json": '{"dog": 0, "cat": 1}'}, "in another order"),
+    "list-of-another-name": (
+        {**CAT_DOG, "class.names": "dog\ncat\n"},
+        "in an order that is not sorted",
+    ),
+    "list-with-more": (
+        {**CAT_DOG, "labels.txt": "ape\ncat\ndog\n"},
+        "in an order that is not sorted",
+    ),
+    "mapping": (
+        {**CAT_DOG, "class_to_idx.json": '{"dog": 0, "cat": 1}'},
+        "in an order that is not sorted",
+    ),
     "numbered-mapping": (
         {**CAT_DOG, "idx.json": '{"0": ["dog", "Dog"], "1": ["cat", "Cat"]}'},
-        "in another order",
+        "in an order that is not sorted",
     ),
     "table-against-folders": (
         {**CAT_DOG, "metadata.csv": "file_name,label\ncat/a.png,dog\ndog/a.png,cat\n"},
-        "cat/a.png is 'dog', and it lies in",
+        "cat/a.png is 'dog', but it is in",
     ),
     "unquoted-comma": (
         {"a.png": None, "metadata.csv": "file_name,text,label\na.png,hello, world,1\n"},
@@ -514,13 +523,13 @@ def test_links_that_lead_nowhere(inside, tmp_path):
     files(tmp_path, CAT_DOG)
     (tmp_path / inside).mkdir(exist_ok=True)
     (tmp_path / inside / "bird").symlink_to(tmp_path / "not-there")
-    assert "bird is a link to what is not there" in refused(tmp_path)
+    assert "bird is a broken link" in refused(tmp_path)
 
 
 def test_a_link_to_itself(tmp_path):
     files(tmp_path, CAT_DOG)
     (tmp_path / "eel").symlink_to(tmp_path / "eel")
-    assert "eel is a link to what is not there" in refused(tmp_path)
+    assert "eel is a broken link" in refused(tmp_path)
 
 
 def test_links_elsewhere_do_not_matter(tmp_path):
@@ -601,20 +610,20 @@ NO_FILES = {
     ),
     "two-configurations": (
         {"a/test/0000.parquet": ROWS, "b/test/0000.parquet": ROWS},
-        "the split 'test' in a, b. Give the folder",
+        "the split 'test' in a, b. Give one of these folders",
     ),
-    "part-missing": ({"test-00000-of-00002.parquet": ROWS}, "not all of its parts"),
+    "part-missing": ({"test-00000-of-00002.parquet": ROWS}, "not every part exactly once"),
     "part-between": (
         {"test/0000.parquet": ROWS, "test/0002.parquet": ROWS},
-        "not all of its parts",
+        "not every part exactly once",
     ),
     "two-versions": (
         {"test-00000-of-00001-aa.parquet": ROWS, "test-00000-of-00001-bb.parquet": ROWS},
-        "not all of its parts",
+        "not every part exactly once",
     ),
     "two-ways": (
         {"test.parquet": ROWS, "test-00000-of-00001.parquet": ROWS},
-        "not all of its parts",
+        "not every part exactly once",
     ),
     "a-year": ({"test_2020.parquet": ROWS}, "no split 'test'"),
 }
@@ -666,7 +675,7 @@ NO_COLUMNS = {
     "texts-of-numbers": ({"label": ["10", "2"]}, None, "are names (10, 2)"),
     "one-missing": ({"label": [1, None]}, None, "1 are missing"),
     "several-each": ({"label": [[1], [0, 1]]}, None, "they are list"),
-    "halves": ({"label": [0.5, 1.0]}, None, "must be whole numbers"),
+    "halves": ({"label": [0.5, 1.0]}, None, "must all be whole numbers"),
     "several": (
         {"label": [0, 1], "target": [1, 0]},
         None,
@@ -685,16 +694,16 @@ NO_COLUMNS = {
     "some-unknown": (
         {"label": [-1, 1]},
         None,
-        "1 labels of -1 (not known; the first at 0) among 2",
+        "1 labels of -1 (unknown; the first at 0) among 2",
     ),
     "beyond-names": (
         {"label": [0, 2]},
         {"label": class_label("a", "b")},
-        "labels from 0 to 2, and names of 2",
+        "labels from 0 to 2, but names of 2",
     ),
     "split-column": ({"label": [0, 1], "split": ["train", "test"]}, None, "has a column 'split'"),
     "two-pictures": ({"img": [b"x", b"y"]}, None, "several columns of images: img, image"),
-    "no-picture": ({"images_": [1, 2], "images": ()}, None, "images are looked for"),
+    "no-picture": ({"images_": [1, 2], "images": ()}, None, "The column of images must be called"),
     "gap": ({"images": cells(3, {"bytes": None, "path": "a.png"})}, None, "Row 2 of"),
     "null": ({"images": [*cells(1), None]}, None, "Row 1 of"),
     "broken": (
@@ -812,9 +821,9 @@ def test_names_of_arrays(names, tmp_path):
 @pytest.mark.parametrize("names", [("x", "images"), ("x", "inputs"), ("x_test", "images_test")])
 def test_two_arrays_that_may_be_meant(names, tmp_path):
     np.savez(tmp_path / "a.npz", **dict.fromkeys(names, arrays()))
-    assert f"{names[0]}, {names[1]}, which may all be meant" in refused(tmp_path / "a.npz")
+    assert f"{names[0]}, {names[1]}, any of which may be meant" in refused(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", x=arrays(), y=[0, 1], labels=[1, 0])
-    assert "y, labels, which may all be meant" in refused(tmp_path / "b.npz")
+    assert "y, labels, any of which may be meant" in refused(tmp_path / "b.npz")
 
 
 def test_labels_of_no_certain_split_are_not_taken(tmp_path):
@@ -845,7 +854,7 @@ ARGUMENTS = {
     "every": ({"every": "2"}, "every must be a whole number"),
     "size": ({"size": (4, 4)}, "size must be a whole number"),
     "channels": ({"channels": True}, "channels must be a whole number"),
-    "split": ({"split": 3}, "split is the name"),
+    "split": ({"split": 3}, "split must be the name"),
 }
 
 
@@ -857,7 +866,7 @@ def test_arguments_of_other_kinds(case, tmp_path):
 
 @pytest.mark.parametrize("reference", ["", None, b"data", ["a.png"], arrays()])
 def test_references_of_other_kinds(reference):
-    with pytest.raises(InvalidInput, match="Data is named by a text or a path"):
+    with pytest.raises(InvalidInput, match="The data must be a text or a path"):
         smoothcert.load_inputs(reference)
 
 
@@ -1023,11 +1032,11 @@ UNREAD = {
     "set.zip": "a packed file. Unpack it",
     "train-images.gz": "a packed file",
     "set.pkl": "a pickle by its name",
-    "set.h5": "of a format that is not read",
+    "set.h5": "in a format that is not read",
     "labels.csv": "a text table",
     "data.arrow": "Dataset.to_parquet",
     "a.png": "one image. Give the folder that it is in",
-    "notes": "no data that is read",
+    "notes": "not data that can be read",
 }
 
 

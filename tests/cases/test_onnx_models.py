@@ -106,7 +106,7 @@ REFUSED = {
     "features first": (g.model(outputs=[g.FEATURES, g.LOGITS]), "", "m.onnx#f or m.onnx#logits"),
     "features after": (g.model(outputs=[g.LOGITS, g.FEATURES]), "", "m.onnx#logits or m.onnx#f"),
     "no such output": (g.model(), "logit", "no output 'logit'.*Did you mean 'logits'"),
-    "an empty name": (g.model(), None, "names no output after '#'"),
+    "an empty name": (g.model(), None, "has no output name after '#'"),
     "no output": (g.model(outputs=[]), "", "has no output"),
     "only a loss and pixels": (
         g.model(g.LOSS, outputs=[g.value("loss", []), g.value("x", ["b", 1, 8, 8])]),
@@ -127,7 +127,7 @@ REFUSED = {
     "best five": (top(g.value("v", ["batch", 5]), g.whole("i", 5)), "", r"in their order.*TopK"),
     "best five, values named": (top(g.value("v", ["batch", 5]), g.whole("i", 5)), "v", "TopK"),
     "best five, classes": (top(g.whole("i", 5)), "", "TopK"),
-    "the label named": (g.scikit(), "label", "one whole number a row in its output 'label'"),
+    "the label named": (g.scikit(), "label", "one whole number per row in its output 'label'"),
     "other numbers of classes": (g.scikit(classes=range(1, 11)), "", "classes 1, 2, 3, 4, ..."),
     "maps of other numbers": (g.scikit(True, range(10, 20)), "maps", "classes 10, 11, 12, 13"),
     "a sequence": (
@@ -173,7 +173,7 @@ REFUSED = {
                 g.BODY[1],
             ]
         ),
-        *("", "is random.*other logits the second time"),
+        *("", "is random.*different logits when repeated"),
     ),
     "normalized by the batch, before 14": (
         g.model(
@@ -201,7 +201,7 @@ REFUSED = {
     ),
     "another's operator": (
         g.model(body=[g.node("Mine", "x", "f", domain="com.me"), g.BODY[1]]),
-        *("", "operators of com.me::Mine, which ONNX Runtime does not have"),
+        *("", "operators from com.me::Mine, which ONNX Runtime does not have"),
     ),
     "of the future": (g.model(opset=99), "", "newer than onnxruntime"),
 }
@@ -273,19 +273,19 @@ NAMED = [
     ("m.bin", saved({"w": torch.zeros(3)}), "torch.load.*weights_only=True"),
     ("m.pt", script, "is a TorchScript program.*torch.jit.load"),
     ("m.pt2", script, "is a TorchScript program"),
-    ("m.h5", holding(b"\x89HDF\r\n\x1a\n"), "is an HDF5 file, as Keras writes"),
+    ("m.h5", holding(b"\x89HDF\r\n\x1a\n"), "is an HDF5 file, the format of Keras"),
     ("m.tflite", holding(b"\x1c\0\0\0TFL3"), "TensorFlow Lite"),
     ("m.pth.tar", holding(b"\x1f\x8b\x08"), "is compressed with gzip"),
     ("m.gguf", holding(b"GGUF\3\0\0\0"), "is a GGUF file"),
-    ("m.engine", holding(b"ftrt"), "TensorRT engine.*Take the ONNX model that it was built from"),
-    ("m.xml", holding(b"<?xml version='1.0'?><net name='m'>"), "is a model of OpenVINO"),
-    ("m.bin", holding(bytes(64)), "m.bin is not read: .bin most often is a pickle"),
+    ("m.engine", holding(b"ftrt"), "TensorRT engine.*Use the ONNX model that it was built from"),
+    ("m.xml", holding(b"<?xml version='1.0'?><net name='m'>"), "is an OpenVINO model"),
+    ("m.bin", holding(bytes(64)), "m.bin is not read: .bin is usually a pickle"),
     ("m.pb", holding(g.model().SerializeToString()), "is an ONNX model. Name it x.onnx"),
     ("m.ONNX", holding(g.model().SerializeToString()), "is an ONNX model. Name it x.onnx"),
     ("m.pt2", zipped("word.xml"), "a zip archive without a model in it"),
     ("m.zip", zipped("net.onnx"), "Unpack it, and pass archive/net.onnx"),
     ("m.pt2", zipped("data/aotinductor/model/x.so"), "is compiled by AOTInductor"),
-    ("m.onnx", lambda path: path.mkdir(), "is a folder, and there is no model in it"),
+    ("m.onnx", lambda path: path.mkdir(), "is a folder without a model in it"),
 ]
 
 
@@ -326,7 +326,11 @@ def test_tensors_beside_a_model(change, tmp_path, plain):
     beside = tmp_path / "t.bin"
     data = beside.read_bytes()
     beside.unlink() if change == "gone" else beside.write_bytes(data[:99])
-    message = "in t.bin, which is not beside it" if change == "gone" else "is truncated: 99 bytes"
+    message = (
+        "in t.bin, which is not in the same folder"
+        if change == "gone"
+        else "is truncated: it has 99 bytes"
+    )
     with pytest.raises(ModelError, match=message):
         smoothcert.load_classifier(path)
 
@@ -531,7 +535,7 @@ def test_tensors_beside_the_original_are_counted_and_copied(tmp_path, monkeypatc
     beside = tmp_path / "large.onnx.data"
     assert large.bytes_after == large.path.stat().st_size + beside.stat().st_size
     assert votes(large.path) == votes(out)
-    with pytest.raises(InvalidInput, match="large.onnx.data is there already"):
+    with pytest.raises(InvalidInput, match="large.onnx.data already exists"):
         (tmp_path / "large.onnx").unlink()
         compress(source, "prune:0.2", tmp_path / "large.onnx")
     assert not (tmp_path / "large.onnx").exists()
@@ -585,7 +589,7 @@ def test_the_original_is_blamed_for_what_is_wrong_with_it(tmp_path, train):
 
 
 @pytest.mark.parametrize(
-    ("name", "kept"), [("w.safetensors", "there al"), ("w.checkpoint", "none")]
+    ("name", "kept"), [("w.safetensors", "already exists"), ("w.checkpoint", "none")]
 )
 def test_training_replaces_no_file_of_others(name, kept, tmp_path):
     (tmp_path / name).write_text("mine")
@@ -609,14 +613,14 @@ def test_nothing_is_replaced_unless_asked_for(tmp_path):
     onnx.save(g.model(), path)
     before = path.read_bytes()
     for out in (path, tmp_path / "." / "m.onnx"):
-        with pytest.raises(InvalidInput, match="m.onnx is there already.*--overwrite"):
+        with pytest.raises(InvalidInput, match="m.onnx already exists.*--overwrite"):
             compress(path, "prune:0.5", out)
     assert path.read_bytes() == before
     compress(path, "prune:0.5", path, overwrite=True)
     assert path.read_bytes() != before
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
     (tmp_path / "link.onnx").symlink_to("nowhere")
-    with pytest.raises(InvalidInput, match="is there already"):
+    with pytest.raises(InvalidInput, match="already exists"):
         require_new_file(tmp_path / "link.onnx")
     with pytest.raises(InvalidInput, match="is a folder"):
         require_new_file(tmp_path, overwrite=True)
@@ -701,7 +705,7 @@ def test_commands_say_which_output_is_read(tmp_path):
         (
             ["n", 3, 16, 16],
             (4, 1, 8, 8),
-            "by --channels 3 and resized and cropped to it by --size 16",
+            "by --channels 3 and resized and cropped to that size by --size 16",
         ),
         (["n", 16, 16, 3], (4, 1, 8, 8), "channels last"),
         (["n", 4, 16, 16], (4, 1, 8, 8), ""),

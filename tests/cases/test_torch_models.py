@@ -182,7 +182,7 @@ def test_weights_saved_by_their_owner(architecture, prefix, tmp_path):
             "the columns -s and s; if it is a probability",
         ),
         (cases.post(lambda y: y[:, 0]), "the columns -s and s"),
-        (cases.post(lambda y: y.argmax(1)), "return the scores that argmax was taken of"),
+        (cases.post(lambda y: y.argmax(1)), "return the scores before argmax"),
         (cases.post(lambda y: y[:, :, None, None]), r"Return .flatten\(1\) of it"),
         (cases.post(lambda y: y.T), "Was it transposed"),
         (cases.post(lambda y: {"a": y, "logits": y}), r"returns dict; .* returns its \['logits'\]"),
@@ -193,17 +193,23 @@ def test_weights_saved_by_their_owner(architecture, prefix, tmp_path):
             cases.post(lambda y: torch.eye(10)[(y + 9 * torch.randn_like(y)).argmax(1)]),
             "is random",
         ),
-        (lambda: cases.plain().double(), r"weights are torch.float64: .*begin with x = x.to"),
-        (lambda: cases.plain().half(), r"weights are torch.float16: .*begin with x = x.to"),
+        (
+            lambda: cases.plain().double(),
+            r"weights are torch.float64: begin its forward with x = x.to",
+        ),
+        (
+            lambda: cases.plain().half(),
+            r"weights are torch.float16: begin its forward with x = x.to",
+        ),
         (
             lambda: torch.nn.Sequential(cases.AlwaysTrains(0.2), cases.plain()),
-            "Its AlwaysTrains is in training mode: let eval",
+            "Its AlwaysTrains is in training mode: make sure that eval",
         ),
         (
             lambda: torch.nn.Sequential(
                 torch.nn.BatchNorm2d(1, track_running_stats=False), cases.plain()
             ),
-            "batch-dependent: .* Its BatchNorm2d takes the statistics of each batch",
+            "batch-dependent: .* Its BatchNorm2d uses the statistics of each batch",
         ),
         (
             cases.observing,
@@ -329,22 +335,22 @@ LINES = [
     ("exits", r"factory broken_models:exits failed: SystemExit: bye"),
     ("wide", r"takes the argument width; smoothcert calls it without any. Give defaults"),
     ("two", r"takes the arguments width, depth; smoothcert"),
-    ("weights", r"returns an OrderedDict, and no model. If these are weights, build the network"),
-    ("nothing", r"returns nothing, and no model. End it with `return`"),
-    ("the_class", r"returns the class Net, and no model. Return Net\(\)"),
-    ("pair", r"returns a tuple, and no model. Return the network alone"),
-    ("later", r"returns a coroutine, and no model. Make it a plain function, without async"),
-    ("yields", r"returns a generator, and no model. Let it return the network"),
-    ("the_function", r"returns a function, and no model. If it makes the network, return what"),
-    ("checkpoint", r"returns a dict, and no model. Return the network alone, its 'model'"),
-    ("number", r"returns an int, and no model"),
+    ("weights", r"returns an OrderedDict, not a model. If these are weights, build the network"),
+    ("nothing", r"returns nothing, not a model. End it with `return`"),
+    ("the_class", r"returns the class Net, not a model. Return Net\(\)"),
+    ("pair", r"returns a tuple, not a model. Return only the network"),
+    ("later", r"returns a coroutine, not a model. Make it a plain function, without async"),
+    ("yields", r"returns a generator, not a model. Return the network instead"),
+    ("the_function", r"returns a function, not a model. If it makes the network, return the"),
+    ("checkpoint", r"returns a dict, not a model. Return only the network, its 'model'"),
+    ("number", r"returns an int, not a model"),
     (
         "unseeded",
-        r"another model in each call: 1.weight, 1.bias differed .*\(torch.manual_seed, ",
+        r"a different model in each call: 1.weight, 1.bias differed .*\(torch.manual_seed, ",
     ),
-    ("loops", r"returns a str, and no model"),
-    ("clock", r"another model in each call: made_at differed"),
-    ("SETTINGS", r"broken_models:SETTINGS is a dict, and no function that makes a model"),
+    ("loops", r"returns a str, not a model"),
+    ("clock", r"a different model in each call: made_at differed"),
+    ("SETTINGS", r"broken_models:SETTINGS is a dict, not a module, a classifier"),
     ("rases", r"broken_models has no 'rases'. Did you mean 'raises'"),
 ]
 
@@ -439,7 +445,7 @@ def test_random_weights_of_a_file(name, library, draw, tmp_path, monkeypatch):
         if seed:
             assert smoothcert.load_classifier(f"random_net:{name}").fingerprint
             continue
-        with pytest.raises(ModelError, match="another model in each call: weight differed"):
+        with pytest.raises(ModelError, match="a different model in each call: weight differed"):
             smoothcert.load_classifier(f"random_net:{name}")
 
 
@@ -475,7 +481,7 @@ def test_errors_of_functions_and_of_classifiers_of_ones_own(three):
 def test_class_names_of_model_and_data_are_compared(model, data, moved):
     said = sanity.of_classes(model, data)
     assert len(said) == bool(moved)
-    assert all(f"have {moved} classes at different places" in text for text in said)
+    assert all(f"number {moved} classes differently" in text for text in said)
 
 
 @pytest.mark.parametrize("make", ["pruned", "weight_norm"])
@@ -492,7 +498,7 @@ def test_bf16_of_modules_that_torch_does_not_copy(make, tmp_path):
 
 def test_a_copy_that_there_is_not_is_said(tmp_path):
     digits = smoothcert.load_inputs("digits", limit=8)
-    with pytest.raises(ModelError, match="holds what cannot be copied"):
+    with pytest.raises(ModelError, match="holds something that cannot be copied"):
         compress("support.torch_models:locked", "bf16", tmp_path / "m.pt2", inputs=digits)
 
 
@@ -520,6 +526,6 @@ def test_scores_with_ties_are_said_to_vote_for_nothing(logits, said, three):
 
 
 def test_a_selection_of_one_class_is_said():
-    assert "class 2 of 4: --limit takes the first" in sanity.of_labels([2] * 10, 4)[0]
+    assert "class 2 of 4: --limit N uses the first" in sanity.of_labels([2] * 10, 4)[0]
     for labels, classes in ((None, 4), ([2] * 9 + [1], 4), ([2], 4), ([0] * 10, 1)):
         assert sanity.of_labels(labels, classes) == ()

@@ -131,7 +131,7 @@ def test_any_pair(pair, models, formats, digits):
 def test_another_number_of_classes_is_refused(models, digits, tmp_path):
     other = zoo.build("small_cnn", 1, 7).eval()
     save_weights(other, "small_cnn", tmp_path / "seven.safetensors")
-    message = "The original has 10 classes and the new classifier 7; a certificate can only be"
+    message = "The original has 10 classes and the new classifier 7. A certificate can only be"
     original = smoothcert.certify(models / "net.onnx", digits, SIGMA, n0=10, n=100)
     for method in ("auto", "irs"):
         with pytest.raises(Mismatch, match=message):

@@ -51,7 +51,7 @@ def test_what_returns_no_scores(scores, message):
 
 @pytest.mark.parametrize("said", [("", "1"), ("f", ""), ("f", 1), (None, "1")])
 def test_what_says_nothing_of_itself(said):
-    with pytest.raises(InvalidInput, match="must be a text that is not empty; got"):
+    with pytest.raises(InvalidInput, match="must be a nonempty text; got"):
         smoothcert.from_function(len, *said)
     with pytest.raises(InvalidInput, match="must be a function of a batch; got int"):
         smoothcert.from_function(3, "f", "1")

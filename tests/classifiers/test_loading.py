@@ -70,9 +70,9 @@ def test_weights_that_come_with_the_package(models, tmp_path, monkeypatch):
     data = smoothcert.load_inputs("digits", limit=4)
     compress("small_cnn@pretrained-0.25", "int8", tmp_path / "q.onnx", inputs=data, sigma=0.25)
     assert smoothcert.load_classifier(tmp_path / "q.onnx").logits(images).shape == (5, 10)
-    with pytest.raises(ModelError, match="there are: small_cnn@pretrained-0.25, small_cnn@pretr"):
+    with pytest.raises(ModelError, match="it has: small_cnn@pretrained-0.25, small_cnn@pretr"):
         smoothcert.load_classifier("small_cnn@pretrained-0.5")
-    with pytest.raises(ModelError, match="No weights small_cnn@pretrained-1 come with the package"):
+    with pytest.raises(ModelError, match="The package has no weights small_cnn@pretrained-1"):
         compress("small_cnn@pretrained-1", "prune:0.2", tmp_path / "x.safetensors")
 
 
@@ -115,7 +115,7 @@ def test_a_module_keeps_no_training_behaviour(network):
         ("small_cnn@gone.safetensors", "There is no model file gone.safetensors"),
         ("model.pth", "model.pth is a pickle, which can run code when loaded"),
         ("small_cnn@w.pt", "w.pt is a pickle"),
-        ("what", "'what' names no model: give x.onnx, x.pt2"),
+        ("what", "'what' is not a model reference: give x.onnx, x.pt2"),
         ("no_such_module:make", "Cannot import 'no_such_module:make'"),
         ("json:nothing", "Cannot import 'json:nothing'"),
     ],
@@ -126,11 +126,11 @@ def test_bad_references(reference, message):
 
 
 def test_bad_objects_and_devices(models):
-    with pytest.raises(ModelError, match="A model is a reference .* got int"):
+    with pytest.raises(ModelError, match="A model must be a reference .* got int"):
         smoothcert.load_classifier(3)
     with pytest.raises(ModelError, match="ONNX models run on device 'cpu'; got 'cuda'"):
         smoothcert.load_classifier(models / "net.onnx", device="cuda")
-    with pytest.raises(ModelError, match="'fast' is no device"):
+    with pytest.raises(ModelError, match="'fast' is not a device"):
         smoothcert.load_classifier(models / "net.safetensors", device="fast")
     if not torch.cuda.is_available():
         with pytest.raises(ModelError, match="torch sees no CUDA device"):

@@ -66,5 +66,5 @@ def test_a_path_may_look_like_more(tmp_path, monkeypatch):
 
 
 def test_an_output_needs_a_name():
-    with pytest.raises(ModelError, match="names no output after '#'"):
+    with pytest.raises(ModelError, match="has no output name after '#'"):
         ModelReference.parse("x.onnx#")

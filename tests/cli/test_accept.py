@@ -56,7 +56,7 @@ def test_what_cannot_be_judged_is_refused_before_any_work(base, models, tmp_path
     np.savez(tmp_path / "x.npz", x=np.zeros((3, 8, 8, 1), np.uint8))
     unlabelled = ("--data", tmp_path / "x.npz", "--sigma", 0.25, "--out", tmp_path / "r")
     result = run("certify", net, *unlabelled, "--accept", "acr>=0.1", code=2)
-    assert "has no labels, so that no certificate can be called right" in result.stderr
+    assert "has no labels, so no certificate can be called right" in result.stderr
     result = run(
         *("certify", net, *CERTIFY, "--out", tmp_path / "r", "--shard", "1/2"),
         *("--accept", "acr>=0.1"),
@@ -66,7 +66,7 @@ def test_what_cannot_be_judged_is_refused_before_any_work(base, models, tmp_path
     result = run("certify", net, *CERTIFY, "--out", tmp_path / "r", "--accept", "ca>1", code=2)
     assert "a target reads like 'ca@0.5>=0.40'" in result.stderr
     result = run("certify", net, *CERTIFY, "--out", tmp_path / "r", "--log", "comet", code=2)
-    assert "A logger is wandb[:PROJECT]" in result.stderr
+    assert "A logger must be wandb[:PROJECT]" in result.stderr
     assert not (tmp_path / "r").exists()
 
 

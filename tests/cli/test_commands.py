@@ -198,8 +198,11 @@ def test_users_own_files_end_to_end(models, tmp_path):
             ),
             "--batch-size must be at least 1",
         ),
-        (("recertify", "NET", "--base", "gone", "--out", "x"), "is no run directory"),
-        (("recertify", "NET", "--base", "base", "--policy", "most", "--out", "x"), "A policy is"),
+        (("recertify", "NET", "--base", "gone", "--out", "x"), "is not a run directory"),
+        (
+            ("recertify", "NET", "--base", "base", "--policy", "most", "--out", "x"),
+            "A policy must be",
+        ),
         (("recertify", "NET", "--base", "base", "--method", "m", "--out", "x"), "method must be"),
         (("report", "base", "--radii", "a", "--out", "x"), "--radii are numbers"),
         (("verify", "base", "--replay", "much"), "--replay is a share"),

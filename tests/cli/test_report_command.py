@@ -64,7 +64,7 @@ def test_several_screenings_are_stated_with_the_sum_of_their_errors(made, models
     rows = re.findall(r'<th scope="row">([\w.]+)</th><td>(\d)</td><td class="text">', text)
     assert sorted(rows) == [("int8.onnx", "1"), ("int8.onnx", "2"), ("net.onnx", "2")]
     svg = (tmp_path / "c" / "certified_accuracy.svg").read_text()
-    assert "of screened models α = 0.007 in all" in svg
+    assert "for screened models α = 0.007 in all" in svg
 
 
 def test_without_thumbnails(made, tmp_path):
@@ -110,7 +110,7 @@ def test_a_screening_is_verified_against_its_base(made, models, tmp_path):
     assert "draws replayed: all as stored. Not checked:" in text
     found = json.loads(invoke("verify", file, "--json").stdout)
     assert found["ok"]
-    assert any("a screening keeps counts and no labels" in left for left in found["not_checked"])
+    assert any("a screening stores counts, not labels" in left for left in found["not_checked"])
     rows = json.loads(file.read_text())
     changed = tmp_path / "changed.json"
     rows[0]["made"]["base_hash"] = "0" * 32

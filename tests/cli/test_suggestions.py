@@ -72,7 +72,7 @@ def test_names_that_are_near_whatever_their_case():
         ),
         (
             lambda: Run.open("bsae"),
-            "bsae is no run directory: it has no run.json. Did you mean 'base'?",
+            "bsae is not a run directory: it has no run.json. Did you mean 'base'?",
         ),
     ],
 )
@@ -92,5 +92,5 @@ def test_architectures():
 
     with pytest.raises(SmoothcertError) as caught:
         zoo.build("small_cmm", 3, 10)
-    assert "cifar_resnet110. Did you mean 'small_cnn'? For a network" in str(caught.value)
-    assert str(caught.value).endswith("of your own use package.module:factory.")
+    assert "cifar_resnet110. Did you mean 'small_cnn'? For your own network" in str(caught.value)
+    assert str(caught.value).endswith("For your own network use package.module:factory.")

@@ -86,7 +86,7 @@ def test_how_often_the_cache_was_asked_is_said_after_the_table(folder):
     twice = said(recertify("g", "uniform:60", "b"))
     assert "This cache has given 2 results for 1 model, 2 of them for this one." in twice
     assert "A result that is chosen among several" in twice
-    assert "recertify --fresh-seed with a number of its own, or certify --seed random" in twice
+    assert "recertify --fresh-seed with a new number, or certify --seed random" in twice
     assert "0 of them for this one" in said(plan("h"))
     found = json.loads(recertify("h", "uniform:50", "c", "--json").stdout)
     assert found["cache"] == {"results": 3, "models": 2, "plans": 2, "of_this_model": 1}
@@ -137,7 +137,7 @@ def test_certifying_what_the_cache_chose_is_warned_of(folder):
         "Warning: The draws of seed 0 were looked at before (recertify: irs budget-exact, uniform"
         in result
     )
-    assert "0.05 was measured to become 0.42 to 0.75" in result
+    assert "0.05 became 0.42 to 0.75" in result
     assert "--seed random" in result
     assert said(certify("g", "same-seed", "--resume")).count("Warning") == 1
     kinds = [entry["kind"] for entry in ledger.entries(Run.open("base"))]
@@ -188,5 +188,5 @@ def test_a_ledger_that_is_damaged_does_not_undo_a_result(folder):
     entry.write_text(entry.read_text().replace("bright", "Bright", 1))
     result = said(recertify("h", "uniform:50", "b"))
     assert "How often the cache was asked is not known: " in result
-    assert "delete it to go on without it" in result
+    assert "delete it to continue without it" in result
     assert Run.open("b").missing == ()

@@ -154,13 +154,11 @@ def test_too_small_a_fraction_is_said_loudly(residual, tmp_path):
 
 
 def test_bad_requests(residual, models, tmp_path):
-    with pytest.raises(
-        ModelError, match="prune-channels needs the weights of a network of the zoo"
-    ):
+    with pytest.raises(ModelError, match="prune-channels needs the weights of a zoo network"):
         compress(models / "net.onnx", "prune-channels:0.5", tmp_path / "p.safetensors")
     with pytest.raises(ModelError, match="There is no model file"):
         compress(tmp_path / "no.safetensors", "prune-channels:0.5", tmp_path / "p.safetensors")
-    with pytest.raises(InvalidInput, match="prune-channels takes a fraction between 0 and 1"):
+    with pytest.raises(InvalidInput, match="prune-channels needs a fraction between 0 and 1"):
         compress(residual, "prune-channels:1", tmp_path / "p.safetensors")
     with pytest.raises(InvalidInput, match=r"prune-channels:0.5 writes a .safetensors file"):
         compress(residual, "prune-channels:0.5", tmp_path / "p.onnx")

@@ -116,13 +116,13 @@ def test_export_is_not_called_an_approximation(models, train, tmp_path):
 @pytest.mark.parametrize(
     ("model", "target", "out", "message"),
     [
-        ("net.onnx", "int4", "q.onnx", "There is no target 'int4'; there are: int8"),
-        ("net.onnx", "prune:2", "q.onnx", "prune takes a fraction between 0 and 1"),
-        ("net.onnx", "prune:", "q.onnx", "prune takes a fraction between 0 and 1"),
+        ("net.onnx", "int4", "q.onnx", "There is no target 'int4'. Targets: int8"),
+        ("net.onnx", "prune:2", "q.onnx", "prune needs a fraction between 0 and 1"),
+        ("net.onnx", "prune:", "q.onnx", "prune needs a fraction between 0 and 1"),
         ("net.onnx", "bf16:3", "q.pt2", "bf16 takes no argument; got 'bf16:3'"),
         ("net.onnx", "prune:0.2", "q.pt2", "prune:0.2 writes a .onnx file; got 'q.pt2'"),
         ("net.safetensors", "bf16", "q.pt2", "bf16 needs example data: give --data"),
-        ("net.onnx", "int8", "q.onnx", "int8 is fitted to noisy inputs: give sigma"),
+        ("net.onnx", "int8", "q.onnx", "int8 is fitted to noisy inputs: give --sigma"),
     ],
 )
 def test_bad_requests(model, target, out, message, models, tmp_path):
@@ -131,7 +131,7 @@ def test_bad_requests(model, target, out, message, models, tmp_path):
 
 
 def test_sources_that_cannot_be_approximated(models, train, tmp_path):
-    with pytest.raises(ModelError, match="net.onnx is no torch model. This target needs one"):
+    with pytest.raises(ModelError, match="net.onnx is not a torch model. This target needs one"):
         compress(models / "net.onnx", "bf16", tmp_path / "q.pt2", inputs=train)
     with pytest.raises(ModelError, match="Pruning rewrites the weights of an .onnx or"):
         compress(models / "bf16.pt2", "prune:0.2", tmp_path / "q.pt2")

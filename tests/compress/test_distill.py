@@ -100,9 +100,9 @@ def test_the_recipe_follows_the_data():
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("distill:", r"distill takes an architecture .*got 'distill:'. There are: small_cnn"),
+        ("distill:", r"distill takes an architecture .*got 'distill:'. Architectures: small_cnn"),
         ("distill:vgg", r"distill:cifar_resnet8,8; got 'distill:vgg'"),
-        ("distill:small_cnn,", "distill takes a whole number of epochs, as in distill:small_cnn,8"),
+        ("distill:small_cnn,", "distill needs a whole number of epochs, as in distill:small_cnn,8"),
         ("distill:small_cnn,0", "whole number of epochs"),
         ("distill:small_cnn,2.5", "whole number of epochs"),
     ],
@@ -115,7 +115,7 @@ def test_bad_arguments(target, message, models, data, tmp_path):
 def test_bad_requests(models, data, tmp_path):
     out = tmp_path / "s.safetensors"
     with pytest.raises(
-        InvalidInput, match="distill:small_cnn is fitted to noisy inputs: give sigma"
+        InvalidInput, match="distill:small_cnn is fitted to noisy inputs: give --sigma"
     ):
         compress(models / "net.onnx", "distill:small_cnn", out, inputs=data)
     with pytest.raises(InvalidInput, match="give --data"):
@@ -125,6 +125,6 @@ def test_bad_requests(models, data, tmp_path):
     fixed = torch.export.export(torch.nn.Flatten(), (torch.zeros(4, 1, 8, 8),))
     torch.export.save(fixed, tmp_path / "fixed.pt2")
     with pytest.raises(
-        ModelError, match="only takes batches of 4; a teacher needs a dynamic batch"
+        ModelError, match="only takes batches of 4, but a teacher needs a dynamic batch"
     ):
         compress(tmp_path / "fixed.pt2", "distill:small_cnn", out, inputs=data, sigma=0.25)

@@ -92,7 +92,7 @@ def test_a_slimmed_network_keeps_its_widths(models, data, tmp_path):
 @pytest.mark.parametrize("argument", ["", "0", "-1", "two", "1.5", "²"])
 def test_bad_epochs(argument, pruned, data, tmp_path):
     with pytest.raises(
-        InvalidInput, match="finetune takes a whole number of epochs, as in finetune:4"
+        InvalidInput, match="finetune needs a whole number of epochs, as in finetune:4"
     ):
         compress(
             pruned, f"finetune:{argument}", tmp_path / "f.safetensors", inputs=data, sigma=0.25
@@ -101,7 +101,7 @@ def test_bad_epochs(argument, pruned, data, tmp_path):
 
 def test_bad_requests(models, pruned, data, tmp_path):
     out = tmp_path / "f.safetensors"
-    with pytest.raises(ModelError, match="finetune needs the weights of a network of the zoo"):
+    with pytest.raises(ModelError, match="finetune needs the weights of a zoo network"):
         compress(models / "net.onnx", "finetune:1", out, inputs=data, sigma=0.25)
     with pytest.raises(InvalidInput, match="has no labels; training needs them"):
         compress(pruned, "finetune:1", out, inputs=replace(data, labels=None), sigma=0.25)
@@ -111,7 +111,7 @@ def test_bad_requests(models, pruned, data, tmp_path):
     with pytest.raises(ModelError, match="failed on a batch of shape"):
         colour = smoothcert.Inputs.from_arrays(np.zeros((4, 3, 8, 8), np.uint8), np.zeros(4, int))
         compress(pruned, "finetune:1", out, inputs=colour, sigma=0.25)
-    with pytest.raises(InvalidInput, match="finetune:1 is fitted to noisy inputs: give sigma"):
+    with pytest.raises(InvalidInput, match="finetune:1 is fitted to noisy inputs: give --sigma"):
         compress(pruned, "finetune:1", out, inputs=data)
     assert not out.exists()
     assert torch.is_grad_enabled()

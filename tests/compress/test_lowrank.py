@@ -132,9 +132,9 @@ def test_what_stays_whole_is_said(residual, data, tmp_path):
 def test_bad_requests(residual, models, data, tmp_path):
     with pytest.raises(ModelError, match="is an exported graph, whose layers are fixed"):
         compress(models / "bf16.pt2", "lowrank:0.5", tmp_path / "l.pt2", inputs=data)
-    with pytest.raises(ModelError, match="net.onnx is no torch model"):
+    with pytest.raises(ModelError, match="net.onnx is not a torch model"):
         compress(models / "net.onnx", "lowrank:0.5", tmp_path / "l.onnx", inputs=data)
-    with pytest.raises(InvalidInput, match="lowrank takes a fraction between 0 and 1"):
+    with pytest.raises(InvalidInput, match="lowrank needs a fraction between 0 and 1"):
         compress(residual, "lowrank:8", tmp_path / "l.onnx", inputs=data)
     with pytest.raises(InvalidInput, match=r"lowrank:0.5 writes a .pt2 or .onnx file"):
         compress(residual, "lowrank:0.5", tmp_path / "l.safetensors", inputs=data)

@@ -134,7 +134,7 @@ def test_a_large_set_is_thinned_out_evenly():
 
 def test_without_labels_or_noise_nothing_is_measured(residual, train_inputs, tmp_path):
     bare = Inputs.from_arrays(np.zeros((3, 1, 8, 8)), None, 1 / 256)
-    with pytest.raises(InvalidInput, match="has no labels; accuracy needs them"):
+    with pytest.raises(InvalidInput, match="has no labels, which accuracy needs"):
         accuracy(Batches(), bare, 0.5)
     model, out = residual / "net.onnx", tmp_path / "o.onnx"
     for extra in ({"held_out": bare, "sigma": 0.25}, {"held_out": train_inputs}, {"sigma": 0.25}):

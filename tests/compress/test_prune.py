@@ -122,7 +122,7 @@ def test_nothing_changed_is_said_loudly(colour, tmp_path):
 
 def test_an_exported_program_is_pruned_by_way_of_onnx(colour, tmp_path):
     """The error's advice works."""
-    with pytest.raises(ModelError, match="Prune the weights that it was made from, or convert"):
+    with pytest.raises(ModelError, match="Prune the weights it was made from, or convert"):
         compress(colour / "net.pt2", "prune-layers:0.2", tmp_path / "p.pt2")
     data = smoothcert.Inputs.from_arrays(np.zeros((2, 3, 16, 16), np.uint8))
     compress(colour / "net.pt2", "onnx", tmp_path / "n.onnx", inputs=data)
@@ -132,5 +132,5 @@ def test_an_exported_program_is_pruned_by_way_of_onnx(colour, tmp_path):
 
 @pytest.mark.parametrize("argument", ["", "0", "1", "-0.1", "nan", "half"])
 def test_bad_fractions(argument, colour, tmp_path):
-    with pytest.raises(InvalidInput, match=r"prune-layers takes a fraction .* as in prune-layers"):
+    with pytest.raises(InvalidInput, match=r"prune-layers needs a fraction .* as in prune-layers"):
         compress(colour / "net.onnx", f"prune-layers:{argument}", tmp_path / "p.onnx")

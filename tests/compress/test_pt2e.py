@@ -94,7 +94,7 @@ def test_the_guard_still_refuses_other_operators(change, tmp_path):
 
 
 def test_it_needs_a_torch_model(change, residual, train_inputs, tmp_path):
-    with pytest.raises(ModelError, match="net.onnx is no torch model"):
+    with pytest.raises(ModelError, match="net.onnx is not a torch model"):
         compress(
             residual / "net.onnx",
             "int8-pt2e",

@@ -245,7 +245,7 @@ def test_bad_arrays(images, message):
 
 def test_bad_labels():
     images = rng_images()
-    with pytest.raises(InvalidInput, match="has 4 inputs and 3 labels; give one label per input"):
+    with pytest.raises(InvalidInput, match="has 4 inputs and 3 labels. Give one label per input"):
         Inputs.from_arrays(images, [0, 1, 2])
     with pytest.raises(InvalidInput, match="must be whole numbers .* got dtype float64"):
         Inputs.from_arrays(images, np.full(4, 0.5))
@@ -262,10 +262,10 @@ def test_bad_references(tmp_path):
     bad = {
         "nothing.npz": "There is no data file",
         "text.npz": "text.npz is not a readable .npz file",
-        "other.npz": "has the arrays z; inputs are looked for under 'x_test'",
+        "other.npz": "has the arrays z. Name the inputs 'x_test'",
         "objects.npz": "is not a readable .npz file of plain arrays",
         "text.parquet": "is not a readable Parquet file",
-        "columns.parquet": "has the columns a; images are looked for under 'img' and 'image'",
+        "columns.parquet": "has the columns a. The column of images must be called 'img'",
         "numbers.parquet": "The column 'img' of .* has type int64",
         "empty": "is empty: no images",
         "gone/": "There is no data at",
@@ -284,7 +284,7 @@ def test_bad_references(tmp_path):
         smoothcert.load_inputs("digits", limit=0)
     with pytest.raises(InvalidInput, match="digits has the splits 'train' and 'test'"):
         smoothcert.load_inputs("digits", "validation")
-    with pytest.raises(InvalidInput, match="digits lie on grids of step"):
+    with pytest.raises(InvalidInput, match="digits need a grid of step"):
         smoothcert.load_inputs("digits", grid=1 / 255)
 
 

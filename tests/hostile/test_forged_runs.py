@@ -136,9 +136,9 @@ def test_replayed_draws_that_were_chosen_after_seeing_them(how, base, honest, tm
     forged = written(true_run, tmp_path / "forged", records)
     assert raised(forged, true_run)
     found = verify(forged, base).problems
-    assert any("that were replayed are not those that its rule takes" in p for p in found)
+    assert any("that were replayed are not those that its rule requires" in p for p in found)
     if how is Bound.JOINT:
-        assert caught(forged, base, "that were replayed are not those that its rule takes")
+        assert caught(forged, base, "that were replayed are not those that its rule requires")
     assert verify(true_run, base).problems == ()
 
 
@@ -164,7 +164,7 @@ def test_fresh_draws_stopped_at_their_best_length(shares_too, base, honest, tmp_
     true_run = honest(method)
     forged = fresh_forgery(base, true_run, method, tmp_path / "forged", shares_too)
     assert sum(c.radius for c in forged.certificates) > sum(c.radius for c in true_run.certificates)
-    words = "its plan gives 6 inputs" if shares_too else "stored where its rule takes"
+    words = "its plan gives 6 inputs" if shares_too else "stored where its rule requires"
     assert caught(forged, base, words)
 
 
@@ -182,7 +182,7 @@ def test_a_plan_with_the_pilot_that_would_give_it(base, honest, tmp_path):
     assert any("its pilot's inputs are not those" in problem for problem in found)
     shown = StoredPilot(pilot.votes, ("pilots/0123456789abcdef.parquet",))
     forged = written(true_run, tmp_path / "c", records, pilot=shown)
-    assert any("its plan cannot be computed again" in p for p in verify(forged, base).problems)
+    assert any("its plan cannot be recomputed" in p for p in verify(forged, base).problems)
 
 
 def test_a_run_without_its_pilot(base, honest, tmp_path):
@@ -217,7 +217,7 @@ def test_irs_with_a_prefix_or_a_branch_that_was_chosen(fresh, base, honest, tmp_
         records.append(max(made, key=lambda r: r.certificate.radius))
     forged = written(true_run, tmp_path / "forged", records)
     assert raised(forged, true_run)
-    assert caught(forged, base, "stored where its rule takes")
+    assert caught(forged, base, "stored where its rule requires")
 
 
 def test_a_base_with_another_sigma_or_other_labels(base, honest, tmp_path):
@@ -259,7 +259,7 @@ def test_from_scratch_with_fewer_draws_or_other_content(base, tmp_path):
         facts = (votes, SETTINGS, DATA.shape, 2)
         records.append(Record(scratch.certificate(c.index, c.content, *facts), votes))
     forged = written(base, tmp_path / "a", records)
-    assert any("5 selection draws are stored, and not 20" in p for p in verify(forged).problems)
+    assert any("5 selection draws are stored instead of 20" in p for p in verify(forged).problems)
     contents = ["0" * 16] * 6
     run = Run.create(tmp_path / "b", base.manifest, contents, base.labels)
     for block, positions in enumerate(run.blocks):
@@ -268,7 +268,7 @@ def test_from_scratch_with_fewer_draws_or_other_content(base, tmp_path):
             for r in base.records(positions)
         ]
         run.write_block(block, some, 0.1)
-    assert "inputs.parquet names other content than run.json" in verify(run).problems
+    assert "inputs.parquet names different content than run.json" in verify(run).problems
 
 
 @pytest.mark.parametrize("kind", ["late", "early", "selection"])
@@ -287,7 +287,7 @@ def test_a_decision_that_stopped_late_or_early(kind, tmp_path):
         facts = (votes, decision, SETTINGS, DATA.shape)
         records.append(Record(sequential.certificate(c.index, c.content, *facts), votes))
     forged = written(true_run, tmp_path / "forged", records)
-    words = "selection draws are stored" if kind == "selection" else "its draws are to stop after"
+    words = "selection draws are stored" if kind == "selection" else "its draws should stop after"
     assert any(words in problem for problem in verify(forged).problems)
 
 

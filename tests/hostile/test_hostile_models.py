@@ -171,8 +171,8 @@ def folder(tmp_path):
         ("/etc/passwd", "keeps tensors outside its folder"),
         ("/dev/zero", "keeps tensors outside its folder"),
         ("link", "keeps tensors outside its folder"),
-        ("pipe", "is no regular file"),
-        ("", "is no regular file"),
+        ("pipe", "is not a regular file"),
+        ("", "is not a regular file"),
         ("gone", "cannot be loaded"),
         ("a\0b", "cannot be loaded"),
     ],
@@ -304,7 +304,9 @@ def test_shapes_without_bytes_make_no_large_network(classes, width, tmp_path):
         "4.weight": entry([width, 0], [0, 0]),
         "7.weight": entry([classes, 0], [0, 0]),
     }
-    with pytest.raises(ModelError, match="a network of these shapes has .* values, and the file 0"):
+    with pytest.raises(
+        ModelError, match="a network of these shapes has .* values, but the file has 0"
+    ):
         load(safetensors(tmp_path / "a.safetensors", header))
 
 
@@ -313,5 +315,5 @@ def test_a_pipe_or_a_folder_is_not_waited_for(suffix, tmp_path):
     os.mkfifo(tmp_path / f"pipe.{suffix}")
     (tmp_path / f"folder.{suffix}").mkdir()
     for name in ("pipe", "folder"):
-        with pytest.raises(ModelError, match="is no regular file|is a folder"):
+        with pytest.raises(ModelError, match="is not a regular file|is a folder"):
             load(tmp_path / f"{name}.{suffix}")

@@ -126,7 +126,7 @@ def test_the_terminal_obeys_no_name(named, tmp_path):
     shown = CliRunner().invoke(app, ["verify", str(named.path)])
     assert shown.exit_code == 1
     assert "\\x1b[2Jstray\\u202e" in shown.output
-    assert "is no part of a run" in shown.output
+    assert "is not part of a run" in shown.output
     assert not {"\x1b", "\x07", "\u202e", "\u200b"} & set(shown.output)
     gone = CliRunner().invoke(app, ["verify", str(tmp_path / "gone\x1b[2J")])
     assert gone.exit_code == 2

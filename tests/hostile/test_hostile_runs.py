@@ -112,7 +112,7 @@ def test_absurd_values_in_a_sealed_run_json(base, part, name, value):
 
 def test_a_sealed_run_json_of_another_form(base):
     resealed(base, lambda body: body.update(origin=[]))
-    with pytest.raises(Damaged, match="its origin is no object"):
+    with pytest.raises(Damaged, match="its origin is not an object"):
         Run.open(base.path)
     texts = ["[" * 10**5, "[]", "3", '"x"', "{}", '{"format": 3}', "\xff", '{"format": 3}}}']
     for text in texts:
@@ -174,7 +174,7 @@ def rewritten(run, name, columns):
 )
 def test_absurd_certificates(base, columns):
     rewritten(base, "certificates/00000.parquet", columns)
-    with pytest.raises(Damaged, match="is not of this format"):
+    with pytest.raises(Damaged, match="is not in this format"):
         base.read_certificates(0)
     assert verify(base).problems
 
@@ -215,7 +215,7 @@ def test_another_number_of_draws_than_the_settings_say(base):
     assert isinstance(certificate, Certificate)
     base.write_block(0, [Record(certificate, few), second], 0.1)
     problems = verify(base).problems
-    assert any("30 estimation draws are stored, and not 40" in problem for problem in problems)
+    assert any("30 estimation draws are stored instead of 40" in problem for problem in problems)
 
 
 READERS = {
@@ -281,11 +281,11 @@ def test_files_that_are_none_are_not_waited_for(base, monkeypatch):
     name = "votes/00000.parquet"
     (base.path / name).unlink()
     os.mkfifo(base.path / name)
-    with pytest.raises(StoreError, match="is no regular file"):
+    with pytest.raises(StoreError, match="is not a regular file"):
         base.read_block(0)
     (base.path / "run.json").unlink()
     (base.path / "run.json").symlink_to("/dev/zero")
-    with pytest.raises(StoreError, match="is no regular file"):
+    with pytest.raises(StoreError, match="is not a regular file"):
         Run.open(base.path)
     monkeypatch.setattr(untrusted, "MOST_MANIFEST_BYTES", 10)
     for bad in ("a\0b", "x" * 5000):

@@ -187,7 +187,7 @@ def test_other_classes_are_refused(base, tiny_inputs):
         ),
         (
             {"per_input": 10, "method": "irs", "variant": "published", "alpha": 0.5},
-            "up to twice alpha, so that alpha must be below 0.5; got 0.5. Give a smaller one",
+            "up to twice alpha, so alpha must be below 0.5; got 0.5. Give a smaller alpha",
         ),
         (
             {"per_input": 10, "method": "magic"},

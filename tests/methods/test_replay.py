@@ -64,7 +64,7 @@ def test_more_than_the_cache_has_is_refused():
         Allocation(Bound.JOINT, winners=N),
         Allocation(Bound.STRATIFIED, winners=200, near_winners=WON.sum() - 100),
     ):
-        with pytest.raises(InvalidInput, match="which is less than is to be replayed"):
+        with pytest.raises(InvalidInput, match="fewer than are to be replayed"):
             roles(CACHE, 0, share, 0, 0)
     with pytest.raises(InvalidInput, match="and 0 margins"):
         share = Allocation(Bound.STRATIFIED, near_winners=1)
@@ -172,10 +172,10 @@ def test_a_fresh_seed_replays_nothing(with_margins, tiny):
         for a, b in zip(new.records, other.records, strict=True)
         if len(a.votes.fresh)
     )
-    for seed, message in [(0, "not the base's own; got 0"), (-1, "must be in 0..2")]:
+    for seed, message in [(0, "differ from the base's; got 0"), (-1, "must be in 0..2")]:
         with pytest.raises(InvalidInput, match=message):
             smoothcert.recertify(with_margins, PixelSum(29), tiny, per_input=20, fresh_seed=seed)
-    with pytest.raises(InvalidInput, match="leaves nothing to replay for 'joint'"):
+    with pytest.raises(InvalidInput, match="so the method cannot be 'joint'"):
         smoothcert.recertify(
             with_margins, PixelSum(29), tiny, per_input=20, fresh_seed=9, method="joint"
         )

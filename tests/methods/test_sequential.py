@@ -216,7 +216,7 @@ def test_bad_looks(change, message):
 
 
 def test_the_multiclass_form_is_refused():
-    with pytest.raises(InvalidInput, match="takes the form binary.*got 'multiclass'"):
+    with pytest.raises(InvalidInput, match="needs the form binary.*got 'multiclass'"):
         certificate(votes([1], [1] * 50), settings=replace(SETTINGS, form="multiclass"))
 
 

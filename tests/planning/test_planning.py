@@ -31,7 +31,7 @@ def caches(count: int, seed: int = 0):
     "text", ["", "most", "uniform", "uniform:0", "uniform:1.5", "budget:-1", "retain:2", "radius:x"]
 )
 def test_bad_policies(text):
-    with pytest.raises(InvalidInput, match="A policy is uniform:M, budget:B"):
+    with pytest.raises(InvalidInput, match="A policy must be uniform:M, budget:B"):
         Policy.parse(text)
 
 

@@ -60,7 +60,8 @@ def test_only_certificates_of_the_label_count(run):
     assert count < proven < 20
     assert judge(run, Target(0, count / 20)).accepted
     assert not judge(run, Target(0, count / 20 + 0.001)).accepted
-    found = f"{count} of 20 inputs have a certificate of their label at radius 0; {count + 1} were"
+    found = f"{count} of 20 inputs have a certificate of their label at radius 0; "
+    found += f"the target is {count + 1}"
     assert found in judge(run, Target(0, (count + 1) / 20)).text
 
 
@@ -118,5 +119,5 @@ def test_without_labels_nothing_is_judged(tmp_path):
     run = run_certify(
         tmp_path / "r", PixelSum(28), inputs(None), replace(SETTINGS, n=40), RunOptions()
     )
-    with pytest.raises(InvalidInput, match="has no labels, so that no certificate can be called"):
+    with pytest.raises(InvalidInput, match="has no labels, so no certificate can be called"):
         judge(run, Target(0, 0.5))

@@ -1,4 +1,4 @@
-"""The model card: figures of the summary, cut to the safe side, and names that obey nothing."""
+"""The model card: figures of the summary, rounded to the safe side, and names that obey nothing."""
 
 import json
 import os
@@ -92,9 +92,9 @@ def test_it_says_what_was_certified_and_what_not(runs):
 def test_of_several_runs_at_once_the_errors_add_up(runs):
     """docs/theory.md, section 11: runs on one cache share its draws."""
     total = sum(alpha_of(run.identity.settings, run.identity.method) for run in runs)
-    said = f"of all {len(runs)} it holds at once with probability at least 1 − {total:g}, by"
+    said = f"all {len(runs)} hold at once with probability at least 1 − {total:g}, by"
     assert said in smoothcert.model_card(runs)
-    assert "it holds at once" not in smoothcert.model_card(runs[:1])
+    assert "hold at once with" not in smoothcert.model_card(runs[:1])
 
 
 def test_figures_are_those_of_the_summary_and_never_above(runs):
@@ -125,10 +125,10 @@ def test_unknown_labels_and_decisions_are_said(tmp_path):
     data = inputs(None)
     run = run_decide(tmp_path / "r", PixelSum(28), data, settings, Decision(0.02), RunOptions(8))
     text = smoothcert.model_card([run])
-    assert "Where labels are unknown, every certificate counts as of its label." in text
+    assert "Where labels are unknown, every certificate counts as one of its label." in text
     assert "decided at radius 0.02 with at most 200 draws" in text
     assert "NeurIPS 2024" in text
-    with pytest.raises(InvalidInput, match="needs one run or more; got none"):
+    with pytest.raises(InvalidInput, match="needs at least one run; got none"):
         smoothcert.model_card([])
 
 
@@ -165,7 +165,7 @@ def test_the_distance_of_inputs_to_the_grid_is_said(runs, tmp_path):
     run = run_certify(
         tmp_path / "run", PixelSum(28), beside, Settings(0.25, 16, n=50), RunOptions(8)
     )
-    said = "; inputs up to 0.0001 off the grid, which every radius is less by."
+    said = "; inputs up to 0.0001 off the grid, which is subtracted from every radius."
     assert said in smoothcert.model_card([run])
     assert "off the grid" not in smoothcert.model_card(runs)
 

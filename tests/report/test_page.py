@@ -211,7 +211,7 @@ def test_unlabelled_runs_have_no_tsv(tmp_path, tiny_inputs, pixel_sum):
 
 
 def test_two_runs_of_one_name(runs, tmp_path):
-    with pytest.raises(InvalidInput, match="in directories of different names; got"):
+    with pytest.raises(InvalidInput, match="in directories with different names; got"):
         report([runs[0], runs[0]], tmp_path / "out", (0.0,))
-    with pytest.raises(InvalidInput, match="A report needs one run or more"):
+    with pytest.raises(InvalidInput, match="A report needs one or more runs"):
         report([], tmp_path / "out", (0.0,))

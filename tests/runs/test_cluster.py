@@ -119,7 +119,7 @@ def test_what_a_worker_raises_is_raised_here(nodes, tmp_path):
 
 def test_what_cannot_be_opened(nodes, calm, tmp_path):
     base = Run.open(calm / "certify")
-    with pytest.raises(Mismatch, match="30 of 30 inputs have other content"):
+    with pytest.raises(Mismatch, match="30 of 30 inputs have different content"):
         on(
             Cluster(LoadPixelSum(28, value=9), nodes.address),
             tmp_path / "r",

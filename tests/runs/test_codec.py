@@ -69,5 +69,5 @@ def test_a_newer_version_is_named():
 
     raw = bytes([2]) + _raw(codec.encode(np.array([1], np.int32)))[1:]
     blob = len(raw).to_bytes(8, "little") + pa.Codec("zstd").compress(raw, asbytes=True)
-    with pytest.raises(StoreError, match="Stored votes have format 2, this smoothcert reads 1"):
+    with pytest.raises(StoreError, match="Stored votes have format 2, but this smoothcert reads 1"):
         codec.decode(blob)

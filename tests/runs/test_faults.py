@@ -85,7 +85,7 @@ def test_a_limit_on_file_size_set_by_the_kernel(tmp_path):
         assert children.run(tmp_path / "calm") == 0
         assert children.run(out, file_limit=4096) == 2
         message = (tmp_path / "r.err").read_text()
-        assert "00000.parquet: File too large. Make room or fix the permissions" in message
+        assert "00000.parquet: File too large. Free some space or fix the permissions" in message
         assert (out / "votes" / "00000.parquet").exists()
         assert not list(out.rglob("*.tmp"))
         assert children.run(out) == 0
@@ -122,7 +122,7 @@ try:
     certify(out, RESUME)
     sys.exit("the disk could be written to")
 except StoreError as error:
-    assert "Read-only file system. Make room or fix the permissions" in str(error), error
+    assert "Read-only file system. Free some space or fix the permissions" in str(error), error
 try:
     certify(Path("disk/other"))
     sys.exit("the disk could be written to")
@@ -169,7 +169,7 @@ def test_a_folder_without_permission(tmp_path):
     for path in (tmp_path / "r").rglob("*.parquet"):
         path.unlink() if path.parent.name == "certificates" else None
     (tmp_path / "r" / "votes").chmod(0o555)
-    with pytest.raises(StoreError, match="Permission denied. Make room or fix the permissions"):
+    with pytest.raises(StoreError, match="Permission denied. Free some space or fix the perm"):
         certify(tmp_path / "r", RESUME)
     (tmp_path / "r" / "votes").chmod(0o755)
 

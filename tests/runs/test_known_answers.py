@@ -37,14 +37,16 @@ def started(tmp_path, tiny_inputs):
 
 def test_another_network_does_not_go_on(started, tiny_inputs):
     how = replace(SMALL, resume=True)
-    with pytest.raises(Mismatch, match="other logits than when .* although its fingerprint is the"):
+    with pytest.raises(
+        Mismatch, match="different logits than when .* although its fingerprint is the"
+    ):
         run_certify(started.path, Edited(31), tiny_inputs, SETTINGS, how)
     assert run_certify(started.path, Edited(28), tiny_inputs, SETTINGS, how).missing == ()
 
 
 def test_another_network_is_no_worker(started, tiny_inputs):
     spec = RunTaskSpec(str(started.path), None)
-    with pytest.raises(Mismatch, match="other logits"):
+    with pytest.raises(Mismatch, match="different logits"):
         spec.start(Edited(31), tiny_inputs, lambda count: None)
     spec.start(Edited(28), tiny_inputs, lambda count: None)
 
@@ -53,7 +55,7 @@ def test_another_network_is_named_when_replayed(tmp_path, tiny_inputs):
     run = run_certify(tmp_path / "run", Edited(28), tiny_inputs, SETTINGS, SMALL)
     assert evaluate_again(run, Edited(28), tiny_inputs, 0.01).problems == ()
     assert any(
-        "other logits" in p for p in evaluate_again(run, Edited(29), tiny_inputs, 0.01).problems
+        "different logits" in p for p in evaluate_again(run, Edited(29), tiny_inputs, 0.01).problems
     )
 
 
@@ -64,7 +66,7 @@ def test_shards_of_two_networks_do_not_merge(tmp_path, tiny_inputs):
         return run_certify(folder, Edited(threshold), tiny_inputs, SETTINGS, how)
 
     one, other, same = shard(1, 28), shard(2, 31), shard(2, 28)
-    with pytest.raises(Mismatch, match="other logits"):
+    with pytest.raises(Mismatch, match="different logits"):
         merge([one, other], tmp_path / "wrong")
     assert merge([one, same], tmp_path / "right").missing == ()
 

@@ -186,7 +186,7 @@ def test_a_seed_that_a_ledger_shows_is_warned_of(base, tmp_path, tiny_inputs, mo
     seed5 = replace(SETTINGS, seed=5)
     run_certify(tmp_path / "unrelated", NEW, tiny_inputs, seed5, near)
     run_certify(tmp_path / "another", PixelSum(30), tiny_inputs, SETTINGS, near)
-    message = "0.05 was measured to become 0.42 to 0.75"
+    message = "0.05 became 0.42 to 0.75"
     with pytest.warns(SeedReused, match=message):
         run_certify(tmp_path / "again", NEW, tiny_inputs, SETTINGS, near)
     for name in ledger.names(base):

@@ -197,15 +197,15 @@ def test_a_damaged_object_is_seen_and_mended(bucket, calm, tmp_path):
     with pytest.raises(Damaged, match=r"s3://bucket/.*00001\.parquet"):
         Run.open(out).read_block(1)
     where.write("votes/7.parquet", b"x")
-    assert any("no part of a run" in p for p in verify(Run.open(out)).problems)
+    assert any("not part of a run" in p for p in verify(Run.open(out)).problems)
     where.remove("votes/7.parquet")
     assert stored(certify(out, RESUME)) == calm
 
 
 def test_there_is_no_run(bucket, tmp_path):
-    with pytest.raises(StoreError, match="is no run directory: it has no run.json"):
+    with pytest.raises(StoreError, match="is not a run directory: it has no run.json"):
         Run.open(bucket.uri(f"{tmp_path.name}/none"))
-    with pytest.raises(StoreError, match="is no directory of this machine"):
+    with pytest.raises(StoreError, match="is not a local directory"):
         _ = certify(bucket.uri(f"{tmp_path.name}/r")).path
 
 

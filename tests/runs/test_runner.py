@@ -127,7 +127,7 @@ def test_resuming_under_another_noise_law(base, tiny_inputs, pixel_sum):
 
 
 def test_damaged_or_newer_manifests(base, tmp_path):
-    with pytest.raises(StoreError, match="is no run directory: it has no run.json"):
+    with pytest.raises(StoreError, match="is not a run directory: it has no run.json"):
         Run.open(tmp_path)
     edit(base.path, lambda body: body.update(format=99))
     with pytest.raises(StoreError, match="has run format 99; this smoothcert reads formats 3 to 4"):
@@ -217,13 +217,15 @@ def test_fresh_draws_of_irs_beside_more_or_fewer_cached_ones_are_refused():
         Votes(original=cached, estimation=cached, fresh=fresh),
         Votes(fresh=fresh),
     ):
-        with pytest.raises(ValueError, match="do not go with"):
+        with pytest.raises(ValueError, match="do not match"):
             check_votes(votes, Irs(40), 2)
 
 
 def test_recertify_refuses_an_unfinished_or_foreign_base(base, tmp_path, tiny_inputs, pixel_sum):
     other = Inputs.from_arrays(np.full((30, 1, 2, 2), 9 / 16), grid=1 / 16)
-    with pytest.raises(Mismatch, match="30 of 30 inputs have other content, the first at index 0"):
+    with pytest.raises(
+        Mismatch, match="30 of 30 inputs have different content, the first at index 0"
+    ):
         run_recertify(tmp_path / "n", base, pixel_sum, other, Irs(50), SMALL)
     with pytest.raises(Mismatch, match="Use the same --data, --split, --limit and --every"):
         run_recertify(tmp_path / "n", base, pixel_sum, tiny_inputs.select(range(9)), Irs(50), SMALL)
@@ -269,7 +271,9 @@ def test_verify_finds_votes_of_another_base(base, tmp_path, tiny_inputs, pixel_s
     other = run_certify(
         tmp_path / "other", pixel_sum, tiny_inputs, replace(SETTINGS, seed=9), SMALL
     )
-    assert verify(run, other).problems == (f"{other.path} is not the run this one was made from",)
+    assert verify(run, other).problems == (
+        f"{other.path} is not the run that this one was made from",
+    )
 
 
 def test_replay_agrees_and_notices(base, tiny_inputs, pixel_sum):
@@ -283,8 +287,8 @@ def test_replay_agrees_and_notices(base, tiny_inputs, pixel_sum):
             return -super().logits(images)
 
     problem = evaluate_again(base, Impostor(28), tiny_inputs, 0.1).problems[0]
-    assert "660 of 660 replayed draws have another label" in problem
-    with pytest.raises(Mismatch, match="was made with a model of fingerprint pixel-sum-28"):
+    assert "660 of 660 replayed draws have a different label" in problem
+    with pytest.raises(Mismatch, match="was made with a model with fingerprint pixel-sum-28"):
         evaluate_again(base, PixelSum(5), tiny_inputs, 0.1)
     with pytest.raises(InvalidInput, match=r"must be in \(0, 1\]; got 2"):
         evaluate_again(base, pixel_sum, tiny_inputs, 2)

@@ -96,5 +96,5 @@ def test_what_goes_wrong_elsewhere_is_raised_here(base):
     with pytest.raises(ModelError, match="the model says no"):
         screened(base, Processes(load, 2), load)
     other = Processes(Loading(value=9, fault="none"), 2)
-    with pytest.raises(Mismatch, match="30 of 30 inputs have other content"):
+    with pytest.raises(Mismatch, match="30 of 30 inputs have different content"):
         screened(base, other, Loading(fault="slow"))

@@ -134,8 +134,8 @@ def test_files_of_this_machine_as_a_uri(tmp_path):
         ("abfs://container:secret@account.dfs.core.windows.net/r", "leave them out of the abfs"),
         ("ftp://host/r", "Unrecognized filesystem"),
         ("s3://bucket/a b", "cannot be used"),
-        ("s3://bucket/r?region=x#part", "means nothing here"),
-        (Path("s3://bucket/r"), "Give it as a text"),
+        ("s3://bucket/r?region=x#part", "has no meaning here"),
+        (Path("s3://bucket/r"), "Give the URI as text"),
     ],
 )
 def test_places_that_are_none(where, message):

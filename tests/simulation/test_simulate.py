@@ -63,7 +63,7 @@ def test_the_logged_radius_gives_back_the_votes():
         ("idx\tlabel\tpredict\n1\t2\t3\n", "lacks the columns radius, correct;.* idx, label, pred"),
         ("idx\tlabel\tpredict\tradius\tcorrect\n", "has no images below its header"),
         ("idx\tlabel\tpredict\tradius\tcorrect\n0\t1\t1\tmuch\t1\n", "image 1, column 'radius'.*'"),
-        ("idx\tlabel\tpredict\tradius\tcorrect\n0\t1\t1\tnan\t1\n", "number is needed, got 'nan'"),
+        ("idx\tlabel\tpredict\tradius\tcorrect\n0\t1\t1\tnan\t1\n", "must be a number; got 'nan'"),
         ("idx\tlabel\tpredict\tradius\tcorrect\n0\t1\t1\t0.5\n", "column 'correct'.* got ''"),
         ("idx\tlabel\tpredict\tradius\tcorrect\n0\t1\t1\t-0.5\t1\n", "radius -0.5; radii must be"),
         ("idx\tlabel\tpredict\tradius\tcorrect\n0\t1\t1\t0.5\t2\n", "neither 0 nor 1"),
@@ -135,10 +135,10 @@ def test_settings_are_checked(log_file):
         (lambda: FlipModel(0.7), "disparity must be a probability below 1/2; got 0.7"),
         (lambda: FlipModel(0.1, 2), "away must be a share from 0 to 1; got 2"),
         (lambda: Study(FlipModel(0.1), n=10), "n must be at least 1000"),
-        (lambda: Study(FlipModel(0.1), methods=("sr",)), "methods are irs, .*; got sr"),
+        (lambda: Study(FlipModel(0.1), methods=("sr",)), "methods must be among irs, .*; got sr"),
         (lambda: Study(FlipModel(0.1), accounting="x"), "accounting must be one of all, publ"),
         (lambda: Study(FlipModel(0.1), screen=(0,)), "screen must be counts from 1 to n/2"),
-        (lambda: FlipModel(0.49, 0.0).rates(read_log(log_file).p), "have room for; ask for less"),
+        (lambda: FlipModel(0.49, 0.0).rates(read_log(log_file).p), "allow. Ask for less"),
     ]:
         with pytest.raises(InvalidInput, match=message):
             bad()

@@ -51,5 +51,5 @@ def test_from_arrays_to_radii() -> None:
 
 
 def test_what_goes_wrong_is_of_one_family(tmp_path: Path) -> None:
-    with pytest.raises(smoothcert.SmoothcertError, match="is no run directory"):
+    with pytest.raises(smoothcert.SmoothcertError, match="is not a run directory"):
         Run.open(tmp_path)

@@ -178,7 +178,7 @@ def test_a_store_that_mlflow_cannot_use_is_refused_before_any_work(tmp_path, mon
     pytest.importorskip("mlflow", reason="needs mlflow-skinny")
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidInput, match="cannot use its tracking store: .* Name a server"):
+    with pytest.raises(InvalidInput, match="cannot use its tracking store: .* Give a server"):
         loggers.logger(f"mlflow:unheard-of://{tmp_path}")
 
 
@@ -211,7 +211,9 @@ def test_a_run_that_breaks_off_is_closed(tmp_path, monkeypatch):
     "text", ["", "tensorboard", "tensorboard:", "wandb:", "mlflow:", "comet", "Wandb"]
 )
 def test_a_name_of_no_logger(text):
-    forms = r"A logger is wandb\[:PROJECT\], mlflow\[:TRACKING_URI\] or tensorboard:FOLDER; got"
+    forms = (
+        r"A logger must be wandb\[:PROJECT\], mlflow\[:TRACKING_URI\] or tensorboard:FOLDER; got"
+    )
     with pytest.raises(InvalidInput, match=forms):
         loggers.logger(text)
 

@@ -1,1 +1,1 @@
-"""Functions: values in, values out; no disk, no printing."""
+"""The functions of the package: values in, values out; no disk, no printing."""

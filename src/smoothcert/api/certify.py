@@ -37,26 +37,26 @@ def certify(
     Args:
         classifier: a `Classifier`, or anything `load_classifier` takes.
         inputs: `Inputs`; an array or tensor as for `Inputs.from_arrays` (8-bit grid); a list of
-            images of one size; or what `load_inputs` takes. Labels are for watchers alone.
+            images of one size; or what `load_inputs` takes. Only watchers see the labels.
         sigma: noise standard deviation on the [0, 1] scale.
         n0: selection draws.
         n: estimation draws.
         alpha: probability of a wrong certificate, for each input on its own.
-        seed: noise seed, or `random`, for a model that was chosen by results. One with which this
-            process has recertified or screened the model is warned of (`SeedReused`).
+        seed: noise seed, or `random`, for a model that was chosen by results. A seed with which
+            this process has recertified or screened the model raises a warning (`SeedReused`).
         form: `binary` or `multiclass`, see `Settings`.
-        keep_margins: keep a byte more per draw, which makes recertification cheaper.
+        keep_margins: keep one more byte per draw, which makes recertification cheaper.
         batch_size: rows per forward pass; by default what the input size suggests, or the
             fastest found where the run is long.
         progress: called with the number of evaluations after every batch.
-        watchers: told of certificates as they are finished; see `watchers.base.Watcher`.
+        watchers: called with certificates as they are finished; see `watchers.base.Watcher`.
 
     Returns:
-        Certificates and votes, in the order of the inputs; `Certificate` says what they claim.
+        Certificates and votes, in the order of the inputs; see `Certificate` for what they claim.
 
     Raises:
         InvalidInput: a setting or the inputs are out of range.
-        ModelError: the classifier is not one, or its rows depend on each other.
+        ModelError: not a usable classifier, or its rows depend on each other.
 
     Source: Cohen, Rosenfeld & Kolter, ICML 2019; docs/theory.md, sections 1, 2 and 5.
     """
@@ -95,7 +95,7 @@ def certified(
     watchers: Sequence[Watcher],
     pilot_evaluations: int = 0,
 ) -> Certification:
-    """Sample, and tell watchers of what is finished; see `certify`."""
+    """Sample, and call the watchers with what is finished; see `certify`."""
     name, fingerprint = ready.classifier.name, ready.classifier.fingerprint
     records = method.records(ready.sampler(settings, progress), cases)
     start = Start(name, fingerprint, len(inputs), settings, stated(method))

@@ -30,20 +30,20 @@ def decide(
     progress: Progress | None = None,
     watchers: Sequence[Watcher] = (),
 ) -> Certification:
-    """Decide for every input whether it is certified at a radius, with as few draws as that takes.
+    """Decide for every input whether it is certified at a radius, with as few draws as needed.
 
     Args:
         classifier: a `Classifier`, or anything `load_classifier` takes.
-        inputs: as of `certify`.
+        inputs: as for `certify`.
         sigma: noise standard deviation on the [0, 1] scale.
         radius: the l2 radius to decide, on the [0, 1] scale.
         n0: selection draws.
-        n: the most estimation draws; who is not decided by then abstains.
+        n: maximum estimation draws; inputs still undecided abstain.
         alpha: probability of a wrong decision, whether proven or excluded, for each input.
-        seed: as of `certify`, whose estimation draws these are.
+        seed: as for `certify`; the estimation draws are the same.
         batch_size: rows per forward pass; chosen from the input size by default.
         progress: called with the number of evaluations after every batch.
-        watchers: told of certificates as they are finished; see `watchers.base.Watcher`.
+        watchers: called with certificates as they are finished; see `watchers.base.Watcher`.
 
     Returns:
         Certificates and votes, in the order of the inputs: CERTIFIED with this radius, EXCLUDED
@@ -52,7 +52,7 @@ def decide(
     Raises:
         InvalidInput: a setting or the inputs are out of range, or n draws cannot prove the
             radius.
-        ModelError: the classifier is not one, or its rows depend on each other.
+        ModelError: not a usable classifier, or its rows depend on each other.
 
     Source: Voracek, NeurIPS 2024; docs/theory.md, section 9.
     """

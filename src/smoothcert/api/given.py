@@ -13,7 +13,7 @@ from smoothcert.files import similar
 
 
 class Kept(Protocol):
-    """A run, as `Run.open` gives it."""
+    """A run, as `Run.open` returns it."""
 
     def certification(self) -> Certification:
         """What `certify` returned."""
@@ -21,11 +21,11 @@ class Kept(Protocol):
 
 
 def as_inputs(inputs: Inputs | ArrayLike | str | Path | object) -> Inputs:
-    """The inputs behind what was given.
+    """Convert what was given to `Inputs`.
 
     Args:
-        inputs: `Inputs` as they are; a text or path as `load_inputs` takes it (its test split);
-            a list of images, of Pillow or by their paths, all of one size; else an array or
+        inputs: `Inputs`, returned unchanged; a text or path as `load_inputs` takes it (its test
+            split); a list of Pillow images or image paths, all of one size; else an array or
             tensor as for `Inputs.from_arrays` (8-bit grid).
 
     Raises:
@@ -47,14 +47,14 @@ def as_inputs(inputs: Inputs | ArrayLike | str | Path | object) -> Inputs:
         array = _on_host(inputs)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InvalidInput(
-            f"The inputs are no array: {error}. Give one of shape (count, ...), `Inputs`, a "
-            "list of images of one size, or what load_inputs takes."
+            f"The inputs are not an array: {error}. Give an array of shape (count, ...), "
+            "`Inputs`, a list of images of one size, or what load_inputs takes."
         ) from error
     return Inputs.from_arrays(array)
 
 
 def _on_host(inputs: Any) -> Any:
-    """Also a tensor on a GPU, or one that has a gradient, or a list of such."""
+    """Convert to an array, also a tensor on a GPU or with a gradient, or a list of them."""
     if hasattr(inputs, "detach"):
         return inputs.detach().cpu().numpy()
     if isinstance(inputs, list | tuple) and any(hasattr(one, "detach") for one in inputs):
@@ -63,14 +63,14 @@ def _on_host(inputs: Any) -> Any:
 
 
 def as_array(one: Any) -> NDArray[Any]:
-    """One input: an image of Pillow or its path (channels first), else an array or a tensor."""
+    """One input: a Pillow image or an image's path (channels first), else an array or a tensor."""
     from smoothcert.data.images import decode
 
     return decode(one) if _is_image(one) else np.asarray(_on_host(one))
 
 
 def _is_image(one: object) -> bool:
-    """Whether it is a picture or the path of one; without importing Pillow."""
+    """Whether it is an image or the path of one; without importing Pillow."""
     return isinstance(one, str | Path) or (hasattr(one, "getbands") and hasattr(one, "convert"))
 
 
@@ -80,7 +80,9 @@ def _stacked(images: Any) -> Inputs:
     arrays = []
     for number, image in enumerate(images):
         if not _is_image(image):
-            raise InvalidInput(f"Entry {number} of the list is no image but {type(image).__name__}")
+            raise InvalidInput(
+                f"Entry {number} of the list is not an image; got {type(image).__name__}"
+            )
         arrays.append(decode(image))
         if arrays[-1].shape != arrays[0].shape:
             raise InvalidInput(
@@ -94,7 +96,7 @@ def as_base(base: Certification | Kept) -> Certification:
     """The original's certification, also from its run.
 
     Raises:
-        InvalidInput: neither.
+        InvalidInput: it is neither a certification nor a run.
     """
     if isinstance(base, Certification):
         return base
@@ -105,6 +107,7 @@ def as_base(base: Certification | Kept) -> Certification:
         )
     if not hasattr(base, "certification"):
         raise InvalidInput(
-            f"The base is what certify returned, or Run.open of its run; got {type(base).__name__}"
+            "The base must be what certify returned, or Run.open of its run; got "
+            f"{type(base).__name__}"
         )
     return base.certification()

@@ -1,6 +1,6 @@
 """The pilot of a planned recertification: a few cached draws replayed to see how labels change.
 
-What a pilot has shown may decide how much is replayed, so none of its draws is counted later: they
+What a pilot has shown may decide how much is replayed, so none of its draws is counted later; they
 are set aside (docs/theory.md, sections 7 and 8).
 """
 
@@ -28,11 +28,11 @@ _FEWEST = 4
 
 @dataclass(frozen=True, eq=False)
 class PilotVotes:
-    """What the new classifier answered in a pilot; everything else about it follows from the cache.
+    """The new classifier's labels in a pilot; everything else about it follows from the cache.
 
     Attributes:
-        positions: of the pilot's inputs, ascending, int64 of shape (pilot inputs,).
-        labels: of each, in the order of `pilot_draws`.
+        positions: positions of the pilot's inputs, ascending, int64 of shape (pilot inputs,).
+        labels: the labels of each input, in the order of `pilot_draws`.
     """
 
     positions: NDArray[np.int64]
@@ -40,12 +40,12 @@ class PilotVotes:
 
     @property
     def evaluations(self) -> int:
-        """Forward passes that it cost."""
+        """Forward passes that the pilot cost."""
         return sum(map(len, self.labels))
 
 
 def proven(certificates: Sequence[Certificate], alpha: float) -> NDArray[np.bool_]:
-    """Inputs whose cached votes prove the class at alpha; nothing can be carried over elsewhere."""
+    """Inputs whose cached votes prove the class at alpha; the others cannot be carried over."""
     k, n = np.array([(c.k, c.n) for c in certificates]).T
     return binomial.lower(k, n, alpha) > 0.5
 
@@ -53,7 +53,7 @@ def proven(certificates: Sequence[Certificate], alpha: float) -> NDArray[np.bool
 def pilot_positions(certificates: Sequence[Certificate], reuse: Reuse) -> NDArray[np.int64]:
     """Positions of the pilot's inputs: proven ones, spread evenly over the cached vote shares.
 
-    As many as the settings say, but no more than a twentieth of the evaluations allows.
+    As many as the settings say, but the pilot takes at most a twentieth of the evaluations.
     """
     (candidates,) = np.nonzero(proven(certificates, reuse.alpha))
     ordered = candidates[
@@ -66,7 +66,7 @@ def pilot_positions(certificates: Sequence[Certificate], reuse: Reuse) -> NDArra
 
 
 def pilot_draws(record: Record) -> tuple[NDArray[np.int64], int]:
-    """The last winners and then the last losers of a cached record, and how many winners."""
+    """The last winners, then the last losers, of a cached record, and the number of winners."""
     side = record.votes.estimation == record.certificate.candidate
     # At most half of either kind: the rest must be left for the replay.
     winners = np.flatnonzero(side)[::-1][: min(PILOT_WINNERS, int(side.sum()) // 2)]
@@ -78,9 +78,9 @@ def set_aside(records: Mapping[int, Record], inputs: int) -> NDArray[np.int64]:
     """How many last winners and losers of every input pilots have seen.
 
     Args:
-        records: the cached ones, by position, of the inputs of one pilot or several; each sees
-            the same draws of an input.
-        inputs: of the run.
+        records: cached records by position, of the inputs of one pilot or several; each pilot
+            sees the same draws of an input.
+        inputs: number of inputs of the run.
 
     Returns:
         Counts of shape (2, inputs): winners, losers.
@@ -104,7 +104,7 @@ def run_pilot(
         sampler: of the new classifier, under the noise of the original's certification.
         inputs: all inputs.
         positions: which of them, see `pilot_positions`.
-        records: the cached ones, by position; those of the pilot at least.
+        records: cached records by position; at least those of the pilot.
     """
     requests = (
         Request(inputs.item(position), Stream.ESTIMATION, pilot_draws(records[position])[0])
@@ -117,19 +117,19 @@ def fit(votes: PilotVotes, records: Mapping[int, Record], settings: Settings) ->
     """The flip rates that a pilot saw.
 
     Args:
-        votes: of the pilot.
-        records: the cached ones, by position; those of the pilot at least.
+        votes: the pilot's votes.
+        records: cached records by position; at least those of the pilot.
         settings: of the original's certification.
 
     Raises:
-        ValueError: an input has not as many labels as the pilot has draws there.
+        ValueError: an input does not have one label for each draw of the pilot.
     """
     counts, shares, lost, won = [], [], [], []
     for position, label in zip(votes.positions.tolist(), votes.labels, strict=True):
         record = records[position]
         draws, winners = pilot_draws(record)
         if len(label) != len(draws):
-            raise ValueError(f"the pilot has {len(label)} labels where {len(draws)} are due")
+            raise ValueError(f"the pilot has {len(label)} labels; expected {len(draws)}")
         known = record.votes.margins[draws] if settings.keep_margins else np.zeros_like(label)
         nearness, c = margins.shares(known), record.certificate
         kept = label == c.candidate

@@ -1,4 +1,4 @@
-"""Planned recertification: a pilot, and the plan that it gives."""
+"""Planned recertification: a pilot, and the plan that follows from it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ class Planner:
     """What a plan is made from.
 
     Attributes:
-        certificates: of the original.
-        settings: of its certification.
+        certificates: the original's certificates.
+        settings: the settings of its certification.
         reuse: the method's settings.
-        expected: what evaluations buy.
-        aside: the last winners and losers of every input that no sample may contain, shape
-            (2, inputs): see `set_aside`.
-        pilot_evaluations: that the pilot cost.
+        expected: the radii to expect from evaluations.
+        aside: how many last winners and losers of every input no sample may contain, shape
+            (2, inputs); see `set_aside`.
+        pilot_evaluations: what the pilot cost.
     """
 
     certificates: Sequence[Certificate]
@@ -59,7 +59,7 @@ class Planner:
         return Planner(certificates, settings, reuse, expected, aside, pilot_evaluations)
 
     def plan(self, policy: str | None = None) -> Plan:
-        """The plan of a policy, by default the settings' own."""
+        """The plan of a policy, by default that of the settings."""
         k = np.array([c.k for c in self.certificates], dtype=np.int64)
         rule = Policy.parse(policy or self.reuse.policy)
         in_sigmas = self.settings.from_grid_point(rule.value) / self.settings.sigma
@@ -70,11 +70,11 @@ class Planner:
 
 @dataclass(frozen=True, eq=False)
 class Cache:
-    """What an original left behind.
+    """What the original's certification has stored.
 
     Attributes:
         certificates: of a certification from scratch.
-        records: the same with votes, read when asked for.
+        records: the same with votes, read on demand.
         settings: of the certification.
     """
 
@@ -87,10 +87,10 @@ class Cache:
         return {position: self.records[position] for position in sorted(set(positions))}
 
     def planner(self, votes: PilotVotes, reuse: Reuse, shown: Iterable[int] = ()) -> Planner:
-        """What a plan can be made from once a pilot has answered.
+        """What a plan can be made from once a pilot has run.
 
         Args:
-            votes: of the pilot.
+            votes: the pilot's votes.
             reuse: the method's settings.
             shown: positions of earlier pilots, whose outcomes somebody has seen.
 
@@ -110,8 +110,8 @@ def pilot(sampler: Sampler, inputs: Inputs, cache: Cache, reuse: Reuse) -> Pilot
 
     Args:
         sampler: of the new classifier, with the settings of that certification.
-        inputs: the certification's.
-        cache: what it left behind.
+        inputs: the certification's inputs.
+        cache: what the certification has stored.
         reuse: the method's settings.
     """
     positions = pilot_positions(cache.certificates, reuse)

@@ -41,27 +41,26 @@ def predict(
 ) -> Prediction:
     """Predict the most likely class under noise, or abstain.
 
-    The top two classes' votes are compared by an exact two-sided binomial test at level alpha
-    (Hung & Fithian 2019), less what the sampled noise of n draws can differ from exact noise, so
-    a class other than the smoothed classifier's is returned with probability at most alpha
-    (Cohen et al. 2019, Proposition 1; docs/theory.md, section 4).
+    The top two classes' votes are compared by an exact two-sided binomial test (Hung & Fithian
+    2019). Its level is alpha minus the most by which n draws of sampled noise can differ from
+    exact noise, so a class other than the smoothed classifier's is returned with probability at
+    most alpha (Cohen et al. 2019, Proposition 1; docs/theory.md, section 4).
 
     Args:
-        classifier: what to run.
-        item: the input, as `Inputs.item` gives it: what is predicted is the class of this point of
-            the grid.
-        noise: the law, on the input's grid.
-        n: draws, 1 to 10^9.
-        alpha: probability of another class than the smoothed classifier's, in (0, 1).
-        seed: of the noise, 0..2^64 - 1.
-        batch_size: rows per forward pass; by the input's size if None.
+        classifier: the base classifier.
+        item: the input, as `Inputs.item` returns it; the class of this grid point is predicted.
+        noise: the noise law, on the input's grid.
+        n: number of draws, 1 to 10^9.
+        alpha: probability of a class other than the smoothed classifier's, in (0, 1).
+        seed: noise seed, 0..2^64 - 1.
+        batch_size: rows per forward pass; chosen from the input size if None.
 
     Returns:
-        The class or ABSTAIN, and the votes of the first two classes.
+        The class or ABSTAIN, and the votes of the top two classes.
 
     Raises:
         InvalidInput: n or alpha out of range, or alpha too small for n draws of sampled noise.
-        ModelError: the classifier is not one.
+        ModelError: not a usable classifier.
     """
     if not isinstance(item, Item):
         raise InvalidInput(
@@ -69,7 +68,9 @@ def predict(
             ".item(0), or Inputs.from_arrays(array[None]).item(0)."
         )
     if not isinstance(noise, RoundedGaussian):
-        raise InvalidInput(f"noise is a law, as RoundedGaussian(0.25, '1/255'); got {noise!r:.60}")
+        raise InvalidInput(
+            f"noise must be a noise law such as RoundedGaussian(0.25, '1/255'); got {noise!r:.60}"
+        )
     n, alpha, seed = whole(n, "n"), real(alpha, "alpha"), whole(seed, "seed")
     check_count(n, "n")
     check_alpha(alpha)
@@ -87,7 +88,7 @@ def predict(
 
 
 def _under_exact_noise(alpha: float, n: int, slack: float) -> float:
-    """The level of a test that errs with probability alpha at most when its noise is sampled.
+    """The level of a test that errs with probability at most alpha when its noise is sampled.
 
     n draws are within n * slack of n exact ones in total variation (docs/theory.md, section 4).
     """

@@ -55,21 +55,22 @@ def recertify(
         per_input: evaluations per input, short for the policy `uniform:per_input`.
         policy: how much to spend where, see `planning.Policy`; `uniform:n/10` by default.
         method: `auto`, `joint`, `stratified`, `fresh` or `irs`; see `Reuse` and `Irs`.
-        alpha: total error probability per input; twice the original's by default. Of `irs` as
-            published up to twice this is proven, and stated (docs/theory.md, section 3).
-        gamma: of `irs`: the cached limit from which draws are fresh.
-        variant: of `irs`: `budget-exact` or `published`.
-        fresh_seed: for what was chosen by results on this base: nothing is replayed, and draws
-            are of this seed, or a `random` one. One used before is warned of (`SeedReused`).
+        alpha: total error probability per input; twice the original's by default. For `irs` as
+            published, up to twice this is proven, and stated (docs/theory.md, section 3).
+        gamma: for `irs`: the cached limit from which draws are fresh.
+        variant: for `irs`: `budget-exact` or `published`.
+        fresh_seed: for a model chosen by results on this base: nothing is replayed, and draws
+            use this seed, or a `random` one. A seed used before raises a warning (`SeedReused`).
         batch_size, progress, watchers: see `certify`.
 
     Returns:
-        Certificates and votes in order. Inputs whose cached votes prove nothing abstain, unpaid.
+        Certificates and votes, in the order of the inputs. Inputs whose cached votes prove
+        nothing abstain without evaluations.
 
     Raises:
         Mismatch: other inputs, another grid, or other classes than the original's.
         InvalidInput: a setting out of range, or more draws than were cached.
-        ModelError: the classifier is not one, or its rows depend on each other.
+        ModelError: not a usable classifier, or its rows depend on each other.
 
     Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7 and 8.
     """
@@ -88,7 +89,7 @@ def recertify(
 
 
 def _warned(new: Try, base: Certification) -> Try:
-    """The same, after a warning if it is to be of a fresh seed and that was used before."""
+    """The same, after a warning if a fresh seed is asked for that was used before."""
     if new.seed != base.settings.seed:
         warn_if_used(new, base.tries.asked, depth=4)
     return new
@@ -97,7 +98,7 @@ def _warned(new: Try, base: Certification) -> Try:
 def _allocations(
     sampler: Sampler, inputs: Inputs, base: Certification, method: Method
 ) -> tuple[Iterable[Allocation | None], int]:
-    """What a plan gives each input, if the method has one, and what its pilot cost."""
+    """The plan's allocation for each input, if the method has a plan, and its pilot's cost."""
     reuse = planned_method(method)
     if reuse is None:
         return repeat(None, len(inputs)), 0
@@ -116,10 +117,10 @@ def method_settings(
     variant: str,
     fresh_seed: Seed | None = None,
 ) -> Irs | Reuse:
-    """The settings of the method that is asked for.
+    """The settings of the requested method.
 
     Raises:
-        InvalidInput: something out of range, or a policy that the method does not take.
+        InvalidInput: a setting out of range, or a policy that the method does not take.
     """
     require_one_of("method", method, METHODS)
     if per_input is not None and policy is not None:
@@ -132,25 +133,28 @@ def method_settings(
     if rule.kind == "uniform" and rule.value > settings.n:
         raise InvalidInput(
             f"The original was certified with n = {settings.n} draws, of which {rule.value:g} "
-            "cannot be replayed. Ask for at most that many per input, or certify the original "
-            "with a larger n."
+            "cannot be replayed. Ask for at most the original's n per input, or certify the "
+            "original with a larger n."
         )
     if fresh_seed is not None:
         return _fresh(settings, text, method, total, number_of(fresh_seed))
     if method != "irs":
         return Reuse(text, method, total)
     if rule.kind != "uniform":
-        raise InvalidInput(f"irs takes the policy uniform:M alone; got {text!r}")
+        raise InvalidInput(f"irs takes only the policy uniform:M; got {text!r}")
     return Irs(int(rule.value), total, gamma, variant)
 
 
 def _fresh(settings: Settings, policy: str, method: str, alpha: float, seed: int) -> Reuse:
     if method not in ("auto", "fresh"):
-        raise InvalidInput(f"A fresh seed leaves nothing to replay for {method!r}; leave that out.")
+        raise InvalidInput(
+            f"With a fresh seed nothing is replayed, so the method cannot be {method!r}. Leave the "
+            "method or the fresh seed out."
+        )
     if not isinstance(seed, int) or not 0 <= seed < 2**64 or seed == settings.seed:
         raise InvalidInput(
-            f"The fresh seed must be in 0..2^64 - 1 and not the base's own; got {seed} and the "
-            f"base has {settings.seed}. Take one that nothing has been certified with."
+            f"The fresh seed must be in 0..2^64 - 1 and differ from the base's; got {seed}, and "
+            f"the base has {settings.seed}. Use one that nothing has been certified with."
         )
     return Reuse(policy, "fresh", alpha, fresh_seed=seed)
 
@@ -165,7 +169,7 @@ def check_base(method: Method | None) -> None:
 
 
 def _matched(base: Certification, inputs: Inputs) -> Certification:
-    """The base, once the inputs are its own, at the distance from the grid that they have now."""
+    """The base, once its inputs are checked, with the distance to the grid that they have now."""
     check_base(base.method)
     if inputs.levels != base.settings.levels:
         raise Mismatch(
@@ -181,7 +185,7 @@ def _matched(base: Certification, inputs: Inputs) -> Certification:
 
 
 def default_alpha(settings: Settings, alpha: float | None) -> float:
-    """The total error probability: twice the original's, so that its limit is used as it is."""
+    """The total error probability: twice the original's, so that its limit is used unchanged."""
     return 2 * settings.alpha if alpha is None else real(alpha, "alpha")
 
 
@@ -189,6 +193,6 @@ def check_classes(found: int, expected: int) -> None:
     """Raise Mismatch unless the new classifier has the original's number of classes."""
     if found != expected:
         raise Mismatch(
-            f"The original has {expected} classes and the new classifier {found}; a certificate "
+            f"The original has {expected} classes and the new classifier {found}. A certificate "
             "can only be carried over between classifiers with the same classes."
         )

@@ -1,7 +1,7 @@
 """What looks wrong with a certification, before anything is spent on it and after it.
 
-No vote, certificate or byte of a run follows from it: it evaluates draws that are never counted,
-and looks at labels for its sentences alone.
+No vote, certificate or byte of a run depends on it: it evaluates draws that are never counted, and
+uses labels only for its warnings.
 """
 
 from collections import Counter
@@ -21,12 +21,12 @@ from smoothcert.sampling.tuning import first_size
 from smoothcert.text import many
 
 _SHARE, _MOST, _LEAST = 100, 256, 32
-"""At most a hundredth of a run's evaluations, and never more than so many; not with so few."""
+"""At most a hundredth of a run's evaluations, and limits of that; no check below the lower one."""
 _NOISY_INPUTS, _COPIES = 16, 8
 _UNUSUAL = 0.05  # an accuracy that chance reaches more rarely is above chance
 _LITTLE = 0.1  # of the way from chance to always right
 _PLAIN = 0.001  # and so rarely plainly so
-_FEW_LABELS = 8  # which tell nothing
+_FEW_LABELS = 8  # too few to say anything
 _SCALE = 2.0  # a sigma above it is on another scale
 _FEW_GUESSES = 5
 _ENOUGH = 1100  # draws; where they prove no class, alpha is too small for the limits
@@ -41,7 +41,7 @@ class Look:
         clean: classes predicted without noise, shape (m,); -1 for none.
         rows: which of these inputs were evaluated under noise too, shape (k,).
         noisy: classes predicted of their noisy copies, shape (k, copies).
-        classes: of the classifier.
+        classes: number of the classifier's classes.
     """
 
     labels: tuple[int | None, ...]
@@ -67,10 +67,10 @@ def look(
     """Evaluate a classifier on a few inputs, evenly spread, without noise and with it.
 
     Args:
-        classifier: what is to be certified.
-        inputs: on which.
-        settings: of the run; its probe stream is drawn from, which is never counted.
-        evaluations: about how many the run takes; None is returned if these are few.
+        classifier: the classifier to be certified.
+        inputs: the inputs to certify it on.
+        settings: of the run; draws come from its probe stream, which is never counted.
+        evaluations: about how many the run takes; None is returned if they are few.
     """
     spent = min(_MOST, evaluations // _SHARE)
     if spent < _LEAST:
@@ -96,7 +96,7 @@ def look(
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most so many of `count` positions, from the first to the last."""
+    """At most `most` of `count` positions, from the first to the last."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
@@ -116,20 +116,20 @@ def _predicted(
 
 
 def of_training(name: str, operators: str) -> str:
-    """What to say of a graph that was exported in training mode and yet may run steadily here."""
+    """The warning for a graph exported in training mode, which may still run steadily here."""
     return (
-        f"{name} was exported in training mode ({operators}). What is certified is how it runs "
-        "here; elsewhere it may be random or depend on the batch. Export it again after "
+        f"{name} was exported in training mode ({operators}). The certificates are about how it "
+        "runs here; elsewhere it may be random or depend on the batch. Export it again after "
         "model.eval()."
     )
 
 
 def of_classes(model: Sequence[str], data: Sequence[str]) -> tuple[str, ...]:
-    """What is odd about the names of a model's classes beside those of the data; empty if nothing.
+    """A warning if a model's class names disagree with the data's; empty if nothing is odd.
 
     Args:
-        model: by class; empty where unknown.
-        data: likewise.
+        model: class names of the model, in order; empty where unknown.
+        data: class names of the data, likewise.
     """
     mine, theirs = ([_plain(name) for name in names] for names in (model, data))
     moved = [
@@ -139,53 +139,53 @@ def of_classes(model: Sequence[str], data: Sequence[str]) -> tuple[str, ...]:
         return ()
     first = moved[0]
     wrong = (
-        f"The model and the data have {len(moved)} classes at different places: {data[first]!r} is "
-        f"class {first} of the data and class {mine.index(theirs[first])} of the model. A right "
-        "prediction counts as wrong there. Name the classes in the model's order in a classes.txt "
-        "beside the data's folders, or renumber the labels."
+        f"The model and the data number {len(moved)} classes differently: {data[first]!r} is "
+        f"class {first} of the data and class {mine.index(theirs[first])} of the model. Correct "
+        "predictions count as wrong there. List the classes in the model's order in a classes.txt "
+        "next to the data's folders, or renumber the labels."
     )
     return (wrong,)
 
 
 def of_count(inputs: Inputs, classes: int) -> tuple[str, ...]:
-    """What is odd about data of named classes for a classifier of more: which of its are they?"""
+    """A warning if the data's named classes are fewer than the classifier's."""
     known = len(inputs.classes)
     if inputs.labels is None or not 0 < known < classes:
         return ()
     wrong = (
         f"The data has {known} classes and the model {classes}: they count as its first {known}. "
-        "If they are others, list all of the model's classes in a classes.txt beside the data's."
+        "If not, list all of the model's classes in a classes.txt next to the data's folders."
     )
     return (wrong,)
 
 
 def of_labels(labels: Sequence[int] | None, classes: int) -> tuple[str, ...]:
-    """What is odd about a selection of inputs: many of them, and all of one class of several."""
+    """A warning if a selection of many inputs has only one class of several."""
     if labels is None or len(labels) < _FEW_LABELS or len(set(labels)) > 1 or classes < 2:
         return ()
     wrong = (
-        f"All {len(labels)} inputs are of class {labels[0]} of {classes}: --limit takes the first "
-        "ones, and --every N takes every N-th."
+        f"All {len(labels)} inputs are of class {labels[0]} of {classes}: --limit N uses the first "
+        "N inputs. To use every N-th input, give --every N."
     )
     return (wrong,)
 
 
 def _plain(name: str) -> str:
-    """A class's name without what only looks differ in; of several names the first."""
+    """A class's name in a common spelling; the first of several names."""
     return " ".join(name.split(",")[0].replace("_", " ").replace("-", " ").casefold().split())
 
 
 def said(found: Look, sigma: float) -> tuple[tuple[str, ...], str]:
-    """What looks wrong, a sentence each, and what was seen, in one line."""
+    """What looks wrong, one warning each, and what was seen, in one line."""
     truth, known = found.truth, found.known
     copies = found.noisy.size
-    seen = f"{many(len(np.unique(found.clean)), 'class')} predicted of "
+    seen = f"{many(len(np.unique(found.clean)), 'class')} predicted on "
     seen += f"{many(len(truth), 'input')} without noise"
     seen += f", {len(np.unique(found.noisy))} of {copies} noisy"
     if (none := int((found.noisy == NO_CLASS).sum())) > copies / 2:
         wrong = (
-            f"The model gives no class to {none} of {copies} noisy copies: their scores have a NaN "
-            "or a tie at the top, as several infinities or ones have. Such draws vote for nothing."
+            f"The model gives no class to {none} of {copies} noisy copies: their scores contain a "
+            "NaN or tie at the top, for example at infinity or at 1. Such draws vote for no class."
         )
         return (wrong,), seen
     collapsed = _collapsed(found)
@@ -196,13 +196,13 @@ def said(found: Look, sigma: float) -> tuple[tuple[str, ...], str]:
     hits = int((noisy == truth[found.rows][known[found.rows]][:, None]).sum())
     seen = f"right on {right} of {many(labelled, 'input')} without noise, on {hits} of "
     seen += f"{noisy.size} noisy"
-    chance = f"The model is {seen}; by chance it would be about one of {found.classes}."
+    chance = f"The model is {seen}; by chance it would be right on about one in {found.classes}."
     if moved := _permuted(found):
         order = ", ".join(f"class {k} as {p}" for k, p in list(moved.items())[:4])
         wrong = (
-            f"The model predicts {order}, nearly always: its classes seem to be in another order "
-            "than the data's. Name them in the model's order in a classes.txt beside the data's "
-            "folders, or renumber the labels."
+            f"The model nearly always predicts {order}: its classes seem to be in a different "
+            "order from the data's. List them in the model's order in a classes.txt next to the "
+            "data's folders, or renumber the labels."
         )
     elif _near_chance(right, labelled, found.classes):
         wrong = (
@@ -213,8 +213,8 @@ def said(found: Look, sigma: float) -> tuple[tuple[str, ...], str]:
         hits, noisy, found.classes
     ):
         wrong = (
-            f"{chance} Was it never trained with noise? Train it with sigma {sigma:g} first, or "
-            "take a smaller sigma."
+            f"{chance} Was it trained with noise? If not, train it with sigma {sigma:g} first, or "
+            "use a smaller sigma."
         )
     else:
         return collapsed, seen
@@ -227,14 +227,14 @@ def _is_lost(hits: int, noisy: NDArray[np.int64], classes: int) -> bool:
 
 
 def _near_chance(hits: int, count: int, classes: int) -> bool:
-    """Whether so many hits are what guessing gives, or little more."""
+    """Whether guessing gives this many hits, or nearly as many."""
     chance = 1 / max(2, classes)
     little = hits / count <= chance + _LITTLE * (1 - chance)
     return little or _by_chance(hits, count, classes) > _UNUSUAL
 
 
 def _by_chance(hits: int, count: int, classes: int) -> float:
-    """The probability of so many hits or more of who guesses evenly among the classes."""
+    """The probability of at least this many hits when guessing uniformly among the classes."""
     if hits == 0:
         return 1.0
     from scipy.stats import binom
@@ -243,7 +243,7 @@ def _by_chance(hits: int, count: int, classes: int) -> float:
 
 
 def _collapsed(found: Look) -> tuple[str, ...]:
-    """Whether nearly all noisy copies get one class that is not nearly all inputs'."""
+    """A warning if nearly all noisy copies get one class that few inputs have."""
     (top, votes), *_ = Counter(found.noisy.ravel().tolist()).most_common(1)
     share = float((found.truth == top).mean())
     if votes < 0.95 * found.noisy.size or share > 0.6 or len(found.rows) < _FEW_LABELS:
@@ -259,7 +259,7 @@ def _collapsed(found: Look) -> tuple[str, ...]:
 
 
 def _permuted(found: Look) -> Mapping[int, int]:
-    """Labels that are predicted as others, one to one; empty unless that is plain."""
+    """Labels predicted as others, one to one; empty unless this is clear."""
     groups = {int(k): found.clean[found.truth == k] for k in np.unique(found.truth[found.known])}
     tops = {k: Counter(g.tolist()).most_common(1)[0] for k, g in groups.items() if len(g) >= 3}
     plain = {k: top for k, (top, votes) in tops.items() if 3 * votes >= 2 * len(groups[k])}
@@ -270,7 +270,7 @@ def _permuted(found: Look) -> Mapping[int, int]:
 
 
 def of_settings(settings: Settings, alpha: float | None = None) -> tuple[str, ...]:
-    """What is odd about settings, a sentence each.
+    """Warnings about settings, one each.
 
     Args:
         settings: of a certification from scratch.
@@ -284,28 +284,28 @@ def of_settings(settings: Settings, alpha: float | None = None) -> tuple[str, ..
         advice = f"--n {least} at the very least; 100,000" if least else "a larger --alpha; 0.001"
         hints.append(
             f"With n = {settings.n} at alpha {settings.alpha:g} every input will abstain: even if "
-            f"all draws agree nothing is proven. Take {advice} is usual."
+            f"all draws agree, nothing is proven. Use {advice} is usual."
         )
     if alpha is None and settings.n0 < _FEW_GUESSES:
         hints.append(
-            f"With n0 = {settings.n0} the class to certify is guessed from "
-            f"{many(settings.n0, 'draw')}, and where that is not the most likely class, nothing is "
+            f"With n0 = {settings.n0}, the class to certify is chosen from only "
+            f"{many(settings.n0, 'draw')}. Where it is not the most likely class, nothing is "
             "proven. 100 is usual."
         )
     return (*hints, *of_sigma(settings.sigma), *of_alpha(alpha or settings.alpha))
 
 
 def of_sigma(sigma: float) -> tuple[str, ...]:
-    """What is odd about a sigma."""
+    """A warning about an unusual sigma."""
     wrong = (
-        f"Sigma is on the [0, 1] scale of the inputs, and {sigma:g} drowns any picture: 64 of 255 "
+        f"Sigma is on the [0, 1] scale of the inputs, and {sigma:g} drowns any image: 64 of 255 "
         f"grey levels are 64/255 = 0.25. Did you mean {sigma:g}/255?"
     )
     return (wrong,) if sigma > _SCALE else ()
 
 
 def of_alpha(alpha: float) -> tuple[str, ...]:
-    """What is odd about an error probability."""
+    """A warning about an unusual error probability."""
     wrong = (
         f"Alpha is the probability that what is stated is wrong, and {alpha:g} is above one half: "
         "such statements say nothing. 0.001 is usual."
@@ -314,17 +314,17 @@ def of_alpha(alpha: float) -> tuple[str, ...]:
 
 
 def proves_nothing(n: int, alpha: float) -> bool:
-    """Whether n draws cannot prove a class at alpha, even if all are of it."""
+    """Whether n draws cannot prove a class at alpha, even if all vote for it."""
     return float(binomial.lower(n, n, alpha)) <= 0.5
 
 
 def of_recertified(before: Sequence[Certificate], after: Sequence[Certificate]) -> tuple[str, ...]:
-    """What is odd about a recertification that is finished, beside its original."""
+    """Warnings about a finished recertification, compared with its original."""
     had, has = (sum(c.outcome is Outcome.CERTIFIED for c in some) for some in (before, after))
     if had < _FEW_LABELS or has > _LITTLE * had:
         return ()
     wrong = (
-        f"Of {had} certificates of the original {has} are left. Does this model take the same "
+        f"Only {has} of the original's {had} certificates are left. Does this model take the same "
         "inputs, and are its classes the original's, in the same order?"
     )
     return (wrong,)
@@ -333,15 +333,15 @@ def of_recertified(before: Sequence[Certificate], after: Sequence[Certificate]) 
 def of_result(
     certificates: Sequence[Certificate], labels: Sequence[int | None], classes: int
 ) -> tuple[str, ...]:
-    """What is odd about a finished run, a sentence each."""
+    """Warnings about a finished run, one each."""
     pairs = [(c, k) for c, k in zip(certificates, labels, strict=True) if k is not None]
     proven = [(c, k) for c, k in pairs if c.outcome is Outcome.CERTIFIED]
     if len(pairs) < _FEW_LABELS:
         return ()
     right = sum(c.candidate == k for c, k in pairs)
     if len(proven) >= 3 and all(c.candidate != k for c, k in proven):
-        seen = f"All {len(proven)} certificates are of another class than the label."
-        return (f"{seen} Are the model's classes in the order of the data's?",)
+        seen = f"All {len(proven)} certificates are for a class other than the label."
+        return (f"{seen} Are the model's classes in the same order as the data's?",)
     if _near_chance(right, len(pairs), classes):
         seen = f"Under noise the model is right on {right} of {len(pairs)} inputs, near chance."
         return (f"{seen} Was it trained with such noise, and are its classes the data's?",)

@@ -42,32 +42,32 @@ def screen(
 ) -> tuple[DatasetCertificate, ...]:
     """Bound the certified accuracy and mean radius of changed classifiers on a data set.
 
-    Candidates of one call may be compared and one of them chosen, as alpha covers all. Each counts
-    as a try on the base's draws, in `base.tries`, for what is asked of these afterwards.
+    Candidates of one call may be compared and one of them chosen, since alpha covers them all. Each
+    counts as a try on the base's draws, in `base.tries`, for later questions about these draws.
 
     Args:
         base: the original's certification, from `certify`, or its run, from `Run.open`.
         classifiers: the candidates, made without looking at the cached noise.
         inputs: the original's inputs, with labels, or the data set that `load_inputs` takes.
         per_input: evaluations of each candidate per input that the original certifies with the
-            right class; the others cost nothing.
-        alpha: probability that anything stated of any of the candidates is wrong.
+            right class; the other inputs cost nothing.
+        alpha: probability that any statement about any of the candidates is wrong.
         radii: radii at which a tighter bound is wanted; see `Screening`.
-        groups: groups of inputs of similar vote share.
+        groups: number of groups of inputs of similar vote share.
         accept: a target such as `ca@0.5>=0.40`; a candidate is stopped as soon as it is proven
-            to reach it, or cannot be proven to with these evaluations.
+            to reach the target, or can no longer be proven to with these evaluations.
         batch_size: rows per forward pass; chosen from the input size by default.
         progress: called with the number of evaluations after every batch.
 
     Returns:
-        A certificate for each candidate, in their order; `methods.pooled.ranked` sorts them.
+        A certificate for each candidate, in the given order; `methods.pooled.ranked` sorts them.
 
     Raises:
-        Mismatch: other inputs, another grid, or other classes than the original's, or the
-            original was itself recertified, or stopped early.
+        Mismatch: inputs, grid or classes differ from the original's, or the original was itself
+            recertified or stopped early.
         InvalidInput: a setting is out of range, there are no labels, or an input has fewer
             cached draws of its class than are to be replayed.
-        ModelError: a candidate is not a classifier, or its rows depend on each other.
+        ModelError: a candidate is not a usable classifier, or its rows depend on each other.
 
     Source: docs/theory.md, section 10.
     """
@@ -92,7 +92,7 @@ def asked(model: str, screening: Screening, seed: int) -> Try:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Where one eligible input's draws come from: its class, and the draws that voted for it."""
+    """The source of one eligible input's draws: its class, and the draws that voted for it."""
 
     inputs: Inputs
     position: int
@@ -107,13 +107,13 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Screener:
-    """What candidates are screened on, one like the other; from `Screener.of`.
+    """What all candidates are screened on; from `Screener.of`.
 
     Attributes:
         base: the original's certification.
-        inputs: the original's.
-        screening: what is asked.
-        pool: the inputs that count, with their limits.
+        inputs: the original's inputs.
+        screening: the settings.
+        pool: the eligible inputs, with their limits.
         sources: the draws to replay, in the order of the pool.
         batch_size: rows per forward pass, or None to choose.
     """
@@ -129,7 +129,7 @@ class Screener:
     def of(
         base: Certification, inputs: Inputs, screening: Screening, batch_size: int | None = None
     ) -> "Screener":
-        """Check that data and cache belong together, and pick the draws to replay; see `screen`."""
+        """Check that data and cache match, and pick the draws to replay; see `screen`."""
         labels = _checked_labels(base, inputs)
         base = replace(base, settings=replace(base.settings, off_grid=inputs.off_grid))
         pool = Pool.of(base, labels, screening.alpha_cache)
@@ -137,7 +137,7 @@ class Screener:
         return Screener(base, inputs, screening, pool, sources, rows(batch_size))
 
     def prepared(self, classifier: Classifier) -> Prepared:
-        """The classifier made ready, if it is one of these inputs; see `screen`."""
+        """Prepare the classifier and check that it fits these inputs; see `screen`."""
         ready = prepare(classifier, self.inputs.item(0), self.base.settings, 0, self.batch_size)
         check_classes(ready.probe.num_classes, self.base.num_classes)
         return ready
@@ -174,8 +174,8 @@ def _sources(base: Certification, inputs: Inputs, pool: Pool, per_input: int) ->
         if k < per_input:
             raise InvalidInput(
                 f"Input {index} has {k} cached draws of its class, of which "
-                f"{per_input} cannot be replayed. Ask for at most that many per "
-                "input, or certify the original with a larger n."
+                f"{per_input} cannot be replayed. Ask for at most {k} per input, or certify the "
+                "original with a larger n."
             )
         record = base.records[position[index]]
         candidate = record.certificate.candidate
@@ -192,12 +192,12 @@ def _sources(base: Certification, inputs: Inputs, pool: Pool, per_input: int) ->
 def _checked_labels(base: Certification, inputs: Inputs) -> tuple[int, ...]:
     if base.method is not None or any(c.method not in SCRATCH.results for c in base.certificates):
         raise Mismatch(
-            "The base of a screening must be a certification from scratch with a fixed number "
-            "of draws, neither recertified nor stopped early: the limits of its votes assume it."
+            "The base of a screening must be a certification from scratch with a fixed number of "
+            "draws, neither recertified nor stopped early. The limits on its votes assume this."
         )
     if inputs.labels is None:
         raise InvalidInput(
-            f"{inputs.name} has no labels, and certified accuracy is about them. Give labels."
+            f"{inputs.name} has no labels, which certified accuracy needs. Give labels."
         )
     inputs.check_labels(base.num_classes)
     if inputs.levels != base.settings.levels:

@@ -1,4 +1,4 @@
-"""The class that scripts written for the code of Cohen, Rosenfeld & Kolter (2019) use."""
+"""The class that scripts written for the code of Cohen, Rosenfeld & Kolter (2019) expect."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -21,32 +21,32 @@ from smoothcert.tries import Seed, number_of, warn_if_used
 class Smooth:
     """A smoothed classifier, one input at a time, with the interface of the 2019 code.
 
-    Beside that code, the limits are rounded to the safe side, the noise is exact on the input's
-    grid, a class that has too few votes is an abstention as there, and the noise of each call
-    follows from `seed` and the number of the call, so that a script gives the same result again.
-    `smoothcert.certify` is faster on many inputs, and keeps what recertifying needs.
+    As in that code, a class with too few votes is an abstention. Unlike there, limits are rounded
+    to the safe side, the noise is exact on the input's grid, and each call's noise follows from
+    `seed` and the number of the call, so a script gives the same result again.
+    `smoothcert.certify` is faster on many inputs, and keeps what recertification needs.
 
-    Objects with one seed draw the same noise. Who makes one for each of several candidates and
-    keeps the best has chosen it on that noise, and its radii do not hold at alpha: certify the
-    chosen one with another seed.
+    Objects with the same seed draw the same noise. If you make one for each of several candidates
+    and keep the best, you have chosen it on that noise, and its radii do not hold at alpha: certify
+    the chosen one with another seed.
 
     Args:
         base_classifier: a torch module, run where its weights are, or what `load_classifier`
             takes. It maps batches in [0, 1] to logits and normalizes inside.
-        num_classes: of the base classifier.
+        num_classes: number of the base classifier's classes.
         sigma: noise standard deviation on the [0, 1] scale.
-        seed: of the noise; `random` for one that nobody has drawn from.
+        seed: noise seed; `random` for one that nobody has drawn from.
         grid: the step between neighbouring values of an input: 1/255 for 8-bit images.
 
     Raises:
         InvalidInput: sigma, seed or grid out of range.
-        ModelError: it is no model.
+        ModelError: the base classifier is not a model.
 
     Source: Cohen, Rosenfeld & Kolter, ICML 2019, algorithms CERTIFY and PREDICT.
     """
 
     ABSTAIN = ABSTAIN
-    """What stands for no class: -1."""
+    """The value for no class: -1."""
 
     def __init__(
         self,
@@ -74,8 +74,8 @@ class Smooth:
 
         Args:
             x: the input, a tensor or array of its shape (no batch axis), in [0, 1] on the grid,
-                or an image of Pillow or its path, which is read as `load_inputs` reads it;
-                its distance to the grid (1e-6 or so for float32) is taken off the radius.
+                or a Pillow image or its path, which is read as `load_inputs` reads it; its
+                distance to the grid (about 1e-6 for float32) is subtracted from the radius.
             n0: selection draws.
             n: estimation draws.
             alpha: probability that the result is wrong (docs/theory.md, section 2).
@@ -86,7 +86,7 @@ class Smooth:
 
         Raises:
             InvalidInput: a setting, or the input, is out of range.
-            ModelError: the classifier has other classes, or its rows depend on each other.
+            ModelError: the number of classes is wrong, or the rows depend on each other.
         """
         item, off_grid = self._item(x, batch_size)
         settings = replace(self._settings, n0=n0, n=n, alpha=alpha, off_grid=off_grid)
@@ -98,7 +98,7 @@ class Smooth:
     def predict(self, x: Any, n: int, alpha: float, batch_size: int) -> int:
         """The smoothed classifier's class of an input's grid point, or ABSTAIN.
 
-        Arguments and errors as for `certify`: another class than the smoothed classifier's is
+        Arguments and errors as for `certify`. A class other than the smoothed classifier's is
         returned with probability at most alpha (docs/theory.md, section 4).
         """
         item, _ = self._item(x, batch_size)
@@ -110,7 +110,7 @@ class Smooth:
         return self._settings.noise
 
     def _item(self, x: Any, batch_size: int) -> tuple[Item, float]:
-        """The input under a number of its own, which decides its noise; how far off the grid."""
+        """The input under its own number, which determines its noise, and its grid distance."""
         inputs = Inputs.from_arrays(as_array(x)[None], grid=self.grid, name="x")
         item = Item(self._calls, inputs.item(0).pixels)
         if self._calls == 0:
@@ -124,7 +124,7 @@ class Smooth:
 
 
 def _device(model: Any) -> str:
-    """Where a torch module's weights are."""
+    """The device of a torch module's weights."""
     has_weights = hasattr(model, "parameters") and not isinstance(model, type)
     first = next(iter(model.parameters()), None) if has_weights else None
     return "cpu" if first is None else str(first.device)

@@ -15,7 +15,7 @@ from smoothcert.bounds import binomial, normal
 from smoothcert.bounds.counts import rising
 from smoothcert.errors import InvalidInput
 
-# Relative error allowed to a few elementary float operations: some thousand times what they make.
+# Relative error allowed for a few elementary float operations: about a thousand times the real one.
 _RELATIVE = 1e-12
 _BISECTIONS = 60
 
@@ -94,8 +94,8 @@ def lost_inputs(
 ) -> NDArray[np.int64]:
     """The most inputs of one group that are not robust at each radius, exactly.
 
-    The adversary pays an input's breaking rate to lose it, the cheapest first, as far as
-    mean_rate * (inputs) reaches.
+    The adversary pays an input's breaking rate to lose it, the cheapest first, until
+    mean_rate * (inputs) is used up.
 
     Args:
         limits: lower limits of the group's probabilities, shape (inputs,), in (0, 1].
@@ -109,7 +109,7 @@ def lost_inputs(
     Raises:
         InvalidInput: an argument out of range, or NaN.
     """
-    limits = np.sort(np.asarray(limits, float))  # the cheapest at one radius are so at every
+    limits = np.sort(np.asarray(limits, float))  # the cheapest at one radius are so at all
     costs = np.maximum(breaking_rates(limits, sigma, radii), 0)
     spent = np.cumsum(costs, axis=-1) * (1 - _RELATIVE)
     return (spent <= _budget(limits, mean_rate)).sum(axis=-1)
@@ -125,8 +125,8 @@ def radius_sum(limits: ArrayLike, mean_rate: float, sigma: float) -> float:
     """A lower bound on the sum of a group's certified radii, the least the adversary can reach.
 
     The radius sigma * max(0, quantile(limit * (1 - u))) is convex in u, through the point where
-    it becomes 0 as well, so this is a convex program: for any price per unit of flip rate,
-    weak duality gives a lower bound, and the best price gives the minimum itself.
+    it becomes 0 too, so this is a convex program: for any price per unit of flip rate, weak
+    duality gives a lower bound, and the best price gives the minimum itself.
 
     Args:
         limits: lower limits of the group's probabilities, shape (inputs,), in (1/2, 1).
@@ -192,10 +192,10 @@ def log_evidence(
     every flip rate from the breaking rate up. 0 where the guess is no alternative.
 
     Args:
-        flips: of each input, among
-        draws: of each input; all arguments broadcast.
+        flips: number of flips of each input, among
+        draws: number of draws of each input; all arguments broadcast.
         guesses: flip rates in (0, 1), chosen without looking at these flips.
-        breaking: rates below 1; not positive is allowed and proves nothing.
+        breaking: rates below 1; rates <= 0 are allowed and prove nothing.
 
     Returns:
         Logarithms, never above the exact ones.

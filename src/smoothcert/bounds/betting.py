@@ -16,8 +16,8 @@ from scipy import special
 from smoothcert.bounds.counts import rising
 from smoothcert.errors import InvalidInput
 
-# Relative to the largest terms of the evidence, T log T and the evidence itself: some twenty
-# times the worst error seen against mpmath, up to 10^15 draws.
+# Relative to the largest terms of the evidence, T log T and the evidence itself: about twenty
+# times the worst error observed against mpmath, up to 10^15 draws.
 _ERROR = 1e-14
 _BISECTIONS = 40
 
@@ -31,8 +31,8 @@ def log_evidence(hits: ArrayLike, draws: ArrayLike, p: ArrayLike) -> NDArray[np.
         p: probabilities of a hit in [0, 1].
 
     Returns:
-        Array of the broadcast shape, in nats, rounded to nearest; +inf where p rules out what
-        was seen. Q = B(H + 1/2, T - H + 1/2) / pi, the product of the bettor's probabilities.
+        Array of the broadcast shape, in nats, rounded to nearest; +inf where p rules out the
+        observed draws. Q = B(H + 1/2, T - H + 1/2) / pi, the product of the bettor's probabilities.
 
     Raises:
         InvalidInput: an argument out of range, not whole, or not finite.
@@ -43,8 +43,8 @@ def log_evidence(hits: ArrayLike, draws: ArrayLike, p: ArrayLike) -> NDArray[np.
 def rejects(hits: ArrayLike, draws: ArrayLike, p: ArrayLike, alpha: ArrayLike) -> NDArray[np.bool_]:
     """Whether the evidence against p exceeds 1/alpha, beyond the error of floats.
 
-    If p is true, P[some T >= 1 rejects it] <= alpha. If p < H/T is rejected so is every
-    smaller one, and if p > H/T every larger one.
+    If p is true, P[some T >= 1 rejects it] <= alpha. If p < H/T is rejected, so is every smaller
+    p, and if p > H/T is, so is every larger p.
 
     Args:
         hits: as for `log_evidence`.

@@ -18,7 +18,7 @@ from smoothcert.errors import InvalidInput
 # A relative step in the odds of p. The tail's logarithm changes by at least this much
 # times (number of successes), far above the error of the incomplete beta function.
 _STEP = 1e-11
-# What the evaluated tail must stay below alpha by: more than that function's relative error.
+# The evaluated tail stays below alpha by this margin: more than that function's relative error.
 _MARGIN = 1e-11
 _BISECTIONS = 80
 LEAST_ALPHA = 1e-200
@@ -75,7 +75,7 @@ def _checked(k: ArrayLike, n: ArrayLike, alpha: ArrayLike) -> tuple[NDArray[np.f
 
 
 def _lower(k: NDArray[Any], n: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Move the beta quantile down until the tail there is below alpha; bisect what is left."""
+    """Move the beta quantile down until the tail there is below alpha; bisect the rest."""
     target = alpha * (1 - _MARGIN)
     guess = special.betaincinv(k, n - k + 1, alpha)
     for step in (_STEP, 4 * _STEP, 16 * _STEP):

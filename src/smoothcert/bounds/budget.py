@@ -23,13 +23,13 @@ class Budget:
     """A nonincreasing step function g on [0, 1]: 1, then falling as 1/s, then a floor.
 
     Args:
-        alpha: what the integral may come to.
+        alpha: the maximum of the integral.
         floor: the smallest value, available whatever the cache says; alpha/2 by default (0).
-        cells: steps of the falling part; more are tighter and slower.
+        cells: number of steps of the falling part; more steps are tighter and slower.
 
     Raises:
         InvalidInput: alpha, floor or cells out of range, or so small that a step of the budget is
-            no normal float (about 1e-305).
+            not a normal float (about 1e-305).
     """
 
     alpha: float
@@ -41,7 +41,7 @@ class Budget:
         inside = 0 < self.alpha < 1 and 0 <= self.floor < self.alpha
         if not (inside and isinstance(self.cells, int) and self.cells >= 8):
             raise InvalidInput(
-                "A budget needs 0 <= floor < alpha < 1 and eight cells or more; got "
+                "A budget needs 0 <= floor < alpha < 1 and at least eight cells; got "
                 f"alpha={self.alpha}, floor={self.floor}, cells={self.cells}"
             )
         if min(self.lowest, (self.alpha - self.lowest) / self.cells) < _LEAST:
@@ -61,9 +61,9 @@ class Budget:
     def edges(self) -> NDArray[np.float64]:
         """Left ends of the steps after the first, shape (cells + 1,); the first runs from 0.
 
-        Where s is below edges[0], g is 1: the cache alone rules such a parameter out.
+        Where s is below edges[0], g is 1: the cache alone rules out such a parameter.
         """
-        # With a large alpha the falling part would go on beyond 1, where no s can be.
+        # With a large alpha the falling part would continue beyond 1, where no s can be.
         return np.minimum(self._uncut, 1.0)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What every bound takes for a count: one decision, since a limit of half a vote proves nothing.
+"""What every bound accepts as a count, decided once: a limit of half a vote proves nothing.
 
 The theorems count draws: docs/theory.md, section 1.
 """
@@ -14,7 +14,7 @@ _MOST = 2**53 - 1  # floats hold every whole number up to here
 
 
 def rising(**counts: ArrayLike) -> tuple[NDArray[np.float64], ...]:
-    """Counts as floats of one shape, once each is known to be whole and at most the next.
+    """Counts as floats of one shape, after checking that each is whole and at most the next.
 
     Args:
         counts: numbers or arrays that broadcast, from the smallest to the largest. Whole floats
@@ -24,7 +24,7 @@ def rising(**counts: ArrayLike) -> tuple[NDArray[np.float64], ...]:
         An array of the broadcast shape for each, in order.
 
     Raises:
-        InvalidInput: a count that is no whole number, or not in its order, from 0 up to 2^53 - 1.
+        InvalidInput: a count that is not a whole number from 0 to 2^53 - 1, or is out of order.
     """
     given = [np.asarray(count) for count in counts.values()]
     wanted = f"Counts must be whole numbers 0 <= {' <= '.join(counts)} < 2^53"

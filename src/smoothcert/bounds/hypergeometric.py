@@ -1,6 +1,6 @@
 """Lower limits on a finite population from a sample without replacement.
 
-What the strata of replayed draws say of all cached draws (docs/theory.md, section 8).
+What the strata of replayed draws say about all cached draws (docs/theory.md, section 8).
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ _EPSILON = 1e-14
 def lower(
     hits: ArrayLike, sampled: ArrayLike, size: ArrayLike, alpha: ArrayLike
 ) -> NDArray[np.int64]:
-    """Fewest members with a property that a population can have, given a sample's hits.
+    """The fewest members with a property that a population can have, given a sample's hits.
 
     The smallest M with P[Hypergeometric(size, M, sampled) >= hits] > alpha, so it exceeds the
     true number with probability at most alpha; exact (the hits) when everything was sampled.
@@ -75,9 +75,9 @@ def _search(
 def _guess(
     hits: NDArray[Any], sampled: NDArray[Any], size: NDArray[Any], alpha: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """About where the limit is, and how far off: the binomial limit, nearer by the finite size."""
+    """An estimate of the limit and its error: the binomial limit, corrected for the finite size."""
     share = hits / np.maximum(sampled, 1)
-    # NaN where the routine fails; a bad guess costs time only.
+    # NaN where the routine fails; a bad guess only costs time.
     limit = np.nan_to_num(special.betaincinv(np.maximum(hits, 1e-9), sampled - hits + 1, alpha))
     below = size * (share - limit) * np.sqrt(1 - sampled / np.maximum(size, 1))
     return (size * share - below).astype(np.int64), (below / 8).astype(np.int64) + 2

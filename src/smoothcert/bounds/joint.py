@@ -1,8 +1,8 @@
 """The joint bound: cached votes of the original and flips of the new classifier, in one budget.
 
-Only flips away from the class matter: p' >= P[f = c and f' = c] = p (1 - u), with u the chance
-that a draw which the original won is lost. The cache's evidence against small p and the
-replay's evidence against large u pay for each other (docs/theory.md, section 7).
+Only flips away from the class matter: p' >= P[f = c and f' = c] = p (1 - u), where u is the chance
+that a draw which the original won is lost. The cache's evidence against small p and the replay's
+evidence against large u offset each other (docs/theory.md, section 7).
 """
 
 from typing import Any

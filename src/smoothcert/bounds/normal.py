@@ -1,4 +1,4 @@
-"""The standard normal quantile, rounded to a stated side.
+"""The standard normal quantile, rounded in a stated direction.
 
 SciPy's `ndtri` is good to a few units in the last place; the results here are moved by far
 more than that, so the comparison with the exact quantile is a strict one
@@ -11,7 +11,7 @@ from scipy import special
 
 from smoothcert.errors import InvalidInput
 
-# Relative error allowed to ndtri, some hundred times what is seen against mpmath.
+# Relative error allowed for ndtri, about a hundred times what is observed against mpmath.
 _RELATIVE = 1e-13
 
 

@@ -1,4 +1,4 @@
-"""Float sums and differences, rounded to a stated side (docs/theory.md, section 1)."""
+"""Float sums and differences, rounded in a stated direction (docs/theory.md, section 1)."""
 
 import numpy as np
 

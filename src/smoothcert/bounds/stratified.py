@@ -15,7 +15,7 @@ from smoothcert.bounds.budget import Budget
 from smoothcert.bounds.counts import rising
 
 CELLS = 16
-"""Cells of the outer budget that is made of a plain alpha."""
+"""Cells of the outer budget that is made from a plain alpha."""
 
 _INNER_CELLS = 8
 
@@ -29,8 +29,8 @@ def lower(
         hits: replayed draws to which the new classifier gives the class, shape (..., strata).
         replayed: draws replayed per stratum, chosen from the cache alone and, within a stratum,
             uniformly (or by index); a stratum of which none is replayed counts as no votes.
-        sizes: cached draws per stratum; strata left out altogether count as no votes.
-        n: cached draws in all, shape (...).
+        sizes: cached draws per stratum; strata left out count as no votes.
+        n: total number of cached draws, shape (...).
         alpha: total error probability, or the budget to use.
 
     Returns:
@@ -38,7 +38,7 @@ def lower(
 
     Raises:
         InvalidInput: alpha out of range; counts that are not whole, not 0 <= hits <= replayed <=
-            sizes, or whose sizes come to more than n.
+            sizes, or whose sizes add up to more than n.
     """
     budget = alpha if isinstance(alpha, Budget) else Budget(alpha, cells=CELLS)
     counts = rising(hits=hits, replayed=replayed, sizes=sizes)
@@ -47,7 +47,7 @@ def lower(
     n = rising(sizes=sizes.sum(axis=-1), n=n)[-1]
     uncertain = (replayed > 0) & (replayed < sizes)
     limits = np.empty(n.shape)
-    # One pass per pattern of uncertain strata: what is replayed whole takes no share of the error.
+    # One pass per pattern of uncertain strata: a stratum replayed whole takes no part of the error.
     for pattern in np.unique(uncertain.reshape(-1, uncertain.shape[-1]), axis=0):
         rows = (uncertain == pattern).all(axis=-1)
         certain = hits[rows][:, ~pattern].sum(axis=-1)
@@ -67,8 +67,8 @@ _Strata = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 def _votes(strata: _Strata, deltas: NDArray[Any]) -> NDArray[np.int64]:
     """Lower limits on the strata's total of votes at each delta: (inputs, strata) to (inputs, D).
 
-    Strata are sampled independently, so the evidence of one and the error allowed to the rest
-    pay for each other as cache and replay do.
+    Strata are sampled independently, so the evidence of one and the error allowed for the rest
+    offset each other as cache and replay do.
     """
     hits, replayed, sizes = strata
     if hits.shape[1] == 1:

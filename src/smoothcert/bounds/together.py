@@ -1,4 +1,4 @@
-"""What per-input certificates prove of all their inputs together (docs/theory.md, section 11)."""
+"""What per-input certificates prove over all their inputs together (docs/theory.md, section 11)."""
 
 from math import fsum
 
@@ -11,15 +11,15 @@ from smoothcert.errors import InvalidInput
 
 
 def wrong_at_most(count: int, alpha: float, beta: float) -> int:
-    """How many of a run's certificates may be wrong, but for a probability of beta.
+    """How many of a run's certificates may be wrong, except with probability beta.
 
     Args:
-        count: certificates of one run, from 1.
+        count: number of certificates of one run, at least 1.
         alpha: error probability of each, in (0, 1).
-        beta: that of this statement, in (0, 1).
+        beta: error probability of this statement, in (0, 1).
 
     Returns:
-        The least w with P[Bin(count, alpha) > w] <= beta, or one that is larger by rounding.
+        The least w with P[Bin(count, alpha) > w] <= beta, or a larger one because of rounding.
 
     Raises:
         InvalidInput: an argument out of range.
@@ -29,7 +29,7 @@ def wrong_at_most(count: int, alpha: float, beta: float) -> int:
     count = int(rising(count=count)[0])
     if count < 1 or not (0 < alpha < 1 and 0 < beta < 1):
         raise InvalidInput(
-            "A statement about all certificates together needs one of them or more, and error "
+            "A statement about all certificates together needs at least one of them, and error "
             f"probabilities between 0 and 1; got count {count}, alpha {alpha}, beta {beta}"
         )
     # The tail at w + 1 is at most beta exactly where the lower limit for w + 1 is alpha or more.
@@ -44,17 +44,17 @@ def wrong_at_most(count: int, alpha: float, beta: float) -> int:
 
 
 def mean_above(radii: NDArray[np.float64], wrong: int) -> float:
-    """A lower limit of the mean of certified radii of which so many may be wrong, the largest.
+    """A lower limit of the mean certified radius if the `wrong` largest radii may be wrong.
 
     Args:
-        radii: of every input, shape (count,), 0 or less where there is none.
-        wrong: from 0.
+        radii: the radius of every input, shape (count,), 0 or less where there is none.
+        wrong: how many radii may be wrong, at least 0.
 
     Returns:
         The mean in which the `wrong` largest count as 0, rounded down.
 
     Raises:
-        InvalidInput: `wrong` is no whole number from 0.
+        InvalidInput: `wrong` is not a whole number of at least 0.
     """
     wrong = int(rising(wrong=wrong)[0])
     kept = np.sort(np.clip(radii, 0, None))[: max(0, len(radii) - wrong)]

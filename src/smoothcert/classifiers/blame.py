@@ -1,4 +1,4 @@
-"""What went wrong in code of the user's, in one line."""
+"""What went wrong in the user's code, in one line."""
 
 import traceback
 from pathlib import Path
@@ -14,14 +14,14 @@ _NOT_THEIRS = (
 _LONGEST = 300
 
 THEIRS = (Exception, SystemExit, GeneratorExit)
-"""What a user's code may raise that is no wish to stop."""
+"""What a user's code may raise, except requests to stop."""
 
 
 def reason(error: BaseException) -> str:
-    """The error's own first line, and where in the user's code it arose.
+    """The error's first line, and where in the user's code it was raised.
 
     Such as `KeyError: 'stem', in net.py, line 12: x = parts['stem']`; the place is the last line
-    that is in no installed package, by the file's name without folders.
+    outside installed packages, by the file's name without folders.
     """
     text = first_line(error)
     kind = type(error).__name__
@@ -31,7 +31,7 @@ def reason(error: BaseException) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """An error's message; empty if showing it raises another, as an error of a user's may."""
+    """An error's message; empty if showing it raises another error, as a user's may."""
     try:
         return str(error)
     except Exception:  # noqa: BLE001 - whatever it raises

@@ -1,4 +1,4 @@
-"""The code of a user's functions: what it is, what it reads, and what it sets when called."""
+"""The code of users' functions: what it is, what it reads, and what it sets when called."""
 
 import dis
 import sys
@@ -31,19 +31,19 @@ _MISSING = object()
 
 
 def is_library(value: Any) -> bool:
-    """Whether a function, class or module is of Python or a library whose version is known."""
+    """Whether a function, class or module belongs to Python or a library of known version."""
     named = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
     return str(named).partition(".")[0] in _LIBRARIES
 
 
 def is_installed(value: Any) -> bool:
-    """Whether a class is of a package that was installed, of whatever publisher."""
+    """Whether a class belongs to an installed package, whoever published it."""
     file = str(getattr(sys.modules.get(value.__module__), "__file__", ""))
     return "site-packages" in file or "dist-packages" in file
 
 
 def functions_of(kind: type, names: Sequence[str]) -> list[FunctionType]:
-    """The functions of these names in a class and its bases, as far as they are no library's."""
+    """The functions of these names in a class and its bases, except a library's."""
     found = []
     for base in kind.__mro__:
         if is_library(base):
@@ -56,7 +56,7 @@ def functions_of(kind: type, names: Sequence[str]) -> list[FunctionType]:
 
 
 def _function_in(value: Any) -> Any:
-    """The function of a property, static, class, cached or partial method; other values as are."""
+    """The function of a property, static, class, cached or partial method; else the value."""
     if isinstance(value, property):
         return value.fget
     if isinstance(value, cached_property | partialmethod):
@@ -66,7 +66,7 @@ def _function_in(value: Any) -> Any:
 
 
 def constants_of(kind: type, names: Sequence[str]) -> list[Any]:
-    """What stands under these names in a class and its bases and is no function."""
+    """The values of these names in a class and its bases that are not functions."""
     found: list[Any] = []
     for base in kind.__mro__:
         for name in names if not is_library(base) else ():
@@ -82,8 +82,8 @@ def code_parts(function: Any, owner: type | None) -> Iterator[Any]:
     """What a function does: bytes of its code, and the values and functions that it reads.
 
     Args:
-        function: of Python.
-        owner: the class whose method it is: attributes that it reads are looked up there too.
+        function: a Python function.
+        owner: the class whose method it is; attributes that it reads are also looked up there.
     """
     function = function.__func__ if isinstance(function, MethodType) else function
     yield from (function.__defaults__, function.__kwdefaults__)
@@ -120,7 +120,7 @@ def code_parts(function: Any, owner: type | None) -> Iterator[Any]:
 
 
 def _of_class(owner: type, name: str, function: Any) -> Iterator[Any]:
-    """Methods and constants of a class under a name that a method reads."""
+    """Methods and constants of a class with a name that a method reads."""
     for method in functions_of(owner, (name,)):
         if method is not function:
             yield Method(method, owner)
@@ -132,7 +132,7 @@ def _has(space: Any, name: str) -> bool:
 
 
 def _imported(code: CodeType) -> list[ModuleType]:
-    """Users' modules that a function imports itself."""
+    """Users' modules that a function imports inside."""
     found = []
     for name in (s.argval for s in dis.get_instructions(code) if s.opname == "IMPORT_NAME"):
         with suppress(Exception):  # forward will say why
@@ -146,14 +146,14 @@ def _imported(code: CodeType) -> list[ModuleType]:
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """A function with the class in which it looks things up."""
+    """A function with the class in which it looks up names."""
 
     function: FunctionType
     owner: type
 
 
 def _content(name: str, value: Any, grown: set[str]) -> Any:
-    """A value, or only its kind for a container that calls fill."""
+    """A value, or only its type for a container that calls fill."""
     return type(value) if name in grown and isinstance(value, list | dict | set) else value
 
 
@@ -185,13 +185,13 @@ class Changes:
     filled: set[str] = field(default_factory=set)
 
     def fill(self, step: dis.Instruction) -> None:
-        """Note the container that this instruction loads."""
+        """Record the container that this instruction loads."""
         if step.opname in ("LOAD_ATTR", *_VARIABLES):
             (self.grown if step.opname == "LOAD_ATTR" else self.filled).add(step.argval)
 
 
 def changes_of(function: Any) -> Changes:
-    """What a call of a function changes, as far as its code shows; nothing for a library's."""
+    """What a call of a function changes, as far as its code shows; nothing for library code."""
     plain = _plain(function)
     return Changes() if plain is None else _changes(plain.__code__)
 
@@ -218,7 +218,7 @@ def filled_by(function: Any) -> list[Any]:
 
 
 def _plain(function: Any) -> FunctionType | None:
-    """A user's function without what decorators put around it."""
+    """A user's function without its decorators."""
     function = function.__func__ if isinstance(function, MethodType) else function
     while isinstance(function, FunctionType) and hasattr(function, "__wrapped__"):
         function = function.__dict__["__wrapped__"]
@@ -226,9 +226,9 @@ def _plain(function: Any) -> FunctionType | None:
 
 
 def shares_state(function: Any) -> bool:
-    """Whether calls of a user's function write to variables outside of it, or of a closure.
+    """Whether calls of a user's function write to variables outside it, or of a closure.
 
-    Two threads with a copy each of what it belongs to would still write to the same.
+    Two threads with separate copies of its object would still write to the same variables.
     """
     plain = _plain(function)
     if plain is None:
@@ -244,7 +244,7 @@ def shares_state(function: Any) -> bool:
 
 
 def _sets_outer(steps: list[dis.Instruction]) -> bool:
-    """Whether it sets an attribute or an item of a variable of a closure or a global one."""
+    """Whether it sets an attribute or an item of a closure's or a global variable."""
     return any(
         step.opname == "STORE_ATTR" and before.opname in ("LOAD_GLOBAL", "LOAD_DEREF")
         for before, step in pairwise(steps)
@@ -254,7 +254,7 @@ def _sets_outer(steps: list[dis.Instruction]) -> bool:
 def _changes(code: CodeType) -> Changes:
     found = Changes()
     read = set[str]()
-    certain = True  # no branch was passed, so that every call comes here
+    certain = True  # no branch was passed, so every call gets here
     own = code.co_varnames[:1]
     before: list[dis.Instruction] = []
     for step in dis.get_instructions(code):
@@ -277,13 +277,13 @@ def _changes(code: CodeType) -> Changes:
 
 
 def _reads(step: dis.Instruction, names: tuple[str, ...]) -> bool:
-    """Whether the last that it loads is one of these local variables."""
+    """Whether the last value loaded is one of these local variables."""
     loaded = step.argval if isinstance(step.argval, tuple) else (step.argval,)
     return step.opname.startswith("LOAD_FAST") and loaded[-1:] == names
 
 
 def _container(before: list[dis.Instruction]) -> dis.Instruction | None:
-    """What is stored into with a key that is one name or constant: `c[k] = v` or `c[k] += v`."""
+    """The target of a store with a key that is one name or constant: `c[k] = v`, `c[k] += v`."""
     end = len(before)
     if end and before[-1].opname == "SWAP":
         copies = [i for i, b in enumerate(before) if b.opname == "COPY"]

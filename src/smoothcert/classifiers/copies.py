@@ -1,4 +1,4 @@
-"""Copies of torch modules, for threads that work at the same time."""
+"""Copies of torch modules, for threads that work in parallel."""
 
 from copy import deepcopy
 from typing import Any
@@ -15,14 +15,14 @@ def whole_copy(module: nn.Module, name: str) -> nn.Module:
     """A copy of a module, to be changed.
 
     Raises:
-        ModelError: it has none.
+        ModelError: it cannot be copied.
     """
     found = copied(module)
     if found is None:
         raise ModelError(
-            f"{name} holds what cannot be copied (a lock, a file, a generator, or hooks that write "
-            "to what is shared), and would itself be changed. Compress the network before that is "
-            "added, or make the change in the factory."
+            f"{name} holds something that cannot be copied (a lock, a file, a generator, or hooks "
+            "that write to shared objects), so the original would be changed. Compress the network "
+            "before adding that, or make the change in the factory."
         )
     return found
 
@@ -31,12 +31,12 @@ def copied(module: nn.Module, share: bool = False) -> nn.Module | None:
     """A copy of a module that computes the same.
 
     Args:
-        module: any.
+        module: any module.
         share: keep the parameters, which no forward pass changes, instead of copying them.
 
     Returns:
-        None if it has no such copy: it holds what cannot be copied, such as a lock, a file or a
-        generator, or hooks that write to what the copies would have in common.
+        None if it cannot be copied: it holds a lock, a file or a generator, or hooks that write to
+        what the copies would share.
     """
     if any(shares_state(function) for some in module.modules() for function in called(some)):
         return None
@@ -44,7 +44,7 @@ def copied(module: nn.Module, share: bool = False) -> nn.Module | None:
     for some in module.modules():
         for value in some.__dict__.values():
             if isinstance(value, torch.Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()  # torch copies no others
+                memo[id(value)] = value.detach().clone()  # torch cannot copy these itself
     try:
         with quiet():
             return deepcopy(module, memo)

@@ -1,10 +1,10 @@
-"""How many cores there are to compute on."""
+"""How many cores are available."""
 
 import os
 
 
 def cores() -> int:
-    """Cores this process may use, where the system can tell; else all there are."""
+    """The cores that this process may use, if the system can tell; else all."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

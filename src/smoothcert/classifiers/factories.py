@@ -1,4 +1,4 @@
-"""`package.module:factory`: the user's code, imported and called, and what it may make."""
+"""`package.module:factory`: the user's code, imported and called, and what it may return."""
 
 import ast
 import contextlib
@@ -19,13 +19,13 @@ from smoothcert.errors import ModelError, SmoothcertError, did_you_mean
 from smoothcert.vocabulary import MODEL_FORMS
 
 _NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
-"""Of a Python module."""
+"""Suffix of a Python module."""
 
 
 class Factory:
-    """What `package.module:name` refers to, imported.
+    """The imported object that `package.module:name` refers to.
 
-    Its prints go to stderr: stdout is for results.
+    What it prints goes to stderr: stdout is for results.
     """
 
     def __init__(self, reference: str) -> None:
@@ -66,15 +66,15 @@ class Factory:
         self._state = sys.modules["torch"].get_rng_state() if _seeded(before) else None
 
     def __call__(self) -> Any:
-        """What it makes.
+        """What the factory returns.
 
         Raises:
-            ModelError: it is no function, needs arguments, or raised something.
+            ModelError: it is not a function, needs arguments, or raised an error.
         """
         if not callable(self.target):
             raise ModelError(
-                f"{self.reference} is {_a(type(self.target).__name__)}, and no function that "
-                "makes a model, module or classifier."
+                f"{self.reference} is {_a(type(self.target).__name__)}, not a module, a classifier "
+                "or a function that returns one."
             )
         self._check_arguments()
         self._called = True
@@ -87,14 +87,14 @@ class Factory:
             raise ModelError(f"The factory {self.reference} failed: {reason(error)}") from error
 
     def again(self) -> Any:
-        """What it makes in a second call; None if that fails, as for what can be opened once."""
+        """What it returns in a second call; None if that fails, as if something opens only once."""
         with _random_numbers_kept():
             if self._state is not None:
                 sys.modules["torch"].set_rng_state(self._state)
             return self._call(self.target)
 
     def afresh(self) -> Any:
-        """What its file makes when it is run once more, as by another process; None if that fails.
+        """What it returns if its file is run again, as in another process; None if that fails.
 
         Files that it imports are not run again.
         """
@@ -126,7 +126,7 @@ class Factory:
     def _check_arguments(self) -> None:
         try:
             parameters = inspect.signature(self.target).parameters.values()
-        except (ValueError, TypeError):  # of C, which does not say
+        except (ValueError, TypeError):  # a C function, which has no signature
             return
         needed = [
             p.name
@@ -157,7 +157,7 @@ def _random_numbers_kept() -> Iterator[None]:
 
 
 def refuse_others(made: Any, reference: str) -> None:
-    """Say what a factory should have made instead of what is neither a module nor a classifier.
+    """Say what to return from a factory that returned neither a module nor a classifier.
 
     Raises:
         ModelError: always.
@@ -171,25 +171,25 @@ def refuse_others(made: Any, reference: str) -> None:
         kind = f"the class {made.__name__}"
         todo = f"Return {made.__name__}(), or name the class itself as the factory."
     elif inspect.iscoroutine(made):
-        made.close()  # or Python warns that nobody waited for it
-        todo = "Make it a plain function, without async: nobody waits for it."
+        made.close()  # or Python warns that it was never awaited
+        todo = "Make it a plain function, without async: it is not awaited."
     elif inspect.isgenerator(made):
-        todo = "Let it return the network instead of yielding it."
+        todo = "Return the network instead of yielding it."
     elif isinstance(made, dict) and (names := [key for key in made if _is_network(made[key])]):
-        todo = f"Return the network alone, its {names[0]!r}."
+        todo = f"Return only the network, its {names[0]!r}."
     elif isinstance(made, dict) and all(isinstance(key, str) for key in made):
         todo = (
-            "If these are weights, build the network, call its load_state_dict with them, and "
-            "return the network."
+            "If these are weights, build the network, load them with load_state_dict, and return "
+            "the network."
         )
     elif isinstance(made, tuple | list):
-        todo = "Return the network alone."
+        todo = "Return only the network."
     elif callable(made):
         todo = (
-            "If it makes the network, return what a call of it returns; if it takes a batch, "
+            "If it makes the network, return the result of calling it; if it takes a batch, "
             "return smoothcert.from_function(it, name, version)."
         )
-    raise ModelError(f"The factory {reference} returns {kind}, and no model. {todo}")
+    raise ModelError(f"The factory {reference} returns {kind}, not a model. {todo}")
 
 
 def _is_network(value: Any) -> bool:
@@ -197,18 +197,18 @@ def _is_network(value: Any) -> bool:
 
 
 def refuse_random(reference: str, differing: list[str]) -> None:
-    """Raise ModelError for a factory that made two different models, by what differs in them."""
+    """Raise ModelError for a factory that made two different models; it names what differs."""
     shown = ", ".join(differing[:3]) + (", ..." if len(differing) > 3 else "")
     raise ModelError(
-        f"The factory {reference} makes another model in each call: {shown or 'its fingerprint'} "
-        "differed between two. No other process could resume or verify a run of it. Load weights "
-        "in it, or seed what it draws from (torch.manual_seed, numpy.random.seed, random.seed) in "
-        "it, before anything random."
+        f"The factory {reference} makes a different model in each call: "
+        f"{shown or 'its fingerprint'} differed between two calls. Another process could not "
+        "resume or verify a run of it. In the factory, load weights, or seed its random numbers "
+        "(torch.manual_seed, numpy.random.seed, random.seed) before anything random."
     )
 
 
 def likely(reference: str) -> str:
-    """` Did you mean 'm:f'?` for a reference that is nearly one to a factory, or nothing.
+    """` Did you mean 'm:f'?` for a reference that nearly names a factory, or nothing.
 
     Such as `./m.py:f`, `m.py`, `pkg/m:f`, `m.f` or `m:f()`; nothing is imported.
     """
@@ -231,7 +231,7 @@ def _source(module: str) -> Path:
 
 
 def _functions(path: Path) -> list[str]:
-    """Names of a file's functions without needed arguments."""
+    """Names of a file's functions that need no arguments."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -241,7 +241,7 @@ def _functions(path: Path) -> list[str]:
 
 
 def _parents(module: str) -> set[str]:
-    """`a`, `a.b` and `a.b.c` of `a.b.c`."""
+    """`a`, `a.b` and `a.b.c` for `a.b.c`."""
     parts = module.split(".")
     return {".".join(parts[:end]) for end in range(len(parts) + 1)}
 
@@ -252,7 +252,7 @@ def _seed() -> int | None:
 
 
 def _seeded(before: int | None) -> bool:
-    """Whether torch was seeded since; it seeds itself with 53 random bits when first imported."""
+    """Whether torch was seeded; it seeds itself with 53 random bits when first imported."""
     now = _seed()
     return now is not None and (now < 2**32 if before is None else now != before)
 
@@ -263,7 +263,7 @@ def _a(kind: str) -> str:
 
 @contextmanager
 def _users_code() -> Iterator[None]:
-    """Let `mymodel:make` find mymodel.py beside the user, as `python -m` would."""
+    """Let `mymodel:make` find mymodel.py in the current folder, as `python -m` would."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:

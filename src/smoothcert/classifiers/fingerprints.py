@@ -1,4 +1,4 @@
-"""What a torch module is, as hashes: everything that decides its output and can be hashed."""
+"""The identity of a torch module as hashes: everything hashable that determines its output."""
 
 import io
 import re
@@ -40,7 +40,7 @@ _OURS = {
     *nn.Module().__dict__,
     *("_flat_weights", "_flat_weight_refs", "meta", "_graph", *PLACES),
 } - {"training"}
-"""Attributes of modules that are hashed otherwise, or decide nothing."""
+"""Attributes of modules that are hashed elsewhere, or do not affect the output."""
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 _WORDS = (torch.dtype, torch.Size, torch.layout, torch.memory_format, torch.qscheme, slice, range)
@@ -53,7 +53,7 @@ def fingerprint_of(parts: Parts) -> str:
 
 
 def structure_and_weights(module: nn.Module) -> str:
-    """The fingerprint of a network whose code comes with a package: its text and saved tensors.
+    """The fingerprint of a network whose code is in a package: its text and saved tensors.
 
     Raises:
         ModelError: a tensor without values.
@@ -70,12 +70,12 @@ def structure_and_weights(module: nn.Module) -> str:
 
 
 def parts_of(module: nn.Module) -> Parts:
-    """Every part of a module that decides its output, as hashes.
+    """Every part of a module that determines its output, as hashes.
 
     Parameters; all buffers; numbers, texts, arrays and tensors in attributes, alone or in
     containers; extra state; the classes; and the code of `forward` and of hooks with what it
-    reads, as far as it is not a library's. Left out is what a forward pass itself sets, and
-    what has no content: locks, files, generators, devices.
+    reads, except library code. Left out are values that a forward pass itself sets, and objects
+    without content: locks, files, generators, devices.
 
     Raises:
         ModelError: a parameter without values.
@@ -84,7 +84,7 @@ def parts_of(module: nn.Module) -> Parts:
 
 
 def require_values(module: nn.Module) -> None:
-    """Raise ModelError for a parameter or buffer without values, as of the device `meta`."""
+    """Raise ModelError for a parameter or buffer without values, as on the device `meta`."""
     for tensors in (module.named_parameters(), module.named_buffers()):
         for name, value in tensors:
             _require_value(value, name)
@@ -149,7 +149,7 @@ def _computed(module: nn.Module) -> dict[str, Any]:
 
 
 def _program(module: Any) -> list[tuple[bytes, bytes]]:
-    """The files of a TorchScript program, without line numbers and chosen names."""
+    """The files of a TorchScript program, without line numbers and arbitrary names."""
     with zipfile.ZipFile(io.BytesIO(module.save_to_buffer())) as archive:
         return sorted(
             (_MANGLED.sub(b"", name.encode()), _MANGLED.sub(b"", archive.read(name)))
@@ -159,7 +159,7 @@ def _program(module: Any) -> list[tuple[bytes, bytes]]:
 
 
 class _Hasher:
-    """Hashes of values; what was seen before is named by its number, so that cycles end."""
+    """Hashes of values; values seen before are named by number, so that cycles end."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[str, Any]] = {}  # with the object, whose id stays its own
@@ -191,8 +191,8 @@ class _Hasher:
             except Exception as error:
                 raise ModelError(
                     f"{type(some).__name__} {path or 'of the model'} cannot be hashed for the "
-                    f"fingerprint: {reason(error)}. Keep in it what can be read, or wrap the model "
-                    "by smoothcert.from_function, with a name and version of your own."
+                    f"fingerprint: {reason(error)}. Keep only readable values in it, or wrap the "
+                    "model with smoothcert.from_function, with a name and version of your own."
                 ) from error
         return found
 
@@ -256,7 +256,7 @@ class _Hasher:
         if issubclass(value, Enum):
             return _hash("enum", full, *(self.of(member, name) for member in value))
         names, constants = ("forward", "__call__", "__getattr__"), list[Any]()
-        if not issubclass(value, nn.Module):  # of which only what is read counts
+        if not issubclass(value, nn.Module):  # for modules only what is read counts
             names = tuple(key for base in value.__mro__ for key in vars(base))
             constants = constants_of(value, [key for key in names if not key.startswith("__")])
             if is_installed(value):  # its methods lead through whole packages
@@ -292,7 +292,7 @@ class _Hasher:
         return _hash(kind, *(_bytes_of(some) for some in _dense(value.detach())), *own)
 
     def _own(self, value: Any, name: str) -> list[str]:
-        """The hash of attributes that were put on a tensor or a container, if there are any."""
+        """The hash of attributes set on a tensor or a container, if there are any."""
         inside = attributes(value)
         return [self.of(inside, name)] if inside else []
 
@@ -309,7 +309,7 @@ class _Hasher:
 
 
 def _dense(value: torch.Tensor) -> list[torch.Tensor]:
-    """Ordinary tensors that a tensor of another layout or a quantized one consists of."""
+    """The ordinary tensors that make up a quantized tensor or one of another layout."""
     if value.layout == torch.sparse_coo:
         value = value.coalesce()
         return [value.indices(), value.values()]
@@ -334,10 +334,10 @@ def _bytes_of(value: torch.Tensor) -> bytes:
 
 
 def _unpacked(value: Any) -> Any:
-    """What a compiled object, such as a layer's packed weights, saves of itself."""
+    """The state that a compiled object, such as a layer's packed weights, saves."""
     try:
         return value.__getstate__()
-    except RuntimeError:  # it saves nothing
+    except RuntimeError:  # it has no state to save
         return str(value._type())
 
 

@@ -1,15 +1,15 @@
-"""What a model expects of its inputs' shape, and how inputs come to have it."""
+"""What shape a model expects its inputs to have, and how to give it that shape."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
 def fitting(expected: Sequence[Any], shape: tuple[int, ...]) -> str:
-    """Sentences on how inputs become what is expected, as far as the two show it.
+    """Advice on how to get inputs of the expected shape, as far as the two shapes show it.
 
     Args:
-        expected: the sizes of a batch that the model states; what is no positive number is any.
-        shape: of the batch that it got.
+        expected: the batch sizes that the model states; anything but a positive number means any.
+        shape: shape of the batch that it got.
     """
     if len(expected) == 2 and len(shape) == 4:
         return "It takes vectors: put a Flatten in front of its input, or give data of that shape. "
@@ -29,7 +29,7 @@ def fitting(expected: Sequence[Any], shape: tuple[int, ...]) -> str:
     if channels not in (0, shape[1]):
         found.append(f"made grey (1) or colour (3) by --channels {channels}")
     if height and height == width and shape[2:] != (height, width):
-        found.append(f"resized and cropped to it by --size {height}")
+        found.append(f"resized and cropped to that size by --size {height}")
     elif height and width and shape[2:] != (height, width):
         last += f"Give images of {width} by {height} pixels, as an .npz. "
     return f"{last}Images are {' and '.join(found)}. " if found else last

@@ -1,4 +1,4 @@
-"""Any function of arrays as a classifier: of scikit-learn, JAX, Keras, ART, or your own."""
+"""Any function of arrays as a classifier: from scikit-learn, JAX, Keras, ART, or your own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,14 +36,14 @@ class FunctionClassifier:
 
     @property
     def fixed_batch(self) -> int | None:
-        """It takes any."""
+        """It takes any size."""
         return None
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
         """Its scores, checked: (B, K)."""
         try:
             with prints_to_stderr:
-                found = np.asarray(self.scores(images.copy()))  # its own: it may change it in place
+                found = np.asarray(self.scores(images.copy()))  # a copy: it may change it in place
         except (MemoryError, SmoothcertError):
             raise
         except THEIRS as error:
@@ -65,22 +65,23 @@ def from_function(scores: Scores, name: str, version: str) -> FunctionClassifier
     """A classifier from a function, called by one thread at a time.
 
     Args:
-        scores: takes float32 batches (B, *shape) and returns (B, K), an array or what NumPy makes
-            one of. Scores may be logits or probabilities; a row's must not depend on other rows. A
-            tie at the top votes for no class, so probabilities that are rounded cost certificates.
-        name: to show.
+        scores: takes float32 batches (B, *shape) and returns (B, K), an array or something NumPy
+            converts to one. Scores may be logits or probabilities; a row's scores must not depend
+            on other rows. A tie at the top votes for no class, so rounded probabilities lose
+            certificates.
+        name: the name to show.
         version: a text that changes whenever the function does: a version, or a hash of its
-            weights. With the name it is the fingerprint, which a resumed run must find again.
+            weights. With the name it is the fingerprint, which must be the same to resume a run.
 
     Returns:
         A `Classifier`.
 
     Raises:
-        InvalidInput: no function, or a name or version that is no text or empty.
+        InvalidInput: not a function, or a name or version that is not text or is empty.
     """
     if not callable(scores):
         raise InvalidInput(f"scores must be a function of a batch; got {type(scores).__name__}")
     for what, text in (("name", name), ("version", version)):
         if not isinstance(text, str) or not text:
-            raise InvalidInput(f"{what} must be a text that is not empty; got {text!r}")
+            raise InvalidInput(f"{what} must be a nonempty text; got {text!r}")
     return FunctionClassifier(scores, name, version)

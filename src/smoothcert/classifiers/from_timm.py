@@ -1,4 +1,4 @@
-"""`timm:NAME` and `timm:NAME@weights.safetensors`: the networks of timm."""
+"""`timm:NAME` and `timm:NAME@weights.safetensors`: timm's networks."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from smoothcert.errors import ModelError
 
 
 def load(name: str, device: str = "cpu") -> TorchClassifier:
-    """Make a network of timm, with its published weights or those of a file.
+    """Make a timm network, with its published weights or a file's.
 
-    Its normalization is the published configuration's. timm reads safetensors, or else with
-    `weights_only=True`.
+    Its normalization is that of the published configuration. timm reads safetensors, or other
+    files with `weights_only=True`.
 
     Raises:
-        ModelError: no such name, no network to download from, or weights that do not fit.
+        ModelError: no such name, no Internet connection to download, or weights that do not fit.
     """
     kind, _, weights = name.partition("@")
 
@@ -28,8 +28,8 @@ def load(name: str, device: str = "cpu") -> TorchClassifier:
                 return timm.create_model(kind, **options)
         except Exception as error:  # timm's, the hub's and the network's have no common base
             raise ModelError(
-                f"timm cannot make {kind!r}: {brief(error)}. Check the name "
-                "(timm.list_models()) and the network, or give timm:NAME@weights.safetensors."
+                f"timm cannot make {kind!r}: {brief(error)}. Check the name (timm.list_models()) "
+                "and the Internet connection, or give timm:NAME@weights.safetensors."
             ) from error
 
     if weights:

@@ -12,12 +12,12 @@ from smoothcert.errors import ModelError
 
 
 def load(name: str, device: str = "cpu") -> TorchClassifier:
-    """Make a network of torchvision, with published weights (the best by default) or a file's.
+    """Make a torchvision network, with published weights (the best by default) or a file's.
 
     The normalization is that of the named weights, or for a file that of the default weights.
 
     Raises:
-        ModelError: no such name, no network to download from, or weights that do not fit.
+        ModelError: no such name, no Internet connection to download, or weights that do not fit.
     """
     kind, _, weights = name.partition("@")
     path = Path(weights) if Path(weights).suffix else None
@@ -47,12 +47,12 @@ def _built(kind: str, weights: Any, **options: Any) -> Any:
 def _downloaded(kind: str, weights: Any) -> Any:
     try:
         with quiet():
-            # torchvision unpickles its files in full. What loads as weights alone has nothing
-            # else in it, and its own call below reads the same file, now in the cache.
+            # torchvision unpickles its files in full. A file that loads as weights only has
+            # nothing else in it, and the call below reads the same file, now in the cache.
             weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
         return _built(kind, weights)
     except Exception as error:  # the network's and torch's have no common base
         raise ModelError(
             f"The weights {weights} of torchvision cannot be loaded: {brief(error)}. "
-            "Check the network, or give torchvision:NAME@weights.safetensors."
+            "Check the Internet connection, or give torchvision:NAME@weights.safetensors."
         ) from error

@@ -17,7 +17,7 @@ from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.errors import ModelError
 
-_TOLERANCE = 1e-4  # of the processor's own arithmetic on values of a few units
+_TOLERANCE = 1e-4  # for the processor's arithmetic on values of a few units
 _NOT_STRUCTURE = ("_name_or_path", "transformers_version", "id2label", "label2id", "architectures")
 
 
@@ -36,10 +36,10 @@ def load(name: str, device: str = "cpu") -> TorchClassifier:
     """Load an image classifier from the hub or a folder, with its processor's normalization inside.
 
     Only safetensors are read and no code of the repository is run. Resizing is not part of the
-    classifier: give it inputs of its own size.
+    classifier: give it inputs of its size.
 
     Raises:
-        ModelError: nothing there, not a classifier, weights missing or not in safetensors, or a
+        ModelError: not found, not a classifier, weights missing or not in safetensors, or a
             processor that does more to pixels than scaling and normalization.
     """
     if name.startswith((".", "/", "~")):
@@ -64,8 +64,8 @@ def load(name: str, device: str = "cpu") -> TorchClassifier:
     absent = sorted({*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])})
     if absent:
         raise ModelError(
-            f"{name} has no weights for {', '.join(absent[:3])} and is not a whole classifier: "
-            "they would be random. Give a model fine-tuned for image classification."
+            f"{name} has no weights for {', '.join(absent[:3])}, so it is not a complete "
+            "classifier: they would be random. Give a model fine-tuned for image classification."
         )
     mean, std = _normalization(processor, getattr(network.config, "num_channels", 3), name)
     module = Normalized(_Logits(network), mean.tolist(), std.tolist(), _structure(network.config))
@@ -74,7 +74,7 @@ def load(name: str, device: str = "cpu") -> TorchClassifier:
 
 
 def _class_names(config: Any) -> tuple[str, ...]:
-    """The names of the classes, or none if they are the placeholders that transformers makes."""
+    """The names of the classes, or none if they are transformers' placeholders."""
     names = {int(number): str(text) for number, text in (config.id2label or {}).items()}
     if sorted(names) != list(range(len(names))):
         return ()
@@ -101,7 +101,7 @@ def _normalization(
         with quiet():
             theirs = processor(image, return_tensors="np", **as_is)["pixel_values"][0]
         np.testing.assert_allclose(theirs, ours, rtol=0, atol=_TOLERANCE)
-    except Exception as error:  # whatever kind of processor it is, it is not of this kind
+    except Exception as error:  # any failure means a processor of another kind
         raise ModelError(
             f"The processor of {name} ({type(processor).__name__}) does more than scale and "
             "normalize pixels, which cannot be put inside the classifier. Wrap the model in a "
@@ -111,6 +111,6 @@ def _normalization(
 
 
 def _structure(config: Any) -> str:
-    """The configuration as text: what weights do not show, such as the number of heads."""
+    """The configuration as text: facts that weights do not show, such as the number of heads."""
     facts = {key: value for key, value in config.to_dict().items() if key not in _NOT_STRUCTURE}
     return json.dumps(facts, sort_keys=True, default=str)

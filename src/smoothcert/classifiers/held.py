@@ -1,4 +1,4 @@
-"""What an object holds, as far as it is data that decides what a model computes."""
+"""What an object holds, as far as it is data that determines what a model computes."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from smoothcert.classifiers.code import is_library
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 PLACES = ("name_or_path", "_name_or_path")
-"""Attributes that say where a Hugging Face model was loaded from, which decides nothing."""
+"""Attributes that say where a Hugging Face model was loaded from, which has no effect."""
 
 _OF_DATA = (
     *("numpy", "scipy", "sklearn", "torchao", "torchvision", "PIL"),
@@ -24,13 +24,13 @@ no content, or one that differs between processes."""
 
 
 def text_of(value: Any) -> str:
-    """A number or text as Python writes it, whatever a class made of it says of itself."""
+    """A number or text as Python writes it, whatever `repr` of a subclass says."""
     kind: Any = next(kind for kind in PLAIN if isinstance(value, kind))
     return kind.__repr__(value)
 
 
 def attributes(value: Any) -> dict[str, Any]:
-    """Attributes in its dictionary and slots, and what a defaultdict gives by default."""
+    """Attributes in its dictionary and slots, and the default of a defaultdict."""
     found = {}
     for base in type(value).__mro__:
         slots = () if is_library(base) and not _is_data(base) else vars(base).get("__slots__", ())
@@ -45,12 +45,12 @@ def attributes(value: Any) -> dict[str, Any]:
 
 
 def held(value: Any) -> Any:
-    """What an object of a user's class, or of a library's that holds data, consists of.
+    """The content of an object of a user's class, or of a library's that holds data.
 
-    Its attributes; without any, what copying it would pass on. Empty for what has no content.
+    Its attributes or, without any, what copying it would pass on. Empty if it has no content.
     """
     kind = type(value)
-    if isinstance(value, torch.autocast):  # it also keeps what was before it
+    if isinstance(value, torch.autocast):  # it also keeps the previous state
         return {"type": value.device, "dtype": value.fast_dtype, "enabled": value._enabled}
     if is_library(kind) and not _is_data(kind):
         return _name(value)
@@ -70,12 +70,12 @@ def held(value: Any) -> Any:
 
 
 def _name(value: Any) -> Any:
-    """Of a library's function or operator, which has no other content."""
+    """The name of a library's function or operator, which has no other content."""
     named = getattr(value, "__qualname__", "") or getattr(value, "__name__", "")
     return named if callable(value) and isinstance(named, str) and named else {}
 
 
 def _is_data(kind: type) -> bool:
     within = f"{kind.__module__}."
-    random = within.startswith("numpy.random.")  # whose state is no part of a model
+    random = within.startswith("numpy.random.")  # its state is not part of a model
     return not random and any(within.startswith(f"{library}.") for library in _OF_DATA)

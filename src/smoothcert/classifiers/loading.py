@@ -33,26 +33,26 @@ def load_classifier(
         model: `x.onnx`, or `x.onnx#logits` to name the output; `x.pt2` (torch.export);
             `arch@weights.safetensors`, or `weights.safetensors` if it was written by this
             package; `arch@pretrained-NAME`, weights that come with this package; `timm:NAME`,
-            `torchvision:NAME` (with `@weights.safetensors` for other weights than the published)
+            `torchvision:NAME` (with `@weights.safetensors` for weights other than the published)
             or `hf:org/name` and `hf:/folder`, whose published normalization is put inside;
             `package.module:factory`, a function without arguments that returns a module or a
             classifier, the same in every call, or a module itself; a `torch.nn.Module`; or an
             object that already is a `Classifier`.
         device: `cpu`, or for torch models also `cuda`, `cuda:1`, ...
-        threads: batches computed at once on the CPU, each on one core; by default as many as
-            there are cores. It changes no logit.
+        threads: batches computed at once on the CPU, each on one core; one per core by default.
+            It does not change any logit.
         mode: the arithmetic of a torch model: `eager`, strict float32; `compiled`, strict float32
             by torch.compile; `fast`, compiled, and on CUDA with TensorFloat-32 and convolution
             algorithms found by trial. It is part of the fingerprint, and of a reference that
             begins with it: `compiled:arch@weights.safetensors`.
 
     Returns:
-        A classifier; of a `Classifier` itself, unless threads are given.
+        A classifier; a `Classifier` is returned unchanged unless threads are given.
 
     Raises:
-        InvalidInput: no threads, or no such mode.
-        ModelError: the file is missing, damaged, of another format, or one that would run
-            code when loaded.
+        InvalidInput: threads below 1, or no such mode.
+        ModelError: the file is missing, damaged, in another format, or would run code when
+            loaded.
         MissingExtra: the model needs a package that is not installed.
     """
     if threads is not None and threads < 1:
@@ -72,7 +72,7 @@ def _loaded(model: "str | Path | torch.nn.Module | Classifier", device: str) -> 
     if hasattr(model, "logits") and hasattr(model, "fingerprint"):
         return model  # type: ignore[return-value]
     raise ModelError(
-        f"A model is a reference ({MODEL_FORMS}), a torch.nn.Module or a Classifier; "
+        f"A model must be a reference ({MODEL_FORMS}), a torch.nn.Module or a Classifier; "
         f"got {type(model).__name__}{_of_callable(model)}"
     )
 
@@ -93,10 +93,10 @@ def fingerprint_file(path: Path) -> str:
 
 
 def checked_file(path: Path) -> Path:
-    """The path, if it is of a model file that can be read without running what is in it.
+    """The path, if it is a model file that can be read without running code in it.
 
     Raises:
-        ModelError: a pickle, or not there.
+        ModelError: a pickle, or the file does not exist.
     """
     plain = path.suffix in (".onnx", ".safetensors") and not path.is_dir()
     if not plain and (what := named_for(path)):
@@ -134,7 +134,7 @@ def _from_reference(reference: ModelReference, device: str) -> Classifier:
             f"{name!r} is an architecture without weights: give "
             f"{name}@weights.safetensors{_pretrained(name)}."
         )
-    raise ModelError(f"{name!r} names no model: give {MODEL_FORMS}.{likely(name)}")
+    raise ModelError(f"{name!r} is not a model reference: give {MODEL_FORMS}.{likely(name)}")
 
 
 def _pretrained(architecture: str) -> str:
@@ -145,7 +145,7 @@ def _pretrained(architecture: str) -> str:
 
 def _from_hub(hub: str, name: str, device: str) -> Classifier:
     if not name:
-        raise ModelError(f"'{hub}:' names no model: give {MODEL_FORMS}")
+        raise ModelError(f"'{hub}:' does not name a model: give {MODEL_FORMS}")
     try:
         with quiet():  # what these packages say when imported is not about the user's model
             source = import_module(f"smoothcert.classifiers.{HUBS[hub]}")
@@ -154,7 +154,7 @@ def _from_hub(hub: str, name: str, device: str) -> Classifier:
     except (RuntimeError, OSError) as error:  # how a torchvision built for another torch fails
         raise ModelError(
             f"A package that {hub}: models need cannot be imported: {error}. "
-            "Install builds of torch and torchvision that belong together."
+            "Install matching builds of torch and torchvision."
         ) from error
     return source.load(name, device)
 
@@ -185,7 +185,7 @@ def _pt2(path: Path, device: str) -> Classifier:
 
 
 def _from_factory(reference: str, device: str) -> Classifier:
-    """Import and call it; a second time, to see that every process gets the same model."""
+    """Import and call it, and call it again to check that every process gets the same model."""
     factory = Factory(reference)
     made = factory.target if _is_model(factory.target) else factory()
     if isinstance(made, str | Path) and not ModelReference.parse(str(made)).is_code:
@@ -201,8 +201,8 @@ def _from_factory(reference: str, device: str) -> Classifier:
 def _check_repeats(factory: Factory, module: Any, device: str) -> None:
     """Refuse a module that another process would not get, as with random weights.
 
-    Its factory is called twice. If the two differ, or are one object of its file, the file is run
-    again: it may seed what it draws from, or not.
+    Its factory is called twice. If the two results differ, or are one object of its file, the file
+    is run again: it may seed its random numbers, or not.
     """
     wanted = _made(module, factory.reference, device).fingerprint
 
@@ -211,7 +211,7 @@ def _check_repeats(factory: Factory, module: Any, device: str) -> None:
 
     again = _module_of(factory.again()) if factory.target is not module else None
     if again is None or again is module:
-        if factory.seeds_torch:  # in a file that it imports, maybe, which is not run again
+        if factory.seeds_torch:  # perhaps in a file that it imports, which is not run again
             return
         again = _module_of(factory.afresh())
         wrong = not same(again)
@@ -223,7 +223,7 @@ def _check_repeats(factory: Factory, module: Any, device: str) -> None:
 
 
 def _module_of(made: Any) -> Any:
-    """The torch module that a factory made, or that is in the classifier that it made."""
+    """The torch module that a factory returned, alone or inside a classifier."""
     found = getattr(made, "module", None) if not _is_module(made) else made
     return found if _is_module(found) else None
 
@@ -235,12 +235,12 @@ def _made(model: Any, reference: str, device: str) -> Classifier:
 
 
 def _is_model(value: object) -> bool:
-    """Whether it is a module or a classifier, and no class of these."""
+    """Whether it is a module or a classifier, and not a class."""
     is_classifier = hasattr(value, "logits") and hasattr(value, "fingerprint")
     return not isinstance(value, type) and (_is_module(value) or is_classifier)
 
 
 def _is_module(model: object) -> bool:
-    """Whether it is a torch module, without importing torch for those who have none."""
+    """Whether it is a torch module, without importing torch if it is not installed."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(model, torch.nn.Module)

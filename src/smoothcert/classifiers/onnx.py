@@ -23,9 +23,9 @@ _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(d
 
 @dataclass(frozen=True, eq=False)
 class OnnxClassifier:
-    """A session whose only input is the images, and one of whose outputs is the logits.
+    """A session whose only input is the images, with one output that is the logits.
 
-    A session computes on one core, and `threads` of them at once when the engine runs it.
+    A session computes on one core; the engine runs `threads` of them at once.
     """
 
     session: onnxruntime.InferenceSession
@@ -42,8 +42,8 @@ class OnnxClassifier:
         """Open a model file.
 
         Args:
-            path: of the file; tensors in files beside it are read too.
-            output: name of the output that holds the logits; empty for the only one that can.
+            path: path of the file; tensors in files next to it are also read.
+            output: name of the output with the logits; empty for the only possible one.
 
         Raises:
             ModelError: not a readable ONNX model, not one float tensor in, or several outputs
@@ -64,7 +64,7 @@ class OnnxClassifier:
         batch = _batch_of(path.name, session.get_inputs())
         found = chosen_output(path.name, model, session.get_outputs(), output)
         name = path.name
-        if not found.first:  # the first one was what a plain reference meant, and still is
+        if not found.first:  # a plain reference always meant the first one
             fingerprint = sha256(f"{fingerprint}#{found.name}".encode()).hexdigest()[:32]
             name = f"{name}#{found.name}"
         return OnnxClassifier(
@@ -73,7 +73,7 @@ class OnnxClassifier:
 
     @contextmanager
     def workers(self) -> Iterator[list["OnnxClassifier"]]:
-        """The session itself: it takes calls from many threads, and computes in the caller's."""
+        """The session itself: many threads may call it, and it computes in the caller's thread."""
         yield [self] * self.threads
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
@@ -113,7 +113,7 @@ def _batch_of(file: str, inputs: Sequence[Any]) -> int | None:
     if len(inputs) != 1:
         raise ModelError(
             f"{file} must take one tensor of floats, the images; it takes {found or 'nothing'}. "
-            "Make the others constants of the graph (initializers)."
+            "Make the other inputs constants of the graph (initializers)."
         )
     if inputs[0].type not in _DTYPES:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""The files of an ONNX model: its hash, the tensors beside it, and why it cannot be loaded."""
+"""The files of an ONNX model: its hash, its external tensors, and why it cannot be loaded."""
 
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
@@ -15,17 +15,17 @@ from smoothcert.classifiers.recognized import why_unreadable
 from smoothcert.errors import ModelError
 from smoothcert.files import require_regular
 
-_MOST_BYTES = 2**40  # of a file of tensors beside a model
+_MOST_BYTES = 2**40  # of a file of external tensors
 _KNOWN = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "com.microsoft", "com.microsoft.nchwc"}
 _Part = TypeVar("_Part", onnx.TensorProto, onnx.NodeProto)
 _AGAIN = "Copy or download it again."
 
 
 def opened(path: Path) -> tuple[onnx.ModelProto, str]:
-    """The graph without the tensors beside it, and the hash of the file and of these.
+    """The graph without external tensors, and the hash of the file and of these tensors.
 
     Raises:
-        ModelError: tensors that are not there, cut off, or outside the file's folder.
+        ModelError: tensors that are missing, truncated, or outside the file's folder.
     """
     model = onnx.load(path, load_external_data=False)
     digest = sha256(fingerprint_file(path).encode())
@@ -38,7 +38,7 @@ def files_beside(path: Path, model: onnx.ModelProto) -> list[Path]:
     """The files that hold a model's large tensors, in the order of their names.
 
     Raises:
-        ModelError: not there, shorter than what they must hold, or outside the model's folder.
+        ModelError: missing, too short for their tensors, or outside the model's folder.
     """
     ends: dict[str, int] = {}
     for tensor in _parts(model, onnx.TensorProto):
@@ -52,33 +52,36 @@ def files_beside(path: Path, model: onnx.ModelProto) -> list[Path]:
 
 def _beside(path: Path, place: str, end: int) -> Path:
     beside = (path.parent / place).resolve()
-    # A hub's cache links a model and its tensors to another folder, where they lie together.
+    # A hub's cache links a model and its tensors to another folder, where they are together.
     if not any(beside.is_relative_to(f) for f in (path.parent.resolve(), path.resolve().parent)):
-        raise ModelError(f"{path.name} keeps tensors outside its folder ({place}); refused.")
+        raise ModelError(
+            f"{path.name} keeps tensors outside its folder ({place}), so it is not read. Put both "
+            "into one folder."
+        )
     if not beside.exists():
         raise ModelError(
-            f"{path.name} cannot be loaded: it keeps its tensors in {place}, which is not beside "
-            "it. Put both files into one folder, under the names they were written with."
+            f"{path.name} cannot be loaded: it keeps its tensors in {place}, which is not in the "
+            "same folder. Put both files into one folder, under their original names."
         )
     require_regular(beside, _MOST_BYTES, ModelError)
     if (size := beside.stat().st_size) < end:
         raise ModelError(
-            f"{place}, which holds the tensors of {path.name}, is truncated: {size} bytes, and "
-            f"{end} are needed. {_AGAIN}"
+            f"{place}, which holds the tensors of {path.name}, is truncated: it has {size} bytes "
+            f"and needs {end}. {_AGAIN}"
         )
     return beside
 
 
 def not_loaded(path: Path, error: Exception) -> ModelError:
-    """What to raise for a file that onnx or the runtime refused."""
+    """The error to raise for a file that onnx or the runtime refused."""
     start = f"{path.name} cannot be loaded as an ONNX model"
     text = " ".join(str(error).split())
     if isinstance(error, DecodeError) or "No graph was found" in text:
         return ModelError(f"{start}: {why_unreadable(path)}")
     if foreign := _foreign(path):
         return ModelError(
-            f"{start}: it uses operators of {foreign}, which ONNX Runtime does not have. Export it "
-            "with standard operators, or run it in package.module:factory."
+            f"{start}: it uses operators from {foreign}, which ONNX Runtime does not have. Export "
+            "it with standard operators, or run it in package.module:factory."
         )
     if "Unsupported model IR version" in text or "ValidateOpsetForDomain" in text:
         return ModelError(
@@ -89,7 +92,7 @@ def not_loaded(path: Path, error: Exception) -> ModelError:
 
 
 def _foreign(path: Path) -> str:
-    """Operators outside the domains that ONNX Runtime knows, and the model has no function for."""
+    """Operators outside ONNX Runtime's domains for which the model has no function."""
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception:  # noqa: BLE001 - then that is not why
@@ -115,7 +118,7 @@ def in_training(model: onnx.ModelProto) -> str:
 
 def _trains(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
     if node.op_type == "BatchNormalization":
-        # Up to operator set 13, outputs beside the first are what says so.
+        # Up to operator set 13, only additional outputs show it.
         return any(a.name == "training_mode" and a.i for a in node.attribute) or (
             sum(map(bool, node.output)) > 3
         )

@@ -1,4 +1,4 @@
-"""Which output of an ONNX graph holds the scores of the classes, where that is certain."""
+"""Which output of an ONNX graph holds the class scores, where that is certain."""
 
 import re
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _PASSES = {
     *("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Neg", "Dropout"),
     *("Softmax", "LogSoftmax", "Sigmoid"),
 }
-"""Operators behind which what an output means is still decided by the node before."""
+"""Operators after which the node before still determines what an output means."""
 
 _CLASSES = ("classlabels_ints", "classlabels_int64s")
 _SCORES = "A certificate needs a score for each class, of which the largest counts"
@@ -32,9 +32,9 @@ class Output:
     """An output of a session.
 
     Attributes:
-        name: in the graph.
-        first: whether it is the file's first one, which needs no word in a fingerprint.
-        alone: whether the file has no other.
+        name: its name in the graph.
+        first: whether it is the file's first output, which a fingerprint does not mention.
+        alone: whether it is the file's only output.
         mapped: whether its rows are maps from classes 0 .. K - 1 to scores.
     """
 
@@ -45,19 +45,19 @@ class Output:
 
 
 def chosen_output(file: str, model: onnx.ModelProto, there: Sequence[Any], asked: str) -> Output:
-    """The output asked for, or the only one that can be scores of shape (batch, classes).
+    """The requested output, or the only one that can be scores of shape (batch, classes).
 
     Args:
-        file: its name, for messages.
+        file: the file's name, for messages.
         model: the graph.
         there: the session's outputs, with `name`, `type` and `shape`.
         asked: a name, or empty.
 
     Raises:
-        ModelError: no such output, several that it could be, or one that holds no scores.
+        ModelError: no such output, several candidates, or one that does not hold scores.
     """
     if not there:
-        raise ModelError(f"{file} has no output; a classifier has one with a score a class.")
+        raise ModelError(f"{file} has no output; a classifier has one with a score per class.")
     known = {o.name: i for i, o in enumerate(there)}
     if asked and asked not in known:
         near = did_you_mean(asked, known)
@@ -83,13 +83,13 @@ def _only(file: str, model: onnx.ModelProto, there: Sequence[Any]) -> Any:
         )
     names = " or ".join(f"{file}#{o.name}" for o in scores)
     raise ModelError(
-        f"{file} has {len(scores)} outputs that can be the scores of the classes: "
+        f"{file} has {len(scores)} outputs that can be the class scores: "
         f"{_listed(scores)}. Name the right one: {names}"
     )
 
 
 def _may_be_scores(shape: Sequence[Any], declared: bool) -> bool:
-    """Whether a shape is (batch, classes), but for axes of one; any may be if none is declared."""
+    """Whether a shape can be (batch, classes), ignoring axes of one; an undeclared one can."""
     if not shape:
         return not declared
     return len(shape) > 1 and sum(size != 1 for size in shape[1:]) == 1
@@ -110,7 +110,7 @@ def _check(file: str, model: onnx.ModelProto, found: Any, asked: str) -> None:
         )
     if found.type not in _FLOATS and numbers and len(found.shape) == 1:
         raise ModelError(
-            f"{file} gives one whole number a row in its output {found.name!r}. {_SCORES}: "
+            f"{file} gives one whole number per row in its output {found.name!r}. {_SCORES}: "
             "export the scores too."
         )
     classes = _class_numbers(model.graph)
@@ -119,20 +119,20 @@ def _check(file: str, model: onnx.ModelProto, found: Any, asked: str) -> None:
     if not asked or _MAPS.fullmatch(found.type):
         raise ModelError(
             f"{file} was trained on the classes {', '.join(map(str, classes[:4]))}, ... Here the "
-            "classes are 0, 1, 2, ...: number those of the data so, in the same order, and name "
-            f"the output with a score a column: {file}#NAME ({_listed_names(model)})"
+            "classes are 0, 1, 2, ...: number the data's classes like that, in the same order, "
+            f"and name the output with one score per column: {file}#NAME ({_listed_names(model)})"
         )
 
 
 def _class_numbers(graph: onnx.GraphProto) -> list[int] | None:
-    """The numbers that the classes have in a graph of scikit-learn's kind, if any."""
+    """The numbers of the classes in a graph from scikit-learn, if any."""
     found = (a for node in graph.node for a in node.attribute if a.name in _CLASSES and a.ints)
     attribute = next(found, None)
     return None if attribute is None else list(attribute.ints)
 
 
 def _maker(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
-    """The node that decides what an output means."""
+    """The node that determines what an output means."""
     makers = {output: node for node in graph.node for output in node.output}
     node = makers.get(name)
     while node is not None and node.op_type in _PASSES and node.input:

@@ -1,4 +1,4 @@
-"""What the engine asks of a classifier, and what one may offer beyond that."""
+"""What the engine requires of a classifier, and what it may offer in addition."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -16,12 +16,12 @@ class Classifier(Protocol):
 
     @property
     def name(self) -> str:
-        """How to refer to it in messages and tables."""
+        """Its name in messages and tables."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything that decides its output: structure, weights, arithmetic."""
+        """A hash of everything that determines its output: structure, weights, arithmetic."""
         ...
 
     @property
@@ -41,25 +41,25 @@ class Classifier(Protocol):
 
 @runtime_checkable
 class Named(Protocol):
-    """A classifier that knows what its classes are called."""
+    """A classifier that knows the names of its classes."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """By class, or empty."""
+        """The names in class order, or empty."""
         ...
 
 
 @runtime_checkable
 class HasMemoryLayouts(Protocol):
-    """A classifier that can keep its tensors in more than one order in memory."""
+    """A classifier that can keep its tensors in more than one memory order."""
 
     @property
     def layout(self) -> str:
-        """The order it uses; empty for the one that its model came with."""
+        """The order it uses; empty for its model's original order."""
         ...
 
     def layouts(self) -> Sequence[Classifier]:
-        """Itself, and equal classifiers (up to the last bits of logits) in other orders."""
+        """Itself, and classifiers in other orders, equal up to the last bits of logits."""
         ...
 
 
@@ -78,19 +78,19 @@ class ThreadReplicable(Protocol):
 
 @runtime_checkable
 class Exported(Protocol):
-    """A classifier read from a graph, whose mode was fixed when it was exported."""
+    """A classifier read from a graph, whose mode was fixed at export."""
 
     @property
     def in_training(self) -> str:
-        """The operators in it that are in training mode, for messages; empty if none is."""
+        """Its operators that are in training mode, for messages; empty if there are none."""
         ...
 
 
 @runtime_checkable
 class Advised(Protocol):
-    """A classifier that can say why its rows are not computed one by one, and always alike."""
+    """A classifier that can say why its rows depend on each other or vary between calls."""
 
     @property
     def advice(self) -> str:
-        """What to do about it; empty where that is unknown."""
+        """What to do about it; empty if unknown."""
         ...

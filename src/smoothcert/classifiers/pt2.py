@@ -17,7 +17,7 @@ def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
     """Load a torch.export archive, after checking that it holds only tensors and tensor ops.
 
     Raises:
-        ModelError: damaged, of an older format, or holding anything that can run code.
+        ModelError: damaged, in an older format, or containing anything that can run code.
     """
     from smoothcert.classifiers.loading import fingerprint_file
 
@@ -26,21 +26,21 @@ def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
     try:
         with quiet():
             if b"quantized_decomposed" in archive.getvalue():
-                # Registers those operators: torch's own code, nothing of the archive's.
+                # Registers those operators: torch's own code, none of the archive's.
                 import_module("torch.ao.quantization.fx._decomposed")
             program = torch.export.load(archive)
             module = with_plain_ends(program, path.name).to(device)
     except ModelError:
         raise
-    except Exception as error:  # torch raises many kinds; all mean that the file is no good
+    except Exception as error:  # torch raises many kinds; all mean that the file is unusable
         if "CUDA" in str(error):
             raise ModelError(
-                f"{path.name} was exported on a GPU, which is not here. Export it again after "
+                f"{path.name} was exported on a GPU, but there is none here. Export it again after "
                 f"model.cpu(), with the example on the CPU too. ({first_line(error)})"
             ) from error
         raise ModelError(
             f"{path.name} cannot be loaded as a torch.export program: {first_line(error)}. "
-            "It was made by another version, or is damaged: export it again with the installed "
+            "It was made by another version or is damaged: export it again with the installed "
             f"torch ({torch.__version__}): torch.export.save(torch.export.export(...), 'x.pt2')."
         ) from error
     takes = sizes_of(module)

@@ -1,4 +1,4 @@
-"""What a torch.export program takes and gives, as a graph of one tensor in and one out."""
+"""The inputs and outputs of a torch.export program, as a graph of one tensor in and one out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,10 +18,10 @@ _CAST = (torch.float16, torch.float64, torch.bfloat16)
 
 
 def with_plain_ends(program: torch.export.ExportedProgram, name: str) -> GraphModule:
-    """The program's module, called with the images alone and returning the logits alone.
+    """The program's module, called with only the images and returning only the logits.
 
-    Numbers and None beside the images are what they were when it was exported. Images in a
-    keyword, a tuple or a dictionary, and in another type of floats, are put there.
+    Numbers and None passed with the images keep their values from the export. Images in a
+    keyword, a tuple or a dictionary, or in another float type, are passed that way.
 
     Raises:
         ModelError: several tensors in or out, or images of whole numbers.
@@ -39,7 +39,7 @@ def with_plain_ends(program: torch.export.ExportedProgram, name: str) -> GraphMo
         )
     end = next(node for node in graph.nodes if node.op == "output")
     results = [node for node in tree_leaves(end.args) if isinstance(node, Node)]
-    result = _only(results, name, "returns", "the scores of the classes: export only these")
+    result = _only(results, name, "returns", "the class scores: export only these")
     plain = treespec_dumps(program.call_spec.in_spec) == _PLAIN  # type: ignore[arg-type]
     if plain and dtype == torch.float32 and program.call_spec.out_spec.is_leaf():  # type: ignore[union-attr]
         return module
@@ -56,7 +56,7 @@ def with_plain_ends(program: torch.export.ExportedProgram, name: str) -> GraphMo
     images.args = ()
     end.args = (result,)
     graph.set_codegen(CodeGen())
-    module._forward_pre_hooks.clear()  # that looks for the ends as they were
+    module._forward_pre_hooks.clear()  # they check the original inputs and outputs
     module.recompile()
     return module
 
@@ -79,7 +79,7 @@ def batches(program: torch.export.ExportedProgram, sizes: Sequence[Any]) -> int 
 
 
 def _only(nodes: Sequence[Node], name: str, does: str, meant: str) -> Node:
-    """The node among these that is a tensor; a ModelError if there is another number of them."""
+    """The only tensor among these nodes; a ModelError if there is not exactly one."""
     tensors = [n for n in nodes if isinstance(n.meta.get("val"), torch.Tensor)]
     if len(tensors) == 1:
         return tensors[0]
@@ -94,7 +94,7 @@ def _only(nodes: Sequence[Node], name: str, does: str, meant: str) -> Node:
 
 
 def _fix(node: Node) -> None:
-    """Put the value that an argument had at the export into what uses it."""
+    """Put the value that an argument had at export into its users."""
     for user in list(node.users):
         user.args = map_arg(user.args, lambda arg: node.meta["val"] if arg is node else arg)
         user.kwargs = map_arg(user.kwargs, lambda arg: node.meta["val"] if arg is node else arg)

@@ -37,7 +37,7 @@ _TARGETS = re.compile(
     r"|_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_)"
     r"|math\.(ceil|floor|sqrt|trunc)|torch\.sym_\w+"
 )
-# A power only of a symbol, to one digit: sympy would work for ever on 9**9**9**9.
+# A power only of a symbol, to one digit: sympy would never finish 9**9**9**9.
 _SYMBOL = re.compile(r"Symbol\('[su]\d+'(, \w+=(True|False))*\)")
 _POWER = re.compile(r"Pow\([su]\d+, Integer\(-?\d\)\)|[su]\d+\*\*\d(?!\d)")
 _CALLS = (
@@ -52,13 +52,13 @@ _SIZE = r"L(?:\['\w+'\]|\[\d+\])+(?:\.size\(\)\[\d+\])?"
 _EXPRESSION = re.compile(rf"(?:\b[su]\d+\b|{_TOKENS})*", re.ASCII)
 _GUARD = re.compile(rf"(?:{_SIZE}|{_TOKENS})*", re.ASCII)
 _NAME = re.compile(r"[\w.+\-]*", re.ASCII)
-"""What may stand in generated source: no quotes, brackets, spaces or line ends."""
+"""What may appear in generated source: no quotes, brackets, spaces or line ends."""
 
 _FREE = {"as_string", "as_strings"}
 """Text that is an operator's argument: torch puts it into source with its quotes escaped."""
 
 _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
-"""Of inputs and outputs; other kinds name a class to import."""
+"""Kinds of inputs and outputs; other kinds name a class to import."""
 
 _SMALL = 2**20
 
@@ -67,8 +67,8 @@ _UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, AttributeError, EOFError),
     *(OSError, RuntimeError),
 )
-"""What `zipfile` and `json` raise for what is no archive of the expected form: encrypted members,
-unknown compressions and endless nesting (all RuntimeErrors) among them."""
+"""What `zipfile` and `json` raise for anything but an archive of the expected form, including
+encrypted members, unknown compressions and endless nesting (all RuntimeErrors)."""
 
 
 def checked_pt2(path: Path) -> io.BytesIO:
@@ -106,7 +106,7 @@ def _read(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _checked_member(path: Path, name: str, data: bytes) -> bytes:
-    """The member's bytes, a program's without what only a debugger reads."""
+    """The member's bytes; a program's without what only a debugger reads."""
     if not _MEMBERS.fullmatch(name):
         raise _refused(path, f"the archive member {name!r}")
     if name.endswith("_config.json"):
@@ -127,7 +127,7 @@ def _check_payload(path: Path, config: Any) -> None:
 
 
 def _without_metadata(node: Any) -> Any:
-    """The program without stack traces and other free text of the machine that exported it."""
+    """The program without stack traces and other free text from the exporting machine."""
     if isinstance(node, list):
         return [_without_metadata(child) for child in node]
     if not isinstance(node, dict):
@@ -154,7 +154,7 @@ def _check_program(path: Path, program: Any) -> None:
 
 
 def _strings(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every string in a JSON tree with the key it stands under; keys are strings too."""
+    """Every string in a JSON tree with its key; keys are strings too."""
     if isinstance(node, dict):
         for name, child in node.items():
             yield key if key == "range_constraints" else "", name

@@ -1,4 +1,4 @@
-"""What networks published elsewhere have in common: a normalization, and weights in a file."""
+"""What networks from hubs have in common: a normalization, and weights in a file."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,7 +49,7 @@ def filled(build: Callable[..., nn.Module], path: Path, what: str) -> nn.Module:
         ModelError: no such file, not safetensors, or the weights do not fit.
     """
     if checked_file(path).suffix != ".safetensors":
-        raise ModelError(f"The weights of {what} are read from .safetensors; got {path.name!r}")
+        raise ModelError(f"The weights of {what} must be in a .safetensors file; got {path.name!r}")
     state, _ = read_weights(path)
     try:
         last = [key for key, value in build().state_dict().items() if value.ndim > 1][-1]

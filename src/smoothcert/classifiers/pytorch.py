@@ -36,14 +36,14 @@ METADATA = "smoothcert"
 """The safetensors metadata key under which `save_weights` writes a JSON object."""
 
 CHANNELS_LAST = "channels-last"
-"""The layout in which an image's channels lie next to each other."""
+"""The layout in which an image's channels are next to each other."""
 
 
 @dataclass(frozen=True, eq=False)
 class TorchClassifier:
     """A torch module that maps float32 (B, *shape) to logits (B, K).
 
-    It computes in one of `arithmetic.MODES`, which is part of what it is.
+    It computes in one of `vocabulary.MODES`, which is part of its identity.
     """
 
     module: nn.Module
@@ -62,7 +62,7 @@ class TorchClassifier:
 
     @staticmethod
     def of(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":
-        """Wrap a module: put it on `device`, in eval mode, and hash all that decides its output.
+        """Wrap a module: put it on `device`, in eval mode, and hash all that determines its output.
 
         Raises:
             ModelError: it cannot be put there, or has parameters without values.
@@ -72,7 +72,7 @@ class TorchClassifier:
 
     @staticmethod
     def published(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":
-        """Likewise a network whose code comes with a package: hash its text and saved tensors."""
+        """Likewise for a network whose code is in a package: hash its text and saved tensors."""
         module = _ready(module, name, device)
         return TorchClassifier(module, name, structure_and_weights(module), device)
 
@@ -80,18 +80,18 @@ class TorchClassifier:
         """The same network with another arithmetic, hence another name and fingerprint.
 
         Raises:
-            InvalidInput: none of `arithmetic.MODES`.
+            InvalidInput: not one of `vocabulary.MODES`.
         """
         check_mode(mode)
         if mode == self.mode:
             return self
         if self.mode != "eager":
-            raise ModelError(f"{self.name} has its mode already; got {mode!r} beside it")
+            raise ModelError(f"{self.name} already has a mode; got also {mode!r}. Give one of them")
         fingerprint = sha256(f"{mode}:{self.fingerprint}".encode()).hexdigest()[:32]
         return replace(self, name=f"{mode}:{self.name}", fingerprint=fingerprint, mode=mode)
 
     def layouts(self) -> list["TorchClassifier"]:
-        """Itself, and with the channels last where it has convolutions, which is often faster."""
+        """Itself and, if it has convolutions, a copy with channels last, often faster."""
         if not any(parameter.ndim == 4 for parameter in self.module.parameters()):
             return [self]
         try:
@@ -105,7 +105,7 @@ class TorchClassifier:
 
     @contextmanager
     def workers(self) -> Iterator[list["TorchClassifier"]]:
-        """Copies of the module around the same parameters: a forward may keep things in it.
+        """Copies of the module around the same parameters: a forward may store values in it.
 
         A module that cannot be copied is one worker, with the same votes.
         """
@@ -120,7 +120,7 @@ class TorchClassifier:
             torch.set_num_threads(before)  # the last to set it, for threads still to come
 
     def _spared(self) -> "TorchClassifier":
-        """A copy that no other run is using, made only if there is none (and compiled once)."""
+        """A copy that no other run is using, made if there is none (and compiled once)."""
         try:
             return self._spare.pop()
         except IndexError:
@@ -138,7 +138,7 @@ class TorchClassifier:
         return []
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
-        """Logits as float32 on the host."""
+        """Logits as float32 on the CPU."""
         if self.one_core and torch.get_num_threads() != 1:
             torch.set_num_threads(1)  # of the calling thread
         with (
@@ -146,7 +146,7 @@ class TorchClassifier:
             torch.no_grad(),  # in which, unlike inference mode, a model may ask for gradients
             enough_memory(self.name, self.device, len(images)),
         ):
-            batch = torch.tensor(images, device=self.device)  # its own: it may change it in place
+            batch = torch.tensor(images, device=self.device)  # a copy: it may change it in place
             return self.module_logits(batch).float().cpu().numpy()
 
     def module_logits(self, batch: torch.Tensor) -> torch.Tensor:
@@ -157,7 +157,7 @@ class TorchClassifier:
             with arithmetic(self.mode), prints_to_stderr:
                 logits = self._forward(batch)
         except (torch.OutOfMemoryError, MemoryError, SmoothcertError):
-            raise  # the first two for who chose the batch size
+            raise  # the first two are for whoever chose the batch size
         except THEIRS as error:
             _check_rows(self.name, len(batch), self.batches)
             if advice := fitting(self.takes, tuple(batch.shape)):
@@ -184,14 +184,14 @@ class TorchClassifier:
 
     @property
     def _other_type(self) -> str:
-        """The sentence about weights of another type than the inputs have, if they do."""
+        """Advice on weights of another type than the inputs, if they have one."""
         types = {p.dtype for p in self.module.parameters() if p.is_floating_point()}
         if not types or torch.float32 in types:
             return ""
         kind = str(min(types, key=str))
         return (
-            f"Its weights are {kind}: let its forward begin with x = x.to({kind}), which is then "
-            "what is certified, or make it float32 by .float(). "
+            f"Its weights are {kind}: begin its forward with x = x.to({kind}), which is then part "
+            "of the certified model, or make it float32 with .float(). "
         )
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
@@ -199,7 +199,7 @@ class TorchClassifier:
             return self.module(batch)
         if batch.shape in self._compiled_for:
             return self._compiled(batch)
-        with _COMPILING:  # one thread compiles, and the others find what it made
+        with _COMPILING:  # one thread compiles, and the others use its result
             logits = self._compiled(batch)
         self._compiled_for.add(batch.shape)
         return logits
@@ -211,25 +211,25 @@ class TorchClassifier:
 
     @cached_property
     def in_training(self) -> str:
-        """The operators of an exported graph that are in training mode; of no other module."""
+        """The operators in training mode, for an exported graph; else empty."""
         graph = self.module.graph if isinstance(self.module, torch.fx.GraphModule) else None
         found = {str(n.target) for n in graph.nodes if _trains(n)} if graph else set()
         return ", ".join(sorted(found))
 
     @property
     def advice(self) -> str:
-        """What to do about layers that compute as in training in spite of eval mode."""
+        """What to do about layers that compute as in training despite eval mode."""
         for layer in self.module.modules():
             kind = type(layer).__name__
             if isinstance(layer, nn.modules.batchnorm._BatchNorm) and (
                 layer.training or layer.running_mean is None
             ):
                 return (
-                    f"Its {kind} takes the statistics of each batch: give it running statistics, "
-                    "and let eval() reach it."
+                    f"Its {kind} uses the statistics of each batch: give it running statistics, "
+                    "and make sure that eval() reaches it."
                 )
             if layer.training and isinstance(layer, nn.modules.dropout._DropoutNd):
-                return f"Its {kind} is in training mode: let eval() reach it."
+                return f"Its {kind} is in training mode: make sure that eval() reaches it."
             if _observes(layer):
                 return (
                     f"Its {kind} still observes: in the factory, call "
@@ -239,7 +239,7 @@ class TorchClassifier:
 
     @cached_property
     def _compiled(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        # A whole graph or an error: a part that went on as eager would be another arithmetic.
+        # A whole graph or an error: a part that stayed eager would have another arithmetic.
         return torch.compile(self.module, fullgraph=True, dynamic=False)
 
     @cached_property
@@ -251,7 +251,7 @@ _COMPILING = Lock()
 
 
 def _observes(layer: nn.Module) -> bool:
-    """Whether it is a fake quantization that adapts to what it is given."""
+    """Whether it is a fake quantization that adapts to its inputs."""
     enabled = getattr(layer, "observer_enabled", None)
     return isinstance(enabled, torch.Tensor) and bool(enabled.any())
 
@@ -276,8 +276,8 @@ def load_weights(path: Path, architecture: str = "", device: str = "cpu") -> Tor
     if not name or not isinstance(name, str):
         raise ModelError(
             f"{path.name} does not say which architecture it belongs to; pass "
-            f"ARCH@{path.name} with ARCH one of {', '.join(zoo.ARCHITECTURES)}. Another network "
-            "is built in code of yours: load_state_dict(safetensors.torch.load_file(...)), and "
+            f"ARCH@{path.name} with ARCH one of {', '.join(zoo.ARCHITECTURES)}. Build any other "
+            "network in your own code with load_state_dict(safetensors.torch.load_file(...)), and "
             "pass package.module:factory."
         )
     return TorchClassifier.published(zoo.rebuild(name, state), f"{name}@{path.name}", device)
@@ -289,7 +289,7 @@ _UNREADABLE = (OSError, ValueError, TypeError, AttributeError, RecursionError, M
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The tensors of a safetensors file in file order, and what `save_weights` recorded.
 
-    Weights stored in a 16-bit type come as float32, in which the architectures compute.
+    Weights stored in a 16-bit type are converted to float32, in which the architectures compute.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -328,7 +328,7 @@ def _check_rows(name: str, rows: int, allowed: range | None) -> None:
 
 
 _MODE_ARGUMENT = {"aten.dropout.": 2, "aten.batch_norm.": 5, "aten.native_dropout.": 2}
-"""Operators with an argument that is true in training, and its place."""
+"""Operators with an argument that is true in training, and the argument's position."""
 
 
 def _trains(node: torch.fx.Node) -> bool:
@@ -338,7 +338,7 @@ def _trains(node: torch.fx.Node) -> bool:
 
 
 def differing(one: nn.Module, other: nn.Module) -> list[str]:
-    """Names of the parts that decide a module's output and are not the same in another."""
+    """Names of the parts that determine a module's output and differ from another module's."""
     parts, others = parts_of(one), parts_of(other)
     return [name for name in {**parts, **others} if parts.get(name) != others.get(name)]
 
@@ -361,6 +361,6 @@ def check_device(device: str) -> None:
     try:
         kind = torch.device(device).type
     except RuntimeError as error:
-        raise ModelError(f"{device!r} is no device; give cpu, cuda or cuda:N") from error
+        raise ModelError(f"{device!r} is not a device; give cpu, cuda or cuda:N") from error
     if kind == "cuda" and not torch.cuda.is_available():
         raise ModelError("device 'cuda' was asked for, but torch sees no CUDA device; use cpu")

@@ -1,4 +1,4 @@
-"""Other libraries' notices, kept off the user's screen."""
+"""Keep other libraries' notices off the user's screen."""
 
 import contextlib
 import io
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence logging, warnings and prints inside; errors are raised as ever."""
+    """Silence logging, warnings and prints inside; errors are raised as usual."""
     previous = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

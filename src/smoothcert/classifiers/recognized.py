@@ -1,4 +1,4 @@
-"""What a file is that cannot be read as the model it is named as, told by its content."""
+"""What a file really is if it cannot be read as the model its name says, from its content."""
 
 import json
 import zipfile
@@ -11,9 +11,9 @@ _LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 
 _MOST_RECORD = 2**26
 
-_FACTORY = "pass package.module:factory, a function of yours that returns the network"
+_FACTORY = "pass package.module:factory, a function of your own that returns the network"
 _CHECKPOINT = (
-    "In code of yours, read the weights with torch.load(..., weights_only=True) and put them into "
+    "In your own code, read the weights with torch.load(..., weights_only=True) and load them into "
     f"the network; then {_FACTORY}, or save it with torch.export.save as x.pt2. Weights of the "
     "zoo: save them with safetensors.torch.save_file and pass arch@weights.safetensors."
 )
@@ -31,12 +31,12 @@ PICKLED = {
     ".pickle": "",
     ".joblib": "For a scikit-learn model, convert it with skl2onnx and pass x.onnx; else ",
 }
-"""Suffixes under which pickles go, and what to say before the advice on checkpoints."""
+"""Common suffixes of pickles, and what to say before the advice on checkpoints."""
 
 _KERAS = "a Keras model, which is not read. Convert it to ONNX (tf2onnx)."
 _TENSORFLOW = "a TensorFlow graph, which is not read. Convert it to ONNX (tf2onnx)."
 _COREML = "a Core ML model, which is not read. Export the model that it was made from to ONNX."
-_TENSORRT = "a TensorRT engine, which is not read. Take the ONNX model that it was built from."
+_TENSORRT = "a TensorRT engine, which is not read. Use the ONNX model that it was built from."
 _PADDLE = "a Paddle model, which is not read. Convert it to ONNX (paddle2onnx)."
 _MADE_FROM = "which is not read. Export the network it was made from to ONNX or by torch.export."
 
@@ -55,26 +55,26 @@ _FOREIGN = {
     ".pdmodel": _PADDLE,
     ".pdiparams": _PADDLE,
     ".pdparams": _PADDLE,
-    ".ort": "in ONNX Runtime's own format, which is not read. Take the ONNX model it was made of.",
+    ".ort": "in ONNX Runtime's format, which is not read. Use the ONNX model it was made from.",
     ".gguf": f"a GGUF file, {_MADE_FROM}",
-    ".mar": f"an archive of TorchServe, {_MADE_FROM}",
-    ".rknn": f"a model for Rockchip's processors, {_MADE_FROM}",
+    ".mar": f"a TorchServe archive, {_MADE_FROM}",
+    ".rknn": f"a Rockchip model, {_MADE_FROM}",
     ".mnn": f"an MNN model, {_MADE_FROM}",
     ".param": f"an ncnn model, {_MADE_FROM}",
     ".params": f"an MXNet model, {_MADE_FROM}",
     ".caffemodel": f"a Caffe model, {_MADE_FROM}",
     ".prototxt": f"a Caffe model, {_MADE_FROM}",
-    ".msgpack": f"a file of Flax, {_MADE_FROM}",
+    ".msgpack": f"a Flax file, {_MADE_FROM}",
     ".so": f"compiled code, {_CODE} Export the network with torch.export.",
     ".dll": f"compiled code, {_CODE} Export the network with torch.export.",
 }
 
 
 def named_for(path: Path) -> str:
-    """A sentence that says what a file is, and what to do; empty where that is not known.
+    """A sentence that says what a file is, and what to do; empty if unknown.
 
     Args:
-        path: of a file; one that is not there is judged by its suffix.
+        path: path of a file; one that does not exist is judged by its suffix.
     """
     with suppress(OSError, ValueError):
         if path.is_dir():
@@ -83,7 +83,7 @@ def named_for(path: Path) -> str:
             return f"{path.name} is {found}"
     suffix = path.suffix.lower()
     if suffix in PICKLED:
-        kind = f"is not read: {suffix} most often is a pickle" if path.exists() else "is a pickle"
+        kind = f"is not read: {suffix} is usually a pickle" if path.exists() else "is a pickle"
         return f"{path.name} {kind}, {_CODE} {PICKLED[suffix]}{_CHECKPOINT}"
     if suffix in _FOREIGN:
         return f"{path.name} is {_FOREIGN[suffix]}"
@@ -91,10 +91,12 @@ def named_for(path: Path) -> str:
 
 
 def _folder(path: Path) -> str:
-    """What a folder is, and which file in it to name."""
+    """What a folder is, and which file in it to pass."""
     names = {file.name for file in path.iterdir()}
     if "saved_model.pb" in names:
-        return f"{path} is a SavedModel of TensorFlow, not read. Convert it to ONNX (tf2onnx)."
+        return (
+            f"{path} is a TensorFlow SavedModel, which is not read. Convert it to ONNX (tf2onnx)."
+        )
     if "config.json" in names:
         return f"{path} is a folder. If transformers wrote it, pass hf:{path.absolute()}"
     models = sorted(name for name in names if Path(name).suffix in (".onnx", ".pt2"))
@@ -103,11 +105,11 @@ def _folder(path: Path) -> str:
         return f"{path} is a folder. Pass a model in it: {listed}"
     if path.suffix in _FOREIGN:
         return f"{path.name} is {_FOREIGN[path.suffix]}"
-    return f"{path} is a folder, and there is no model in it (x.onnx, x.pt2)."
+    return f"{path} is a folder without a model in it (x.onnx, x.pt2)."
 
 
 def why_unreadable(path: Path) -> str:
-    """A sentence on a file that its own reader refused: another format, cut off, or damaged."""
+    """A sentence on a file that its reader refused: another format, truncated, or damaged."""
     if what := named_for(path):
         return what
     with suppress(OSError):
@@ -121,11 +123,11 @@ def why_unreadable(path: Path) -> str:
             ".onnx": head[:1] == b"\x08",
         }
         if not begins.get(path.suffix, True):
-            return f"{path.name} does not begin as {path.suffix} files do: it has another format."
+            return f"{path.name} does not begin like a {path.suffix} file: it has another format."
         if path.suffix == ".pt2" and not zipfile.is_zipfile(path):
-            return f"{path.name} is truncated: it has no end. {_AGAIN}"
+            return f"{path.name} is truncated: its end is missing. {_AGAIN}"
         if path.suffix == ".safetensors" and (needed := _end_of_tensors(path, stated)) > size:
-            return f"{path.name} is truncated: {size} bytes, and {needed} are needed. {_AGAIN}"
+            return f"{path.name} is truncated: it has {size} bytes and needs {needed}. {_AGAIN}"
     return f"{path.name} may be truncated or damaged. {_AGAIN}"
 
 
@@ -146,17 +148,17 @@ def _by_content(path: Path) -> str:
         return f"empty: 0 bytes. It may be truncated, or was never written. {_AGAIN}"
     start = head.lstrip().lower()
     if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not the file itself. Fetch that with: git lfs pull"
+        return "a Git LFS pointer, not the file itself. Fetch the file with: git lfs pull"
     if start.startswith(b"<?xml") and b"<net" in start:
-        return f"a model of OpenVINO, {_MADE_FROM}"
+        return f"an OpenVINO model, {_MADE_FROM}"
     if start.startswith(b"<?xml") and b"<pmml" in start:
         return "a PMML model, which is not read. Convert the estimator with skl2onnx."
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return f"a web page saved under that name, most often an error. {_AGAIN}"
+        return f"a web page saved under that name, usually an error page. {_AGAIN}"
     if head[:4] == b"PK\x03\x04":
         return _of_zip(path)
     if head.startswith(b"\x89HDF\r\n"):
-        return "an HDF5 file, as Keras writes; not read. Convert the model to ONNX (tf2onnx)."
+        return "an HDF5 file, the format of Keras, not read. Convert it to ONNX (tf2onnx)."
     if head[:4] == b"GGUF":
         return _FOREIGN[".gguf"]
     if head[:4] in (b"\x7fELF", b"MZ\x90\0"):
@@ -179,7 +181,7 @@ def _by_content(path: Path) -> str:
 
 
 def _of_zip(path: Path) -> str:
-    """What kind of archive; nothing for a torch.export program under its own suffix."""
+    """What kind of archive it is; empty for a torch.export program with its own suffix."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -190,7 +192,7 @@ def _of_zip(path: Path) -> str:
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError):
         if path.suffix == ".pt2":
             return ""
-        return f"the beginning of a zip archive without its end: truncated or damaged. {_AGAIN}"
+        return f"a zip archive without its end: truncated or damaged. {_AGAIN}"
     inside = {name.partition("/")[2] for name in names}
     if any("/aotinductor/" in name for name in names):
         return (
@@ -207,12 +209,12 @@ def _of_zip(path: Path) -> str:
     if "config.json" in names and "model.weights.h5" in names:
         return "a Keras model, which is not read. Convert it to ONNX (tf2onnx)."
     if names and all(name.endswith(".npy") for name in names):
-        return f"an archive of NumPy arrays (.npz), no model. {_FACTORY.capitalize()}."
+        return f"an archive of NumPy arrays (.npz), not a model. {_FACTORY.capitalize()}."
     if path.suffix in _FOREIGN:
         return _FOREIGN[path.suffix]
     parts = ("models/model.json", "data/weights/weight_0")
     if path.suffix == ".pt2" and any(name.endswith(parts) for name in names):
-        return ""  # for its own reader to judge
+        return ""  # its reader decides
     listed = ", ".join(sorted(names)[:3])
     if found := sorted(name for name in names if name.endswith((".onnx", ".pt2", ".safetensors"))):
         return f"a zip archive. Unpack it, and pass {found[0]}"
@@ -220,11 +222,11 @@ def _of_zip(path: Path) -> str:
 
 
 def _is_onnx(path: Path) -> bool:
-    """Whether a file that begins with a version is an ONNX model, as far as onnx can say."""
+    """Whether a file that begins with a version is an ONNX model, as far as onnx can tell."""
     try:
         import onnx
     except ImportError:
         return False
-    with suppress(Exception):  # protobuf has its own kinds
+    with suppress(Exception):  # protobuf has its own error types
         return bool(onnx.load(path, load_external_data=False).graph.output)
     return False

@@ -1,4 +1,4 @@
-"""A model as people name it, taken apart in one place; see `vocabulary.MODEL_FORMS`."""
+"""A model reference, parsed in one place; see `vocabulary.MODEL_FORMS`."""
 
 import re
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ class ModelReference:
     """The parts of `compiled:arch@weights.safetensors`, `x.onnx#logits`, `timm:name`, `m:factory`.
 
     Attributes:
-        text: as it was given.
+        text: the reference as given.
         mode: the arithmetic, one of `vocabulary.MODES`.
         hub: one of `vocabulary.HUBS`; empty for a file or a factory.
-        name: what the hub calls it; else all of the reference but the mode and the output.
-        architecture: before the `@`; empty where the file says it.
-        file: path or address of the file; empty for a hub's name and a factory.
-        output: of an ONNX model, after the `#`; empty where none is named.
+        name: the hub's name for it; else the whole reference without the mode and the output.
+        architecture: the part before the `@`; empty if the file states it.
+        file: path or URI of the file; empty for a hub's name and a factory.
+        output: of an ONNX model, after the `#`; empty if none is named.
     """
 
     text: str
@@ -39,10 +39,10 @@ class ModelReference:
 
     @staticmethod
     def parse(text: str) -> "ModelReference":
-        """Take a reference apart; whether there is such a model is not looked at.
+        """Parse a reference, without checking whether there is such a model.
 
         Raises:
-            ModelError: there is a `#` and no name behind it.
+            ModelError: there is a `#` without a name after it.
         """
         mode, colon, plain = text.partition(":")
         if not colon or mode not in MODES:
@@ -73,7 +73,7 @@ class ModelReference:
 
     @property
     def path(self) -> Path | None:
-        """The file on this machine; None for a hub's name, a factory or an address.
+        """The local file; None for a hub's name, a factory or a URI.
 
         Raises:
             ModelError: weights that do not come with the package.
@@ -86,7 +86,7 @@ class ModelReference:
         return Path(self.file)
 
     def at(self, file: Path | str) -> "ModelReference":
-        """The same model with its file elsewhere."""
+        """The same model with another path of its file."""
         mode = "" if self.mode == MODES[0] else f"{self.mode}:"
         architecture = f"{self.architecture}@" if self.architecture else ""
         output = f"#{self.output}" if self.output else ""
@@ -99,13 +99,13 @@ def _names_a_file(plain: str) -> bool:
 
 
 def _split_output(plain: str) -> tuple[str, str]:
-    """A reference without the output that it names, and that name.
+    """A reference without its output's name, and that name.
 
-    The name is empty where none is given, and where the file itself is named so.
+    The name is empty if none is given, or if the `#` is part of the file's name.
     """
     found = re.fullmatch(r"(.+?\.onnx(?:\?[^#]*)?)#(.*)", plain, re.DOTALL)
     if not found or Path(plain).is_file():
         return plain, ""
     if not found[2]:
-        raise ModelError(f"{plain!r} names no output after '#'; give x.onnx#logits or x.onnx")
+        raise ModelError(f"{plain!r} has no output name after '#'; give x.onnx#logits or x.onnx")
     return found[1], found[2]

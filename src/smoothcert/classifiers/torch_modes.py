@@ -1,9 +1,9 @@
-"""The arithmetic with which torch runs a network, and what is said when memory is too small.
+"""The arithmetic with which torch runs a network, and the message when memory is too small.
 
-Its modes: `eager`, layer by layer in float32 as IEEE 754 has it; repeated, it gives the same bits.
+Its modes: `eager`, layer by layer in float32 as in IEEE 754; repeated, it gives the same bits.
 `compiled`, the same by torch.compile, whose sums differ from eager's in the last bits. `fast`,
 compiled and on CUDA with TensorFloat-32 products (10 bits of mantissa) and convolution algorithms
-found by trial, hence perhaps others in another process.
+found by trial, which may differ in another process.
 """
 
 from collections.abc import Iterator
@@ -19,15 +19,15 @@ from smoothcert.vocabulary import MODES
 
 
 def check_mode(mode: str) -> None:
-    """Raise InvalidInput for what is none of `MODES`."""
+    """Raise InvalidInput for anything but one of `MODES`."""
     if mode not in MODES:
         near = did_you_mean(mode, MODES)
-        raise InvalidInput(f"A model's mode is one of {', '.join(MODES)}; got {mode!r}{near}")
+        raise InvalidInput(f"A model's mode must be one of {', '.join(MODES)}; got {mode!r}{near}")
 
 
 @contextmanager
 def arithmetic(mode: str) -> Iterator[None]:
-    """Torch's global settings as `mode` has them, and afterwards as the user had them."""
+    """Torch's global settings for `mode`, and afterwards the user's again."""
     _SETTINGS.enter(mode)
     try:
         yield
@@ -37,10 +37,10 @@ def arithmetic(mode: str) -> Iterator[None]:
 
 @contextmanager
 def enough_memory(name: str, device: str, rows: int) -> Iterator[None]:
-    """Say what to do about torch.OutOfMemoryError.
+    """Replace torch.OutOfMemoryError by an error that says what to do.
 
     Raises:
-        OutOfMemory: instead of it.
+        OutOfMemory: always.
     """
     try:
         yield
@@ -53,7 +53,7 @@ def enough_memory(name: str, device: str, rows: int) -> Iterator[None]:
 
 @dataclass(eq=False)
 class _Settings:
-    """The settings are the process's: threads of one mode share them, another mode waits."""
+    """The settings are global: threads of one mode share them, another mode waits."""
 
     changed: Condition = field(default_factory=Condition)
     users: int = 0
@@ -79,7 +79,7 @@ class _Settings:
 _SETTINGS = _Settings()
 
 
-# Only the fp32_precision interface: torch refuses to read the older allow_tf32 beside it.
+# Only the fp32_precision interface: torch refuses to read the older allow_tf32 after using it.
 def _operators() -> tuple[Any, ...]:
     cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
     return (

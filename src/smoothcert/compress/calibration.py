@@ -27,11 +27,11 @@ def noisy_batches(inputs: Inputs, sigma: float, seed: int) -> list[NDArray[np.fl
 
 
 def batches_of(rows: int | None, batches: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    """The same in batches of the only size that a model takes; first rows fill up the last.
+    """The same in batches of the only size that a model takes; the last repeats its first rows.
 
     Args:
         rows: that size; None or 0 for a model that takes any.
-        batches: of any size.
+        batches: batches of any size.
     """
     if not rows or rows < 0:
         return batches

@@ -13,13 +13,13 @@ _OF_A_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 
 
 def write(request: Request) -> CompressionReport:
-    """Remove a fraction of the inner channels of a network of the zoo, as safetensors.
+    """Remove a fraction of the inner channels of a zoo network, as safetensors.
 
     Inner channels are those that one convolution writes and one other reads: in a residual block
     those between its two convolutions, in `small_cnn` those of the first two convolutions. In
-    every such layer the filters with the smallest L1 norm go (Li et al. 2017, section 3.3 for
-    residual blocks), the fraction rounded down to whole channels and never all of them. What a
-    removed channel gave to its reader counts as zero; nothing is retrained, `finetune` can do so.
+    every such layer the filters with the smallest L1 norm are removed (Li et al. 2017, section 3.3
+    for residual blocks), the fraction rounded down to whole channels and never all of them. A
+    removed channel counts as zero in its reader; nothing is retrained, but `finetune` can do so.
     The zoo reads the widths from the weights, so the result can be compressed further.
     """
     fraction = request.fraction()

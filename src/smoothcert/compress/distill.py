@@ -1,4 +1,4 @@
-"""Distillation: a small network of the zoo learns the original's logits on noisy inputs."""
+"""Distillation: a small zoo network learns the original's logits on noisy inputs."""
 
 import numpy as np
 import torch
@@ -16,21 +16,21 @@ from smoothcert.text import many
 from smoothcert.training.gaussian import TEMPERATURE, train
 
 _PIECE = 32
-"""Images that the teacher sees at once, on one core."""
+"""Images per forward pass of the teacher, on one core."""
 
 
 def write(request: Request) -> CompressionReport:
     """Train a student and write its weights (safetensors); any classifier can be the teacher.
 
     The student matches the teacher's softened prediction on the same noisy images, and sees no
-    labels (Hinton et al. 2015, with the weight of the labels at zero): the fewer draws the two
-    disagree on, the more of a certificate carries over.
+    labels (Hinton et al. 2015, with the weight of the labels at zero): the fewer the draws on which
+    the two disagree, the more of a certificate carries over.
     """
     architecture, comma, text = request.argument.partition(",")
     if architecture not in zoo.ARCHITECTURES:
         raise InvalidInput(
-            "distill takes an architecture and, if need be, epochs, as in "
-            f"distill:cifar_resnet8,8; got {request.target!r}. There are: "
+            "distill takes an architecture and optionally epochs, as in "
+            f"distill:cifar_resnet8,8; got {request.target!r}. Architectures: "
             f"{', '.join(zoo.ARCHITECTURES)}"
             f"{did_you_mean(architecture, zoo.ARCHITECTURES) or '.'}"
         )
@@ -60,7 +60,7 @@ class _Teacher:
     def __init__(self, classifier: Classifier) -> None:
         if classifier.fixed_batch is not None:
             raise ModelError(
-                f"{classifier.name} only takes batches of {classifier.fixed_batch}; a teacher "
+                f"{classifier.name} only takes batches of {classifier.fixed_batch}, but a teacher "
                 "needs a dynamic batch dimension. Export it again with one."
             )
         self.classifier = classifier

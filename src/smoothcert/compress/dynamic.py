@@ -1,4 +1,4 @@
-"""Dynamic int8 by ONNX Runtime: int8 weights, activation scales found anew in every batch.
+"""Dynamic int8 by ONNX Runtime: int8 weights, activation scales computed in every batch.
 
 One scale serves the whole batch, so a row's result depends on its neighbours. Draws labelled
 together would not be independent and no certificate would hold: the probe before every run

@@ -42,9 +42,9 @@ def to_onnx(module: nn.Module, shape: tuple[int, ...], out: Path, rows: Rows = N
 
     Args:
         module: the network.
-        shape: of one input.
+        shape: shape of one input.
         out: the file.
-        rows: the batch sizes that it takes, if it does not take any.
+        rows: the batch sizes that it takes, if not any.
 
     Raises:
         ModelError: torch cannot export the module.
@@ -84,7 +84,7 @@ def exported(
 
 
 def save_pt2(program: torch.export.ExportedProgram, out: Path) -> None:
-    """Write a program, by way of memory: torch's own writer ends the process at a full disk."""
+    """Write a program via memory: torch's own writer ends the process when the disk is full."""
     archive = io.BytesIO()
     torch.export.save(program, archive)
     out.write_bytes(archive.getvalue())
@@ -95,7 +95,7 @@ def _batch(shape: tuple[int, ...], rows: Rows) -> tuple[torch.Tensor, Any]:
     if isinstance(rows, int):
         return torch.full((rows, *shape), 0.5), None
     limits = {"min": rows.start, "max": rows[-1]} if rows else {}
-    count = max(2, rows.start) if rows else 2  # one row would be taken for a constant
+    count = max(2, rows.start) if rows else 2  # one row would become a constant
     return torch.full((count, *shape), 0.5), ({0: torch.export.Dim("batch", **limits)},)
 
 
@@ -112,5 +112,5 @@ def _exporting(what: str) -> Iterator[None]:
             cause = cause.__cause__
         raise ModelError(
             f"torch cannot export {what}: {first_line(cause)}. Its forward must be one graph: no "
-            "branch on the values of tensors, no NumPy inside. certify takes it as it is."
+            "branch on the values of tensors, no NumPy inside. certify takes it unchanged."
         ) from error

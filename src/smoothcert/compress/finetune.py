@@ -1,4 +1,4 @@
-"""Fine-tuning: the original's training goes on for some epochs, on noisy inputs."""
+"""Fine-tuning: the original's training continues for some epochs, on noisy inputs."""
 
 from functools import partial
 
@@ -19,10 +19,10 @@ SLOWER = 10
 
 
 def write(request: Request) -> CompressionReport:
-    """Train a network of the zoo further, from safetensors to safetensors.
+    """Continue the training of a zoo network, from safetensors to safetensors.
 
-    Weights that are zero stay zero, so that a pruned network stays as sparse as it is (Han et al.
-    2015), and a slimmed one keeps its widths.
+    Zero weights stay zero, so a pruned network stays as sparse as it is (Han et al. 2015), and a
+    slimmed one keeps its widths.
     """
     epochs = epochs_of(request, request.argument, "finetune:4")
     request.check_suffix(".safetensors")
@@ -54,9 +54,9 @@ def write(request: Request) -> CompressionReport:
 
 
 def keep_zeros(network: nn.Module) -> int:
-    """Let no gradient reach the convolution and linear weights that are zero; say how many.
+    """Block gradients of the convolution and linear weights that are zero; return their number.
 
-    Without a gradient neither momentum nor weight decay moves a weight from zero.
+    Without a gradient, neither momentum nor weight decay moves a weight from zero.
     """
     count = 0
     for weight in network.parameters():

@@ -6,8 +6,8 @@ are fixed afterwards, so a row's result does not depend on its batch.
 `int8:layer3=int4,fc=fp32` makes exceptions of layers (see `layers.assigned`). An int4 layer has
 its weights on the 15 levels of a per-channel symmetric 4-bit grid, kept in int8, so that the
 same integer kernels run it: ONNX Runtime has none for packed 4-bit convolutions and would
-compute them in float32. A fp32 layer keeps its weights and float32 arithmetic; its input is
-what the quantized layer before it passes on.
+compute them in float32. An fp32 layer keeps its weights and float32 arithmetic; its input is the
+output of the quantized layer before it.
 """
 
 import tempfile
@@ -38,7 +38,7 @@ _OPSET = 13
 
 
 def write(request: Request) -> CompressionReport:
-    """Quantize an ONNX model, or a torch one by way of ONNX."""
+    """Quantize an ONNX model, or a torch model via ONNX."""
     request.check_suffix(".onnx")
     sigma, inputs, out = request.needed_sigma(), request.needed_inputs(), request.out
     with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +48,9 @@ def write(request: Request) -> CompressionReport:
         precisions = assigned(request.argument, found, "int8", ("int8", "int4", "fp32"))
         left = [layer for layer in found if precisions[layer.node] == "fp32"]
         if len(left) == len(found):
-            raise InvalidInput(f"{request.target} leaves no layer to quantize.")
+            raise InvalidInput(
+                f"{request.target} leaves no layer to quantize. Give fewer exceptions."
+            )
         reader = _Calibration(model, noisy_batches(inputs, sigma, request.seed))
         with quiet(), refusals(request):
             quantize_static(
@@ -73,7 +75,7 @@ def prepared(request: Request, folder: Path) -> tuple[Path, int]:
 
     Raises:
         ModelError: no such file, or a model that cannot be exported.
-        InvalidInput: a torch model, which is exported, without example data.
+        InvalidInput: a torch model, which must be exported, without example data.
     """
     source = request.file
     if not source.name or checked_file(source).suffix != ".onnx":
@@ -103,12 +105,12 @@ def _upgraded(source: Path, folder: Path) -> str:
 
 @contextmanager
 def refusals(request: Request) -> Iterator[None]:
-    """What ONNX Runtime's quantization raises as a ModelError with its first line."""
+    """Turn what ONNX Runtime's quantization raises into a ModelError with its first line."""
     try:
         yield
     except (SmoothcertError, OSError):
         raise  # a full disk is not the model's fault
-    except Exception as error:  # the quantization has no exceptions of its own
+    except Exception as error:  # the quantization has no exception types of its own
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(
             f"ONNX Runtime cannot quantize {request.model}: {first:.300}. Try int8-weights, which "
@@ -144,7 +146,7 @@ def quantized_change(
 
 
 class _Calibration(CalibrationDataReader):
-    """Batches in the interface of ONNX Runtime, of the size that the model takes."""
+    """Batches for ONNX Runtime, of the size that the model takes."""
 
     def __init__(self, model: onnx.ModelProto, batches: list[NDArray[np.float32]]) -> None:
         stored = {tensor.name for tensor in model.graph.initializer}
@@ -182,9 +184,9 @@ def _overrides(
 def _keep_float(out: Path, left: list[Layer]) -> None:
     """Hide these layers from ONNX Runtime's own quantization of weights.
 
-    Its optimizer (WeightBiasQuantization) makes an excluded layer between quantized neighbours
-    integer after all, with one scale for the whole weight, if its input is dequantized with one
-    scale. The same scale repeated for every channel means the same and is left alone.
+    Its optimizer (WeightBiasQuantization) turns an excluded layer between quantized neighbours into
+    an integer layer, with one scale for the whole weight, if its input is dequantized with one
+    scale. The same scale repeated for every channel is equivalent and is left unchanged.
     """
     model = onnx.load(out)
     graph = model.graph

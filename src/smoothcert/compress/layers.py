@@ -29,10 +29,10 @@ class Layer:
     axis: int
 
     def matches(self, pattern: str) -> bool:
-        """Whether a pattern means this layer.
+        """Whether a pattern matches this layer.
 
         With `*`, `?` or `[` it is a glob for the whole name of the node or the weight;
-        otherwise it is a part of one of them.
+        otherwise it is part of one of them.
         """
         if set(pattern) & set("*?["):
             return any(fnmatchcase(name, pattern) for name in (self.node, self.weight))
@@ -50,7 +50,7 @@ def layers(model: onnx.ModelProto) -> list[Layer]:
     if not found:
         raise ModelError(
             "The ONNX graph has no convolution or matrix product with stored float32 weights, so "
-            "there is nothing to quantize. If it is a compressed model, take its original."
+            "there is nothing to quantize. If it is a compressed model, use its original."
         )
     return found
 
@@ -67,18 +67,18 @@ def assigned(
 ) -> Mapping[str, str]:
     """Node name to precision, from exceptions such as `layer3=int4,fc=fp32`.
 
-    Where several exceptions match a layer the last one counts.
+    If several exceptions match a layer, the last one counts.
 
     Raises:
-        InvalidInput: not of that form, an unknown precision, or a pattern that matches no
-            layer; that error lists the layers.
+        InvalidInput: another form, an unknown precision, or a pattern that matches no layer; that
+            error lists the layers.
     """
     found = dict.fromkeys((layer.node for layer in chosen), default)
     for exception in text.split(",") if text else ():
         pattern, equals, precision = exception.rpartition("=")
         if not equals or not pattern or precision not in allowed:
             raise InvalidInput(
-                f"Exceptions are LAYER=PRECISION with commas between them, PRECISION one of "
+                f"Exceptions must be LAYER=PRECISION with commas between them, PRECISION one of "
                 f"{', '.join(allowed)}; got {exception!r}{did_you_mean(precision, allowed)}"
             )
         matched = [layer.node for layer in chosen if layer.matches(pattern)]

@@ -1,4 +1,4 @@
-"""What the compressions that train have in common: how long, and by which recipe."""
+"""What the compressions that train have in common: the epochs and the recipe."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ def epochs_of(request: Request, text: str, example: str) -> int:
     """A whole number of epochs, at least 1; InvalidInput otherwise."""
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise InvalidInput(
-            f"{request.kind} takes a whole number of epochs, as in {example}; "
+            f"{request.kind} needs a whole number of epochs, as in {example}; "
             f"got {request.target!r}"
         )
     return int(text)
@@ -30,10 +30,10 @@ def recipe_for(
 
     Args:
         architecture: of the network to train.
-        data: what it is trained on.
+        data: the training data.
         sigma: noise standard deviation on the [0, 1] scale.
-        seed: of everything random.
-        epochs: the recipe's own by default.
+        seed: seed of everything random.
+        epochs: number of epochs; the recipe's by default.
         slower: divides the recipe's rate.
     """
     base = RECIPES["short" if data.shape[0] == 3 else "quick"]

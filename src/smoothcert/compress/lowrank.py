@@ -1,6 +1,6 @@
 """Low-rank factorization: a convolution or linear layer becomes two smaller ones.
 
-A convolution's weights as a matrix (output channels x the rest) are cut to rank r by the
+A convolution's weights as a matrix (output channels x the rest) are reduced to rank r by the
 singular value decomposition, the nearest matrix of that rank: a convolution of the same kernel to
 r channels, then a 1x1 convolution (Zhang et al. 2016, section 3.1, without their data-driven
 part; Denton et al. 2014). A linear layer becomes two.
@@ -22,7 +22,7 @@ def write(request: Request) -> CompressionReport:
     """Factorize a torch network and export it (.pt2 or .onnx) with the smaller layers in it.
 
     Full rank is the smaller side of a layer's matrix; the fraction of it is rounded down, to at
-    least 1. Layers stay whole where two would take no fewer multiplications, and so do grouped
+    least 1. Layers stay unchanged where two would not need fewer multiplications, and so do grouped
     convolutions.
     """
     fraction = request.fraction()
@@ -30,7 +30,7 @@ def write(request: Request) -> CompressionReport:
     shape, source = request.needed_inputs().shape, request.torch_source()
     if isinstance(source.module, torch.fx.GraphModule):
         raise ModelError(
-            f"{source.name} is an exported graph, whose layers are fixed; {request.kind} needs "
+            f"{source.name} is an exported graph, whose layers are fixed. {request.kind} needs "
             "arch@weights.safetensors or package.module:factory."
         )
     network = factorized(source.module, fraction).eval()
@@ -96,7 +96,7 @@ def cut(layer: nn.Conv2d | nn.Linear, rank: int) -> nn.Sequential:
 
 
 def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.Linear]:
-    """Of exactly these types, since a subclass may compute otherwise, and not grouped."""
+    """Whether it has exactly these types, since a subclass may differ, and is not grouped."""
     return type(layer) in (nn.Conv2d, nn.Linear) and getattr(layer, "groups", 1) == 1
 
 

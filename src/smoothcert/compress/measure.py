@@ -27,7 +27,7 @@ def with_accuracy(
     sigma: float,
     seed: int,
 ) -> CompressionReport:
-    """The change with the accuracies of the original and the model written."""
+    """The report with the accuracies of the original and the written model."""
     alone = change.batch_dependent
     return replace(
         change,
@@ -44,22 +44,22 @@ def accuracy(
     *,
     alone: bool = False,
 ) -> Accuracy:
-    """Classify at most 512 inputs, evenly spread, as they are and under one draw each.
+    """Classify at most 512 inputs, evenly spread, without noise and under one draw each.
 
     Args:
-        classifier: what to measure.
+        classifier: the classifier to measure.
         held_out: labelled inputs.
-        sigma: the noise, of the package's own law.
-        seed: of the noise.
+        sigma: noise standard deviation, of the package's noise law.
+        seed: noise seed.
         alone: one input at a time, for a classifier whose rows depend on each other.
 
     Raises:
         InvalidInput: the inputs have no labels.
     """
-    from smoothcert.sampling.cpu import logits_of  # imports the compiler of the noise
+    from smoothcert.sampling.cpu import logits_of  # imports the noise compiler
 
     if held_out.labels is None:
-        raise InvalidInput(f"{held_out.name} has no labels; accuracy needs them.")
+        raise InvalidInput(f"{held_out.name} has no labels, which accuracy needs. Give labels.")
     chosen = held_out.select(range(0, len(held_out), -(-len(held_out) // _INPUTS)))
     size = 1 if alone else first_size(classifier, held_out.shape)
     noise = RoundedGaussian(sigma, 1 / held_out.levels)
@@ -73,7 +73,7 @@ def accuracy(
 
 
 def _batches(inputs: Inputs, size: int) -> Iterator[NDArray[np.float32]]:
-    """The inputs without noise; the last batch is filled up, since some take no other size."""
+    """The inputs without noise; the last batch is filled up, since some models need one size."""
     for start in range(0, len(inputs), size):
         rows = range(start, min(start + size, len(inputs)))
         pixels = np.stack([inputs.item(row).pixels for row in rows])

@@ -1,4 +1,4 @@
-"""ONNX graphs read whole, brought to a later operator set, and written."""
+"""Read complete ONNX graphs, convert them to a later operator set, and write them."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ _INITIALIZERS = 4
 """The first version of the format whose initializers need not be inputs."""
 
 _MOST_INLINE = 2**31 - 2**24
-"""Bytes of tensors up to which a model is one file; protobuf ends at 2 GB."""
+"""Bytes of tensors up to which a model is one file; protobuf's limit is 2 GB."""
 
 
 def read(path: Path) -> onnx.ModelProto:
-    """A model whole, with initializers for the nodes in which some converters keep weights."""
+    """A complete model, with initializers for the nodes in which some converters keep weights."""
     model = onnx.load(path)
     graph = model.graph
     kept = []
@@ -36,10 +36,10 @@ def read(path: Path) -> onnx.ModelProto:
 
 
 def save(model: onnx.ModelProto, out: Path) -> None:
-    """Write a graph: one file, or with its tensors in `NAME.onnx.data` beside it if they are many.
+    """Write a graph: one file, or with large tensors in a separate `NAME.onnx.data`.
 
     Args:
-        model: the graph with its tensors in it; they are taken out if they are many.
+        model: the graph with its tensors in it; large ones are taken out.
         out: the file.
     """
     size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
@@ -61,9 +61,9 @@ def with_opset(model: onnx.ModelProto, needed: int) -> onnx.ModelProto:
         return model
     try:
         return version_converter.convert_version(model, needed)
-    except Exception as error:  # the converter has no exceptions of its own
+    except Exception as error:  # the converter has no exception types of its own
         raise ModelError(
-            f"The ONNX graph has operator set {version}; this needs {needed}, and it cannot be "
+            f"The ONNX graph has operator set {version}; this needs {needed}, but it cannot be "
             f"converted: {str(error).strip().splitlines()[0]}. Export it again with "
             f"opset_version={needed}."
         ) from error

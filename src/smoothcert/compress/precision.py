@@ -13,7 +13,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class _Reduced(nn.Module):
-    """Images in float32, everything between in the reduced type, logits in float32."""
+    """Images in float32, everything in between in the reduced type, logits in float32."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ def write(request: Request) -> CompressionReport:
     dtype = _DTYPES[kind]
     if isinstance(source.module, torch.fx.GraphModule):
         raise ModelError(
-            f"{source.name} is an exported graph, whose types are fixed; {kind} needs "
+            f"{source.name} is an exported graph, whose types are fixed. {kind} needs "
             "arch@weights.safetensors or package.module:factory."
         )
     reduced = whole_copy(source.module, source.name).to(dtype)

@@ -1,8 +1,8 @@
 """Magnitude pruning: the smallest weights become zero, over the whole network or in each layer.
 
-The weights are those of the file. A torch network keeps batch normalization apart, while the
-ONNX exporter folds it into the convolutions, which scales every filter: the two formats of one
-network rank their weights differently, so pruning before and after `--to onnx` differ.
+The weights are the file's. A torch network keeps batch normalization separate, while the ONNX
+exporter folds it into the convolutions, which scales every filter: the two formats of one network
+rank their weights differently, so pruning before and after `--to onnx` differs.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,15 +25,15 @@ Weights = Mapping[str, NDArray[Any]]
 def write(request: Request) -> CompressionReport:
     """Prune the convolution and linear weights of an ONNX or safetensors model.
 
-    Biases and normalization stay, as in Ugare et al. (2024). `prune` ranks
-    all weights of the network together, `prune-layers` those of each tensor by themselves.
+    Biases and normalization stay, as in Ugare et al. (2024). `prune` ranks all weights of the
+    network together, `prune-layers` those of each tensor separately.
     """
     fraction = request.fraction()
     file = request.file
     if file.suffix not in (".onnx", ".safetensors"):
         raise ModelError(
             "Pruning rewrites the weights of an .onnx or .safetensors file; got "
-            f"{request.model!r}. Prune the weights that it was made from, or convert a float32 "
+            f"{request.model!r}. Prune the weights it was made from, or convert a float32 "
             "model with --to onnx and prune the result."
         )
     request.check_suffix(file.suffix)
@@ -55,7 +55,7 @@ def write(request: Request) -> CompressionReport:
 def without_smallest(weights: Weights, fraction: float) -> dict[str, NDArray[Any]]:
     """The weights with the smallest magnitudes, over all tensors together, set to zero.
 
-    The fraction is rounded down to a whole number of weights; of equal ones the first go first.
+    The fraction is rounded down to a whole number of weights; of equal ones, the first are chosen.
     """
     if not weights:
         raise ModelError("The model has no weight tensors of convolutions or linear layers.")
@@ -97,12 +97,12 @@ def _rewrite_onnx(
 
 
 def _names_of_weights(graph: "onnx.GraphProto") -> set[str]:
-    """What convolutions and matrix products multiply by, also by way of a change of shape.
+    """The weights that convolutions and matrix products multiply by, also after a reshape.
 
     Other constants of several dimensions, such as a normalization's divisors, must not be zero.
     """
     names: set[str] = set()
-    for node in reversed(graph.node):  # which are in the order of computation
+    for node in reversed(graph.node):  # nodes are in the order of computation
         if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
             names |= set(node.input[:2])
         elif node.op_type in ("Identity", "Transpose", "Reshape", "Cast") and (

@@ -1,10 +1,10 @@
 """Static int8 by torchao's PT2E, as a .pt2: calibrated on noisy inputs, fixed afterwards.
 
 The archive holds int8 weights (per channel) and quantize and dequantize operators around
-float32 convolutions. Loaded and run here, values lie on the int8 grids and the arithmetic
-between is float32: it is simulated int8, with no gain in speed. `torch.compile` with freezing
-turns the same graph into integer convolutions on x86. What is certified is the program as it
-is loaded. For integer arithmetic here use `int8`.
+float32 convolutions. Loaded and run here, values are on the int8 grids and the arithmetic in
+between is float32: it is simulated int8, without a gain in speed. `torch.compile` with freezing
+turns the same graph into integer convolutions on x86. Certificates are about the program as
+loaded. For integer arithmetic use `int8`.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def write(request: Request) -> CompressionReport:
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ModelError(
             f"{source.name} cannot be quantized by PT2E: {str(error).strip().splitlines()[0]}. "
-            "Use int8, which goes by way of ONNX."
+            "Use int8, which quantizes via ONNX."
         ) from error
     changed = [int((a != b).sum()) for a, b in zip(before, after, strict=True)]
     return CompressionReport(
@@ -66,7 +66,7 @@ def write(request: Request) -> CompressionReport:
 
 
 def _weights(network: GraphModule) -> Iterator[torch.Tensor]:
-    """The values that the weight of each layer has in the graph, dequantized where it is."""
+    """The values of each layer's weight in the graph, dequantized if it is quantized."""
     attributes = dict(network.named_parameters()) | dict(network.named_buffers())
 
     def value(argument: object) -> object:
@@ -84,7 +84,7 @@ def _weights(network: GraphModule) -> Iterator[torch.Tensor]:
 
 
 def _drop_unused(network: GraphModule) -> None:
-    """Delete the float weights, which conversion leaves behind the integers."""
+    """Delete the float weights, which conversion leaves in addition to the integers."""
     used = {str(node.target) for node in network.graph.nodes if node.op == "get_attr"}
     for name in [n for n, _ in network.named_parameters() if n not in used]:
         owner, _, leaf = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""What a compression did."""
+"""The report of a compression."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How often a classifier was right; an estimate from few inputs, nothing certified.
+    """How often a classifier was right; an estimate from few inputs, not certified.
 
     Attributes:
         clean: share of the inputs classified correctly without noise, 0 to 1.
         noisy: the same under one draw of noise each.
-        sigma: that noise.
+        sigma: the standard deviation of that noise.
         inputs: how many inputs were classified.
     """
 
@@ -31,22 +31,22 @@ class CompressionReport:
     """The record of one compression.
 
     The counts are over the original's weight tensors and weights. Where sizes change, removed
-    weights count as changed, and those of a tensor replaced by others (a factorized layer) all
-    do. A student shares nothing with its teacher: the counts are over its own, all changed.
+    weights count as changed, and so do all weights of a tensor replaced by others (a factorized
+    layer). A student shares nothing with its teacher: the counts are over its own, all changed.
 
     Attributes:
-        path: the file written.
+        path: the written file.
         method: what was done, in words.
         tensors_changed: weight tensors whose values or sizes differ from the original's.
-        tensors: weight tensors in all.
-        fraction_changed: of all weights, those whose value differs or that are gone.
+        tensors: total number of weight tensors.
+        fraction_changed: fraction of all weights that differ or were removed.
         bytes_before: size of the original file, 0 if it was not a file.
         bytes_after: size of the new file.
-        exact: True for a mere change of format, which is meant to change nothing.
+        exact: True for a change of format only, which should change nothing.
         batch_dependent: True if a row's result depends on its batch, so that certifying needs
             batches of one.
-        accuracy_before: the original's accuracy on held-out inputs, None where not measured.
-        accuracy_after: the new model's on the same inputs under the same noise.
+        accuracy_before: the original's accuracy on held-out inputs, None if not measured.
+        accuracy_after: the new model's accuracy on the same inputs under the same noise.
     """
 
     path: Path
@@ -63,11 +63,11 @@ class CompressionReport:
 
     @property
     def nothing_changed(self) -> bool:
-        """True if the new model computes with the very weights of the old one."""
+        """True if the new model computes with exactly the old model's weights."""
         return self.tensors_changed == 0
 
     def describe(self) -> str:
-        """One line for a person; loud if nothing changed or the batch decides."""
+        """One readable line; in capitals if nothing changed or rows depend on the batch."""
         return "; ".join(
             part for part in (self._what(), self._warning(), self._accuracies()) if part
         )
@@ -77,8 +77,8 @@ class CompressionReport:
             return f"{self.method}: the same weights in another format"
         if self.nothing_changed:
             return (
-                f"NOTHING WAS CHANGED: {self.method} left all {self.tensors} weight tensors as "
-                "they were, so recertifying would compare a model with itself"
+                f"NOTHING WAS CHANGED: {self.method} left all {self.tensors} weight tensors "
+                "unchanged, so recertifying would compare a model with itself"
             )
         return (
             f"{self.method}: {self.tensors_changed} of {self.tensors} weight tensors, "
@@ -106,7 +106,7 @@ def differences(
 ) -> tuple[int, int, float]:
     """(tensors changed, tensors, fraction of weights changed), as `CompressionReport` counts them.
 
-    A tensor of other sizes is taken to keep the values that it still has.
+    A tensor of another size is assumed to keep the values that it still has.
     """
     changed = [_changed(tensor, after.get(key)) for key, tensor in before.items()]
     weights = sum(tensor.size for tensor in before.values())

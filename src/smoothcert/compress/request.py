@@ -1,4 +1,4 @@
-"""What is asked of a compression, and the checks that several of them share."""
+"""The settings of a compression, and the checks that several targets share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ class Request:
 
     Attributes:
         model: reference of the original.
-        target: as it was asked for, for messages: `prune:0.2`.
-        argument: what follows the colon: `0.2`; empty if there is none.
+        target: the target as given, for messages: `prune:0.2`.
+        argument: the part after the colon: `0.2`; empty if there is none.
         out: the file to write.
         inputs: example, calibration or training data, or None.
         sigma: noise that the model will see, or None.
-        seed: of everything drawn at random.
+        seed: seed of everything drawn at random.
         progress: called with (epochs done, mean loss) after every epoch of a training.
     """
 
@@ -54,17 +54,17 @@ class Request:
 
     @cached_property
     def reference(self) -> ModelReference:
-        """The original's, taken apart."""
+        """The original's reference, parsed."""
         return ModelReference.parse(self.model)
 
     @property
     def file(self) -> Path:
-        """Of the original; no name at all if it is not a file."""
+        """The original's file; an empty path if it is not a file."""
         return self.reference.path or Path()
 
     @property
     def written(self) -> str:
-        """Reference of what is written: an ONNX model keeps the output that was named."""
+        """Reference of the written model: an ONNX model keeps the named output."""
         output = self.reference.output
         return f"{self.out}#{output}" if output and self.out.suffix == ".onnx" else str(self.out)
 
@@ -77,7 +77,7 @@ class Request:
     def needed_sigma(self) -> float:
         """The noise; InvalidInput if none was given."""
         if self.sigma is None:
-            raise InvalidInput(f"{self.target} is fitted to noisy inputs: give sigma.")
+            raise InvalidInput(f"{self.target} is fitted to noisy inputs: give --sigma (sigma=).")
         return self.sigma
 
     def fraction(self) -> float:
@@ -88,7 +88,7 @@ class Request:
             value = -1.0
         if not 0 < value < 1:
             raise InvalidInput(
-                f"{self.kind} takes a fraction between 0 and 1, as in {self.kind}:0.2; "
+                f"{self.kind} needs a fraction between 0 and 1, as in {self.kind}:0.2; "
                 f"got {self.argument!r}"
             )
         return value
@@ -112,20 +112,20 @@ class Request:
         classifier = load_classifier(self.model)
         if not isinstance(classifier, TorchClassifier):
             raise ModelError(
-                f"{classifier.name} is no torch model. This target needs one: x.pt2, "
+                f"{classifier.name} is not a torch model. This target needs one: x.pt2, "
                 "arch@weights.safetensors, or a package.module:factory that returns a "
                 "torch.nn.Module."
             )
         return classifier
 
     def zoo_source(self) -> "tuple[str, dict[str, torch.Tensor]]":
-        """(architecture, tensors) of a network of the zoo, or a ModelError saying what to give."""
+        """(architecture, tensors) of a zoo network, or a ModelError that says what to give."""
         from smoothcert.classifiers.pytorch import read_weights
 
         architecture, path = self.reference.architecture, self.file
         if path.suffix != ".safetensors":
             raise ModelError(
-                f"{self.kind} needs the weights of a network of the zoo; got {self.model!r}. Give "
+                f"{self.kind} needs the weights of a zoo network; got {self.model!r}. Give "
                 "arch@weights.safetensors, as `train` writes them."
             )
         load_classifier(self.model)  # a wrong reference fails here, with its own message
@@ -134,7 +134,7 @@ class Request:
 
 
 def bytes_of(path: Path) -> int:
-    """Size of a model: of its file, and of those beside an ONNX file that hold its tensors."""
+    """Size of a model's file, including an ONNX file's external tensors."""
     size = path.stat().st_size
     if path.suffix != ".onnx":
         return size
@@ -147,5 +147,5 @@ def bytes_of(path: Path) -> int:
 
 
 def part(fraction: float, size: int) -> int:
-    """The fraction of a count, rounded down; 0.29 of 100 is 29, though not in binary."""
+    """The fraction of a count, rounded down; 0.29 of 100 is 29, although not in binary."""
     return int(Fraction(str(fraction)) * size)

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     import torch
 
 FILE = "twin.onnx"
-"""The twin's name, and that of its file in a run directory."""
+"""The name of the twin, and of its file in a run directory."""
 
 _INPUTS, _DRAWS = 16, 64
 # Rounding alone moves labels only where two logits tie to 1e-4 (docs/models.md), far fewer than
-# one draw in a hundred; an operator that means something else in the other engine moves more.
+# one draw in a hundred; an operator with another meaning in the other engine moves more.
 _MOST_DIFFERING = 0.01
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -44,9 +44,9 @@ class Twin:
 
     Attributes:
         classifier: the model, to certify.
-        data: the model's file; write it to keep it, as `Path("twin.onnx").write_bytes(data)`.
+        data: the model's file; to keep it, use `Path("twin.onnx").write_bytes(data)`.
         same: draws on which both gave the same label (or both none).
-        draws: draws compared.
+        draws: number of compared draws.
         speedup: the original's processor time for these draws, in its fastest memory layout,
             over the twin's: a short measurement, but one that other programs do not disturb.
     """
@@ -58,7 +58,7 @@ class Twin:
     speedup: float
 
     def describe(self) -> str:
-        """A sentence for a person, without a full stop."""
+        """A readable sentence, without a full stop."""
         return (
             f"The ONNX twin gives the same label on {self.same:,} of {self.draws:,} noisy inputs, "
             f"{self.speedup:.1f} times as fast"
@@ -76,20 +76,20 @@ def onnx_twin(
 ) -> Twin:
     """Convert a torch network to ONNX and compare both on up to 16 inputs, 64 draws each.
 
-    A certificate made with the twin is about the twin: the share of draws with the same label
-    says how alike they are, and proves nothing about the original.
+    A certificate made with the twin is about the twin: the share of draws with the same label says
+    how similar they are, and proves nothing about the original.
 
     Args:
         model: a torch model, as `load_classifier` takes.
-        inputs: what will be certified; up to 16 of them, evenly spread, are compared on.
-        sigma: the noise that will be certified under. The draws compared are in a stream of
-            their own, so certificates are independent of them.
-        seed: of that noise.
-        batch_size: rows per forward pass; by default by the inputs' size.
-        threads: batches computed at once, a core each; by default all cores.
+        inputs: the inputs to be certified; up to 16 of them, evenly spread, are compared.
+        sigma: the noise of the certification. The compared draws are in a separate stream, so
+            certificates are independent of them.
+        seed: seed of that noise.
+        batch_size: rows per forward pass; chosen from the input size by default.
+        threads: batches computed at once, one core each; by default all cores.
 
     Raises:
-        ModelError: no torch model on the CPU, or one that cannot be exported, or the labels of
+        ModelError: not a torch model on the CPU, or one that cannot be exported, or the labels of
             more than 1 % of the draws differ.
         MissingExtra: the packages of the extra `onnx` are not installed.
     """
@@ -109,8 +109,8 @@ def onnx_twin(
     same, draws = int((before == after).sum()), len(before)
     if draws - same > _MOST_DIFFERING * draws:
         raise ModelError(
-            f"The ONNX twin of {original.name} is another classifier: its label differs on "
-            f"{draws - same:,} of {draws:,} noisy inputs, and at most {_MOST_DIFFERING:.0%} may. "
+            f"The ONNX twin of {original.name} is a different classifier: its label differs on "
+            f"{draws - same:,} of {draws:,} noisy inputs; the limit is {_MOST_DIFFERING:.0%}. "
             "Certify the torch model itself."
         )
     return Twin(classifier, data, same, draws, slow / fast)
@@ -139,17 +139,17 @@ def _converted(
 
 
 def engine_of(classifier: Classifier) -> str:
-    """`torch`, `onnx`, or empty for a classifier of the user's own; imports neither."""
+    """`torch`, `onnx`, or empty for a user's own classifier; imports neither."""
     return _ENGINES.get(type(classifier).__module__, "")
 
 
 def missing_package() -> str:
-    """The first package that a twin needs and that is not installed, or empty."""
+    """The first package that a twin needs but is not installed, or empty."""
     return next((name for name in _PACKAGES if find_spec(name) is None), "")
 
 
 def is_likely(classifier: Classifier) -> bool:
-    """Whether a twin can probably be made here: of a float32 torch network on the CPU."""
+    """Whether a twin can probably be made: it needs a float32 torch network on the CPU."""
     if engine_of(classifier) != "torch" or classifier.device != "cpu" or missing_package():
         return False
     weights = _module_of(classifier)[0].state_dict().values()
@@ -161,8 +161,8 @@ def _module_of(original: Classifier) -> "tuple[torch.nn.Module, int | range | No
     """The network, and the batch sizes that it takes."""
     if engine_of(original) != "torch" or original.device != "cpu":
         raise ModelError(
-            f"An ONNX twin is made of a torch model on the CPU; got {original.name} on "
-            f"{original.device}. Certify it as it is."
+            f"An ONNX twin needs a torch model on the CPU; got {original.name} on "
+            f"{original.device}. Certify the model itself."
         )
     from smoothcert.classifiers.pytorch import TorchClassifier
 

@@ -3,8 +3,8 @@
 `bf16-weights` and `fp16-weights` round every weight to that type and back, as Ugare et al. (2024)
 did; compare `bf16` and `fp16`, which also compute in it. `int8-weights` to `int3-weights` put
 the weights of convolutions and matrix products on a symmetric grid of 255 to 7 levels per
-output channel. The files keep the small numbers where their format can say so: ONNX with a
-Cast or DequantizeLinear before the layer, safetensors as a 16-bit type.
+output channel. The files store the small numbers where their format allows it: ONNX with a Cast
+or DequantizeLinear before the layer, safetensors as a 16-bit type.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Models written whole or not at all, and tried once before they are kept."""
+"""Models are written completely or not at all, and tried once before they are kept."""
 
 import errno
 import os
@@ -16,19 +16,19 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import ModelError, SmoothcertError, StoreError
 from smoothcert.files import require_new_file
 
-_ANY_SIDE = 32  # networks of the zoo take images of any size
+_ANY_SIDE = 32  # zoo networks take images of any size
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
-"""What a writer meets that is not the model's fault."""
+"""Errors of a writer that are not the model's fault."""
 
 
 @contextmanager
 def written_whole(out: Path, overwrite: bool) -> Iterator[Path]:
-    """A path of the same name elsewhere; what is in its folder at the end is put beside `out`.
+    """A path of the same name elsewhere; its folder's files are moved next to `out` at the end.
 
-    The model itself comes last, so that it is never there without the files of its tensors.
+    The model itself comes last, so it never exists without the files of its tensors.
 
     Raises:
-        InvalidInput: a file is there that may not be replaced.
+        InvalidInput: a file exists that may not be replaced.
         StoreError: the operating system refuses.
     """
     made = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
@@ -51,7 +51,7 @@ def _filled(out: Path, folder: TemporaryDirectory[str], overwrite: bool) -> Iter
             yield Path(name) / out.name
         with _refusals(out):
             probe = Path(name) / ".mode"
-            probe.touch()  # as the umask has it; some writers make files that only the owner reads
+            probe.touch()  # by the umask; some writers make files that only the owner can read
             mode = probe.stat().st_mode & 0o777
             probe.unlink()
             files = sorted(Path(name).iterdir(), key=lambda file: file.name == out.name)
@@ -65,15 +65,15 @@ def _filled(out: Path, folder: TemporaryDirectory[str], overwrite: bool) -> Iter
 
 @contextmanager
 def _refusals(out: Path, only: Sequence[int] = ()) -> Iterator[None]:
-    """What the operating system refuses as a StoreError: all of it, or only these numbers."""
+    """Turn errors of the operating system into a StoreError: all, or only these numbers."""
     try:
         yield
     except OSError as error:
         if only and error.errno not in only:
             raise
         raise StoreError(
-            f"Cannot write {out}: {error.strerror or error}. Nothing was written: make room or fix "
-            "the permissions."
+            f"Cannot write {out}: {error.strerror or error}. Nothing was written. Free some space "
+            "or fix the permissions."
         ) from error
 
 
@@ -83,7 +83,7 @@ def _synced(file: Path) -> None:
 
 
 def tried(request: Request) -> Classifier:
-    """The model that was written, loaded as every other command would and run on two rows of grey.
+    """The written model, loaded as by every other command and run on two grey images.
 
     Raises:
         ModelError: it cannot be loaded or run, or gives NaN.
@@ -93,17 +93,17 @@ def tried(request: Request) -> Classifier:
         run_on_grey(classifier, request.inputs)
     except SmoothcertError as error:
         raise ModelError(
-            f"{request.target} made a model of {request.model} that cannot be used, so it is not "
-            f"kept: {error}"
+            f"{request.target} made a model from {request.model} that cannot be used, so it is "
+            f"not kept: {error}"
         ) from error
     return classifier
 
 
 def run_on_grey(classifier: Classifier, inputs: Inputs | None) -> None:
-    """Run a classifier on two rows of grey, if the shape of its inputs is known.
+    """Run a classifier on two grey images, if the shape of its inputs is known.
 
     Raises:
-        ModelError: it cannot be run, or gives NaN or no row of logits for each.
+        ModelError: it cannot be run, or does not return a row of logits without NaN for each.
     """
     shape = inputs.shape if inputs else _shape_of(classifier)
     if not shape:
@@ -118,7 +118,7 @@ def run_on_grey(classifier: Classifier, inputs: Inputs | None) -> None:
 
 
 def _shape_of(classifier: Classifier) -> tuple[int, ...]:
-    """The shape of an input as far as the model says it; empty if it does not."""
+    """The shape of an input if the model states it; else empty."""
     if hasattr(classifier, "session"):
         shape = classifier.session.get_inputs()[0].shape[1:]  # type: ignore[attr-defined]
         return tuple(shape) if all(isinstance(size, int) and size > 0 for size in shape) else ()

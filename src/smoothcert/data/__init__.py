@@ -1,1 +1,1 @@
-"""Data as people have it: inputs on an integer grid, from arrays, pictures, tables and hubs."""
+"""Data sets: inputs on an integer grid, read from arrays, image files, tables and hubs."""

@@ -1,4 +1,4 @@
-"""The order of classes by name: from a classes.txt, or sorted, where that leaves no doubt."""
+"""The order of classes by name: from a classes.txt, or sorted, where that is unambiguous."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from smoothcert.data.layouts import children, some
 from smoothcert.data.listings import MOST_LIST_BYTES, class_list, text_of
 from smoothcert.errors import InvalidInput
 
-AS_LISTED = "list the classes in a classes.txt there, in the order of the classifier's"
+AS_LISTED = "list the classes in a classes.txt there, in the classifier's order"
 _WHOLE = re.compile(r"-?\d+")
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
 _LIST_SUFFIXES = ("", ".txt", ".names", ".lst", ".labels", ".json")
@@ -19,7 +19,7 @@ _NO_NAMES = {
     *("class", "classes", "classname", "classnames", "name", "names", "label", "labels"),
     *("category", "folder", "id", "index"),
 }
-"""What a first line says that heads a list."""
+"""How the first line of a list with a heading looks."""
 
 
 def listing(folders: Iterable[Path]) -> Path | None:
@@ -31,7 +31,7 @@ def listing(folders: Iterable[Path]) -> Path | None:
     found = [path for folder in folders for path in lists_in(folder)]
     if len({class_list(path) for path in found}) > 1:
         raise InvalidInput(
-            f"{some(found)} differ. Keep the one that is in the order of the classifier's classes."
+            f"{some(found)} differ. Keep the one in the order of the classifier's classes."
         )
     return found[0] if found else None
 
@@ -42,33 +42,33 @@ def lists_in(folder: Path) -> list[Path]:
 
 
 def as_listed(path: Path, needed: Iterable[str]) -> tuple[tuple[str, ...], str]:
-    """The classes of a list, each spelled as it is needed (accents have two spellings).
+    """The classes of a list, each with the required spelling (accents have two spellings).
 
     Returns:
         The names, and a note on where their order is from.
 
     Raises:
-        InvalidInput: one that is needed is not there, or a line is no name of a class.
+        InvalidInput: a required class is missing, or a line is not the name of a class.
     """
     spelled = {_plain(name): name for name in needed}
     listed = class_list(path)
     if lacking := sorted(spelled.keys() - set(map(_plain, listed))):
         raise InvalidInput(
-            f"{path} must name every class once, a line each, in the order of the classifier's "
+            f"{path} must name every class once, one per line, in the order of the classifier's "
             f"classes; it lacks {some(map(repr, lacking))}, and has {some(map(repr, listed))}."
         )
     more = [name for name in listed if _plain(name) not in spelled]
     if odd := [name for name in more if _no_class(name, listed)]:
         raise InvalidInput(
-            f"{path} has the line {odd[0]!r}, which is hardly a class and would count as one. "
-            "Remove it: a line is a class."
+            f"{path} has the line {odd[0]!r}, which is probably not a class but would count as "
+            "one. Remove it: every line is a class."
         )
     names = tuple(spelled.get(_plain(name), name) for name in listed)
     return names, f"Classes in the order of {path}."
 
 
 def _no_class(line: str, lines: Sequence[str]) -> bool:
-    """Whether a line is a comment, a rule, or a head with a title or the number of lines below."""
+    """Whether a line is a comment, a rule, or a heading with a title or the number of lines."""
     title = re.sub(r"[\s_:-]", "", line.lower()) in _NO_NAMES or line == str(len(lines) - 1)
     bare = not any(map(str.isalnum, line))
     return bare or line.startswith(("#", "//", ";")) or (line == lines[0] and title)
@@ -86,18 +86,14 @@ def require_distinct(where: Path | str, names: Iterable[str], listed: bool) -> N
         like = plain if listed or len(plain) == 1 else plain.casefold()
         if like in seen:
             raise InvalidInput(
-                f"{where} has the classes {seen[like]!r} and {name!r}, which are hardly two. "
-                + (
-                    "Give them different names."
-                    if listed
-                    else f"Put them together, or {AS_LISTED}."
-                )
+                f"{where} has the classes {seen[like]!r} and {name!r}, probably the same class. "
+                + ("Give them different names." if listed else f"Merge them, or {AS_LISTED}.")
             )
         seen[like] = name
 
 
 def require_order(where: Path | str, names: Iterable[str]) -> None:
-    """Refuse numbers that sorting puts in another order, or of which some are missing."""
+    """Refuse numbers that sorting puts in another order, or with numbers missing."""
     ordered = sorted(names)
     moved = list[str]()
     for prefix in {_NUMBER.split(name)[0] for name in ordered}:
@@ -115,8 +111,8 @@ def require_order(where: Path | str, names: Iterable[str]) -> None:
     else:
         return
     raise InvalidInput(
-        f"{where} has numbered classes, {some(shown)}, whose order is not certain: {why}. So "
-        f"that labels are certain, {AS_LISTED}."
+        f"{where} has numbered classes, {some(shown)}, whose order is not certain: {why}. To "
+        f"make labels certain, {AS_LISTED}."
     )
 
 
@@ -127,10 +123,10 @@ def _natural(name: str) -> list[Any]:
 
 
 def require_no_other(folders: Iterable[Path], classes: Sequence[str]) -> str:
-    """Refuse a file that has the same classes in another order, whatever it is called.
+    """Refuse a file that has the same classes in another order, whatever its name.
 
     Returns:
-        A note, if it is Tiny-ImageNet's wnids.txt, whose order is seldom meant.
+        A note, if it is Tiny-ImageNet's wnids.txt, whose order is rarely intended.
     """
     for path in (file for folder in folders for file in children(folder)[1]):
         if path.suffix.lower() not in _LIST_SUFFIXES or len(classes) < 2:
@@ -138,9 +134,9 @@ def require_no_other(folders: Iterable[Path], classes: Sequence[str]) -> str:
         names = _names_in(path)
         if not set(classes) <= set(names) or tuple(names[: len(classes)]) == tuple(classes):
             continue
-        said = f"{path} has the classes in another order than sorted"
+        said = f"{path} has the classes in an order that is not sorted"
         if path.name == "wnids.txt":
-            return f"{said}: rename it to classes.txt if that is the classifier's."
+            return f"{said}: rename it to classes.txt if that is the classifier's order."
         raise InvalidInput(
             f"{said} ({some(names)}). If that is the classifier's order, {AS_LISTED}; if not, "
             "remove it."
@@ -149,7 +145,7 @@ def require_no_other(folders: Iterable[Path], classes: Sequence[str]) -> str:
 
 
 def _names_in(path: Path) -> list[str]:
-    """The names in a file that may list some, one a line or as JSON; empty if it is none."""
+    """The names in a file that may list some, one per line or as JSON; empty if it does not."""
     if not path.is_file() or path.stat().st_size > MOST_LIST_BYTES:
         return []
     try:

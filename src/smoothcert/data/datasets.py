@@ -21,24 +21,24 @@ _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 _SCIENCE = (".h5", ".hdf5", ".mat", ".nc", ".zarr", ".dcm", ".nii")
 _ROWS = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".xlsx")
 _RECORDS = (".arrow", ".feather", ".tfrecord", ".tfrecords", ".mdb", ".lmdb", ".beton", ".orc")
-_ARRAYS = "Save its arrays with numpy.savez('data.npz', x=images, y=labels) and give that"
+_ARRAYS = "Save its arrays with numpy.savez('data.npz', x=images, y=labels) and give that file"
 
 _UNREAD = {
     ".npy": f"a single array. {_ARRAYS}",
     **dict.fromkeys(_PACKED, "a packed file. Unpack it and give the folder"),
     **dict.fromkeys(_PICKLES, f"a pickle by its name, which could run code. {_ARRAYS}"),
-    **dict.fromkeys(_SCIENCE, f"of a format that is not read. {_ARRAYS}"),
+    **dict.fromkeys(_SCIENCE, f"in a format that is not read. {_ARRAYS}"),
     **dict.fromkeys(
         _ROWS, "a text table. For images, give the folder, with a metadata.csv in it; for numbers: "
         + _ARRAYS[0].lower() + _ARRAYS[1:]
     ),
     **dict.fromkeys(
-        _RECORDS, "of a format that is not read. Write it as Parquet (Hugging Face's "
+        _RECORDS, "in a format that is not read. Write it as Parquet (Hugging Face's "
         "Dataset.to_parquet), or as an .npz"
     ),
     **dict.fromkeys(IMAGE_FILES, "one image. Give the folder that it is in; predict takes a file"),
 }  # fmt: skip
-"""What files are that are there and not read, and the nearest that is."""
+"""What kind of unsupported file it is, and the nearest supported kind."""
 
 
 def load_inputs(
@@ -59,22 +59,22 @@ def load_inputs(
             `y_test`); a `.parquet` file or a folder of them named by split (Hugging Face image
             columns); a folder of images, with a subfolder per class or a `metadata.csv` if
             labelled, and a level per split if there are several; or the id of a Hugging Face data
-            set. Classes are the subfolders in sorted order, or in that of a `classes.txt` beside
-            them, one name per line, which may list more classes than there are folders. Layouts
-            in which that is not certain are refused, see docs/models.md.
+            set. Classes are the subfolders in sorted order, or in the order of a `classes.txt`
+            next to them, one name per line, which may list more classes than there are folders.
+            Layouts in which the classes are not certain are refused, see docs/models.md.
         split: `train` or `test`, or another name that the data set has.
         grid: the step between neighbouring values; 1/255 by default, 1/256 for digits.
-        limit: keep the first so many (after `every`).
-        every: keep every N-th input, as is usual for expensive test sets.
+        limit: use the first N inputs (after `every`).
+        every: use every N-th input, as is usual for expensive test sets.
         size: side of the square that images are resized and cropped to, see `images.decode`;
-            None leaves them as they are. Files are opened when their input is read.
+            None leaves them unchanged. Files are opened when their input is read.
         channels: 1 or 3 to make all images grey or colour; None if they agree.
 
     Returns:
         Inputs of one shape on one grid, with labels where the data has them.
 
     Raises:
-        InvalidInput: nothing there, or nothing that can be read as inputs of one shape.
+        InvalidInput: not found, or nothing that can be read as inputs of one shape.
         MissingExtra: reading it needs a package that is not installed.
     """
     reference = _named(reference)
@@ -101,9 +101,9 @@ def load_inputs(
 
 
 def _named(reference: Any) -> str:
-    """The reference as a text, if it is one and not empty: that would be the current folder."""
+    """The reference as text, if it is one and not empty (which would be the current folder)."""
     if not isinstance(reference, str | os.PathLike) or not str(reference):
-        raise InvalidInput(f"Data is named by a text or a path; got {reference!r:.60}")
+        raise InvalidInput(f"The data must be a text or a path; got {reference!r:.60}")
     return os.fsdecode(reference)
 
 
@@ -114,7 +114,7 @@ def _require_split(split: Any) -> None:
         or set(split) & set("/\\*?\0")
         or split.startswith(".")
     ):
-        raise InvalidInput(f"split is the name of a part of the data, such as test; got {split!r}")
+        raise InvalidInput(f"split must be the name of a split, such as test; got {split!r}")
 
 
 def _open(
@@ -143,7 +143,7 @@ def _open(
 
 
 def _found(reference: str, path: Path, split: str) -> Pictures:
-    """Pictures in a folder, in Parquet files or at the hub."""
+    """Images in a folder, in Parquet files or on the hub."""
     if path.is_dir():
         _require_read(path)
         files = shards.split_files(path, split)
@@ -152,9 +152,9 @@ def _found(reference: str, path: Path, split: str) -> Pictures:
     if kind in shards.PARQUET:
         return tables.pictures([path], reference)
     if path.exists():
-        what = _UNREAD.get(kind, "no data that is read")
+        what = _UNREAD.get(kind, "not data that can be read")
         raise InvalidInput(f"{reference} is {what}. DATA is {DATA_FORMS}.")
-    near = did_you_mean(reference, ("digits",))  # no hub need be asked whether it has digit
+    near = did_you_mean(reference, ("digits",))  # without asking a hub for a data set `digit`
     if near or path.suffix or path.is_absolute() or reference.startswith("."):
         near = near or similar(path) or "."
         raise InvalidInput(f"There is no data at {reference}{near} DATA is {DATA_FORMS}.")
@@ -166,13 +166,13 @@ def _tables(files: list[Path], reference: str) -> Pictures:
 
 
 def _require_read(path: Path) -> None:
-    """Refuse a folder that holds data of another kind and none that is read, by its name."""
+    """Refuse a folder that holds only data of an unsupported kind, by its file names."""
     below, files = children(path)
     if below or any(is_image(file.name) for file in files):
         return
     kinds = {file.suffix.lower(): file.name for file in reversed(files)}
     if ".npz" in kinds:
-        raise InvalidInput(f"{path} is a folder that holds {kinds['.npz']}: give that file.")
+        raise InvalidInput(f"{path} is a folder that holds {kinds['.npz']}. Give that file.")
     unread = [kind for kind in kinds if kind in (*_PACKED, *_PICKLES, *_SCIENCE, *_RECORDS, ".npy")]
     if unread and not kinds.keys() & set(shards.PARQUET):
         name = kinds[unread[0]]

@@ -1,4 +1,4 @@
-"""Folders of images: what is certain of their layout is read, and the rest is refused."""
+"""Folders of images: a layout that is certain is read, and any other is refused."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,14 +30,14 @@ _NO_CLASSES = frozenset(
         *("masks", "labels", "annotations"),
     )
 )
-"""Names of folders beside each other that say what is in them, not what is seen."""
+"""Names of sibling folders that say what is in them, not what the images show."""
 
-_MOST_LOOKED_AT = 1000  # folders, for a hint
+_MOST_LOOKED_AT = 1000  # folders to look at for a hint
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a split lies: its folder, the one that was asked for, and the other splits."""
+    """The place of a split: its folder, the requested folder, and the other splits."""
 
     root: Path
     asked: Path
@@ -45,14 +45,14 @@ class _Place:
 
     @property
     def above(self) -> tuple[Path, ...]:
-        """The folder, and those above that say something of it: all splits have one order."""
+        """The folder, and the parents that describe it: all splits have one order."""
         here = self.root.absolute()
         whole = (here.parent,) if self.root == self.asked and is_split(here.name) else ()
         return tuple(dict.fromkeys((self.root, self.asked, *whole)))
 
     @cached_property
     def class_list(self) -> Path | None:
-        """The classes.txt that holds here, if there is one."""
+        """The classes.txt that applies here, if there is one."""
         return orders.listing((*self.above, *self.others))
 
 
@@ -95,14 +95,14 @@ def _place(path: Path, split: str) -> _Place:
 
 
 def _require_no_class(root: Path, beside: Sequence[Path]) -> None:
-    """Refuse a split that looks as the class folders beside it do."""
+    """Refuse a split that looks like the class folders next to it."""
     if not is_split(root.name):
-        return  # nobody asks for it by chance
+        return  # it was asked for explicitly
     like = [o.name for o in beside if o != root and _images(children(o)[1])]
     if like and _images(children(root)[1]):
         raise InvalidInput(
-            f"{root} may be a split or a class: {some(like)} beside it hold images too. Give the "
-            f"folder itself if it is the data, or {AS_LISTED}."
+            f"{root} may be a split or a class: {some(like)} next to it also hold images. Give "
+            f"the folder itself if it is the data, or {AS_LISTED}."
         )
 
 
@@ -110,15 +110,15 @@ def _images(files: Iterable[Path]) -> list[Path]:
     """Those of the files that are images.
 
     Raises:
-        InvalidInput: among them are pictures of a kind that is not read.
+        InvalidInput: some are images of a kind that is not read.
     """
     files = list(files)
     found = [file for file in files if is_image(file.name)]
     other = [file.name for file in files if file.suffix.lower() in OTHER_IMAGES]
     if other:
         raise InvalidInput(
-            f"{files[0].parent} holds {some(other)}, of a kind that is not read. Save such "
-            "pictures as .png, arrays as one .npz of all, or take them out of the folder."
+            f"{files[0].parent} holds {some(other)}, of a kind that is not read. Save images as "
+            ".png, arrays as one .npz, or remove them from the folder."
         )
     return found
 
@@ -128,9 +128,9 @@ def _empty(place: _Place) -> InvalidInput:
     deep = (Path(there) for there, _, files in walk if any(map(is_image, files)))
     hint = ""
     if place.others and place.root != place.asked:
-        hint = f" {place.asked} has also {some(o.name for o in place.others)}: give --split."
+        hint = f" {place.asked} also has {some(o.name for o in place.others)}: give --split."
     elif found := next(deep, None):
-        hint = f" Deeper there are some, as in {found}: give --data {found.parent}."
+        hint = f" There are images deeper, such as {found}: give --data {found.parent}."
     elif names := [file.name for file in children(place.root)[1]]:
         hint = f" It holds {some(names)}, which are not read."
     return InvalidInput(
@@ -151,7 +151,7 @@ def _by_folders(place: _Place) -> Pictures:
         return _found(place, [(file, None) for file in direct], (), _unread_tables(files))
     if direct:
         raise InvalidInput(
-            f"{root} has images ({some(f.name for f in direct)}) beside folders of images "
+            f"{root} has images ({some(f.name for f in direct)}) next to folders of images "
             f"({some(n for n in inside if inside[n])}). Give each class a folder, or list all "
             "images in a metadata.csv with the columns file_name and label."
         )
@@ -168,14 +168,14 @@ def _of_class(folder: Path, root: Path) -> list[Path]:
         if any(is_image(file.name) for file in children(below)[1]):
             raise InvalidInput(
                 f"{root} has images in folders of folders, as in {below.relative_to(root)}. "
-                f"Images lie in {root} or one folder below: if {folder.name} is a split or a data "
-                f"set, give --split {folder.name} or --data {folder}; else move the images up."
+                f"Images must be in {root} or one folder below: if {folder.name} is a split or a "
+                f"data set, give --split {folder.name} or --data {folder}; else move the images up."
             )
     return _images(files)
 
 
 def _unread_tables(files: Iterable[Path]) -> str:
-    """A note on what may be labels, and is not read."""
+    """A note on files that may contain labels and are not read."""
     names = [f.name for f in files if f.suffix.lower() in (".csv", ".tsv", ".jsonl", ".json")]
     return (
         f"Not read: {some(names)} (labels are read from metadata.csv or .jsonl, columns file_name "
@@ -186,19 +186,19 @@ def _unread_tables(files: Iterable[Path]) -> str:
 
 
 def _class_order(place: _Place, inside: dict[str, list[Path]]) -> tuple[tuple[str, ...], str]:
-    """The names of the classes, as folders have them, and how they were ordered."""
+    """The names of the classes, as the folders are named, and how they were ordered."""
     if place.class_list:
         named_here = [name for name in inside if inside[name]]
         orders.require_distinct(place.root, named_here, listed=True)
         return orders.as_listed(place.class_list, named_here)
     if none := [name for name in inside if not inside[name]]:
         raise InvalidInput(
-            f"{place.root} has folders without images: {some(none)}. Remove them if they are no "
+            f"{place.root} has folders without images: {some(none)}. Remove them if they are not "
             f"classes, or {AS_LISTED}."
         )
     if odd := [name for name in inside if name.lower() in _NO_CLASSES]:
         raise InvalidInput(
-            f"{place.root} has a folder {odd[0]}, which is hardly a class. Give "
+            f"{place.root} has a folder {odd[0]}, which is probably not a class. Give "
             f"--data {place.root / odd[0]} for images without labels, or {AS_LISTED}."
         )
     return _ordered(place, frozenset(inside))
@@ -214,7 +214,7 @@ def _ordered(place: _Place, names: frozenset[str]) -> tuple[tuple[str, ...], str
         if not there <= known_all and (there & known_all or train):
             raise InvalidInput(
                 f"{place.root} and {other} have different classes: only one has "
-                f"{some(sorted(names ^ there))}. So that labels are certain, {AS_LISTED}."
+                f"{some(sorted(names ^ there))}. To make labels certain, {AS_LISTED}."
             )
     orders.require_distinct(place.root, known_all, listed=False)
     orders.require_order(place.root, known_all)
@@ -229,7 +229,7 @@ def _ordered(place: _Place, names: frozenset[str]) -> tuple[tuple[str, ...], str
 
 
 def _names_of(split: Path) -> frozenset[str]:
-    """The classes of another split; those of no certain layout are none."""
+    """The classes of another split; none if its layout is not certain."""
     table = listed(split)
     names = table.names if table else frozenset(folder.name for folder in children(split)[0])
     return names if {name.lower() for name in names} - _NO_CLASSES else frozenset()
@@ -242,11 +242,14 @@ def _by_table(place: _Place, table: Listed, base: Path) -> Pictures:
     there = {str(file.relative_to(base).as_posix()): file for file in _below(place.root)}
     there |= {file: base / file for file in said if is_image(file) and (base / file).is_file()}
     if missing := sorted(said.keys() - there.keys()):
-        raise InvalidInput(f"{table.path} names images that are not there: {some(missing)}.")
+        raise InvalidInput(
+            f"{table.path} names images that do not exist: {some(missing)}. Restore them, or "
+            "remove their rows."
+        )
     if unsaid := sorted(there.keys() - said.keys()):
         raise InvalidInput(
             f"{table.path} does not name {some(unsaid)}. List all images of the folder in it, or "
-            "take these out."
+            "remove these."
         )
     if not said:
         raise _empty(place)
@@ -259,7 +262,7 @@ def _by_table(place: _Place, table: Listed, base: Path) -> Pictures:
         known = numbers or [None] * len(said)
         rows = [(there[f], number) for f, number in zip(sorted(said), known, strict=True)]
         return _found(place, rows, classes, note)
-    names = table.names  # of all splits, if the table is for all
+    names = table.names  # of all splits, if the table covers all
     classes, more = (
         orders.as_listed(place.class_list, names) if place.class_list else _ordered(place, names)
     )
@@ -274,8 +277,8 @@ def _require_agreement(table: Listed, said: Mapping[str, int | str]) -> None:
         folder = PurePosixPath(file).parent.name
         if folder != label and folder in table.names:
             raise InvalidInput(
-                f"{table.path} says that {file} is {label!r}, and it lies in a folder of the class "
-                f"{folder!r}. Mend one of them."
+                f"{table.path} says that {file} is {label!r}, but it is in the folder of the class "
+                f"{folder!r}. Correct one of them."
             )
 
 
@@ -294,7 +297,7 @@ def _found(
     classes: tuple[str, ...],
     note: str,
 ) -> Pictures:
-    """The pictures in these files; labels if all have one."""
+    """The images in these files; labels if all have one."""
     labels = [label for _, label in rows if label is not None]
     return Pictures(
         str(place.asked),

@@ -1,4 +1,4 @@
-"""Image files as arrays, and the one resizing there is."""
+"""Image files as arrays, and the only resizing."""
 
 import struct
 from contextlib import nullcontext
@@ -12,7 +12,7 @@ from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.files import require_regular
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-"""By content, whatever the name: others (EPS) have Pillow start programs."""
+"""Formats by content, whatever the name: for others (EPS) Pillow starts programs."""
 
 IMAGE_FILES = frozenset(
     (
@@ -20,7 +20,7 @@ IMAGE_FILES = frozenset(
         *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
     )
 )
-"""How the names of such files end."""
+"""Suffixes of such files."""
 
 
 def is_image(name: str) -> bool:
@@ -35,23 +35,23 @@ OTHER_IMAGES = frozenset(
         *(".npy", ".npz", ".mat"),
     )
 )
-"""How the names of pictures end that are not read: among others, they are not just left out."""
+"""Suffixes of images that are not read; they raise an error and are not skipped."""
 
 CHANNELS = {
     **dict.fromkeys(("1", "L"), 1),
     **dict.fromkeys(("LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"), 3),
 }
-"""The table in docs/models.md: Pillow's modes that are read, to the channels each has of itself.
+"""The table in docs/models.md: Pillow's modes that are read, and the channels of each.
 
-Any other holds values of more than 8 bits, which Pillow would cut off at 255 rather than scale, or
-colours of another kind.
+Any other mode has values of more than 8 bits, which Pillow would clip at 255 instead of scaling, or
+another kind of colours.
 """
 
 MOST_PIXELS = 2**26
-"""Of an image, as it is or resized: eight times the largest ones of ImageNet."""
+"""Pixel limit of an image, as stored or resized: eight times ImageNet's largest."""
 
 MOST_FILE_BYTES = 2**28
-"""Of an image file: as much as so many pixels take without compression, about."""
+"""Byte limit of an image file: about what that many pixels take without compression."""
 
 _ZOOM = 256 / 224  # shorter side over crop, as Cohen et al. (2019) and most of ImageNet's models
 
@@ -59,22 +59,22 @@ _ZOOM = 256 / 224  # shorter side over crop, as Cohen et al. (2019) and most of 
 def decode(
     source: Any, channels: int | None = None, size: int | None = None, name: str = "The image"
 ) -> NDArray[np.uint8]:
-    """An image as 8-bit values: the first frame, as it is stored, whatever EXIF says of its turn.
+    """An image as 8-bit values: the first frame, as stored, whatever EXIF says about its rotation.
 
     Args:
         source: a path, a stream or a PIL image.
-        channels: 1 or 3, or None for what the image has of itself, see `CHANNELS`. Colours become
-            grey as Pillow weighs them (0.299 R + 0.587 G + 0.114 B), grey is repeated.
-        size: None for the image as it is. Otherwise its shorter side is resized to 256/224 of
+        channels: 1 or 3, or None for the image's own, see `CHANNELS`. Colours become grey with
+            Pillow's weights (0.299 R + 0.587 G + 0.114 B), grey is repeated.
+        size: None for the image's own size. Otherwise its shorter side is resized to 256/224 of
             `size` (bilinear, antialiased, by Pillow) and the central square of `size` x `size` is
             kept: for 224, shorter side 256, as in torchvision's Resize and CenterCrop.
-        name: of a source that is no path, for messages.
+        name: name of a source that is not a path, for messages.
 
     Returns:
         uint8 of shape (channels, height, width).
 
     Raises:
-        InvalidInput: not an image, or one that 8 bits without transparency do not hold.
+        InvalidInput: not an image, or one that needs more than 8 bits or has transparency.
         MissingExtra: Pillow is not installed.
     """
     try:
@@ -102,7 +102,7 @@ def decode(
 
 
 def _instead(source: Any) -> str:
-    """What a file is whose content is no image that is read; empty if that is not known."""
+    """What a file is whose content is not a supported image; empty if unknown."""
     if isinstance(source, str | Path):
         with open(source, "rb") as file:
             start = file.read(64)
@@ -110,13 +110,13 @@ def _instead(source: Any) -> str:
         source.seek(0)
         start = source.read(64)
     known = (what for mark, what in _STARTS.items() if mark in start.lower())
-    return next(known, "") if start else "it is empty. Get it again, or take it out"
+    return next(known, "") if start else "it is empty. Download it again, or remove it"
 
 
 _STARTS = {
     b"version https://git-lfs": "it is a Git LFS pointer. Run git lfs pull",
-    b"<!doctype": "it is a web page. Get the picture again",
-    b"<html": "it is a web page. Get the picture again",
+    b"<!doctype": "it is a web page. Download the image again",
+    b"<html": "it is a web page. Download the image again",
     b"<svg": "it is SVG, which is not read. Save it as PNG",
     b"ftypavif": "it is AVIF by its content, which is not read. Save it as PNG",
     b"ftyphei": "it is HEIC by its content, which is not read. Save it as PNG",
@@ -127,18 +127,18 @@ _UNREADABLE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, SyntaxError, AttributeError),
     *(ArithmeticError, EOFError, MemoryError, RuntimeError, struct.error),
 )
-"""What Pillow's readers raise for a file that is not what it says."""
+"""What Pillow's readers raise for a file that is not what its name says."""
 
 
 def _check(image: Any) -> None:
-    """Refuse modes that are not in the table, and 16-bit files that Pillow would cut to 8 bits."""
+    """Refuse modes that are not in the table, and 16-bit files that Pillow would clip to 8 bits."""
     mode = image.mode
     if mode not in CHANNELS:
         deep = mode.startswith(("I", "F"))
         what = "values of more than 8 bits" if deep else "colours that are not converted"
         raise ValueError(f"it has {what} (Pillow's mode {mode}). {_ADVICE}")
     if (bits := _bits(image)) > 8:
-        raise ValueError(f"it has values of more than 8 bits ({bits} a channel). {_ADVICE}")
+        raise ValueError(f"it has values of more than 8 bits ({bits} per channel). {_ADVICE}")
     _check_size(*image.size)
 
 
@@ -148,10 +148,10 @@ _ADVICE = (
 
 
 def _bits(image: Any) -> int:
-    """Of a channel of the file, as its header says; Pillow's mode has 8 for colours of 16."""
+    """Bits per channel by the file's header; Pillow's mode says 8 for colours of 16 bits."""
     if image.format == "TIFF":
         return max(image.tag_v2.get(258, (1,)))  # BitsPerSample
-    tiles = getattr(image, "tile", ())  # one made in memory has none
+    tiles = getattr(image, "tile", ())  # an image made in memory has none
     raw = [arg for tile in tiles for arg in (tile[3] if _many(tile[3]) else (tile[3],))]
     if image.format == "PPM":
         return max((arg.bit_length() for arg in raw if isinstance(arg, int)), default=8)
@@ -169,16 +169,16 @@ def _opaque(image: Any) -> Any:
     image = image.convert("RGBA")
     if image.getchannel("A").getextrema()[0] < 255:
         raise ValueError(
-            "parts of it are transparent, and no file says on what they lie. Paste it on the "
-            "background that the classifier knows, and save it without transparency (torchvision "
-            "drops it: convert('RGB'))"
+            "parts of it are transparent, and the file does not define a background. Paste it on "
+            "the background that the classifier was trained with, and save it without "
+            "transparency (torchvision drops it: convert('RGB'))"
         )
     return image
 
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
-        raise ValueError(f"{width} x {height} are more pixels than {MOST_PIXELS}")
+        raise ValueError(f"{width} x {height} is more than {MOST_PIXELS} pixels")
 
 
 def _cropped(image: Any, size: int) -> Any:

@@ -17,7 +17,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.noise.law import grid_levels
 from smoothcert.text import many
 
-_OFF_GRID = 1e-3  # of a grid step: float32 pixels of an 8-bit image are off by 1e-5 at most
+_OFF_GRID = 1e-3  # of a grid step: float32 pixels of an 8-bit image are off by at most 1e-5
 _SHOWN, _SHOWN_CLASSES = 3, 5  # names of inputs, and classes, in a description
 _AT_ONCE = 2**22  # values whose distances to the grid are computed together
 
@@ -41,20 +41,20 @@ class Inputs:
     """Inputs of one shape on one grid, read when asked for.
 
     Args:
-        name: how to refer to the data in messages; the reference it was loaded by.
+        name: the data's name in messages; the reference it was loaded from.
         shape: shape of one input, (channels, height, width) for images; any other for tensors.
         levels: grid steps in 1; pixel values are whole numbers in 0..levels.
-        indices: each input's index in the full data set, which addresses its noise; all differ.
+        indices: each input's index in the full data set, which determines its noise; all differ.
         read: from an index to that input's values in grid steps, of the given shape.
         labels: true classes in the order of `indices`, or None. Certification never uses them.
         classes: names of the classes, may be empty.
-        off_grid: the largest l2 distance, on the [0, 1] scale, of an input as it was given from
-            its grid point, which `read` gives; it is taken off every radius.
-        notes: what was decided in reading the data, a sentence each; see `describe`.
-        called: from an index to what the input is called, such as its file's name.
+        off_grid: the largest l2 distance, on the [0, 1] scale, of an input as given from its grid
+            point, which `read` returns; it is subtracted from every radius.
+        notes: decisions made in reading the data, one sentence each; see `describe`.
+        called: from an index to the input's name, such as its file's name.
 
     Raises:
-        InvalidInput: an empty set, or labels that do not line up.
+        InvalidInput: an empty set, a repeated index, or labels that do not match the inputs.
     """
 
     name: str
@@ -69,20 +69,20 @@ class Inputs:
     called: Callable[[int], str] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an empty set, an index twice, and labels that do not line up."""
+        """Refuse an empty set, a repeated index, and labels that do not match the inputs."""
         if not self.indices:
             raise InvalidInput(f"The data set {self.name} is empty: nothing to certify.")
         if self.labels is not None and len(self.labels) != len(self.indices):
             raise InvalidInput(
-                f"{self.name} has {len(self.indices)} inputs and {len(self.labels)} labels; "
-                "give one label per input."
+                f"{self.name} has {len(self.indices)} inputs and {len(self.labels)} labels. "
+                "Give one label per input."
             )
         if len(set(self.indices)) < len(self.indices):
             twice = next(i for i, count in Counter(self.indices).items() if count > 1)
             raise InvalidInput(
-                f"{self.name} has the index {twice} twice. An index addresses an input's noise, so "
-                "that two of one index would be tested on the same noise, and bounds need "
-                "independent inputs. Select each input once."
+                f"{self.name} has the index {twice} twice. An index determines an input's noise, "
+                "so both would be tested on the same noise, but bounds need independent inputs. "
+                "Select each input once."
             )
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ class Inputs:
         """Read the input at a position (not an index) of this selection.
 
         Raises:
-            InvalidInput: it has not the shape of the others.
+            InvalidInput: its shape differs from the others'.
         """
         index = self.indices[position]
         pixels = np.ascontiguousarray(self.read(index), dtype=np.int32)
@@ -109,7 +109,7 @@ class Inputs:
         return Item(index, pixels)
 
     def describe(self) -> str:
-        """What was read, in a line or two: how many inputs, of what shape, classes, first names."""
+        """What was read, in a line or two: number of inputs, shape, classes, first names."""
         shape = "x".join(map(str, self.shape))
         one = f"{self.name}: {many(len(self), 'input')} of shape {shape}, {self._counted()}."
         first = [self.called(index) for index in self.indices[:_SHOWN]] if self.called else []
@@ -117,7 +117,7 @@ class Inputs:
         return "\n".join([one, " ".join([*told, *self.notes])]).strip()
 
     def _counted(self) -> str:
-        """The first classes with their numbers, names and how many inputs each has."""
+        """The first classes with their numbers, names and numbers of inputs."""
         if self.labels is None:
             return "no labels"
         counts = Counter(self.labels)
@@ -151,7 +151,7 @@ class Inputs:
         if wrong:
             raise InvalidInput(
                 f"{self.name} has the label {wrong[0]}, but the classifier has classes "
-                f"0..{num_classes - 1}. Check that data and classifier belong together."
+                f"0..{num_classes - 1}. Check that the data is for this classifier."
             )
 
     @staticmethod
@@ -164,11 +164,11 @@ class Inputs:
         """Inputs from memory.
 
         Args:
-            images: shape (count, *shape): uint8 on the grid 1/255, or floats in [0, 1] that
-                lie on the grid, or within a thousandth of a step of it: `off_grid` says how far.
+            images: shape (count, *shape): uint8 on the grid 1/255, or floats in [0, 1] that are
+                on the grid, or within a thousandth of a step of it (see `off_grid`).
             labels: whole numbers of shape (count,) or (count, 1), one-hot rows, or None.
             grid: the step between neighbouring values.
-            name: how to refer to the data in messages.
+            name: the data's name in messages.
 
         Returns:
             Inputs with the indices 0, 1, ...
@@ -212,7 +212,7 @@ def to_float(steps: NDArray[np.integer], levels: int) -> NDArray[np.float32]:
 
 
 def to_steps(images: NDArray[Any], levels: int, name: str) -> NDArray[np.int32]:
-    """Values as whole grid steps: uint8 are taken as such on the grid 1/255, floats scaled."""
+    """Values as whole grid steps: uint8 values are steps of the grid 1/255, floats are scaled."""
     if images.dtype == np.uint8:
         if levels != 255:
             raise InvalidInput(
@@ -237,8 +237,8 @@ def to_steps(images: NDArray[Any], levels: int, name: str) -> NDArray[np.int32]:
         raise InvalidInput(
             f"{name} has values off the grid 1/{levels}, by up to {off:.3g} of a step. "
             "Certify on the data's own grid: name its step, such as grid=1/1023 or --grid 1/1023. "
-            f"Or round to this one first (numpy.rint(x * {levels}) / {levels}), but then the "
-            "certificates are about the rounded inputs and not about yours."
+            f"Or round to this grid first (numpy.rint(x * {levels}) / {levels}), but then the "
+            "certificates are about the rounded inputs, not about the original ones."
         )
     return steps.astype(np.int32)
 
@@ -246,7 +246,7 @@ def to_steps(images: NDArray[Any], levels: int, name: str) -> NDArray[np.int32]:
 def _off_grid(images: NDArray[Any], steps: NDArray[np.int32], levels: int) -> float:
     """The largest l2 distance of an input from its grid point, rounded up to three digits.
 
-    So few, that it is the same on every machine, whatever the order of its sums.
+    Three digits are few enough to be the same on every machine, whatever the order of sums.
     """
     if images.dtype == np.uint8:
         return 0.0
@@ -257,7 +257,7 @@ def _off_grid(images: NDArray[Any], steps: NDArray[np.int32], levels: int) -> fl
 
 
 def _farthest(images: NDArray[Any], steps: NDArray[np.int32], levels: int) -> float:
-    """That of some inputs, never below the exact one."""
+    """The largest distance of some inputs, never below the exact one."""
     fine = images.astype(np.promote_types(images.dtype, np.float64))
     coarse = images.astype(np.float32).astype(fine.dtype)
     # In two parts, each short enough for its product with levels to be exact.
@@ -265,13 +265,13 @@ def _farthest(images: NDArray[Any], steps: NDArray[np.int32], levels: int) -> fl
     largest = float(np.abs(off).max())
     if not largest:
         return 0.0
-    squares = np.square(off / largest).reshape(len(off), -1)  # none that matters underflows
+    squares = np.square(off / largest).reshape(len(off), -1)  # no relevant one underflows
     length = float(np.sqrt(squares.sum(axis=1).max())) * largest / levels
     return length * (1 + (squares.shape[1] + 16) * 2.0**-52)
 
 
 def known_labels(labels: Sequence[int], name: str) -> tuple[int, ...] | None:
-    """Labels, or None if all are -1, by which many data sets say that they are not known.
+    """Labels, or None if all are -1, which means unknown in many data sets.
 
     Raises:
         InvalidInput: some are -1, and others not.
@@ -279,23 +279,23 @@ def known_labels(labels: Sequence[int], name: str) -> tuple[int, ...] | None:
     unknown = [position for position, label in enumerate(labels) if label == -1]
     if 0 < len(unknown) < len(labels):
         raise InvalidInput(
-            f"{name} has {len(unknown)} labels of -1 (not known; the first at {unknown[0]}) among "
-            f"{len(labels)}. Leave these inputs out, or give none a label."
+            f"{name} has {len(unknown)} labels of -1 (unknown; the first at {unknown[0]}) among "
+            f"{len(labels)}. Leave these inputs out, or leave out all labels."
         )
     return None if unknown else tuple(labels)
 
 
 def require_named(labels: Sequence[int], classes: Sequence[str], name: str) -> None:
-    """Raise InvalidInput if some classes have names and others have not."""
+    """Raise InvalidInput if some classes have names and others do not."""
     if classes and labels and not 0 <= min(labels) <= max(labels) < len(classes):
         raise InvalidInput(
-            f"{name} has labels from {min(labels)} to {max(labels)}, and names of {len(classes)} "
-            "classes. Labels are numbers from 0 on, one for each name."
+            f"{name} has labels from {min(labels)} to {max(labels)}, but names of {len(classes)} "
+            "classes. Labels must be numbers from 0, one for each name."
         )
 
 
 def whole_numbers(values: Sequence[Any]) -> list[int] | None:
-    """Numbers as integers, if all are whole; so are floats that a table made of integers."""
+    """Numbers as integers, if all are whole, including floats that a table made from integers."""
     numbers = (int, float, np.integer, np.floating)
     if any(isinstance(v, bool) or not isinstance(v, numbers) or v % 1 != 0 for v in values):
         return None
@@ -303,7 +303,7 @@ def whole_numbers(values: Sequence[Any]) -> list[int] | None:
 
 
 def _checked_labels(labels: ArrayLike, name: str) -> tuple[int, ...]:
-    """Labels from an array of them, of shape (count, 1) too, or of one-hot rows."""
+    """Labels from an array of shape (count,) or (count, 1), or from one-hot rows."""
     given: NDArray[Any] = np.asarray(labels)
     column = given
     if given.ndim == 2 and given.shape[1] == 1:

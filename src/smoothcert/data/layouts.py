@@ -1,4 +1,4 @@
-"""What lies in a folder of data, without what systems put there, and which of it is a split."""
+"""The contents of a data folder, without system files, and which of them is a split."""
 
 from collections.abc import Iterable, Sequence
 from os import scandir
@@ -22,18 +22,18 @@ _SPLITS = frozenset(
         *("dev", "eval", "evaluation", "holdout"),
     )
 )
-"""Folders of such names are no classes, whatever their case, unless classes.txt says so."""
+"""Folders with these names (in any case) are not classes unless classes.txt says so."""
 
 SHOWN = 5
 
 
 def is_system(name: str) -> bool:
-    """Whether a file or folder is none of the data: hidden, or put there by a system."""
+    """Whether a file or folder is not data: hidden, or put there by a system."""
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
 def is_split(name: str) -> bool:
-    """Whether data sets name a split so."""
+    """Whether it is a usual name of a split."""
     return name.lower() in _SPLITS
 
 
@@ -41,39 +41,39 @@ def children(folder: Path) -> tuple[list[Path], list[Path]]:
     """The subfolders and the files of a folder, each in the order of their names."""
     with scandir(folder) as entries:
         known = [entry for entry in entries if not is_system(entry.name)]
-    # Only links are followed, which may lead in circles: no stat for each of a million pictures.
+    # Only links are resolved, which may be circular: no stat for each of a million images.
     there = sorted((e.name, isdir(e.path) if e.is_symlink() else e.is_dir()) for e in known)
     folders = [folder / name for name, is_folder in there if is_folder]
     return folders, [folder / name for name, is_folder in there if not is_folder]
 
 
 def require_links(folder: Path) -> None:
-    """Raise InvalidInput if a link in a folder leads nowhere: what is missing may be a class."""
+    """Raise InvalidInput if a link in a folder is broken: its target may be a class."""
     with scandir(folder) as entries:
         links = [e.path for e in entries if e.is_symlink() and not is_system(e.name)]
     if broken := sorted(path for path in links if not exists(path)):
-        raise InvalidInput(
-            f"{broken[0]} is a link to what is not there. Restore what it leads to, or remove it."
-        )
+        raise InvalidInput(f"{broken[0]} is a broken link. Restore its target, or remove it.")
 
 
 def named(split: str, names: Iterable[str]) -> str | None:
-    """The one of the names that is the split, in another case if it is not there as written.
+    """The name that is the split, in another case if it does not exist as written.
 
     Raises:
-        InvalidInput: it is there in two other cases.
+        InvalidInput: it exists in two other cases.
     """
     names = tuple(names)
     if split in names:
         return split
     near = [name for name in names if name.lower() == split.lower()]
     if len(near) > 1:
-        raise InvalidInput(f"The split {split!r} may be {' or '.join(map(repr, near))}: say which.")
+        raise InvalidInput(
+            f"The split {split!r} may be {' or '.join(map(repr, near))}. Give one of them."
+        )
     return near[0] if near else None
 
 
 def no_split(split: str, where: Path | str, names: Sequence[str]) -> InvalidInput:
-    """The error about a split that is not there, with those that are."""
+    """The error about a missing split, with the existing ones."""
     near = did_you_mean(split, names)
     return InvalidInput(
         f"{where} has no split {split!r}{near or '.'} It has {some(names)}: give --split "
@@ -82,7 +82,7 @@ def no_split(split: str, where: Path | str, names: Sequence[str]) -> InvalidInpu
 
 
 def some(names: Iterable[object]) -> str:
-    """The first of them, with commas, and how many more there are."""
+    """The first of them, with commas, and the number of the rest."""
     shown = [str(name) for name in names]
     more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
     return ", ".join(shown[:SHOWN]) + more

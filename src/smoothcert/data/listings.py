@@ -19,11 +19,11 @@ from smoothcert.files import read_regular
 MOST_LIST_BYTES = 2**24  # of classes.txt
 _MOST_TABLE_BYTES = 2**28
 
-_NO_TEXT = re.compile("[\0\x80-\x84\x86-\x9f]")  # of UTF-16, Shift-JIS, Windows-1252 read wrongly
+_NO_TEXT = re.compile("[\0\x80-\x84\x86-\x9f]")  # from UTF-16, Shift-JIS, Windows-1252 misread
 _INTEGER = re.compile(r"-?\d+(\.0*)?")
 
 LABELS = ("label", "labels", "fine_label", "target", "class", "y")
-"""Columns that are taken to hold true classes, in any table."""
+"""Columns that are read as true classes, in any table."""
 
 TINY_IMAGENET = "val_annotations.txt"
 _UNREAD = "metadata.parquet"
@@ -35,9 +35,9 @@ def text_of(path: Path, most: int, older: bool = False) -> str:
 
     Args:
         path: the file.
-        most: bytes that it may have.
-        older: whether Latin-1 is read too. Any bytes are that, so only where the text is compared
-            with names that are known.
+        most: its maximum size in bytes.
+        older: whether to read Latin-1 too. Any bytes are valid Latin-1, so only if the text is
+            compared with known names.
     """
     data = read_regular(path, most, InvalidInput)
     try:
@@ -46,21 +46,21 @@ def text_of(path: Path, most: int, older: bool = False) -> str:
     except UnicodeDecodeError:
         text = data.decode("latin-1") if older else "\0"
     if _NO_TEXT.search(text):
-        raise InvalidInput(f"{path} is no text file in UTF-8. Save it as UTF-8.")
+        raise InvalidInput(f"{path} is not a text file in UTF-8. Save it as UTF-8.")
     return text
 
 
 def class_list(path: Path) -> tuple[str, ...]:
-    """The names in a classes.txt, one a line; empty lines and spaces around do not count.
+    """The names in a classes.txt, one per line; empty lines and outer spaces are ignored.
 
     Raises:
-        InvalidInput: a name is there twice.
-        ValueError: there is none.
+        InvalidInput: a name is repeated.
+        ValueError: there are no names.
     """
     lines = text_of(path, MOST_LIST_BYTES, older=True).splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
-        raise ValueError(f"{path} names no class; write one name a line, or remove it")
+        raise ValueError(f"{path} names no class; write one name per line, or remove it")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InvalidInput(
             f"{path} must name every class folder once, in the order of the classifier's classes; "
@@ -71,7 +71,7 @@ def class_list(path: Path) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Listed:
-    """What a table says of the images beside and below it: file names and labels, row by row."""
+    """What a table says about the images in its folder and below: names and labels, row by row."""
 
     path: Path
     files: tuple[str, ...]
@@ -79,21 +79,21 @@ class Listed:
 
     @property
     def names(self) -> frozenset[str]:
-        """The classes, if they are named and not numbered."""
+        """The classes, if they have names instead of numbers."""
         return frozenset(label for label in self.labels if isinstance(label, str))
 
 
 def listed(folder: Path) -> Listed | None:
-    """What a table in a folder says, or None: there is none, or it has no column of labels.
+    """What a table in a folder says; None if there is none, or it has no column of labels.
 
     Raises:
-        InvalidInput: there are two, or one that is not such a table.
+        InvalidInput: there are two tables, or one of another form.
     """
     there = [path for path in children(folder)[1] if path.name.lower() in (*TABLES, _UNREAD)]
     if len(there) > 1 or any(path.name.lower() == _UNREAD for path in there):
         raise InvalidInput(
-            f"{folder} has {some(path.name for path in there)}. One metadata.csv or "
-            "metadata.jsonl is read, with the columns file_name and label."
+            f"{folder} has {some(path.name for path in there)}. Keep one metadata.csv or "
+            "metadata.jsonl, with the columns file_name and label."
         )
     if not there:
         return None
@@ -105,10 +105,12 @@ def listed(folder: Path) -> Listed | None:
 
 
 def _tiny_rows(path: Path) -> list[dict[str, Any]]:
-    """File and class, and a box that is not needed, with tabs between."""
+    """File, class, and a box that is not needed, separated by tabs."""
     lines = [line.split("\t") for line in text_of(path, _MOST_TABLE_BYTES).splitlines() if line]
     if any(len(line) != 6 for line in lines):
-        raise InvalidInput(f"{path} is not Tiny-ImageNet's, of six columns. Write a metadata.csv.")
+        raise InvalidInput(
+            f"{path} does not have Tiny-ImageNet's six columns. Write a metadata.csv instead."
+        )
     return [{"file_name": f"images/{line[0]}", "label": line[1]} for line in lines]
 
 
@@ -133,8 +135,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         )
     if not all(isinstance(row, dict) and isinstance(row.get("file_name"), str) for row in rows):
         raise InvalidInput(
-            f"{path} must have file_name in every row, the image's path from the folder of "
-            "the table, with commas between columns."
+            f"{path} must have file_name in every row, the image's path relative to the table's "
+            "folder, with commas between columns."
         )
     return rows
 
@@ -146,11 +148,11 @@ def _row(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _columns(names: Sequence[str], path: Path) -> list[str]:
-    """The columns, those that are read in small letters and without spaces around."""
+    """The columns; those that are read have lower-case names without outer spaces."""
     plain = {name: name.strip().lower() for name in names}
     known = [p if (p := plain[name]) in ("file_name", "split", *LABELS) else name for name in names]
     if twice := [name for name, count in Counter(known).items() if name and count > 1]:
-        raise InvalidInput(f"{path} has the column {twice[0]} twice. Leave one of them.")
+        raise InvalidInput(f"{path} has the column {twice[0]} twice. Keep one of them.")
     return known
 
 
@@ -159,26 +161,29 @@ def _checked(path: Path, rows: Sequence[dict[str, Any]]) -> Listed | None:
     if column is None:
         return None
     if any("split" in row for row in rows):
-        raise InvalidInput(f"{path} has a column split. Give each split a folder and a table.")
+        raise InvalidInput(f"{path} has a column split. Give each split its own folder and table.")
     files = tuple(row["file_name"].replace("\\", "/").removeprefix("./") for row in rows)
     if outside := [f for f in files if f.startswith("/") or ".." in f.split("/") or "\0" in f]:
-        raise InvalidInput(f"{path} names {outside[0]!r}, which is not in its folder.")
+        raise InvalidInput(
+            f"{path} names {outside[0]!r}, which is not in its folder. Move the image there, or "
+            "remove the row."
+        )
     if twice := [file for file, count in Counter(files).items() if count > 1]:
-        raise InvalidInput(f"{path} names {some(twice)} twice.")
+        raise InvalidInput(f"{path} names {some(twice)} twice. Remove the repeated rows.")
     return Listed(path, files, _labels([row.get(column) for row in rows], path, column))
 
 
 def label_column(candidates: Sequence[str], where: Path | str) -> str | None:
-    """The only candidate, or None for none; of CIFAR-100's two kinds, the fine one.
+    """The only candidate, or None if there is none; of CIFAR-100's two kinds, the fine one.
 
     Raises:
-        InvalidInput: there are several.
+        InvalidInput: there are several candidates.
     """
     if set(candidates) == {"fine_label", "coarse_label"}:
         return "fine_label"
     if len(candidates) > 1:
         raise InvalidInput(
-            f"{where} has several columns that may hold the classes: {some(candidates)}. Leave one "
+            f"{where} has several columns that may hold the classes: {some(candidates)}. Keep one "
             "of them in the file, or rename the others."
         )
     return candidates[0] if candidates else None
@@ -194,16 +199,16 @@ def _labels(values: Sequence[Any], path: Path, column: str) -> tuple[int, ...] |
     if (numbers := whole_numbers(texts)) is not None:
         return tuple(numbers)
     raise InvalidInput(
-        f"{path} must have, in its column {column}, either whole numbers or names, in every row."
+        f"{path} must have either whole numbers or names in every row of its column {column}."
     )
 
 
 def _number(text: str) -> int | float | str:
-    """A text as the number that it is, if it is one."""
+    """A text as a number, if it is one."""
     if _INTEGER.fullmatch(text):
         return int(text.partition(".")[0])
     try:
         float(text)
     except ValueError:
         return text
-    return float("nan")  # none that numbers a class
+    return float("nan")  # not the number of a class

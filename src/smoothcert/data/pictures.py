@@ -1,4 +1,4 @@
-"""Pictures that a loader found, as inputs that are decoded when they are read."""
+"""Images that a loader found, as inputs that are decoded when they are read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
 
 AS_FIRST = 0
-"""Instead of 1 or 3 channels: those of the first picture, as runs were read that recorded none."""
+"""Instead of 1 or 3 channels: those of the first image, as for runs that recorded none."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What was found, not opened yet.
+    """The images that were found, not opened yet.
 
     Args:
-        name: the reference that it was found by.
+        name: the reference they were loaded from.
         count: how many.
         open: from an index to a path, a stream or a PIL image.
-        called: from an index to what the picture is called, for people.
+        called: from an index to the image's readable name.
         labels: true classes, or None.
         classes: names of the classes, may be empty.
-        notes: what else was decided in reading, a sentence each.
+        notes: other decisions made in reading, one sentence each.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Pictures:
     notes: tuple[str, ...] = ()
 
     def inputs(self, size: int | None, channels: int | None) -> Inputs:
-        """Inputs; the first picture decides the shape, and all must agree in it.
+        """Inputs; the first image determines the shape, and all must have it.
 
         Args:
             size: see `images.decode`.
-            channels: 1 or 3 to convert all, None for what they have, or `AS_FIRST`.
+            channels: 1 or 3 to convert all, None for their own, or `AS_FIRST`.
         """
         if self.count == 0:
             raise InvalidInput(f"The data set {self.name} is empty: nothing to certify.")
@@ -78,10 +78,10 @@ def _differs(got: tuple[int, ...], first: tuple[int, ...]) -> str:
     if got[0] != first[0]:
         kinds = {1: "grey", 3: "colour"}
         return (
-            f"is {kinds[got[0]]} and the first is {kinds[first[0]]}. Say what all are to be: "
+            f"is {kinds[got[0]]} and the first is {kinds[first[0]]}. Convert all of them: "
             "--channels 3 repeats grey, --channels 1 makes colours grey."
         )
     return (
         f"has shape {got}; the others have {first}. All inputs must have one shape: give --size "
-        "(224 for most ImageNet models) to have images resized and cropped to a square."
+        "(224 for most ImageNet models) to resize and crop images to a square."
     )

@@ -10,7 +10,7 @@ from smoothcert.data.layouts import children, named, no_split, some
 from smoothcert.errors import InvalidInput
 
 PARQUET = (".parquet", ".parq", ".pq")
-_MOST_FOLDERS = 64  # in a folder that is looked through: more are classes
+_MOST_FOLDERS = 64  # subfolders to look through: more are classes
 _DEPTH = 2  # configuration/split/0000.parquet
 
 _OF = re.compile(r"(?P<split>.+?)-(?P<number>\d+)-of-(?P<count>\d+)(-[0-9a-f]+)?")
@@ -20,9 +20,9 @@ _COUNTED = re.compile(r"(?P<split>.+?)[-_.](?P<number>\d+)")
 
 @dataclass(frozen=True)
 class _Shard:
-    """A file, and what its name says: where, of which split, which part, of how many.
+    """A file, and what its name says: folder, split, part and number of parts.
 
-    `number` is None for the whole of a split, `count` for parts that do not say how many they are.
+    `number` is None for a whole split, `count` for parts that do not state their total.
     """
 
     path: Path
@@ -39,7 +39,7 @@ def split_files(path: Path, split: str) -> list[Path] | None:
     `test/0000.parquet`, also in a folder for each configuration, or in `data`.
 
     Raises:
-        InvalidInput: there are others, several that match, or not all parts of it.
+        InvalidInput: there are only others, several match, or parts are missing.
     """
     shards = [_shard(file, path) for file in _files(path, _DEPTH)]
     if not shards:
@@ -54,14 +54,14 @@ def split_files(path: Path, split: str) -> list[Path] | None:
     mine = [shard for shard in shards if shard.split == wanted]
     if len(groups := sorted({shard.folder for shard in mine})) > 1:
         raise InvalidInput(
-            f"{path} has the split {wanted!r} in {some(g or '.' for g in groups)}. Give the "
-            "folder of one of them, or a file, as --data."
+            f"{path} has the split {wanted!r} in {some(g or '.' for g in groups)}. Give one of "
+            "these folders, or a file, as --data."
         )
     return _complete(path, wanted, mine)
 
 
 def _files(folder: Path, depth: int) -> list[Path]:
-    """Parquet files in a folder and those below it, but not where images lie or classes are."""
+    """Parquet files in a folder and its subfolders, except those of images or classes."""
     folders, files = children(folder)
     found = [f for f in files if f.suffix.lower() in PARQUET and f.stem != "metadata"]
     if not found and any(is_image(file.name) for file in files):
@@ -71,7 +71,7 @@ def _files(folder: Path, depth: int) -> list[Path]:
 
 
 def _shard(file: Path, root: Path) -> _Shard:
-    """A file's place, by its name or, if that is a number, by its folder's."""
+    """A file's place, by its name or, if that is a number, by its folder's name."""
     folders = file.relative_to(root).parts[:-1]
     stem = file.name[: -len(file.suffix)]
     if match := _OF.fullmatch(stem):
@@ -84,7 +84,7 @@ def _shard(file: Path, root: Path) -> _Shard:
 
 
 def _whole_name(shard: _Shard, shards: Sequence[_Shard]) -> _Shard:
-    """test_0 is a part of test if there are parts from 0 or 1 on, and no test; else it is whole."""
+    """test_0 is a part of test if there are parts from 0 or 1 and no test; else it is whole."""
     match = _COUNTED.fullmatch(shard.split) if shard.number is None else None
     if not match:
         return shard
@@ -97,7 +97,7 @@ def _whole_name(shard: _Shard, shards: Sequence[_Shard]) -> _Shard:
 
 
 def _complete(path: Path, split: str, shards: Sequence[_Shard]) -> list[Path]:
-    """The files in the order of their parts, if all parts are there, each once."""
+    """The files in the order of their parts, if every part exists exactly once."""
     ordered = sorted(shards, key=lambda shard: (shard.number or 0, shard.path.name))
     numbers = [-1 if shard.number is None else shard.number for shard in ordered]
     counts = {shard.count for shard in ordered}
@@ -106,7 +106,7 @@ def _complete(path: Path, split: str, shards: Sequence[_Shard]) -> list[Path]:
         whole.append([*range(1, len(numbers) + 1)])
     if len(counts) > 1 or numbers not in whole or counts.isdisjoint({None, len(numbers)}):
         raise InvalidInput(
-            f"{path} has of the split {split!r} {some(s.path.name for s in ordered)}, which are "
-            "not all of its parts, each once. Complete them, or give one file as --data."
+            f"{path} has {some(s.path.name for s in ordered)} of the split {split!r}, which is "
+            "not every part exactly once. Complete the parts, or give one file as --data."
         )
     return [shard.path for shard in ordered]

@@ -1,4 +1,4 @@
-"""Images in Parquet files, and Hugging Face's data sets, which are made of them."""
+"""Images in Parquet files, and Hugging Face data sets, which consist of them."""
 
 import io
 import json
@@ -16,17 +16,18 @@ from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.files import require_regular, similar
 
 _MOST_GROWTH, _SMALL = 64, 2**26
-"""A Parquet file may unpack to so many times its size, as images are packed already; or so much."""
+"""A Parquet file may unpack to this multiple of its size, as images are already compressed, or to
+this many bytes."""
 
 _BATCH = 256  # rows of a Parquet file read at once
 _IMAGES = ("img", "image", "images", "x")
 
 
 def pictures(paths: Sequence[Path], reference: str, notes: tuple[str, ...] = ()) -> Pictures:
-    """The images of some Parquet files, one after the other.
+    """The images of some Parquet files, one file after another.
 
     Raises:
-        InvalidInput: no such files, or not certain which columns hold images and labels.
+        InvalidInput: no such files, or the columns of images and labels are not certain.
     """
     import pyarrow as pa
 
@@ -40,7 +41,7 @@ def pictures(paths: Sequence[Path], reference: str, notes: tuple[str, ...] = ())
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise InvalidInput(f"{reference} is not a readable Parquet file: {error}") from error
     if twice := [n for n, count in Counter(table.column_names).items() if count > 1]:
-        raise InvalidInput(f"{reference} has the column {twice[0]!r} twice. Leave one of them.")
+        raise InvalidInput(f"{reference} has the column {twice[0]!r} twice. Keep one of them.")
     structs = [f.name for f in table.schema if pa.types.is_struct(f.type)]
     stored = [n for n in structs if table.schema.field(n).type.get_field_index("bytes") >= 0]
     features = {n: {"_type": "Image"} for n in stored} | _features(table.schema.metadata)
@@ -51,8 +52,8 @@ def pictures(paths: Sequence[Path], reference: str, notes: tuple[str, ...] = ())
     kind = column.type.field(place).type if place >= 0 else column.type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise InvalidInput(
-            f"The column {images!r} of {reference} has type {column.type}; images are stored as "
-            "struct<bytes, path>, as Hugging Face data sets do."
+            f"The column {images!r} of {reference} has type {column.type}; images must be stored "
+            "as struct<bytes, path>, as in Hugging Face data sets."
         )
     names = _names(features.get(labels) if labels else None)
     where = dict.fromkeys((Path(reference), *(path.parent for path in paths)))
@@ -78,21 +79,21 @@ def _pictures(
     column: str | None,
     notes: tuple[str, ...],
 ) -> Pictures:
-    """The pictures in a column's cells, each a mapping with bytes, bytes alone, or a path."""
+    """The images in a column's cells, each a mapping with bytes, bytes alone, or a path."""
 
     def opened(index: int) -> io.BytesIO | Path:
         value = cell(index)
         if isinstance(value, Mapping) and not value.get("bytes") and value.get("path"):
             raise InvalidInput(
                 f"Row {index} of {reference} cannot be read as an image: it only names a file, "
-                f"{value['path']!r:.200}. Put the pictures themselves in."
+                f"{value['path']!r:.200}. Store the images themselves in it."
             )
         data = value.get("bytes") if isinstance(value, Mapping) else value
         if isinstance(data, Path):
             return data
         if not data:
             raise InvalidInput(
-                f"Row {index} of {reference} has no picture, so it cannot be read as an image. "
+                f"Row {index} of {reference} has no image, so it cannot be read as an image. "
                 "Leave such rows out of the file."
             )
         return io.BytesIO(data)
@@ -113,7 +114,7 @@ def _pictures(
 
 
 def _unpacked(path: Path) -> Any:
-    """The table of a file that does not unpack to far more than its size."""
+    """The table of a file, unless it unpacks to far more than its size."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -130,8 +131,8 @@ def _unpacked(path: Path) -> Any:
         schema = file.schema_arrow
     if max(size, declared) > most:
         raise InvalidInput(
-            f"{path} would unpack to more than {most} bytes, far more than its size, as no images "
-            "do. Check where it came from."
+            f"{path} would unpack to more than {most} bytes, far more than its size, which images "
+            "never do. Check where it came from."
         )
     return pa.Table.from_batches(batches, schema)
 
@@ -145,8 +146,8 @@ def _classes_of(
 ) -> tuple[list[int] | None, tuple[str, ...], tuple[str, ...]]:
     """Labels, the names of the classes, and where their order is from.
 
-    Labels are whole numbers, with names or without, or names that a classes.txt has: rows have no
-    order of classes, and some classes may have no row. A classes.txt reorders those with names.
+    Labels are whole numbers, with or without names, or names that are in a classes.txt: rows have
+    no order of classes, and some classes may have no row. A classes.txt reorders named ones.
     """
     if labels is None:
         return None, names, ()
@@ -161,15 +162,16 @@ def _classes_of(
     elif not all(isinstance(label, str) for label in labels):
         kinds = sorted({type(label).__name__ for label in labels if label is not None})
         raise InvalidInput(
-            f"The labels of {reference}, in its column {column!r}, must be whole numbers, or all "
-            f"names, without gaps; they are {some(kinds)}, and {labels.count(None)} are missing."
+            f"The labels of {reference}, in its column {column!r}, must all be whole numbers or "
+            f"all names, without gaps; they are {some(kinds)}, and {labels.count(None)} are "
+            "missing."
         )
     if listing is None:
         raise InvalidInput(
             f"The labels of {reference}, in its column {column!r}, are names "
             f"({some(sorted(set(labels)))}), whose order as classes is not certain. List all of "
-            "them in a classes.txt beside the file, one a line, in the order of the classifier's, "
-            "or number them (for Hugging Face's data sets class_encode_column sorts them)."
+            "them in a classes.txt next to the file, one per line, in the classifier's order, or "
+            "number them (for Hugging Face data sets, class_encode_column sorts them)."
         )
     classes, note = orders.as_listed(listing, {label for label in labels if label is not None})
     place = {name: number for number, name in enumerate(classes)}
@@ -177,13 +179,13 @@ def _classes_of(
 
 
 def _unlabelled(columns: Iterable[str], images: str) -> tuple[str, ...]:
-    """A note on the columns that are not read, if none was taken for labels."""
+    """A note on the columns that are not read, if none was read as labels."""
     others = [name for name in columns if name != images]
     return (f"Not read: the columns {some(others)}.",) if others else ()
 
 
 def _features(metadata: Any) -> dict[str, Any]:
-    """What Hugging Face's metadata in a file says of its columns, if it is there."""
+    """What Hugging Face's metadata in a file says about its columns, if there is any."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
@@ -192,13 +194,13 @@ def _features(metadata: Any) -> dict[str, Any]:
 
 
 def _names(feature: Any) -> tuple[str, ...]:
-    """The names of the classes that a column's feature has."""
+    """The class names of a column's feature."""
     names = feature.get("names") if isinstance(feature, dict) else None
     return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def _typed(features: Mapping[str, Any], kind: str, names: Iterable[str]) -> list[str]:
-    """The columns of which Hugging Face's metadata says that they are of a kind."""
+    """The columns of one kind by Hugging Face's metadata."""
     said = {n: f.get("_type") for n, f in features.items() if isinstance(f, dict)}
     return [name for name in names if said.get(name) == kind]
 
@@ -206,26 +208,26 @@ def _typed(features: Mapping[str, Any], kind: str, names: Iterable[str]) -> list
 def _columns(
     whole: Mapping[str, bool], features: Mapping[str, Any], reference: str
 ) -> tuple[str, str | None]:
-    """The columns of images and of labels, if there is no doubt.
+    """The columns of images and of labels, if they are certain.
 
     Args:
         whole: every column's name, and whether it holds whole numbers.
-        features: Hugging Face's metadata of them.
+        features: Hugging Face's metadata of the columns.
         reference: for messages.
     """
     if "split" in whole:
         raise InvalidInput(
-            f"{reference} has a column 'split'. Write each split to a file of its own, without it."
+            f"{reference} has a column 'split'. Write each split to its own file, without it."
         )
     images = [n for n in _IMAGES if n in whole] or _typed(features, "Image", whole)
     if not images:
         raise InvalidInput(
-            f"{reference} has the columns {', '.join(whole)}; images are looked for under 'img' "
-            "and 'image', and in columns of struct<bytes, path>."
+            f"{reference} has the columns {', '.join(whole)}. The column of images must be called "
+            "'img' or 'image', or be of type struct<bytes, path>."
         )
     if len(images) > 1:
         raise InvalidInput(
-            f"{reference} has several columns of images: {some(images)}. Leave one of them in the "
+            f"{reference} has several columns of images: {some(images)}. Keep one of them in the "
             "file."
         )
     classes = _typed(features, "ClassLabel", whole)
@@ -235,10 +237,10 @@ def _columns(
 
 
 def hub(reference: str, split: str) -> Pictures:
-    """A data set of Hugging Face by its id.
+    """A Hugging Face data set by its id.
 
     Raises:
-        InvalidInput: it is not there, or not certain which columns hold images and labels.
+        InvalidInput: it is not found, or the columns of images and labels are not certain.
         MissingExtra: the package `datasets` is not installed.
     """
     try:
@@ -250,7 +252,7 @@ def hub(reference: str, split: str) -> Pictures:
     except Exception as error:  # the hub's client, the network and the data set's own script
         raise InvalidInput(
             f"The Hugging Face data set {reference!r} (split {split!r}) cannot be loaded: {error}. "
-            "Check the id and the network, or give a local Parquet file, .npz or image folder"
+            "Check the id and the Internet connection, or give a local Parquet file, .npz or folder"
             f"{similar(Path(reference)) or '.'}"
         ) from error
     whole = {name: "int" in str(getattr(f, "dtype", "")) for name, f in data.features.items()}
@@ -259,7 +261,7 @@ def hub(reference: str, split: str) -> Pictures:
         for name, feature in data.features.items()
     }
     images, labels = _columns(whole, features, reference)
-    # As bytes: decoded by the hub's package, an image would be turned as EXIF says.
+    # As bytes: decoded by the hub's package, an image would be rotated as EXIF says.
     stored = data.cast_column(images, datasets.Image(decode=False))
     names = _names(features.get(labels) if labels else None)
     known, names, _ = _classes_of(
@@ -270,6 +272,6 @@ def hub(reference: str, split: str) -> Pictures:
     def cell(index: int) -> Any:
         found = stored[index][images]
         here = found and not found.get("bytes") and found.get("path")
-        return Path(here) if here else found  # what the hub's package put on this machine
+        return Path(here) if here else found  # what the hub's package downloaded
 
     return _pictures(reference, len(data), cell, known, names, labels, more)

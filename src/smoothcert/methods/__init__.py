@@ -1,4 +1,4 @@
-"""A file per method, from votes to certificates, all pure; each is registered here."""
+"""One file per method, from votes to certificates, all pure; each method is registered here."""
 
 from smoothcert.certificate import Certificate, Record, Settings
 from smoothcert.methods.base import Allocation, Bound, Case, Method
@@ -28,26 +28,26 @@ __all__ = [
 SCRATCH = Scratch()
 
 BY_KIND: dict[str, type[Method]] = {method.kind: method for method in (Irs, Reuse, Decision)}
-"""The others by the names that run.json has for them."""
+"""The other methods by their names in run.json."""
 
 
 def method_of(stated: Method | None) -> Method:
-    """The method of a result, which states None for one from scratch."""
+    """The method of a result, whose own field is None for a certification from scratch."""
     return SCRATCH if stated is None else stated
 
 
 def stated(method: Method) -> Method | None:
-    """A method as results state it."""
+    """A method as results store it."""
     return None if method == SCRATCH else method
 
 
 def planned(method: Method) -> Reuse | None:
-    """The method, if a plan made from a pilot decides what each input gets."""
+    """The method, if a plan made from a pilot allocates each input's draws."""
     return method if isinstance(method, Reuse) else None
 
 
 def alpha_of(settings: Settings, method: Method | None) -> float:
-    """The probability, proven, up to which a certificate made with these settings is wrong.
+    """The proven upper bound on the probability that a certificate with these settings is wrong.
 
     Source: docs/theory.md: section 2 from scratch, 3 IRS, 7 and 8 beyond it, 9 a decision.
     """

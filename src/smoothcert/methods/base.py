@@ -1,7 +1,7 @@
-"""What a method is: its settings, the draws that it needs, and from votes to certificates.
+"""The base class of methods: settings, the draws they need, and from votes to certificates.
 
-A method is a frozen dataclass in a file of its own, registered in `methods`. Every function from
-votes to a certificate is pure, so that whoever has the votes can compute it again: `recheck`.
+A method is a frozen dataclass in its own file, registered in `methods`. Every function from votes
+to a certificate is pure, so anyone who has the votes can recompute it: `recheck`.
 """
 
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ from smoothcert.sampling.sampler import Sampler
 from smoothcert.tries import Try
 
 NOT_OF_THE_BASE = "the class and the cached counts are not those of the base run"
-"""Found wrong of a record; its draws can't be judged then."""
+"""A fault of a record; its draws cannot be judged then."""
 
 
 class Bound(StrEnum):
@@ -34,17 +34,17 @@ class Bound(StrEnum):
 
 @dataclass(frozen=True)
 class Allocation:
-    """The draws that a plan gives one input.
+    """The draws that a plan allocates to one input.
 
     Attributes:
-        bound: that they will go into.
-        winners: a sample of the cached draws that the original gave the class.
-        losers: a sample of those that it did not.
+        bound: the bound that uses them.
+        winners: size of a sample of the cached draws that the original gave the class.
+        losers: size of a sample of those that it did not.
         fresh: draws of the fresh stream.
         near_winners: winners by smallest margin, replayed whole.
         near_losers: losers by smallest distance to the class, replayed whole.
         seen_winners: the last winners, which a pilot has seen; replayed whole.
-        seen_losers: likewise losers.
+        seen_losers: the last losers, likewise.
     """
 
     bound: Bound
@@ -65,12 +65,12 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Case:
-    """One input, and what the original and the plan know of it.
+    """One input, and what the original and the plan know about it.
 
     Attributes:
         item: the input.
         cached: the original's record, for a method that needs a base.
-        allocation: of the plan, for a method that is planned.
+        allocation: the plan's, for a planned method.
     """
 
     item: Item
@@ -80,7 +80,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cached:
-    """What the original left behind for one input: its class and votes."""
+    """What the original's certification stored for one input: its class and votes."""
 
     index: int
     content: str
@@ -90,10 +90,10 @@ class Cached:
 
     @staticmethod
     def of(item: Item, record: Record) -> "Cached":
-        """The cached counts of a record, once it is known to be this item's.
+        """The cached counts of a record, after checking that it belongs to this item.
 
         Raises:
-            Mismatch: the record is of another input, or of other content.
+            Mismatch: the record is of another input or content.
         """
         old = record.certificate
         if (item.index, item.content) != (old.index, old.content):
@@ -120,9 +120,9 @@ class Method(ABC):
     """Settings of a method, and the rules that follow from them; subclasses are frozen dataclasses.
 
     Attributes:
-        kind: names the method in run.json; empty where its settings are null.
+        kind: the method's name in run.json; empty where its settings are null.
         verb: what it does, for `Try.kind`.
-        results: the values of `Certificate.method` that it gives.
+        results: the values of `Certificate.method` that it can give.
         vote_kinds: the parts of `Votes` that its records may have.
         needs_base: whether it reuses the votes of an original.
     """
@@ -135,7 +135,7 @@ class Method(ABC):
 
     @abstractmethod
     def describe(self, settings: Settings) -> str:
-        """What is asked for, in a few words."""
+        """The settings in a few words."""
 
     @abstractmethod
     def made(self, settings: Settings) -> str:
@@ -170,20 +170,20 @@ class Method(ABC):
     ) -> Iterator[str]:
         """What is wrong with the draws that a record counts, by the method's own rule.
 
-        Which draws count is a rule, not a choice: somebody who replays everything and then keeps
-        the prefix, the sample or the length that looks best has true labels and a false
-        certificate. So all that the rule decides is computed again and must be what is recorded.
+        Which draws count is a rule, not a choice: whoever replays everything and then keeps the
+        prefix, the sample or the length that looks best has true labels and a false certificate.
+        So everything that the rule decides is recomputed and must match the record.
 
         Args:
-            record: of the classifier.
-            cached: the original's, of the same input, if at hand.
-            allocation: that a plan gives the input, if at hand.
+            record: the classifier's record.
+            cached: the original's record of the same input, if available.
+            allocation: the plan's allocation for the input, if available.
             settings: of the certification from scratch.
-            shape: of the input.
+            shape: shape of the input.
         """
 
     def check(self, settings: Settings, shape: tuple[int, ...]) -> None:
-        """Refuse, before any evaluation, what these settings can't prove on such inputs.
+        """Refuse, before any evaluation, settings that cannot prove anything on such inputs.
 
         Raises:
             InvalidInput: see the method.
@@ -191,54 +191,54 @@ class Method(ABC):
         return
 
     def proven_alpha(self, settings: Settings) -> float:
-        """The probability, proven, up to which a certificate is wrong.
+        """The proven upper bound on the probability that a certificate is wrong.
 
         Source: docs/theory.md: section 2 from scratch, 3 IRS, 7 and 8 beyond it, 9 a decision.
         """
         return settings.alpha
 
     def question(self, model: str, settings: Settings) -> Try:
-        """What a certification of the model, by its fingerprint, asks of the draws of its seed."""
+        """What certifying the model with this fingerprint asks of the draws of its seed."""
         asked = self if self.needs_base else (settings, self if self.kind else None)
         what = self.describe(settings)
         return Try.of(self.verb, model, what, self.seed(settings), asked)
 
     def seed(self, settings: Settings) -> int:
-        """The noise seed of all that is counted of the classifier."""
+        """The noise seed of all counted draws of the classifier."""
         return settings.seed
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it counts draws of a seed of its own, and none that was cached."""
+        """Whether it counts draws of a seed of its own, and no cached ones."""
         return False
 
     @property
     def prefix(self) -> int:
-        """How many of the first cached draws it counts whatever they show; 0 if it picks others."""
+        """How many of the first cached draws it counts in any case; 0 if it picks others."""
         return 0
 
     def replayed(self, votes: Votes) -> int:
-        """How many of the original's labels in a record are of draws that were replayed."""
+        """How many of the original's labels in a record belong to replayed draws."""
         return int(np.count_nonzero(votes.roles)) if len(votes.roles) else len(votes.original)
 
     def restated(self, certificate: Certificate) -> Certificate:
-        """A stored certificate with the budget that is proven, where an earlier version erred."""
+        """A stored certificate with the proven budget, where an earlier version was wrong."""
         return certificate
 
 
 def blank(size: int) -> NDArray[np.int32]:
-    """Labels that do not matter."""
+    """Labels whose values do not matter."""
     return np.zeros(size, dtype=np.int32)
 
 
 def differences(votes: Votes, due: Votes) -> Iterator[str]:
-    """Where the stored draws of a record that reuses a cache are not those that are due."""
+    """Where the stored draws of a record that reuses a cache are not those its rule requires."""
     for name in ("estimation", "fresh"):
         have, want = len(getattr(votes, name)), len(getattr(due, name))
         if have != want:
             stream = "replayed" if name == "estimation" else "fresh"
-            yield f"{have} {stream} draws are stored where its rule takes {want}"
+            yield f"{have} {stream} draws are stored where its rule requires {want}"
     if not np.array_equal(votes.roles, due.roles):
-        yield "the cached draws that were replayed are not those that its rule takes"
+        yield "the cached draws that were replayed are not those that its rule requires"
     if not np.array_equal(votes.original, due.original):
         yield "the original's labels are not those of the base run"

@@ -1,9 +1,9 @@
-"""Dataset certificates: what a few replayed draws per input prove of a changed model's accuracy.
+"""Dataset certificates: what a few replayed draws per input prove about a model's accuracy.
 
 The cached winners of every eligible input are replayed; flips away from the class, pooled over
 groups of inputs, bound each group's mean flip rate, and an adversary places the flips where
-they hurt most. At radii named in advance, which inputs flipped is used too. Everything here
-is a pure function of counts, so `recheck` repeats it (docs/theory.md, section 10).
+they hurt most. At radii named in advance, it also matters which inputs flipped. Everything
+here is a pure function of counts, so `recheck` repeats it (docs/theory.md, section 10).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,15 +18,15 @@ from scipy import special
 from smoothcert.bounds import adversary
 from smoothcert.methods.screening import Pool, Screening, Target, Verdict
 
-# The guess of an input's flip rate that its later draws are tested with: any rule is valid that
-# looks only at the cache and at earlier rounds. These constants make it a good one.
-_FIRST_RATE = 0.03  # at a vote share of 1/2, before anything is known of the model
-_STRENGTH = 50  # draws of the input's own that weigh as much as its group
+# The guess of an input's flip rate against which its later draws are tested. Any rule is valid
+# that looks only at the cache and at earlier rounds; these constants make it a good one.
+_FIRST_RATE = 0.03  # at a vote share of 1/2, before anything is known about the model
+_STRENGTH = 50  # how many of the input's own draws weigh as much as its group
 
 
 @dataclass(frozen=True)
 class Group:
-    """One group's pooled flips and the limit of its mean flip rate."""
+    """One group's pooled flips and the upper limit of its mean flip rate."""
 
     inputs: int
     flips: int
@@ -44,20 +44,20 @@ class Named:
 
 @dataclass(frozen=True)
 class DatasetCertificate:
-    """What is proven of one model on a labelled data set, with the counts that prove it.
+    """What is proven about one model on a labelled data set, with the counts that prove it.
 
     All statements of all certificates of one screening hold together with probability
     1 - alpha. Certified accuracy is the share of inputs whose smoothed class is the label, at
     every input on the data's grid closer than the radius; the mean radius counts the others as 0.
 
     Attributes:
-        name, fingerprint: of the model.
-        screening, pool: settings, and what the cache says.
+        name, fingerprint: the model's name and hash.
+        screening, pool: the settings, and what the cache says.
         flips: flips away from the class, (rounds, eligible), not cumulative.
         groups: pooled flips and limits.
         named: robust inputs at the named radii, by the better of both bounds.
         acr: lower bound of the average certified radius over the data set.
-        verdict: what became of the target, if there is one.
+        verdict: whether the target is proven, if there is one.
     """
 
     name: str
@@ -72,24 +72,24 @@ class DatasetCertificate:
 
     @property
     def decided(self) -> bool:
-        """Whether its target is, so that no more draws are taken."""
+        """Whether its target is decided, so that no more draws are needed."""
         return self.verdict in (Verdict.ACCEPTED, Verdict.UNREACHABLE)
 
     @property
     def evaluations(self) -> int:
-        """Forward passes of the model that it cost."""
+        """Forward passes of the model that the certificate cost."""
         return sum(group.draws for group in self.groups)
 
     @property
     def alpha(self) -> float:
-        """The total error probability, of all candidates together."""
+        """The total error probability over all candidates together."""
         return self.screening.alpha
 
     def robust(self, radii: ArrayLike) -> NDArray[np.int64]:
         """Proven number of inputs with the right class and a certified radius above each radius.
 
         Args:
-            radii: any shape, >= 0; the statements hold for all of them together.
+            radii: any shape, >= 0; the statements hold for all radii together.
 
         Returns:
             Counts of the same shape.
@@ -130,7 +130,7 @@ class DatasetCertificate:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
-        """Read back a row that `to_json` made; the curve is not read but computed again."""
+        """Read back a row that `to_json` made; the curve is recomputed, not read."""
         settings = dict(row["screening"])
         target = settings.pop("target")
         settings["radii"] = tuple(settings["radii"])
@@ -160,8 +160,8 @@ def certificate(
     """The certificate that these counts prove (docs/theory.md, section 10).
 
     Args:
-        name, fingerprint: of the model.
-        screening, pool: settings, and what the cache says.
+        name, fingerprint: the model's name and hash.
+        screening, pool: the settings, and what the cache says.
         flips: counts of each finished round, (rounds, eligible).
     """
     counts = np.array(flips, dtype=np.int64).reshape(len(flips), pool.eligible)
@@ -196,7 +196,7 @@ def recheck(old: DatasetCertificate) -> DatasetCertificate:
 
 
 def stops_when_due(found: DatasetCertificate) -> bool:
-    """Whether it has the rounds that the rule gives: up to the first that decides, or all."""
+    """Whether it has the rounds that the rule requires: up to the first that decides, or all."""
     facts = (found.name, found.fingerprint, found.screening, found.pool)
     for rounds in range(len(found.flips)):
         if certificate(*facts, found.flips[:rounds]).decided:
@@ -207,10 +207,10 @@ def stops_when_due(found: DatasetCertificate) -> bool:
 def screenings(
     certificates: Iterable[DatasetCertificate],
 ) -> tuple[tuple[DatasetCertificate, ...], ...]:
-    """The certificates of each screening, which hold together at its alpha; equal ones are one.
+    """The certificates of each screening, which hold together at its alpha, without duplicates.
 
-    A screening is known by its settings, the cached votes of its inputs, and how many candidates it
-    divides its alpha over. Its certificates hold with probability 1 - alpha, and those of
+    A screening is identified by its settings, the cached votes of its inputs, and the number of
+    candidates that share its alpha. Its certificates hold with probability 1 - alpha, and those of
     several screenings with one minus the sum (docs/theory.md, sections 10 and 11).
     """
     alike: dict[tuple[Screening, Pool], list[DatasetCertificate]] = {}
@@ -274,11 +274,11 @@ def _evident(screening: Screening, pool: Pool, counts: NDArray[np.int64]) -> lis
 def _guesses(
     limits: NDArray[Any], blocks: list[NDArray[np.intp]], past: NDArray[Any], seen: int
 ) -> NDArray[np.float64]:
-    """Each input's flip rate as far as the cache and earlier rounds tell.
+    """Guess each input's flip rate from the cache and earlier rounds.
 
-    Flips go with the density of noise at the decision boundary, scaled to the group's flips so
-    far and drawn towards the input's own. It grows with every flip, so that no flips at all are
-    the best that can still happen.
+    Flips are in proportion to the density of noise at the decision boundary, scaled to the group's
+    flips so far and pulled towards the input's own. The guess grows with every flip, so no flips at
+    all are the best that can still happen.
     """
     shape = np.exp(-(special.ndtri(limits) ** 2) / 2)
     rate = np.empty(len(limits))

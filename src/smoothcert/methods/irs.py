@@ -1,9 +1,9 @@
 """Incremental randomized smoothing (Ugare et al., ICLR 2024, arXiv 2305.19521).
 
-Replay the first draws of the original's cache through the new classifier; where the labels
-differ with probability at most zeta, the class's probability fell by at most zeta. Where the
-original is almost sure, fresh draws of the new classifier prove more than that. What is proven of
-the whole: docs/theory.md, section 3, and `Irs.error`.
+Replay the first draws of the original's cache through the new classifier. If the labels differ
+with probability at most zeta, the class's probability fell by at most zeta. Where the original is
+almost certain, fresh draws of the new classifier prove more. What is proven for the method as a
+whole: docs/theory.md, section 3, and `Irs.error`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -49,13 +49,13 @@ class Irs(Method):
 
     Args:
         per_input: evaluations of the new classifier per input (the paper's n_p).
-        alpha: error probability per input; half pays for the cached limit and half for the
+        alpha: error probability per input; half is for the cached limit and half for the
             disparity (the paper: 0.001 each).
         gamma: at or above this cached limit, fresh draws are taken instead (the paper: 0.99 on
             CIFAR-10, 0.995 on ImageNet).
         variant: `published` decides between replay and fresh draws on the whole cache and tests
-            fresh draws at all of alpha, so that only twice alpha is proven of it, which must be
-            below 1. `budget-exact` decides on the cached draws that are not replayed and tests
+            fresh draws at the whole alpha, so that it is only proven at twice alpha, which must
+            be below 1. `budget-exact` decides on the cached draws that are not replayed and tests
             fresh draws at the disparity's share, and is proven at alpha (docs/theory.md,
             section 3). See `error`.
     """
@@ -81,8 +81,8 @@ class Irs(Method):
         require_one_of("variant", self.variant, VARIANTS)
         if self.variant == "published" and self.alpha >= 0.5:
             raise InvalidInput(
-                "IRS as published is proven at up to twice alpha, so that alpha must "
-                f"be below 0.5; got {self.alpha}. Give a smaller one, or leave the variant out."
+                "IRS as published is proven at up to twice alpha, so alpha must be "
+                f"below 0.5; got {self.alpha}. Give a smaller alpha, or leave the variant out."
             )
 
     @property
@@ -97,17 +97,17 @@ class Irs(Method):
 
     @property
     def alpha_fresh(self) -> float:
-        """What fresh draws are tested at."""
+        """The level at which fresh draws are tested."""
         return self.alpha if self.variant == "published" else self.alpha_flips
 
     def budget(self, cached: int, fresh: bool) -> tuple[tuple[str, float], ...]:
         """Each event that could make a certificate wrong, with its probability.
 
-        As published a cache decides between replay and fresh draws by its own votes, so that the
-        errors of both branches add up wherever a unanimous cache would take fresh draws.
+        As published, a cache decides between replay and fresh draws by its own votes, so the errors
+        of both branches add up wherever a unanimous cache would take fresh draws.
 
         Args:
-            cached: the original's draws.
+            cached: number of the original's draws.
             fresh: whether fresh draws were taken.
         """
         cache, flips = ("cache", self.alpha_cache), ("disparity", self.alpha_flips)
@@ -117,7 +117,7 @@ class Irs(Method):
         return (cache, flips, ("fresh", self.alpha_fresh)) if possible else (cache, flips)
 
     def error(self, cached: int) -> float:
-        """The probability, proven, up to which a certificate is wrong, from so many cached draws.
+        """The proven upper bound on a certificate's error, from this number of cached draws.
 
         It is alpha, or twice that where a certificate as published could have taken fresh draws.
 
@@ -131,7 +131,7 @@ class Irs(Method):
 
     @property
     def policy(self) -> str:
-        """What it spends, as a `planning.Policy`."""
+        """The evaluations it spends, as a `planning.Policy`."""
         return f"uniform:{self.per_input}"
 
     def describe(self, settings: Settings) -> str:
@@ -153,7 +153,7 @@ class Irs(Method):
         return self.per_input
 
     def replayed(self, votes: Votes) -> int:
-        """See `Method`: beside fresh draws it keeps the labels that it would have replayed."""
+        """See `Method`: with fresh draws it also keeps the labels that it would have replayed."""
         return super().replayed(votes) - len(votes.fresh)
 
     def restated(self, certificate: Certificate) -> Certificate:
@@ -208,7 +208,7 @@ class Irs(Method):
 
 
 def _votes(stream: Stream, original: NDArray[np.int32], labels: NDArray[np.int32]) -> Votes:
-    """The record of draws of a stream; `original` are the labels of as many cached draws."""
+    """The record of draws of a stream; `original` has the labels of as many cached draws."""
     if stream is Stream.FRESH:
         return Votes(original=original, fresh=labels)
     return Votes(original=original, estimation=labels)
@@ -216,7 +216,7 @@ def _votes(stream: Stream, original: NDArray[np.int32], labels: NDArray[np.int32
 
 @dataclass(frozen=True)
 class _Replay(Request):
-    """The draws of one input, with what its certificate needs of the cache."""
+    """The draws of one input, with what its certificate needs from the cache."""
 
     cached: Cached
     original: NDArray[np.int32]
@@ -242,8 +242,8 @@ def draws(cached: Cached, original: NDArray[np.int32], irs: Irs) -> tuple[Stream
     if irs.per_input > cached.n:
         raise InvalidInput(
             f"The original was certified with n = {cached.n} draws, of which {irs.per_input} "
-            "cannot be replayed. Ask for at most that many per input, or certify the original "
-            "with a larger n."
+            "cannot be replayed. Ask for at most the original's n per input, or certify the "
+            "original with a larger n."
         )
     if _original_abstains(cached, irs):
         return Stream.ESTIMATION, range(0)
@@ -291,7 +291,7 @@ def certificate(
 
 
 def _original_abstains(cached: Cached, irs: Irs) -> bool:
-    """Nothing can be carried over: even with no flips at all the limit is at most 1/2."""
+    """Nothing can be carried over: even without any flip the limit is at most 1/2."""
     return float(binomial.lower(cached.k, cached.n, irs.alpha_cache)) <= 0.5
 
 

@@ -1,7 +1,7 @@
-"""How near each draw was to changing sides, in a byte.
+"""How close each draw's label was to changing, in one byte.
 
-A model's small change moves labels where the original's decision was close. Only the order
-within winners and within losers is kept: it costs a byte, and logits have no unit.
+A small change of the model changes labels where the original's decision was close. Only the order
+within winners and within losers is kept: it costs one byte, and logits have no unit.
 """
 
 from typing import Any
@@ -20,9 +20,9 @@ def ranked(contests: NDArray[Any], candidate: int) -> NDArray[np.int32]:
         candidate: the class.
 
     Returns:
-        int32 array of 0..254: with a share s of its side (winners, or losers) nearer to
-        changing over, a draw has floor(255 sqrt(s)), which is finest near 0. Losers whose
-        runner-up is the class come before all others.
+        int32 array of 0..254: floor(255 sqrt(s)) for a draw if a share s of its side (winners or
+        losers) is nearer to changing, which is finest near 0. Losers whose runner-up is the class
+        come before all others.
     """
     found = np.zeros(len(contests), dtype=np.int32)
     won = contests["label"] == candidate
@@ -36,5 +36,5 @@ def ranked(contests: NDArray[Any], candidate: int) -> NDArray[np.int32]:
 
 
 def shares(margins: NDArray[np.int32]) -> NDArray[np.float64]:
-    """About which share of their side is nearer, from `ranked` bytes."""
+    """The approximate share of their side that is nearer, from `ranked` bytes."""
     return ((margins + 0.5) / _STEPS) ** 2

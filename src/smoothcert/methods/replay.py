@@ -2,7 +2,7 @@
 
 Each input gets an `Allocation`: which draws to evaluate, decided from the cache (and a pilot on
 other draws) before any of them is seen. All allocations of a method use one conditional error
-budget, so they can be chosen input by input at no cost in confidence (docs/theory.md, sections 7
+budget, so they can be chosen input by input without loss of confidence (docs/theory.md, sections 7
 and 8).
 """
 
@@ -37,8 +37,8 @@ from smoothcert.scalars import settle
 from smoothcert.vocabulary import REPLAY_METHODS
 
 FLOOR = 0.65
-"""The budget's floor over alpha. A higher one helps where p is near 1, a lower one at small m and
-p near 0.8: see docs/theory.md, section 7."""
+"""The ratio of the budget's floor to alpha. A higher floor helps where p is near 1, a lower one at
+small m and p near 0.8: see docs/theory.md, section 7."""
 
 SAMPLED, WHOLE = 1, 2
 """Roles of a replayed draw: of a stratum's sample, or of a stratum replayed whole."""
@@ -50,13 +50,13 @@ class Reuse(Method):
 
     Args:
         policy: how much to spend where, see `planning.Policy`.
-        method: `joint` (winners alone in the joint bound, or fresh draws, chosen per input),
+        method: `joint` (only winners in the joint bound, or fresh draws, chosen per input),
             `stratified` (samples of strata), `auto` (as `joint`, but from a tenth of the cached
             draws on strata or fresh draws) or `fresh` (nothing is replayed: for a model that
             was chosen by its result on this cache).
         alpha: total error probability per input (docs/theory.md, sections 7 and 8).
-        pilot: inputs on which the pilot is run.
-        fresh_seed: of `fresh`, a noise seed that nothing was drawn from before.
+        pilot: number of inputs on which the pilot is run.
+        fresh_seed: for `fresh`, a noise seed that nothing was drawn from before.
     """
 
     kind: ClassVar[str] = "reuse"
@@ -88,12 +88,12 @@ class Reuse(Method):
 
     @cached_property
     def budget(self) -> Budget:
-        """The error budget that every allocation draws on."""
+        """The error budget that all allocations share."""
         return Budget(self.alpha, floor=FLOOR * self.alpha, cells=32)
 
     @property
     def fresh_alpha(self) -> float:
-        """The error of fresh draws: all of alpha if nothing else could have been chosen."""
+        """The error of fresh draws: the whole alpha if nothing else could have been chosen."""
         return self.alpha if self.method == "fresh" else self.budget.lowest
 
     def seed(self, settings: Settings) -> int:
@@ -160,14 +160,14 @@ class Reuse(Method):
             yield f"its draws cannot be those of a plan: {error}"
             return
         if (stored := record.certificate.method) != allocation.bound:
-            yield f"its method is {stored}, and the plan gives it {allocation.bound}"
+            yield f"its method is {stored}, but the plan says {allocation.bound}"
         size = len(evaluated(parts)) if allocation.bound is not Bound.FRESH else allocation.fresh
         yield from differences(record.votes, votes_of(blank(size), parts, votes, allocation))
 
 
 @dataclass(frozen=True)
 class _Replay(Request):
-    """The draws of one input, with what its certificate needs of cache and plan."""
+    """The draws of one input, with what its certificate needs from cache and plan."""
 
     cached: Cached
     original: Votes
@@ -190,24 +190,24 @@ def _request(case: Case, settings: Settings) -> _Replay:
 def roles(
     votes: Votes, candidate: int, allocation: Allocation, seed: int, index: int
 ) -> NDArray[np.int32]:
-    """What part each cached draw has in an allocation: 0, SAMPLED or WHOLE.
+    """The role of each cached draw in an allocation: 0, SAMPLED or WHOLE.
 
-    A sample is the first draws by index, which are as good as random ones as long as its
-    stratum is defined by the labels alone. Beside strata by margin, whose ties are broken by
-    index, it is a random one, from words of a stream of its own.
+    A sample is the first draws by index, which are as good as random ones as long as the stratum
+    is defined by the labels alone. Next to strata by margin, whose ties are broken by index, the
+    sample is random, from words of a separate stream.
 
     Args:
-        votes: of the original; with margins, if the allocation asks for near draws.
+        votes: the original's, with margins if the allocation asks for near draws.
         candidate: the class.
         allocation: how many of each.
         seed: the run's seed.
-        index: of the input.
+        index: index of the input.
 
     Returns:
         int32 array, as long as the cache.
 
     Raises:
-        InvalidInput: the cache does not have so many.
+        InvalidInput: the cache has fewer draws than that.
     """
     chosen = np.zeros(len(votes.estimation), dtype=np.int32)
     won = votes.estimation == candidate
@@ -219,7 +219,7 @@ def roles(
         if len(places) < sampled + near + seen or (near and not len(votes.margins)):
             raise InvalidInput(
                 f"The cache has {won.sum()} winners, {(~won).sum()} losers and "
-                f"{len(votes.margins)} margins, which is less than is to be replayed: {allocation}"
+                f"{len(votes.margins)} margins, fewer than are to be replayed: {allocation}"
             )
         places, last = places[: len(places) - seen], places[len(places) - seen :]
         chosen[last] = WHOLE
@@ -234,14 +234,14 @@ def roles(
 
 
 def evaluated(parts: NDArray[np.int32]) -> NDArray[np.int64]:
-    """The cached draws that roles ask to replay, in order."""
+    """The cached draws to replay by their roles, in order."""
     return np.flatnonzero(parts).astype(np.int64)
 
 
 def votes_of(
     labels: NDArray[np.int32], parts: NDArray[np.int32], original: Votes, allocation: Allocation
 ) -> Votes:
-    """The record of an input's evaluations, with as much of the cache as tells which they were."""
+    """The record of an input's evaluations, with enough of the cache to identify the draws."""
     if allocation.bound is Bound.FRESH:
         return Votes(fresh=labels)
     replayed = evaluated(parts)
@@ -290,7 +290,7 @@ def _limit(cached: Cached, votes: Votes, bound: Bound, reuse: Reuse, tally: Repl
 def strata_of(
     tally: ReplayCounts, sizes: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """(hits, replayed, sizes) of the sampled winners, the sampled losers and all replayed whole.
+    """(hits, replayed, sizes) of sampled winners, sampled losers and all draws replayed whole.
 
     Args:
         tally: counts of shape (2, 2), or (2, 2, ...) over many inputs.
@@ -344,6 +344,6 @@ def certificate(
 
 
 def _spared(cached: Cached, reuse: Reuse) -> Outcome:
-    """Why an input got nothing."""
+    """Why an input got no evaluations."""
     proven = float(binomial.lower(cached.k, cached.n, reuse.alpha)) > 0.5
     return Outcome.UNSPENT if proven else Outcome.ORIGINAL_ABSTAINED

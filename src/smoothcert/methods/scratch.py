@@ -69,9 +69,9 @@ class Scratch(Method):
         yield from wrong_selection(record.votes, settings)
         drawn = len(record.votes.estimation)
         if drawn != settings.n:
-            yield f"{drawn} estimation draws are stored, and not {settings.n}"
+            yield f"{drawn} estimation draws are stored instead of {settings.n}"
         if (len(record.votes.margins) > 0) != settings.keep_margins:
-            yield "its margins are stored, or not, against the run's settings"
+            yield "whether its margins are stored contradicts the run's settings"
 
 
 def drawn(settings: Settings) -> str:
@@ -80,13 +80,13 @@ def drawn(settings: Settings) -> str:
 
 
 def wrong_selection(votes: Votes, settings: Settings) -> Iterator[str]:
-    """A sentence if there are not as many selection draws as the settings say."""
+    """A message if the number of selection draws is not that of the settings."""
     if len(votes.selection) != settings.n0:
-        yield f"{len(votes.selection)} selection draws are stored, and not {settings.n0}"
+        yield f"{len(votes.selection)} selection draws are stored instead of {settings.n0}"
 
 
 def requests(item: Item, settings: Settings) -> tuple[Request, Request]:
-    """Selection draws and, apart from them, estimation draws."""
+    """Selection draws and, separately, estimation draws."""
     return (
         Request(item, Stream.SELECTION, range(settings.n0)),
         Request(item, Stream.ESTIMATION, range(settings.n)),
@@ -94,9 +94,9 @@ def requests(item: Item, settings: Settings) -> tuple[Request, Request]:
 
 
 def candidate(selection: NDArray[np.int32]) -> int:
-    """The top class of the selection votes, the lowest of several.
+    """The top class of the selection votes; of several, the lowest.
 
-    If no draw voted for any class it is class 0, which the estimation votes then do not prove.
+    If no draw voted for any class, it is class 0, which the estimation votes then do not prove.
     """
     return int(np.bincount(selection[selection != NO_CLASS], minlength=1).argmax())
 

@@ -1,4 +1,4 @@
-"""Settings of a dataset certificate, and what the cache contributes to it."""
+"""The settings of a dataset certificate, and what the cache contributes to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,21 +16,21 @@ from smoothcert.errors import InvalidInput
 from smoothcert.scalars import settle
 
 _FIRST_ROUND = 1 / 16  # of the draws; each later round doubles what has been seen
-_FEWEST = 25  # inputs worth a group of their own
+_FEWEST = 25  # inputs of the smallest group
 
 
 class Verdict(Enum):
-    """What became of a target, as a sentence."""
+    """Whether a target is proven, as a sentence."""
 
     ACCEPTED = "Proven: the certified accuracy at the target's radius is at least the target."
     UNREACHABLE = (
-        "Stopped early: even without a single further flip these settings would not prove the "
-        "target. This does not prove that the model misses it."
+        "Stopped early: even without any further flip these settings would not prove the target. "
+        "This does not prove that the model misses it."
     )
     UNDECIDED = (
-        "Not proven with these evaluations. Unless the model misses the target, more per input "
-        "may prove it, against an original certified with another seed: on this one it would be "
-        "a second try."
+        "Not proven with these evaluations. Unless the model misses the target, more evaluations "
+        "per input may prove it, against an original certified with another seed: with this one "
+        "it would be a second try."
     )
 
 
@@ -74,7 +74,7 @@ class Target:
         return cls(*values)
 
     def needed(self, inputs: int) -> Fraction:
-        """The number of inputs that must be proven robust, as a fraction of no rounding."""
+        """The number of inputs that must be proven robust, as an exact fraction."""
         return Fraction(repr(self.accuracy)) * inputs
 
 
@@ -84,12 +84,12 @@ class Screening:
 
     Args:
         per_input: replayed draws per eligible input.
-        alpha: probability that anything stated of any candidate is wrong. Half pays for the
-            cached limits; the rest is divided over the candidates (docs/theory.md, section 10).
-        radii: radii at which certified accuracy is bounded by evidence per input as well; they
-            share half of a candidate's alpha.
-        groups: groups of inputs of similar vote share, fewer if they would be tiny.
-        target: stop as soon as it is proven, or cannot be any more.
+        alpha: probability that any statement about any candidate is wrong. Half is for the cached
+            limits; the rest is divided over the candidates (docs/theory.md, section 10).
+        radii: radii at which certified accuracy is also bounded by evidence per input; they share
+            half of a candidate's alpha.
+        groups: number of groups of inputs of similar vote share, fewer if they would be tiny.
+        target: stop as soon as it is proven, or can no longer be.
         candidates: how many models share the cache.
     """
 
@@ -118,7 +118,7 @@ class Screening:
 
     @property
     def rounds(self) -> tuple[int, ...]:
-        """Draws per input after each round, in all; one round if nothing is decided between."""
+        """Total draws per input after each round; one round if nothing is decided in between."""
         if not self.named:
             return (self.per_input,)
         seen = [self.per_input]
@@ -128,23 +128,23 @@ class Screening:
 
     @property
     def looks(self) -> int:
-        """How often the pooled limits may be looked at: after each round if that decides."""
+        """How often the pooled limits may be looked at: after each round if there is a target."""
         return len(self.rounds) if self.target else 1
 
     @property
     def alpha_cache(self) -> float:
-        """The share of the cached limits, common to all candidates."""
+        """The share for the cached limits, common to all candidates."""
         return self.alpha / 2
 
     @property
     def alpha_curve(self) -> float:
-        """One candidate's share of the pooled limits, over all groups and looks."""
+        """One candidate's share for the pooled limits, over all groups and looks."""
         mine = (self.alpha - self.alpha_cache) / self.candidates
         return mine / 2 if self.named else mine
 
     @property
     def alpha_radius(self) -> float:
-        """One candidate's share of each named radius, over all looks."""
+        """One candidate's share for each named radius, over all looks."""
         return self.alpha_curve / len(self.named)
 
     @property
@@ -158,7 +158,7 @@ class Screening:
 
 @dataclass(frozen=True)
 class Pool:
-    """What the cache says of the inputs, common to all candidates.
+    """What the cache says about the inputs, common to all candidates.
 
     Attributes:
         sigma, slack: of the noise; see `RoundedGaussian`.
@@ -180,15 +180,15 @@ class Pool:
     off_grid: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what would make bounds larger than without."""
+        """Refuse values that would make bounds larger."""
         if not (0 <= self.slack < np.inf and 0 <= self.off_grid < np.inf):
             raise InvalidInput(
-                f"slack and off_grid are numbers >= 0; got {self.slack} and {self.off_grid}"
+                f"slack and off_grid must be numbers >= 0; got {self.slack} and {self.off_grid}"
             )
 
     @property
     def eligible(self) -> int:
-        """How many inputs can be proven robust at all."""
+        """The number of inputs that can be proven robust at all."""
         return len(self.indices)
 
     @classmethod
@@ -216,7 +216,7 @@ class Pool:
         return replace(everything, indices=indices, k=k, n=n)
 
     def from_grid_points(self, radii: ArrayLike) -> NDArray[np.float64]:
-        """The radii around grid points that these around the inputs take, rounded up."""
+        """The radii around grid points that these radii around the inputs require, rounded up."""
         radii = np.asarray(radii, float)
         return np.nextafter(radii + self.off_grid, np.inf) if self.off_grid else radii
 
@@ -227,7 +227,7 @@ class Pool:
         return np.nextafter(binomial.lower(self.k, self.n, share) - 2 * self.slack, 0)
 
     def blocks(self, groups: int) -> list[NDArray[np.intp]]:
-        """Positions of the eligible inputs, cut by vote share into groups of about equal size."""
+        """Positions of the eligible inputs, in groups of about equal size by vote share."""
         share = np.array(self.k, float) / np.array(self.n, float)
         count = min(groups, max(1, self.eligible // _FEWEST)) if self.eligible else 0
         order = np.argsort(share, kind="stable")

@@ -1,7 +1,7 @@
 """Deciding one radius, stopping as soon as it is proven or excluded (Voracek, NeurIPS 2024).
 
 The certified radius is at least r exactly if the class's probability is at least Phi(r/sigma).
-A confidence sequence is watched after every draw until it leaves that threshold on one side
+A confidence sequence is checked after every draw until it leaves that threshold on one side
 (arXiv 2406.17830; docs/theory.md, section 9).
 """
 
@@ -27,20 +27,20 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
 
-# Relative steps by which Phi(r/sigma) is moved until its own quantile shows it is past r/sigma.
+# Relative steps by which Phi(r/sigma) is moved until its quantile is seen to be past r/sigma.
 _STEPS = (1e-15, 1e-14, 1e-13, 1e-12)
 
 
 @dataclass(frozen=True)
 class Decision(Method):
-    """Settings of the method, beside `Settings` with the largest n, and alpha.
+    """Settings of the method, in addition to `Settings`, which has the maximum n and alpha.
 
     Args:
-        radius: the l2 radius to decide, on the [0, 1] scale; 0 asks for the class alone.
-        first: estimation draws evaluated at first, 1..10^9.
-        growth: draws evaluated in all grow by this factor (above 1) while undecided. The test
-            looks at every draw, so `first` and `growth` change no decision, only how many
-            evaluations lie beyond it.
+        radius: the l2 radius to decide, on the [0, 1] scale; 0 decides only the class.
+        first: estimation draws evaluated in the first round, 1..10^9.
+        growth: the total number of draws grows by this factor (above 1) while undecided. The test
+            looks at every draw, so `first` and `growth` do not change a decision, only how many
+            evaluations come after it.
     """
 
     kind: ClassVar[str] = "sequential"
@@ -64,7 +64,7 @@ class Decision(Method):
             raise InvalidInput(f"growth must be a finite factor above 1; got {self.growth}")
 
     def look(self, draws: int, n: int) -> int:
-        """The number of draws to have evaluated next, after `draws` of at most n."""
+        """The total number of draws, at most n, to evaluate next, after `draws`."""
         return min(n, max(self.first, draws + 1, ceil(draws * self.growth)))
 
     def check(self, settings: Settings, shape: tuple[int, ...]) -> None:
@@ -80,13 +80,13 @@ class Decision(Method):
         return f"decided at radius {self.radius:g} with at most {settings.n} draws"
 
     def draws(self, settings: Settings) -> int:
-        """See `Method`: rounds fill batches only if many inputs are watched at a time."""
+        """See `Method`: rounds fill batches only if many inputs are in progress at once."""
         return 1
 
     def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
-        """See `Method`: in rounds over all inputs that are undecided.
+        """See `Method`: in rounds over all undecided inputs.
 
-        All inputs are held until the last is decided: pass them in blocks.
+        All inputs are kept until the last is decided: pass them in blocks.
         """
         settings, items = sampler.settings, [case.item for case in cases]
         first = sampler.labels(r for item in items for r in requests(item, self, settings))
@@ -125,17 +125,17 @@ class Decision(Method):
         wins = votes.estimation == scratch.candidate(votes.selection)
         due = thresholds(self, settings, shape).stop(wins) or settings.n
         if (drawn := len(votes.estimation)) != due:
-            yield f"its draws are to stop after {due}, where they decide, and {drawn} are stored"
+            yield f"its draws should stop after {due}, where they decide, but {drawn} are stored"
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What the draws of one input are tested against.
+    """The thresholds that the draws of one input are tested against.
 
     Attributes:
         proves: rejecting this probability of a vote from below proves the radius.
         excludes: rejecting this one from above excludes it.
-        alpha: error probability of the two together.
+        alpha: error probability of both together.
     """
 
     proves: float
@@ -151,7 +151,7 @@ class Thresholds:
         return proven & (hits > draws * self.proves), excluded & (hits < draws * self.excludes)
 
     def stop(self, wins: NDArray[np.bool_], hits: int = 0, draws: int = 0) -> int | None:
-        """How many of these draws decide, after `hits` among `draws`; None if all do not."""
+        """How many of these draws decide, after `hits` among `draws`; None if they do not."""
         counts = hits + np.cumsum(wins), draws + np.arange(1, len(wins) + 1)
         decided = np.logical_or(*self.crossings(*counts))
         return int(decided.argmax()) + 1 if decided.any() else None
@@ -174,7 +174,7 @@ class _Watched:
         self.candidate = scratch.candidate(self.selection)
 
     def watch(self, labels: NDArray[np.int32]) -> None:
-        """Take labels in, up to the first that decides."""
+        """Add labels, up to the first that decides."""
         wins = labels == self.candidate
         stop = self.thresholds.stop(wins, self.hits, self.draws)
         self.stopped = stop is not None
@@ -197,7 +197,7 @@ def thresholds(decision: Decision, settings: Settings, shape: tuple[int, ...]) -
     """
     if settings.form != "binary":
         raise InvalidInput(
-            f"Deciding a radius takes the form binary, without a runner-up; got {settings.form!r}"
+            f"Deciding a radius needs the form binary, without a runner-up; got {settings.form!r}"
         )
     noise, n = settings.noise, settings.n
     slack, radius = noise.slack(shape), settings.from_grid_point(decision.radius)
@@ -215,7 +215,7 @@ def thresholds(decision: Decision, settings: Settings, shape: tuple[int, ...]) -
 
 
 def requests(item: Item, decision: Decision, settings: Settings) -> tuple[Request, Request]:
-    """Selection draws and, apart from them, the first estimation draws."""
+    """Selection draws and, separately, the first estimation draws."""
     selection, _ = scratch.requests(item, settings)
     return selection, request(item, 0, decision, settings)
 
@@ -235,7 +235,7 @@ def certificate(
 ) -> Certificate:
     """The certificate that these votes prove, the estimation votes up to the first that decides.
 
-    Its radius is the one asked for, or 0; q is the confidence sequence's lower limit there.
+    Its radius is the requested one, or 0; q is the confidence sequence's lower limit there.
     """
     chosen = scratch.candidate(votes.selection)
     tested = thresholds(decision, settings, shape)
@@ -266,7 +266,7 @@ def certificate(
 
 
 def _evaluated(stopped: int, decision: Decision, n: int) -> int:
-    """The draws evaluated until the look that the stop fell into."""
+    """The draws evaluated up to the round in which the test stopped."""
     drawn = 0
     while drawn < stopped:
         drawn = decision.look(drawn, n)

@@ -1,4 +1,4 @@
-"""How much each input deserves, from the cache and a pilot alone: label-blind, before any replay.
+"""How much to spend on each input, from the cache and a pilot alone: without labels, before replay.
 
 The expected radius of every affordable allocation is tabulated over cached vote shares; a policy
 then picks a column per input. Nothing here is a guarantee: a bad plan costs tightness, never

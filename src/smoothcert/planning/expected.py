@@ -1,4 +1,4 @@
-"""What evaluations buy, by the original's vote share; expected, not proven."""
+"""The radii to expect from evaluations, by the original's vote share; expected, not proven."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,7 @@ class ExpectedRadii:
         radius: of the best split of each size or smaller, shape (rows, columns).
         chosen: index of that split in `splits`, shape (rows, columns).
         splits: the ways to divide evaluations.
-        cached: the original's own expected radius, shape (rows,).
+        cached: the original's expected radius, shape (rows,).
         spent: evaluations actually used, at most the column's, shape (rows, columns).
     """
 
@@ -45,10 +45,10 @@ class Split:
     """A way to divide an input's evaluations.
 
     Attributes:
-        bound: that they go into.
-        near_winners: the part that goes to the nearest winners, which are replayed whole.
-        near_losers: likewise losers.
-        losers: the part of the rest that goes to a sample of the losers.
+        bound: the bound that uses them.
+        near_winners: the part for the nearest winners, which are replayed whole.
+        near_losers: the part for the nearest losers, likewise.
+        losers: the part of the rest for a sample of the losers.
     """
 
     bound: Bound
@@ -80,14 +80,14 @@ _CANDIDATES = {
 }
 
 
-_STRATA_FROM = 0.1  # of the cached draws: from here on, flips back are worth following
+_STRATA_FROM = 0.1  # share of the cached draws from which counting flips back pays
 
 
 def candidate_splits(reuse: Reuse, inputs: int, n: int, shown: bool = False) -> str:
     """The splits that a run's inputs may have, by name: `joint`, `strata`, `stratified` or `fresh`.
 
-    `auto` decides by how much is to be spent, which no draw has a say in, unless a plan was shown:
-    then that may have been chosen by the cache, and it is `joint` whatever is spent.
+    `auto` decides by the amount to be spent, which does not depend on any draw. If a plan was
+    shown, the amount may have been chosen by the cache: then `auto` is `joint` whatever is spent.
     """
     if reuse.method != "auto":
         return reuse.method
@@ -100,7 +100,7 @@ def candidate_splits(reuse: Reuse, inputs: int, n: int, shown: bool = False) -> 
 def expected_radii(
     n: int, flips: FlipRates, reuse: Reuse, candidates: str = "strata", margins: bool = False
 ) -> ExpectedRadii:
-    """Tabulate what evaluations buy, for caches of n draws.
+    """Tabulate the radii to expect from evaluations, for caches of n draws.
 
     Args:
         n: cached draws per input.
@@ -119,7 +119,7 @@ def expected_radii(
     values = np.maximum(special.ndtri(np.clip(np.stack(limits), 1e-12, 1 - 1e-12)), 0)
     best = values.argmax(axis=0)
     radius = np.take_along_axis(values, best[None], axis=0)[0]
-    # A larger column is never worse: keep the smaller one where more would not help.
+    # A larger column is never worse: keep the smaller one where more does not help.
     column = _last_best(radius)
     cached = np.maximum(special.ndtri(_lower(p[:, 0] * n, n, reuse.alpha)), 0)
     return ExpectedRadii(
@@ -155,7 +155,7 @@ def _upper(k: NDArray[Any], n: NDArray[Any] | float, alpha: NDArray[Any] | float
 def _limits(
     split: Split, p: NDArray[Any], n: int, m: NDArray[Any], flips: FlipRates, reuse: Reuse
 ) -> NDArray[Any]:
-    """About the limit that m evaluations so divided give, shape (rows, columns)."""
+    """The approximate limit from m evaluations divided this way, shape (rows, columns)."""
     if split.bound is Bound.JOINT:
         return _joint(p, n, m, flips, reuse.budget)
     if split.bound is Bound.FRESH:
@@ -180,7 +180,7 @@ def _fresh(p: NDArray[Any], m: NDArray[Any], flips: FlipRates, alpha: float) -> 
 def _stratified(
     p: NDArray[Any], n: int, m: NDArray[Any], split: Split, flips: FlipRates, budget: Budget
 ) -> NDArray[Any]:
-    """Deviations of the strata added in quadrature, which the nested budgets come near to."""
+    """Deviations of the strata added in quadrature, which approximates the nested budgets."""
     m = m[..., None]
     u, v = (rate[..., None] for rate in flips.rates(p))
     winners, losers = (p * n)[..., None], ((1 - p) * n)[..., None]

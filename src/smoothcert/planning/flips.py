@@ -1,4 +1,4 @@
-"""Bound often, and where, a new model's labels change under noise; fitted to a pilot."""
+"""How often, and where, a new model's labels change under noise; fitted to a pilot."""
 
 from dataclasses import dataclass, replace
 
@@ -9,7 +9,7 @@ from scipy import special
 
 @dataclass(frozen=True)
 class FlipRates:
-    """Bound often labels change under noise, as a function of the original's vote share p.
+    """How often labels change under noise, as a function of the original's vote share p.
 
     Changes happen near the decision boundary, about in proportion to phi(Phi^-1(p)).
 
@@ -17,9 +17,9 @@ class FlipRates:
         away: P[f = c, f' != c] over phi(Phi^-1(p)).
         back: P[f != c, f' = c] over the same.
         away_depth: with winners ordered by margin, the chance that one changes falls like
-            exp(-share / away_depth) in the share of them that is nearer; infinite where
-            margins are not known, or tell nothing.
-        back_depth: likewise of losers.
+            exp(-share / away_depth) in the share of them that is nearer; infinite where margins
+            are unknown or uninformative.
+        back_depth: likewise for losers.
     """
 
     away: float
@@ -39,14 +39,14 @@ class FlipRates:
         density = _density(special.ndtri(shares))
         expected_away = float((winners * density / shares).sum())
         expected_back = float((losers * density / (1 - shares)).sum())
-        # Half a change more than seen: no pilot proves that there are none.
+        # Half a change more than observed: no pilot proves that there are none.
         return FlipRates(
             (lost.sum() + 0.5) / max(expected_away, 1e-9),
             (won.sum() + 0.5) / max(expected_back, 1e-9),
         )
 
     def with_depths(self, lost: NDArray[np.float64], won: NDArray[np.float64]) -> "FlipRates":
-        """Fit the depths to how far from changing sides the pilot's changed draws were (0 to 1)."""
+        """Fit the depths to how far from changing the pilot's changed draws were (0 to 1)."""
         return replace(self, away_depth=_depth(lost), back_depth=_depth(won))
 
     def rates(self, p: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -63,7 +63,7 @@ _MEANS = _DEPTHS - 1 / np.expm1(1 / _DEPTHS)  # of an exponential law cut off at
 
 
 def _depth(shares: NDArray[np.float64]) -> float:
-    """The depth whose mean share is the one seen, held towards 1/2 by one change more."""
+    """The depth whose mean share is the observed one, pulled towards 1/2 by one extra change."""
     mean = (shares.sum() + 0.5) / (len(shares) + 1)
     return float(np.interp(mean, _MEANS, _DEPTHS)) if mean < 0.49 else np.inf
 

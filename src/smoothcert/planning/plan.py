@@ -1,4 +1,4 @@
-"""From a policy and expected radii to what every input gets."""
+"""From a policy and expected radii to every input's allocation."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from smoothcert.planning.policy import Policy
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What every input gets, and what is expected of it.
+    """Every input's allocation, and the radius expected from it.
 
     Attributes:
         allocations: one per input, in order.
@@ -26,7 +26,7 @@ class Plan:
 
     @property
     def evaluations(self) -> int:
-        """Forward passes in all."""
+        """Total forward passes."""
         return sum(one.evaluations for one in self.allocations)
 
 
@@ -45,9 +45,9 @@ def plan(
         k: cached votes for the class, shape (inputs,).
         n: cached draws.
         proven: inputs that the original certifies; the others get nothing.
-        t: what evaluations buy.
+        t: the radii to expect from evaluations.
         reserved: winners and losers of each input that the pilot has seen. They go into no
-            sample; where strata are counted they are replayed whole, for up to so many
+            sample; where strata are counted they are replayed whole, for up to that many
             evaluations more than the policy asks for.
     """
     z = special.ndtri(np.clip(k / n, 0.5, 1 - 0.3 / n))
@@ -115,9 +115,9 @@ def _allocation(
     cached: tuple[int, int],
     seen: tuple[int, int],
 ) -> Allocation:
-    """The allocation of this size, as far as the cached winners and losers go."""
+    """The allocation of this size, limited by the cached winners and losers."""
     split = splits[chosen]
-    # What the pilot saw must be replayed whole: where that would be most of it, draw afresh.
+    # What the pilot saw must be replayed whole: where that would be most of it, use fresh draws.
     crowded = split.bound is Bound.STRATIFIED and 2 * sum(seen) > size
     if size == 0:
         return Allocation(Bound.NOTHING)

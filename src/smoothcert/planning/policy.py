@@ -1,4 +1,4 @@
-"""Rules of spending."""
+"""Policies: how many evaluations to spend where."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ _POLICIES = "uniform:M, budget:B (a count, or a fraction of a run from scratch),
 
 @dataclass(frozen=True)
 class Policy:
-    """A rule of spending: `uniform`, `budget`, `retain` or `radius`, and its number."""
+    """A spending policy: `uniform`, `budget`, `retain` or `radius`, and its number."""
 
     kind: str
     value: float
@@ -19,10 +19,10 @@ class Policy:
         """Read `kind:number`.
 
         Raises:
-            InvalidInput: an unknown kind, or a number out of its range.
+            InvalidInput: an unknown kind, or a number out of range.
         """
         if not isinstance(text, str):
-            raise InvalidInput(f"A policy is {_POLICIES}; got {text!r:.60}")
+            raise InvalidInput(f"A policy must be {_POLICIES}; got {text!r:.60}")
         kind, _, number = text.partition(":")
         try:
             value = float(number)
@@ -32,11 +32,11 @@ class Policy:
         low, high = ranges.get(kind, (1, 0))
         if not low <= value <= high or (kind == "uniform" and value != int(value)):
             near = "" if kind in ranges else did_you_mean(kind, ranges)
-            raise InvalidInput(f"A policy is {_POLICIES}; got {text!r}{near}")
+            raise InvalidInput(f"A policy must be {_POLICIES}; got {text!r}{near}")
         return Policy(kind, value)
 
     def total(self, inputs: int, n: int) -> float:
-        """Evaluations that it allows in all; a tenth of all cached draws where it sets no limit."""
+        """The total evaluations it allows; a tenth of all cached draws where it sets no limit."""
         if self.kind == "uniform":
             return self.value * inputs
         if self.kind == "budget":

@@ -1,1 +1,1 @@
-"""Runs to tables, figures and a page; only here are matplotlib and a template engine imported."""
+"""Runs to tables, figures and a page; only this package imports matplotlib and Jinja."""

@@ -1,4 +1,4 @@
-"""Whether a run's certificates reach a target, counted exactly, and what that says."""
+"""Whether a run's certificates reach a target, counted exactly, and what that means."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from smoothcert.text import floor_to, level, many
 
 @dataclass(frozen=True)
 class MeanRadius:
-    """An average certified radius to be reached.
+    """A target for the average certified radius.
 
     Args:
         least: on the [0, 1] scale, > 0.
@@ -53,14 +53,14 @@ def check_labels(labels: Sequence[int | None] | None, name: str) -> None:
     """Raise InvalidInput if true classes are unknown: nothing can be called right then."""
     if labels is None or None in labels:
         raise InvalidInput(
-            f"{name} has no labels, so that no certificate can be called right, and nothing be "
+            f"{name} has no labels, so no certificate can be called right and nothing can be "
             "accepted. Use data with labels, or leave --accept out."
         )
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of a target.
+    """Whether a target was reached.
 
     Attributes:
         accepted: whether it is reached, without any rounding.
@@ -76,7 +76,7 @@ class Judgement:
 
     @property
     def text(self) -> str:
-        """One paragraph that says what was compared, and what it does not say."""
+        """One paragraph that says what was compared and what it claims."""
         return (
             f"{'accepted' if self.accepted else 'not accepted'}: {self.found}. This counts "
             f"certificates, each wrong with probability at most {level(self.alpha)} on its own; "
@@ -87,9 +87,9 @@ class Judgement:
 def judge(run: Run, target: Target | MeanRadius) -> Judgement:
     """Compare a finished run's certificates of the right class with a target.
 
-    Nothing is rounded: 29 of 100 reaches the decimal 0.29, and a radius reaches another only if it
-    is as large. A radius is the float that the target's text is read as, as in all summaries, so
-    that an input decided at 0.3 counts at 0.3.
+    Nothing is rounded: 29 of 100 reaches the decimal 0.29, and a radius reaches a target only if
+    it is at least as large. A target's radius is read as a float, as in all summaries, so that an
+    input decided at 0.3 counts at 0.3.
 
     Raises:
         StoreError: the run is unfinished or damaged.
@@ -107,13 +107,13 @@ def judge(run: Run, target: Target | MeanRadius) -> Judgement:
         mean = sum(radii, Fraction(0)) / inputs
         found = (
             f"the average certified radius of {many(inputs, 'input')} is {floor_to(mean, 6)}, "
-            f"where one without a certificate of its label counts 0; {target.least:g} was asked for"
+            f"where one without a certificate of its label counts 0; the target is {target.least:g}"
         )
         return Judgement(mean >= Fraction(target.least), found, alpha, inputs)
     needed = ceil(target.needed(inputs))
     robust = sum(radius >= target.radius for radius in radii)
     found = (
         f"{robust} of {many(inputs, 'input')} have a certificate of their label at radius "
-        f"{target.radius:g}; {needed} were asked for ({target.accuracy:g})"
+        f"{target.radius:g}; the target is {needed} ({target.accuracy:g})"
     )
     return Judgement(robust >= needed, found, alpha, inputs)

@@ -1,4 +1,4 @@
-"""Where things are on a chart: axes with round ticks, and the paths of step curves."""
+"""The geometry of a chart: axes with round ticks, and the paths of step curves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Axis:
         label: what is measured.
         low, high: the values at its ends.
         start, end: their pixels.
-        log: whether equal ratios are equally far apart.
+        log: whether the scale is logarithmic.
     """
 
     label: str
@@ -61,7 +61,7 @@ def _round_step(least: float) -> float:
 class Line:
     """A curve on a chart: name, colour number, whether dashed, its path and its points.
 
-    `x` and `y` are what a reader is shown where the pointer is.
+    `x` and `y` are the values shown at the pointer.
     """
 
     name: str
@@ -89,9 +89,9 @@ class Chart:
 
     Attributes:
         key: its id in the page.
-        title: what it shows, for those who cannot see it too.
+        title: what it shows, also for screen readers.
         x, y: the axes.
-        lines, marks: what is drawn on them.
+        lines, marks: the curves and points.
     """
 
     key: str
@@ -103,9 +103,9 @@ class Chart:
 
 
 def step_line(curve: Curve, series: int, dashed: bool, x: Axis, y: Axis) -> Line:
-    """A curve whose value at a radius holds down to the radius before it."""
+    """A step curve whose value at a radius holds down to the previous radius."""
     places = [(x.at(a), y.at(b)) for a, b in zip(curve.x.tolist(), curve.y.tolist(), strict=True)]
     path = f"M{places[0][0]} {places[0][1]}" + "".join(f"V{b}H{a}" for a, b in places[1:])
-    # Cut down, as all figures are: a radius of 0.4999 is not shown as 0.5.
+    # Rounded down, as all figures are: a radius of 0.4999 is not shown as 0.5.
     down = [tuple(floor(v * 1e6) / 1e6 for v in values.tolist()) for values in (curve.x, curve.y)]
     return Line(curve.name, series, dashed, f"{path}V{y.start}", *down)

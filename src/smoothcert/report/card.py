@@ -1,7 +1,7 @@
 """A section for a model card: what was certified, the figures, what they say and what they do not.
 
-Names of models and data are by others: in Markdown they stand in code spans, which nothing in them
-ends, and in YAML in quotes, in ASCII.
+Names of models and data are untrusted: Markdown has them in code spans that nothing in them can
+close, and YAML in quotes, in ASCII.
 """
 
 import json
@@ -29,25 +29,25 @@ from smoothcert.text import floor_to, level, visible
 _SAYS = """\
 Radii are on the [0, 1] scale of the inputs, and α is the one above. ACR is the average radius,
 where an input without a certificate of its label counts 0; CA@r is the share of inputs with a
-certificate of their label at radius r or more. Figures are cut to the safe side."""
+certificate of their label at radius r or more. Figures are rounded to the safe side."""
 
-_UNKNOWN = "Where labels are unknown, every certificate counts as of its label."
+_UNKNOWN = "Where labels are unknown, every certificate counts as one of its label."
 
 _CHECK = """\
-The votes behind every certificate are kept with the runs. This recomputes all of them, from a base
-run also which draws were counted, and lists what it did not check; with `--replay 1%` it evaluates
-a part of the draws again:"""
+The votes behind every certificate are stored with the runs. This command recomputes all
+certificates (with a base run, also which draws were counted) and lists what it did not check; with
+`--replay 1%` it evaluates part of the draws again:"""
 
 _CITE = "To cite: smoothcert, and the papers whose theorems these certificates rest on."
 
 _NOT = """\
-Not claimed: that all certificates hold at once; anything about another norm, about other inputs, or
-about the model without noise. The certificates are about the smoothed classifier: predict with the
-same σ (`smoothcert predict`)."""
+Not claimed: that all certificates hold at once; anything about another norm, other inputs, or the
+model without noise. The certificates are about the smoothed classifier: predict with the same σ
+(`smoothcert predict`)."""
 
 _REUSED = """\
-Certificates that reuse the original's cache need a model that was made, and chosen, without looking
-at that cache."""
+Certificates that reuse the original's cache hold only for a model that was made, and chosen,
+without looking at that cache."""
 
 
 def model_card(
@@ -61,7 +61,7 @@ def model_card(
     Args:
         runs: one or more.
         radii: at which certified accuracy is given, >= 0.
-        model_index: begin with the metadata that a model card on Hugging Face begins with.
+        model_index: begin with the metadata of a model card on Hugging Face.
 
     Returns:
         The text, ending with a line break.
@@ -71,7 +71,7 @@ def model_card(
         StoreError: a run is unfinished or damaged.
     """
     if not runs:
-        raise InvalidInput("A model card needs one run or more; got none")
+        raise InvalidInput("A model card needs at least one run; got none")
     summaries = [summarize_run(run, radii) for run in runs]
     labelled = all(summary.labelled for summary in summaries)
     parts = [
@@ -91,7 +91,7 @@ def model_card(
 
 
 def model_name(run: Run) -> str:
-    """The model as a card names it: without the folder it lay in here."""
+    """The model as a card names it: without its local folder."""
     reference = str(run.manifest.origin.get("model", run.name))
     if "://" in reference:
         return reference.rpartition("/")[2]
@@ -106,7 +106,7 @@ def data_name(run: Run) -> str:
 
 
 def code(text: str) -> str:
-    """A code span of CommonMark that holds any text, in which nothing is obeyed."""
+    """A CommonMark code span that holds any text and interprets none of it."""
     shown = visible(text) or " "
     longest = max((len(run) for run in re.findall("`+", shown)), default=0)
     fence = "`" * (longest + 1)
@@ -115,7 +115,7 @@ def code(text: str) -> str:
 
 
 def _table(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
-    """The summary's table with the model, without what no run has and without seconds."""
+    """The summary's table with the model, without seconds and without empty columns."""
     heads, rows = summary_table(summaries)
     shown = (i for i, head in enumerate(heads) if head not in ("run", "seconds"))
     keep = [i for i in shown if any(row[i] for row in rows)]
@@ -150,18 +150,18 @@ def _what(run: Run) -> str:
 
 
 def _reused(runs: Sequence[Run]) -> str:
-    """What certificates need that reuse a cache, and what no choice among results has."""
+    """What certificates that reuse a cache assume, and what holds for a chosen result."""
     reused = _REUSED if any(run.identity.base for run in runs) else ""
     return reused if all(run.identity.method.is_fresh for run in runs) else f"{reused} {CHOSEN}"
 
 
 def _several(runs: Sequence[Run]) -> str:
-    """What holds of several runs at once (docs/theory.md, section 11)."""
+    """What holds for several runs at once (docs/theory.md, section 11)."""
     if len(runs) == 1:
         return ""
     alphas = [alpha_of(run.identity.settings, run.identity.method) for run in runs]
     return (
-        f"What is said of a run is about it alone: of all {len(runs)} it holds at once with "
+        f"Each statement is about one run alone; all {len(runs)} hold at once with "
         f"probability at least 1 − {level(*alphas)}, by the union bound."
     )
 
@@ -176,19 +176,19 @@ def _check(run: Run, runs: Sequence[Run]) -> str:
 
 
 def _word(run: Run) -> str:
-    """The run as a word of a shell: by its own name, since it is elsewhere for others."""
+    """The run as a shell word: by its name alone, since its folder differs for others."""
     shown = visible(run.name)
     return shown if re.fullmatch(r"[\w.,+=@%-]+", shown, re.ASCII) and shown[0] != "-" else "RUN"
 
 
 def _sources(runs: Sequence[Run]) -> list[str]:
-    """Papers; what is proven in the documents of this package goes by its name."""
+    """The papers; results proven in this package's documents are cited as the package."""
     found = citations(c.method for run in runs for c in run.certificates)
     return [f"{citation.source}." for citation in found if citation.bibtex]
 
 
 def _metadata(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
-    """`model-index` of a model card's metadata; JSON values, which YAML reads too."""
+    """`model-index` of a model card's metadata; JSON values, which are also YAML."""
     lines = ["---", "model-index:"]
     for run, summary in zip(runs, summaries, strict=True):
         images = len(run.identity.shape) == 3
@@ -226,7 +226,7 @@ def _metrics(summary: Summary) -> list[tuple[str, str, str]]:
 
 
 def _share(share: float, summary: Summary) -> str:
-    """A share of the inputs, cut after four decimals."""
+    """A share of the inputs, rounded down to four decimals."""
     whole = round(share * summary.inputs) * 10**4 // summary.inputs
     return f"{whole // 10**4}.{whole % 10**4:04d}"
 

@@ -14,13 +14,13 @@ from smoothcert.summary import Summary
 from smoothcert.text import floor_to, visible
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 544.0, 12.0, 292.0
-_MOST_DRAWS = 10**8  # whose votes are read for a from-scratch curve: seconds
+_MOST_DRAWS = 10**8  # votes read for a from-scratch curve: seconds
 
 
 def certified_accuracy(
     runs: Sequence[Run], screened: Sequence[DatasetCertificate]
 ) -> tuple[Chart, tuple[Together, ...]]:
-    """Certified accuracy against radius, and what the runs prove of all inputs together."""
+    """Certified accuracy against radius, and what the runs prove over all inputs together."""
     most = points(2 * len(runs) + len(screened))
     alone = [per_input(run, most) for run in runs]
     both = [of_all(run, most) for run in runs]
@@ -64,7 +64,7 @@ def acr_against_evaluations(runs: Sequence[Run], summaries: Sequence[Summary]) -
 
 
 def _fewer_draws(run: Run) -> Curve | None:
-    """What a run from scratch would have given with fewer estimation draws, where votes tell."""
+    """What a run from scratch would have given with fewer estimation draws, from its votes."""
     settings = run.identity.settings
     exact = run.identity.method == SCRATCH and settings.form == "binary"
     if not exact or settings.n < 20 or settings.n * len(run.certificates) > _MOST_DRAWS:

@@ -1,4 +1,4 @@
-"""Which theorems certificates rest on, and how to cite them."""
+"""The theorems that certificates rest on, and how to cite them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from smoothcert.vocabulary import RESULTS, Result
 
 @dataclass(frozen=True)
 class Citation:
-    """A source and what it is cited for, with its BibTeX entry."""
+    """A source, what it is cited for, and its BibTeX entry."""
 
     what: str
     source: str
@@ -95,6 +95,6 @@ def citations(methods: Iterable[str]) -> tuple[Citation, ...]:
 
 
 def _of(result: Result) -> tuple[Citation, ...]:
-    """What to cite beside what every certificate rests on."""
+    """What to cite in addition to what every certificate rests on."""
     reused = (_INCREMENTAL,) if result.reuses else ()
     return (*reused, *_BY_SECTION.get(result.section, ()))

@@ -8,7 +8,7 @@ from smoothcert.tries import SECTION, Tries
 
 CHOSEN = (
     "A result that is chosen among several, or of a model made from results, is not covered by its "
-    "α. A valid second try draws anew: recertify --fresh-seed with a number of its own, or certify "
+    "α. A valid second try needs new draws: recertify --fresh-seed with a new number, or certify "
     f"--seed random ({SECTION})."
 )
 
@@ -19,19 +19,19 @@ CLAIM = (
     "(rounding it first can move it beyond the radius); it is wrong with probability at most α, "
     "for each input on its own."
 )
-"""What a certificate claims: the same sentence on page and card, in README, documents and
-docstrings (docs/theory.md, sections 1, 2 and 5)."""
+"""What a certificate claims: the same sentence on the page, on the card, in the README, documents
+and docstrings (docs/theory.md, sections 1, 2 and 5)."""
 
 
 def beside_grid(settings: Settings) -> str:
-    """What is said of inputs that were given beside their grid; nothing where all are on it."""
+    """What is said of inputs that were given off their grid; empty where all are on it."""
     if not settings.off_grid:
         return ""
-    return f"inputs up to {settings.off_grid:g} off the grid, which every radius is less by"
+    return f"inputs up to {settings.off_grid:g} off the grid, which is subtracted from every radius"
 
 
 def all_together(inputs: int, alpha: float) -> str:
-    """What certificates at alpha each say of all their inputs (docs/theory.md, section 11)."""
+    """What certificates, each at alpha, say over all their inputs (docs/theory.md, section 11)."""
     wrong = wrong_at_most(inputs, alpha, alpha)
     return (
         f"with probability 1 − {level(alpha)}, at most {wrong} of the "
@@ -47,13 +47,13 @@ def tried(
     beside: str = "",
     advice: bool = True,
 ) -> str:
-    """How often a cache was asked and, if more than once, what that means; empty if never.
+    """How often a cache was used and, if more than once, what that means; empty if never.
 
     Args:
-        tries: what it was asked, or None where that is not known.
-        model: fingerprint of the model whose own tries are named too.
-        method: of the result at hand; one from a fresh seed rests on draws of its own.
-        beside: the result at hand, where it is not among the tries.
+        tries: what the cache was asked, or None if that is unknown.
+        model: fingerprint of a model whose own tries are also counted.
+        method: of the current result; one from a fresh seed has its own draws.
+        beside: the current result, where it is not among the tries.
         advice: end with `CHOSEN` where it applies.
     """
     if tries is None or not tries.results:
@@ -64,7 +64,7 @@ def tried(
     text = f"{cache} has given {results} for {of}{own}."
     if method is not None and method.is_fresh:
         return (
-            f"{text} The one here is from draws of a fresh seed: what was chosen by the others is "
-            f"covered, unless it was chosen among several fresh seeds too ({SECTION})."
+            f"{text} This result is from draws of a fresh seed: a model chosen by the others is "
+            f"covered, unless it was also chosen among several fresh seeds ({SECTION})."
         )
     return f"{text} {CHOSEN}" if advice and (beside or tries.results > 1) else text

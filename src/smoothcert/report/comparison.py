@@ -1,4 +1,4 @@
-"""A changed model's run beside its original's, input by input."""
+"""A changed model's run compared with its original's, input by input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Pair:
 
 
 def pairs(runs: Sequence[Run], summaries: Sequence[Summary]) -> tuple[Pair, ...]:
-    """Every run whose base is among the runs, with it."""
+    """Every run whose base is among the runs, paired with its base."""
     known = {run.identity.hash: number for number, run in enumerate(runs)}
     found = []
     for run, summary in zip(runs, summaries, strict=True):

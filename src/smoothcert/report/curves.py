@@ -1,4 +1,4 @@
-"""Certified accuracy against radius: of each input on its own, and of all of them together."""
+"""Certified accuracy against radius: for each input on its own, and over all inputs together."""
 
 from dataclasses import dataclass
 
@@ -13,18 +13,18 @@ from smoothcert.summary import correct_radii
 from smoothcert.text import visible
 
 _MOST_POINTS = 400
-_MOST_IN_ALL = 16_000  # of a chart, so that many runs fit into a page
+_MOST_IN_ALL = 16_000  # points of a chart, so that many runs fit into a page
 _FARTHEST = 6.0  # sigmas; a radius beyond has a probability within 1e-9 of 1
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A nonincreasing step curve, cut to the safe side where it has been thinned out.
+    """A nonincreasing step curve, rounded to the safe side where it has been thinned out.
 
     Attributes:
-        name: of the run or model.
+        name: name of the run or model.
         x: radii, ascending from 0.
-        y: share of the inputs with that radius or more, as large as `x`.
+        y: share of the inputs with that radius or more, one for each of `x`.
     """
 
     name: str
@@ -50,17 +50,17 @@ class Together:
 
 
 def points(curves: int) -> int:
-    """How many points each of so many curves may have."""
+    """How many points each of `curves` curves may have."""
     return max(20, min(_MOST_POINTS, _MOST_IN_ALL // curves))
 
 
 def per_input(run: Run, most: int = _MOST_POINTS) -> Curve:
-    """Share of inputs that are certified of their label, each with its own probability."""
+    """Share of inputs certified with their label, each with its own probability."""
     return _steps(run, correct_radii(run.certificates, run.labels), 0, most)
 
 
 def of_all(run: Run, most: int = _MOST_POINTS) -> tuple[Curve, Together]:
-    """The same of all inputs together (docs/theory.md, section 11), at the run's own alpha."""
+    """The same over all inputs together (docs/theory.md, section 11), at the run's own alpha."""
     alpha = alpha_of(run.identity.settings, run.identity.method)
     radii = correct_radii(run.certificates, run.labels)
     wrong = wrong_at_most(len(radii), alpha, alpha)

@@ -23,7 +23,7 @@ Result = Run | Certification
 """A finished run, or what `certify` and `recertify` return."""
 
 FORMAT = 1
-"""Of the table: goes up when a column changes its meaning or goes away."""
+"""Version of the table: increases when a column changes its meaning or is removed."""
 
 COLUMNS = pa.schema(
     [
@@ -46,8 +46,8 @@ COLUMNS = pa.schema(
         ("evaluations", pa.int64()),
     ]
 )
-"""One list for all forms. `label` is null where unknown, `predicted` -1 for an abstention, and
-`outcome` the name of an `Outcome`; the others are fields of a `Certificate`."""
+"""One list for all formats. `label` is null where unknown, `predicted` is -1 for an abstention, and
+`outcome` is the name of an `Outcome`; the others are fields of a `Certificate`."""
 
 
 def certificates_table(*results: Result, labels: Sequence[int | None] | None = None) -> pa.Table:
@@ -58,16 +58,16 @@ def certificates_table(*results: Result, labels: Sequence[int | None] | None = N
         labels: true classes of the inputs, for results in memory; runs know theirs.
 
     Returns:
-        A table of `COLUMNS`. The schema's metadata `smoothcert` is JSON: the format, and of each
+        A table of `COLUMNS`. The schema's metadata `smoothcert` is JSON: the format, and for each
         result its name, model, fingerprint, settings, method and alpha.
 
     Raises:
         StoreError: a run is unfinished or damaged.
-        InvalidInput: no results, two of one name, or labels that do not line up.
+        InvalidInput: no results, two with the same name, or labels that do not match.
     """
     names = [visible(_name(result)) for result in results]
     if not results or len(set(names)) < len(names):
-        raise InvalidInput(f"A table needs one result or more, of different names; got {names}")
+        raise InvalidInput(f"A table needs one or more results with different names; got {names}")
     columns = {name: [] for name in COLUMNS.names}
     for name, result in zip(names, results, strict=True):
         for certificate, label in _labelled(result, labels):
@@ -86,25 +86,25 @@ def export(
 ) -> pa.Table:
     """Write `certificates_table` to a file: Parquet, CSV or TSV by its suffix; replaces it.
 
-    Radii and limits have full precision in all forms. In CSV and TSV, names that a spreadsheet
-    would take for a formula are marked as text.
+    Radii and limits have full precision in all formats. In CSV and TSV, names that a spreadsheet
+    would read as a formula are marked as text.
 
     Args:
         results: one or more, as for `certificates_table`.
-        path: ends in .parquet, .csv or .tsv; its folder is made if it is not there.
+        path: ends in .parquet, .csv or .tsv; its folder is made if it does not exist.
         labels: see `certificates_table`.
 
     Returns:
-        What was written.
+        The path that was written.
 
     Raises:
         InvalidInput: another suffix; or as for `certificates_table`.
-        StoreError: as there, or it cannot be written.
+        StoreError: as there, or the file cannot be written.
     """
     suffix = Path(path).suffix
     if suffix not in _FORMS or "://" in str(path):
         raise InvalidInput(
-            f"Certificates are written to a file of this machine that ends in {', '.join(_FORMS)}; "
+            f"Certificates are written to a local file that ends in {', '.join(_FORMS)}; "
             f"got {str(path)!r}"
         )
     many = (results,) if isinstance(results, Run | Certification) else results
@@ -118,7 +118,7 @@ def export(
 def separated(table: pa.Table, delimiter: str) -> str:
     """A `certificates_table` as text; numbers in full precision, unknown labels empty.
 
-    A result's name is the only text that others choose; see `names.cell`.
+    A result's name is the only untrusted text; see `text.cell`.
     """
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
@@ -163,8 +163,8 @@ def _labelled(
     known = labels if labels is not None else [None] * len(result.certificates)
     if len(known) != len(result.certificates):
         raise InvalidInput(
-            f"There are {len(result.certificates)} certificates and {len(known)} labels; "
-            "give one each."
+            f"There are {len(result.certificates)} certificates and {len(known)} labels. Give one "
+            "label for each certificate."
         )
     return list(zip(result.certificates, known, strict=True))
 

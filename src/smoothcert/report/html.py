@@ -1,4 +1,4 @@
-"""The page: one file that needs no network, of less than two megabytes whatever it shows."""
+"""The page: one file that needs no network and stays under two megabytes whatever it shows."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ from smoothcert.text import ceil_to, floor_to, level, percent, visible
 from smoothcert.vocabulary import RESULTS
 
 MOST_BYTES = 2_000_000
-"""Of the page: rows are thinned out until it has fewer."""
+"""Size limit of the page: rows are thinned out until it is smaller."""
 _MOST_PICTURES_BYTES = 450_000
 _MOST_PICTURES = 1500
 
@@ -42,11 +42,11 @@ class Content:
     """What a report is about.
 
     Attributes:
-        runs: finished ones.
-        summaries: of each.
-        radii: at which certified accuracy is listed.
-        charts: of certified accuracy, and of ACR against evaluations.
-        together: what each run proves of all its inputs.
+        runs: finished runs.
+        summaries: one for each run.
+        radii: radii at which certified accuracy is listed.
+        charts: certified accuracy, and ACR against evaluations.
+        together: what each run proves over all its inputs.
         screened: dataset certificates of candidates.
         pictures: data sets for thumbnails; may be empty.
     """
@@ -61,7 +61,7 @@ class Content:
 
 
 def page(content: Content) -> str:
-    """The page as text, of fewer bytes than `MOST_BYTES` but for hundreds of runs."""
+    """The page as text, smaller than `MOST_BYTES` except for hundreds of runs."""
     shown, sheet = _shown(content), _sheet(content)
     found = [rows(run, sheet.places) for run in content.runs]
     # Without rows first, to see what is left for them.
@@ -87,7 +87,7 @@ def _table(table: Sequence[Rows], sheet: Sheet) -> dict[str, Any]:
 
 
 def _shown(content: Content) -> dict[str, Any]:
-    """All other names of the template."""
+    """All other variables of the template."""
     runs, summaries = content.runs, content.summaries
     heads, lines = summary_table(summaries)
     script = _part("page.js")
@@ -116,7 +116,7 @@ def _shown(content: Content) -> dict[str, Any]:
 
 
 def _line_facts(line: Line) -> dict[str, Any]:
-    """What page.js reads of a curve."""
+    """What page.js reads about a curve."""
     return {"name": line.name, "x": line.x, "y": line.y}
 
 
@@ -125,7 +125,7 @@ def _part(name: str) -> str:
 
 
 def _sheet(content: Content) -> Sheet:
-    """Pictures of evenly chosen inputs, of every data set as many."""
+    """Thumbnails of evenly chosen inputs, the same number from every data set."""
     distinct = {run.identity.data: run for run in content.runs}.values()
     wanted = [
         (run.identity.indices[position], run.contents[position])
@@ -136,7 +136,7 @@ def _sheet(content: Content) -> Sheet:
 
 
 def fitting(found: Sequence[Rows], limit: int) -> list[Rows]:
-    """All rows, or of every run as many of them as fit into so many bytes together."""
+    """All rows, or as many of every run as fit together into the given bytes."""
     most, shown = max(r.count for r in found), list(found)
     while (size := sum(len(json.dumps(r.facts)) for r in shown)) > limit and most > 1:
         most = max(1, int(most * min(0.95, limit / size)))
@@ -145,7 +145,7 @@ def fitting(found: Sequence[Rows], limit: int) -> list[Rows]:
 
 
 def _classes(pictures: Sequence[Inputs]) -> tuple[str, ...]:
-    """Names of the classes, where all data at hand agree on them."""
+    """Names of the classes, where all given data sets agree on them."""
     known = {inputs.classes for inputs in pictures}
     return tuple(map(visible, known.pop())) if len(known) == 1 else ()
 
@@ -156,7 +156,7 @@ def _methods(content: Content) -> set[str]:
 
 
 def _screening(content: Content) -> dict[str, Any]:
-    """Screenings, and their candidates, best first, with what became of the target."""
+    """Screenings and their candidates, best first, with the target's verdict."""
     groups = screenings(content.screened)
     numbers = {c: number for number, some in enumerate(groups, 1) for c in some}
     return {

@@ -1,4 +1,4 @@
-"""A report folder: one self-contained page, figures, CSV, and the field's TSV for each run."""
+"""A report folder: one self-contained page, figures, a CSV, and the usual TSV for each run."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,16 +23,16 @@ def report(
     screened: Iterable[DatasetCertificate] = (),
     pictures: Sequence[Inputs] = (),
 ) -> tuple[Summary, ...]:
-    """Write a page, two figures, a CSV and the field's TSV of each run into a folder.
+    """Write a page, two figures, a CSV and the usual TSV of each run into a folder.
 
     The files are `index.html`, `certified_accuracy` and `acr_evaluations` as PNG and SVG,
     `certificates.csv`, and `<run>.tsv` for runs whose labels are known.
 
     Args:
-        runs: finished ones, in directories of different names.
-        out: the folder, made if it is not there.
-        radii: at which certified accuracy is listed, >= 0.
-        screened: dataset certificates of one screening or more, to be shown beside the runs; the
+        runs: finished runs, in directories with different names.
+        out: the folder, made if it does not exist.
+        radii: radii at which certified accuracy is listed, >= 0.
+        screened: dataset certificates of one screening or more, to be shown with the runs; the
             page states the alpha of each screening, and their sum (docs/theory.md, section 10).
         pictures: data sets; inputs of the runs that are found in them are shown as thumbnails.
 
@@ -44,7 +44,7 @@ def report(
     names = [run.name for run in runs]
     if not runs or len(set(names)) < len(names):
         raise InvalidInput(
-            f"A report needs one run or more, in directories of different names; got {names}"
+            f"A report needs one or more runs, in directories with different names; got {names}"
         )
     try:
         from smoothcert.report import charts, html, plots
@@ -52,8 +52,8 @@ def report(
         raise MissingExtra(error.name or "matplotlib", "plot") from error
     except OSError as error:
         raise StoreError(
-            "matplotlib, which draws the charts, finds no folder that it can write to, neither at "
-            "home nor a temporary one: set MPLCONFIGDIR to one."
+            "matplotlib, which draws the charts, found no folder that it can write to, neither in "
+            "the home folder nor a temporary one. Set MPLCONFIGDIR to a folder it can write to."
         ) from error
     summaries = tuple(summarize_run(run, radii) for run in runs)
     screened = tuple(dict.fromkeys(screened))
@@ -81,11 +81,11 @@ def _claims(
     together: Sequence[Together],
     screened: Sequence[DatasetCertificate],
 ) -> str:
-    """What the curves of certified accuracy say, for a figure that stands alone."""
+    """What the curves of certified accuracy say, as a note for a figure on its own."""
     alphas = " or ".join(map(level, sorted({t.beta for t in together})))
     counted = "" if all(s.labelled for s in summaries) else "; without labels, any class counts"
     groups = screenings(screened)
-    theirs = f"; of screened models α = {level(*(g[0].alpha for g in groups))} in all (section 10)"
+    theirs = f"; for screened models α = {level(*(g[0].alpha for g in groups))} in all (section 10)"
     return (
         f"Solid: each certificate holds with probability 1 − α, α = {alphas}{counted}. Dashed: all "
         "inputs of a run together, at all radii at once, likewise (docs/theory.md, section 11)"

@@ -1,4 +1,4 @@
-"""The charts as figures for a paper. Drawn with matplotlib's object interface: no global state."""
+"""The charts as figures for a paper, drawn with matplotlib's object interface: no global state."""
 
 import io
 from typing import Any
@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 
 from smoothcert.report.axes import Chart, Line
 
-# Okabe & Ito's colours: told apart by colour-blind readers.
+# Okabe & Ito's colours: colour-blind readers can distinguish them.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "osD^vP*"
-# Text as text that any program can edit, and the same bytes for the same runs.
+# Text stays text, which any program can edit, and the same runs give the same bytes.
 _STYLE = {"svg.fonttype": "none", "svg.hashsalt": "smoothcert", "font.size": 9.0}
 _INCHES = (5.5, 3.4)  # the width of a text column
 _DPI = 300
@@ -24,7 +24,7 @@ def drawn(chart: Chart, note: str) -> dict[str, bytes]:
 
     Args:
         chart: what to draw.
-        note: a line under it, which says what its curves claim.
+        note: a line below it that says what its curves claim.
     """
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
@@ -32,7 +32,7 @@ def drawn(chart: Chart, note: str) -> dict[str, bytes]:
         axes: Any = figure.add_subplot()
         solid = {line.series for line in chart.lines if not line.dashed}
         for line in chart.lines:
-            # The note says what a dashed line beside a solid one of its colour is.
+            # The note explains a dashed line next to a solid one of the same colour.
             named = not line.dashed or line.series not in solid
             _curve(axes, line, named, stepwise=not chart.x.log)
         for mark in chart.marks:
@@ -52,7 +52,7 @@ def drawn(chart: Chart, note: str) -> dict[str, bytes]:
 
 
 def _legend(axes: Any) -> None:
-    """Names, in columns; of more than fit beside the curves none, since the page has them."""
+    """The legend, in columns; none if it would not fit, since the page has the names."""
     count = len(axes.get_legend_handles_labels()[0])
     if count <= _MOST_NAMES:
         axes.legend(frameon=False, fontsize=7.5, ncols=-(-count // _IN_A_COLUMN))
@@ -68,7 +68,7 @@ def _curve(axes: Any, line: Line, named: bool, stepwise: bool) -> None:
 
 
 def _plain(name: str) -> str:
-    """A name that matplotlib takes as it is: no formula, and none that it leaves out."""
+    """A name that matplotlib draws literally: not as a formula, and not left out."""
     return name.replace("$", r"\$").removeprefix("_")
 
 

@@ -1,6 +1,6 @@
 """Certificates as columns of whole numbers, packed for a page that must stay small.
 
-A column is split into its bytes by place value, which pack well; page.js puts them together.
+A column is split into its bytes by place value, which compress well; page.js puts them together.
 """
 
 import base64
@@ -21,7 +21,7 @@ COLUMNS = (
     *("index", "label", "candidate", "case", "radius", "q", "k", "n", "cached_k", "cached_n"),
     *("flips", "zeta", "evaluations", "thumbnail"),
 )
-"""Radii and limits are in millionths, cut to the safe side. -1 stands for unknown or none."""
+"""Radii and limits are in millionths, rounded to the safe side. -1 means unknown or none."""
 
 _DIGITS = 6  # as in Certificate.figures
 
@@ -31,11 +31,11 @@ class Rows:
     """A run's certificates as columns.
 
     Attributes:
-        name: of the run.
+        name: name of the run.
         sigma: its noise.
-        inputs: how many it has; fewer rows than that are evenly chosen ones.
+        inputs: number of its inputs; if there are fewer rows, they are evenly chosen.
         cases: what several certificates share: outcome, argument, alpha and budget.
-        columns: of whole numbers from -1 on, shape (columns, rows).
+        columns: whole numbers from -1, shape (columns, rows).
     """
 
     name: str
@@ -46,11 +46,11 @@ class Rows:
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return self.columns.shape[1]
 
     def thinned(self, most: int) -> Self:
-        """At most so many of the rows, evenly chosen."""
+        """At most `most` of the rows, evenly chosen."""
         return replace(self, columns=self.columns[:, even(self.count, most)])
 
     @cached_property
@@ -65,7 +65,7 @@ def rows(run: Run, thumbnails: Mapping[str, int]) -> Rows:
     """All certificates of a run.
 
     Args:
-        run: a finished one.
+        run: a finished run.
         thumbnails: number of an input's picture, by content hash.
     """
     sigma, cases = run.identity.settings.sigma, []
@@ -82,13 +82,13 @@ def rows(run: Run, thumbnails: Mapping[str, int]) -> Rows:
 
 
 def even(count: int, most: int) -> tuple[int, ...]:
-    """At most so many positions of `count`, evenly spread from the first on."""
+    """At most `most` positions of `count`, evenly spread from the first."""
     kept = min(count, max(1, most))
     return tuple(i * count // kept for i in range(kept))
 
 
 def pack(columns: NDArray[np.int64]) -> str:
-    """Whole numbers from -1 on, shape (columns, rows), as base64 of zlib."""
+    """Whole numbers from -1, shape (columns, rows), as base64 of zlib."""
     planes = (columns + 1).astype("<u8")[..., None].view(np.uint8)
     return base64.b64encode(zlib.compress(planes.transpose(0, 2, 1).tobytes(), 9)).decode()
 

@@ -1,4 +1,4 @@
-"""Where a run's evaluations went, and what they found, by the votes they were spent on."""
+"""Where a run's evaluations went and what they found, by vote share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ _EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
 @dataclass(frozen=True)
 class Bin:
-    """The inputs whose class got such a share of the votes, of the original's where there is one.
+    """The inputs in one bin of vote share (the original's votes, where there is an original).
 
     Attributes:
-        low, high: the share is at least `low`, and under `high` or equal to it if that is 1.
+        low, high: the share is at least `low` and below `high` (or equal to it, if that is 1).
         inputs: how many.
         certified: how many of them have a certificate.
         radius: their mean certified radius; an abstention counts 0.
@@ -39,7 +39,7 @@ class Bin:
 
 
 def parts(run: Run) -> dict[str, int]:
-    """Evaluations by what they were for; the values add up to all that were spent."""
+    """Evaluations by purpose; the values add up to the total."""
     spent = {"selection": 0, "estimation": 0, "replayed": 0, "fresh": 0}
     for c in run.certificates:
         if not RESULTS[c.method].reuses:
@@ -56,7 +56,7 @@ def _pilot(run: Run) -> tuple[str, int]:
 
 
 def by_share(certificates: Sequence[Certificate]) -> tuple[Bin, ...]:
-    """Bins of vote share that are not empty, ascending."""
+    """The nonempty bins of vote share, ascending."""
     share = [_share(c) for c in certificates]
     numbers = np.searchsorted(_EDGES, share, side="right") - 1
     highs = (*_EDGES[1:], 1.0)

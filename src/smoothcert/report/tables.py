@@ -16,7 +16,7 @@ from smoothcert.summary import Summary, summarize
 from smoothcert.text import ceil_to, floor_to, percent, visible
 
 NAMELESS = ("mean radius", "certified")
-"""What stands for ACR and CA where no true class is known."""
+"""The names of ACR and CA where no true class is known."""
 
 _TSV = ("idx", "label", "predict", "radius", "correct", "time", "alpha")
 
@@ -29,7 +29,7 @@ def summarize_run(run: Run, radii: Sequence[float]) -> Summary:
 
 
 def summary_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the summary, as text; nothing is called accuracy where labels lack.
+    """Heads and rows of the summary, as text; nothing is called accuracy where labels are missing.
 
     A column that has no value in any row is left out.
     """
@@ -56,16 +56,18 @@ def _summary_row(s: Summary) -> list[str]:
 
 
 def tsv(run: Run) -> str:
-    """The field's table: idx, label, predict (-1 to abstain), radius, correct, time; and alpha.
+    """The usual table: idx, label, predict (-1 to abstain), radius, correct, time; and alpha.
 
-    What is proven of a certificate's error comes last, since scripts read these columns by name
-    and cannot read a comment (docs/theory.md, sections 2 to 9, by the method).
+    The proven error of a certificate comes last, since scripts read these columns by name and
+    cannot read a comment (docs/theory.md, sections 2 to 9, by the method).
 
     Raises:
         InvalidInput: labels are unknown, so nothing can be called correct.
     """
     if None in run.labels:
-        raise InvalidInput(f"{run.storage} has no labels, which this table needs.")
+        raise InvalidInput(
+            f"{run.storage} has no labels, which this table needs. Use data with labels."
+        )
     lines = ["\t".join(_TSV)]
     share = [
         run.block_seconds.get(block, 0.0) / len(positions)
@@ -99,10 +101,10 @@ def from_scratch_curve(
     The first n draws of a run are a run of n draws, so this is what each would have given.
 
     Args:
-        votes: of a from-scratch run, one per input.
+        votes: the votes of a from-scratch run, one per input.
         labels: true classes.
         settings: alpha, sigma and grid to certify with.
-        shape: of one input.
+        shape: shape of one input.
         counts: numbers of estimation draws, shape (m,), at most the run's.
 
     Returns:
@@ -127,7 +129,7 @@ def evaluations_for(
     settings: Settings,
     shape: tuple[int, ...],
 ) -> float | None:
-    """Evaluations per input, selection included, at which from scratch reaches this ACR.
+    """Evaluations per input, selection included, with which certifying from scratch has this ACR.
 
     Interpolated on a geometric grid of draws; None if the whole run does not reach it.
     """

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from smoothcert.data.inputs import Inputs, Item
 
 SIDE = 32
-"""Pixels of a picture's side."""
+"""The side of a picture in pixels."""
 COLUMNS = 32
 _QUALITY = 80
 
@@ -21,7 +21,7 @@ class Sheet:
     """Pictures side by side in one image.
 
     Attributes:
-        uri: the image as a data: address, empty if there is none.
+        uri: the image as a data: URI, empty if there is none.
         places: number of a picture, by its input's content hash.
     """
 
@@ -30,15 +30,15 @@ class Sheet:
 
 
 def sheet(wanted: Iterable[tuple[int, str]], pictures: Sequence[Inputs], most: int) -> Sheet:
-    """Pictures of inputs that are in the data at hand, as many as fit.
+    """Pictures of inputs that are in the given data sets, as many as fit.
 
-    An input is shown only if its content has the hash that was certified, so that a run can
-    bring no other file into a page.
+    An input is shown only if its content has the hash that was certified, so a run cannot bring
+    another file into a page.
 
     Args:
         wanted: index and content hash of each input, the most wanted first.
-        pictures: data sets; those that hold no images are passed over.
-        most: bytes of the sheet.
+        pictures: data sets; those without images are skipped.
+        most: size limit of the sheet in bytes.
     """
     wanted = tuple(dict.fromkeys(wanted))
     tiles: dict[str, NDArray[np.uint8]] = {}
@@ -64,7 +64,7 @@ def _are_images(inputs: Inputs) -> bool:
 
 
 def _tile(item: Item, levels: int) -> NDArray[np.uint8]:
-    """A square of three channels; whatever does not fill it is grey."""
+    """A square of three channels; what the image does not fill is grey."""
     from PIL import Image
 
     values = np.rint(item.pixels * (255 / levels)).astype(np.uint8).transpose(1, 2, 0)

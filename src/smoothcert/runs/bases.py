@@ -1,4 +1,4 @@
-"""A base run and what is made of it: its cache, pilots on it, and whether data is its own."""
+"""A base run and what is made from it: its cache, pilots on it, and whether data matches it."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from smoothcert.sampling.prepare import Prepared, prepare
 
 
 def cache_of(base: Run, settings: Settings) -> planning.Cache:
-    """What a base run left behind; its certificates are read without their votes."""
+    """What a base run has stored; its certificates are read without their votes."""
     return planning.Cache(base.certificates, base.stored_records, settings)
 
 
@@ -34,10 +34,10 @@ def explore(
 def prepared(
     base: Run, classifier: Classifier, inputs: Inputs, batch_size: int | None = None
 ) -> Prepared:
-    """A classifier made ready for the draws of a base run, whose classes it must have.
+    """Prepare a classifier for the draws of a base run, whose classes it must have.
 
     Raises:
-        Mismatch: it has another number of classes.
+        Mismatch: its number of classes is different.
         ModelError: see `prepare`.
     """
     ready = prepare(classifier, inputs.item(0), base.identity.settings, 0, batch_size)
@@ -46,12 +46,12 @@ def prepared(
 
 
 def explored(base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse) -> planning.Planner:
-    """Run a pilot against a base run and keep it there, since its outcome is about to be shown.
+    """Run a pilot against a base run and store it there, since its outcome will be shown.
 
     The plan is entered in the base's ledger before the pilot's first evaluation.
 
     Raises:
-        StoreError: the base run cannot be written to, so that no later recertification would know
+        StoreError: the base run cannot be written to, so later recertifications would not know
             which draws to set aside.
     """
     seed_use.register_plan(base, ready.classifier.fingerprint, ready.classifier.name, reuse)
@@ -70,16 +70,16 @@ def run_pilot(base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse) -> Pilot
 def planner(
     base: Run, pilot: pilots.StoredPilot, settings: Settings, reuse: Reuse
 ) -> planning.Planner:
-    """What a plan can be made from: a pilot, and the base run with the pilots shown of it before.
+    """What a plan can be made from: a pilot, and the base run with its earlier shown pilots.
 
     Args:
         base: the base run.
-        pilot: of the new classifier.
+        pilot: the new classifier's pilot.
         settings: of the new run.
-        reuse: of the method.
+        reuse: the method's settings.
 
     Raises:
-        Damaged: a pilot that is named is not there, or was changed.
+        Damaged: a named pilot is missing, or was changed.
         ValueError: the pilot is not of this base run.
     """
     shown = pilots.positions_of(base, pilot.shown)
@@ -108,18 +108,18 @@ def check_same_inputs(base: Run, inputs: Inputs) -> None:
         ]
         raise Mismatch(
             f"The data is not what {base.storage} was made on: {len(changed)} of {len(inputs)} "
-            f"inputs have other content, the first at index {(changed or ['?'])[0]}. Use the data "
-            "of the base run."
+            f"inputs have different content, the first at index {(changed or ['?'])[0]}. Use the "
+            "data of the base run."
         )
 
 
 def check_same_labels(base: Run, inputs: Inputs) -> None:
-    """Raise Mismatch if an input has another true class than in the base run."""
+    """Raise Mismatch if an input's true class differs from the base run's."""
     pairs = list(zip(inputs.indices, inputs.labels or (), base.labels, strict=False))
     moved = [index for index, now, then in pairs if then is not None and now != then]
     if moved:
         raise Mismatch(
-            f"{len(moved)} of {len(inputs)} inputs have another true class than in {base.storage}, "
-            f"the first at index {moved[0]}: the order of classes, or the labels, changed. Give "
-            "the data its labels of then, or certify the original again."
+            f"{len(moved)} of {len(inputs)} inputs have a different true class than in "
+            f"{base.storage}, the first at index {moved[0]}: the order of classes, or the labels, "
+            "changed. Restore the original labels, or certify the original again."
         )

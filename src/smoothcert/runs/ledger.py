@@ -1,8 +1,8 @@
-"""ledger/ in a base run: everything that its draws were asked about changed models, a file each.
+"""ledger/ in a base run: every question about changed models asked of its draws, one file each.
 
 A certificate needs a model, a budget and a method that were fixed without looking at its noise, so
 what matters is how many results a cache has given. An entry is made before the first evaluation,
-and named by what determines the result: to resume, share out or repeat a command adds none.
+and named by what determines the result: resuming, sharding or repeating a command adds none.
 """
 
 import re
@@ -43,13 +43,13 @@ class Base(Protocol):
 
 
 class NotEntered(SmoothcertWarning):
-    """A base run cannot be written to, so that its ledger counts too few results."""
+    """A base run cannot be written to, so its ledger counts too few results."""
 
 
 def enter(base: Base, one: Try, name: str, where: str) -> None:
     """Note what a base run is asked, with the name of the model and where the result goes.
 
-    A base run that cannot be written to is warned of (`NotEntered`).
+    If the base run cannot be written to, a warning is issued (`NotEntered`).
     """
     remember(one)
     file, now = f"{FOLDER}/{one.key}.json", datetime.now(UTC).isoformat(timespec="seconds")
@@ -63,7 +63,7 @@ def enter(base: Base, one: Try, name: str, where: str) -> None:
             NotEntered(
                 f"This use of {base.storage} is not counted in its ledger, which cannot be "
                 f"written: "
-                f"{error} Count yourself how often its draws are asked: a result that is chosen "
+                f"{error} Count yourself how often its draws are used: a result that is chosen "
                 "among several is not covered."
             ),
             stacklevel=2,
@@ -101,7 +101,7 @@ def tries(base: Base) -> Tries:
 
 
 def _try(name: str, entry: Mapping[str, Any], seed: int) -> Try:
-    """An entry; an old one says neither kind nor seed, and is of a recertified run."""
+    """An entry; an old one has no kind or seed, and is of a recertified run."""
     kind, what = str(entry.get("kind", "recertify")), str(entry.get("what", "not recorded"))
     own = entry.get("seed", seed)
     return Try(kind, str(entry.get("fingerprint")), what, own, name.removesuffix(".json")[-16:])

@@ -1,4 +1,4 @@
-"""run.json: what a run is, in two parts; what decides its bytes, and where things came from."""
+"""run.json: a run's identity, which determines its bytes, and its origin."""
 
 import json
 import platform
@@ -16,7 +16,7 @@ from smoothcert.runs.sealed import is_sealed, json_bytes, seal, why_not
 from smoothcert.runs.validation import UNREADABLE, check_identity, check_origin
 
 FORMAT = 4
-"""docs/store-format.md; goes up with every change that an older reader would not notice."""
+"""See docs/store-format.md; increases with every change that an older reader would miss."""
 
 READ = (3, FORMAT)
 """Formats that are read. A run of format 3 keeps no pilot."""
@@ -44,24 +44,24 @@ _WHAT = {
 
 @dataclass(frozen=True)
 class Identity:
-    """Everything that decides the bytes of votes and certificates.
+    """Everything that determines the bytes of votes and certificates.
 
     Attributes:
         settings: of the certification from scratch.
-        method: its settings.
+        method: settings of the method; None from scratch.
         model: fingerprint of the classifier.
         data: fingerprint of the inputs' content.
-        indices: of the inputs in their data set.
-        shape: of one input.
-        num_classes: of the classifier.
+        indices: indices of the inputs in their data set.
+        shape: shape of one input.
+        num_classes: number of the classifier's classes.
         batch_size: rows per forward pass.
         layout: order of tensors in memory, empty for the model's own.
         block_inputs: inputs per block.
         device: where the classifier ran.
         noise_hash: hash of the run's first noise.
         base: identity hash of the run that was reused, or empty.
-        versions: of Python and the numerical libraries.
-        noise_law: name of law and addressing.
+        versions: versions of Python and the numerical libraries.
+        noise_law: name of the noise law and its addressing.
     """
 
     settings: Settings
@@ -82,18 +82,18 @@ class Identity:
 
     @property
     def hash(self) -> str:
-        """Names this run in the manifest of one that reuses it."""
+        """The hash that names this run in the manifest of a run that reuses it."""
         return sha256(json.dumps(json_form(self), sort_keys=True).encode()).hexdigest()[:32]
 
     def require(self, other: "Identity", directory: str) -> None:
-        """Raise Mismatch naming every part in which the stored identity differs from `other`."""
+        """Raise Mismatch with every part in which the stored identity differs from `other`."""
         mine, theirs = json_form(self), json_form(other)
         wrong = [name for name in mine if mine[name] != theirs[name]]
         if wrong:
             shown = "; ".join(_differs(_WHAT[name], mine[name], theirs[name]) for name in wrong)
             raise Mismatch(
-                f"{directory} was made with {shown}. Resume with what it was made with, "
-                "or write to a new directory."
+                f"{directory} was made with {shown}. Resume with the same, or write to a new "
+                "directory."
             )
 
 
@@ -116,15 +116,15 @@ class Manifest:
         """Parse run.json.
 
         Raises:
-            Damaged: not JSON, cut short or changed.
-            StoreError: of an older or newer format.
+            Damaged: not JSON, truncated or changed.
+            StoreError: an older or newer format.
         """
         advice = "Restore it from a copy, or make the run again in a new directory."
         try:
             body = json.loads(data)
             if not isinstance(body, dict):
-                raise TypeError("it is no JSON object")
-            # Before the seal, which another format may have elsewhere.
+                raise TypeError("it is not a JSON object")
+            # Before the seal, whose place may differ in another format.
             if body["format"] not in READ:
                 raise StoreError(_other_format(directory, body["format"]))
             if not is_sealed(data, NAME):
@@ -162,7 +162,7 @@ def json_form(identity: Identity) -> dict[str, Any]:
 
 
 def settings_form(settings: Settings) -> dict[str, Any]:
-    """Settings as plain values; without a distance to the grid that there is none of."""
+    """Settings as plain values; the distance to the grid is left out if it is 0."""
     return {k: v for k, v in asdict(settings).items() if k != "off_grid" or v}
 
 
@@ -178,7 +178,7 @@ def _method(raw: Mapping[str, Any] | None) -> Method:
 
 
 def _differs(what: str, mine: Any, theirs: Any) -> str:
-    """What another thing is; of several values those that differ."""
+    """How two values differ; of several values, those that do."""
     if isinstance(mine, dict) and isinstance(theirs, dict):
         names = [n for n in {**mine, **theirs} if mine.get(n) != theirs.get(n)]
         mine, theirs = ({n: one[n] for n in names if n in one} for one in (mine, theirs))
@@ -191,7 +191,7 @@ def _short(value: Any) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what can change a logit or a limit; libraries that are absent are left out."""
+    """Versions of what can change a logit or a limit, without libraries not installed."""
     found = {"python": platform.python_version()}
     for name in ("smoothcert", "numpy", "scipy", "torch", "onnxruntime"):
         try:

@@ -1,4 +1,4 @@
-"""Parts of one run, computed in different places, put together: a check and a copy."""
+"""Merge parts of one run that were computed in different places: a check and a copy."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,13 +20,13 @@ def merge(parts: Sequence[Run], directory: Storage | Path | str) -> Run:
     the run's command with --resume computes them.
 
     Args:
-        parts: directories of the same run, as its shards leave them on different machines.
-        directory: a new or an empty one, as for `Run.open`.
+        parts: directories of the same run, such as its shards from different machines.
+        directory: a new or empty directory, as for `Run.open`.
 
     Raises:
         InvalidInput: there are no parts.
         Mismatch: they are of different runs, or differ in a block, a plan or an attached file.
-        Damaged: a file of a part is not as it was written.
+        Damaged: a file of a part has changed since it was written.
         StoreError: the directory is in use or cannot be written.
     """
     storage = open_storage(directory)
@@ -64,7 +64,7 @@ def _files(parts: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
             name = block_name(folder, block)
             if folder != "events" or having[0].read_event(block):
                 yield name, having[0].read(name)
-    # By name, as parts that were copied from one another share entries.
+    # By name, as copied parts share entries.
     kept = ((part, (*ledger.names(part), *pilots.shown(part))) for part in parts)
     yield from {name: part.read(name) for part, names in kept for name in names}.items()
     yield manifest.NAME, first.storage.read(manifest.NAME, MOST_BYTES)
@@ -76,5 +76,5 @@ def _require_equal(what: str, found: Sequence[tuple[Storage, object]]) -> None:
             raise Mismatch(
                 f"{found[0][0]} and {path} are of one run, but differ in {what}: their devices "
                 "compute differently, or one was tampered with. Verify both with --replay, and "
-                "merge without the one that is wrong."
+                "merge without the wrong one."
             )

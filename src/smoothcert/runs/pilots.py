@@ -1,7 +1,7 @@
-"""pilot.parquet in a planned run, and pilots/ in its base: what pilots answered.
+"""pilot.parquet in a planned run, and pilots/ in its base: the votes of pilots.
 
-With it and the base run anyone computes the plan again. A pilot whose outcome somebody has seen
-(`plan` shows it) is kept in the base, so that later recertifications set its draws aside.
+With it and the base run anyone can recompute the plan. A pilot whose outcome somebody has seen
+(`plan` shows it) is stored in the base, so that later recertifications set its draws aside.
 """
 
 import json
@@ -32,11 +32,11 @@ _NAME = re.compile(FOLDER + r"/[0-9a-f]{16}\.parquet")
 
 @dataclass(frozen=True, eq=False)
 class StoredPilot:
-    """A pilot as a run keeps it.
+    """A pilot as a run stores it.
 
     Attributes:
-        votes: what it answered.
-        shown: files of the base run, of earlier pilots whose draws are set aside too.
+        votes: its votes.
+        shown: files of earlier pilots in the base run whose draws are also set aside.
     """
 
     votes: PilotVotes
@@ -53,12 +53,12 @@ def pilot_bytes(stored: StoredPilot, indices: tuple[int, ...]) -> bytes:
 
 
 def keeps_pilot(run: Run) -> bool:
-    """Whether it is a planned run with its pilot beside it: runs of format 3 have none."""
+    """Whether it is a planned run that stores its pilot: runs of format 3 do not."""
     return planned(run.identity.method) is not None and run.manifest.format > 3
 
 
 def read_pilot(run: Run, name: str = NAME) -> StoredPilot:
-    """A run's own pilot, or by name one of those that were shown of it.
+    """A run's own pilot, or by name one of its shown pilots.
 
     Raises:
         Damaged: it is missing, changed, or of other inputs.
@@ -77,7 +77,7 @@ def read_pilot(run: Run, name: str = NAME) -> StoredPilot:
             check_labels(some, identity.num_classes)
         shown = json.loads(notes_of(data).get("shown", "[]"))
         if not all(isinstance(one, str) and _NAME.fullmatch(one) for one in shown):
-            raise ValueError("it names pilots that are none")
+            raise ValueError("it names files that are not pilots")
         return StoredPilot(PilotVotes(positions, labels), tuple(shown))
     except UNREADABLE as error:
         where = run.storage.uri_of(name)
@@ -85,13 +85,13 @@ def read_pilot(run: Run, name: str = NAME) -> StoredPilot:
 
 
 def keep(base: Run, model: str, reuse: Reuse, votes: PilotVotes) -> str:
-    """Keep a pilot that is about to be shown beside the base run; its file.
+    """Store a pilot that will be shown in the base run; returns its file.
 
     Args:
         base: the run whose draws it replayed.
-        model: fingerprint of the classifier that answered.
+        model: fingerprint of the new classifier.
         reuse: the method's settings.
-        votes: what it answered.
+        votes: the pilot's votes.
 
     Raises:
         StoreError: the base run cannot be written to.
@@ -113,7 +113,7 @@ def shown(base: Run) -> tuple[str, ...]:
 
 
 def require_unseen(base: Run, prefix: int) -> None:
-    """Raise InvalidInput if pilots that were shown saw one of the first `prefix` draws of an input.
+    """Raise InvalidInput if shown pilots saw one of the first `prefix` draws of an input.
 
     IRS counts a prefix, and what a pilot has shown may have chosen its length.
     """
@@ -122,9 +122,9 @@ def require_unseen(base: Run, prefix: int) -> None:
         if len(draws) and draws.min() < prefix:
             index = base.identity.indices[position]
             raise InvalidInput(
-                f"plan has shown what draw {draws.min()} of input {index} of {base.storage} gives, "
-                f"and IRS would count it among the first {prefix}. Ask for at most {draws.min()} "
-                "per input, or use another method, which sets such draws aside."
+                f"`plan` has shown draw {draws.min()} of input {index} of {base.storage}, and IRS "
+                f"would count it among the first {prefix}. Ask for at most {draws.min()} per "
+                "input, or use another method, which sets such draws aside."
             )
 
 

@@ -1,4 +1,4 @@
-"""plan.parquet: what every input gets, decided before any of it is evaluated."""
+"""plan.parquet: every input's allocation, decided before any draw is evaluated."""
 
 from collections.abc import Sequence
 from dataclasses import fields

@@ -36,7 +36,7 @@ def base_mismatches(run: Run, base: Run) -> Iterator[str]:
 
 
 def _on_the_grid(identity: Identity) -> Identity:
-    """Without the distance of the inputs to the grid, which each run takes from its own data."""
+    """Without the inputs' distance to the grid, which each run takes from its own data."""
     return replace(identity, settings=replace(identity.settings, off_grid=0.0))
 
 
@@ -51,28 +51,28 @@ def plan_mismatches(run: Run, base: Run) -> Iterator[str]:
         return  # named where the files are read
     if pilot.votes.evaluations != run.pilot_evaluations:
         yield (
-            f"its pilot has {pilot.votes.evaluations} labels, and run.json says "
+            f"its pilot has {pilot.votes.evaluations} labels, but run.json says "
             f"{run.pilot_evaluations} evaluations"
         )
     if not np.array_equal(pilot.votes.positions, pilot_positions(base.certificates, reuse)):
-        yield "its pilot's inputs are not those that base run and settings give"
+        yield "its pilot's inputs are not those that follow from base run and settings"
     yield from _plan_of(run, base, pilot, reuse)
 
 
 def _plan_of(run: Run, base: Run, pilot: StoredPilot, reuse: Reuse) -> Iterator[str]:
-    """Compare the plan with the one that a pilot gives."""
+    """Compare the plan with the one that follows from a pilot."""
     try:
         due = planner(base, pilot, run.identity.settings, reuse).plan().allocations
         have = plan_file.read_plan(run)
     except (SmoothcertError, *UNREADABLE) as error:
-        yield f"its plan cannot be computed again: {error}"
+        yield f"its plan cannot be recomputed: {error}"
         return
     wrong = [i for i, a, b in zip(run.identity.indices, have, due, strict=True) if a != b]
     if wrong:
         made = {n: v for n, v in run.identity.versions.items() if n in ("numpy", "scipy")}
         yield (
-            f"its plan gives {len(wrong)} inputs, the first {wrong[0]}, other draws than base run, "
-            "settings and pilot do (it was made with "
+            f"its plan gives {len(wrong)} inputs, the first {wrong[0]}, different draws from those "
+            "that follow from base run, settings and pilot (it was made with "
             f"{', '.join(f'{name} {version}' for name, version in made.items())})"
         )
 

@@ -1,4 +1,4 @@
-"""The records of a run, read when asked for."""
+"""The records of a run, read on demand."""
 
 from collections.abc import Callable, Sequence
 from typing import overload

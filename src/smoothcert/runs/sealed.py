@@ -2,10 +2,10 @@
 
 A seal is over all bytes of a file, its name and the run it belongs to.
 
-A file that is to be sealed holds `BLANK` once, behind anything else that looks like it. The zeros
-are replaced by SHA-256 over the file's name in the run, a line feed, and the file with the zeros.
-So one changed bit, a cut end, another file under this name and a file of another run all show,
-while a Parquet or JSON file stays what it is. docs/store-format.md, section 2.
+A file to be sealed contains `BLANK` once, after anything else that looks like it. The zeros are
+replaced by SHA-256 over the file's name in the run, a line feed, and the file with the zeros. So a
+changed bit, a truncated end, another file under this name and a file of another run are all
+detected, while a Parquet or JSON file stays valid. docs/store-format.md, section 2.
 """
 
 import io
@@ -34,24 +34,24 @@ def seal(data: bytes, name: str) -> bytes:
 
 
 def is_sealed(data: bytes, name: str) -> bool:
-    """Whether the data are, to the last bit, what was sealed under this name."""
+    """Whether the data is, to the last bit, what was sealed under this name."""
     return _MARK in data and len(digest(data)) == _DIGITS and seal(data, name) == data
 
 
 def why_not(data: bytes, name: str) -> str:
-    """What was done to data that are not as sealed under this name, as far as that shows."""
+    """What was done to data that differs from what was sealed, as far as can be seen."""
     bare = data.removeprefix(b"\xef\xbb\xbf")
     lines = bare.replace(b"\r\n", b"\n")
     for before in (lines, lines + b"\n", lines.removesuffix(b"\n")):
         if _MARK in before and is_sealed(before, name):
             return (
-                "its line ends were changed, or a mark was put before it, as git, an editor or an "
-                "archiver does to text; all else is as it was written. Copy runs as binary files "
-                "(git: a line `runs/** -text` in .gitattributes, or core.autocrlf false, and check "
-                "out again)"
+                "its line ends were changed, or a byte order mark was added, as git, an editor or "
+                "an archiver does to text; everything else is as written. Copy runs as binary "
+                "files (git: a line `runs/** -text` in .gitattributes, or core.autocrlf false, and "
+                "check out again)"
             )
     return (
-        "its checksum does not match, so it was changed, cut short, renamed or taken from another "
+        "its checksum does not match, so it was changed, truncated, renamed or taken from another "
         "run"
     )
 
@@ -79,7 +79,7 @@ def read_sealed(storage: Storage, name: str, run: str, advice: str) -> bytes:
         advice: what to do if it is damaged, for the message.
 
     Raises:
-        Damaged: missing, or not as it was written.
+        Damaged: missing, or changed since it was written.
         StoreError: it cannot be read, which says nothing about its content.
     """
     try:

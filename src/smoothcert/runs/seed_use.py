@@ -37,7 +37,7 @@ def register(
         name: of its classifier.
         where: the run's storage.
         base: the run that it reuses, or None.
-        near: runs beside it.
+        near: runs next to it.
     """
     one, method, near = question_of(identity), identity.method, tuple(near)
     if base is None or method.is_fresh:
@@ -65,10 +65,10 @@ def tries_of_run(run: Run, base: Run | None = None) -> Tries | None:
 
     Args:
         run: from scratch or recertified.
-        base: of a recertified run; by default the recorded one, if it is on this machine.
+        base: base of a recertified run; by default the recorded one, if it is local.
 
     Returns:
-        The counts, or None where the base is not at hand.
+        The counts, or None if the base is not available.
 
     Raises:
         Damaged: an entry was changed.
@@ -77,7 +77,7 @@ def tries_of_run(run: Run, base: Run | None = None) -> Tries | None:
         return ledger.tries(run)
     if base is not None:
         return ledger.tries(base)
-    with suppress(SmoothcertError):  # what a stranger's run names as its base may be anything
+    with suppress(SmoothcertError):  # an untrusted run may name anything as its base
         found = recorded_base(run)
         if found is not None and found.identity.hash == run.identity.base:
             return ledger.tries(found)
@@ -85,16 +85,16 @@ def tries_of_run(run: Run, base: Run | None = None) -> Tries | None:
 
 
 def recorded_base(run: Run) -> Run | None:
-    """The run that it says it was made from, if that is in a folder of this machine.
+    """The run that it says it was made from, if that is in a local folder.
 
-    A stranger's run does not decide which addresses are asked.
+    An untrusted run does not determine which hosts are contacted.
     """
     recorded = LocalFolder(Path(str(run.manifest.origin.get("base", ""))))
     return Run.open(recorded) if recorded.exists("run.json") else None
 
 
 def _known(run: Run) -> Iterator[Try]:
-    """What a run shows to have been asked of seeds: its ledger, and itself if it is recertified."""
+    """What a run shows was asked of seeds: its ledger, and itself if it is recertified."""
     if run.identity.base:
         yield question_of(run.identity)
     with suppress(SmoothcertError):
@@ -102,7 +102,7 @@ def _known(run: Run) -> Iterator[Try]:
 
 
 def _shares_noise(new: Identity, other: Identity) -> bool:
-    """Whether a run from scratch draws the noise of another one, and for another result."""
+    """Whether a run from scratch draws another run's noise, for another result."""
     mine, theirs = ((i.settings.seed, i.shape, i.data) for i in (new, other))
     return (
         other.method == SCRATCH

@@ -53,10 +53,10 @@ from smoothcert.storage.local import LocalFolder, no_run
 from smoothcert.storage.opening import open_storage
 
 _Content = TypeVar("_Content")
-_AGAIN = "Repeat the run's command with --resume: only what is damaged is sampled anew."
+_AGAIN = "Repeat the run's command with --resume: only what is damaged is sampled again."
 _RESTORE = "Restore it from a copy, or make the run again in a new directory."
 _CENTURY = 3.2e9  # seconds
-_DELETE = "It is no evidence: delete it to go on without it."
+_DELETE = "No certificate depends on it: delete it to continue without it."
 _ADVICE = {"votes": _AGAIN, "certificates": _AGAIN, "events": _DELETE, "ledger": _DELETE}
 
 
@@ -65,7 +65,7 @@ class Run:
     """A run directory, finished or not.
 
     Attributes:
-        storage: where it is.
+        storage: its location.
         manifest: its run.json.
     """
 
@@ -77,14 +77,14 @@ class Run:
         """Open an existing run.
 
         Args:
-            where: a path, or a URI as `s3://bucket/folder`.
+            where: a path, or a URI such as `s3://bucket/folder`.
 
         Returns:
             The run; only its run.json is read.
 
         Raises:
-            StoreError: there is none, or its run.json is of another format.
-            Damaged: its run.json was changed or cut short.
+            StoreError: there is no run, or its run.json has another format.
+            Damaged: its run.json was changed or truncated.
             InvalidInput: a URI that cannot be used.
         """
         storage = open_storage(where)
@@ -92,7 +92,7 @@ class Run:
             data = storage.read(manifests.NAME, MOST_MANIFEST_BYTES)
         except FileNotFoundError:
             why = no_run(storage.path) if isinstance(storage, LocalFolder) else "it has no run.json"
-            raise StoreError(f"{storage} is no run directory: {why}") from None
+            raise StoreError(f"{storage} is not a run directory: {why}") from None
         return Run(storage, Manifest.from_bytes(data, str(storage)))
 
     @staticmethod
@@ -112,13 +112,13 @@ class Run:
             contents: content hashes of the inputs.
             labels: their true classes, if known.
             extra: files by name, to be sealed.
-            attached: files by name, kept as they are.
+            attached: files by name, stored unchanged.
 
         Returns:
             The run, without blocks.
 
         Raises:
-            StoreError: the directory holds something already, or cannot be written.
+            StoreError: the directory is not empty, or cannot be written.
         """
         attached = attached or {}
         check_attached({name: sha256(data).hexdigest() for name, data in attached.items()})
@@ -132,23 +132,23 @@ class Run:
 
     @property
     def identity(self) -> Identity:
-        """What decides the run's bytes."""
+        """What determines the run's bytes."""
         return self.manifest.identity
 
     @property
     def place(self) -> Storage:
-        """`storage`, by the name that it had."""
+        """`storage`, under its earlier name."""
         return self.storage
 
     @property
     def path(self) -> Path:
-        """The directory on this machine.
+        """The local directory.
 
         Raises:
             StoreError: it is in an object store.
         """
         if not isinstance(self.storage, LocalFolder):
-            raise StoreError(f"{self.storage} is no directory of this machine. Copy it to one.")
+            raise StoreError(f"{self.storage} is not a local directory. Copy the run to one.")
         return self.storage.path
 
     @property
@@ -175,7 +175,7 @@ class Run:
         return digest(data)
 
     def sealed(self, name: str, data: bytes) -> bytes:
-        """The data of a file of this name, with its seal in the place of `BLANK`."""
+        """The data of a file of this name, with its seal in place of `BLANK`."""
         return seal(data, f"{self._hash}/{name}")
 
     def read(self, name: str) -> bytes:
@@ -184,15 +184,15 @@ class Run:
         return read_sealed(self.storage, name, self._hash, advice)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Read a JSON file by name; Damaged as by `read`, or if it is no object."""
+        """Read a JSON file by name; Damaged as for `read`, or if it is not an object."""
         try:
             return dict(json.loads(self.read(name)).items())
         except UNREADABLE as error:
-            raise Damaged(f"{self.storage.uri_of(name)} is no JSON: {error}. {_DELETE}") from error
+            raise Damaged(f"{self.storage.uri_of(name)} is not JSON: {error}. {_DELETE}") from error
 
     @property
     def attached(self) -> Mapping[str, str]:
-        """Files beside its own that were kept with it: SHA-256 by name."""
+        """Attached files that are stored with it: SHA-256 by name."""
         return self.manifest.origin.get("files", {})
 
     @cached_property
@@ -220,22 +220,22 @@ class Run:
         return frozenset(block_name(folder, block) for folder in FOLDERS for block in blocks)
 
     def has(self, block: int) -> bool:
-        """Whether a block is finished, by whichever worker."""
+        """Whether a block is finished, by any worker."""
         return self.storage.exists(block_name("certificates", block))
 
     def require_answers(self, answers: str) -> None:
-        """Raise Mismatch unless a model answers the run's first noise as when it was started.
+        """Raise Mismatch unless the model's logits on the run's first noise are as at the start.
 
         Args:
-            answers: what it answers now, see `known_answers`; earlier runs recorded none.
+            answers: the logits now, see `known_answers`; earlier runs recorded none.
         """
         stored = self.manifest.origin.get("probe_answers")
         if stored is not None and not agree(stored, answers):
             raise Mismatch(
-                f"The model gives other logits than when {self.storage} was started, although its "
-                "fingerprint is the same: code, files or settings that it uses were changed, or "
-                "this processor computes it otherwise. Go on with what the run was started with, "
-                "or write to a new directory."
+                f"The model gives different logits than when {self.storage} was started, although "
+                "its fingerprint is the same: code, files or settings that it uses were changed, "
+                "or this processor computes it differently. Continue with what the run was "
+                "started with, or write to a new directory."
             )
 
     def require_complete(self) -> None:
@@ -271,7 +271,7 @@ class Run:
         Args:
             block: its number.
             records: of its inputs, in order.
-            seconds: that it took.
+            seconds: the time it took.
         """
         votes = self.write(block_name("votes", block), table_bytes(votes_table(records)))
         evaluations = sum(record.certificate.evaluations for record in records)
@@ -285,7 +285,7 @@ class Run:
         """The records of a block, in order.
 
         Raises:
-            Damaged: a file is missing or changed, or the two do not belong together.
+            Damaged: a file is missing or changed, or votes and certificates do not match.
         """
         votes, certificates = self._files(block)
         found = self._decoded(block, votes_of, votes)
@@ -298,8 +298,7 @@ class Run:
         votes = self.read(block_name("votes", block))
         if self._decoded(block, votes_named_by, certificates) != digest(votes):
             raise Damaged(
-                f"Votes and certificates of block {block} of {self.storage} do not belong "
-                f"together. {_AGAIN}"
+                f"Votes and certificates of block {block} of {self.storage} do not match. {_AGAIN}"
             )
         return votes, certificates
 
@@ -310,20 +309,20 @@ class Run:
     def _decoded(
         self, block: int, of: Callable[[bytes, Identity, Sequence[int]], _Content], data: bytes
     ) -> _Content:
-        """The content of a sealed file; one that is sealed and wrong was written by others."""
+        """The content of a sealed file; a sealed file with wrong content is by another writer."""
         positions = self.blocks[block]
         try:
             return of(data, self.identity, self.identity.indices[positions.start : positions.stop])
         except UNREADABLE as error:
             raise Damaged(
-                f"Block {block} of {self.storage} is not of this format: {error}. {_AGAIN}"
+                f"Block {block} of {self.storage} is not in this format: {error}. {_AGAIN}"
             ) from error
 
     def drop_damaged(self) -> tuple[int, ...]:
-        """Take back the finished blocks that are damaged, so that they are missing; name them.
+        """Remove the finished blocks that are damaged, so that they are missing; name them.
 
         Raises:
-            StoreError: they cannot be read, or not be removed.
+            StoreError: they cannot be read or removed.
         """
         damaged = []
         for block in self.finished:
@@ -349,7 +348,7 @@ class Run:
         return map(self.stored_records.__getitem__, positions)
 
     def certification(self) -> Certification:
-        """The run as `certify` or `recertify` returned it; records are read when asked for.
+        """The run as `certify` or `recertify` returned it; records are read on demand.
 
         Raises:
             StoreError: the run is unfinished or damaged.
@@ -370,23 +369,23 @@ class Run:
 
     @property
     def stored_records(self) -> StoredRecords:
-        """All records by position, read when asked for."""
+        """All records by position, read on demand."""
         identity = self.identity
         return StoredRecords(len(identity.indices), identity.block_inputs, self.read_block)
 
     @property
     def pilot_evaluations(self) -> int:
-        """Evaluations spent on planning, beside those of the certificates."""
+        """Evaluations spent on planning, in addition to those of the certificates."""
         return int(self.manifest.origin.get("pilot_evaluations", 0))
 
     def read_event(self, block: int) -> dict[str, Any] | None:
-        """A block's timing, or None where there is none; Damaged if it was changed."""
+        """A block's timing, or None if there is none; Damaged if it was changed."""
         name = block_name("events", block)
         return self.read_json(name) if self.storage.exists(name) else None
 
     @cached_property
     def block_seconds(self) -> dict[int, float]:
-        """Seconds that each finished block took, where it is known."""
+        """Seconds that each finished block took, where known."""
         events = ((block, self.read_event(block)) for block in range(len(self.blocks)))
         try:
             return {b: number(e["seconds"], "seconds", 0, _CENTURY) for b, e in events if e}

@@ -23,7 +23,7 @@ from smoothcert.runs.validation import (
 
 _INPUTS = pa.schema([("index", pa.int64()), ("content", pa.string()), ("label", pa.int32())])
 FOLDERS = ("certificates", "events", "votes")
-"""Of a run directory: each holds a file per finished block."""
+"""Folders of a run directory: each has a file per finished block."""
 
 _VOTES = tuple(f.name for f in fields(Votes))
 _VOTES_SCHEMA = pa.schema([("index", pa.int64()), *((name, pa.binary()) for name in _VOTES)])
@@ -58,7 +58,7 @@ def inputs_table(
 
 
 def inputs_of(data: bytes, indices: Sequence[int]) -> pa.Table:
-    """Back from the file of an `inputs_table` of these inputs; UNREADABLE if it is none."""
+    """Read the file of an `inputs_table` of these inputs; UNREADABLE for another file."""
     table = read_table(data, _INPUTS, len(indices))
     _check_rows(table, indices, "label")
     check_contents(table["content"].to_pylist())
@@ -78,7 +78,7 @@ def certificates_table(records: Sequence[Record]) -> pa.Table:
 def certificates_of(
     data: bytes, identity: Identity, indices: Sequence[int]
 ) -> tuple[Certificate, ...]:
-    """Back from the file of a `certificates_table` of these inputs; UNREADABLE if it is none."""
+    """Read the file of a `certificates_table` of these inputs; UNREADABLE for another file."""
     return certificates_in(read_table(data, _CERTIFICATES, len(indices)), identity, indices)
 
 
@@ -104,7 +104,7 @@ def votes_table(records: Sequence[Record]) -> pa.Table:
 
 
 def votes_of(data: bytes, identity: Identity, indices: Sequence[int]) -> tuple[Votes, ...]:
-    """Back from the file of a `votes_table` of these inputs; StoreError or UNREADABLE if none."""
+    """Read the file of a `votes_table` of these inputs; StoreError or UNREADABLE for another."""
     longest = codec.longest(_most(identity))
     return votes_in(read_table(data, _VOTES_SCHEMA, len(indices), longest), identity, indices)
 
@@ -145,5 +145,5 @@ def _certificate(row: Mapping[str, Any]) -> Certificate:
 
 
 def votes_named_by(data: bytes, _identity: Identity, _indices: Sequence[int]) -> str:
-    """The digits of the votes that a file of certificates names; UNREADABLE if it is none."""
+    """The seal of the votes that a file of certificates names; UNREADABLE for another file."""
     return notes_of(data).get("votes", "")

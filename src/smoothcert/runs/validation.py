@@ -1,4 +1,4 @@
-"""What a run directory may say: a stranger who seals it can write anything into it.
+"""What a run directory may contain: whoever seals an untrusted run can write anything into it.
 
 Each check raises ValueError, TypeError or a SmoothcertError that says what is wrong; readers turn
 the first two into Damaged.
@@ -20,7 +20,7 @@ from smoothcert.sampling import known_answers
 from smoothcert.text import is_plain_file
 
 MOST_MANIFEST_BYTES = 2**27
-"""Of a JSON file: run.json has about ten bytes for each input."""
+"""Byte limit of a JSON file: run.json has about ten bytes for each input."""
 
 MOST_DRAWS = 2**27
 """Draws of the inputs of one block together, so that reading it takes at most 2 GiB for labels."""
@@ -41,8 +41,8 @@ UNREADABLE = (
     *(KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError),
     *(RecursionError, MemoryError, OSError),
 )
-"""What json, pyarrow (whose errors are ValueErrors, OSErrors and MemoryErrors too) and a look into
-what they return raise for content that nobody wrote with this package."""
+"""What json, pyarrow (whose errors are also ValueErrors, OSErrors and MemoryErrors) and access to
+what they return raise for content that was not written by this package."""
 
 _BUDGET = re.compile(r"[A-Za-z][A-Za-z _-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -50,7 +50,7 @@ _CONTENT = re.compile(r"[0-9a-f]{16}")
 
 
 def whole(value: object, name: str, least: int, most: int) -> int:
-    """The value, if it is a whole number (True is none) in a range; or ValueError."""
+    """The value, if it is a whole number (not True) in a range; or ValueError."""
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{name} must be a whole number from {least} to {most}; got {value!r:.60}")
     return value
@@ -92,7 +92,7 @@ def check_identity(raw: Mapping[str, Any]) -> None:
     for value in raw["shape"]:
         whole(value, "a side of the shape", 1, MOST_VALUES)
     if not 1 <= len(raw["shape"]) <= 32 or prod(raw["shape"]) > MOST_VALUES:
-        raise ValueError(f"the shape {raw['shape']!r:.60} is none of an input")
+        raise ValueError(f"{raw['shape']!r:.60} is not the shape of an input")
     whole(raw["num_classes"], "num_classes", 1, MOST_CLASSES)
     for name in ("batch_size", "block_inputs"):
         whole(raw[name], name, 1, 2**31 - 1)
@@ -102,29 +102,29 @@ def check_identity(raw: Mapping[str, Any]) -> None:
 
 
 def check_origin(origin: Any) -> None:
-    """Types of run.json's `origin`, and names of attached files that lead nowhere else."""
+    """Types of run.json's `origin`, and names of attached files that stay in the run."""
     if not isinstance(origin, dict):
-        raise TypeError("its origin is no object")
+        raise TypeError("its origin is not an object")
     _texts({name: origin[name] for name in ("model", "base", "probe_answers") if name in origin})
     whole(origin.get("pilot_evaluations", 0), "pilot_evaluations", 0, 2**63 - 1)
     known_answers.read(origin.get("probe_answers", "1x1:AAAAAA=="))
     check_attached(origin.get("files", {}))
     for name in ("data", "twin_of"):
         if not isinstance(origin.get(name, {}), dict):
-            raise TypeError(f"{name} is no object")
+            raise TypeError(f"{name} is not an object")
 
 
 def check_attached(files: Mapping[str, str]) -> None:
-    """Names and digests of the files that are kept with a run."""
+    """Names and digests of the files that are stored with a run."""
     for name, digest in files.items():
         if not is_plain_file(name) or not _DIGEST.fullmatch(digest):
-            raise ValueError(f"{name!r:.60} is no name of a file kept with a run")
+            raise ValueError(f"{name!r:.60} is not the name of a file stored with a run")
 
 
 def check_contents(contents: list[Any]) -> None:
     """Content hashes: 16 hexadecimal digits each."""
     if not all(isinstance(c, str) and _CONTENT.fullmatch(c) for c in contents):
-        raise ValueError("it has a content hash that is none")
+        raise ValueError("it has an invalid content hash")
 
 
 def budget_of(text: str) -> dict[str, float]:
@@ -153,7 +153,7 @@ def check_certificate(c: Certificate, settings: Settings, method: Method, most: 
 
 
 def check_votes(votes: Votes, method: Method, num_classes: int) -> None:
-    """Labels of classes that there are, and parts that belong together and to the method."""
+    """Labels of existing classes, and parts that match each other and the method."""
     for name in ("selection", "estimation", "original", "fresh"):
         _within(getattr(votes, name), -1, num_classes - 1, f"labels in {name}")
     _within(votes.margins, 0, 254, "margins")
@@ -166,18 +166,18 @@ def check_votes(votes: Votes, method: Method, num_classes: int) -> None:
     misfit = method.needs_base and method.replayed(votes) != draws
     if margins not in (0, draws) or roles not in (0, old) or misfit:
         raise ValueError(
-            f"{draws} estimation draws do not go with {margins} margins, {old} labels of the "
+            f"{draws} estimation draws do not match {margins} margins, {old} labels of the "
             f"original and {roles} roles"
         )
 
 
 def check_labels(labels: NDArray[np.int32], num_classes: int) -> None:
-    """Labels of classes that there are."""
+    """Labels of existing classes."""
     _within(labels, -1, num_classes - 1, "labels")
 
 
 def _within(values: NDArray[np.int32], least: int, most: int, name: str) -> None:
     if len(values) and not (least <= values.min() and values.max() <= most):
         raise ValueError(
-            f"{name} reach from {values.min()} to {values.max()}, past {least}..{most}"
+            f"{name} range from {values.min()} to {values.max()}, outside {least}..{most}"
         )

@@ -1,7 +1,7 @@
 """Check a run: recompute all that follows from its votes and its base run, and replay draws.
 
-What is deterministic is computed again and must be equal: certificates, and which draws were
-counted. What is left is named in `Verification.unchecked`.
+Everything deterministic is recomputed and must be equal: certificates, and which draws were
+counted. The rest is listed in `Verification.unchecked`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,8 +39,8 @@ class Verification:
     Attributes:
         certificates: certificates recomputed from their votes.
         replayed: draws evaluated again.
-        differing: replayed draws whose label is not the stored one.
-        problems: a sentence each; empty means that all that was checked is as stored.
+        differing: replayed draws whose label differs from the stored one.
+        problems: one sentence each; empty means that all that was checked matches.
         unchecked: what was not checked.
     """
 
@@ -55,33 +55,33 @@ class Unchecked(Enum):
     """What a verification left out, as a sentence."""
 
     LABELS = (
-        "That the model gives the stored labels, on the draws that were not evaluated again: "
-        "--replay evaluates a part of them."
+        "That the model gives the stored labels on the draws that were not evaluated again: "
+        "--replay evaluates part of them."
     )
     PILOT = "That the model gives the labels of the pilot, from which the plan was made: --replay."
     PLAN = (
-        "The plan. A run of format 3 keeps no pilot to make it from again; --replay evaluates the "
-        "pilot anew."
+        "The plan. A run of format 3 does not store the pilot it was made from; --replay evaluates "
+        "the pilot again."
     )
     BASE = (
-        "All that comes from the base run: the cached votes, which of them were replayed, how many "
-        "of each kind, and the plan. Somebody who saw the labels first could have chosen them. "
-        "Give the base run with --base."
+        "Everything from the base run: the cached votes, which of them were replayed, how many of "
+        "each kind, and the plan. Somebody who saw the labels first could have chosen them. Give "
+        "the base run with --base."
     )
     BASE_VOTES = "The base run's own votes: verify that run too, with --replay."
-    MARGINS = "The margins, which decide only what later recertifications replay."
+    MARGINS = "The margins, which only determine what later recertifications replay."
     CHOICE = (
         "That seed, model, method and budget were not chosen for their result on these draws, "
         "which no file can show (docs/theory.md, section 12)."
     )
     TRUE_CLASSES = "The true classes: --replay compares them with the data."
     FLIPS = (
-        "Which draws flip: a screening keeps counts and no labels. --replay evaluates all draws of "
-        "a part of the inputs again."
+        "Which draws flip: a screening stores counts, not labels. --replay evaluates all draws of "
+        "part of the inputs again."
     )
     SCREENED_BASE = (
-        "All that comes from the base run: the inputs that count and their cached votes. Give the "
-        "base run with --base."
+        "Everything from the base run: the eligible inputs and their cached votes. Give the base "
+        "run with --base."
     )
     SHOWN = (
         "Whether the pilots in the base run whose draws are not set aside here were shown before "
@@ -90,12 +90,12 @@ class Unchecked(Enum):
 
 
 def verify(run: Run, base: Run | None = None) -> Verification:
-    """Recompute every certificate of a run from the votes stored beside it.
+    """Recompute every certificate of a run from the votes stored with it.
 
     Args:
-        run: any run; unfinished ones are checked as far as they go, which is a problem named.
-        base: the base run of a recertified one, if at hand: then the cached votes, which of them
-            were counted, and the plan are computed again too.
+        run: any run; an unfinished one is checked as far as it goes, and reported as a problem.
+        base: the base run of a recertified run, if available: then the cached votes, which of them
+            were counted, and the plan are also recomputed.
     """
     run = Run(run.storage, run.manifest)  # what was read before may have changed since
     problems = list(_beside_blocks(run))
@@ -104,7 +104,7 @@ def verify(run: Run, base: Run | None = None) -> Verification:
     if run.missing:
         problems.append(f"{len(run.missing)} of {len(run.blocks)} blocks are missing")
     if base is not None and base.identity.hash != run.identity.base:
-        problems.append(f"{base.storage} is not the run this one was made from")
+        problems.append(f"{base.storage} is not the run that this one was made from")
         base = None
     if base is not None:
         problems += recomputed.base_mismatches(run, base)
@@ -140,7 +140,7 @@ def _unchecked(run: Run, base: Run | None) -> Iterator[Unchecked]:
 
 
 def still_unchecked(before: Sequence[Unchecked], fraction: float) -> tuple[Unchecked, ...]:
-    """What is left of `verify`'s list after a replay of this fraction of the draws."""
+    """What remains of `verify`'s list after a replay of this fraction of the draws."""
     covered = {Unchecked.PILOT, Unchecked.PLAN, Unchecked.TRUE_CLASSES}
     covered |= {Unchecked.LABELS} if fraction == 1 else set()
     return tuple(left for left in before if left not in covered)
@@ -163,7 +163,7 @@ def _blocks(run: Run, base: Run | None) -> tuple[int, list[str]]:
         )
         != run.identity.data
     ):
-        problems.append("inputs.parquet names other content than run.json")
+        problems.append("inputs.parquet names different content than run.json")
     allocations = _allocations(run)
     for block in run.finished:
         try:
@@ -210,11 +210,11 @@ def _beside_blocks(run: Run) -> Iterator[str]:
     names |= {plan_file.NAME, pilots.NAME} if has_plan else set()
     for name in run.storage.files():
         if name not in names and not ledger.is_entry(name) and not pilots.is_shown(name):
-            yield f"{run.storage.uri_of(name)} is no part of a run; it was renamed or put there"
+            yield f"{run.storage.uri_of(name)} is not part of a run; it was renamed or added"
 
 
 def check_attached(run: Run) -> None:
-    """Raise Damaged unless every file that was kept with the run has its recorded SHA-256."""
+    """Raise Damaged unless every file stored with the run has its recorded SHA-256."""
     for name, expected in run.attached.items():
         try:
             found = sha256(run.storage.read(name, MOST_BYTES)).hexdigest()
@@ -235,12 +235,12 @@ def _contents(run: Run) -> tuple[str, ...]:
 def _checked(
     run: Run, record: Record, cached: Record | None, allocation: Allocation | None
 ) -> tuple[str, ...]:
-    """Problems of one input; counts that no method can have written are one."""
+    """Problems of one input, including counts that no method can have written."""
     index = record.certificate.index
     try:
         return tuple(f"input {index}: {text}" for text in _check(run, record, cached, allocation))
     except UNREADABLE as error:
-        return (f"input {index}: no certificate can be computed from its votes: {error}",)
+        return (f"input {index}: its votes do not allow a certificate: {error}",)
 
 
 def _check(
@@ -267,15 +267,15 @@ def evaluate_again(
 ) -> Verification:
     """Evaluate a random part of a run's draws again and compare the labels.
 
-    With the base run of a planned one its pilot is evaluated again too, all of it.
+    With a planned run's base run, its whole pilot is evaluated again too.
 
     Args:
         run: a finished run.
         classifier: the model it was made with; its fingerprint is checked.
         inputs: the data it was made on; its content is checked.
-        fraction: of the draws of every input, in (0, 1]; at least one each.
+        fraction: fraction of the draws of every input, in (0, 1]; at least one draw each.
         progress: called with evaluations as they finish.
-        base: the base run of a recertified one, if at hand.
+        base: the base run of a recertified run, if available.
 
     Raises:
         Mismatch: another model or other data.
@@ -287,7 +287,7 @@ def evaluate_again(
     identity = run.identity
     if classifier.fingerprint != identity.model:
         raise Mismatch(
-            f"{run.storage} was made with a model of fingerprint {identity.model}; "
+            f"{run.storage} was made with a model with fingerprint {identity.model}; "
             f"{classifier.name} has {classifier.fingerprint}. Replay needs the same model file."
         )
     check_same_inputs(run, inputs)
@@ -299,13 +299,13 @@ def evaluate_again(
         more, other, wrong = recomputed.reevaluate_pilot(run, base, ready, inputs, reuse)
         total, differing, problems = total + more, differing + other, [*problems, *wrong]
     if differing:
-        problems.insert(0, f"{differing} of {total} replayed draws have another label")
+        problems.insert(0, f"{differing} of {total} replayed draws have a different label")
     return Verification(0, total, differing, tuple(problems))
 
 
 def _again(run: Run, sampler: Sampler, inputs: Inputs, fraction: float) -> tuple[int, int]:
-    """How many draws were evaluated again, and how many have another label."""
-    rng = np.random.default_rng()  # which part is checked must not be foreseeable
+    """How many draws were evaluated again, and how many have a different label."""
+    rng = np.random.default_rng()  # the checked part must not be predictable
     seed = run.identity.method.seed(run.identity.settings)
     total = differing = 0
     for positions in run.blocks:
@@ -327,7 +327,7 @@ def _again(run: Run, sampler: Sampler, inputs: Inputs, fraction: float) -> tuple
 
 
 def _of_model(run: Run, ready: Prepared) -> Iterator[str]:
-    """Whether the model answers the run's first noise otherwise."""
+    """Whether the model's logits on the run's first noise differ."""
     try:
         run.require_answers(ready.probe.answers)
     except Mismatch as error:
@@ -335,7 +335,7 @@ def _of_model(run: Run, ready: Prepared) -> Iterator[str]:
 
 
 def _of_data(run: Run, inputs: Inputs) -> Iterator[str]:
-    """Where the data gives other classes than the run states, or lies farther from the grid."""
+    """Where the data has other classes than the run states, or is farther from the grid."""
     if inputs.labels is not None:
         wrong = sum(a not in (None, b) for a, b in zip(run.labels, inputs.labels, strict=True))
         if wrong:
@@ -343,8 +343,8 @@ def _of_data(run: Run, inputs: Inputs) -> Iterator[str]:
     stated = run.identity.settings.off_grid
     if inputs.off_grid > stated:
         yield (
-            f"its inputs are said to be {stated:g} from the grid at most, and {inputs.name} is "
-            f"up to {inputs.off_grid:g}, by which its radii are too large"
+            f"its inputs are said to be at most {stated:g} from the grid, but {inputs.name} is up "
+            f"to {inputs.off_grid:g} from it, so its radii are too large"
         )
 
 

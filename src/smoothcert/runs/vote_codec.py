@@ -38,17 +38,17 @@ def encode(labels: NDArray[np.int32]) -> bytes:
 
 
 def longest(draws: int) -> int:
-    """Bytes that so many labels take at most: what zstd cannot make smaller grows a little."""
+    """The maximum bytes of this many labels: zstd expands incompressible data a little."""
     raw = _HEADER.size + -(-draws // 8) + 4 * draws
     return 8 + raw + raw // 128 + 1024
 
 
 def decode(blob: bytes, most: int = 10**9) -> NDArray[np.int32]:
-    """Labels back from `encode`.
+    """Decode labels from `encode`.
 
     Args:
-        blob: what `encode` made, or anything.
-        most: labels that there can be; more are damage, found before memory is taken for them.
+        blob: what `encode` returned, or anything.
+        most: maximum number of labels; more are damage, detected before memory is allocated.
 
     Raises:
         StoreError: truncated, corrupted, or written by a newer version.
@@ -59,8 +59,8 @@ def decode(blob: bytes, most: int = 10**9) -> NDArray[np.int32]:
         return _decode(blob, most)
     except (struct.error, ValueError, TypeError, OSError, OverflowError, MemoryError) as error:
         raise StoreError(
-            f"Stored votes are damaged ({error}). Delete the block they are in and run again "
-            "with --resume: only that block is sampled anew."
+            f"Stored votes are damaged ({error}). Delete their block and run again with --resume: "
+            "only that block is sampled again."
         ) from error
 
 
@@ -72,7 +72,7 @@ def _decode(blob: bytes, most: int) -> NDArray[np.int32]:
     version, width, winner, n = _HEADER.unpack_from(raw)
     if version != VERSION:
         raise StoreError(
-            f"Stored votes have format {version}, this smoothcert reads {VERSION}; upgrade it."
+            f"Stored votes have format {version}, but this smoothcert reads {VERSION}. Upgrade it."
         )
     mask_end = _HEADER.size + -(-n // 8)
     if width not in (1, 2, 4) or mask_end > len(raw) or not 0 < n <= most or winner < -1:

@@ -1,4 +1,4 @@
-"""What is kept of a draw, and how it follows from the logits."""
+"""What is stored of a draw, and how it follows from the logits."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_CLASS = -1
-"""The label of a draw whose logits have a NaN or a tie at the top: it votes for nothing."""
+"""The label of a draw whose logits have a NaN or a tie at the top: it votes for no class."""
 
 LABEL = np.dtype(np.int32)
-"""What is kept of a draw: the top class."""
+"""What is stored of a draw: the top class."""
 
 CONTEST = np.dtype([("label", np.int32), ("second", np.int32), ("gap", np.float32)])
 """Or the top class, the second one, and the difference of their logits (0 in a tie)."""

@@ -7,7 +7,7 @@ from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.classifiers.torch_modes import enough_memory
 from smoothcert.errors import OutOfMemory
 
-_VALUES = 2**27  # of float32 in the largest batch: 512 MB, which keeps any GPU busy
+_VALUES = 2**27  # float32 values in the largest batch: 512 MB, which keeps any GPU busy
 _MOST_ROWS, _FIRST_ROWS = 4096, 16
 _SHARE = 0.8  # of the free memory: noise, answers and fragments need some
 
@@ -15,13 +15,13 @@ _SHARE = 0.8  # of the free memory: noise, answers and fragments need some
 def fitting_batch(classifier: TorchClassifier, shape: tuple[int, ...]) -> int:
     """The largest batch of the sizes tried that the classifier's device has memory for.
 
-    Sizes are powers of two, from one by the input's shape downwards. Free memory, and with it the
-    answer, is another when something else is on the device, and the batch size is part of a
-    run: one that is resumed takes the recorded size instead of asking again.
+    Sizes are powers of two, from one by the input's shape downwards. Free memory, and so the
+    result, depends on what else is on the device, and the batch size is part of a run's identity: a
+    resumed run uses the recorded size instead of asking again.
 
     Args:
-        classifier: on its device, of which it may have a fixed batch.
-        shape: of one input.
+        classifier: on its device; it may have a fixed batch size.
+        shape: shape of one input.
 
     Raises:
         OutOfMemory: not even one row fits.
@@ -51,7 +51,7 @@ def _power_of_two(rows: int) -> int:
 
 
 def _by_free_memory(classifier: TorchClassifier, shape: tuple[int, ...]) -> int:
-    """Rows for which there should be memory, judged by what a small batch takes."""
+    """Rows that should fit into memory, estimated from a small batch."""
     device = torch.device(classifier.device)
     if device.type != "cuda":
         return _MOST_ROWS
@@ -72,10 +72,10 @@ def _by_free_memory(classifier: TorchClassifier, shape: tuple[int, ...]) -> int:
 def _forward(classifier: TorchClassifier, shape: tuple[int, ...], rows: int) -> None:
     with torch.no_grad(), enough_memory(classifier.name, classifier.device, rows):
         batch = torch.full((rows, *shape), 0.5, device=classifier.device)
-        classifier.module_logits(batch).sum().item()  # waits, so that it has truly run
+        classifier.module_logits(batch).sum().item()  # waits until it has run
 
 
 def _release(classifier: TorchClassifier) -> None:
-    """Give back what the attempts left in torch's cache, after the error that held it is gone."""
+    """Release what the attempts left in torch's cache, after the error that held it is gone."""
     if torch.device(classifier.device).type == "cuda":
         torch.cuda.empty_cache()

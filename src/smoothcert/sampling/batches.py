@@ -13,7 +13,7 @@ from smoothcert.noise.law import Addresses, Stream
 
 @dataclass(frozen=True)
 class Request:
-    """The labels wanted of one input: which stream, and which draws of it, in which order."""
+    """The labels requested for one input: the stream, its draws and their order."""
 
     item: Item
     stream: Stream
@@ -25,7 +25,7 @@ _Asked = TypeVar("_Asked", bound=Request)
 
 @dataclass(frozen=True)
 class Batch:
-    """One forward pass: whose pixels and which noise are in its rows.
+    """One forward pass: the inputs and the noise of its rows.
 
     Attributes:
         pixels: inputs in grid steps, int32 of shape (inputs, *shape).
@@ -40,7 +40,7 @@ class Batch:
 
 @dataclass(eq=False)
 class Open(Generic[_Asked]):
-    """A request whose answers are still coming in."""
+    """A request with answers still to come."""
 
     request: _Asked
     answer: np.dtype

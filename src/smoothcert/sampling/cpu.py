@@ -44,7 +44,7 @@ class HostLabels:
         return answers_of(_logits(self.workers, images), self.answer)
 
     def _images(self, batch: Batch) -> NDArray[np.float32]:
-        """This thread's room for a batch: fresh memory would cost more than the noise in it."""
+        """This thread's buffer for a batch: fresh memory would cost more than the noise in it."""
         shape = (len(batch.item), *batch.pixels.shape[1:])
         if getattr(self._space, "images", None) is None or self._space.images.shape != shape:
             self._space.images = np.empty(shape, dtype=np.float32)
@@ -55,7 +55,7 @@ class HostLabels:
 def on_host(
     classifier: Classifier, noise: RoundedGaussian, seed: int, answer: np.dtype
 ) -> Iterator[HostLabels]:
-    """Threads for a run, gone at its end with what they had not begun."""
+    """Threads for a run, stopped at its end without starting what is left."""
     with _threads(classifier) as (workers, pool, count):
         yield HostLabels(workers, pool, 2 * count, NoisyImages(noise, seed), answer)
 
@@ -81,7 +81,7 @@ def logits_of(
 def _threads(
     classifier: Classifier,
 ) -> Iterator[tuple["SimpleQueue[Classifier]", ThreadPoolExecutor, int]]:
-    """Equal classifiers, and threads that are enough to keep them busy, with their number."""
+    """Equal classifiers, and enough threads to keep them busy, with their number."""
     with ExitStack() as stack:
         workers: SimpleQueue[Classifier] = SimpleQueue()
         equal = [classifier]
@@ -96,7 +96,7 @@ def _threads(
 
 
 def _logits(workers: "SimpleQueue[Classifier]", images: NDArray[np.float32]) -> NDArray[Any]:
-    """Wait for a classifier that is free, and run it."""
+    """Wait for a free classifier, and run it."""
     worker = workers.get()
     try:
         return worker.logits(images)

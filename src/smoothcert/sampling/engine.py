@@ -1,7 +1,7 @@
 """The only loop that runs a classifier under noise: draws of many inputs in, labels out.
 
-Draws are packed into batches of one fixed shape, whichever inputs they belong to, so that
-a thousand inputs with ten draws each cost what one input with ten thousand does.
+Draws are packed into batches of one fixed shape, whichever inputs they belong to, so a thousand
+inputs with ten draws each cost as much as one input with ten thousand.
 """
 
 from collections import deque
@@ -42,13 +42,13 @@ def sample(
     """Label every requested draw.
 
     Args:
-        classifier: what to run; it sees float32 batches of shape (batch_size, *shape).
+        classifier: the classifier; it gets float32 batches of shape (batch_size, *shape).
         requests: consumed as the batches need them, so memory does not grow with their number.
         noise: the law; its grid is the inputs' grid.
         seed: the run's noise seed.
         batch_size: rows in every batch; the last is filled up with repeats, whose labels
             are dropped.
-        progress: told the number of draws labelled after every batch.
+        progress: called with the number of labelled draws after every batch.
         answer: `LABEL`, or `CONTEST` for the runner-up too.
 
     Yields:
@@ -78,7 +78,7 @@ def answered(
             yield open_[-1]
 
     def settled(at_most: int) -> Iterator[tuple[_Asked, NDArray[Any]]]:
-        """Wait until only so many batches are under way, and pass on the finished requests."""
+        """Wait until at most this many batches are running, and pass on the finished requests."""
         while len(flying) > at_most:
             segments, pending = flying.popleft()
             answers = pending.result()
@@ -103,7 +103,7 @@ def answered(
 
 
 class Pending(Protocol):
-    """A batch under way."""
+    """A running batch."""
 
     def result(self) -> NDArray[Any]:
         """Wait for its answers, shape (B,)."""
@@ -111,15 +111,15 @@ class Pending(Protocol):
 
 
 class Labels(Protocol):
-    """Where batches go."""
+    """What runs batches."""
 
     @property
     def ahead(self) -> int:
-        """How many batches to have under way, so that nothing waits."""
+        """How many batches to run at once, so that nothing waits."""
         ...
 
     def submit(self, batch: Batch, /) -> Pending:
-        """Start on a batch."""
+        """Start a batch."""
         ...
 
 

@@ -1,7 +1,7 @@
-"""A few logits kept with a run, so that another network under the same name is told from it.
+"""A few logits stored with a run, so that another network under the same name is detected.
 
-A fingerprint covers what can be hashed. What a factory reads elsewhere, or a file that was edited
-between two sessions, shows in what the model answers.
+A fingerprint covers what can be hashed. What a factory reads elsewhere, or a file edited between
+two sessions, shows in the model's logits.
 """
 
 import base64
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ROWS, _COLUMNS = 4, 32
-_TOLERANCE = 1e-3  # of the largest logit: processors and batch sizes differ by 1e-6 to 1e-4
+_TOLERANCE = 1e-3  # of the largest logit: processors and batch sizes change 1e-6 to 1e-4
 
 
 def kept(logits: NDArray[np.floating]) -> str:
@@ -22,10 +22,10 @@ def kept(logits: NDArray[np.floating]) -> str:
 
 
 def read(text: str) -> NDArray[np.float32]:
-    """Back from `kept`.
+    """Decode a text from `kept`.
 
     Raises:
-        ValueError: it is no such text.
+        ValueError: it is not such a text.
     """
     shape, _, values = text.partition(":")
     rows, _, columns = shape.partition("x")
@@ -39,9 +39,9 @@ def read(text: str) -> NDArray[np.float32]:
 
 
 def agree(one: str, other: str) -> bool:
-    """Whether two texts by `kept` are of one network, as far as they can tell.
+    """Whether two texts by `kept` are from one network, as far as they show.
 
-    Rows that only one of them has are not compared: a batch may be smaller than they are many.
+    Rows that only one of them has are not compared: a batch may have fewer rows than are stored.
     """
     a, b = read(one).astype(np.float64), read(other).astype(np.float64)
     rows = min(len(a), len(b))

@@ -1,4 +1,4 @@
-"""Batches that do not fit into memory: halved while the size is still free, else explained."""
+"""Batches that do not fit into memory: halved while the size is not fixed, else explained."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ _WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "b
 
 
 def ran_out(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, is about memory.
+    """Whether an error, or its cause, is about memory.
 
-    Frameworks have kinds of their own for it (torch.OutOfMemoryError), or only a text.
+    Frameworks have their own types for it (torch.OutOfMemoryError), or only a text.
     """
     seen: list[BaseException] = []  # an error's own text may raise it again, as its own context
     while error is not None and error not in seen:
@@ -30,10 +30,10 @@ def ran_out(error: BaseException | None) -> bool:
 def fitting(
     attempt: Callable[[int], _Found], size: int, free: bool
 ) -> tuple[_Found, int, tuple[int, ...]]:
-    """Attempt a batch of `size` rows, and if the size is free, halves of it until one fits.
+    """Attempt a batch of `size` rows and, if the size is not fixed, halve it until one fits.
 
     Returns:
-        What the attempt found, the size that fitted, and those that did not.
+        The attempt's result, the size that fitted, and those that did not.
 
     Raises:
         ModelError: no size fits, or the only one allowed does not.
@@ -65,11 +65,11 @@ def explaining(size: int) -> Iterator[None]:
 def _explained(error: Exception, size: int) -> ModelError:
     root: BaseException = error
     while root.__cause__ is not None:
-        root = root.__cause__  # the framework's words: what is around them gives advice too
+        root = root.__cause__  # the framework's message, without our own advice
     first = (message_of(root).strip() or type(root).__name__).splitlines()[0].rstrip(".")
     advice = (
         f"Pass --batch-size {size // 2} or less, with a new --out (in Python batch_size), since "
-        "the batch size is part of what a run is."
+        "the batch size is part of a run's identity."
         if size > 1
         else "One row is too much: use a smaller model or a device with more memory."
     )

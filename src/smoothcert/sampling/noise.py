@@ -1,4 +1,4 @@
-"""The noise law, under the name that scripts written for earlier versions import."""
+"""The noise law, under the name that scripts for earlier versions import."""
 
 from smoothcert.noise.law import (
     LAW,

@@ -1,6 +1,6 @@
-"""A classifier made ready for a certification: its layout, its batches, and a look at what it is.
+"""Prepare a classifier for a certification: memory layout, batch size and probe.
 
-The same for values and for runs, so that what fits into memory in one fits in the other.
+The same for values and for runs, so what fits into memory in one also fits in the other.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from smoothcert.scalars import rows
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What was made ready.
+    """A prepared classifier.
 
     Attributes:
         classifier: in the memory layout that is fastest where the certification is long.
         batch_size: rows per forward pass.
-        probe: what was found out about the classifier at that size.
-        speed: evaluations per second, 0 where it was not measured.
+        probe: what the probe found at that size.
+        speed: evaluations per second, 0 if not measured.
         too_large: batch sizes that did not fit into memory.
     """
 
@@ -49,16 +49,16 @@ def prepare(
     """Choose layout and batch size, and probe the classifier.
 
     Args:
-        classifier: loaded.
+        classifier: the loaded classifier.
         item: the first input.
         settings: of the certification from scratch.
         evaluations: about how many it will take.
-        batch_size: rows per forward pass; None to choose, by what fits into memory and, where the
-            certification is long, by what is fastest.
+        batch_size: rows per forward pass; None to choose what fits into memory and, if the
+            certification is long, what is fastest.
 
     Raises:
-        ModelError: it is no classifier (see `probe`), or no batch size fits, or not the one asked
-            for.
+        ModelError: it is not a usable classifier (see `probe`), or no batch size, or not the
+            requested one, fits into memory.
         InvalidInput: a batch size below 1.
     """
     noise, seed, batch_size = settings.noise, settings.seed, rows(batch_size)

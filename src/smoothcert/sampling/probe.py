@@ -1,4 +1,4 @@
-"""A look at a classifier before any draw is spent on it: is it one, and is it row by row?"""
+"""Check a classifier before any draw is spent on it: is it one, and are its rows independent?"""
 
 import random
 import sys
@@ -20,19 +20,19 @@ from smoothcert.sampling import known_answers
 # per-tensor quantization by 1e-2.
 _TOLERANCE = 1e-4
 
-_REPEATS = 16  # of a batch, where random numbers are drawn
+_REPEATS = 16  # of a batch, if random numbers are drawn
 
-_INPUTS = 64  # far apart, before a model is said to ignore its input
+_INPUTS = 64  # inputs far apart, before a model is said to ignore its input
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What was found out.
+    """What the probe found.
 
     Attributes:
         num_classes: columns of the logits.
         noise_hash: hash of the first noise of the run; equal on every machine.
-        row_exact: whether a row's logits were bit-identical wherever it stood in the batch.
+        row_exact: whether a row's logits were bit-identical at every position in the batch.
         answers: the first logits, see `known_answers`.
     """
 
@@ -45,18 +45,18 @@ class Probe:
 def probe(
     classifier: Classifier, item: Item, noise: RoundedGaussian, seed: int, batch_size: int
 ) -> Probe:
-    """Evaluate a few batches of one noisy input, and of others where those tell nothing.
+    """Evaluate a few batches of one noisy input, and of other inputs if those are not enough.
 
     Raises:
-        ModelError: logits of the wrong shape, all NaN or constant on inputs far apart too, fewer
+        ModelError: logits of the wrong shape, all NaN, or constant even on inputs far apart, fewer
             than two classes, an error of the model's own code, a fixed batch size other than
-            `batch_size`, or rows that depend on chance or on their batch.
+            `batch_size`, or rows that are random or depend on their batch.
     """
     if classifier.fixed_batch not in (None, batch_size):
         raise ModelError(
             f"{classifier.name} only takes batches of {classifier.fixed_batch}; the batch size "
             f"is {batch_size}. Pass --batch-size {classifier.fixed_batch}, or export the model "
-            "again with a dynamic batch dimension; no command here can change that afterwards."
+            "again with a dynamic batch dimension; no command here can change it later."
         )
     shape = item.pixels.shape
     steps = noise.draws(seed, item.index, Stream.PROBE, np.arange(batch_size), shape)
@@ -96,10 +96,10 @@ def _checked(classifier: Classifier, images: NDArray[np.float32]) -> NDArray[np.
 
 
 def _of_shape(logits: NDArray[Any], rows: int) -> str:
-    """What to do about scores of another shape, where one can guess."""
+    """What to do about scores of another shape, if that can be guessed."""
     shape, whole = logits.shape, logits.dtype.kind in "iu" or _same(logits, np.round(logits))
     if shape == (rows,) and whole and rows > 1:
-        return " If these are classes, return the scores that argmax was taken of."
+        return " If these are classes, return the scores before argmax."
     if shape in ((rows,), (rows, 1)):
         return (
             " If its one score s is the logit of the second of two classes, return the columns "
@@ -128,10 +128,10 @@ def _varied(
     images: NDArray[np.float32],
     logits: NDArray[np.floating],
 ) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
-    """The first batch of inputs far apart that does not get the same logits in every row.
+    """The first batch of inputs far apart whose rows do not all have the same logits.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is no such batch.
     """
     rows, shape = len(images), images.shape[1:]
     others = _far_apart(item, max(rows, _INPUTS))
@@ -178,26 +178,26 @@ def _same(one: NDArray[np.floating], other: NDArray[np.floating]) -> bool:
 def _require_repeatable(
     classifier: Classifier, images: NDArray[np.float32], logits: NDArray[np.floating]
 ) -> None:
-    """Refuse a forward pass that draws at random: the same batch again gives other logits."""
+    """Refuse a random forward pass: the same batch again gives different logits."""
     before, expected, allowed = _random_numbers(), logits.astype(np.float64), _allowed(logits)
     again = _logits(classifier, images)
-    # One that draws must not differ in any bit; hard votes may differ seldom.
+    # A pass that draws random numbers must not differ in any bit; hard votes may rarely differ.
     drawn = _random_numbers() != before
     more = (_logits(classifier, images) for _ in range(_REPEATS if drawn else 0))
     for found in (again, *more):
         difference = float(_change(expected, found.astype(np.float64)).max(initial=0.0))
         if difference <= (0.0 if drawn else allowed):
             continue
-        eval_ = "Leave dropout (Monte-Carlo dropout too) and noise of its own out of its forward."
+        eval_ = "Leave dropout (also Monte-Carlo dropout) and its own noise out of its forward."
         raise ModelError(
-            f"{classifier.name} is random (or keeps a state): the same batch gave other logits the "
-            f"second time or later (by {difference:.2g}), so no run could be resumed, "
-            f"verified or recertified. {_of_training(classifier) or eval_}"
+            f"{classifier.name} is random (or keeps a state): the same batch gave different logits "
+            f"when repeated (by {difference:.2g}), so no run could be resumed, verified or "
+            f"recertified. {_of_training(classifier) or eval_}"
         )
 
 
 def _random_numbers() -> tuple[Any, ...]:
-    """The states from which Python, NumPy and torch draw when they are not told another."""
+    """The global states from which Python, NumPy and torch draw random numbers."""
     torch = sys.modules.get("torch")
     numbers = () if torch is None else torch.get_rng_state().numpy().tobytes()
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002
@@ -211,7 +211,7 @@ def _allowed(logits: NDArray[np.floating]) -> float:
 
 
 def _of_training(classifier: Classifier) -> str:
-    """The sentence about what computes as in training, if anything is known to."""
+    """The advice about what computes as in training, if that is known."""
     if isinstance(classifier, Exported) and classifier.in_training:
         return (
             f"It was exported in training mode ({classifier.in_training}): export it again after "
@@ -223,10 +223,10 @@ def _of_training(classifier: Classifier) -> str:
 def _row_exact(
     classifier: Classifier, images: NDArray[np.float32], logits: NDArray[np.floating]
 ) -> bool:
-    """Whether rows keep their logits among other neighbours; refuse if they change truly.
+    """Whether rows keep their logits among other neighbours; refuse if they really change.
 
-    The second batch holds the same rows in reverse, half of them amplified, as one outlier is
-    what a scale taken over the whole batch cannot hide.
+    The second batch has the same rows in reverse, half of them amplified, since a scale over the
+    whole batch cannot hide an outlier.
     """
     rows = len(images)
     if rows == 1:
@@ -249,7 +249,7 @@ def _row_exact(
 
 
 def _change(before: NDArray[np.float64], again: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By how much logits changed; infinitely if only one of the two is a number."""
+    """How much logits changed; infinite if only one of the two is a number."""
     same = (before == again) | (np.isnan(before) & np.isnan(again))
     with np.errstate(invalid="ignore"):
         return np.where(same, 0.0, np.nan_to_num(np.abs(again - before), nan=np.inf))

@@ -19,12 +19,12 @@ _Asked = TypeVar("_Asked", bound=Request)
 
 @dataclass(frozen=True, eq=False)
 class Sampler:
-    """A probed classifier, and all that its labels under noise depend on.
+    """A probed classifier, and everything that its labels under noise depend on.
 
     Attributes:
         classifier: in the memory layout of the run.
         settings: of the certification from scratch: the noise law and its seed.
-        num_classes: of the classifier.
+        num_classes: number of the classifier's classes.
         batch_size: rows per forward pass.
         progress: called with the number of evaluations after every batch.
     """
@@ -42,7 +42,7 @@ class Sampler:
 
         Args:
             requests: consumed as the batches need them.
-            seed: of the noise; by default that of the settings.
+            seed: noise seed; by default the settings' seed.
             answer: `LABEL`, or `CONTEST` for the runner-up too.
 
         Yields:

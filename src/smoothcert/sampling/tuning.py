@@ -1,6 +1,6 @@
-"""How a classifier runs fastest here: memory layout and batch size, tried before a long run.
+"""Find the fastest memory layout and batch size on this machine, before a long run.
 
-Both may change the last bit of a logit, so they are chosen once, recorded, and kept for a run.
+Both may change the last bit of a logit, so they are chosen once, recorded, and kept for the run.
 """
 
 import time
@@ -14,21 +14,21 @@ from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import default_batch_size, sample
 
-_FEW = 50_000  # evaluations that are over before a search has paid
-_LONG = 120.0  # seconds from which on a search of some seconds pays
+_FEW = 50_000  # evaluations that are over before a search pays off
+_LONG = 120.0  # seconds from which a search of some seconds pays off
 _TRIAL = 0.3  # seconds for each arrangement, in each round
-_ROUNDS = 2  # other work on the machine only ever slows a trial down, so the best one counts
-_BETTER = 1.05  # than the default, by so much, or chance would choose
+_ROUNDS = 2  # other work on the machine only slows a trial down, so the best one counts
+_BETTER = 1.05  # times the default's speed, or chance would choose
 
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """A classifier in a memory layout, and the rows of its batches.
+    """A classifier in a memory layout, and its batch size.
 
     Attributes:
-        classifier: in that layout.
+        classifier: the classifier in that layout.
         batch_size: rows per forward pass.
-        speed: evaluations per second, 0 where it was not measured.
+        speed: evaluations per second, 0 if not measured.
     """
 
     classifier: Classifier
@@ -39,10 +39,10 @@ class BatchConfig:
 def first_size(classifier: Classifier, shape: tuple[int, ...]) -> int:
     """The rows of a short run's batches: by the input's size on a CPU, by memory on a GPU.
 
-    Never more than the classifier takes, as its `batches` if it has such limits.
+    Never more than the classifier takes, by its `batches` if it has such limits.
 
     Raises:
-        OutOfMemory: the device has none for a single row.
+        OutOfMemory: not even a single row fits on the device.
     """
     if classifier.fixed_batch:
         return classifier.fixed_batch
@@ -59,13 +59,13 @@ def first_size(classifier: Classifier, shape: tuple[int, ...]) -> int:
 def autotuned(
     default: BatchConfig, item: Item, noise: RoundedGaussian, evaluations: int
 ) -> BatchConfig:
-    """The arrangement for a run: the default, or the fastest where the run is long.
+    """The configuration for a run: the default, or the fastest if the run is long.
 
     Args:
-        default: what a short run takes; larger batches are not tried, nor other sizes where the
+        default: that of a short run; larger batches are not tried, nor other sizes if the
             classifier has a fixed one.
         item: an input to try it on.
-        noise: the law of the run.
+        noise: the run's noise law.
         evaluations: about how many the run will take.
     """
     if evaluations < _FEW:
@@ -81,7 +81,7 @@ def autotuned(
 
 
 def _candidates(default: BatchConfig) -> Iterator[BatchConfig]:
-    """Other layouts and smaller batches, the default left out."""
+    """Other layouts and smaller batches, without the default."""
     classifier, size = default.classifier, default.batch_size
     parts = (1, 2, 4, 8) if classifier.device == "cpu" else (1, 4)  # each compiles its noise there
     if classifier.fixed_batch or getattr(classifier, "mode", "eager") != "eager":
@@ -95,7 +95,7 @@ def _candidates(default: BatchConfig) -> Iterator[BatchConfig]:
 
 
 def speed(arrangement: BatchConfig, item: Item, noise: RoundedGaussian) -> float:
-    """Evaluations per second of the engine itself, warmed up before; 0 where it fails."""
+    """Evaluations per second of the engine itself, after a warm-up; 0 if it fails."""
     size = arrangement.batch_size
 
     def requests(seconds: float) -> Iterator[Request]:

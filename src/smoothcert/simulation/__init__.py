@@ -1,1 +1,1 @@
-"""Certify-and-recertify simulated on published per-image logs; no model is run."""
+"""Certification and recertification simulated on published per-image logs; no model is run."""

@@ -1,7 +1,7 @@
 """The methods on a simulated world: the same bounds and plans as with a model, on drawn counts.
 
-Every method is label-blind and gets every image. The class is the logged one for all of them,
-so none loses an image to its selection draws.
+No method sees labels, and every method gets every image. All use the logged class, so none loses an
+image to its selection draws.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ Counts = NDArray[np.int64]
 def from_scratch(
     world: World, sizes: Counts, alpha: float, selection: int, rng: Generator
 ) -> Points:
-    """Certify the new model from scratch: `sizes` draws, and `selection` more, of every image."""
+    """Certify the new model from scratch: `sizes` plus `selection` draws of every image."""
     hits = rng.binomial(sizes, world.changed[:, None], (world.log.images, len(sizes)))
     acr = world.acr(binomial.lower(hits, sizes, alpha))
     return acr, world.log.images * (sizes + selection)
@@ -93,7 +93,7 @@ def planned(
     for total in totals:
         reuse = Reuse(f"budget:{total}", method, alpha)
         positions = pilot_positions(world.certificates, reuse)
-        # A pilot of so many inputs is one and the same, whatever is spent after it.
+        # A pilot of this size is the same, whatever is spent after it.
         key = len(positions), candidate_splits(reuse, world.log.images, world.n)
         if key not in known:
             known[key] = run_pilot(world, reuse, positions, rng)
@@ -106,7 +106,7 @@ def planned(
 
 
 def run_pilot(world: World, reuse: Reuse, positions: NDArray[np.int64], rng: Generator) -> Planner:
-    """`verbs.planned.pilot`, on drawn counts."""
+    """`api.planned.pilot`, on drawn counts."""
     aside = np.zeros((2, len(world.k)), dtype=np.int64)
     k = world.k[positions]
     aside[0, positions] = np.minimum(PILOT_WINNERS, k // 2)
@@ -120,7 +120,7 @@ def run_pilot(world: World, reuse: Reuse, positions: NDArray[np.int64], rng: Gen
 def allocation_limits(
     world: World, allocations: Sequence[Allocation], reuse: Reuse, rng: Generator
 ) -> NDArray[np.float64]:
-    """Draw the outcome of every allocation, and what `methods.replay.certificate` proves of it."""
+    """Draw the outcome of every allocation, and what `methods.replay.certificate` then proves."""
     counts = [(s.winners, s.losers, s.seen_winners, s.seen_losers, s.fresh) for s in allocations]
     *replayed, fresh = np.array(counts, dtype=np.int64).T
     rates = (1 - world.u, world.v) * 2
@@ -146,7 +146,7 @@ def allocation_limits(
 def screened(world: World, per_input: int, alpha: float, rng: Generator) -> tuple[float, int]:
     """The dataset certificate's ACR from `per_input` replayed winners per correct image, and cost.
 
-    Images on which the original abstains may have the right class too; they are counted in the
+    Images on which the original abstains may also have the right class; they are counted in the
     union bound over the cached limits.
     """
     log, screening = world.log, Screening(per_input, alpha)

@@ -1,4 +1,4 @@
-"""Average certified radius against evaluations, and the ratio of areas that compares two curves."""
+"""Average certified radius against evaluations, and the area ratio that compares two curves."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from smoothcert.errors import InvalidInput
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What a method proves from how many evaluations.
+    """What a method proves as a function of evaluations.
 
     Attributes:
         method: its name.
@@ -27,17 +27,17 @@ class Curve:
         if self.evaluations.shape != self.acr.shape or self.evaluations.ndim != 1:
             raise InvalidInput("A curve needs as many radii as evaluations, in one dimension")
         if not len(self.acr) or np.any(np.diff(self.evaluations) <= 0):
-            raise InvalidInput("A curve needs points by increasing evaluations")
+            raise InvalidInput("A curve needs points in order of increasing evaluations")
 
     @property
     def rising(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(acr, evaluations) at the points that reach a larger radius than all before."""
+        """(acr, evaluations) at the points with a larger radius than all earlier ones."""
         best = np.maximum.accumulate(self.acr)
         first = np.append(True, np.diff(best) > 0)
         return best[first], self.evaluations[first]
 
     def evaluations_for(self, acr: float) -> float | None:
-        """Evaluations at which the curve reaches this ACR, interpolated; None where it does not."""
+        """Evaluations at which the curve reaches this ACR, interpolated; None if it does not."""
         radii, evaluations = self.rising
         if not radii[0] <= acr <= radii[-1]:
             return None
@@ -50,7 +50,7 @@ def area_ratio(base: Curve, method: Curve) -> float | None:
     The ratio of the areas under evaluations against ACR, linear between points, over the ACR
     range that both curves reach; None if there is no such range.
 
-    Source: Ugare et al. (ICLR 2024), with evaluations in the place of time.
+    Source: Ugare et al. (ICLR 2024), with evaluations in place of time.
     """
     (base_acr, base_cost), (acr, cost) = base.rising, method.rising
     low, high = max(base_acr[0], acr[0]), min(base_acr[-1], acr[-1])

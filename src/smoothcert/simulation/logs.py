@@ -1,4 +1,4 @@
-"""Published certification logs: the field's per-image table, and the vote shares behind it."""
+"""Published certification logs: the usual per-image table, and the vote shares behind it."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.files import read_regular, similar
 
 DRAWS, ALPHA = 100_000, 0.001
-"""What the published logs were certified with (Cohen, Rosenfeld & Kolter 2019)."""
+"""The settings of the published logs (Cohen, Rosenfeld & Kolter 2019)."""
 
 _COLUMNS = ("idx", "label", "predict", "radius", "correct")  # and time, which is not read
 _BISECTIONS = 60
@@ -22,14 +22,14 @@ _MOST_BYTES = 2**26  # a million images; the published logs have 500 to 10,000
 
 @dataclass(frozen=True, eq=False)
 class Log:
-    """One certification, as its log tells it.
+    """One certification, as logged.
 
     Attributes:
-        name: of the file, without its ending.
+        name: the file's name without its suffix.
         sigma: noise standard deviation.
         p: plausible probability of each image's class, shape (images,); 1/2 where it abstained.
-        correct: certified with the right class, shape (images,).
-        abstained: shape (images,).
+        correct: whether it was certified with the right class, shape (images,).
+        abstained: whether it abstained, shape (images,).
     """
 
     name: str
@@ -40,7 +40,7 @@ class Log:
 
     @property
     def images(self) -> int:
-        """How many there are."""
+        """The number of images."""
         return len(self.p)
 
 
@@ -51,12 +51,12 @@ def read_log(
 
     Args:
         path: the file; the time column is ignored and may be missing.
-        sigma: of its noise; by default what follows `sigma_` in the file's name.
+        sigma: noise standard deviation; by default the number after `sigma_` in the file's name.
         draws: estimation draws per image of the logged run.
         alpha: error probability of its limits.
 
     Raises:
-        InvalidInput: no such file, no sigma, or a table that is not as described.
+        InvalidInput: no such file, no sigma, or a table of another form.
     """
     path = Path(path)
     if not path.exists():
@@ -88,11 +88,11 @@ def vote_share(z: ArrayLike, draws: int, alpha: float) -> NDArray[np.float64]:
 
     Args:
         z: logged radii over sigma, any shape, >= 0.
-        draws: of the logged run.
-        alpha: of its limits.
+        draws: draws of the logged run.
+        alpha: error probability of its limits.
 
     Returns:
-        Probabilities in (1/2, 1), shape of z; radii no vote count gives are taken as unanimous.
+        Probabilities in (1/2, 1), shape of z; radii above any vote count's are read as unanimous.
     """
     limit = special.ndtr(np.asarray(z, float))
     low, high = np.zeros(limit.shape), np.full(limit.shape, float(draws))
@@ -122,7 +122,7 @@ def _table(path: Path, lines: list[str]) -> dict[str, NDArray[np.float64]]:
         found = ", ".join(header) or "nothing"
         raise InvalidInput(
             f"{path} lacks the columns {', '.join(missing)}; a log starts with a line of the tab-"
-            f"separated names {', '.join(_COLUMNS)}, and this one with {found}"
+            f"separated names {', '.join(_COLUMNS)}, but this one with {found}"
         )
     if len(rows) == 1:
         raise InvalidInput(f"{path} has no images below its header")
@@ -141,5 +141,5 @@ def _number(cell: str, where: str) -> float:
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
-        raise InvalidInput(f"{where}: a number is needed, got {cell!r}")
+        raise InvalidInput(f"{where} must be a number; got {cell!r}")
     return value

@@ -1,7 +1,7 @@
-"""`replay`: certify-and-recertify simulated on a published log, method against method.
+"""`simulate`: certification and recertification simulated on a published log, method by method.
 
-A simulation: images are what a log says of them, label changes are drawn from a stated law, and
-no model is run. It tells how the methods compare on real vote shares, not what one model gains.
+A simulation: images are as logged, label changes are drawn from a stated law, and no model is run.
+It shows how the methods compare on real vote shares, not what a particular model gains.
 """
 
 from dataclasses import dataclass
@@ -26,36 +26,36 @@ NOTICE = (
 )
 
 METHODS = ("irs", "irs-published", "joint-uniform", "joint-planned", "auto-planned")
-"""What from scratch is compared with."""
+"""The methods that are compared with certifying from scratch."""
 
-# auto-planned takes ten times as long as the others together, and minutes from n = 100,000.
+# auto-planned takes ten times as long as all others together, and minutes from n = 100,000.
 _QUICK = METHODS[:4]
 
 
 _SIZES = tuple(percent / 100 for percent in range(1, 11))
 _TOTALS = tuple(float(share) for share in np.geomspace(0.0005, 0.1, 14))
-_SEPARATELY = (50, 100_000, 40)  # sizes of the curve that dataset certificates are compared with
+_SEPARATELY = (50, 100_000, 40)  # sizes of the curve compared with dataset certificates
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is simulated.
+    """The settings of a simulation.
 
     Args:
         flips: the law of label changes.
         n: cached draws per image.
-        methods: which of METHODS; by default all but `auto-planned`, which is slow.
+        methods: which of METHODS; by default all except `auto-planned`, which is slow.
         screen: replayed winners per correct image, for dataset certificates.
-        alpha: error probability of every method, per image (of a dataset certificate: in all).
-            `irs-published` is tested at it and proven at up to twice it (docs/theory.md,
+        alpha: error probability of every method, per image (for a dataset certificate: in all).
+            `irs-published` is tested at alpha and proven at up to twice alpha (docs/theory.md,
             section 3).
-        gamma: of IRS.
+        gamma: gamma of IRS.
         accounting: `all` counts every forward pass of the new model: 100 selection draws per
             image from scratch, the pilot, and nothing where the cache proves nothing.
-            `published` counts estimation draws alone, and as many on every image for the
-            methods that do not plan.
-        repetitions: simulated caches and replays, of which the mean is taken.
-        seed: of the first one's draws.
+            `published` counts only estimation draws, the same number on every image for methods
+            that do not plan.
+        repetitions: simulated caches and replays, which are averaged.
+        seed: seed of the first repetition.
     """
 
     flips: FlipModel
@@ -76,7 +76,9 @@ class Study:
         if self.n < 1000:
             raise InvalidInput(f"n must be at least 1000, of which 1 % are replayed; got {self.n}")
         if not set(self.methods) <= set(METHODS):
-            raise InvalidInput(f"methods are {', '.join(METHODS)}; got {', '.join(self.methods)}")
+            raise InvalidInput(
+                f"methods must be among {', '.join(METHODS)}; got {', '.join(self.methods)}"
+            )
         require_one_of("accounting", self.accounting, ACCOUNTINGS)
         if not all(1 <= m <= self.n // 2 for m in self.screen):
             raise InvalidInput(f"screen must be counts from 1 to n/2; got {self.screen}")
@@ -84,7 +86,7 @@ class Study:
 
     @property
     def selection(self) -> int:
-        """Selection draws per image that from scratch is charged."""
+        """Selection draws per image that count for certifying from scratch."""
         return 100 if self.accounting == "all" else 0
 
 
@@ -94,7 +96,7 @@ class Screened:
 
     Attributes:
         per_input: replayed winners per correct image.
-        evaluations: in all.
+        evaluations: total evaluations.
         acr: proven average certified radius.
         from_scratch: evaluations of every image, in all, with which certifying from scratch
             reaches that ACR; None if it takes more than 100,000 per image or fewer than 50.
@@ -107,18 +109,18 @@ class Screened:
 
     @property
     def times(self) -> float | None:
-        """How many times fewer evaluations the dataset certificate took."""
+        """Evaluations from scratch over those of the dataset certificate."""
         return None if self.from_scratch is None else self.from_scratch / self.evaluations
 
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """The result of `replay`; print `NOTICE` wherever it is shown.
+    """The result of `simulate`; print `NOTICE` wherever it is shown.
 
     Attributes:
-        log: what it was simulated on.
-        study: what was simulated.
-        baseline: from scratch.
+        log: the log it was simulated on.
+        study: the settings.
+        baseline: the curve of certifying from scratch.
         curves: one per method of the study.
         screened: one per size of the study.
     """
@@ -135,7 +137,7 @@ class Simulation:
         return {curve.method: area_ratio(self.baseline, curve) for curve in self.curves}
 
     def _proven(self, method: str) -> float:
-        """What would be proven of the error of its certificates (docs/theory.md, section 3)."""
+        """The error that would be proven for its certificates (docs/theory.md, section 3)."""
         study = self.study
         if method != "irs-published":
             return study.alpha
@@ -188,8 +190,8 @@ def simulate(log: Log, study: Study) -> Simulation:
         study: what to simulate.
 
     Returns:
-        Curves of from scratch and of every method, each the mean of the repetitions, and
-        dataset certificates with what they are worth.
+        Curves of certifying from scratch and of every method, each the mean of the repetitions,
+        and dataset certificates with their equivalent from scratch.
 
     Raises:
         InvalidInput: the flip model does not fit into the log's probabilities.
@@ -214,7 +216,7 @@ def _curve(name: str, study: Study, worlds: list[World]) -> Curve:
         for repetition, world in enumerate(worlds)
     ]
     acr, evaluations = (np.mean(column, axis=0) for column in zip(*points, strict=True))
-    # Small totals can come to one and the same plan: the curve keeps the first of them.
+    # Small totals can lead to the same plan: the curve keeps the first of them.
     ahead = np.append(True, np.diff(np.maximum.accumulate(evaluations)) > 0)
     return Curve(name, evaluations[ahead], acr[ahead])
 

@@ -2,10 +2,10 @@
 
 Nothing here is measured. The new model is a law of label changes under noise: on image i the
 label changes to or from the class with probability d_i proportional to phi(Phi^-1(p_i)), since
-changes happen near the decision boundary, scaled so that the mean over all images is the
-disparity asked for; where that is more than an image has room for, every draw changes that can,
-and the others' share is larger. A share `away` of the changes leaves the class and the rest comes
-back to it, so p'_i = p_i + (1 - 2 * away) * d_i. Changes among the other classes are left out.
+changes happen near the decision boundary, scaled so that the mean over all images is the requested
+disparity. If that is more than an image allows, every draw changes that can, and the others' share
+is larger. A share `away` of the changes leaves the class and the rest comes back to it, so
+p'_i = p_i + (1 - 2 * away) * d_i. Changes among the other classes are left out.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class FlipModel:
         """(u, v): P[f' != c | f = c] and P[f' = c | f != c] of every image, shape of p.
 
         Raises:
-            InvalidInput: so many changes do not fit into these probabilities.
+            InvalidInput: these probabilities do not allow that many changes.
         """
         density = np.exp(-(special.ndtri(p) ** 2) / 2)
         with np.errstate(divide="ignore"):
@@ -56,7 +56,7 @@ class FlipModel:
             if not free.any():
                 raise InvalidInput(
                     f"A disparity of {self.disparity} with a share {self.away} of it away from "
-                    "the class is more than the images' probabilities have room for; ask for less"
+                    "the class is more than the images' probabilities allow. Ask for less"
                 )
             changed = np.where(free, rest * density / density[free].sum(), room)
         u, v = self.away * changed / p, (1 - self.away) * changed / (1 - p)
@@ -92,12 +92,12 @@ class World:
 
     @property
     def settings(self) -> Settings:
-        """What the simulated original was certified with, for the planning code."""
+        """The settings of the simulated original, for the planning code."""
         return Settings(self.log.sigma, n=self.n)
 
     @cached_property
     def certificates(self) -> tuple[Certificate, ...]:
-        """The cached counts as the planning code takes them; only k and n mean anything."""
+        """The cached counts for the planning code; only k and n have a meaning."""
         return tuple(
             Certificate(i, "simulated", "rs", 0, Outcome.CERTIFIED, 0.0, 0.0, 1.0, k, self.n)
             for i, k in enumerate(self.k.tolist())

@@ -1,1 +1,1 @@
-"""Where runs are: folders of this machine, and object stores."""
+"""Where runs are stored: local folders and object stores."""

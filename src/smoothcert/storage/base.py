@@ -1,7 +1,7 @@
-"""Where the files of a run are: in a folder of this machine, or under a prefix of an object store.
+"""Where the files of a run are: in a local folder, or under a prefix of an object store.
 
-The one interface through which a run reads and writes, so that everything above it is the same
-wherever a run is. A file is whole or not there, whatever happens while it is written.
+A run reads and writes through this interface alone, so everything above it is the same wherever a
+run is. A file is complete or absent, whatever happens while it is written.
 """
 
 from collections.abc import Iterable
@@ -11,23 +11,23 @@ from typing import Protocol
 from smoothcert.errors import StoreError
 
 MOST_BYTES = 2**31
-"""Of a file of a run, packed or unpacked: a block is megabytes, a Parquet page less than this."""
+"""Size limit of a run's file, packed or not: a block is megabytes, a Parquet page is smaller."""
 
 
 class Storage(Protocol):
     """A folder of files; `str` gives it as the user did. Names are relative, with slashes.
 
-    Every method raises StoreError for a disk or a store that does not do what it should.
+    Every method raises StoreError if the disk or the store fails.
     """
 
     @property
     def name(self) -> str:
-        """The last part of where it is."""
+        """The last part of its location."""
         ...
 
     @property
     def occupied(self) -> bool:
-        """Whether something is there, so that no run can be created."""
+        """Whether something is there, so that a run cannot be created."""
         ...
 
     def require_unused(self, resumes: bool = True) -> None:
@@ -47,11 +47,11 @@ class Storage(Protocol):
         ...
 
     def exists(self, name: str) -> bool:
-        """Whether a file is there."""
+        """Whether a file exists."""
         ...
 
     def files(self, folder: str = "") -> list[str]:
-        """The names of all whole files, or of those of a folder; sorted; not `is_litter`."""
+        """The sorted names of all complete files, or of a folder's; without `is_litter`."""
         ...
 
     def read(self, name: str, most: int) -> bytes:
@@ -66,17 +66,17 @@ class Storage(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Remove a file, unless it is not there."""
+        """Remove a file if it exists."""
         ...
 
     def create(self, files: Iterable[tuple[str, bytes]]) -> None:
-        """Write all files of a new run, which appears when it is whole.
+        """Write all files of a new run, which appears when it is complete.
 
         Args:
-            files: names and contents, run.json last. What it raises leaves nothing behind.
+            files: names and contents, run.json last. If it raises, nothing is left behind.
 
         Raises:
-            StoreError: something is there already, or it cannot be written.
+            StoreError: the place is not empty, or cannot be written.
         """
         ...
 
@@ -85,7 +85,7 @@ class Storage(Protocol):
         ...
 
     def on_disk(self, name: str) -> Path:
-        """A file for libraries that read paths of this machine: itself, or a copy."""
+        """A file for libraries that read local paths: itself, or a copy."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""A run in a folder of this machine."""
+"""A run in a local folder."""
 
 import errno
 import glob
@@ -48,7 +48,7 @@ class LocalFolder:
     path: Path
 
     def __str__(self) -> str:
-        """As it was given."""
+        """The path as given."""
         return str(self.path)
 
     @property
@@ -115,7 +115,7 @@ class LocalFolder:
     def remove(self, name: str) -> None:
         """See `Storage`."""
         try:
-            (self.path / name).unlink(missing_ok=True)  # another process may be faster
+            (self.path / name).unlink(missing_ok=True)  # another process may have removed it
         except OSError as error:
             raise StoreError(f"Cannot remove {self.path / name}: {reason(error)}") from error
 

@@ -1,7 +1,7 @@
 """A run in an object store, or in any other file system that pyarrow reads and writes.
 
-An object appears when all of it was sent, which is what `Storage.write` promises. There is no
-renaming of folders, so a new run is one once its run.json is there, which is written last.
+An object appears when all of it was sent, as `Storage.write` promises. Folders cannot be renamed,
+so a new run exists once its run.json does, which is written last.
 """
 
 import re
@@ -49,7 +49,7 @@ class ObjectStore:
     """See `Storage`.
 
     Attributes:
-        uri: as it was given; credentials come from the environment.
+        uri: the URI as given; credentials come from the environment.
     """
 
     uri: str
@@ -61,17 +61,17 @@ class ObjectStore:
         named = parts.username is not None and parts.scheme not in ("abfs", "abfss")
         if named or parts.password is not None:  # there the name is that of a container
             raise InvalidInput(
-                "A URI with a password would be written into run directories. Put credentials "
-                "into the environment (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and "
-                f"leave them out of the {parts.scheme} URI."
+                "A URI with a password would be stored in run directories. Put credentials into "
+                "the environment (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and leave "
+                f"them out of the {parts.scheme} URI."
             )
         if parts.fragment:
-            raise InvalidInput(f"{uri} has a part behind '#', which means nothing here.")
+            raise InvalidInput(f"{uri} has a part after '#', which has no meaning here. Remove it.")
         _filesystem(uri)
         return ObjectStore(uri)
 
     def __str__(self) -> str:
-        """As it was given."""
+        """The URI as given."""
         return self.uri
 
     @property
@@ -125,7 +125,7 @@ class ObjectStore:
                     )
                 data = file.read()
             if len(data) != size:
-                raise OSError(f"{len(data)} of {size} bytes came")
+                raise OSError(f"only {len(data)} of {size} bytes arrived")
             return data
 
         return self._retry("read", name, read)
@@ -157,19 +157,19 @@ class ObjectStore:
     def create(self, files: Iterable[tuple[str, bytes]]) -> None:
         """See `Storage`.
 
-        Of several processes that create one run at once, the last one's files stay, each of which
-        is read back; blocks that another began with other settings are then found damaged.
+        If several processes create one run at once, the last one's files stay, and each is read
+        back; blocks that another process began with other settings are then found damaged.
         """
         self.require_unused()
         for name in self.files():
-            if "/" in name:  # a block, so of a merge that was killed
+            if "/" in name:  # a block, so from a killed merge
                 self.remove(name)
         written, top = [], {}
         try:
             self.write(_CREATING, b"")
             for name, data in files:
                 written.append(name)
-                top |= {} if "/" in name else {name: data}  # blocks are too much to keep
+                top |= {} if "/" in name else {name: data}  # blocks are too large to keep
                 self.write(name, data)
         except BaseException:
             self._undo(written)
@@ -188,8 +188,8 @@ class ObjectStore:
             for name in other:
                 self.write(name, files[name])
         raise StoreError(
-            f"Other processes are creating {self} too, with other settings. Let one of them create "
-            "it, then start the others with --resume."
+            f"Other processes are also creating {self}, with other settings. Let one of them "
+            "create it, then start the others with --resume."
         )
 
     def _holds(self, name: str, data: bytes) -> bool:
@@ -200,7 +200,7 @@ class ObjectStore:
 
     def _undo(self, written: Iterable[str]) -> None:
         """Remove what was written, unless it is now part of another process's run."""
-        with suppress(StoreError):  # a store that cannot be written to cannot be tidied either
+        with suppress(StoreError):  # a store that cannot be written to cannot be cleaned either
             if not self.exists("run.json"):
                 for name in (*written, _CREATING):
                     self.remove(name)
@@ -255,13 +255,13 @@ def _send(store: fs.FileSystem, path: str, data: bytes) -> None:
 def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """The file system of a URI, and the path in it."""
     if uri.startswith("s3://"):
-        # One request for a small object, and nothing half-made in the store if that fails.
+        # One request for a small object, and nothing partial in the store if that fails.
         uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
     try:
         store, path = fs.FileSystem.from_uri(uri)
     except (OSError, pa.ArrowException) as error:
         raise InvalidInput(
-            f"{uri.partition('?')[0]} cannot be used: {error}. A run is in a folder, or at "
+            f"{uri.partition('?')[0]} cannot be used: {error}. A run must be in a folder, or at "
             "s3://, gs://, abfs:// or hdfs:// followed by a bucket and a path."
         ) from error
     return store, path.rstrip("/")

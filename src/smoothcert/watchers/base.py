@@ -18,13 +18,13 @@ from smoothcert.methods import Method, alpha_of
 from smoothcert.summary import Summary, correct_radii, summarize
 
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""At which a watcher's last summary has certified accuracy."""
+"""Radii at which a watcher's final summary has certified accuracy."""
 
 _MIN_INTERVAL = 1.0  # seconds between two calls, so that a slow watcher costs little
 
 
 class WatcherFailed(SmoothcertWarning):
-    """A watcher raised something; certificates are not affected."""
+    """A watcher raised an error; certificates are not affected."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Start:
     """What is about to be certified.
 
     Attributes:
-        name: of the run, or of the model where there is no run.
-        fingerprint: of the model.
-        inputs: how many.
+        name: name of the run, or of the model if there is no run.
+        fingerprint: hash of the model.
+        inputs: number of inputs.
         settings: of the certification from scratch (of the original, for a recertified model).
         method: None from scratch, else the settings of the method.
     """
@@ -47,7 +47,7 @@ class Start:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All of it as plain values by name; `proven_alpha` is what holds of the certificates.
+        """All fields as plain values by name; `proven_alpha` is the error that is proven.
 
         `alpha` and `irs.alpha` are settings (`methods.alpha_of`; docs/theory.md, section 3).
         """
@@ -62,13 +62,13 @@ class Start:
 
 @dataclass(frozen=True)
 class SoFar:
-    """How far a certification is, and what is new.
+    """The progress of a certification, and what is new.
 
     Attributes:
         certificates: finished since the last call; blocks finish in any order.
         labels: their true classes, None where unknown.
-        inputs: that have a result, in all.
-        certified: of these, inputs with a certificate.
+        inputs: total number of inputs that have a result.
+        certified: how many of these have a certificate.
         acr: average certified radius of these, as in a `Summary`.
         evaluations: forward passes that these took, the pilot's included.
         speed: evaluations per second since the start.
@@ -84,7 +84,7 @@ class SoFar:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What a logger draws over `inputs`; shares are of the inputs that have a result."""
+        """What a logger plots against `inputs`; shares are of the inputs that have a result."""
         return {
             "acr": self.acr,
             "certified": self.certified / self.inputs,
@@ -95,14 +95,14 @@ class SoFar:
 
 
 class Watcher(Protocol):
-    """Follows one certification after the other; called by one thread at a time."""
+    """Follows one certification after another; called by one thread at a time."""
 
     def started(self, start: Start, /) -> None:
         """A certification begins, or is resumed; `start` describes it."""
         ...
 
     def certified(self, so_far: SoFar, /) -> None:
-        """Inputs have a result: `so_far`, about once a second, and once more at the end."""
+        """Inputs have results, see `so_far`; called about once a second, and once at the end."""
         ...
 
     def finished(self, summary: Summary | None, /) -> None:
@@ -131,12 +131,12 @@ class Notifier:
         labels: Sequence[int | None],
         earlier: bool = False,
     ) -> None:
-        """Certificates are finished; from any thread.
+        """Add finished certificates; from any thread.
 
         Args:
             certificates: of inputs not added before.
             labels: their true classes.
-            earlier: before the start, so that they say nothing of the speed.
+            earlier: finished before the start, so they do not count for the speed.
         """
         with self._lock:
             self._certificates += certificates
@@ -210,7 +210,7 @@ def notifying(
     Args:
         watchers: called in this order.
         start: what is certified.
-        pilot_evaluations: spent on planning, beside those of the certificates.
+        pilot_evaluations: spent on planning, in addition to those of the certificates.
     """
     notifier = Notifier(watchers, start, pilot_evaluations)
     try:

@@ -4,7 +4,7 @@ from smoothcert.summary import Summary
 
 
 def final(summary: Summary) -> dict[str, float]:
-    """The figures of a summary by name; those that are not known are left out."""
+    """The figures of a summary by name, without unknown ones."""
     accuracy = {f"final/certified_accuracy/{radius:g}": share for radius, share in summary.accuracy}
     figures = {
         "final/acr": summary.acr,

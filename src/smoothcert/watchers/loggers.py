@@ -18,7 +18,7 @@ def logger(text: str) -> Watcher:
         text: one of `FORMS`.
 
     Raises:
-        InvalidInput: it names none.
+        InvalidInput: it does not name a logger.
         MissingExtra: its package is not installed.
     """
     kind, colon, rest = text.partition(":")
@@ -28,4 +28,4 @@ def logger(text: str) -> Watcher:
         return Mlflow(rest or None)
     if kind == "tensorboard" and rest:
         return TensorBoard(rest)
-    raise InvalidInput(f"A logger is {FORMS}; got {text!r}")
+    raise InvalidInput(f"A logger must be {FORMS}; got {text!r}")

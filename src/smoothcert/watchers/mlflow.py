@@ -12,8 +12,8 @@ class Mlflow:
     """Logs metrics over the number of inputs.
 
     Args:
-        tracking_uri: of the server or store; by default what MLFLOW_TRACKING_URI says.
-        experiment: made if it is not there.
+        tracking_uri: URI of the server or store; by default MLFLOW_TRACKING_URI.
+        experiment: name of the experiment, created if it does not exist.
 
     Raises:
         MissingExtra: mlflow is not installed.
@@ -29,13 +29,13 @@ class Mlflow:
         except ImportError as error:
             raise MissingExtra(error.name or "mlflow", "mlflow") from error
         try:
-            self._client = MlflowClient(tracking_uri)  # an active run of the caller's is left alone
+            self._client = MlflowClient(tracking_uri)  # the caller's active run is left alone
         except MlflowException as error:
             raise InvalidInput(
-                f"This mlflow cannot use its tracking store: {str(error).strip():.200} ... Name a "
+                f"This mlflow cannot use its tracking store: {str(error).strip():.200} ... Give a "
                 "server (mlflow:http://HOST:5000, or in MLFLOW_TRACKING_URI); or a folder "
-                "(mlflow:file:///FOLDER), with MLFLOW_ALLOW_FILE_STORE=true; or install the whole "
-                "of mlflow, for a database: pip install mlflow"
+                "(mlflow:file:///FOLDER), with MLFLOW_ALLOW_FILE_STORE=true; or install the full "
+                "mlflow, for a database: pip install mlflow"
             ) from error
         self._metric, self._param = Metric, Param
         self._experiment, self._run, self._inputs = experiment, "", 0

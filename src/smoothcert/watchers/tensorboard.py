@@ -11,7 +11,7 @@ from smoothcert.watchers.base import SoFar, Start
 from smoothcert.watchers.final import final
 
 _UPPER = ("abstained", "final/zeta", "final/alpha")
-"""Figures that are cut upward; all others are cut downward."""
+"""Figures that are rounded up; all others are rounded down."""
 
 
 class TensorBoard:

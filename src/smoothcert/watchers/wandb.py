@@ -10,7 +10,7 @@ class Wandb:
     """Logs metrics over the number of inputs; WANDB_MODE=offline keeps them on this machine.
 
     Args:
-        project: of W&B.
+        project: the W&B project.
 
     Raises:
         MissingExtra: wandb is not installed.
@@ -26,7 +26,7 @@ class Wandb:
 
     def started(self, start: Start) -> None:
         """See `Watcher`."""
-        # A run of the caller's that is active stays so.
+        # The caller's active run stays active.
         self._run = self._wandb.init(
             project=self._project, name=start.name, config=start.facts, reinit="create_new"
         )

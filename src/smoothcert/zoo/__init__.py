@@ -1,4 +1,4 @@
-"""Architectures by name, buildable from a weights file alone. Normalization is inside."""
+"""Architectures by name, which can be built from a weights file alone. Normalization is inside."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -26,10 +26,10 @@ ARCHITECTURES: dict[str, tuple[str, tuple[int, ...]]] = {
 - `sizes(state)`: the input channels, the classes and the inner widths of these weights."""
 
 _SPARE = 2**22
-"""Values that weights may lack before they are refused unseen: the message then names them."""
+"""Up to this many missing values, weights are tried, so that the message can name them."""
 
 PRETRAINED = Path(__file__).parent / "pretrained"
-"""Weights that come with the package: `ARCH-NAME.safetensors` is `ARCH@pretrained-NAME`."""
+"""Weights in the package: `ARCH-NAME.safetensors` is `ARCH@pretrained-NAME`."""
 
 
 def build(name: str, in_channels: int, num_classes: int) -> "torch.nn.Module":
@@ -41,7 +41,7 @@ def build(name: str, in_channels: int, num_classes: int) -> "torch.nn.Module":
 def rebuild(name: str, state: Mapping[str, "torch.Tensor"]) -> "torch.nn.Module":
     """The network that these weights belong to, with the weights loaded, in eval mode.
 
-    Inner widths are read from the weights, so that a slimmed network is rebuilt as it is.
+    Inner widths are read from the weights, so a slimmed network is rebuilt with its own widths.
 
     Raises:
         ModelError: the weights do not fit the architecture.
@@ -65,8 +65,8 @@ def rebuild(name: str, state: Mapping[str, "torch.Tensor"]) -> "torch.nn.Module"
 def _as_defined(state: Mapping[str, "torch.Tensor"]) -> Mapping[str, "torch.Tensor"]:
     """The tensors under the network's own names, in the order of its layers.
 
-    safetensors keeps neither: `10.weight` comes before `2.weight`, and what was saved of a wrapped
-    network has the wrapper's prefix.
+    safetensors keeps neither: `10.weight` comes before `2.weight`, and the tensors of a wrapped
+    network have the wrapper's prefix.
     """
     for prefix in _WRAPPERS:
         if state and all(key.startswith(prefix) for key in state):
@@ -77,15 +77,15 @@ def _as_defined(state: Mapping[str, "torch.Tensor"]) -> Mapping[str, "torch.Tens
 
 
 _WRAPPERS = ("_orig_mod.", "module.")
-"""What torch.compile and DataParallel put before every name."""
+"""The prefixes that torch.compile and DataParallel put before every name."""
 
 
 def _check_sizes(
     build: "Callable[[], torch.nn.Module]", state: Mapping[str, "torch.Tensor"]
 ) -> None:
-    """Raise ValueError if the network is larger than the weights, whose shapes may lie.
+    """Raise ValueError if the network is larger than the weights, whose shapes may be false.
 
-    A tensor of shape (2^30, 0) has no bytes, and a layer of so many outputs would have gigabytes.
+    A tensor of shape (2^30, 0) has no bytes, but a layer with 2^30 outputs would have gigabytes.
     """
     import torch
 
@@ -93,7 +93,7 @@ def _check_sizes(
         wanted = sum(tensor.numel() for tensor in build().state_dict().values())
     given = sum(tensor.numel() for tensor in state.values())
     if wanted > given + _SPARE:
-        raise ValueError(f"a network of these shapes has {wanted} values, and the file {given}")
+        raise ValueError(f"a network of these shapes has {wanted} values, but the file has {given}")
 
 
 def inner_layers(
@@ -114,8 +114,8 @@ def pretrained(architecture: str, name: str) -> Path:
         there = sorted(file.stem for file in PRETRAINED.glob("*.safetensors"))
         known = ", ".join("@pretrained-".join(stem.split("-", 1)) for stem in there)
         raise ModelError(
-            f"No weights {architecture}@pretrained-{name} come with the package; "
-            f"there are: {known or '(none)'}."
+            f"The package has no weights {architecture}@pretrained-{name}; "
+            f"it has: {known or '(none)'}."
         )
     return path
 
@@ -123,8 +123,8 @@ def pretrained(architecture: str, name: str) -> Path:
 def _entry(name: str) -> tuple[str, tuple[int, ...]]:
     if name not in ARCHITECTURES:
         raise ModelError(
-            f"There is no architecture {name!r}; there are: {', '.join(ARCHITECTURES)}"
+            f"There is no architecture {name!r}. The architectures are {', '.join(ARCHITECTURES)}"
             f"{did_you_mean(name, ARCHITECTURES) or '.'} "
-            "For a network of your own use package.module:factory."
+            "For your own network use package.module:factory."
         )
     return ARCHITECTURES[name]

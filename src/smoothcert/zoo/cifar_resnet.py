@@ -19,11 +19,11 @@ def build(
 ) -> nn.Module:
     """The network of this depth (8, 14, 20, 32, ...), with the normalization inside.
 
-    `inner` are the channels between the two convolutions of every block, where they are not
-    the stage's width.
+    `inner` has the channels between the two convolutions of every block, if they differ from the
+    stage's width.
     """
     if depth < 8 or (depth - 2) % 6:
-        raise ValueError(f"The depth is 6 n + 2 with n at least 1; got {depth}")
+        raise ValueError(f"The depth must be 6 n + 2 with n at least 1; got {depth}")
     blocks_per_stage = (depth - 2) // 6
     if inner is None:
         inner = tuple(width for width in WIDTHS for _ in range(blocks_per_stage))
@@ -53,7 +53,7 @@ def build(
 
 
 def inner_layers(state: Mapping[str, torch.Tensor]) -> tuple[tuple[str, str, str], ...]:
-    """The first convolution of every block, in order; the shortcut ties all other widths."""
+    """The first convolution of every block, in order; the shortcut fixes all other widths."""
     end = ".first.0.weight"
     blocks = [key.removesuffix(end) for key in state if key.endswith(end)]
     blocks.sort(key=lambda block: [int(part) for part in block.split(".")])
@@ -68,13 +68,13 @@ def sizes(state: Mapping[str, torch.Tensor]) -> tuple[int, int, tuple[int, ...]]
 
 
 class Normalize(nn.Module):
-    """Per-channel centring and scaling; data with other than three channels gets the mean's."""
+    """Per-channel centring and scaling; by the channels' mean unless there are three."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
     def __init__(self, channels: int) -> None:
-        """Fix the constants, which are no weights and are not saved."""
+        """Fix the constants, which are not weights and are not saved."""
         super().__init__()
         mean, std = (
             torch.tensor(v if channels == 3 else [sum(v) / 3] * channels).view(-1, 1, 1)
@@ -110,6 +110,6 @@ class Block(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Add the shortcut before the last rectifier."""
+        """Add the shortcut before the last ReLU."""
         inner = torch.relu(self.first(images))
         return torch.relu(self.second(inner) + self.shortcut(images))

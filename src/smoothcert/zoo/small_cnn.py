@@ -11,7 +11,7 @@ WIDTHS = (16, 32, 32)
 def build(in_channels: int, num_classes: int, inner: tuple[int, ...] | None = None) -> nn.Module:
     """Three 3x3 convolutions with batch normalization, the last two halving the size.
 
-    `inner` are the widths of the first two, where they are not the usual ones.
+    `inner` has the widths of the first two, if they differ from the usual ones.
     """
     layers: list[nn.Module] = [Centre()]
     channels = in_channels
