@@ -257,9 +257,9 @@ def test_a_value_repeated_by_reference_is_not_copied(base):
 
 
 def test_tables_that_unpack_to_too_much(base, monkeypatch):
-    from smoothcert.runs import content
+    from smoothcert.runs import sealed
 
-    monkeypatch.setattr(content, "MOST_BYTES", 100)
+    monkeypatch.setattr(sealed, "MOST_BYTES", 100)
     with pytest.raises(Damaged, match="would unpack to more"):
         base.read_certificates(0)
 
