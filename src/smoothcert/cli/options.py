@@ -99,22 +99,30 @@ Verbose = Annotated[
 ]
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
-Data = Annotated[str, typer.Option(help="Data set.", metavar="DATA", show_default=False)]
+Data = Annotated[str, typer.Option("--data", help="Data set.", metavar="DATA", show_default=False)]
 Split = Annotated[
-    str, typer.Option(help="Split of the data set.", autocompletion=complete(vocabulary.SPLITS))
+    str,
+    typer.Option(
+        "--split", help="Split of the data set.", autocompletion=complete(vocabulary.SPLITS)
+    ),
 ]
 Grid = Annotated[
     str | None,
-    typer.Option(help="Step between neighbouring values, as 1/255.", show_default="1/255"),
+    typer.Option(
+        "--grid", help="Step between neighbouring values, as 1/255.", show_default="1/255"
+    ),
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(help="Only the first so many inputs.", parser=parse_count, metavar="INTEGER"),
+    typer.Option(
+        "--limit", help="Only the first so many inputs.", parser=parse_count, metavar="INTEGER"
+    ),
 ]
-Every = Annotated[int, typer.Option(help="Only every N-th input.")]
+Every = Annotated[int, typer.Option("--every", help="Only every N-th input.")]
 Size = Annotated[
     int | None,
     typer.Option(
+        "--size",
         help="Resize images and keep the central square of this side: for 224, shorter side to "
         "256 first (bilinear).",
         show_default="as they are",
@@ -123,6 +131,7 @@ Size = Annotated[
 Channels = Annotated[
     int | None,
     typer.Option(
+        "--channels",
         help="Make all images grey (1) or colour (3), for data that has both.",
         callback=_one_or_three,
         show_default="as they are, if they agree",
@@ -131,6 +140,7 @@ Channels = Annotated[
 Sigma = Annotated[
     float,
     typer.Option(
+        "--sigma",
         help="Noise, on the [0, 1] scale, as 0.25 or 64/255.",
         show_default=False,
         parser=parse_real,
@@ -150,19 +160,23 @@ Estimation = Annotated[
     ),
 ]
 Alpha = Annotated[
-    float, typer.Option(help="Error probability per input.", parser=parse_real, metavar="FLOAT")
+    float,
+    typer.Option(
+        "--alpha", help="Error probability per input.", parser=parse_real, metavar="FLOAT"
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file that --out names.")]
-Seed = Annotated[int, typer.Option(help="Seed.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed.")]
 NoiseSeed = Annotated[
     str,
     typer.Option(
+        "--seed",
         help="Seed of the noise; random draws one, for a model that was chosen by results.",
         metavar="SEED",
         autocompletion=complete(vocabulary.SEEDS),
     ),
 ]
-Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="Where to write.", show_default=False)]
 RunOut = Annotated[
     str,
     typer.Option(
@@ -175,12 +189,15 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue the run that is
 DeviceName = Annotated[
     str,
     typer.Option(
-        help="cpu, cuda, cuda:1, ... (torch models).", autocompletion=complete(vocabulary.DEVICES)
+        "--device",
+        help="cpu, cuda, cuda:1, ... (torch models).",
+        autocompletion=complete(vocabulary.DEVICES),
     ),
 ]
 Target = Annotated[
     str,
     typer.Option(
+        "--to",
         help="int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
         "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights to int3-weights "
         "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
@@ -192,6 +209,7 @@ Target = Annotated[
 Engine = Annotated[
     str | None,
     typer.Option(
+        "--engine",
         help="torch or onnx; onnx converts a torch model, compares both on noisy inputs and "
         "certifies the ONNX twin, kept as twin.onnx in --out.",
         show_default="as the model is",
@@ -200,11 +218,14 @@ Engine = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(help="Batches computed at once on the CPU, a core each.", show_default="all"),
+    typer.Option(
+        "--threads", help="Batches computed at once on the CPU, a core each.", show_default="all"
+    ),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
+        "--workers",
         help="Processes that share the run's blocks, each with a GPU of its own on cuda.",
         show_default="one for each GPU",
     ),
@@ -212,6 +233,7 @@ Workers = Annotated[
 Shard = Annotated[
     str | None,
     typer.Option(
+        "--shard",
         help="Compute only part I of N of the run's blocks, as 1/8 to 8/8, in the same --out or "
         "one for each (then merge).",
         metavar="I/N",
@@ -230,16 +252,20 @@ Cluster = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int | None, typer.Option(help="Rows per forward pass.", show_default="by input size")
+    int | None,
+    typer.Option("--batch-size", help="Rows per forward pass.", show_default="by input size"),
 ]
 KeepMargins = Annotated[
     bool, typer.Option("--keep-margins", help="Keep a byte per draw: recertifying gets cheaper.")
 ]
-BlockInputs = Annotated[int | None, typer.Option(help="Inputs per block of the run.")]
+BlockInputs = Annotated[
+    int | None, typer.Option("--block-inputs", help="Inputs per block of the run.")
+]
 RunPaths = Annotated[list[str], typer.Argument(metavar="RUN...", show_default=False)]
 Log = Annotated[
     list[str] | None,
     typer.Option(
+        "--log",
         help="Also draw it while it goes: wandb[:PROJECT], mlflow[:TRACKING_URI] or "
         "tensorboard:FOLDER; may be repeated.",
         metavar="LOGGER",
@@ -249,6 +275,7 @@ Log = Annotated[
 Accept = Annotated[
     list[str] | None,
     typer.Option(
+        "--accept",
         help="Exit with 3 unless so many inputs have a certificate of their label, as "
         "'ca@0.5>=0.40', or the average radius (0 without one) is such, as 'acr>=0.3'; may be "
         "repeated, and then all must hold.",
@@ -257,10 +284,11 @@ Accept = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-Base = Annotated[str, typer.Option(help="The original's run.", show_default=False)]
+Base = Annotated[str, typer.Option("--base", help="The original's run.", show_default=False)]
 Policy = Annotated[
     str | None,
     typer.Option(
+        "--policy",
         help="uniform:M evaluations per input, budget:B in all (a count, or a fraction of the "
         "cached draws), retain:R of the original's radius, or radius:R to be decided.",
         show_default="uniform:n/10",
@@ -270,6 +298,7 @@ Policy = Annotated[
 Method = Annotated[
     str,
     typer.Option(
+        "--method",
         help="auto, joint, stratified, or irs (Ugare et al. 2024).",
         autocompletion=complete(tuple(m for m in vocabulary.METHODS if m != "fresh")),
     ),
@@ -277,6 +306,7 @@ Method = Annotated[
 FreshSeed = Annotated[
     str | None,
     typer.Option(
+        "--fresh-seed",
         help="Replay nothing and draw from this seed, or a random one: for a model, policy or "
         "method chosen by results here.",
         metavar="SEED",
@@ -287,10 +317,13 @@ FreshSeed = Annotated[
 TotalAlpha = Annotated[
     float | None,
     typer.Option(
+        "--alpha",
         help="Total error probability per input.",
         show_default="twice the base's",
         parser=parse_real,
         metavar="FLOAT",
     ),
 ]
-MovedData = Annotated[str | None, typer.Option(help="If it moved.", show_default="base's")]
+MovedData = Annotated[
+    str | None, typer.Option("--data", help="If it moved.", show_default="base's")
+]

@@ -19,7 +19,10 @@ def predict(
         int, typer.Option("--n", help="Draws.", parser=options.parse_count, metavar="INTEGER")
     ] = 1000,
     alpha: Annotated[
-        float, typer.Option(help="Error probability.", parser=options.parse_real, metavar="FLOAT")
+        float,
+        typer.Option(
+            "--alpha", help="Error probability.", parser=options.parse_real, metavar="FLOAT"
+        ),
     ] = 0.001,
     size: options.Size = None,
     channels: options.Channels = None,

@@ -23,7 +23,11 @@ def report(
     radii: Annotated[str, typer.Option(help="Radii for certified accuracy.")] = "0,0.25,0.5,0.75,1",
     screened: Annotated[
         list[Path] | None,
-        typer.Option(help="Also show what `screen --out` wrote; may be repeated.", metavar="FILE"),
+        typer.Option(
+            "--screened",
+            help="Also show what `screen --out` wrote; may be repeated.",
+            metavar="FILE",
+        ),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Data for thumbnails, if it moved.", show_default="runs'")

@@ -14,12 +14,16 @@ def screen(
     per_input: Annotated[
         int,
         typer.Option(
-            help="Evaluations per input that counts.", parser=options.parse_count, metavar="INTEGER"
+            "--per-input",
+            help="Evaluations per input that counts.",
+            parser=options.parse_count,
+            metavar="INTEGER",
         ),
     ] = 100,
     alpha: Annotated[
         float,
         typer.Option(
+            "--alpha",
             help="Error probability of everything stated.",
             parser=options.parse_real,
             metavar="FLOAT",
