@@ -11,10 +11,10 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from smoothcert import __version__
 from smoothcert.classifiers.cores import cores
 from smoothcert.cli import devices
 from smoothcert.cli.devices import Cuda, Gpu
+from smoothcert.version import __version__
 
 NAME = "smoothcert"
 

@@ -109,9 +109,9 @@ CRASHED = 4
 
 def _crashed(error: BaseException) -> typer.Exit:
     """Report an unforeseen error in one line; with --verbose also where it happened."""
-    from smoothcert import __version__
     from smoothcert.errors import WorkerCrash
     from smoothcert.text import visible
+    from smoothcert.version import __version__
 
     if is_verbose():
         shown = visible("".join(traceback.format_exception(error)), keep="\n")
@@ -124,6 +124,13 @@ def _crashed(error: BaseException) -> typer.Exit:
         file=sys.stderr,
     )
     return typer.Exit(CRASHED)
+
+
+def _say(line: str) -> None:
+    """What modules log, for a person."""
+    from smoothcert.cli import console
+
+    console.say(line)
 
 
 def expand_home(value: Any) -> Any:
@@ -154,7 +161,7 @@ def with_exit_codes(function: Callable[..., None]) -> Callable[..., None]:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             if options["quiet"] or options["verbose"]:
-                set_verbosity(options["quiet"], options["verbose"])
+                set_verbosity(options["quiet"], options["verbose"], _say)
             with sigterm_as_interrupt():
                 function(**{name: expand_home(value) for name, value in options.items()})
         except WorkerCrash as error:
@@ -194,8 +201,8 @@ def _common_options(
     verbose: Verbose = False,
 ) -> None:
     if version:
-        from smoothcert import __version__
+        from smoothcert.version import __version__
 
         print(f"smoothcert {__version__}")
         raise typer.Exit
-    set_verbosity(quiet, verbose)
+    set_verbosity(quiet, verbose, _say)

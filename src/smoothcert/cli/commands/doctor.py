@@ -11,8 +11,8 @@ def doctor(
     """Say what is installed, what computes here, what is missing and the command that fixes it."""
     from dataclasses import asdict
 
-    from smoothcert import __version__
     from smoothcert.cli import console, installation
+    from smoothcert.version import __version__
 
     with console.waiting("Looking"):
         found = installation.examine()
