@@ -238,7 +238,7 @@ def test_ctrl_c_and_termination_say_how_to_go_on(models, tmp_path, name, code):
     process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=240)
     assert process.returncode == code
-    assert "Stopping when the block under way is finished; once more stops at once" in err
+    assert "Stopping after the current block; a second signal stops at once" in err
     assert "repeat the command with --resume" in err
     assert "Traceback" not in err
     assert 0 < len(Run.open(tmp_path / "r").missing) < 500

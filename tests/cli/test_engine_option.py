@@ -88,9 +88,9 @@ def test_an_onnx_model_is_its_own_twin(certify):
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        ("net.safetensors", ("--engine", "tvm"), "--engine is torch or onnx; got 'tvm'"),
+        ("net.safetensors", ("--engine", "tvm"), "--engine must be torch or onnx; got 'tvm'"),
         ("net.safetensors", ("--engine", "onnx", "--device", "cuda"), "onnx runs on the CPU"),
-        ("net.onnx", ("--engine", "torch"), "net.onnx is no torch model"),
+        ("net.onnx", ("--engine", "torch"), "net.onnx is not a torch model"),
         ("bf16.pt2", ("--engine", "onnx"), "ONNX Runtime cannot run the twin of bf16.pt2"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Where a run is written, how it is computed, what is asked of it, and its summary."""
+"""What a command asks of a run: where to write, how to compute, which targets; and its summary."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -68,8 +68,8 @@ class RunArguments:
         _ = self.part, self.targets, self.watchers
         if self.accept and self.shard:
             raise InvalidInput(
-                "--accept judges a whole run, and a shard is a part of one. When all shards are "
-                "there, repeat the command with --resume and --accept, without --shard."
+                "--accept judges a whole run, but a shard is only a part. When all shards are "
+                "finished, repeat the command with --resume and --accept, without --shard."
             )
         for name, value in sizes.items():
             if value is not None and value < 1:
@@ -111,7 +111,7 @@ class RunArguments:
             console.note([sanity.of_training(classifier.name, classifier.in_training)])
         if isinstance(classifier, Named):
             console.note(sanity.of_classes(classifier.class_names, inputs.classes))
-        with console.waiting("Looking at a few inputs"):
+        with console.waiting("Checking a few inputs"):
             try:
                 found = sanity.look(classifier, inputs, settings, evaluations)
             except Exception:  # noqa: BLE001 - the model's own: the run says it
@@ -139,8 +139,8 @@ class RunArguments:
         before = self.resumed()
         if before is None and self.shard:
             raise InvalidInput(
-                "Every shard would draw another random seed. Draw one number up to 2^64 - 1, and "
-                "give it to all of them."
+                "Each shard would draw another random seed. Draw one number up to 2^64 - 1, and "
+                "give it to all shards."
             )
         found = number_of(wanted) if before is None else kept(before)
         console.say(f"Noise seed {found}")
@@ -198,7 +198,7 @@ def show_run(
         if as_json:
             console.show_json({"run": str(run.storage), "blocks": blocks, "finished": done})
             return
-        console.say(f"Written to {run.storage}: it has {done} of {many(blocks, 'block')} now.")
+        console.say(f"Written to {run.storage}: {done} of {many(blocks, 'block')} finished.")
         return
     summary = summarize_run(run, DEFAULT_RADII)
     judged = [judge(run, target) for target in targets]
@@ -229,5 +229,5 @@ def _cache_use(run: Run, base: Run | None) -> Tries | None:
     try:
         return seed_use.tries_of_run(run, base) if run.identity.base else None
     except StoreError as error:
-        console.say(f"How often the cache was asked is not known: {error}")
+        console.say(f"How often the cache was used is not known: {error}")
         return None

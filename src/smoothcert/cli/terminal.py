@@ -86,7 +86,7 @@ def _safe(stream: io.TextIOWrapper) -> TextIO:
 
 
 def take_failure() -> str:
-    """Why standard output could not be written, once all is on its way; empty if it could.
+    """Why standard output could not be written, after flushing it; empty if it could.
 
     The next call gives another failure, if there is one.
     """

@@ -256,7 +256,7 @@ def _existing(request: RunRequest) -> Run | None:
     if not storage.exists(NAME):
         raise StoreError(
             f"{storage} already exists and is not empty, but has no run.json to resume from: it is "
-            "no run, or was copied incompletely. Copy it again, or choose another --out."
+            "not a run, or was copied incompletely. Copy it again, or choose another --out."
         )
     return Run.open(storage)
 

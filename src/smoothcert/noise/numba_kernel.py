@@ -1,4 +1,4 @@
-"""The noise of `noise.RoundedGaussian`, bit for bit, compiled: about 5 ns per value on one core.
+"""The noise of `law.RoundedGaussian`, bit for bit, compiled: about 5 ns per value on one core.
 
 Philox4x64-10 is Salmon et al., SC 2011. A word finds its step through a guide on its leading
 bits, which says how many thresholds lie below all words that begin so; few bits of a guide are
@@ -143,7 +143,7 @@ def _kept(function: Callable[..., None]) -> Any:
 
 
 def _temporary_folder() -> str:
-    """One that nobody else can write to, as what lies in it is executed."""
+    """A folder that nobody else can write to, as its files are executed."""
     if not hasattr(os, "getuid"):
         return tempfile.mkdtemp(prefix="smoothcert-")
     folder = Path(tempfile.gettempdir()) / f"smoothcert-{os.getuid()}"

@@ -16,7 +16,8 @@ def predict(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False)],
     sigma: options.Sigma,
     n: Annotated[
-        int, typer.Option("--n", help="Draws.", parser=options.parse_count, metavar="INTEGER")
+        int,
+        typer.Option("--n", help="Draws of noise.", parser=options.parse_count, metavar="INTEGER"),
     ] = 1000,
     alpha: Annotated[
         float,

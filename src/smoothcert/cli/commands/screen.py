@@ -15,7 +15,7 @@ def screen(
         int,
         typer.Option(
             "--per-input",
-            help="Evaluations per input that counts.",
+            help="Evaluations per eligible input.",
             parser=options.parse_count,
             metavar="INTEGER",
         ),
@@ -24,7 +24,7 @@ def screen(
         float,
         typer.Option(
             "--alpha",
-            help="Error probability of everything stated.",
+            help="Family-wise error probability, of everything stated.",
             parser=options.parse_real,
             metavar="FLOAT",
         ),
@@ -33,8 +33,8 @@ def screen(
     accept: Annotated[
         str | None,
         typer.Option(
-            help="Stop when decided, and exit with 3 unless it is proven of every model: a target "
-            "as 'ca@0.5>=0.40'.",
+            help="Target, such as 'ca@0.5>=0.40': stop when it is decided, and exit with 3 unless "
+            "it is proven for every model.",
             show_default=False,
         ),
     ] = None,
