@@ -74,7 +74,7 @@ def _state(eta: Eta) -> str:
 
 
 def bar(title: str, total: int) -> AbstractContextManager[Tick]:
-    """What counts evaluations: a bar on a terminal, a line now and then elsewhere."""
+    """Show progress in evaluations: a bar on a terminal, an occasional line elsewhere."""
     if verbosity.is_quiet():
         return nullcontext(lambda count: None)
     eta = Eta(total, time.monotonic())
@@ -170,7 +170,7 @@ def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str =
     for number, head in enumerate(heads):
         table.add_column(head, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row))  # as it is: no markup in names
+        table.add_row(*map(Text, row))  # no markup in names
     output.print(table)
 
 

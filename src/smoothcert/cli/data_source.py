@@ -51,7 +51,7 @@ class DataSource:
 
 
 def with_advice(error: Exception, what: str, option: str) -> str:
-    """The message of an error about what a run recorded, with how to say where it is now."""
+    """An error about what a run recorded, with the option that gives its new location."""
     text = str(error).rstrip()
     end = "" if text.endswith((".", "?")) else "."
     return (
@@ -70,7 +70,7 @@ def parse_grid(text: str | None) -> Fraction | None:
 
 
 def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSource:
-    """The data source that a run recorded, at its new place if it moved."""
+    """The data source that a run recorded, at its new location if it has moved."""
     recorded = origin.get("data")
     if not isinstance(recorded, dict):
         raise InvalidInput(
@@ -82,7 +82,7 @@ def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSour
 
 
 def _checked_source(recorded: Mapping[str, Any]) -> DataSource:
-    """The record as a source, if each of its values is of the right kind."""
+    """The record as a source, if each value has the right type."""
     kinds = {"data": str, "split": str, "grid": str | None, "limit": int | None, "every": int}
     kinds |= {"size": int | None, "channels": int | None}
     unknown = recorded.keys() - kinds.keys()
@@ -97,11 +97,11 @@ def _checked_source(recorded: Mapping[str, Any]) -> DataSource:
 
 
 def recorded_model(run: Run) -> str:
-    """The model that a run was made with; an ONNX twin is in the run's directory, where it is now.
+    """The model that a run was made with; an ONNX twin is in the run's directory.
 
     Raises:
         InvalidInput: none is recorded, or one that is code or at an address: a run.json does not
-            decide what is executed here, or which addresses are asked.
+            decide what is executed or which addresses are contacted.
     """
     origin = run.manifest.origin
     if "twin_of" in origin and twin.FILE in run.attached:

@@ -1,4 +1,4 @@
-"""How fast work goes and how long the rest will take, from counts that arrive now and then."""
+"""How fast work goes and how long the rest will take, from counts that arrive at intervals."""
 
 from bisect import bisect_right
 
@@ -6,7 +6,7 @@ from bisect import bisect_right
 class Eta:
     """The speed of work of known size, updated as it gets done.
 
-    The speed is that of the later half of what is done: whatever was slow at the start (loading,
+    The speed is that of the later half of what is done: a slow start (loading,
     compiling, a cold cache) is soon forgotten, and the window grows with the work, so that no
     burst of a worker's counts moves it much. Between two counts the estimate counts down, for as
     long as counts were apart before.

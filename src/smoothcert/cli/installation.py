@@ -20,7 +20,7 @@ NAME = "smoothcert"
 
 
 class State(StrEnum):
-    """Good; optional and not installed; could be better; needed and broken."""
+    """Fine; optional and not installed; could be better; required and broken."""
 
     OK = "ok"
     MISSING = "missing"
@@ -37,10 +37,10 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        about: what it is, in a word or two.
+        about: its name, in a word or two.
         text: what was found.
         state: how that is.
-        fix: the line to type; empty if nothing need be done.
+        fix: the command to type; empty if nothing is wrong.
     """
 
     about: str
@@ -64,7 +64,7 @@ def examine() -> Mapping[str, Sequence[Finding]]:
 
 
 def lines(found: Mapping[str, Sequence[Finding]]) -> Iterator[str]:
-    """For a person; short, so that a narrow terminal shows them too."""
+    """Lines of text, short enough for a narrow terminal."""
     for section, findings in found.items():
         yield section
         for finding in findings:
@@ -78,7 +78,7 @@ def our_requirements() -> Mapping[str, tuple[Requirement, ...]]:
     """What the installed distribution requires; see `by_extra`.
 
     Raises:
-        PackageNotFoundError: there is none.
+        PackageNotFoundError: it is not installed.
     """
     found = metadata.distribution(NAME)
     return by_extra(found.requires or (), found.metadata.get_all("Provides-Extra") or ())
@@ -101,7 +101,7 @@ def by_extra(lines: Iterable[str], extras: Iterable[str]) -> Mapping[str, tuple[
 
 
 def _with_included(extra: str, found: Mapping[str, Sequence[Requirement]]) -> Iterator[Requirement]:
-    """The requirements of an extra and of those of ours that it includes, each package once."""
+    """The requirements of an extra and of the extras that it includes, each package once."""
     seen: set[str] = set()
     queue = [extra]
     while queue:
@@ -154,9 +154,9 @@ def _for_pip(required: Requirement) -> str:
 
 
 def conflicts(requirements: Mapping[str, Sequence[Requirement]]) -> list[str]:
-    """What installed packages ask of each other and do not get, as a torchvision for another torch.
+    """Which requirements of installed packages are not met, as of a torchvision for another torch.
 
-    Only what they ask for on every platform and in some version.
+    Only those that hold on every platform and name a version.
     """
     found: list[str] = []
     for name in sorted({one.name for group in requirements.values() for one in group}):
@@ -228,7 +228,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _allowed_cores() -> float | None:
-    """What a container's share of time amounts to; None where nothing limits it."""
+    """How many cores a container may use; None without a limit."""
     try:
         quota, _, period = Path("/sys/fs/cgroup/cpu.max").read_text().partition(" ")
         return int(quota) / int(period)

@@ -1,4 +1,4 @@
-"""--engine: the model as it is, or its ONNX twin, measured and kept with the run."""
+"""--engine: the model itself, or its ONNX twin, measured and kept with the run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,7 +57,7 @@ def choose(
     settings: Settings,
     arguments: RunArguments,
 ) -> EngineChoice:
-    """The model itself, or its twin; a resumed run goes on with the twin that it has."""
+    """The model itself, or its twin; a resumed run continues with its own twin."""
     kind, unchanged = twin.engine_of(classifier), EngineChoice(classifier, {"model": model})
     if engine == "torch" and kind != "torch":
         raise ModelError(f"{classifier.name} is not a torch model; leave out --engine torch.")
@@ -98,7 +98,7 @@ def _resumed_twin(run: Run, original: Classifier, arguments: RunArguments) -> En
             f"{run.storage} was made with the ONNX twin of another model, {recorded.get('model')}. "
             "Resume with that one, or write to a new directory."
         )
-    model = run.storage.uri_of(twin.FILE)  # where it is now
+    model = run.storage.uri_of(twin.FILE)
     return EngineChoice(arguments.load(model), {**run.manifest.origin, "model": model})
 
 

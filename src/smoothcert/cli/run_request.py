@@ -42,7 +42,7 @@ class RunArguments:
 
     Attributes:
         out: the run directory.
-        resume: go on with the run that is there.
+        resume: continue an existing run.
         compute: what computes.
         batch_size: rows per forward pass, if it is given.
         block_inputs: inputs per block, if it is given.
@@ -103,7 +103,7 @@ class RunArguments:
     def look(
         self, classifier: Classifier, inputs: Inputs, settings: Settings, evaluations: int
     ) -> None:
-        """Say how a classifier does on a few inputs, unless a part of the run is there already."""
+        """Say how a classifier does on a few inputs, unless part of the run exists already."""
         if verbosity.is_quiet() or self.shard or self.storage.occupied:
             return
         console.note(sanity.of_labels(inputs.labels, len(inputs.classes)))
@@ -128,7 +128,7 @@ class RunArguments:
         return self.compute.process_device.load(model)
 
     def resumed(self) -> Run | None:
-        """The run that is to be continued, if one is there."""
+        """The existing run, if it is to be continued."""
         there = (self.resume or self.shard) and self.storage.exists("run.json")
         return Run.open(self.storage) if there else None
 
@@ -147,7 +147,7 @@ class RunArguments:
         return found
 
     def require_unused(self) -> None:
-        """Refuse a new run where something is, before anything is loaded."""
+        """Refuse a new run in a place that is in use, before anything is loaded."""
         if not (self.resume or self.shard):
             self.storage.require_unused()
 
@@ -188,10 +188,10 @@ def show_run(
     targets: Sequence[Target | MeanRadius] = (),
     base: Run | None = None,
 ) -> None:
-    """The summary of a run, or how far it is if other shards are still to be computed.
+    """Print the summary of a run, or its progress if other shards are missing.
 
-    Of a recertified one also how often the cache of its base was asked, if that is at hand.
-    Exits with 3 if it does not reach all targets.
+    For a recertified run also how often the cache of its base was used, if the base is available.
+    Exits with 3 if the run does not reach all targets.
     """
     if run.missing:
         done, blocks = len(run.finished), len(run.blocks)
@@ -225,7 +225,7 @@ def show_run(
 
 
 def _cache_use(run: Run, base: Run | None) -> Tries | None:
-    """What the cache of a recertified run was asked; the run stands if that cannot be read."""
+    """How the cache of a recertified run was used; if that is unreadable, the run stays valid."""
     try:
         return seed_use.tries_of_run(run, base) if run.identity.base else None
     except StoreError as error:

@@ -39,7 +39,7 @@ _MOST_BYTES = 2**28  # of a file of screenings: 50,000 inputs take about a megab
 
 @dataclass(frozen=True)
 class ScreeningArguments:
-    """What is to be screened, as the options say it."""
+    """What is to be screened, from the options."""
 
     models: tuple[str, ...]
     base: str
@@ -100,7 +100,7 @@ def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> No
 
 
 def _origin(run: Run, model: str) -> dict[str, str]:
-    """From what a certificate was made, so that `verify` finds it."""
+    """What a certificate was made from, for `verify`."""
     return {"base": str(run.storage), "base_hash": run.identity.hash, "model": model}
 
 
@@ -164,7 +164,7 @@ def read_screenings(path: Path) -> tuple[DatasetCertificate, ...]:
     """The certificates that `screen --out` wrote, each computed again from its counts.
 
     Raises:
-        InvalidInput: it is no such file, or a certificate is not what its counts prove.
+        InvalidInput: it is not such a file, or a certificate is not what its counts prove.
     """
     try:
         rows = json.loads(read_regular(path, _MOST_BYTES, InvalidInput))

@@ -25,7 +25,7 @@ from smoothcert.text import many
 
 @dataclass(frozen=True)
 class Verification:
-    """What was computed again.
+    """What was recomputed.
 
     Attributes:
         text: what was recomputed and replayed, in words.
@@ -77,7 +77,7 @@ def verify_run_directory(
 
 
 def _base_run(run: Run, given: str | None) -> Run | None:
-    """The base run of a recertified one: the given one, or the recorded one if it is there."""
+    """The base run of a recertified one: the given one, or the recorded one if it exists."""
     if not run.identity.base:
         if given is not None:
             raise Mismatch(f"{run.storage} was certified from scratch and has no base run.")
@@ -145,7 +145,7 @@ def verify_screenings(
 
 
 def _screened_base(origin: ScreeningOrigin, given: str | None) -> Run | None:
-    """The base run: the given one, or the recorded one if it is there."""
+    """The base run: the given one, or the recorded one if it exists."""
     here = LocalFolder(Path(origin.base)) if origin.base else None
     if given is None and not (here and here.exists("run.json")):
         return None

@@ -71,7 +71,7 @@ class Job:
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """The blocks of the shard that are not there."""
+        """The missing blocks of the shard."""
         number, count = self.shard.number, self.shard.count
         return tuple(block for block in self.run.missing if block % count == number - 1)
 
@@ -96,7 +96,7 @@ class RunTask:
     inputs: Inputs
 
     def compute(self, block: int) -> None:
-        """Compute and store a block, unless it is there."""
+        """Compute and store a block, unless it is stored already."""
         run = self.job.run
         if run.has(block):  # by another worker, meanwhile
             return

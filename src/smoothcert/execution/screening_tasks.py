@@ -112,11 +112,11 @@ def make_screener(
 
 
 def problems_of(found: Sequence[DatasetCertificate], base: Run | None) -> Iterator[str]:
-    """What is wrong with the certificates of one screening, as far as no model is needed.
+    """What is wrong with the certificates of one screening, as far as that shows without a model.
 
     Args:
         found: of all its candidates.
-        base: the run whose cached draws were replayed, if at hand.
+        base: the run whose cached draws were replayed, if available.
     """
     screening, pool = found[0].screening, found[0].pool
     if any((c.screening, c.pool) != (screening, pool) for c in found):

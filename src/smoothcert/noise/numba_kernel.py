@@ -30,7 +30,7 @@ from smoothcert.noise.law import (
 )
 from smoothcert.noise.table import thresholds
 
-_CONFIG: Any = config  # whose names are made as it is read
+_CONFIG: Any = config  # its names are created when it is read
 
 _WORDS = 1024  # made at a time: two tight loops are faster than one that does everything
 

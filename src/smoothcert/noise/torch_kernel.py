@@ -124,7 +124,7 @@ def search(ratio: Fraction) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
     """The guide, the last word below each threshold of the lower half, and the guide's bits.
 
     The guide is indexed by exponent and leading mantissa bits of a word as a float32; its entry
-    is the number of thresholds at or below all words of that bucket. There are so many bits
+    is the number of thresholds at or below all words of that bucket. There are enough bits
     that no bucket is split by more than one threshold.
     """
     table = thresholds(ratio)
