@@ -93,7 +93,7 @@ def test_how_often_the_cache_was_asked_is_said_after_the_table(folder):
     beside = said(screen("g", "h"))
     assert "Beside this screening, this cache has given 3 results for 2 models. A result" in beside
     fresh = said(recertify("g", "uniform:50", "d", "--fresh-seed", "random"))
-    assert "6 results for 2 models, 4 of them for this one. The one here is from draws" in fresh
+    assert "6 results for 2 models, 4 of them for this one. This result is from draws" in fresh
     shown = run("report", "base", "b", "d", "--out", "page", "--no-thumbnails", "--json").stdout
     caches = [each["cache"] for each in json.loads(shown)["runs"]]
     assert [each["results"] for each in caches] == [6, 6, 6]
