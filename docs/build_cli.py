@@ -13,16 +13,18 @@ HEAD = """# Command line
 
 Generated from `--help` by `docs/build_cli.py`.
 
-- Results go to standard output, everything else to standard error. Where that is no terminal it
-  gets plain lines: tables without boxes, no spinner, and in runs of more than half a minute a line
-  of progress now and then. `NO_COLOR`, `FORCE_COLOR` and `TERM=dumb` are obeyed; `FORCE_COLOR` adds
-  colour to plain lines, and no more.
-- `--quiet` and `--verbose` may stand before a command's name or after it; the latter counts.
-- `smoothcert --install-completion` teaches bash, zsh, fish or PowerShell to complete commands,
-  options and those values that have names (`--policy`, `--method`, `--to`, `--device`, ...); where
-  a number follows, a usual one is offered.
-- The time left is for what is left, also of a resumed run. Where the number of evaluations is not
-  known beforehand (`--radius`, `retain:`, `radius:`), it is for about the most that it can be.
+- Results go to standard output, everything else to standard error. Where one of them is not
+  a terminal, it gets plain lines: tables without boxes, no spinner, and in runs of more than half a
+  minute an occasional line of progress. `NO_COLOR`, `FORCE_COLOR` and `TERM=dumb` are obeyed;
+  `FORCE_COLOR` only adds colour to plain lines.
+- `--quiet` and `--verbose` may stand before or after a command's name; after it they take
+  precedence.
+- `smoothcert --install-completion` lets bash, zsh, fish or PowerShell complete commands, options
+  and named values (`--policy`, `--method`, `--to`, `--device`, ...); where a number follows, a
+  usual one is offered.
+- The time left covers the remaining evaluations, also in a resumed run. Where their number is not
+  known beforehand (`--radius`, `retain:`, `radius:`), it is about the longest that the run
+  can take.
 """
 
 

@@ -34,6 +34,7 @@ HEAVY = (
 LAYERS = (
     *(
         "errors",
+        "version",
         "vocabulary",
         "text",
         "scalars",
@@ -101,6 +102,7 @@ def test_the_typed_and_the_lazy_names_are_the_same():
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module.startswith("smoothcert.")
         for alias in node.names
+        if alias.name != "__version__"
     }
     assert typed == smoothcert._HOMES
 
@@ -123,6 +125,49 @@ def test_imports_go_downwards(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("smoothcert."):
             there = layer(node.module)
             assert LAYERS.index(there) <= LAYERS.index(here), (here, there)
+
+
+def imports_of(text: str, modules: set[str]) -> set[str]:
+    """Which of some modules a source text imports: at its top, in functions and for types."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names & modules or {node.module}
+    return found & modules
+
+
+def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
+    """The groups of modules that import each other, directly or not."""
+    reached = {}
+    for start, first in graph.items():
+        seen, queue = set(), [*first]
+        while queue:
+            if (module := queue.pop()) not in seen:
+                seen.add(module)
+                queue += graph[module]
+        reached[start] = seen
+    return {
+        frozenset(other for other in reached[module] if module in reached[other])
+        for module in graph
+        if module in reached[module]
+    }
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Not even inside functions or for types alone. `__init__` files, which Python runs before
+    the modules of their folders, count only where they are named."""
+    names = {
+        ".".join(("smoothcert", *path.relative_to(SOURCE).with_suffix("").parts)): path
+        for path in MODULES
+    }
+    texts = {name.removesuffix(".__init__"): path.read_text() for name, path in names.items()}
+    graph = {name: imports_of(text, set(texts)) for name, text in texts.items()}
+    assert "smoothcert.cli.console" in graph["smoothcert.cli.main"]  # it sees functions
+    assert circles({**graph, "smoothcert.errors": {"smoothcert.cli.main"}})  # and circles
+    assert circles(graph) == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))

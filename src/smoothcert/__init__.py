@@ -8,7 +8,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from smoothcert.version import __version__ as __version__
 
 # ONNX Runtime's releases send telemetry unless it is turned off before they are loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

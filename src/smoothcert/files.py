@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 from contextlib import suppress
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
@@ -63,6 +64,15 @@ def read_regular(path: Path, most: int, error: type[SmoothcertError]) -> bytes:
     require_regular(path, most, error)
     with path.open("rb") as file:
         return file.read(most)
+
+
+def fingerprint_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in the length used throughout (32 hex digits)."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()[:32]
 
 
 def similar(path: Path) -> str:

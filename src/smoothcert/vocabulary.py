@@ -9,7 +9,7 @@ MODEL_FORMS = (
     "x.onnx, x.pt2, arch@weights.safetensors, arch@pretrained-NAME, "
     "timm:NAME[@weights.safetensors], torchvision:NAME[@weights], hf:org/name, hf:/folder "
     "or package.module:factory; x.onnx#logits names an output; "
-    "with compiled: or fast: before it for a torch model's arithmetic"
+    "the prefix compiled: or fast: sets a torch model's arithmetic"
 )
 """The forms of MODEL."""
 

@@ -85,7 +85,7 @@ def copy(base, tmp_path):
     ],
 )
 def test_counts(text, value):
-    with refused(value is None, match="no whole number"):
+    with refused(value is None, match="is not a whole number"):
         assert options.parse_count(text) == value
 
 
@@ -105,7 +105,7 @@ def test_counts(text, value):
     ],
 )
 def test_numbers(text, value):
-    with refused(value is None, match="no number"):
+    with refused(value is None, match="is not a number"):
         assert options.parse_real(text) == value
 
 
@@ -224,7 +224,7 @@ def test_a_flag_may_be_repeated(base):
         (("report", "BASE", "--out", "new.pdf"), "names a file"),
         (("report", "BASE", "--out", "new.HTML"), "names a file"),
         (("report", "BASE", "--out", "BASE"), "is a run directory"),
-        (("report", "BASE", "--out", "FOLDER"), "is no report's"),
+        (("report", "BASE", "--out", "FOLDER"), "does not belong to a report"),
     ],
     ids=lambda value: f"{value[0]} to {value[-1]}" if isinstance(value, tuple) else "",
 )
@@ -418,7 +418,7 @@ def test_a_crash_is_one_line_and_exit_code_4(error, monkeypatch, base):
     monkeypatch.setattr(Run, "open", crash)
     out, err = run("verify", base, code=4)
     assert out == ""
-    assert err.startswith("Error: a fault of smoothcert ")
+    assert err.startswith("Error: a bug in smoothcert ")
     assert err.count("\n") == 1
     assert "report this line" in err
     assert "--verbose" in err
@@ -445,7 +445,7 @@ def test_a_crash_of_a_worker_too(monkeypatch, base):
 
 
 def test_help_names_the_exit_code():
-    assert "4: a fault of smoothcert itself;" in " ".join(run("--help")[0].split())
+    assert "4: a bug in smoothcert itself;" in " ".join(run("--help")[0].split())
 
 
 # Terminals.
@@ -497,7 +497,7 @@ def test_a_full_disk_behind_a_result_names_out_only_where_it_is(base, tmp_path):
     assert "--out" not in err
     _, err = program("report", base, "--out", tmp_path / "report", redirect="> /dev/full")
     assert "code 2" in err
-    assert err.count("Send it elsewhere; what was written to --out is there.\n") == 1
+    assert err.count("Send it elsewhere; what was written to --out is kept.\n") == 1
     assert (tmp_path / "report" / "index.html").exists()
 
 
@@ -1006,7 +1006,7 @@ def test_moved_data_and_models_are_named_with_their_option(tmp_path, monkeypatch
         ("verify", "r", "--replay", "1%", "--model", "support.linear:good"),
     ):
         _, err = run(*command, code=2)
-        assert "if it moved, say where with --data." in err, command
+        assert "if it has moved, say where with --data." in err, command
     assert "say where with --data" in run("report", "r", "--out", "page")[1]
     run(
         "verify", "r", "--replay", "1%", "--model", "support.linear:good", "--data", "elsewhere.npz"

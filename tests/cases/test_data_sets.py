@@ -1082,7 +1082,9 @@ def test_the_command_line_says_what_was_read(tmp_path, capsys):
 
 def test_data_that_has_moved_names_the_option(tmp_path):
     gone = DataSource(str(tmp_path / "gone"), "test", None, None, 1)
-    with pytest.raises(InvalidInput, match="There is no data at .* say where with --data"):
+    with pytest.raises(
+        InvalidInput, match="There is no data at .* if it has moved, say where with --data"
+    ):
         gone.load_and_describe(recorded=True)
     there = DataSource(files(tmp_path, {"test/x.txt": ""}), "test", None, None, 1)
     with pytest.raises(InvalidInput, match="is empty") as refused:

@@ -24,7 +24,7 @@ def test_certify_and_recertify_exit_with_3_unless_accepted(base, models, tmp_pat
     again = ("certify", net, *CERTIFY, "--out", base, "--resume")
     good = run(*again, "--accept", "ca@0.0>=0.3")
     (line,) = [line for line in good.stdout.splitlines() if line.startswith("accepted: ")]
-    assert "inputs have a certificate of their label at radius 0; 4 were asked for" in line
+    assert "inputs have a certificate of their label at radius 0; the target is 4" in line
     assert "certificates is wrong" in line or "certificates are wrong" in line
     bad = run(*again, "--accept", "acr>=0.9", code=3)
     assert "\nnot accepted: the average certified radius of 12 inputs is 0." in bad.stdout

@@ -204,8 +204,8 @@ def test_users_own_files_end_to_end(models, tmp_path):
             "A policy must be",
         ),
         (("recertify", "NET", "--base", "base", "--method", "m", "--out", "x"), "method must be"),
-        (("report", "base", "--radii", "a", "--out", "x"), "--radii are numbers"),
-        (("verify", "base", "--replay", "much"), "--replay is a share"),
+        (("report", "base", "--radii", "a", "--out", "x"), "--radii must be numbers"),
+        (("verify", "base", "--replay", "much"), "--replay must be a fraction"),
         (("verify", "base", "--base", "int8"), "was certified from scratch and has no base run"),
         (("compress", "NET", "--to", "int3", "--out", "x.onnx"), "There is no target 'int3'"),
         (("train", "--data", "digits", "--sigma", "1", "--out", "x.pt"), "written as .safetensors"),
@@ -238,7 +238,7 @@ def test_ctrl_c_and_termination_say_how_to_go_on(models, tmp_path, name, code):
     process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=240)
     assert process.returncode == code
-    assert "Stopping when the block under way is finished; once more stops at once" in err
+    assert "Stopping after the current block; a second signal stops at once" in err
     assert "repeat the command with --resume" in err
     assert "Traceback" not in err
     assert 0 < len(Run.open(tmp_path / "r").missing) < 500

@@ -9,7 +9,7 @@ import threading
 
 TABLE = """
 from smoothcert.cli import console, verbosity
-verbosity.set_verbosity(*{quiet_verbose})
+verbosity.set_verbosity(*{quiet_verbose}, console.say)
 with console.waiting("Loading"):
     pass
 with console.bar("Certifying", 100) as tick:
@@ -133,7 +133,7 @@ def test_a_long_run_in_a_log_gets_a_line_now_and_then(monkeypatch, capsys):
     """Two minutes of work, by a clock that is ours."""
     from smoothcert.cli import console, verbosity
 
-    verbosity.set_verbosity(False, False)
+    verbosity.set_verbosity(False, False, console.say)
     clock = iter(range(10_000))
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock) / 2)
     with console.bar("Certifying", 120_000) as tick:

@@ -123,13 +123,16 @@ H200 = Gpu("cuda:0", "NVIDIA H200", 150_754_820_096, 0)
         (
             None,
             True,
-            [" -- cuda: a GPU is there, but no torch", "    pip install 'smoothcert[torch]'"],
+            [
+                " -- cuda: there is a GPU, but torch is not installed",
+                "    pip install 'smoothcert[torch]'",
+            ],
         ),
         (
             Cuda("2.13.0+cpu", "", ()),
             True,
             [
-                " !  cuda: a GPU is there, but torch 2.13.0+cpu is a build for the CPU",
+                " !  cuda: there is a GPU, but torch 2.13.0+cpu is a CPU build",
                 "    pip install --force-reinstall torch==2.13.0",
             ],
         ),
@@ -155,7 +158,7 @@ H200 = Gpu("cuda:0", "NVIDIA H200", 150_754_820_096, 0)
             Cuda("2.13.0", "13.0", (Gpu("cuda:1", "A GPU", 2**34, 7),)),
             True,
             [
-                " !  cuda:1: A GPU, 16 GiB; 7 values of its noise are not those of the definition",
+                " !  cuda:1: A GPU, 16 GiB; 7 values of its noise differ from the definition",
                 "    --device cpu",
             ],
         ),
@@ -189,7 +192,7 @@ def test_broken_is_exit_code_1(monkeypatch, capsys):
         doctor(False)
     assert end.value.exit_code == 1
     out = capsys.readouterr().out
-    assert " !! noise: 5 values are not those of the definition\n    pip install -U" in out
+    assert " !! noise: 5 values differ from the definition\n    pip install -U" in out
     assert out.endswith("Broken: see the lines that begin with !!\n")
 
 
@@ -209,5 +212,5 @@ def test_cores_of_a_container(monkeypatch):
     monkeypatch.setattr(installation, "cores", lambda: 64)
     monkeypatch.setattr(os, "cpu_count", lambda: 128)
     monkeypatch.setattr(installation, "_allowed_cores", lambda: 2.5)
-    text = " !  cores: 64 of 128, but this container gets the time of 2.5"
+    text = " !  cores: 64 of 128, but this container may use 2.5"
     assert shown(installation._machine())[1:3] == [text, "    --threads 2"]

@@ -88,9 +88,9 @@ def test_an_onnx_model_is_its_own_twin(certify):
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        ("net.safetensors", ("--engine", "tvm"), "--engine is torch or onnx; got 'tvm'"),
+        ("net.safetensors", ("--engine", "tvm"), "--engine must be torch or onnx; got 'tvm'"),
         ("net.safetensors", ("--engine", "onnx", "--device", "cuda"), "onnx runs on the CPU"),
-        ("net.onnx", ("--engine", "torch"), "net.onnx is no torch model"),
+        ("net.onnx", ("--engine", "torch"), "net.onnx is not a torch model"),
         ("bf16.pt2", ("--engine", "onnx"), "ONNX Runtime cannot run the twin of bf16.pt2"),
     ],
 )
@@ -156,12 +156,14 @@ def test_another_classifier_is_no_twin(digits):
                 means = means + 10 * (torch.arange(len(means)) % 2)
             return torch.stack([0 * means + 0.5, means], 1)
 
-    with pytest.raises(ModelError, match=r"Sly is another classifier: its label differs on \d+ of"):
+    with pytest.raises(
+        ModelError, match=r"Sly is a different classifier: its label differs on \d+ of"
+    ):
         onnx_twin(Sly(), digits, 0.25)
 
 
 def test_a_twin_needs_a_torch_model_and_the_packages(models, network, digits, monkeypatch):
-    with pytest.raises(ModelError, match=r"made of a torch model on the CPU; got net\.onnx"):
+    with pytest.raises(ModelError, match=r"needs a torch model on the CPU; got net\.onnx"):
         onnx_twin(models / "net.onnx", digits, 0.25)
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(MissingExtra, match=r"smoothcert\[onnx\]"):

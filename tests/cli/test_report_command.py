@@ -87,7 +87,7 @@ def test_a_screening_that_was_changed_is_refused(made, tmp_path):
     changed.write_text(json.dumps(rows))
     result = invoke("report", made / "base", "--out", tmp_path / "o", "--screened", changed)
     assert result.exit_code == 2
-    assert "int8.onnx what its counts do not prove: it was changed" in " ".join(
+    assert "states what the counts of int8.onnx do not prove: it was changed" in " ".join(
         result.output.split()
     )
 
@@ -117,7 +117,7 @@ def test_a_screening_is_verified_against_its_base(made, models, tmp_path):
     changed.write_text(json.dumps(rows))
     result = invoke("verify", changed)
     assert result.exit_code == 2
-    assert "is not the run that was screened on" in " ".join(result.output.split())
+    assert "is not the base run of this screening" in " ".join(result.output.split())
     rows[0].pop("made")  # as files of before
     changed.write_text(json.dumps(rows))
     found = json.loads(invoke("verify", changed, "--json").stdout)

@@ -1,9 +1,13 @@
 """Mistyped commands, options, values and files: the error names what was probably meant."""
 
+import ast
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
 import smoothcert
+from smoothcert import cli
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.torch_modes import check_mode
 from smoothcert.cli.main import app
@@ -94,3 +98,27 @@ def test_architectures():
         zoo.build("small_cmm", 3, 10)
     assert "cifar_resnet110. Did you mean 'small_cnn'? For your own network" in str(caught.value)
     assert str(caught.value).endswith("For your own network use package.module:factory.")
+
+
+def unnamed(text: str) -> list[str]:
+    """The calls of `typer.Option` in a source text that have a metavar and no `--name`."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "typer.Option"
+        and any(keyword.arg == "metavar" for keyword in node.keywords)
+        and not any(
+            isinstance(a, ast.Constant) and str(a.value).startswith("--") for a in node.args
+        )
+    ]
+
+
+def test_an_option_with_a_metavar_has_an_explicit_name():
+    """Typer 0.26 and 0.27 name an option after its metavar if it has no name of its own."""
+    assert unnamed('typer.Option(metavar="DATA")')  # the control
+    files = list(Path(cli.__file__).parent.rglob("*.py"))
+    assert any('metavar="DATA"' in file.read_text() for file in files)
+    assert {
+        file.name: unnamed(file.read_text()) for file in files if unnamed(file.read_text())
+    } == {}

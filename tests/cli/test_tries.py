@@ -93,7 +93,7 @@ def test_how_often_the_cache_was_asked_is_said_after_the_table(folder):
     beside = said(screen("g", "h"))
     assert "Beside this screening, this cache has given 3 results for 2 models. A result" in beside
     fresh = said(recertify("g", "uniform:50", "d", "--fresh-seed", "random"))
-    assert "6 results for 2 models, 4 of them for this one. The one here is from draws" in fresh
+    assert "6 results for 2 models, 4 of them for this one. This result is from draws" in fresh
     shown = run("report", "base", "b", "d", "--out", "page", "--no-thumbnails", "--json").stdout
     caches = [each["cache"] for each in json.loads(shown)["runs"]]
     assert [each["results"] for each in caches] == [6, 6, 6]
@@ -164,9 +164,9 @@ def test_a_random_seed_is_recorded_and_kept(folder):
     used = said(recertify("h", "uniform:50", "used", "--fresh-seed", drawn))
     assert f"Warning: The draws of seed {drawn} were looked at before" in used
     refused = certify("g", "shards", "--seed", "random", "--shard", "1/2", code=2)
-    assert "Every shard would draw another random seed" in said(refused)
+    assert "Each shard would draw another random seed" in said(refused)
     refused = certify("g", "shards", "--seed", "zero", code=2)
-    assert "--seed is a whole number in 0..2^64 - 1, or random; got 'zero'" in said(refused)
+    assert "--seed must be a whole number in 0..2^64 - 1, or random; got 'zero'" in said(refused)
 
 
 def test_a_base_that_cannot_be_written_to_is_said_once(folder, monkeypatch):
@@ -187,6 +187,6 @@ def test_a_ledger_that_is_damaged_does_not_undo_a_result(folder):
     (entry,) = Path("base/ledger").iterdir()
     entry.write_text(entry.read_text().replace("bright", "Bright", 1))
     result = said(recertify("h", "uniform:50", "b"))
-    assert "How often the cache was asked is not known: " in result
+    assert "How often the cache was used is not known: " in result
     assert "delete it to continue without it" in result
     assert Run.open("b").missing == ()

@@ -90,7 +90,7 @@ def test_shards_and_merge(models, tmp_path):
         said = run(
             "certify", net, *CERTIFY, *batch, "--out", tmp_path / f"p{i}", "--shard", f"{i}/2"
         )
-        assert f"it has {3 - i} of 3 blocks now" in said.output.replace("\n", " ")
+        assert f"{3 - i} of 3 blocks finished" in said.output.replace("\n", " ")
     parts = (tmp_path / "p1", tmp_path / "p2")
     merged = json.loads(run("merge", parts[0], "--out", tmp_path / "half", "--json").stdout)
     assert merged == {"run": str(tmp_path / "half"), "blocks": 3, "finished": 2}
@@ -103,7 +103,7 @@ def test_shards_and_merge(models, tmp_path):
     )
     assert bytes_of(tmp_path / "both") == bytes_of(tmp_path / "whole")
     said = run("certify", net, *CERTIFY, "--out", tmp_path / "x", "--shard", "0/2", code=2)
-    assert "A shard is I/N with I from 1 to N, as 1/8 to 8/8; got 0/2" in said.output
+    assert "A shard must be I/N with I from 1 to N, such as 1/8; got 0/2" in said.output
     assert not (tmp_path / "x").exists()
 
 
@@ -121,7 +121,7 @@ def test_a_cluster_is_named(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "h:1")
     assert Compute(cluster="ray").address == "h:1"
     for wrong in ("", "slurm", "ray:", "ray:/x"):
-        with pytest.raises(InvalidInput, match="--cluster is ray, ray://HOST:PORT or"):
+        with pytest.raises(InvalidInput, match="--cluster must be ray, ray://HOST:PORT or"):
             Compute(cluster=wrong)
 
 

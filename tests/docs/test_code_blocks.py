@@ -184,7 +184,7 @@ def is_there(arguments: list[str]) -> None:
     [
         ("smoothcert certifi model.onnx", "No such command 'certifi'"),
         ("smoothcert demo --fast", "No such option.* --fast"),
-        ("smoothcert certify path/to/x.onnx --data digits --sigma half --out y", "is no number"),
+        ("smoothcert certify path/to/x.onnx --data digits --sigma half --out y", "is not a number"),
         ("smoothcert verify nothing", "exit code 2"),
         ("python experiments/nothing.py", "nothing.py"),
         ("python experiments/tables.py --nothing", "--nothing"),

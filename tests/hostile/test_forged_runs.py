@@ -318,7 +318,7 @@ def test_a_screening_that_stopped_when_it_looked_best(base):
     shorter = pooled.certificate(*facts, honest.flips[:-1])
     for forged in (longer, shorter):
         if len(forged.flips) != len(honest.flips):
-            assert any("other rounds than its rule" in p for p in problems_of([forged], base))
+            assert any("its rounds break its rule" in p for p in problems_of([forged], base))
 
 
 def test_a_screening_with_other_inputs_or_without_its_other_candidates(base):

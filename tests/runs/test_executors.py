@@ -236,7 +236,7 @@ def test_ctrl_c_finishes_the_blocks_under_way(tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of them
     _, said = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT, said
-    assert "Stopping when the block under way is finished" in said
+    assert "Stopping after the current block" in said
     assert "Traceback" not in said.replace("Traceback", "", 1)  # that of the first process only
     run = Run.open(tmp_path / "r")
     assert 0 < len(run.finished) < len(run.blocks)

@@ -285,7 +285,7 @@ def test_a_signal_finishes_the_block(tmp_path, calm, number, capfd):
     assert stop.value.args == (number,)
     assert Run.open(tmp_path / "r").missing == (2,)
     assert sum(done) == 2 * 160
-    assert "Stopping when the block under way is finished" in capfd.readouterr().err
+    assert "Stopping after the current block" in capfd.readouterr().err
     assert signal.getsignal(number) is before
     certify(tmp_path / "r", replace(RESUME, batch_size=8))
     assert verify(Run.open(tmp_path / "r")).problems == ()

@@ -149,7 +149,7 @@ def test_an_attached_file_comes_along(tmp_path, tiny_inputs):
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/2", "1/2/3", ""])
 def test_shards_that_there_are_not(text):
-    with pytest.raises(InvalidInput, match="A shard is I/N"):
+    with pytest.raises(InvalidInput, match="A shard must be I/N"):
         Shard.parse(text)
 
 

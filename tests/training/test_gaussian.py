@@ -88,7 +88,7 @@ def test_a_checkpoint_serves_only_its_own_training(tmp_path):
     data = smoothcert.load_inputs("digits", "train", limit=64)
     path = tmp_path / "net.checkpoint"
     train(CROPPED, data, checkpoint=Checkpoint(path, CROPPED, "this"))
-    with pytest.raises(InvalidInput, match="is of another recipe or of other data"):
+    with pytest.raises(InvalidInput, match="belongs to another recipe or other data"):
         train(CROPPED, data, checkpoint=Checkpoint(path, CROPPED, "that"))
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(StoreError, match="is damaged"):

@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import replace
-from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,15 +80,6 @@ def _of_callable(model: object) -> str:
     if not callable(model):
         return ""
     return ". If it makes the model, call it; if it takes a batch, use smoothcert.from_function"
-
-
-def fingerprint_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in the length used throughout (32 hex digits)."""
-    digest = sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()[:32]
 
 
 def checked_file(path: Path) -> Path:

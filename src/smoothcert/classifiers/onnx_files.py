@@ -10,10 +10,9 @@ import onnxruntime
 from google.protobuf.message import DecodeError, Message
 from onnx import numpy_helper
 
-from smoothcert.classifiers.loading import fingerprint_file
 from smoothcert.classifiers.recognized import why_unreadable
 from smoothcert.errors import ModelError
-from smoothcert.files import require_regular
+from smoothcert.files import fingerprint_file, require_regular
 
 _MOST_BYTES = 2**40  # of a file of external tensors
 _KNOWN = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "com.microsoft", "com.microsoft.nchwc"}

@@ -11,6 +11,7 @@ from smoothcert.classifiers.pt2_guard import checked_pt2
 from smoothcert.classifiers.pytorch import TorchClassifier, check_device
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.errors import ModelError
+from smoothcert.files import fingerprint_file
 
 
 def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
@@ -19,8 +20,6 @@ def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
     Raises:
         ModelError: damaged, in an older format, or containing anything that can run code.
     """
-    from smoothcert.classifiers.loading import fingerprint_file
-
     check_device(device)
     archive = checked_pt2(path)
     try:

@@ -1,6 +1,6 @@
-"""What a person sees: progress on standard error, results on standard output.
+"""What the user sees: progress on standard error, results on standard output.
 
-Where either is no terminal it gets plain lines: no spinner, no boxes, and no escapes (with
+One that is not a terminal gets plain lines: no spinner, no boxes, and no escapes (with
 FORCE_COLOR only those of colour).
 """
 
@@ -53,7 +53,7 @@ def is_live(console: Console) -> bool:
 
 
 def _spinner() -> str:
-    """One that the terminal can show."""
+    """A spinner that the terminal can show."""
     return "dots" if errors.encoding.startswith("utf") else "line"
 
 
@@ -74,7 +74,7 @@ def _state(eta: Eta) -> str:
 
 
 def bar(title: str, total: int) -> AbstractContextManager[Tick]:
-    """What counts evaluations: a bar on a terminal, a line now and then elsewhere."""
+    """Show progress in evaluations: a bar on a terminal, an occasional line elsewhere."""
     if verbosity.is_quiet():
         return nullcontext(lambda count: None)
     eta = Eta(total, time.monotonic())
@@ -110,7 +110,7 @@ def _lines(title: str, eta: Eta) -> Iterator[Tick]:
 
 @contextmanager
 def waiting(title: str) -> Iterator[Callable[[str], None]]:
-    """A spinner for work whose length is not known; what it yields tells how far the work is."""
+    """A spinner for work whose length is not known; what it yields shows how far the work is."""
     if verbosity.is_quiet() or not is_live(errors):
         yield lambda state: None
         return
@@ -145,7 +145,7 @@ def say(text: str) -> None:
 
 
 def note(hints: Iterable[str]) -> None:
-    """What looks odd, a line each; see `api.sanity`."""
+    """Hints about what looks odd, a line each; see `api.sanity`."""
     for hint in hints:
         say(f"Note: {hint}")
 
@@ -156,7 +156,7 @@ def show(text: str) -> None:
 
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """A table on standard output: on a terminal in a box, and on its side if that is narrow."""
+    """A table on standard output: on a terminal in a box, transposed if the terminal is narrow."""
     heads, *rows = (
         [readable(visible(cell), output.encoding) for cell in row] for row in (heads, *rows)
     )
@@ -170,7 +170,7 @@ def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str =
     for number, head in enumerate(heads):
         table.add_column(head, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row))  # as it is: no markup in names
+        table.add_row(*map(Text, row))  # no markup in names
     output.print(table)
 
 

@@ -51,10 +51,12 @@ class DataSource:
 
 
 def with_advice(error: Exception, what: str, option: str) -> str:
-    """The message of an error about what a run recorded, with how to say where it is now."""
+    """An error about what a run recorded, with the option that gives its new location."""
     text = str(error).rstrip()
     end = "" if text.endswith((".", "?")) else "."
-    return f"{text}{end} The run was made with this {what}: if it moved, say where with {option}."
+    return (
+        f"{text}{end} The run was made with this {what}; if it has moved, say where with {option}."
+    )
 
 
 def parse_grid(text: str | None) -> Fraction | None:
@@ -64,15 +66,15 @@ def parse_grid(text: str | None) -> Fraction | None:
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise InvalidInput(f"--grid is a step such as 1/255; got {text!r}") from None
+        raise InvalidInput(f"--grid must be a step such as 1/255; got {text!r}") from None
 
 
 def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSource:
-    """The data source that a run recorded, at its new place if it moved."""
+    """The data source that a run recorded, at its new location if it has moved."""
     recorded = origin.get("data")
     if not isinstance(recorded, dict):
         raise InvalidInput(
-            "The run does not say where its data is; it was not written by the command line. "
+            "The run does not say where its data is, as the command line did not write it. "
             "Use the Python API."
         )
     source = _checked_source(recorded)
@@ -80,14 +82,14 @@ def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSour
 
 
 def _checked_source(recorded: Mapping[str, Any]) -> DataSource:
-    """The record as a source, if each of its values is of the right kind."""
+    """The record as a source, if each value has the right type."""
     kinds = {"data": str, "split": str, "grid": str | None, "limit": int | None, "every": int}
     kinds |= {"size": int | None, "channels": int | None}
     unknown = recorded.keys() - kinds.keys()
     wrong = [n for n, kind in kinds.items() if n in recorded and not isinstance(recorded[n], kind)]
     if unknown or wrong or not {"data", "split", "grid", "limit", "every"} <= recorded.keys():
         raise InvalidInput(
-            f"The run's record of its data is not as it was written: {dict(recorded)!r:.200}. "
+            f"The run's record of its data is invalid: {dict(recorded)!r:.200}. "
             "Make the run again, or use the Python API."
         )
     # Earlier runs record no channels: the first image decided for all.
@@ -95,11 +97,11 @@ def _checked_source(recorded: Mapping[str, Any]) -> DataSource:
 
 
 def recorded_model(run: Run) -> str:
-    """The model that a run was made with; an ONNX twin is in the run's directory, where it is now.
+    """The model that a run was made with; an ONNX twin is in the run's directory.
 
     Raises:
         InvalidInput: none is recorded, or one that is code or at an address: a run.json does not
-            decide what is executed here, or which addresses are asked.
+            decide what is executed or which addresses are contacted.
     """
     origin = run.manifest.origin
     if "twin_of" in origin and twin.FILE in run.attached:
@@ -116,16 +118,16 @@ def require_no_code(recorded_in: str, model: str) -> str:
     """
     if not model:
         raise InvalidInput(
-            f"{recorded_in} does not say which model it was made with: give --model."
+            f"{recorded_in} does not say which model it was made with. Give --model."
         )
     if "://" in model:
         raise InvalidInput(
-            f"{recorded_in} was made with the model at {model}. A run does not decide which "
-            f"addresses are asked: if you know that one, name it yourself with --model {model}"
+            f"{recorded_in} was made with the model at {model}. An address that only a run "
+            f"names is not contacted. If you trust it, name it yourself with --model {model}"
         )
     if ModelReference.parse(model).is_code:
         raise InvalidInput(
-            f"{recorded_in} was made with {model!r}, which is Python code to be imported. Only "
-            f"you can decide to run it: if you trust it, name it yourself with --model {model}"
+            f"{recorded_in} was made with {model!r}, which is Python code. Code that only a "
+            f"run names is not imported. If you trust it, name it yourself with --model {model}"
         )
     return model

@@ -1,4 +1,4 @@
-"""What computes here, found by asking it: the compiled noise, CUDA by torch, ONNX Runtime."""
+"""What computes here, found by trying it: the compiled noise, CUDA by torch, ONNX Runtime."""
 
 import shutil
 from collections.abc import Callable
@@ -24,9 +24,9 @@ class Gpu:
 
     Attributes:
         name: torch's, `cuda:0`.
-        model: what its maker calls it.
-        memory: bytes of it.
-        wrong: how many of some values of noise made on it are not the defined ones.
+        model: its product name.
+        memory: in bytes.
+        wrong: how many values, of a sample of its noise, differ from the definition.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Cuda:
         torch: its version.
         built_for: the version of CUDA that it was built for; empty for a build for the CPU.
         gpus: those that it sees.
-        problem: why it does not see any, in its own words; empty if it does, or was not asked.
+        problem: why it sees none, in its own words; empty if it does, or was not asked.
     """
 
     torch: str

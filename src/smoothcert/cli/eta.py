@@ -1,4 +1,4 @@
-"""How fast work goes and how long the rest will take, from counts that arrive now and then."""
+"""How fast work goes and how long the rest will take, from counts that arrive at intervals."""
 
 from bisect import bisect_right
 
@@ -6,7 +6,7 @@ from bisect import bisect_right
 class Eta:
     """The speed of work of known size, updated as it gets done.
 
-    The speed is that of the later half of what is done: whatever was slow at the start (loading,
+    The speed is that of the later half of what is done: a slow start (loading,
     compiling, a cold cache) is soon forgotten, and the window grows with the work, so that no
     burst of a worker's counts moves it much. Between two counts the estimate counts down, for as
     long as counts were apart before.
@@ -19,7 +19,7 @@ class Eta:
         """Begin.
 
         Args:
-            total: how much there is to do now: of a resumed run what is left.
+            total: how much there is to do now; for a resumed run, what is left.
             start: the clock's seconds.
         """
         self.total: int = total
@@ -30,7 +30,7 @@ class Eta:
         self._counts: list[int] = []
 
     def update(self, count: int, now: float) -> None:
-        """Note that so much more is done."""
+        """Add to what is done."""
         self._gap = max(self._gap, now - self._last) if self._times else 0.0
         self.done, self._last = self.done + count, now
         # Enough points for a window to begin at, however often counts arrive.
@@ -45,7 +45,7 @@ class Eta:
 
     @property
     def speed(self) -> float:
-        """Per second, in the later half of what is done; 0 as long as nothing can be said."""
+        """Per second, in the later half of what is done; 0 while it is not known."""
         if not self._times:
             return 0.0
         begin = max(0, bisect_right(self._counts, self.done / 2) - 1)
@@ -55,7 +55,7 @@ class Eta:
         return self.done / (self._last - self._start) if self._last > self._start else 0.0
 
     def seconds_left(self, now: float) -> float | None:
-        """Seconds until all is done; None as long as nothing can be said."""
+        """Seconds until all is done; None while it is not known."""
         if not self.speed:
             return None
         waited = min(now - self._last, self._gap)

@@ -1,4 +1,4 @@
-"""What is installed, what computes here, and what would mend what is not well: findings."""
+"""What is installed, what computes here, and what would fix what does not work: findings."""
 
 import os
 import platform
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from smoothcert import __version__
 from smoothcert.classifiers.cores import cores
 from smoothcert.cli import devices
 from smoothcert.cli.devices import Cuda, Gpu
+from smoothcert.version import __version__
 
 NAME = "smoothcert"
 
 
 class State(StrEnum):
-    """Good; optional and not installed; could be better; needed and broken."""
+    """Fine; optional and not installed; could be better; required and broken."""
 
     OK = "ok"
     MISSING = "missing"
@@ -37,10 +37,10 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        about: what it is, in a word or two.
+        about: its name, in a word or two.
         text: what was found.
         state: how that is.
-        fix: the line to type; empty if nothing need be done.
+        fix: the command to type; empty if nothing is wrong.
     """
 
     about: str
@@ -64,7 +64,7 @@ def examine() -> Mapping[str, Sequence[Finding]]:
 
 
 def lines(found: Mapping[str, Sequence[Finding]]) -> Iterator[str]:
-    """For a person; short, so that a narrow terminal shows them too."""
+    """Lines of text, short enough for a narrow terminal."""
     for section, findings in found.items():
         yield section
         for finding in findings:
@@ -78,7 +78,7 @@ def our_requirements() -> Mapping[str, tuple[Requirement, ...]]:
     """What the installed distribution requires; see `by_extra`.
 
     Raises:
-        PackageNotFoundError: there is none.
+        PackageNotFoundError: it is not installed.
     """
     found = metadata.distribution(NAME)
     return by_extra(found.requires or (), found.metadata.get_all("Provides-Extra") or ())
@@ -101,7 +101,7 @@ def by_extra(lines: Iterable[str], extras: Iterable[str]) -> Mapping[str, tuple[
 
 
 def _with_included(extra: str, found: Mapping[str, Sequence[Requirement]]) -> Iterator[Requirement]:
-    """The requirements of an extra and of those of ours that it includes, each package once."""
+    """The requirements of an extra and of the extras that it includes, each package once."""
     seen: set[str] = set()
     queue = [extra]
     while queue:
@@ -135,7 +135,7 @@ class Package:
 
     @property
     def satisfied(self) -> bool:
-        """Whether a version that is asked for is installed."""
+        """Whether a required version is installed."""
         specifier = self.required.specifier
         return self.version is not None and specifier.contains(self.version, prereleases=True)
 
@@ -154,9 +154,9 @@ def _for_pip(required: Requirement) -> str:
 
 
 def conflicts(requirements: Mapping[str, Sequence[Requirement]]) -> list[str]:
-    """What installed packages ask of each other and do not get, as a torchvision for another torch.
+    """Which requirements of installed packages are not met, as of a torchvision for another torch.
 
-    Only what they ask for on every platform and in some version.
+    Only those that hold on every platform and name a version.
     """
     found: list[str] = []
     for name in sorted({one.name for group in requirements.values() for one in group}):
@@ -199,10 +199,10 @@ def _noise() -> Finding:
         text = f"cannot be compiled: {type(error).__name__}: {error}"
         return Finding("noise", text, State.BROKEN, "pip install -U --force-reinstall numba")
     if wrong:
-        text = f"{wrong} values are not those of the definition"
+        text = f"{wrong} values differ from the definition"
         return Finding("noise", text, State.BROKEN, "pip install -U --force-reinstall numba")
     if folder is None or not os.access(folder, os.W_OK):
-        text = "right, but compiled anew each time: no folder that it is kept in can be written"
+        text = "right, but compiled again each time: no cache folder can be written"
         return Finding("noise", text, State.WARNING, "export NUMBA_CACHE_DIR=/a/folder/of/yours")
     return Finding("noise", "the compiled kernel makes the defined bits")
 
@@ -213,7 +213,7 @@ def _machine() -> Iterator[Finding]:
     seen, there = cores(), os.cpu_count()
     text = f"{seen}" if seen == there else f"{seen} of {there}"
     if (allowed := _allowed_cores()) is not None and allowed < seen:
-        text += f", but this container gets the time of {allowed:g}"
+        text += f", but this container may use {allowed:g}"
         yield Finding("cores", text, State.WARNING, f"--threads {max(1, round(allowed))}")
     else:
         yield Finding("cores", text)
@@ -228,7 +228,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _allowed_cores() -> float | None:
-    """What a container's share of time amounts to; None where nothing limits it."""
+    """How many cores a container may use; None without a limit."""
     try:
         quota, _, period = Path("/sys/fs/cgroup/cpu.max").read_text().partition(" ")
         return int(quota) / int(period)
@@ -239,7 +239,7 @@ def _allowed_cores() -> float | None:
 def _devices(cuda: Cuda | None, nvidia: bool) -> Iterator[Finding]:
     if cuda is None:
         if nvidia:
-            text = "a GPU is there, but no torch"
+            text = "there is a GPU, but torch is not installed"
             yield Finding("cuda", text, State.MISSING, "pip install 'smoothcert[torch]'")
     elif cuda.gpus:
         yield from map(_gpu, cuda.gpus)
@@ -247,7 +247,7 @@ def _devices(cuda: Cuda | None, nvidia: bool) -> Iterator[Finding]:
         text = f"torch {cuda.torch} for CUDA {cuda.built_for} sees no GPU: {cuda.problem}"
         yield Finding("cuda", text, State.WARNING, "nvidia-smi")
     elif nvidia:
-        text = f"a GPU is there, but torch {cuda.torch} is a build for the CPU"
+        text = f"there is a GPU, but torch {cuda.torch} is a CPU build"
         fix = f"pip install --force-reinstall torch=={cuda.torch.partition('+')[0]}"
         yield Finding("cuda", text, State.WARNING, fix)
     else:
@@ -259,7 +259,7 @@ def _devices(cuda: Cuda | None, nvidia: bool) -> Iterator[Finding]:
 def _gpu(gpu: Gpu) -> Finding:
     text = f"{gpu.model}, {gpu.memory / 2**30:.0f} GiB"
     if gpu.wrong:
-        text += f"; {gpu.wrong} values of its noise are not those of the definition"
+        text += f"; {gpu.wrong} values of its noise differ from the definition"
         return Finding(gpu.name, text, State.WARNING, "--device cpu")
     return Finding(gpu.name, f"{text}, makes the defined noise")
 

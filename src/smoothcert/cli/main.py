@@ -33,7 +33,7 @@ def _require_written(advice: str = "") -> None:
 
 
 class _App(typer.Typer):
-    """The commands, whatever standard output is."""
+    """The commands, on any standard output."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         terminal.prepare()
@@ -51,7 +51,7 @@ class _Command(TyperCommand):
             return super().invoke(ctx)
         finally:
             out = ctx.params.get("out")
-            _require_written("; what was written to --out is there" if out else "")
+            _require_written("; what was written to --out is kept" if out else "")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)
@@ -65,7 +65,7 @@ class _Command(TyperCommand):
                 many = f"given {order.count(option)} times, and only one counts. Give it once."
                 raise typer.BadParameter(many, ctx=ctx, param=option)
             if _is_empty(values.get(option.name)):
-                empty = "it is empty, as a variable of the shell is that was not set."
+                empty = "it is empty, perhaps because a shell variable is not set."
                 raise typer.BadParameter(empty, ctx=ctx, param=option)
         return left
 
@@ -97,10 +97,10 @@ app: typer.Typer = _App(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Certify classifiers by randomized smoothing, and re-certify compressed versions of them "
+    help="Certify classifiers by randomized smoothing, and recertify compressed versions of them "
     f"for a fraction of the cost. MODEL is {MODEL_FORMS}. DATA is {DATA_FORMS}. "
     "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 3: not what --accept "
-    "asks for; 4: a fault of smoothcert itself; 130: interrupted; 143: terminated.",
+    "asks for; 4: a bug in smoothcert itself; 130: interrupted; 143: terminated.",
 )
 
 CRASHED = 4
@@ -109,9 +109,9 @@ CRASHED = 4
 
 def _crashed(error: BaseException) -> typer.Exit:
     """Report an unforeseen error in one line; with --verbose also where it happened."""
-    from smoothcert import __version__
     from smoothcert.errors import WorkerCrash
     from smoothcert.text import visible
+    from smoothcert.version import __version__
 
     if is_verbose():
         shown = visible("".join(traceback.format_exception(error)), keep="\n")
@@ -119,11 +119,18 @@ def _crashed(error: BaseException) -> typer.Exit:
     advice = "" if is_verbose() else "; --verbose shows where it happened"
     what = str(error) if isinstance(error, WorkerCrash) else f"{type(error).__name__}: {error}"
     print(
-        f"Error: a fault of smoothcert {__version__}: {visible(what)}. Please report this line "
+        f"Error: a bug in smoothcert {__version__}: {visible(what)}. Please report this line "
         f"and the command to its authors{advice}.",
         file=sys.stderr,
     )
     return typer.Exit(CRASHED)
+
+
+def _say(line: str) -> None:
+    """What modules log, for a person."""
+    from smoothcert.cli import console
+
+    console.say(line)
 
 
 def expand_home(value: Any) -> Any:
@@ -154,7 +161,7 @@ def with_exit_codes(function: Callable[..., None]) -> Callable[..., None]:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             if options["quiet"] or options["verbose"]:
-                set_verbosity(options["quiet"], options["verbose"])
+                set_verbosity(options["quiet"], options["verbose"], _say)
             with sigterm_as_interrupt():
                 function(**{name: expand_home(value) for name, value in options.items()})
         except WorkerCrash as error:
@@ -165,7 +172,7 @@ def with_exit_codes(function: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt as stop:
             kept = "Nothing was written."
             if "resume" in options:
-                kept = "What was finished is kept; repeat the command with --resume to go on."
+                kept = "Finished work is kept; repeat the command with --resume to continue."
             elif "out" not in options:
                 kept = "Repeat the command."
             print(f"\nInterrupted. {kept}", file=sys.stderr)
@@ -194,8 +201,8 @@ def _common_options(
     verbose: Verbose = False,
 ) -> None:
     if version:
-        from smoothcert import __version__
+        from smoothcert.version import __version__
 
         print(f"smoothcert {__version__}")
         raise typer.Exit
-    set_verbosity(quiet, verbose)
+    set_verbosity(quiet, verbose, _say)

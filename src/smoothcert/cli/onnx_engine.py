@@ -1,4 +1,4 @@
-"""--engine: the model as it is, or its ONNX twin, measured and kept with the run."""
+"""--engine: the model itself, or its ONNX twin, measured and kept with the run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,10 +33,10 @@ class EngineChoice:
 
 
 def check(engine: str | None, arguments: RunArguments) -> None:
-    """Refuse an unknown engine, and one that does not run there, before anything is loaded."""
+    """Refuse an unknown engine, or one that the device lacks, before anything is loaded."""
     if engine not in (None, *ENGINES):
         near = did_you_mean(engine, ENGINES)
-        raise InvalidInput(f"--engine is torch or onnx; got {engine!r}{near}")
+        raise InvalidInput(f"--engine must be torch or onnx; got {engine!r}{near}")
     device = arguments.compute.device.name
     if engine == "onnx" and device != "cpu":
         raise InvalidInput(
@@ -44,8 +44,8 @@ def check(engine: str | None, arguments: RunArguments) -> None:
         )
     if arguments.compute.cluster is not None and engine is not None:
         raise InvalidInput(
-            "--engine works on this machine. Convert first (smoothcert compress MODEL --to onnx), "
-            "then give --cluster the converted model."
+            "--engine converts on this machine only. Convert first (smoothcert compress MODEL "
+            "--to onnx), then give --cluster the converted model."
         )
 
 
@@ -57,10 +57,10 @@ def choose(
     settings: Settings,
     arguments: RunArguments,
 ) -> EngineChoice:
-    """The model itself, or its twin; a resumed run goes on with the twin that it has."""
+    """The model itself, or its twin; a resumed run continues with its own twin."""
     kind, unchanged = twin.engine_of(classifier), EngineChoice(classifier, {"model": model})
     if engine == "torch" and kind != "torch":
-        raise ModelError(f"{classifier.name} is no torch model; leave out --engine torch.")
+        raise ModelError(f"{classifier.name} is not a torch model; leave out --engine torch.")
     resumed = arguments.resumed()
     if engine is None and resumed is None:
         _suggest(classifier, len(inputs) * (settings.n0 + settings.n), arguments)
@@ -92,17 +92,17 @@ def _resumed_twin(run: Run, original: Classifier, arguments: RunArguments) -> En
     """The twin in a run's directory: converting again might give other bytes."""
     recorded = run.manifest.origin.get("twin_of")
     if recorded is None:
-        raise Mismatch(f"{run.storage} was made without --engine onnx. Resume it without.")
+        raise Mismatch(f"{run.storage} was made without --engine onnx. Resume without it.")
     if recorded.get("fingerprint") != original.fingerprint:
         raise Mismatch(
             f"{run.storage} was made with the ONNX twin of another model, {recorded.get('model')}. "
             "Resume with that one, or write to a new directory."
         )
-    model = run.storage.uri_of(twin.FILE)  # where it is now
+    model = run.storage.uri_of(twin.FILE)
     return EngineChoice(arguments.load(model), {**run.manifest.origin, "model": model})
 
 
 def _suggest(classifier: Classifier, evaluations: int, arguments: RunArguments) -> None:
-    """One line about the twin, where it would save a person time."""
+    """One line about the twin, where it would save time."""
     if evaluations > _LARGE and not arguments.json and twin.is_likely(classifier):
         console.say("An ONNX twin is often 1.5 times as fast or more: --engine onnx")

@@ -31,7 +31,9 @@ def parse_count(text: str | int) -> int:
     # 100.000 is a hundred to some and a hundred thousand to others.
     unclear = "." in plain and multiple == 1 and "e" not in plain.lower()
     if unclear or value is None or (value * multiple).denominator != 1:
-        raise typer.BadParameter(f"{written!r} is no whole number; write it as 100000, 1e5 or 100k")
+        raise typer.BadParameter(
+            f"{written!r} is not a whole number; write it as 100000, 1e5 or 100k"
+        )
     return int(value * multiple)
 
 
@@ -44,7 +46,7 @@ def parse_real(text: str | float) -> float:
     if value is None:
         dotted = written.replace(",", ".")
         hint = f". Did you mean {dotted}?" if _fraction(dotted) is not None else ""
-        raise typer.BadParameter(f"{written!r} is no number; write it as 0.25 or 64/255{hint}")
+        raise typer.BadParameter(f"{written!r} is not a number; write it as 0.25 or 64/255{hint}")
     return float(value)
 
 
@@ -65,7 +67,9 @@ def parse_seed(text: str, option: str) -> SeedValue:
     if text == "random":
         return text
     if not text.isdecimal():
-        raise InvalidInput(f"{option} is a whole number in 0..2^64 - 1, or random; got {text!r}")
+        raise InvalidInput(
+            f"{option} must be a whole number in 0..2^64 - 1, or random; got {text!r}"
+        )
     return int(text)
 
 
@@ -75,7 +79,7 @@ def parse_radii(text: str) -> tuple[float, ...]:
         return tuple(float(r) for r in text.split(","))
     except ValueError:
         raise InvalidInput(
-            f"--radii are numbers with commas, as 0,0.25,0.5; got {text!r}"
+            f"--radii must be numbers separated by commas, such as 0,0.25,0.5; got {text!r}"
         ) from None
 
 
@@ -84,46 +88,57 @@ def parse_share(text: str) -> float:
     try:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
-        raise InvalidInput(f"--replay is a share such as 1% or 0.01; got {text!r}") from None
+        raise InvalidInput(
+            f"--replay must be a fraction such as 1% or 0.01; got {text!r}"
+        ) from None
 
 
 def _one_or_three(channels: int | None) -> int | None:
     if channels not in (None, 1, 3):
-        raise typer.BadParameter(f"1 (grey) or 3 (colour) is needed; got {channels}")
+        raise typer.BadParameter(f"must be 1 (grey) or 3 (colour); got {channels}")
     return channels
 
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and errors.")]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Also what is decided: batches, blocks, retries.")
+    bool, typer.Option("--verbose", "-v", help="Also print decisions: batches, blocks, retries.")
 ]
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
-Data = Annotated[str, typer.Option(help="Data set.", metavar="DATA", show_default=False)]
+Data = Annotated[str, typer.Option("--data", help="Data set.", metavar="DATA", show_default=False)]
 Split = Annotated[
-    str, typer.Option(help="Split of the data set.", autocompletion=complete(vocabulary.SPLITS))
+    str,
+    typer.Option(
+        "--split", help="Split of the data set.", autocompletion=complete(vocabulary.SPLITS)
+    ),
 ]
 Grid = Annotated[
     str | None,
-    typer.Option(help="Step between neighbouring values, as 1/255.", show_default="1/255"),
+    typer.Option(
+        "--grid",
+        help="Step between neighbouring input values, such as 1/255.",
+        show_default="1/255",
+    ),
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(help="Only the first so many inputs.", parser=parse_count, metavar="INTEGER"),
+    typer.Option("--limit", help="Use the first N inputs.", parser=parse_count, metavar="INTEGER"),
 ]
-Every = Annotated[int, typer.Option(help="Only every N-th input.")]
+Every = Annotated[int, typer.Option("--every", help="Use every N-th input.")]
 Size = Annotated[
     int | None,
     typer.Option(
-        help="Resize images and keep the central square of this side: for 224, shorter side to "
-        "256 first (bilinear).",
+        "--size",
+        help="Resize images, then crop the central square of this side; for 224, the shorter side "
+        "is resized to 256 first (bilinear).",
         show_default="as they are",
     ),
 ]
 Channels = Annotated[
     int | None,
     typer.Option(
-        help="Make all images grey (1) or colour (3), for data that has both.",
+        "--channels",
+        help="Convert all images to grey (1) or colour (3), for data that has both.",
         callback=_one_or_three,
         show_default="as they are, if they agree",
     ),
@@ -131,38 +146,47 @@ Channels = Annotated[
 Sigma = Annotated[
     float,
     typer.Option(
-        help="Noise, on the [0, 1] scale, as 0.25 or 64/255.",
+        "--sigma",
+        help="Standard deviation of the noise on the [0, 1] scale, such as 0.25 or 64/255.",
         show_default=False,
         parser=parse_real,
         metavar="FLOAT",
     ),
 ]
 Selection = Annotated[
-    int, typer.Option("--n0", help="Selection draws.", parser=parse_count, metavar="INTEGER")
+    int,
+    typer.Option("--n0", help="Selection draws per input.", parser=parse_count, metavar="INTEGER"),
 ]
 Estimation = Annotated[
     int,
     typer.Option(
         "--n",
-        help="Estimation draws, as 100000, 1e5 or 100k.",
+        help="Estimation draws per input, such as 100000, 1e5 or 100k.",
         parser=parse_count,
         metavar="INTEGER",
     ),
 ]
 Alpha = Annotated[
-    float, typer.Option(help="Error probability per input.", parser=parse_real, metavar="FLOAT")
+    float,
+    typer.Option(
+        "--alpha", help="Error probability per input.", parser=parse_real, metavar="FLOAT"
+    ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file that --out names.")]
-Seed = Annotated[int, typer.Option(help="Seed.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the file at --out if it exists.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
 NoiseSeed = Annotated[
     str,
     typer.Option(
-        help="Seed of the noise; random draws one, for a model that was chosen by results.",
+        "--seed",
+        help="Seed of the noise, or random to draw one; use random for a model that was chosen by "
+        "results.",
         metavar="SEED",
         autocompletion=complete(vocabulary.SEEDS),
     ),
 ]
-Out = Annotated[Path, typer.Option(help="Where to write.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="Where to write.", show_default=False)]
 RunOut = Annotated[
     str,
     typer.Option(
@@ -171,16 +195,19 @@ RunOut = Annotated[
         show_default=False,
     ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue the run that is in --out.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
 DeviceName = Annotated[
     str,
     typer.Option(
-        help="cpu, cuda, cuda:1, ... (torch models).", autocompletion=complete(vocabulary.DEVICES)
+        "--device",
+        help="cpu, or for torch models also cuda, cuda:1, ...",
+        autocompletion=complete(vocabulary.DEVICES),
     ),
 ]
 Target = Annotated[
     str,
     typer.Option(
+        "--to",
         help="int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
         "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights to int3-weights "
         "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
@@ -192,28 +219,35 @@ Target = Annotated[
 Engine = Annotated[
     str | None,
     typer.Option(
-        help="torch or onnx; onnx converts a torch model, compares both on noisy inputs and "
-        "certifies the ONNX twin, kept as twin.onnx in --out.",
+        "--engine",
+        help="torch or onnx. onnx converts a torch model, compares the two on noisy inputs and "
+        "certifies the ONNX twin, which it keeps as twin.onnx in --out.",
         show_default="as the model is",
         autocompletion=complete(vocabulary.ENGINES),
     ),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(help="Batches computed at once on the CPU, a core each.", show_default="all"),
+    typer.Option(
+        "--threads",
+        help="Batches computed in parallel on the CPU, one per core.",
+        show_default="all",
+    ),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
-        help="Processes that share the run's blocks, each with a GPU of its own on cuda.",
-        show_default="one for each GPU",
+        "--workers",
+        help="Worker processes that share the work; on cuda each has its own GPU.",
+        show_default="one per GPU",
     ),
 ]
 Shard = Annotated[
     str | None,
     typer.Option(
-        help="Compute only part I of N of the run's blocks, as 1/8 to 8/8, in the same --out or "
-        "one for each (then merge).",
+        "--shard",
+        help="Compute only part I of N of the run's blocks, such as 1/8 to 8/8. All shards may "
+        "share one --out, or each may have its own (then merge).",
         metavar="I/N",
         show_default="all",
     ),
@@ -222,26 +256,34 @@ Cluster = Annotated[
     str | None,
     typer.Option(
         "--cluster",
-        help="ray, ray://HOST:PORT or ray:HOST:PORT: compute on a Ray cluster, a worker for each "
-        "GPU with --device cuda, else for each --threads cores.",
+        help="Compute on a Ray cluster: ray, ray://HOST:PORT or ray:HOST:PORT. It has one worker "
+        "per GPU with --device cuda, else one per --threads cores.",
         metavar="ray",
         autocompletion=complete(("ray",)),
         show_default="this machine",
     ),
 ]
 BatchSize = Annotated[
-    int | None, typer.Option(help="Rows per forward pass.", show_default="by input size")
+    int | None,
+    typer.Option("--batch-size", help="Rows per forward pass.", show_default="by input size"),
 ]
 KeepMargins = Annotated[
-    bool, typer.Option("--keep-margins", help="Keep a byte per draw: recertifying gets cheaper.")
+    bool,
+    typer.Option(
+        "--keep-margins",
+        help="Keep the margin of each draw (one byte), which makes recertifying cheaper.",
+    ),
 ]
-BlockInputs = Annotated[int | None, typer.Option(help="Inputs per block of the run.")]
+BlockInputs = Annotated[
+    int | None, typer.Option("--block-inputs", help="Inputs per block of the run.")
+]
 RunPaths = Annotated[list[str], typer.Argument(metavar="RUN...", show_default=False)]
 Log = Annotated[
     list[str] | None,
     typer.Option(
-        help="Also draw it while it goes: wandb[:PROJECT], mlflow[:TRACKING_URI] or "
-        "tensorboard:FOLDER; may be repeated.",
+        "--log",
+        help="Log live to wandb[:PROJECT], mlflow[:TRACKING_URI] or tensorboard:FOLDER; may be "
+        "repeated.",
         metavar="LOGGER",
         show_default=False,
     ),
@@ -249,20 +291,23 @@ Log = Annotated[
 Accept = Annotated[
     list[str] | None,
     typer.Option(
-        help="Exit with 3 unless so many inputs have a certificate of their label, as "
-        "'ca@0.5>=0.40', or the average radius (0 without one) is such, as 'acr>=0.3'; may be "
-        "repeated, and then all must hold.",
+        "--accept",
+        help="Exit with 3 unless this target holds: certified accuracy, the share of inputs with a "
+        "certificate of their label at this radius, such as 'ca@0.5>=0.40'; or average certified "
+        "radius, where all other inputs count as 0, such as 'acr>=0.3'. May be repeated; then all "
+        "must hold.",
         metavar="TARGET",
         show_default=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-Base = Annotated[str, typer.Option(help="The original's run.", show_default=False)]
+Base = Annotated[str, typer.Option("--base", help="Run of the original model.", show_default=False)]
 Policy = Annotated[
     str | None,
     typer.Option(
-        help="uniform:M evaluations per input, budget:B in all (a count, or a fraction of the "
-        "cached draws), retain:R of the original's radius, or radius:R to be decided.",
+        "--policy",
+        help="uniform:M evaluations per input, budget:B in total (a count, or a fraction of the "
+        "cached draws), retain:R of the original's radius, or radius:R to decide.",
         show_default="uniform:n/10",
         autocompletion=complete(vocabulary.POLICIES),
     ),
@@ -270,6 +315,7 @@ Policy = Annotated[
 Method = Annotated[
     str,
     typer.Option(
+        "--method",
         help="auto, joint, stratified, or irs (Ugare et al. 2024).",
         autocompletion=complete(tuple(m for m in vocabulary.METHODS if m != "fresh")),
     ),
@@ -277,8 +323,9 @@ Method = Annotated[
 FreshSeed = Annotated[
     str | None,
     typer.Option(
-        help="Replay nothing and draw from this seed, or a random one: for a model, policy or "
-        "method chosen by results here.",
+        "--fresh-seed",
+        help="Replay nothing and take all draws from this seed, or a random one; for a model, "
+        "policy or method that was chosen by results on this base.",
         metavar="SEED",
         autocompletion=complete(vocabulary.SEEDS),
         show_default=False,
@@ -287,10 +334,14 @@ FreshSeed = Annotated[
 TotalAlpha = Annotated[
     float | None,
     typer.Option(
+        "--alpha",
         help="Total error probability per input.",
         show_default="twice the base's",
         parser=parse_real,
         metavar="FLOAT",
     ),
 ]
-MovedData = Annotated[str | None, typer.Option(help="If it moved.", show_default="base's")]
+MovedData = Annotated[
+    str | None,
+    typer.Option("--data", help="New location, if the data has moved.", show_default="base's"),
+]

@@ -133,7 +133,7 @@ class Compute:
         found = re.fullmatch(r"ray(://.+|:[^/].*)?", self.cluster)
         if not found:
             raise InvalidInput(
-                f"--cluster is ray, ray://HOST:PORT or ray:HOST:PORT; got {self.cluster!r}"
+                f"--cluster must be ray, ray://HOST:PORT or ray:HOST:PORT; got {self.cluster!r}"
             )
         there = found[1] or os.environ.get("RAY_ADDRESS", "")
         return self.cluster if there.startswith("://") else there.removeprefix(":")

@@ -1,4 +1,4 @@
-"""Where a run is written, how it is computed, what is asked of it, and its summary."""
+"""What a command asks of a run: where to write, how to compute, which targets; and its summary."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -42,7 +42,7 @@ class RunArguments:
 
     Attributes:
         out: the run directory.
-        resume: go on with the run that is there.
+        resume: continue an existing run.
         compute: what computes.
         batch_size: rows per forward pass, if it is given.
         block_inputs: inputs per block, if it is given.
@@ -68,8 +68,8 @@ class RunArguments:
         _ = self.part, self.targets, self.watchers
         if self.accept and self.shard:
             raise InvalidInput(
-                "--accept judges a whole run, and a shard is a part of one. When all shards are "
-                "there, repeat the command with --resume and --accept, without --shard."
+                "--accept judges a whole run, but a shard is only a part. When all shards are "
+                "finished, repeat the command with --resume and --accept, without --shard."
             )
         for name, value in sizes.items():
             if value is not None and value < 1:
@@ -103,7 +103,7 @@ class RunArguments:
     def look(
         self, classifier: Classifier, inputs: Inputs, settings: Settings, evaluations: int
     ) -> None:
-        """Say how a classifier does on a few inputs, unless a part of the run is there already."""
+        """Say how a classifier does on a few inputs, unless part of the run exists already."""
         if verbosity.is_quiet() or self.shard or self.storage.occupied:
             return
         console.note(sanity.of_labels(inputs.labels, len(inputs.classes)))
@@ -111,7 +111,7 @@ class RunArguments:
             console.note([sanity.of_training(classifier.name, classifier.in_training)])
         if isinstance(classifier, Named):
             console.note(sanity.of_classes(classifier.class_names, inputs.classes))
-        with console.waiting("Looking at a few inputs"):
+        with console.waiting("Checking a few inputs"):
             try:
                 found = sanity.look(classifier, inputs, settings, evaluations)
             except Exception:  # noqa: BLE001 - the model's own: the run says it
@@ -128,7 +128,7 @@ class RunArguments:
         return self.compute.process_device.load(model)
 
     def resumed(self) -> Run | None:
-        """The run that is to be continued, if one is there."""
+        """The existing run, if it is to be continued."""
         there = (self.resume or self.shard) and self.storage.exists("run.json")
         return Run.open(self.storage) if there else None
 
@@ -139,15 +139,15 @@ class RunArguments:
         before = self.resumed()
         if before is None and self.shard:
             raise InvalidInput(
-                "Every shard would draw another random seed. Draw one number up to 2^64 - 1, and "
-                "give it to all of them."
+                "Each shard would draw another random seed. Draw one number up to 2^64 - 1, and "
+                "give it to all shards."
             )
         found = number_of(wanted) if before is None else kept(before)
         console.say(f"Noise seed {found}")
         return found
 
     def require_unused(self) -> None:
-        """Refuse a new run where something is, before anything is loaded."""
+        """Refuse a new run in a place that is in use, before anything is loaded."""
         if not (self.resume or self.shard):
             self.storage.require_unused()
 
@@ -188,17 +188,17 @@ def show_run(
     targets: Sequence[Target | MeanRadius] = (),
     base: Run | None = None,
 ) -> None:
-    """The summary of a run, or how far it is if other shards are still to be computed.
+    """Print the summary of a run, or its progress if other shards are missing.
 
-    Of a recertified one also how often the cache of its base was asked, if that is at hand.
-    Exits with 3 if it does not reach all targets.
+    For a recertified run also how often the cache of its base was used, if the base is available.
+    Exits with 3 if the run does not reach all targets.
     """
     if run.missing:
         done, blocks = len(run.finished), len(run.blocks)
         if as_json:
             console.show_json({"run": str(run.storage), "blocks": blocks, "finished": done})
             return
-        console.say(f"Written to {run.storage}: it has {done} of {many(blocks, 'block')} now.")
+        console.say(f"Written to {run.storage}: {done} of {many(blocks, 'block')} finished.")
         return
     summary = summarize_run(run, DEFAULT_RADII)
     judged = [judge(run, target) for target in targets]
@@ -225,9 +225,9 @@ def show_run(
 
 
 def _cache_use(run: Run, base: Run | None) -> Tries | None:
-    """What the cache of a recertified run was asked; the run stands if that cannot be read."""
+    """How the cache of a recertified run was used; if that is unreadable, the run stays valid."""
     try:
         return seed_use.tries_of_run(run, base) if run.identity.base else None
     except StoreError as error:
-        console.say(f"How often the cache was asked is not known: {error}")
+        console.say(f"How often the cache was used is not known: {error}")
         return None

@@ -39,7 +39,7 @@ _MOST_BYTES = 2**28  # of a file of screenings: 50,000 inputs take about a megab
 
 @dataclass(frozen=True)
 class ScreeningArguments:
-    """What is to be screened, as the options say it."""
+    """What is to be screened, from the options."""
 
     models: tuple[str, ...]
     base: str
@@ -69,7 +69,7 @@ class ScreeningArguments:
 def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> None:
     """Screen models and print their dataset certificates, best first.
 
-    Exits with 3 unless a target, if there is one, is proven of every model.
+    Exits with 3 unless a target, if there is one, is proven for every model.
     """
     if arguments.out is not None:
         require_new_file(arguments.out, arguments.overwrite)
@@ -100,20 +100,20 @@ def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> No
 
 
 def _origin(run: Run, model: str) -> dict[str, str]:
-    """From what a certificate was made, so that `verify` finds it."""
+    """What a certificate was made from, for `verify`."""
     return {"base": str(run.storage), "base_hash": run.identity.hash, "model": model}
 
 
 def _show(arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertificate]) -> None:
     sigma, named = run.identity.settings.sigma, arguments.screening.radii
     console.show_table(
-        *screen_table(found, named or [r * sigma for r in _CURVE]), "Proven of the whole data set"
+        *screen_table(found, named or [r * sigma for r in _CURVE]), "Proven for the whole data set"
     )
     seed = run.identity.settings.seed
     mine = [question(c.fingerprint, arguments.screening, seed) for c in found]
     before = tried(ledger.tries(run).beside(mine), beside="this screening")
     console.say(
-        f"All of it holds together with probability 1 − {level(arguments.alpha)} at least "
+        f"All of this holds together with probability at least 1 − {level(arguments.alpha)} "
         f"(docs/theory.md, section 10). {before}".strip()
     )
     for c in found:
@@ -164,7 +164,7 @@ def read_screenings(path: Path) -> tuple[DatasetCertificate, ...]:
     """The certificates that `screen --out` wrote, each computed again from its counts.
 
     Raises:
-        InvalidInput: it is no such file, or a certificate is not what its counts prove.
+        InvalidInput: it is not such a file, or a certificate is not what its counts prove.
     """
     try:
         rows = json.loads(read_regular(path, _MOST_BYTES, InvalidInput))
@@ -178,8 +178,8 @@ def read_screenings(path: Path) -> tuple[DatasetCertificate, ...]:
         ) from error
     if wrong:
         raise InvalidInput(
-            f"{path} states of {visible(wrong[0])} what its counts do not prove: it was changed, "
-            "or written by another version. Screen again."
+            f"{path} states what the counts of {visible(wrong[0])} do not prove: it was "
+            "changed, or written by another version. Screen again."
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Standard output and error as they really are: other encodings, full disks, readers that left."""
+"""Standard output and error as they really are: other encodings, full disks, closed pipes."""
 
 import codecs
 import io
@@ -12,13 +12,13 @@ _PAIRS = (
     "≥ >=|≤ <=|σ sigma|ζ zeta|α alpha|ℓ l|₂ 2|− -|– -|— -|× x|… ...|· *|→ ->|’ '|‘ '|“ \"|” \"|č c"
 )
 READABLE: dict[str, str] = {pair[0]: pair[2:] for pair in _PAIRS.split("|")}
-"""What stands for a character of ours that a terminal cannot show."""
+"""Replacements for characters of ours that a terminal cannot show."""
 
 _HANDLER = "smoothcert.readable"
 
 
 def readable(text: str, encoding: str | None) -> str:
-    """The text in an encoding that lacks some characters: ours spelled out, others as escapes."""
+    """The text in an encoding that lacks some characters: ours are replaced, others escaped."""
     return text.encode(encoding or "utf-8", _HANDLER).decode(encoding or "utf-8")
 
 
@@ -34,16 +34,16 @@ codecs.register_error(_HANDLER, _spelled)
 
 
 class Sink(io.FileIO):
-    """A file descriptor that never fails to be written to; why it did is kept.
+    """A file descriptor whose writes never fail; the reason of a failure is kept.
 
-    A reader that has left (`| head`) wants no more, which is no error: the command goes on, and
+    A reader that has left (`| head`) is not an error: the command continues, and
     ends with its own exit code.
     """
 
     failure: OSError | None = None
 
     def write(self, data: Any, /) -> int:
-        """Write bytes, or from the first failure on write nowhere."""
+        """Write bytes; after the first failure, discard them."""
         try:
             return super().write(data) or 0
         except BrokenPipeError:
@@ -60,7 +60,7 @@ class Sink(io.FileIO):
 
 
 def prepare() -> None:
-    """Have every character shown in some way, and no failing write end a command."""
+    """Show every character in some way, and let no failing write end a command."""
     # It warns of a home that cannot be written to, and goes on.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for name in ("stdout", "stderr"):
@@ -86,7 +86,7 @@ def _safe(stream: io.TextIOWrapper) -> TextIO:
 
 
 def take_failure() -> str:
-    """Why standard output could not be written, once all is on its way; empty if it could.
+    """Why standard output could not be written, after flushing it; empty if it could.
 
     The next call gives another failure, if there is one.
     """

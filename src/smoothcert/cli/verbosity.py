@@ -1,6 +1,7 @@
 """How much is said: `-q`, `-v` or neither, kept as the level of the package's logger."""
 
 import logging
+from collections.abc import Callable
 
 import typer
 
@@ -9,16 +10,23 @@ _LOGGER = logging.getLogger("smoothcert")
 
 
 class _ToConsole(logging.Handler):
-    """What modules note of their decisions, as lines for a person."""
+    """Passes on what modules log of their decisions, as lines of text."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
-        from smoothcert.cli import console
-
-        console.say(record.getMessage())
+        self._say(record.getMessage())
 
 
-def set_verbosity(quiet: bool, verbose: bool) -> None:
-    """Say less than usual, or more; a command's own options overrule those before its name.
+def set_verbosity(quiet: bool, verbose: bool, say: Callable[[str], None]) -> None:
+    """Print less than usual, or more; a command's own options overrule those before its name.
+
+    Args:
+        quiet: only results and errors.
+        verbose: also decisions.
+        say: prints a line for a person.
 
     Raises:
         BadParameter: both.
@@ -27,7 +35,7 @@ def set_verbosity(quiet: bool, verbose: bool) -> None:
         raise typer.BadParameter("--quiet and --verbose exclude each other; leave one of them out.")
     _LOGGER.setLevel(_QUIET if quiet else _VERBOSE if verbose else _NORMAL)
     _LOGGER.propagate = not verbose  # a handler of the root's would say it again
-    _LOGGER.handlers = [_ToConsole()] if verbose else []
+    _LOGGER.handlers = [_ToConsole(say)] if verbose else []
 
 
 def is_quiet() -> bool:

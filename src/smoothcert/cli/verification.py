@@ -1,4 +1,4 @@
-"""What a run, or a file by `screen --out`, proves: computed again, and some draws replayed."""
+"""What a run, or a file of `screen --out`, proves: computed again, and some draws replayed."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from smoothcert.text import many
 
 @dataclass(frozen=True)
 class Verification:
-    """What was computed again.
+    """What was recomputed.
 
     Attributes:
         text: what was recomputed and replayed, in words.
@@ -77,7 +77,7 @@ def verify_run_directory(
 
 
 def _base_run(run: Run, given: str | None) -> Run | None:
-    """The base run of a recertified one: the given one, or the recorded one if it is there."""
+    """The base run of a recertified one: the given one, or the recorded one if it exists."""
     if not run.identity.base:
         if given is not None:
             raise Mismatch(f"{run.storage} was certified from scratch and has no base run.")
@@ -123,7 +123,7 @@ def verify_screenings(
     """Check a file of screenings."""
     found = read_screenings(path)
     if not found:
-        raise InvalidInput(f"{path} holds no certificate: there is nothing to verify.")
+        raise InvalidInput(f"{path} has no certificates, so there is nothing to verify.")
     origin = ScreeningOrigin.read(path)
     run = _screened_base(origin, base)
     problems, replayed = list(problems_of(found, run)), 0
@@ -131,7 +131,7 @@ def verify_screenings(
     unchecked.append(Unchecked.SCREENED_BASE if run is None else Unchecked.BASE_VOTES)
     if share is not None and not problems:
         if run is None:
-            raise InvalidInput(f"To replay {path} takes the base run: give it with --base.")
+            raise InvalidInput(f"Replaying {path} needs the base run. Give it with --base.")
         models = _models(path, origin, model, len(found))
         fraction = parse_share(share)
         load = device.load if model else device.load_recorded
@@ -145,14 +145,14 @@ def verify_screenings(
 
 
 def _screened_base(origin: ScreeningOrigin, given: str | None) -> Run | None:
-    """The base run: the given one, or the recorded one if it is there."""
+    """The base run: the given one, or the recorded one if it exists."""
     here = LocalFolder(Path(origin.base)) if origin.base else None
     if given is None and not (here and here.exists("run.json")):
         return None
     base = Run.open(given if given is not None else here or "")
     if origin.base_hash and base.identity.hash != origin.base_hash:
         raise Mismatch(
-            f"{base.storage} is not the run that was screened on. Give that with --base."
+            f"{base.storage} is not the base run of this screening. Give that one with --base."
         )
     return base
 
@@ -161,8 +161,8 @@ def _models(path: Path, origin: ScreeningOrigin, given: str | None, count: int) 
     """References of the candidates: the given one of a single one, or those that are recorded."""
     if given is not None and count > 1:
         raise InvalidInput(
-            f"{path} has {count} candidates, and --model names one. Put the files where they were "
-            "screened, and leave --model out."
+            f"{path} has {count} candidates, but --model names one. Put the files where they were "
+            "screened, and leave out --model."
         )
     return (
         (given,)
@@ -196,5 +196,5 @@ def _replayed(
             draws, differing = replay_flips(certificate, screener, candidate, fraction, progress)
             replayed += draws
             if differing:
-                problems.append(f"{certificate.name}: {differing} counts of flips are others")
+                problems.append(f"{certificate.name}: {differing} counts of flips differ")
     return replayed, problems

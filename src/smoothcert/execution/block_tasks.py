@@ -33,10 +33,11 @@ class Shard:
     count: int
 
     def __post_init__(self) -> None:
-        """Refuse what is no shard."""
+        """Refuse what is not a shard."""
         if not 1 <= self.number <= self.count:
             raise InvalidInput(
-                f"A shard is I/N with I from 1 to N, as 1/8 to 8/8; got {self.number}/{self.count}"
+                f"A shard must be I/N with I from 1 to N, such as 1/8; got "
+                f"{self.number}/{self.count}"
             )
 
     @staticmethod
@@ -44,7 +45,7 @@ class Shard:
         """`2/8`."""
         found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
         if not found:
-            raise InvalidInput(f"A shard is I/N with I from 1 to N, as 1/8 to 8/8; got {text!r}")
+            raise InvalidInput(f"A shard must be I/N with I from 1 to N, such as 1/8; got {text!r}")
         return Shard(int(found[1]), int(found[2]))
 
 
@@ -70,7 +71,7 @@ class Job:
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """The blocks of the shard that are not there."""
+        """The missing blocks of the shard."""
         number, count = self.shard.number, self.shard.count
         return tuple(block for block in self.run.missing if block % count == number - 1)
 
@@ -95,7 +96,7 @@ class RunTask:
     inputs: Inputs
 
     def compute(self, block: int) -> None:
-        """Compute and store a block, unless it is there."""
+        """Compute and store a block, unless it is stored already."""
         run = self.job.run
         if run.has(block):  # by another worker, meanwhile
             return
@@ -126,8 +127,8 @@ class RunTask:
         item, run = self.inputs.item(position), self.job.run
         if item.content != run.contents[position]:
             raise Mismatch(
-                f"Input {item.index} of {self.inputs.name} is not what {run.storage} was started "
-                "on. Give every worker the same data."
+                f"Input {item.index} of {self.inputs.name} is not the one that {run.storage} "
+                "was started with. Give every worker the same data."
             )
         return item
 
@@ -176,5 +177,5 @@ class RunTaskSpec:
 
 
 def device_kind(classifier: Classifier) -> str:
-    """`cpu`, `cuda`, ...: which of a machine's equal devices is no matter."""
+    """`cpu`, `cuda`, ...: which of several equal devices does not matter."""
     return classifier.device.partition(":")[0]

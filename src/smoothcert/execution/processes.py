@@ -64,7 +64,7 @@ class Processes:
             ForkingPickler.dumps(self.load)
         except Exception as error:
             raise InvalidInput(
-                f"What loads model and data in other processes cannot be sent to them: {error}. "
+                f"The loader of model and data cannot be sent to other processes: {error}. "
                 "Give a function of a module, or functools.partial of one."
             ) from error
 
@@ -94,7 +94,7 @@ class _ThisProcess:
         return self.task.compute(block)
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Nothing to stop."""
 
 
 class _RemoteProcess:

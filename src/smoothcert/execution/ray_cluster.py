@@ -206,7 +206,7 @@ class _Actor:
         self._ray, self._actor, self._progress = ray, actor, progress
 
     def is_ready(self, left: Callable[[], bool]) -> bool:
-        """Wait until it has started, for as long as there is work.
+        """Wait until it has started, while there is work.
 
         Raises:
             WorkerLost: it died before it could be given a block.

@@ -197,7 +197,7 @@ def wait_for_block(
         if not wanted():
             raise WorkerLost("another worker finished its block")
         if time.monotonic() - heartbeat > heartbeat_timeout:
-            raise WorkerLost(f"it gave no sign of life for {heartbeat_timeout:g} s")
+            raise WorkerLost(f"it sent no heartbeat for {heartbeat_timeout:g} s")
 
 
 class BlockQueue:

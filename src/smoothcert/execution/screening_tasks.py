@@ -112,25 +112,24 @@ def make_screener(
 
 
 def problems_of(found: Sequence[DatasetCertificate], base: Run | None) -> Iterator[str]:
-    """What is wrong with the certificates of one screening, as far as no model is needed.
+    """What is wrong with the certificates of one screening, as far as that shows without a model.
 
     Args:
         found: of all its candidates.
-        base: the run whose cached draws were replayed, if at hand.
+        base: the run whose cached draws were replayed, if available.
     """
     screening, pool = found[0].screening, found[0].pool
     if any((c.screening, c.pool) != (screening, pool) for c in found):
         yield "its candidates were screened with different settings or inputs"
     if len(found) != screening.candidates:
         yield (
-            f"its alpha is divided over {screening.candidates} candidates, and {len(found)} are "
-            "there"
+            f"its alpha is divided over {screening.candidates} candidates, but it has {len(found)}"
         )
     for c in found:
         if recheck(c) != c:
             yield f"{visible(c.name)}: it states what its counts do not prove"
         if not stops_when_due(c):
-            yield f"{visible(c.name)}: it has other rounds than its rule, which stops when decided"
+            yield f"{visible(c.name)}: its rounds break its rule, which stops when decided"
     if base is not None and replace(pool, off_grid=0.0) != _pool_of(base, screening):
         yield "its inputs and their cached votes are not those of the base run"
 
@@ -159,7 +158,7 @@ def replay_flips(
         progress: called with evaluations.
 
     Returns:
-        How many draws were evaluated, and for how many inputs and rounds the flips are others.
+        How many draws were evaluated, and for how many inputs and rounds the flips differ.
 
     Raises:
         Mismatch: another model.

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 _MESSAGE = (
-    b"\nStopping when the block under way is finished; once more stops at once. "
-    b"Nothing finished is lost.\n"
+    b"\nStopping after the current block; a second signal stops at once. "
+    b"Finished blocks are kept.\n"
 )
 
 

@@ -1,4 +1,4 @@
-"""Starting a run: the request, its directory and its plan; or resuming one that is there."""
+"""Starting a run: the request, its directory and its plan; or resuming an existing one."""
 
 import logging
 import math
@@ -44,7 +44,7 @@ class RunOptions:
     Attributes:
         batch_size: rows per forward pass, or None to choose.
         block_inputs: inputs per block, or None to choose.
-        resume: continue a run that is already there.
+        resume: continue an existing run.
         progress: called with evaluations as they finish, by one thread at a time.
         executor: computes the blocks; by default this process does.
         origin: references to record in run.json, so that later commands find model and data.
@@ -67,7 +67,7 @@ class RunOptions:
 
     @property
     def resumes(self) -> bool:
-        """Whether a run that is there is continued; another shard may have started it."""
+        """Whether an existing run is continued; another shard may have started it."""
         return self.resume or self.shard != ALL
 
     @property
@@ -86,7 +86,7 @@ class RunRequest:
     Attributes:
         storage: of the run.
         settings: of the certification from scratch; `off_grid` is that of the inputs it is opened
-            with, whatever stands here.
+            with, not the value given here.
         method: its settings.
         base: the run to reuse, or None.
         options: how to run.
@@ -99,10 +99,10 @@ class RunRequest:
     options: RunOptions = DEFAULTS
 
     def open(self, classifier: Classifier, inputs: Inputs) -> Run:
-        """Start the run, with its pilot and plan if it has one, or find it started.
+        """Start the run, with its pilot and plan if it has one, or open it if it has started.
 
         Raises:
-            Mismatch: model, data, settings and what is there do not belong together.
+            Mismatch: model, data, settings and the existing run do not belong together.
             StoreError: the directory is in use, unfinished in its base, or cannot be written.
         """
         settings = replace(self.settings, off_grid=inputs.off_grid)
@@ -167,7 +167,7 @@ class RunRequest:
 def _prepare(
     request: RunRequest, classifier: Classifier, inputs: Inputs
 ) -> tuple[Prepared, Identity, Mapping[str, Any]]:
-    """The classifier as it will run, what the run will be, and what to record of how that came.
+    """The classifier as it will run, what the run will be, and what to record of these choices.
 
     What a resumed run has chosen stays; another machine might choose otherwise.
     """
@@ -236,7 +236,7 @@ def _block_inputs(request: RunRequest, inputs: int, speed: float) -> int:
     if speed > 0:
         work = inputs * request.draws / speed
         seconds = best_block_seconds(work, _BLOCK_OVERHEAD, _FAILURES_PER_HOUR)
-        # A power of two, so that a speed that wavers seldom makes another run of the same command.
+        # A power of two, so that small changes of speed seldom change the run of a command.
         usual = min(usual, 2 ** int(math.log2(max(1.0, seconds * speed / request.draws))))
     found = request.options.block_inputs or max(1, usual)
     if min(found, inputs) * each > MOST_DRAWS:
@@ -249,20 +249,20 @@ def _block_inputs(request: RunRequest, inputs: int, speed: float) -> int:
 
 
 def _existing(request: RunRequest) -> Run | None:
-    """The run that is there, if it is to be continued."""
+    """The existing run, if it is to be continued."""
     storage = request.storage
     if not request.options.resumes or not storage.occupied:
         return None
     if not storage.exists(NAME):
         raise StoreError(
             f"{storage} already exists and is not empty, but has no run.json to resume from: it is "
-            "no run, or was copied incompletely. Copy it again, or choose another --out."
+            "not a run, or was copied incompletely. Copy it again, or choose another --out."
         )
     return Run.open(storage)
 
 
 def _resumed(request: RunRequest, identity: Identity, answers: str) -> Run | None:
-    """The run that is there, if it is to be continued and is the same; damaged blocks are
+    """The existing run, if it is to be continued and is the same; damaged blocks are
     computed again.
 
     What cannot be computed again is read now, so that its damage shows before any work.
@@ -277,5 +277,5 @@ def _resumed(request: RunRequest, identity: Identity, answers: str) -> Run | Non
         pilots.read_pilot(run)
     if damaged := run.drop_damaged():
         _LOG.info("Damaged blocks, to be computed again: %s", ", ".join(map(str, damaged)))
-    _LOG.info("Resuming: %d of %d blocks are there", len(run.finished), len(run.blocks))
+    _LOG.info("Resuming: %d of %d blocks are finished", len(run.finished), len(run.blocks))
     return run

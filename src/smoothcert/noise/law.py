@@ -31,7 +31,7 @@ LAW = "rounded-gaussian/philox4x64-10/v1"
 PHILOX_ROUNDS = 10
 PHILOX_MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 PHILOX_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
-"""Of Philox4x64-10 (Salmon et al., SC 2011), for those who make the same bits without NumPy."""
+"""Of Philox4x64-10 (Salmon et al., SC 2011), for kernels that make the same bits without NumPy."""
 
 _FINEST, _COARSEST = 4096, Fraction(1, 8)  # the sigmas, in grid steps, that the table covers
 _MAX_LEVELS = 2**20  # so that a grid point plus noise stays exact in float32
@@ -136,7 +136,7 @@ class RoundedGaussian:
     def rows(self, seed: int, addresses: "Addresses", size: int) -> NDArray[np.int32]:
         """Noise of many addresses at once, shape (len(addresses), size); see `draws`.
 
-        This is the definition; `compiled.noisy` is what the engine runs.
+        This is the definition; the engine runs `numba_kernel.NoisyImages`.
         """
         addresses.check(seed)
         out = np.empty((len(addresses), size), dtype=np.int32)
@@ -165,7 +165,7 @@ class RoundedGaussian:
             is not positive, which means abstain.
 
         Raises:
-            InvalidInput: a limit that is no probability.
+            InvalidInput: a limit that is not a probability.
         """
         z = normal.quantile_below(q)
         if runner_up is not None:
@@ -197,7 +197,7 @@ class Addresses:
         return zip(*(a.tolist() for a in (self.inputs, self.streams, self.draws)), strict=True)
 
     def check(self, seed: int) -> None:
-        """Raise InvalidInput for what is not an address, or not a seed."""
+        """Raise InvalidInput for an invalid address or seed."""
         if not 0 <= seed < 2**64:
             raise InvalidInput(f"seed must be a whole number in 0..2^64 - 1; got {seed}")
         if len(self) and min(self.draws.min(), self.inputs.min()) < 0:

@@ -1,4 +1,4 @@
-"""The noise of `noise.RoundedGaussian`, bit for bit, compiled: about 5 ns per value on one core.
+"""The noise of `law.RoundedGaussian`, bit for bit, compiled: about 5 ns per value on one core.
 
 Philox4x64-10 is Salmon et al., SC 2011. A word finds its step through a guide on its leading
 bits, which says how many thresholds lie below all words that begin so; few bits of a guide are
@@ -30,7 +30,7 @@ from smoothcert.noise.law import (
 )
 from smoothcert.noise.table import thresholds
 
-_CONFIG: Any = config  # whose names are made as it is read
+_CONFIG: Any = config  # its names are created when it is read
 
 _WORDS = 1024  # made at a time: two tight loops are faster than one that does everything
 
@@ -143,7 +143,7 @@ def _kept(function: Callable[..., None]) -> Any:
 
 
 def _temporary_folder() -> str:
-    """One that nobody else can write to, as what lies in it is executed."""
+    """A folder that nobody else can write to, as its files are executed."""
     if not hasattr(os, "getuid"):
         return tempfile.mkdtemp(prefix="smoothcert-")
     folder = Path(tempfile.gettempdir()) / f"smoothcert-{os.getuid()}"

@@ -1,4 +1,4 @@
-"""The noise of `noise.RoundedGaussian`, bit for bit, by torch: one fused kernel on a GPU.
+"""The noise of `law.RoundedGaussian`, bit for bit, by torch: one fused kernel on a GPU.
 
 torch has no unsigned 64-bit arithmetic, so Philox4x64-10 (Salmon et al., SC 2011) is written
 in int64 with wrap-around products. A word finds its step by one look into a guide and one
@@ -28,7 +28,7 @@ _MANTISSA, _BIAS, _OCTAVES = 23, 127, 63  # of float32; of the words below 2^63
 
 
 class TorchNoise:
-    """Noisy inputs on a torch device, equal to those of `compiled.NoisyImages`."""
+    """Noisy inputs on a torch device, equal to those of `numba_kernel.NoisyImages`."""
 
     def __init__(self, noise: RoundedGaussian, device: str, compiled: bool | None = None) -> None:
         """Copy the law's tables to `device`.
@@ -124,7 +124,7 @@ def search(ratio: Fraction) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
     """The guide, the last word below each threshold of the lower half, and the guide's bits.
 
     The guide is indexed by exponent and leading mantissa bits of a word as a float32; its entry
-    is the number of thresholds at or below all words of that bucket. There are so many bits
+    is the number of thresholds at or below all words of that bucket. There are enough bits
     that no bucket is split by more than one threshold.
     """
     table = thresholds(ratio)

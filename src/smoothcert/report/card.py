@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from smoothcert import __version__
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import alpha_of
 from smoothcert.report.citations import citations
@@ -25,6 +24,7 @@ from smoothcert.runs import seed_use
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
 from smoothcert.text import floor_to, level, visible
+from smoothcert.version import __version__
 
 _SAYS = """\
 Radii are on the [0, 1] scale of the inputs, and α is the one above. ACR is the average radius,

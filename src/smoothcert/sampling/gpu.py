@@ -1,7 +1,7 @@
-"""Batches on a GPU: only pixels and addresses go there, and only answers come back.
+"""Batches on a GPU: only pixels and addresses are sent, and only answers return.
 
-Nothing waits for the device but the reading of a batch's answers, and by then the following
-batches are in its queue. All work and copies are in one stream, so they happen in order.
+Only reading a batch's answers waits for the device, and by then the following batches are in its
+queue. All work and copies are in one stream, so they happen in order.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def on_device(
     answer: np.dtype,
     compile_noise: bool | None = None,
 ) -> Iterator["DeviceLabels"]:
-    """The classifier's device for a run; see `host.on_host` for the CPU's threads.
+    """The classifier's device for a run; see `cpu.on_host` for the CPU's threads.
 
     Args:
         classifier: on any torch device.
@@ -50,7 +50,7 @@ def on_device(
 
 @dataclass(eq=False)
 class DeviceLabels:
-    """Labels under noise with everything but the label on the classifier's device."""
+    """Labels under noise; everything but the labels stays on the classifier's device."""
 
     classifier: TorchClassifier
     noise: RoundedGaussian
@@ -68,7 +68,7 @@ class DeviceLabels:
 
     @torch.no_grad()
     def submit(self, batch: Batch) -> "Launched":
-        """Start a batch, and do not wait for it."""
+        """Start a batch without waiting for it."""
         batch.addresses.check(self.seed)
         rows = len(batch.item)
         with enough_memory(self.classifier.name, self.classifier.device, rows):

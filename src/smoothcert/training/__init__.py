@@ -1,1 +1,1 @@
-"""Base classifiers for smoothing. A folder of its own because it needs torch and data."""
+"""Base classifiers for smoothing. Separate from the zoo, as it needs torch and data."""

@@ -1,4 +1,4 @@
-"""A training run's state after an epoch, so that it can be stopped and gone on with."""
+"""A training run's state after an epoch, so that it can be stopped and continued."""
 
 import io
 import json
@@ -56,7 +56,7 @@ class Checkpoint:
 
         Raises:
             StoreError: the file is damaged.
-            InvalidInput: it is of another recipe or of other data.
+            InvalidInput: it belongs to another recipe or other data.
         """
         if not self.path.is_file():
             return 0
@@ -70,7 +70,7 @@ class Checkpoint:
             ) from error
         if belongs_to != self.belongs_to:
             raise InvalidInput(
-                f"The checkpoint {self.path} is of another recipe or of other data. Give the "
+                f"The checkpoint {self.path} belongs to another recipe or other data. Give the "
                 "options it was made with, or delete it to start again."
             )
         network.load_state_dict(state["network"])
@@ -82,10 +82,10 @@ class Checkpoint:
         return epoch
 
     def clear(self) -> None:
-        """Delete a checkpoint that is there, of whatever recipe.
+        """Delete an existing checkpoint of any recipe.
 
         Raises:
-            InvalidInput: the file is none.
+            InvalidInput: the file is not a checkpoint.
         """
         if not self.path.exists():
             return
@@ -95,8 +95,8 @@ class Checkpoint:
             ours = False
         if not ours:
             raise InvalidInput(
-                f"{self.path} would be replaced by checkpoints, and is none of smoothcert's. Move "
-                "it, or give another --out."
+                f"{self.path} would be replaced by checkpoints, but is not one of smoothcert's. "
+                "Move it, or give another --out."
             )
         self.remove()
 

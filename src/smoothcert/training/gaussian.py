@@ -36,7 +36,7 @@ def train(
     network: nn.Module | None = None,
     teacher: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> nn.Module:
-    """Train a network of the zoo from scratch, or go on from a checkpoint.
+    """Train a network of the zoo from scratch, or continue from a checkpoint.
 
     Args:
         recipe: what and how.

@@ -113,7 +113,7 @@ def recipe(
     consistency: float | None = None,
     seed: int = 0,
 ) -> Recipe:
-    """A recipe by name, for this sigma, with what is not None put in place of its own.
+    """A recipe by name, for this sigma, with the values that are not None in place of its own.
 
     Raises:
         InvalidInput: no recipe of this name, or a number out of range.

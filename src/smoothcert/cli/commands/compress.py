@@ -19,24 +19,22 @@ def compress(
     out: options.Out,
     data: Annotated[str | None, typer.Option(help="Calibration, training or example data.")] = None,
     sigma: Annotated[
-        float | None, typer.Option(help="Noise to calibrate, train and measure accuracy under.")
+        float | None, typer.Option(help="Noise for calibration, training and measuring accuracy.")
     ] = None,
     split: options.Split = "train",
     test_split: Annotated[
-        str, typer.Option(help="Split to measure accuracy on, if the data has it and labels.")
+        str, typer.Option(help="Split for measuring accuracy, if the data has it and labels.")
     ] = "test",
     grid: options.Grid = None,
     size: options.Size = None,
     channels: options.Channels = None,
     seed: options.Seed = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file at --out, if there is one.")
-    ] = False,
+    overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Write an approximation of a model as a file the other commands read."""
+    """Write a compressed version of a model, as a file that the other commands read."""
     from smoothcert.cli.data_source import DataSource
 
     source = DataSource(data, split, grid, None, 1, size, channels) if data else None
@@ -68,7 +66,7 @@ def _compress(
             show(f"Epoch {epoch}: loss {mean:.4f}")
 
         inputs = source.load_and_describe() if source else None
-        held_out, reason = None, "it takes --data and --sigma"
+        held_out, reason = None, "give --data and --sigma"
         if source and inputs and sigma:
             held_out, reason = _held_out(source, test_split, inputs)
         change = compress(

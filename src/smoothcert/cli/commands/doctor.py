@@ -8,13 +8,13 @@ from smoothcert.cli import options
 def doctor(
     json: options.Json = False, quiet: options.Quiet = False, verbose: options.Verbose = False
 ) -> None:
-    """Say what is installed, what computes here, what is missing and the command that fixes it."""
+    """Show what is installed, what works here, what is missing and the commands that fix it."""
     from dataclasses import asdict
 
-    from smoothcert import __version__
     from smoothcert.cli import console, installation
+    from smoothcert.version import __version__
 
-    with console.waiting("Looking"):
+    with console.waiting("Checking"):
         found = installation.examine()
     broken = installation.State.BROKEN
     healthy = not any(one.state is broken for section in found.values() for one in section)

@@ -13,7 +13,8 @@ def export(
     out: Annotated[
         Path,
         typer.Option(
-            help="File to write, by its suffix: .parquet, .csv, .tsv.", show_default=False
+            help="File to write; its suffix sets the format: .parquet, .csv or .tsv.",
+            show_default=False,
         ),
     ],
     overwrite: options.Overwrite = False,

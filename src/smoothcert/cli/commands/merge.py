@@ -10,7 +10,7 @@ def merge(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Put the parts of one run together that shards wrote into different directories."""
+    """Merge the parts of one run that shards wrote to different directories."""
     from smoothcert.cli import console
     from smoothcert.cli.run_request import show_run
     from smoothcert.runs.merging import merge as merge_runs

@@ -1,4 +1,4 @@
-"""plan: what policies would cost and buy on one model."""
+"""plan: what policies cost and gain on one model."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,7 +39,7 @@ def plan(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show what policies would cost and buy, after a small pilot."""
+    """Estimate what policies cost and what they gain, from a small pilot."""
     import time
 
     from smoothcert.api import sanity
@@ -79,7 +79,7 @@ def _reuse(run: "Run", method: str, alpha: float | None) -> "Reuse":
     run.require_complete()
     check_base(run.identity.method)
     if method == "irs":
-        raise InvalidInput("irs makes no plan; plan takes the methods auto, joint, stratified")
+        raise InvalidInput("irs has no plan; plan takes the methods auto, joint, stratified")
     settings = run.identity.settings
     reuse = planned(method_settings(settings, None, None, method, alpha, 0.99, "budget-exact"))
     assert reuse is not None
@@ -93,7 +93,7 @@ def _show(
     pilot_evaluations: int,
     as_json: bool,
 ) -> None:
-    """Print what each policy is expected to cost and to buy."""
+    """Print what each policy is expected to cost and to gain."""
     import numpy as np
 
     from smoothcert.cli import console
@@ -112,8 +112,8 @@ def _show(
     console.show_table(heads, table, f"Expected of {classifier.name}, not proven")
     console.say(
         f"The original's mean radius is {whole:.4f}. The pilot took {pilot_evaluations:,} "
-        "evaluations; recertify sets its draws aside, so that a policy may be chosen by this; a "
-        "model or a method may not. Expected figures come from fitted flip rates and use no "
-        "labels. "
+        "evaluations; recertify does not count its draws, so you may choose a policy by this "
+        "table, but not a model or a method. Expected figures come from fitted flip rates and use "
+        "no labels. "
         f"{tried(ledger.tries(run), classifier.fingerprint)}".strip()
     )

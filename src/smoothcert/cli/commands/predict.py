@@ -16,10 +16,14 @@ def predict(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False)],
     sigma: options.Sigma,
     n: Annotated[
-        int, typer.Option("--n", help="Draws.", parser=options.parse_count, metavar="INTEGER")
+        int,
+        typer.Option("--n", help="Draws of noise.", parser=options.parse_count, metavar="INTEGER"),
     ] = 1000,
     alpha: Annotated[
-        float, typer.Option(help="Error probability.", parser=options.parse_real, metavar="FLOAT")
+        float,
+        typer.Option(
+            "--alpha", help="Error probability.", parser=options.parse_real, metavar="FLOAT"
+        ),
     ] = 0.001,
     size: options.Size = None,
     channels: options.Channels = None,

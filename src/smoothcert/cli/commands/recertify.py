@@ -20,7 +20,7 @@ def recertify(
     method: options.Method = "auto",
     alpha: options.TotalAlpha = None,
     gamma: Annotated[
-        float, typer.Option(help="irs: cached limit from which draws are fresh.")
+        float, typer.Option(help="irs: take fresh draws at or above this cached limit.")
     ] = 0.99,
     variant: Annotated[
         str,

@@ -23,10 +23,17 @@ def report(
     radii: Annotated[str, typer.Option(help="Radii for certified accuracy.")] = "0,0.25,0.5,0.75,1",
     screened: Annotated[
         list[Path] | None,
-        typer.Option(help="Also show what `screen --out` wrote; may be repeated.", metavar="FILE"),
+        typer.Option(
+            "--screened",
+            help="Also show a file written by `screen --out`; may be repeated.",
+            metavar="FILE",
+        ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data for thumbnails, if it moved.", show_default="runs'")
+        str | None,
+        typer.Option(
+            help="New location of the data for thumbnails, if it has moved.", show_default="runs'"
+        ),
     ] = None,
     thumbnails: Annotated[
         bool, typer.Option("--thumbnails/--no-thumbnails", help="Show pictures of the inputs.")
@@ -62,7 +69,7 @@ def report(
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse a name that is plainly a file's, and a folder of which files would be replaced."""
+    """Refuse the name of a file, and a folder whose files would be replaced."""
     from smoothcert.errors import InvalidInput
     from smoothcert.files import require_outside_runs
     from smoothcert.report.page import PAGE
@@ -78,7 +85,8 @@ def _check_folder(out: Path) -> None:
     there = [name for name in (PAGE, "certificates.csv") if (out / name).exists()]
     if there == ["certificates.csv"] or (there and not _is_report(out / PAGE)):
         raise InvalidInput(
-            f"{out / there[0]} is no report's, and would be replaced. Give another --out."
+            f"{out / there[0]} does not belong to a report and would be replaced. Give "
+            "another --out."
         )
 
 

@@ -14,13 +14,17 @@ def screen(
     per_input: Annotated[
         int,
         typer.Option(
-            help="Evaluations per input that counts.", parser=options.parse_count, metavar="INTEGER"
+            "--per-input",
+            help="Evaluations per eligible input.",
+            parser=options.parse_count,
+            metavar="INTEGER",
         ),
     ] = 100,
     alpha: Annotated[
         float,
         typer.Option(
-            help="Error probability of everything stated.",
+            "--alpha",
+            help="Family-wise error probability, of everything stated.",
             parser=options.parse_real,
             metavar="FLOAT",
         ),
@@ -29,8 +33,8 @@ def screen(
     accept: Annotated[
         str | None,
         typer.Option(
-            help="Stop when decided, and exit with 3 unless it is proven of every model: a target "
-            "as 'ca@0.5>=0.40'.",
+            help="Target, such as 'ca@0.5>=0.40': stop when it is decided, and exit with 3 unless "
+            "it is proven for every model.",
             show_default=False,
         ),
     ] = None,

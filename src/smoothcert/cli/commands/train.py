@@ -50,7 +50,7 @@ def train(
     ] = None,
     seed: options.Seed = 0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")
+        bool, typer.Option("--resume", help="Continue from the checkpoint next to --out.")
     ] = False,
     device: options.DeviceName = "cpu",
     json: options.Json = False,
@@ -75,7 +75,7 @@ def train(
 
 
 def make_recipe(name: str, sigma: float, **changes: Any) -> "Recipe":
-    """A recipe by name, with what is given in the place of its own; see `training.recipe`."""
+    """A recipe by name, with the given values in place of its own; see `training.recipe`."""
     from smoothcert.errors import MissingExtra
 
     try:

@@ -14,25 +14,30 @@ if TYPE_CHECKING:
 def verify(
     run: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
     replay: Annotated[
-        str | None, typer.Option(help="Also re-evaluate such a part of the draws, as 1%.")
+        str | None, typer.Option(help="Also re-evaluate this fraction of the draws, such as 1%.")
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="If it moved, or is package.module:factory: code that only the run names is not "
-            "imported.",
+            help="New location, if the model has moved, or package.module:factory: code that only "
+            "the run names is not imported.",
             show_default="run's",
         ),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
-    base: Annotated[str | None, typer.Option(help="If it moved.", show_default="run's")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="New location, if the data has moved.", show_default="run's")
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="New location, if the base run has moved.", show_default="run's"),
+    ] = None,
     device: options.DeviceName = "cpu",
     threads: options.Threads = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Recompute what a run, or a file by `screen --out`, proves, and say what is not checked."""
+    """Recompute what a run, or a file of `screen --out`, proves, and list what is not checked."""
     from smoothcert.cli.resources import Device
     from smoothcert.cli.verification import verify_run_directory, verify_screenings
 
