@@ -128,7 +128,7 @@ class BroadcastFile:
 
     Attributes:
         load: from the path of a copy to what a worker calls with its number.
-        name: of the file.
+        name: name of the file.
         digest: of its content.
         content: Ray's reference to its bytes.
     """

@@ -87,7 +87,7 @@ class RunRequest:
         storage: of the run.
         settings: of the certification from scratch; `off_grid` is that of the inputs it is opened
             with, not the value given here.
-        method: its settings.
+        method: settings of the method; None from scratch.
         base: the run to reuse, or None.
         options: how to run.
     """

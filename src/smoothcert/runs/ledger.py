@@ -47,7 +47,7 @@ class NotEntered(SmoothcertWarning):
 
 
 def enter(base: Base, one: Try, name: str, where: str) -> None:
-    """Note what a base run is asked, with the name of the model and where the result goes.
+    """Record what a base run is asked, with the name of the model and where the result goes.
 
     If the base run cannot be written to, a warning is issued (`NotEntered`).
     """
@@ -81,7 +81,7 @@ def names(base: Base) -> list[str]:
 
 
 def entries(base: Base) -> tuple[dict[str, Any], ...]:
-    """All entries, oldest first by the clocks of those who wrote them.
+    """All entries, oldest first by their writers' clocks.
 
     Raises:
         Damaged: an entry was changed; leaving it out would count too few results.

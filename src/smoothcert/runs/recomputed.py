@@ -21,7 +21,7 @@ _INHERITED = ("settings", "data", "indices", "shape", "num_classes", "noise_law"
 
 
 def base_mismatches(run: Run, base: Run) -> Iterator[str]:
-    """Where settings, data or true classes of a run are not those of its base."""
+    """Where settings, data or true classes of a run differ from its base's."""
     mine, theirs = (json_form(_on_the_grid(one.identity)) for one in (run, base))
     for name in _INHERITED:
         if mine[name] != theirs[name]:
@@ -41,7 +41,7 @@ def _on_the_grid(identity: Identity) -> Identity:
 
 
 def plan_mismatches(run: Run, base: Run) -> Iterator[str]:
-    """Where the pilot's inputs or the plan of a run are not what its base and settings give."""
+    """Where the pilot's inputs or the plan of a run do not follow from its base and settings."""
     reuse = planned(run.identity.method)
     if reuse is None or not pilots.keeps_pilot(run):
         return

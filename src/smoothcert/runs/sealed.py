@@ -73,8 +73,8 @@ def read_sealed(storage: Storage, name: str, run: str, advice: str) -> bytes:
     """Read a file and check its seal.
 
     Args:
-        storage: where it is.
-        name: of the file.
+        storage: its location.
+        name: name of the file.
         run: the hash of the run that it was sealed for.
         advice: what to do if it is damaged, for the message.
 
@@ -99,7 +99,7 @@ def table_bytes(table: pa.Table, notes: Mapping[str, str] | None = None) -> byte
 
     Args:
         table: the content.
-        notes: more key-value metadata of the file.
+        notes: additional key-value metadata of the file.
     """
     buffer = io.BytesIO()
     with parquet.ParquetWriter(
@@ -113,21 +113,21 @@ def table_bytes(table: pa.Table, notes: Mapping[str, str] | None = None) -> byte
 def read_table(data: bytes, schema: pa.Schema, rows: int, longest: int = MOST_TEXT) -> pa.Table:
     """The table of a Parquet file, in this thread, with texts and binary values by dictionary.
 
-    One of Arrow's threads could be the last to let go of `data`, needs the interpreter's lock for
+    One of Arrow's threads could be the last to release `data`, needs the interpreter's lock for
     that, and aborts the process if it is just ending (4 of 32 runs on a loaded machine).
 
-    By dictionary, since a value that a small file holds once and repeats would otherwise be
-    copied for each row before anybody could look at it.
+    By dictionary, since a value that a small file holds once and repeats would otherwise be copied
+    for each row before it could be checked.
 
     Args:
         data: the file.
         schema: names and types that it must have.
         rows: how many it must have.
-        longest: bytes that a text or binary value can have.
+        longest: maximum bytes of a text or binary value.
 
     Raises:
         ValueError: other columns or rows than these, or far too large.
-        UNREADABLE: no Parquet file.
+        UNREADABLE: not a Parquet file.
     """
     texts = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_binary(f.type)]
     file = parquet.ParquetFile(pa.BufferReader(data), read_dictionary=texts, pre_buffer=False)
@@ -137,14 +137,14 @@ def read_table(data: bytes, schema: pa.Schema, rows: int, longest: int = MOST_TE
     metadata = file.metadata
     if not file.schema_arrow.equals(wanted) or metadata.num_rows != rows:
         raise ValueError(
-            f"it is no table of {rows} rows with the columns {', '.join(schema.names)}"
+            f"it is not a table of {rows} rows with the columns {', '.join(schema.names)}"
         )
     groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
     if sum(group.total_byte_size for group in groups) > MOST_BYTES:
-        raise ValueError("it would unpack to more than a file of a run can hold")
+        raise ValueError("it would unpack to more than any file of a run holds")
     table = file.read(use_threads=False)
     if len(table) != rows:
-        raise ValueError(f"it has {len(table)} rows and not {rows}")
+        raise ValueError(f"it has {len(table)} rows instead of {rows}")
     for name in texts:
         for chunk in table[name].chunks:
             if any(len(value.as_buffer() or b"") > longest for value in chunk.dictionary):
@@ -153,21 +153,21 @@ def read_table(data: bytes, schema: pa.Schema, rows: int, longest: int = MOST_TE
 
 
 def rows_of(data: bytes, most: int) -> int:
-    """How many rows a Parquet file has; ValueError if more than `most`, UNREADABLE if none is."""
+    """How many rows a Parquet file has; ValueError if more than `most`, or UNREADABLE."""
     rows = parquet.ParquetFile(pa.BufferReader(data)).metadata.num_rows
     if not 0 <= rows <= most:
-        raise ValueError(f"it has {rows} rows, and at most {most} are possible")
+        raise ValueError(f"it has {rows} rows, but at most {most} are possible")
     return rows
 
 
 def notes_of(data: bytes) -> dict[str, str]:
-    """The key-value metadata of a Parquet file; UNREADABLE if it is none."""
+    """The key-value metadata of a Parquet file; UNREADABLE for another file."""
     found = parquet.ParquetFile(pa.BufferReader(data)).metadata.metadata or {}
     return {key.decode(): value.decode() for key, value in found.items()}
 
 
 def has_no_gaps(table: pa.Table, *but: str) -> None:
-    """Raise ValueError if a value is missing, in other columns than `but`."""
+    """Raise ValueError if a value is missing in any column except `but`."""
     for name in table.column_names:
         if table[name].null_count and name not in but:
             raise ValueError(f"it has rows without a value in {name!r}")

@@ -15,7 +15,7 @@ from smoothcert.tries import Tries, Try, warn_if_used
 
 
 def runs_beside(storage: Storage) -> tuple[Run, ...]:
-    """The runs in the same parent folder of this machine; what cannot be read is left out."""
+    """The runs in the same local parent folder, without unreadable ones."""
     found = []
     if isinstance(storage, LocalFolder):
         own = storage.path.resolve()

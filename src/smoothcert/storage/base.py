@@ -37,7 +37,7 @@ class Storage(Protocol):
             resumes: whether the caller could also resume what is there, for the message.
 
         Raises:
-            StoreError: something is there.
+            StoreError: the place is not empty.
             InvalidInput: it is inside another run.
         """
         ...

@@ -123,7 +123,7 @@ class LocalFolder:
         """See `Storage`."""
         path = self.path
         self.require_unused()
-        # A name of its own, as another process may be starting the same run.
+        # A unique name, as another process may be starting the same run.
         aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
         try:
             aside.mkdir(parents=True)
@@ -138,7 +138,7 @@ class LocalFolder:
             self.require_unused()  # another process was first
             if isinstance(error, StoreError):
                 raise
-            # It is there, but a mount point, a link, or in a folder that is not ours.
+            # It exists, but is a mount point, a link, or in a folder that is not ours.
             inside = f". {_OWN_FOLDER}" if path.is_dir() else ""
             raise StoreError(f"Cannot create {path}: {reason(error)}{inside}") from error
         finally:

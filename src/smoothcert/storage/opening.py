@@ -16,20 +16,20 @@ def open_storage(where: Storage | Path | str) -> Storage:
     """The storage that a path or a URI names.
 
     Args:
-        where: a path; or `s3://bucket/folder`, `gs://...`, `abfs://...`, `hdfs://...`, with the
-            options that pyarrow reads behind a question mark.
+        where: a path; or `s3://bucket/folder`, `gs://...`, `abfs://...`, `hdfs://...`, with
+            pyarrow's options after a question mark.
 
     Raises:
-        InvalidInput: a URI that cannot be used, or that holds a password.
+        InvalidInput: a URI that cannot be used, or that contains a password.
     """
     if not isinstance(where, Path | str):
         if not hasattr(where, "remove_temporary"):
-            raise InvalidInput(f"A run is named by its path or URI; got {type(where).__name__}")
+            raise InvalidInput(f"A run must be given as a path or URI; got {type(where).__name__}")
         return where
     if not _URI.match(str(where)):
         return LocalFolder(Path(where))
     if isinstance(where, Path):
-        raise InvalidInput(f"{where} was a URI before it became a path. Give it as a text.")
+        raise InvalidInput(f"{where} is a URI turned into a path. Give the URI as text.")
     if urlsplit(where).scheme.lower() == "file":
         return LocalFolder(Path(url2pathname(urlsplit(where).path)))
     from smoothcert.storage.object_store import ObjectStore
