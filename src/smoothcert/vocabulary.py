@@ -31,6 +31,9 @@ REPLAY_METHODS = ("auto", "joint", "stratified", "fresh")
 METHODS = (*REPLAY_METHODS, "irs")
 """Methods of `recertify`."""
 
+METHOD_FORMS = "auto, joint, stratified, or irs (Ugare et al. 2024)."
+"""The same for help, without `fresh`, which a fresh seed asks for."""
+
 VARIANTS = ("budget-exact", "published")
 """Variants of IRS."""
 
@@ -40,6 +43,12 @@ ACCOUNTINGS = ("all", "published")
 ENGINES = ("torch", "onnx")
 
 # The Tab key offers the following; where a number is needed, a usual one, to be edited.
+
+POLICY_FORMS = (
+    "uniform:M evaluations per input, budget:B in all (a count, or a fraction of the "
+    "cached draws), retain:R of the original's radius, or radius:R to be decided."
+)
+"""The policies, for help."""
 
 POLICIES = ("uniform:1000", "budget:0.02", "retain:0.95", "radius:0.25")
 RECIPES = ("quick", "short", "cohen2019")
@@ -106,6 +115,14 @@ TARGETS = {
     "onnx": Target("export", "no approximation: the same float32 network (.onnx)"),
 }
 """By name. `NAME:ARGUMENT` gives the module an argument."""
+
+TARGET_FORMS = (
+    "int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
+    "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights to int3-weights "
+    "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
+    "distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx."
+)
+"""The same with their arguments, for help."""
 
 TARGET_EXAMPLES = tuple(f"{name}:{t.example}" if t.example else name for name, t in TARGETS.items())
 

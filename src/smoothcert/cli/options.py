@@ -181,10 +181,7 @@ DeviceName = Annotated[
 Target = Annotated[
     str,
     typer.Option(
-        help="int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
-        "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights to int3-weights "
-        "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
-        "distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx.",
+        help=vocabulary.TARGET_FORMS,
         autocompletion=complete(vocabulary.TARGET_EXAMPLES),
         show_default=False,
     ),
@@ -261,8 +258,7 @@ Base = Annotated[str, typer.Option(help="The original's run.", show_default=Fals
 Policy = Annotated[
     str | None,
     typer.Option(
-        help="uniform:M evaluations per input, budget:B in all (a count, or a fraction of the "
-        "cached draws), retain:R of the original's radius, or radius:R to be decided.",
+        help=vocabulary.POLICY_FORMS,
         show_default="uniform:n/10",
         autocompletion=complete(vocabulary.POLICIES),
     ),
@@ -270,7 +266,7 @@ Policy = Annotated[
 Method = Annotated[
     str,
     typer.Option(
-        help="auto, joint, stratified, or irs (Ugare et al. 2024).",
+        help=vocabulary.METHOD_FORMS,
         autocompletion=complete(tuple(m for m in vocabulary.METHODS if m != "fresh")),
     ),
 ]
