@@ -67,12 +67,8 @@ def plan(
     """
     z = special.ndtri(np.clip(k / n, 0.5, 1 - 0.3 / n))
     row = np.clip(np.searchsorted(t.z, z), 0, len(t.z) - 1)
-    column = policy.columns(t, row, proven, n)
-    column[~proven] = 0
+    column, size = policy.allocate(t, row, proven, n)
     seen = reserved or (np.zeros_like(k), np.zeros_like(k))
-    size = t.spent[row, column]
-    if (exact := policy.each(n, proven)) is not None:  # not the grid's next smaller size
-        size = np.where((column > 0) & proven, exact, 0)
     allocations = [
         _allocation(
             t.splits,

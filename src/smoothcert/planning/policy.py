@@ -48,30 +48,29 @@ class Policy:
             return self.value if self.value > 1 else self.value * inputs * n
         return inputs * n / 10
 
-    def each(self, n: int, proven: NDArray[np.bool_]) -> int | None:
-        """The evaluations of every eligible input, where the policy says so itself."""
-        return int(self.value) if self.kind == "uniform" else None
-
-    def columns(
+    def allocate(
         self, t: ExpectedRadii, row: NDArray[Any], proven: NDArray[np.bool_], n: int
-    ) -> NDArray[np.int64]:
-        """Which of the tabulated evaluations each input gets.
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The column of the expected radii that each input gets, and its evaluations.
 
         Args:
             t: the radii to expect from evaluations.
             row: the inputs' rows in it.
-            proven: inputs that the original certifies; only they are paid for.
+            proven: inputs that the original certifies; only they get and cost anything.
             n: cached draws of each input.
         """
         radius = t.radius[row]
-        if (exact := self.each(n, proven)) is not None:
-            column = int(np.searchsorted(t.evaluations, exact, side="right")) - 1
-            return np.full(len(row), max(column, 1))
+        if self.kind == "uniform":  # exactly as asked, not the table's next smaller size
+            column = int(np.searchsorted(t.evaluations, self.value, side="right")) - 1
+            return np.where(proven, max(column, 1), 0), np.where(proven, int(self.value), 0)
         if self.kind == "retain":
-            return _first_reaching(radius, self.value * t.cached[row])
-        if self.kind == "radius":
-            return _first_reaching(radius, np.full(len(row), self.value))
-        return _water_filling(radius, t.spent[row], proven, self.total(len(row), n))
+            column = _first_reaching(radius, self.value * t.cached[row])
+        elif self.kind == "radius":
+            column = _first_reaching(radius, np.full(len(row), self.value))
+        else:
+            column = _water_filling(radius, t.spent[row], proven, self.total(len(row), n))
+        column[~proven] = 0
+        return column, t.spent[row, column]
 
 
 def _first_reaching(radius: NDArray[Any], target: NDArray[Any]) -> NDArray[np.int64]:
