@@ -11,7 +11,6 @@ from typing import Any, Self
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.methods import BY_KIND, SCRATCH, Method
-from smoothcert.noise.law import LAW
 from smoothcert.runs.sealed import is_sealed, json_bytes, seal, why_not
 from smoothcert.runs.validation import UNREADABLE, check_identity, check_origin
 
@@ -78,7 +77,7 @@ class Identity:
     base: str = ""
     layout: str = ""
     versions: Mapping[str, str] = field(default_factory=lambda: library_versions())
-    noise_law: str = LAW
+    noise_law: str = field(kw_only=True)
 
     @property
     def hash(self) -> str:
