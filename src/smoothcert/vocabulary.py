@@ -62,6 +62,31 @@ SEEDS = ("random",)
 
 
 @dataclass(frozen=True)
+class ModelFormat:
+    """A format of model files.
+
+    Attributes:
+        module: module of `classifiers` whose `load_file(path, device, reference)` reads it.
+        package: the distribution that runs such models; runs record its version.
+        extra: the extra that installs it.
+        by_content: whether a file may be another kind that its first bytes tell.
+    """
+
+    module: str
+    package: str
+    extra: str
+    by_content: bool = False
+
+
+MODEL_FORMATS = {
+    ".onnx": ModelFormat("onnx", "onnxruntime", "onnx"),
+    ".pt2": ModelFormat("pt2", "torch", "torch", by_content=True),
+    ".safetensors": ModelFormat("pytorch", "torch", "torch"),
+}
+"""By suffix."""
+
+
+@dataclass(frozen=True)
 class Target:
     """A compression target.
 
