@@ -161,7 +161,7 @@ class RunRequest:
     @property
     def draws(self) -> int:
         """About how many draws each input gets."""
-        return self.method.draws(self.settings)
+        return max(1, self.method.draws(self.settings))
 
 
 def _prepare(

@@ -1,7 +1,7 @@
 """One file per method, from votes to certificates, all pure; each method is registered here."""
 
 from smoothcert.certificate import Certificate, Record, Settings
-from smoothcert.methods.base import Allocation, Bound, Case, Method
+from smoothcert.methods.base import Allocation, Bound, Case, Method, RecertifyOptions
 from smoothcert.methods.irs import Irs
 from smoothcert.methods.replay import Reuse
 from smoothcert.methods.scratch import Scratch
@@ -9,6 +9,7 @@ from smoothcert.methods.sequential import Decision
 
 __all__ = [
     "BY_KIND",
+    "BY_NAME",
     "SCRATCH",
     "Allocation",
     "Bound",
@@ -16,6 +17,7 @@ __all__ = [
     "Decision",
     "Irs",
     "Method",
+    "RecertifyOptions",
     "Reuse",
     "Scratch",
     "alpha_of",
@@ -29,6 +31,12 @@ SCRATCH = Scratch()
 
 BY_KIND: dict[str, type[Method]] = {method.kind: method for method in (Irs, Reuse, Decision)}
 """The other methods by their names in run.json."""
+
+
+BY_NAME: dict[str, type[Method]] = {
+    name: method for method in BY_KIND.values() for name in method.names
+}
+"""The methods of `recertify` by what it calls them."""
 
 
 def method_of(stated: Method | None) -> Method:
