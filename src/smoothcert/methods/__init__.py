@@ -50,7 +50,7 @@ def stated(method: Method) -> Method | None:
 
 
 def planned(method: Method) -> Reuse | None:
-    """The method, if a plan made from a pilot allocates each input's draws."""
+    """The method, if it follows a plan made from a pilot."""
     return method if isinstance(method, Reuse) else None
 
 

@@ -34,7 +34,7 @@ class Bound(StrEnum):
 
 @dataclass(frozen=True)
 class Allocation:
-    """The draws that a plan allocates to one input.
+    """The draws of one input, by a plan.
 
     Attributes:
         bound: the bound that uses them.
