@@ -202,9 +202,10 @@ def test_a_missing_extra_names_the_line_that_installs_it(monkeypatch):
     monkeypatch.delitem(sys.modules, "smoothcert.classifiers.onnx", raising=False)
     file = ROOT / "README.onnx"
     from smoothcert.classifiers import loading
+    from smoothcert.classifiers.reference import ModelReference
 
     with pytest.raises(smoothcert.SmoothcertError, match=r"pip install 'smoothcert\[onnx\]'"):
-        loading._load_onnx(file, "cpu")
+        loading._from_file(file, "cpu", ModelReference.parse(str(file)))
 
 
 def code_blocks(text: str, language: str) -> list[str]:

@@ -31,6 +31,9 @@ REPLAY_METHODS = ("auto", "joint", "stratified", "fresh")
 METHODS = (*REPLAY_METHODS, "irs")
 """Methods of `recertify`."""
 
+METHOD_FORMS = "auto, joint, stratified, or irs (Ugare et al. 2024)."
+"""The same for help, without `fresh`, which a fresh seed asks for."""
+
 VARIANTS = ("budget-exact", "published")
 """Variants of IRS."""
 
@@ -41,6 +44,12 @@ ENGINES = ("torch", "onnx")
 
 # The Tab key offers the following; where a number is needed, a usual one, to be edited.
 
+POLICY_FORMS = (
+    "uniform:M evaluations per input, budget:B in total (a count, or a fraction of the "
+    "cached draws), retain:R of the original's radius, or radius:R to decide."
+)
+"""The policies, for help."""
+
 POLICIES = ("uniform:1000", "budget:0.02", "retain:0.95", "radius:0.25")
 RECIPES = ("quick", "short", "cohen2019")
 ARCHITECTURES = (
@@ -50,6 +59,31 @@ ARCHITECTURES = (
 DEVICES = ("cpu", "cuda")
 SPLITS = ("test", "train")
 SEEDS = ("random",)
+
+
+@dataclass(frozen=True)
+class ModelFormat:
+    """A format of model files.
+
+    Attributes:
+        module: module of `classifiers` whose `load_file(path, device, reference)` reads it.
+        package: the distribution that runs such models; runs record its version.
+        extra: the extra that installs it.
+        by_content: whether a file may be another kind that its first bytes tell.
+    """
+
+    module: str
+    package: str
+    extra: str
+    by_content: bool = False
+
+
+MODEL_FORMATS = {
+    ".onnx": ModelFormat("onnx", "onnxruntime", "onnx"),
+    ".pt2": ModelFormat("pt2", "torch", "torch", by_content=True),
+    ".safetensors": ModelFormat("pytorch", "torch", "torch"),
+}
+"""By suffix."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +140,14 @@ TARGETS = {
     "onnx": Target("export", "no approximation: the same float32 network (.onnx)"),
 }
 """By name. `NAME:ARGUMENT` gives the module an argument."""
+
+TARGET_FORMS = (
+    "int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
+    "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights to int3-weights "
+    "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
+    "distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx."
+)
+"""The same with their arguments, for help."""
 
 TARGET_EXAMPLES = tuple(f"{name}:{t.example}" if t.example else name for name, t in TARGETS.items())
 

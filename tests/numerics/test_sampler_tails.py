@@ -102,7 +102,7 @@ def test_draws_are_monotone_and_symmetric_in_the_word(law):
 @every_law
 def test_the_compiled_look_up_at_hard_words(law):
     """The machine code itself: words of this kind cannot be reached by an address in a test."""
-    below, guide, shift = numba_kernel.search(law.ratio)
+    below, guide, shift = numba_kernel.search(law)
     words = hard_words(law)
     found = [numba_kernel._place(word, below, guide, shift) for word in words]
     assert (np.array(found) - len(law.table) // 2 == by_definition(law, words)).all()
@@ -110,7 +110,7 @@ def test_the_compiled_look_up_at_hard_words(law):
 
 @every_law
 def test_the_torch_look_up_at_hard_words(law):
-    guide, below, bits = torch_kernel.search(law.ratio)
+    guide, below, bits = torch_kernel.search(law)
     words = hard_words(law)
     tables = map(torch.from_numpy, (words.view(np.int64), guide, below))
     assert (torch_kernel._steps(*tables, bits).numpy() == by_definition(law, words)).all()
@@ -119,7 +119,7 @@ def test_the_torch_look_up_at_hard_words(law):
 @pytest.mark.full
 @every_law
 def test_the_compiled_torch_look_up_at_hard_words(law):
-    guide, below, bits = torch_kernel.search(law.ratio)
+    guide, below, bits = torch_kernel.search(law)
     words = hard_words(law)
     tables = map(torch.from_numpy, (words.view(np.int64), guide, below))
     found = torch.compile(torch_kernel._steps)(*tables, bits)
@@ -143,6 +143,7 @@ def everything(law: RoundedGaussian) -> list[bytes]:
     """Tables, noise by the definition, by the compiled kernel and by torch, made anew."""
     for cached in (table.thresholds, numba_kernel.search, torch_kernel.search):
         cached.cache_clear()
+    law = RoundedGaussian(law.sigma, law.grid)
     addresses, rows = Addresses.of(1, Stream.FRESH, np.arange(5)), np.zeros(5, dtype=np.int64)
     pixels = np.random.default_rng(0).integers(0, law.levels + 1, (1, 500), dtype=np.int32)
     out = np.empty((5, 500), np.float32)
@@ -151,15 +152,14 @@ def everything(law: RoundedGaussian) -> list[bytes]:
     with torch.inference_mode():
         places, clean = torch.from_numpy(stacked(addresses)), torch.from_numpy(pixels[rows])
         by_torch = maker.images(maker.seed(3), places, clean).numpy()
-    law = RoundedGaussian(law.sigma, law.grid)
     made = (
         law.table,
         law.rows(3, addresses, 500),
         out,
         by_torch,
-        *numba_kernel.search(law.ratio)[:2],
+        *numba_kernel.search(law)[:2],
     )
-    return [array.tobytes() for array in (*made, *torch_kernel.search(law.ratio)[:2])]
+    return [array.tobytes() for array in (*made, *torch_kernel.search(law)[:2])]
 
 
 def flushing(function):

@@ -146,7 +146,7 @@ def test_compiled_look_up_at_every_threshold():
     table = law.table
     ends = np.array([0, 1, 2**64 - 2, 2**64 - 1], dtype=np.uint64)
     words = np.concatenate([table, table - np.uint64(1), table + np.uint64(1), ends])
-    below, guide, shift = search(law.ratio)
+    below, guide, shift = search(law)
     found = guide[(words >> shift).astype(int)].astype(int)
     while (more := below[found] < words).any():
         found += more

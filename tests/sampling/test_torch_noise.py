@@ -1,7 +1,5 @@
 """Noise by torch: the definition's bits, eager and compiled."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,6 @@ import torch
 from smoothcert.data.inputs import to_float
 from smoothcert.noise.law import Addresses, RoundedGaussian
 from smoothcert.noise.numba_kernel import NoisyImages
-from smoothcert.noise.table import thresholds
 from smoothcert.noise.torch_kernel import TorchNoise, _steps, search, stacked
 
 SEEDS = (0, 1234, 2**63, 2**64 - 1)
@@ -81,11 +78,12 @@ def test_layout_changes_no_value():
     assert (found == made(maker, 7, addresses, clean)).all()
 
 
-@pytest.mark.parametrize("ratio", [Fraction(1, 8), Fraction(4), Fraction(255, 2), Fraction(4096)])
+@pytest.mark.parametrize("ratio", [1 / 8, 4, 255 / 2, 4096])
 def test_look_up_at_every_threshold(ratio):
     """The words at, just below and just above each threshold and each bucket, and the ends."""
-    table = thresholds(ratio)
-    guide, below, bits = search(ratio)
+    law = RoundedGaussian(ratio, 1)
+    table = law.table
+    guide, below, bits = search(law)
     keys = np.arange(127 << bits, (127 + 63) << bits) << (23 - bits)
     starts = keys.astype(np.int32).view(np.float32).astype(np.uint64)
     rng = np.random.default_rng(0)
@@ -102,7 +100,7 @@ def test_look_up_at_every_threshold(ratio):
 
 @pytest.mark.parametrize("sigma", [0.12, 0.25, 0.5, 1.0])
 def test_usual_guides_stay_in_a_cache(sigma):
-    guide, below, _ = search(RoundedGaussian(sigma, 1 / 255).ratio)
+    guide, below, _ = search(RoundedGaussian(sigma, 1 / 255))
     assert guide.nbytes + below.nbytes < 2**17
 
 

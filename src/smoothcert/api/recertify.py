@@ -15,7 +15,16 @@ from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch, require_one_of
-from smoothcert.methods import SCRATCH, Allocation, Case, Irs, Method, Reuse, method_of
+from smoothcert.methods import (
+    BY_NAME,
+    SCRATCH,
+    Allocation,
+    Case,
+    Method,
+    RecertifyOptions,
+    Reuse,
+    method_of,
+)
 from smoothcert.methods import planned as planned_method
 from smoothcert.planning import Policy
 from smoothcert.sampling.engine import Progress
@@ -116,7 +125,7 @@ def method_settings(
     gamma: float,
     variant: str,
     fresh_seed: Seed | None = None,
-) -> Irs | Reuse:
+) -> Method:
     """The settings of the requested method.
 
     Raises:
@@ -138,11 +147,8 @@ def method_settings(
         )
     if fresh_seed is not None:
         return _fresh(settings, text, method, total, number_of(fresh_seed))
-    if method != "irs":
-        return Reuse(text, method, total)
-    if rule.kind != "uniform":
-        raise InvalidInput(f"irs takes only the policy uniform:M; got {text!r}")
-    return Irs(int(rule.value), total, gamma, variant)
+    each = int(rule.value) if rule.kind == "uniform" else None
+    return BY_NAME[method].of(RecertifyOptions(method, text, each, total, gamma, variant))
 
 
 def _fresh(settings: Settings, policy: str, method: str, alpha: float, seed: int) -> Reuse:

@@ -11,10 +11,10 @@ from smoothcert.classifiers.factories import Factory, likely, refuse_others, ref
 from smoothcert.classifiers.protocol import Classifier, ThreadReplicable
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.classifiers.recognized import named_for
-from smoothcert.classifiers.reference import READ, ModelReference
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
 from smoothcert.files import require_regular, similar
-from smoothcert.vocabulary import HUBS, MODEL_FORMS, MODES
+from smoothcert.vocabulary import HUBS, MODEL_FORMATS, MODEL_FORMS, MODES
 
 if TYPE_CHECKING:
     import torch
@@ -88,10 +88,11 @@ def checked_file(path: Path) -> Path:
     Raises:
         ModelError: a pickle, or the file does not exist.
     """
-    plain = path.suffix in (".onnx", ".safetensors") and not path.is_dir()
+    found = MODEL_FORMATS.get(path.suffix)
+    plain = found is not None and not found.by_content and not path.is_dir()
     if not plain and (what := named_for(path)):
         raise ModelError(what)
-    if path.suffix in READ:
+    if found is not None:
         if not path.exists():
             raise ModelError(f"There is no model file {path}{similar(path)}")
         require_regular(path, sys.maxsize, ModelError)
@@ -113,12 +114,8 @@ def _from_reference(reference: ModelReference, device: str) -> Classifier:
         return _from_factory(reference.name, device)
     path, name = reference.path or Path(reference.file), reference.name
     suffix = checked_file(path).suffix
-    if suffix == ".onnx":
-        return _load_onnx(path, device, reference.output)
-    if suffix == ".pt2":
-        return _pt2(path, device)
-    if suffix == ".safetensors":
-        return _pytorch().load_weights(path, reference.architecture, device)
+    if suffix in MODEL_FORMATS:
+        return _from_file(path, device, reference)
     if suffix == "" and name in zoo.ARCHITECTURES:
         raise ModelError(
             f"{name!r} is an architecture without weights: give "
@@ -149,14 +146,13 @@ def _from_hub(hub: str, name: str, device: str) -> Classifier:
     return source.load(name, device)
 
 
-def _load_onnx(path: Path, device: str, output: str = "") -> Classifier:
-    if device != "cpu":
-        raise ModelError(f"ONNX models run on device 'cpu'; got {device!r}")
+def _from_file(path: Path, device: str, reference: ModelReference) -> Classifier:
+    found = MODEL_FORMATS[path.suffix]
     try:
-        from smoothcert.classifiers.onnx import OnnxClassifier
+        reader = import_module(f"smoothcert.classifiers.{found.module}")
     except ImportError as error:
-        raise MissingExtra(error.name or "onnxruntime", "onnx") from error
-    return OnnxClassifier.load(path, output)
+        raise MissingExtra(error.name or found.package, found.extra) from error
+    return reader.load_file(path, device, reference)
 
 
 def _pytorch() -> Any:
@@ -165,13 +161,6 @@ def _pytorch() -> Any:
     except ImportError as error:
         raise MissingExtra(error.name or "torch", "torch") from error
     return pytorch
-
-
-def _pt2(path: Path, device: str) -> Classifier:
-    _pytorch()  # which says what to install where torch is missing
-    from smoothcert.classifiers.pt2 import load_pt2
-
-    return load_pt2(path, device)
 
 
 def _from_factory(reference: str, device: str) -> Classifier:

@@ -16,6 +16,7 @@ from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.fitting import fitting
 from smoothcert.classifiers.onnx_files import in_training, not_loaded, opened
 from smoothcert.classifiers.onnx_outputs import Output, chosen_output
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.errors import ModelError
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -101,6 +102,13 @@ class OnnxClassifier:
         """The input's name and type and the output's name; asking costs as much as a row."""
         tensor = self.session.get_inputs()[0]
         return tensor.name, _DTYPES[tensor.type], [self.output.name]
+
+
+def load_file(path: Path, device: str, reference: ModelReference) -> OnnxClassifier:
+    """Open the model file of a reference; see `OnnxClassifier.load`."""
+    if device != "cpu":
+        raise ModelError(f"ONNX models run on device 'cpu'; got {device!r}")
+    return OnnxClassifier.load(path, reference.output)
 
 
 def _batch_of(file: str, inputs: Sequence[Any]) -> int | None:

@@ -10,11 +10,12 @@ from smoothcert.classifiers.pt2_ends import batches, sizes_of, with_plain_ends
 from smoothcert.classifiers.pt2_guard import checked_pt2
 from smoothcert.classifiers.pytorch import TorchClassifier, check_device
 from smoothcert.classifiers.quiet import quiet
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.errors import ModelError
 from smoothcert.files import fingerprint_file
 
 
-def load_pt2(path: Path, device: str = "cpu") -> TorchClassifier:
+def load_file(path: Path, device: str, _reference: ModelReference) -> TorchClassifier:
     """Load a torch.export archive, after checking that it holds only tensors and tensor ops.
 
     Raises:

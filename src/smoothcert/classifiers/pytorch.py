@@ -29,6 +29,7 @@ from smoothcert.classifiers.fingerprints import (
 from smoothcert.classifiers.fitting import fitting
 from smoothcert.classifiers.quiet import prints_to_stderr
 from smoothcert.classifiers.recognized import why_unreadable
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.classifiers.torch_modes import arithmetic, check_mode, enough_memory
 from smoothcert.errors import ModelError, OutOfMemory, SmoothcertError
 
@@ -266,13 +267,13 @@ def _the_tensor(made: Any) -> str:
     return f"returns its {which}" if found else "does"
 
 
-def load_weights(path: Path, architecture: str = "", device: str = "cpu") -> TorchClassifier:
-    """Load `architecture` with the weights of a safetensors file.
+def load_file(path: Path, device: str, reference: ModelReference) -> TorchClassifier:
+    """Load the architecture of a reference with the weights of its safetensors file.
 
     Without an architecture, the one that `save_weights` recorded in the file is used.
     """
     state, metadata = read_weights(path)
-    name = architecture or metadata.get("architecture", "")
+    name = reference.architecture or metadata.get("architecture", "")
     if not name or not isinstance(name, str):
         raise ModelError(
             f"{path.name} does not say which architecture it belongs to; pass "

@@ -7,9 +7,9 @@ from pathlib import Path
 from smoothcert import zoo
 from smoothcert.classifiers.recognized import PICKLED
 from smoothcert.errors import ModelError
-from smoothcert.vocabulary import HUBS, MODES
+from smoothcert.vocabulary import HUBS, MODEL_FORMATS, MODES
 
-READ = (".onnx", ".pt2", ".safetensors")
+READ = tuple(MODEL_FORMATS)
 """Suffixes of the model files that are read."""
 
 _ADDRESS = re.compile(r"((?:[\w.-]+@)?)([a-z0-9+]+://[^?]+/[^/?]+(?:\?.*)?)")

@@ -208,10 +208,7 @@ Target = Annotated[
     str,
     typer.Option(
         "--to",
-        help="int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
-        "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights to int3-weights "
-        "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
-        "distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx.",
+        help=vocabulary.TARGET_FORMS,
         autocompletion=complete(vocabulary.TARGET_EXAMPLES),
         show_default=False,
     ),
@@ -306,8 +303,7 @@ Policy = Annotated[
     str | None,
     typer.Option(
         "--policy",
-        help="uniform:M evaluations per input, budget:B in total (a count, or a fraction of the "
-        "cached draws), retain:R of the original's radius, or radius:R to decide.",
+        help=vocabulary.POLICY_FORMS,
         show_default="uniform:n/10",
         autocompletion=complete(vocabulary.POLICIES),
     ),
@@ -316,7 +312,7 @@ Method = Annotated[
     str,
     typer.Option(
         "--method",
-        help="auto, joint, stratified, or irs (Ugare et al. 2024).",
+        help=vocabulary.METHOD_FORMS,
         autocompletion=complete(tuple(m for m in vocabulary.METHODS if m != "fresh")),
     ),
 ]

@@ -23,7 +23,7 @@ _PARAMETERS = (
     *("Conv", "ConvTranspose", "Gemm", "MatMul"),
     *("BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"),
 )
-_PACKED = ("int4", "int3")
+_PACKED = tuple(name for name, bits in BITS.items() if bits <= 4)
 """What fits into ONNX's 4-bit integers; more bits take 8."""
 
 Weights = dict[str, NDArray[Any]]

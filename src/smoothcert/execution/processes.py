@@ -43,8 +43,8 @@ class Load(Protocol):
 class Processes:
     """An executor: this process, with its own classifier, and others beside it.
 
-    A worker that dies is restarted and its block retried; one that is silent for too long is
-    killed first.
+    A worker that dies is restarted; one that is silent for too long is killed first. What becomes
+    of its block is up to the `scheduler`.
 
     Attributes:
         load: loads model and data in the workers 1, 2, ...; this process is worker 0.

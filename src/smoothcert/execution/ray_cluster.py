@@ -42,9 +42,8 @@ _MAX_ACTORS = 64  # in a cluster that grows; it may also double
 class Cluster:
     """An executor: actors of a Ray cluster.
 
-    An actor that dies, alone or with its node, is restarted where there is room, and its block
-    retried; a straggler's block is computed by an idle actor too. When nodes join, actors start on
-    them.
+    An actor that dies, alone or with its node, is restarted where there is room; what becomes of
+    its block is up to the `scheduler`. When nodes join, actors start on them.
 
     Attributes:
         load: loads model and data in an actor.

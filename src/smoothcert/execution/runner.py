@@ -1,4 +1,4 @@
-"""Runs on disk: the functions of `api` in blocks of inputs, any of which can be retried."""
+"""Runs on disk: the functions of `api` in blocks of inputs, any of which can be made again."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress

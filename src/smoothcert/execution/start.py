@@ -161,7 +161,7 @@ class RunRequest:
     @property
     def draws(self) -> int:
         """About how many draws each input gets."""
-        return self.method.draws(self.settings)
+        return max(1, self.method.draws(self.settings))
 
 
 def _prepare(
@@ -198,6 +198,7 @@ def _prepare(
         noise_hash=ready.probe.noise_hash,
         base=request.base.identity.hash if request.base else "",
         layout=layout_of(ready.classifier),
+        noise_law=request.settings.noise.name,
     )
     _log_choices(identity, ready)
     origin: dict[str, Any] = {"batches_too_large": list(ready.too_large)} if ready.too_large else {}

@@ -1,7 +1,7 @@
 """One file per method, from votes to certificates, all pure; each method is registered here."""
 
 from smoothcert.certificate import Certificate, Record, Settings
-from smoothcert.methods.base import Allocation, Bound, Case, Method
+from smoothcert.methods.base import Allocation, Bound, Case, Method, RecertifyOptions
 from smoothcert.methods.irs import Irs
 from smoothcert.methods.replay import Reuse
 from smoothcert.methods.scratch import Scratch
@@ -9,6 +9,7 @@ from smoothcert.methods.sequential import Decision
 
 __all__ = [
     "BY_KIND",
+    "BY_NAME",
     "SCRATCH",
     "Allocation",
     "Bound",
@@ -16,6 +17,7 @@ __all__ = [
     "Decision",
     "Irs",
     "Method",
+    "RecertifyOptions",
     "Reuse",
     "Scratch",
     "alpha_of",
@@ -31,6 +33,12 @@ BY_KIND: dict[str, type[Method]] = {method.kind: method for method in (Irs, Reus
 """The other methods by their names in run.json."""
 
 
+BY_NAME: dict[str, type[Method]] = {
+    name: method for method in BY_KIND.values() for name in method.names
+}
+"""The methods of `recertify` by what it calls them."""
+
+
 def method_of(stated: Method | None) -> Method:
     """The method of a result, whose own field is None for a certification from scratch."""
     return SCRATCH if stated is None else stated
@@ -42,7 +50,7 @@ def stated(method: Method) -> Method | None:
 
 
 def planned(method: Method) -> Reuse | None:
-    """The method, if a plan made from a pilot allocates each input's draws."""
+    """The method, if it follows a plan made from a pilot."""
     return method if isinstance(method, Reuse) else None
 
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class Bound(StrEnum):
 
 @dataclass(frozen=True)
 class Allocation:
-    """The draws that a plan allocates to one input.
+    """The draws of one input, by a plan.
 
     Attributes:
         bound: the bound that uses them.
@@ -116,6 +116,26 @@ class Cached:
 
 
 @dataclass(frozen=True)
+class RecertifyOptions:
+    """What `recertify` is asked for.
+
+    Attributes:
+        method: the name, one of `vocabulary.METHODS`.
+        policy: how much to spend where, see `planning.Policy`.
+        per_input: the policy's evaluations per input, if it is `uniform`.
+        alpha: total error probability per input.
+        gamma, variant: see `Irs`.
+    """
+
+    method: str
+    policy: str
+    per_input: int | None
+    alpha: float
+    gamma: float
+    variant: str
+
+
+@dataclass(frozen=True)
 class Method(ABC):
     """Settings of a method, and the rules that follow from them; subclasses are frozen dataclasses.
 
@@ -125,6 +145,7 @@ class Method(ABC):
         results: the values of `Certificate.method` that it can give.
         vote_kinds: the parts of `Votes` that its records may have.
         needs_base: whether it reuses the votes of an original.
+        names: what `recertify` calls it; see `vocabulary.METHODS`.
     """
 
     kind: ClassVar[str]
@@ -132,6 +153,12 @@ class Method(ABC):
     results: ClassVar[tuple[str, ...]]
     vote_kinds: ClassVar[tuple[str, ...]]
     needs_base: ClassVar[bool] = False
+    names: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def of(cls, options: RecertifyOptions) -> Self:
+        """The method as `recertify` is asked for it, where it has a name there."""
+        raise NotImplementedError
 
     @abstractmethod
     def describe(self, settings: Settings) -> str:
@@ -144,6 +171,10 @@ class Method(ABC):
     @abstractmethod
     def draws(self, settings: Settings) -> int:
         """About how many evaluations each input takes."""
+
+    def policy_of(self, settings: Settings) -> str:
+        """What it spends where, as a `planning.Policy`."""
+        return f"uniform:{self.draws(settings)}"
 
     @abstractmethod
     def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:

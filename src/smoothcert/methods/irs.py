@@ -8,7 +8,7 @@ whole: docs/theory.md, section 3, and `Irs.error`.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from smoothcert.methods.base import (
     Cached,
     Case,
     Method,
+    RecertifyOptions,
     blank,
     differences,
 )
@@ -65,11 +66,19 @@ class Irs(Method):
     results: ClassVar[tuple[str, ...]] = ("irs", "irs-fresh")
     vote_kinds: ClassVar[tuple[str, ...]] = ("estimation", "original", "fresh", "roles")
     needs_base: ClassVar[bool] = True
+    names: ClassVar[tuple[str, ...]] = ("irs",)
 
     per_input: int
     alpha: float = 0.002
     gamma: float = 0.99
     variant: str = "budget-exact"
+
+    @classmethod
+    def of(cls, options: RecertifyOptions) -> Self:
+        """See `Method`: every input gets the same number of evaluations."""
+        if options.per_input is None:
+            raise InvalidInput(f"irs takes only the policy uniform:M; got {options.policy!r}")
+        return cls(options.per_input, options.alpha, options.gamma, options.variant)
 
     def __post_init__(self) -> None:
         """Check every field."""

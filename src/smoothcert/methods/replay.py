@@ -9,7 +9,7 @@ and 8).
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from smoothcert.methods.base import (
     Cached,
     Case,
     Method,
+    RecertifyOptions,
     blank,
     differences,
 )
@@ -64,12 +65,18 @@ class Reuse(Method):
     results: ClassVar[tuple[str, ...]] = tuple(Bound)
     vote_kinds: ClassVar[tuple[str, ...]] = ("estimation", "original", "fresh", "roles")
     needs_base: ClassVar[bool] = True
+    names: ClassVar[tuple[str, ...]] = REPLAY_METHODS
 
     policy: str
     method: str = "auto"
     alpha: float = 0.002
     pilot: int = 64
     fresh_seed: int | None = None
+
+    @classmethod
+    def of(cls, options: RecertifyOptions) -> Self:
+        """See `Method`."""
+        return cls(options.policy, options.method, options.alpha)
 
     def __post_init__(self) -> None:
         """Check the fields; the policy's text is checked where it is parsed."""
@@ -122,6 +129,10 @@ class Reuse(Method):
     def draws(self, settings: Settings) -> int:
         """See `Method`."""
         return settings.n // 10 + 1
+
+    def policy_of(self, settings: Settings) -> str:
+        """See `Method`."""
+        return self.policy
 
     def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
         """See `Method`."""

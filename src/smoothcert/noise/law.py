@@ -16,6 +16,7 @@ from enum import IntEnum
 from fractions import Fraction
 from functools import cached_property
 from math import prod
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -79,6 +80,9 @@ class RoundedGaussian:
     Raises:
         InvalidInput: sigma is not a positive number, or is under 1/8 or over 4096 steps.
     """
+
+    name: ClassVar[str] = LAW
+    """Of the law and the addressing, in run.json."""
 
     sigma: float
     grid: float | Fraction

@@ -9,7 +9,6 @@ import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from stat import S_ISDIR
@@ -28,7 +27,6 @@ from smoothcert.noise.law import (
     Addresses,
     RoundedGaussian,
 )
-from smoothcert.noise.table import thresholds
 
 _CONFIG: Any = config  # its names are created when it is read
 
@@ -44,7 +42,7 @@ class NoisyImages:
     def __init__(self, noise: RoundedGaussian, seed: int) -> None:
         """Prepare what all batches share, so that little is left to do for each."""
         self._seed = seed
-        self._search = search(noise.ratio)
+        self._search = search(noise)
         self._scale = np.float32(1 / noise.levels)
 
     def __call__(
@@ -79,14 +77,14 @@ class NoisyImages:
 
 
 @lru_cache(maxsize=16)
-def search(ratio: Fraction) -> tuple[NDArray[np.uint64], NDArray[np.int32], np.uint64]:
+def search(noise: RoundedGaussian) -> tuple[NDArray[np.uint64], NDArray[np.int32], np.uint64]:
     """The last word below each threshold; the guide; and how far to shift a word for it.
 
     The guide is the number of thresholds at or below the first word with those leading bits:
     64 kB of them stay in a core's cache, and usual laws need no more.
     """
-    table = thresholds(ratio)  # all at least 1
-    shift = np.uint64(64 - (14 if ratio <= 512 else 17))
+    table = noise.table  # all at least 1
+    shift = np.uint64(64 - (14 if noise.ratio <= 512 else 17))
     first = np.arange(2 ** (64 - int(shift)), dtype=np.uint64) << shift
     guide = np.searchsorted(table, first, side="right").astype(np.int32)
     below = np.append(table - np.uint64(1), np.uint64(2**64 - 1))  # no word is above the last

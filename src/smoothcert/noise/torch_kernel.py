@@ -7,7 +7,6 @@ are those of floating point, as fine in the tails as thresholds are there.
 """
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -21,7 +20,6 @@ from smoothcert.noise.law import (
     Addresses,
     RoundedGaussian,
 )
-from smoothcert.noise.table import thresholds
 
 _LOW = 0xFFFFFFFF
 _MANTISSA, _BIAS, _OCTAVES = 23, 127, 63  # of float32; of the words below 2^63
@@ -40,7 +38,7 @@ class TorchNoise:
                 batch; by default on CUDA. It changes no bit.
         """
         self.device: torch.device = torch.device(device)
-        guide, below, self._bits = search(noise.ratio)
+        guide, below, self._bits = search(noise)
         self._guide = torch.from_numpy(guide).to(self.device)
         self._below = torch.from_numpy(below).to(self.device)
         self._scale = torch.tensor(np.float32(1 / noise.levels), device=self.device)
@@ -120,14 +118,14 @@ def noisy(
 
 
 @lru_cache(maxsize=16)
-def search(ratio: Fraction) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
+def search(noise: RoundedGaussian) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
     """The guide, the last word below each threshold of the lower half, and the guide's bits.
 
     The guide is indexed by exponent and leading mantissa bits of a word as a float32; its entry
     is the number of thresholds at or below all words of that bucket. There are enough bits
     that no bucket is split by more than one threshold.
     """
-    table = thresholds(ratio)
+    table = noise.table
     lower = table[: len(table) // 2].astype(np.int64)  # all below 2^63
     bits = 0
     while _crowded(*_split(lower, bits)):

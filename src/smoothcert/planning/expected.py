@@ -10,7 +10,6 @@ from scipy import special
 from smoothcert.bounds.budget import Budget
 from smoothcert.methods.replay import Bound, Reuse
 from smoothcert.planning.flips import FlipRates, within
-from smoothcert.planning.policy import Policy
 
 _COLUMNS = 28
 _ROWS = 160
@@ -78,23 +77,6 @@ _CANDIDATES = {
     "joint": (Split(Bound.JOINT), *_FRESH),
     "fresh": _FRESH,
 }
-
-
-_STRATA_FROM = 0.1  # share of the cached draws from which counting flips back pays
-
-
-def candidate_splits(reuse: Reuse, inputs: int, n: int, shown: bool = False) -> str:
-    """The splits that a run's inputs may have, by name: `joint`, `strata`, `stratified` or `fresh`.
-
-    `auto` decides by the amount to be spent, which does not depend on any draw. If a plan was
-    shown, the amount may have been chosen by the cache: then `auto` is `joint` whatever is spent.
-    """
-    if reuse.method != "auto":
-        return reuse.method
-    if shown:
-        return "joint"
-    spent = Policy.parse(reuse.policy).total(inputs, n) / (inputs * n)
-    return "strata" if spent >= _STRATA_FROM else "joint"
 
 
 def expected_radii(

@@ -1,15 +1,16 @@
 """From a policy and expected radii to every input's allocation."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from smoothcert.methods import Allocation, Bound
+from smoothcert.methods import Allocation, Bound, Reuse
 from smoothcert.planning.expected import ExpectedRadii, Split
 from smoothcert.planning.policy import Policy
+
+_STRATA_FROM = 0.1  # share of the cached draws from which counting flips back pays
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,20 @@ class Plan:
     def evaluations(self) -> int:
         """Total forward passes."""
         return sum(one.evaluations for one in self.allocations)
+
+
+def candidate_splits(reuse: Reuse, inputs: int, n: int, shown: bool = False) -> str:
+    """The splits that a run's inputs may have, by name: `joint`, `strata`, `stratified` or `fresh`.
+
+    `auto` decides by the amount to be spent, which does not depend on any draw. If a plan was
+    shown, the amount may have been chosen by the cache: then `auto` is `joint` whatever is spent.
+    """
+    if reuse.method != "auto":
+        return reuse.method
+    if shown:
+        return "joint"
+    spent = Policy.parse(reuse.policy).total(inputs, n) / (inputs * n)
+    return "strata" if spent >= _STRATA_FROM else "joint"
 
 
 def plan(
@@ -52,12 +67,8 @@ def plan(
     """
     z = special.ndtri(np.clip(k / n, 0.5, 1 - 0.3 / n))
     row = np.clip(np.searchsorted(t.z, z), 0, len(t.z) - 1)
-    column = _columns(policy, t, row, proven, n)
-    column[~proven] = 0
+    column, size = policy.allocate(t, row, proven, n)
     seen = reserved or (np.zeros_like(k), np.zeros_like(k))
-    size = t.spent[row, column]
-    if policy.kind == "uniform":  # exactly as asked, not the grid's next smaller size
-        size = np.where((column > 0) & proven, int(policy.value), 0)
     allocations = [
         _allocation(
             t.splits,
@@ -69,43 +80,6 @@ def plan(
         for r, c, m, won, seen_won, lost in zip(row, column, size, k, *seen, strict=True)
     ]
     return Plan(tuple(allocations), t.radius[row, column])
-
-
-def _columns(
-    policy: Policy, t: ExpectedRadii, row: NDArray[Any], proven: NDArray[np.bool_], n: int
-) -> NDArray[np.int64]:
-    radius = t.radius[row]
-    if policy.kind == "uniform":
-        column = int(np.searchsorted(t.evaluations, policy.value, side="right")) - 1
-        return np.full(len(row), max(column, 1))
-    if policy.kind == "retain":
-        return _first_reaching(radius, policy.value * t.cached[row])
-    if policy.kind == "radius":
-        return _first_reaching(radius, np.full(len(row), policy.value))
-    return _water_filling(radius, t.spent[row], proven, policy.total(len(row), n))
-
-
-def _first_reaching(radius: NDArray[Any], target: NDArray[Any]) -> NDArray[np.int64]:
-    """The cheapest column that reaches the target; none (0) where no column does."""
-    reached = radius >= target[:, None]
-    return np.where(reached.any(axis=1), reached.argmax(axis=1), 0)
-
-
-def _water_filling(
-    radius: NDArray[Any], cost: NDArray[Any], proven: NDArray[np.bool_], total: float
-) -> NDArray[np.int64]:
-    """Maximize the summed radius within a total cost: bisect the price of an evaluation."""
-    low, high = 0.0, 1.0
-    column = np.zeros(len(radius), dtype=np.int64)
-    for _ in range(60):
-        price = (low + high) / 2
-        tried = (radius - price * cost).argmax(axis=1)
-        spent = cost[np.arange(len(cost)), tried][proven].sum()
-        if spent <= total:
-            high, column = price, tried
-        else:
-            low = price
-    return column
 
 
 def _allocation(

@@ -1,8 +1,13 @@
 """Policies: how many evaluations to spend where."""
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from smoothcert.errors import InvalidInput, did_you_mean
+from smoothcert.planning.expected import ExpectedRadii
 
 _POLICIES = "uniform:M, budget:B (a count, or a fraction of a run from scratch), retain:R, radius:R"
 
@@ -42,3 +47,50 @@ class Policy:
         if self.kind == "budget":
             return self.value if self.value > 1 else self.value * inputs * n
         return inputs * n / 10
+
+    def allocate(
+        self, t: ExpectedRadii, row: NDArray[Any], proven: NDArray[np.bool_], n: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The column of the expected radii that each input gets, and its evaluations.
+
+        Args:
+            t: the radii to expect from evaluations.
+            row: the inputs' rows in it.
+            proven: inputs that the original certifies; only they get and cost anything.
+            n: cached draws of each input.
+        """
+        radius = t.radius[row]
+        if self.kind == "uniform":  # exactly as asked, not the table's next smaller size
+            column = int(np.searchsorted(t.evaluations, self.value, side="right")) - 1
+            return np.where(proven, max(column, 1), 0), np.where(proven, int(self.value), 0)
+        if self.kind == "retain":
+            column = _first_reaching(radius, self.value * t.cached[row])
+        elif self.kind == "radius":
+            column = _first_reaching(radius, np.full(len(row), self.value))
+        else:
+            column = _water_filling(radius, t.spent[row], proven, self.total(len(row), n))
+        column[~proven] = 0
+        return column, t.spent[row, column]
+
+
+def _first_reaching(radius: NDArray[Any], target: NDArray[Any]) -> NDArray[np.int64]:
+    """The cheapest column that reaches the target; none (0) where no column does."""
+    reached = radius >= target[:, None]
+    return np.where(reached.any(axis=1), reached.argmax(axis=1), 0)
+
+
+def _water_filling(
+    radius: NDArray[Any], cost: NDArray[Any], proven: NDArray[np.bool_], total: float
+) -> NDArray[np.int64]:
+    """Maximize the summed radius within a total cost: bisect the price of an evaluation."""
+    low, high = 0.0, 1.0
+    column = np.zeros(len(radius), dtype=np.int64)
+    for _ in range(60):
+        price = (low + high) / 2
+        tried = (radius - price * cost).argmax(axis=1)
+        spent = cost[np.arange(len(cost)), tried][proven].sum()
+        if spent <= total:
+            high, column = price, tried
+        else:
+            low = price
+    return column

@@ -11,9 +11,9 @@ from typing import Any, Self
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, Mismatch, StoreError
 from smoothcert.methods import BY_KIND, SCRATCH, Method
-from smoothcert.noise.law import LAW
 from smoothcert.runs.sealed import is_sealed, json_bytes, seal, why_not
 from smoothcert.runs.validation import UNREADABLE, check_identity, check_origin
+from smoothcert.vocabulary import MODEL_FORMATS
 
 FORMAT = 4
 """See docs/store-format.md; increases with every change that an older reader would miss."""
@@ -78,7 +78,7 @@ class Identity:
     base: str = ""
     layout: str = ""
     versions: Mapping[str, str] = field(default_factory=lambda: library_versions())
-    noise_law: str = LAW
+    noise_law: str = field(kw_only=True)
 
     @property
     def hash(self) -> str:
@@ -193,7 +193,8 @@ def _short(value: Any) -> str:
 def library_versions() -> dict[str, str]:
     """Versions of what can change a logit or a limit, without libraries not installed."""
     found = {"python": platform.python_version()}
-    for name in ("smoothcert", "numpy", "scipy", "torch", "onnxruntime"):
+    numerical = ("smoothcert", "numpy", "scipy", "torch", "onnxruntime")
+    for name in dict.fromkeys((*numerical, *(one.package for one in MODEL_FORMATS.values()))):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -19,7 +19,7 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs, fingerprint_of
 from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
 from smoothcert.methods import Allocation, planned, replay
-from smoothcert.noise.law import LAW, Stream
+from smoothcert.noise.law import Stream
 from smoothcert.runs import ledger, pilots, plan_file, recomputed
 from smoothcert.runs.bases import check_same_inputs
 from smoothcert.runs.store import Run
@@ -99,8 +99,9 @@ def verify(run: Run, base: Run | None = None) -> Verification:
     """
     run = Run(run.storage, run.manifest)  # what was read before may have changed since
     problems = list(_beside_blocks(run))
-    if run.identity.noise_law != LAW:
-        problems.append(f"its noise law {run.identity.noise_law!r:.60} is not {LAW!r}")
+    law = run.identity.settings.noise.name
+    if run.identity.noise_law != law:
+        problems.append(f"its noise law {run.identity.noise_law!r:.60} is not {law!r}")
     if run.missing:
         problems.append(f"{len(run.missing)} of {len(run.blocks)} blocks are missing")
     if base is not None and base.identity.hash != run.identity.base:

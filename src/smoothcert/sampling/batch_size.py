@@ -6,6 +6,7 @@ import torch
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.classifiers.torch_modes import enough_memory
 from smoothcert.errors import OutOfMemory
+from smoothcert.sampling.memory import fitting
 
 _VALUES = 2**27  # float32 values in the largest batch: 512 MB, which keeps any GPU busy
 _MOST_ROWS, _FIRST_ROWS = 4096, 16
@@ -28,17 +29,13 @@ def fitting_batch(classifier: TorchClassifier, shape: tuple[int, ...]) -> int:
     """
     if classifier.fixed_batch is not None:
         return classifier.fixed_batch
+
+    def attempt(rows: int) -> None:
+        _release(classifier)  # what the attempt before has left, whose error is gone by now
+        _forward(classifier, shape, rows)
+
     size = min(_most_rows(shape), _by_free_memory(classifier, shape))
-    while True:
-        try:
-            _forward(classifier, shape, size)
-        except OutOfMemory:
-            if size == 1:
-                raise
-            size //= 2
-        else:
-            return size
-        _release(classifier)
+    return fitting(attempt, size, free=True)[1]
 
 
 def _most_rows(shape: tuple[int, ...]) -> int:
@@ -62,7 +59,7 @@ def _by_free_memory(classifier: TorchClassifier, shape: tuple[int, ...]) -> int:
         _forward(classifier, shape, _FIRST_ROWS)
     except OutOfMemory:
         _release(classifier)
-        return _FIRST_ROWS // 2
+        return _FIRST_ROWS
     row = (torch.cuda.max_memory_allocated(device) - before) / _FIRST_ROWS
     _release(classifier)
     free, _ = torch.cuda.mem_get_info(device)

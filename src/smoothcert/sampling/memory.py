@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from smoothcert.classifiers.blame import message_of
-from smoothcert.errors import ModelError
+from smoothcert.errors import OutOfMemory
 
 _Found = TypeVar("_Found")
 _WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad allocation")
@@ -36,7 +36,7 @@ def fitting(
         The attempt's result, the size that fitted, and those that did not.
 
     Raises:
-        ModelError: no size fits, or the only one allowed does not.
+        OutOfMemory: no size fits, or the only one allowed does not.
     """
     too_large: list[int] = []
     while True:
@@ -53,7 +53,7 @@ def fitting(
 
 @contextmanager
 def explaining(size: int) -> Iterator[None]:
-    """Turn an error about memory into a ModelError that says what to do at this batch size."""
+    """Turn an error about memory into an OutOfMemory that says what to do at this batch size."""
     try:
         yield
     except Exception as error:
@@ -62,7 +62,7 @@ def explaining(size: int) -> Iterator[None]:
         raise
 
 
-def _explained(error: Exception, size: int) -> ModelError:
+def _explained(error: Exception, size: int) -> OutOfMemory:
     root: BaseException = error
     while root.__cause__ is not None:
         root = root.__cause__  # the framework's message, without our own advice
@@ -73,4 +73,4 @@ def _explained(error: Exception, size: int) -> ModelError:
         if size > 1
         else "One row is too much: use a smaller model or a device with more memory."
     )
-    return ModelError(f"A batch of {size} ran out of memory ({first}). {advice}")
+    return OutOfMemory(f"A batch of {size} ran out of memory ({first}). {advice}")

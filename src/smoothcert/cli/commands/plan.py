@@ -78,11 +78,12 @@ def _reuse(run: "Run", method: str, alpha: float | None) -> "Reuse":
 
     run.require_complete()
     check_base(run.identity.method)
-    if method == "irs":
-        raise InvalidInput("irs has no plan; plan takes the methods auto, joint, stratified")
     settings = run.identity.settings
     reuse = planned(method_settings(settings, None, None, method, alpha, 0.99, "budget-exact"))
-    assert reuse is not None
+    if reuse is None:
+        raise InvalidInput(
+            f"{method} makes no plan; plan takes the methods auto, joint, stratified"
+        )
     return reuse
 
 

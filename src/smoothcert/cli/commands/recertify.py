@@ -77,7 +77,7 @@ def _recertify(
         fresh_seed: the seed of fresh draws, `random`, or None to replay the base's.
     """
     from smoothcert.api import sanity
-    from smoothcert.api.recertify import method_settings
+    from smoothcert.api.recertify import default_alpha, method_settings
     from smoothcert.cli import console
     from smoothcert.cli.data_source import recorded_source
     from smoothcert.cli.resources import run_on_cluster
@@ -96,8 +96,8 @@ def _recertify(
         settings = original.identity.settings
         method = method_settings(settings, None, *question, seed)
         source = recorded_source(original.manifest.origin, data)
-    console.note(sanity.of_settings(settings, method.alpha))
-    total = arguments.remaining(_expected_evaluations(original, method.policy))
+    console.note(sanity.of_settings(settings, default_alpha(settings, question[2])))
+    total = arguments.remaining(_expected_evaluations(original, method.policy_of(settings)))
     classifier = inputs = None
     if arguments.compute.cluster is None:
         with console.waiting("Loading model and data"):
