@@ -40,6 +40,7 @@ LAYERS = (
         "scalars",
         "tries",
         "files",
+        "compilation",
         "bounds",
         "noise",
         "data",

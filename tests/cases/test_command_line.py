@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import smoothcert
-from smoothcert import scalars
+from smoothcert import compilation, scalars
 from smoothcert import text as names
 from smoothcert.api import sanity
 from smoothcert.api.given import as_base, as_inputs
@@ -23,7 +23,6 @@ from smoothcert.cli import main, options, terminal
 from smoothcert.errors import InvalidInput, SmoothcertError, WorkerCrash
 from smoothcert.execution.processes import picklable_error
 from smoothcert.files import is_litter, require_new_file
-from smoothcert.noise import numba_kernel
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.storage.local import LocalFolder
@@ -584,13 +583,13 @@ def test_a_quoted_home_is_found(base, monkeypatch):
 def test_the_compiled_code_is_kept_where_nobody_else_writes(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     mine = tmp_path / f"smoothcert-{os.getuid()}"
-    assert numba_kernel._temporary_folder() == str(mine)
+    assert compilation._temporary_folder() == str(mine)
     assert mine.stat().st_mode & 0o777 == 0o700
     mine.chmod(0o777)  # anybody could have put code there
-    assert numba_kernel._temporary_folder() != str(mine)
+    assert compilation._temporary_folder() != str(mine)
     mine.rmdir()
     mine.symlink_to(tmp_path)
-    assert numba_kernel._temporary_folder() != str(mine)
+    assert compilation._temporary_folder() != str(mine)
 
 
 @pytest.mark.parametrize("temporary", [True, False])
@@ -598,17 +597,17 @@ def test_no_folder_to_keep_compiled_code_in(temporary, tmp_path, monkeypatch):
     asked = []
 
     def njit(cache=False, **how):
-        asked.append(cache and (numba_kernel._CONFIG.CACHE_DIR or "usual"))
-        if cache and not (temporary and str(tmp_path) == numba_kernel._CONFIG.CACHE_DIR):
+        asked.append(cache and (compilation._CONFIG.CACHE_DIR or "usual"))
+        if cache and not (temporary and str(tmp_path) == compilation._CONFIG.CACHE_DIR):
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(numba_kernel, "njit", njit)
-    monkeypatch.setattr(numba_kernel._CONFIG, "CACHE_DIR", "")
-    monkeypatch.setattr(numba_kernel, "_temporary_folder", lambda: str(tmp_path))
-    assert numba_kernel._kept(len) is len
+    monkeypatch.setattr(compilation, "njit", njit)
+    monkeypatch.setattr(compilation._CONFIG, "CACHE_DIR", "")
+    monkeypatch.setattr(compilation, "_temporary_folder", lambda: str(tmp_path))
+    assert compilation.compiled(len) is len
     assert asked == ["usual", str(tmp_path), *([] if temporary else [False])]
-    assert numba_kernel._CONFIG.CACHE_DIR == ""
+    assert compilation._CONFIG.CACHE_DIR == ""
 
 
 # Values in Python.

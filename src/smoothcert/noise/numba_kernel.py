@@ -5,21 +5,17 @@ bits, which says how many thresholds lie below all words that begin so; few bits
 split by a threshold, so the search that remains is mostly one comparison.
 """
 
-import os
-import tempfile
-from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from stat import S_ISDIR
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from smoothcert.compilation import compiled
 from smoothcert.noise.law import (
     PHILOX_MULTIPLIERS,
     PHILOX_ROUNDS,
@@ -27,8 +23,6 @@ from smoothcert.noise.law import (
     Addresses,
     RoundedGaussian,
 )
-
-_CONFIG: Any = config  # its names are created when it is read
 
 _WORDS = 1024  # made at a time: two tight loops are faster than one that does everything
 
@@ -124,35 +118,7 @@ def _place(word: Any, below: Any, guide: Any, shift: Any) -> Any:
     return found
 
 
-def _kept(function: Callable[..., None]) -> Any:
-    """Compiled, and kept for later processes: beside this file, else in the home folder, else, as
-    in a container that has neither, in a temporary one."""
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no folder can be written
-        before = _CONFIG.CACHE_DIR
-    try:
-        _CONFIG.CACHE_DIR = _temporary_folder()
-        return njit(nogil=True, cache=True)(function)
-    except (RuntimeError, OSError):
-        return njit(nogil=True)(function)
-    finally:
-        _CONFIG.CACHE_DIR = before
-
-
-def _temporary_folder() -> str:
-    """A folder that nobody else can write to, as its files are executed."""
-    if not hasattr(os, "getuid"):
-        return tempfile.mkdtemp(prefix="smoothcert-")
-    folder = Path(tempfile.gettempdir()) / f"smoothcert-{os.getuid()}"
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    facts = folder.lstat()
-    mine = S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o077
-    return str(folder) if mine else tempfile.mkdtemp(prefix="smoothcert-")
-
-
-@_kept
+@compiled
 def _fill(
     seed: Any,
     inputs: Any,
