@@ -589,7 +589,8 @@ def test_the_original_is_blamed_for_what_is_wrong_with_it(tmp_path, train):
 
 
 @pytest.mark.parametrize(
-    ("name", "kept"), [("w.safetensors", "already exists"), ("w.checkpoint", "none")]
+    ("name", "kept"),
+    [("w.safetensors", "already exists"), ("w.checkpoint", "is not one of smoothcert")],
 )
 def test_training_replaces_no_file_of_others(name, kept, tmp_path):
     (tmp_path / name).write_text("mine")

@@ -361,7 +361,7 @@ def test_no_code_that_a_run_names_is_imported(recorded, model, tmp_path, monkeyp
     run = recorded(model)
     shown = CliRunner().invoke(app, ["verify", str(run.path), "--replay", "1%"])
     assert shown.exit_code == 2
-    assert "Python code to be imported" in shown.output
+    assert "which is Python code" in shown.output
     assert f"--model {model}" in shown.output
     assert not sprung.exists()
     monkeypatch.delitem(sys.modules, "evil_of_a_run", raising=False)

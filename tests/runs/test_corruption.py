@@ -201,7 +201,7 @@ def test_votes_and_certificates_of_two_workers_are_told_apart(run):
     table = parquet.ParquetFile(run.path / "votes" / "00000.parquet").read()
     swapped = table.slice(0, 1).set_column(2, "estimation", table.slice(1, 1)["estimation"])
     run.write("votes/00000.parquet", table_bytes(pa.concat_tables([swapped, table.slice(1)])))
-    with pytest.raises(Damaged, match="block 0 of .* do not belong together"):
+    with pytest.raises(Damaged, match="block 0 of .* do not match"):
         run.read_block(0)
     assert run.drop_damaged() == (0,)
     assert run.missing == (0,)
@@ -219,7 +219,7 @@ def test_rows_of_other_inputs_are_refused_however_well_sealed(run):
         with pytest.raises(Damaged):
             run.read_block(0)
         (run.path / name).write_bytes(data)
-    with pytest.raises(Damaged, match="is not of this format: it holds other inputs"):
+    with pytest.raises(Damaged, match="is not in this format: it holds other inputs"):
         file = parquet.ParquetFile(run.path / name)
         run.write(name, table_bytes(file.read().take([1, 0]), notes))
         run.read_block(0)
@@ -230,7 +230,7 @@ def test_a_stray_file_is_named_and_a_half_written_one_is_not(run):
     assert found(run.path) == ()
     (run.path / "votes" / "00009.parquet").write_bytes(b"")
     (problem,) = found(run.path)
-    assert problem.endswith("votes/00009.parquet is no part of a run; it was renamed or put there")
+    assert problem.endswith("votes/00009.parquet is not part of a run; it was renamed or added")
 
 
 def test_resume_redoes_damaged_blocks_and_nothing_else(pristine, tmp_path):

@@ -161,7 +161,7 @@ def test_what_a_worker_raises_is_raised_here(fault, kind, message, calm, tmp_pat
     ("load", "message"),
     [
         (LoadPixelSum(29), "another model than"),
-        (LoadPixelSum(28, value=9), "Input 0 of array is not what"),
+        (LoadPixelSum(28, value=9), "Input 0 of array is not the one that"),
     ],
 )
 def test_workers_with_another_model_or_data_are_refused(load, message, tmp_path):
@@ -184,7 +184,7 @@ def test_a_worker_that_cannot_load(tmp_path):
 def test_bad_executors():
     with pytest.raises(InvalidInput, match="--workers must be at least 1; got 0"):
         Processes(LoadPixelSum(28), 0)
-    with pytest.raises(InvalidInput, match="cannot be sent to them"):
+    with pytest.raises(InvalidInput, match="cannot be sent to other processes"):
         Processes(lambda worker: None, 2)
 
 

@@ -25,7 +25,9 @@ from smoothcert.files import (
 )
 from smoothcert.storage.base import occupied
 
-_OWN_FOLDER = "A run makes a folder of its own, and appears whole. Choose one inside, as `run`."
+_OWN_FOLDER = (
+    "A run creates its own folder in one step. Choose a new folder inside it, such as `run`."
+)
 
 
 def no_run(path: Path) -> str:
@@ -69,10 +71,10 @@ class LocalFolder:
         require_outside_runs(self.path)
         if self.occupied:
             if not self.path.is_dir():
-                raise StoreError(f"{self} is a file, and a run is a folder. Choose another --out.")
+                raise StoreError(f"{self} is a file, but a run is a folder. Choose another --out.")
             raise occupied(self, resumes)
         if self.path.is_dir() and self.path.samefile("."):
-            raise StoreError(f"{self} is the folder you are in. {_OWN_FOLDER}")
+            raise StoreError(f"{self} is the current folder. {_OWN_FOLDER}")
 
     def uri_of(self, name: str) -> str:
         """See `Storage`."""
