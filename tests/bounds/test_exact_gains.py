@@ -78,7 +78,7 @@ def test_the_error_is_alpha_and_never_more(alpha):
 
 @pytest.mark.full
 @pytest.mark.parametrize("alpha", ALPHAS)
-@pytest.mark.parametrize("sizes", [(14, 4, 3), (20, 5, 2), (24, 8, 4)])
+@pytest.mark.parametrize("sizes", [(16, 6, 3), (20, 5, 2), (24, 8, 4)])
 def test_the_error_is_alpha_and_never_more_at_full_size(sizes, alpha):
     assert 0.9 < check(*sizes, alpha) <= 1
 
