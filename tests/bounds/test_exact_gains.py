@@ -101,7 +101,7 @@ def test_cells_bound_what_happens_inside_them():
         a, b = np.sort(rng.uniform(0, theta, 2)), np.sort(rng.uniform(0, 1 - theta, 2))
         a[1] = a[0] + (a[1] - a[0]) * 10.0 ** -rng.uniform(0, 3)
         b[1] = b[0] + (b[1] - b[0]) * 10.0 ** -rng.uniform(0, 3)
-        bound = exact_gains._on_cell(least, n, theta, np.array([*a, *b]))
+        bound = exact_gains._on_cell(least, n, theta, np.array([*a, *b]), 1.0)
         for c in np.linspace(*a, 4):
             for d in np.linspace(*b, 4):
                 assert exact_gains._at(least, n, theta, c, d) <= bound * (1 + 1e-9)

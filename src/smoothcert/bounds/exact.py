@@ -30,6 +30,7 @@ LEAST_ALPHA = 1e-12
 TIE = 1e-12  # outcomes that differ by less count as equal, whatever their last bits
 _TINY = 1e-20  # of the largest weight: where a sum of weights stops
 _SPARED = 0.01  # of alpha: what may be left of it, so that few cells show that it is kept
+_ATTEMPTS = 16  # at a theta that holds, each with one more place to climb from
 _MOST_CELLS = 100_000  # for one theta, which counts as no limit if it needs more
 
 
@@ -105,27 +106,32 @@ def _limit(k: Any, seen: Any, replays: Any, fresh: Any, alpha: Any, z: Any) -> A
     if level <= 0:
         return 0.0
     edge = _region(level - TIE, replays, fresh, z)
-    p, theta = _scan(edge, replays, fresh, level), level
-    for attempt in range(20):
-        theta, p = _solve(edge, replays, fresh, theta, alpha, p)
+    starts = np.empty(_ATTEMPTS)  # of climbs: where between theta and 1
+    starts[0] = (_scan(edge, replays, fresh, level) - level) / (1 - level)
+    theta = level
+    for attempt in range(_ATTEMPTS):
+        theta = _solve(edge, replays, fresh, theta, alpha, starts[: attempt + 1])
         theta = np.floor(theta * (1 - 1e-6 * 4.0**attempt + 1e-6) * SCALE) / SCALE
         if theta <= 0:
             break
-        holds, above = _holds(edge, replays, fresh, theta, alpha)
+        holds, p = _holds(edge, replays, fresh, theta, alpha)
         if holds:
             return theta
-        p = above if above > 0 else p  # another maximum, higher than the one that was climbed
+        if attempt + 1 < _ATTEMPTS:  # where another maximum is, higher than those climbed
+            starts[attempt + 1] = max(0.0, (p - theta) / (1 - theta))
     return 0.0
 
 
 @njit(error_model="numpy")
-def _solve(edge, replays, fresh, theta, alpha, p):
-    """(theta, p) where the largest chance near p is just below alpha; theta = 0 if nowhere."""
+def _solve(edge, replays, fresh, theta, alpha, starts):
+    """The theta at which the largest chance near the starts is just below alpha; 0 for none."""
     low, high, below, above = 0.0, 1.0, -np.inf, np.inf
     aim = np.log(alpha * (1 - _SPARED))
     for _ in range(60):  # regula falsi on the logarithm
-        p, chance = _climb(edge, replays, fresh, theta, p)
-        log = np.log(chance) - aim
+        largest = 0.0
+        for i in range(len(starts)):
+            largest = max(largest, _climb(edge, replays, fresh, theta, starts[i]))
+        log = np.log(largest) - aim
         if log > 0:
             high, above = theta, log
         else:
@@ -138,7 +144,7 @@ def _solve(edge, replays, fresh, theta, alpha, p):
             theta += 0.1 * (1 - theta)
         else:
             theta = low + min(0.9, max(0.1, -below / (above - below))) * (high - low)
-    return low, p
+    return low
 
 
 @njit(error_model="numpy")
@@ -313,9 +319,9 @@ def _scan(edge, replays, fresh, theta):
 
 
 @njit(error_model="numpy")
-def _climb(edge, replays, fresh, theta, p):
-    """(p, chance) of the largest chance that steps from p lead to, halved where none goes up."""
-    p = min(1.0, max(theta, p))
+def _climb(edge, replays, fresh, theta, start):
+    """The largest chance that steps from a start lead to, halved where none goes up."""
+    p = theta + start * (1 - theta)
     best = _on_curve(edge, replays, fresh, theta, p)
     step = np.sqrt(p * (1 - p) / len(replays)) + 1e-9
     least = step / 200
@@ -327,7 +333,7 @@ def _climb(edge, replays, fresh, theta, p):
                 best, p, moved = chance, other, True
                 break
         step *= 1.5 if moved else 0.5
-    return p, best
+    return best
 
 
 @njit(error_model="numpy")

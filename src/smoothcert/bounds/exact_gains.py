@@ -21,8 +21,9 @@ from smoothcert.bounds.exact import ABSOLUTE, LEAST_ALPHA, RELATIVE, SCALE, TIE,
 from smoothcert.compilation import compiled
 from smoothcert.errors import InvalidInput
 
-_SPARED = 0.03  # of alpha: what may be left of it, so that few cells show that it is kept
-DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, -1), (-1, 1), (1, 1), (-1, -1))
+_SPARED = 0.05  # of alpha: what may be left of it, so that few cells show that it is kept
+_ATTEMPTS = 16  # at a theta that holds, each with one more place to climb from
+_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, -1), (-1, 1), (1, 1), (-1, -1))
 _MOST_CELLS = 200_000  # for one theta, which counts as no limit if it needs more
 
 
@@ -82,17 +83,19 @@ def _limit(k: Any, n: Any, x: Any, mw: Any, y: Any, ml: Any, alpha: Any, z: Any)
     if level <= 0 or k < mw or n - k < ml:
         return 0.0
     least = _region(level - TIE, n, mw, ml, z)
-    theta, a, b = level, 0.98 * level, (k + 1.0) / (n + 2.0) * (x + 1.0) / (mw + 2.0)
-    for attempt in range(20):
-        theta, a, b = _solve(least, n, theta, alpha, a, b)
+    starts = np.empty((_ATTEMPTS, 2))  # of climbs: shares of theta and of 1 - theta
+    starts[0] = 0.98, (k + 1.0) / (n + 2.0) * (x + 1.0) / (mw + 2.0)
+    theta = level
+    for attempt in range(_ATTEMPTS):
+        theta = _solve(least, n, theta, alpha, starts[: attempt + 1])
         theta = np.floor(theta * (1 - 1e-6 * 4.0**attempt + 1e-6) * SCALE) / SCALE
         if theta <= 0:
             break
-        holds, above_a, above_b = _holds(least, n, theta, alpha)
+        holds, a, b = _holds(least, n, theta, alpha)
         if holds:
             return theta
-        if above_a > 0:  # another maximum, higher than the one that was climbed
-            a, b = above_a, above_b
+        if attempt + 1 < _ATTEMPTS:  # where another maximum is, higher than those climbed
+            starts[attempt + 1] = a / theta, b / (1 - theta)
     return 0.0
 
 
@@ -171,8 +174,10 @@ def _at(least, n, theta, a, b):
 
 
 @njit(error_model="numpy")
-def _on_cell(least, n, theta, cell):
+def _on_cell(least, n, theta, cell, alpha):
     """What the chance is at most for a and b in [cell[0], cell[1]] x [cell[2], cell[3]].
+
+    It may stop at the first corner that is above alpha, as the cell is halved then in any case.
 
     The probability of (k, x, y) is a constant times (a + b)^(k - m_w) (1 - a - b)^(n - k - m_l)
     b^x a^(m_w - x) (theta - a)^y (1 - theta - b)^(m_l - y). No exponent is negative, so its
@@ -186,37 +191,46 @@ def _on_cell(least, n, theta, cell):
     mw, ml = least.shape[0] - 1, least.shape[1] - 1
     p, other, last = a + b, theta - a, 1 - theta - b
     u, v = b / p, other / (1 - p)
-    fewest = b0 / (a1 + b0) if a1 + b0 > 0 else 0.0
-    most = (theta - a0) / (1 - a0 - b1) if 1 - a0 - b1 > 0 else 1.0
-    extreme = _chance(least, n, min(1.0, a1 + b1), max(0.0, fewest), min(1.0, max(0.0, most)))
     bound = 0.0
     for corner in range(4):
         ya, yb = da if corner & 1 else -da, db if corner & 2 else -db
         votes, lost = (ya + yb) / (p * (1 - p)), yb / b - ya / a
         gained = yb / last - ya / other
         if max(votes, lost, gained) > 30:
-            return extreme
+            return _extreme(least, n, theta, cell)
         by_k, by_x, by_y = p * np.expm1(votes), u * np.expm1(lost), v * np.expm1(gained)
         factor = n * (np.log1p(by_k) - (ya + yb) / (1 - p))
         factor += mw * (np.log1p(by_x) - (ya + yb) / p + ya / a)
         factor += ml * (np.log1p(by_y) + (ya + yb) / (1 - p) - yb / last)
         if factor > 30:
-            return extreme
+            return _extreme(least, n, theta, cell)
         tilted_p, tilted_u = p * np.exp(votes) / (1 + by_k), u * np.exp(lost) / (1 + by_x)
         tilted_v = v * np.exp(gained) / (1 + by_y)
-        bound = max(bound, np.exp(factor) * _chance(least, n, tilted_p, tilted_u, tilted_v))
-    return min(extreme, bound * (1 + RELATIVE))
+        chance = np.exp(factor) * _chance(least, n, tilted_p, tilted_u, tilted_v)
+        bound = max(bound, chance * (1 + RELATIVE))
+        if bound > alpha:
+            return min(bound, _extreme(least, n, theta, cell)) if da < 1e-5 or db < 1e-5 else bound
+    return bound
 
 
 @njit(error_model="numpy")
-def _climb(least, n, theta, a, b):
-    """(a, b, chance) of the largest chance that steps lead to, halved where none goes up."""
+def _extreme(least, n, theta, cell):
+    """The chance with the most votes, the fewest flips and the most gains of a cell."""
+    a0, a1, b0, b1 = cell
+    u = b0 / (a1 + b0) if a1 + b0 > 0 else 0.0
+    v = (theta - a0) / (1 - a0 - b1) if 1 - a0 - b1 > 0 else 1.0
+    return _chance(least, n, min(1.0, a1 + b1), max(0.0, u), min(1.0, max(0.0, v)))
+
+
+@njit(error_model="numpy")
+def _climb(least, n, theta, start):
+    """The largest chance that steps from a start lead to, halved where none goes up."""
+    a, b, step = start[0] * theta, start[1] * (1 - theta), 0.02
     best = _at(least, n, theta, a, b)
-    step = 0.02
     while step > 2e-4:
         moved = False
         for direction in range(8):
-            i, j = DIRECTIONS[direction]
+            i, j = _DIRECTIONS[direction]
             c = min(theta, max(0.0, a + i * step * theta))
             d = min(1 - theta, max(0.0, b + j * step * (1 - theta)))
             value = _at(least, n, theta, c, d)
@@ -225,17 +239,19 @@ def _climb(least, n, theta, a, b):
                 break
         if not moved:
             step *= 0.5
-    return a, b, best
+    return best
 
 
 @njit(error_model="numpy")
-def _solve(least, n, theta, alpha, a, b):
-    """(theta, a, b) where the largest chance near is just below alpha; theta = 0 if nowhere."""
+def _solve(least, n, theta, alpha, starts):
+    """The theta at which the largest chance near the starts is just below alpha; 0 for none."""
     low, high, below, above = 0.0, 1.0, -np.inf, np.inf
     aim = np.log(alpha * (1 - _SPARED))
     for _ in range(60):
-        a, b, chance = _climb(least, n, theta, min(a, theta), min(b, 1 - theta))
-        log, share = np.log(chance) - aim, a / theta
+        largest = 0.0
+        for i in range(len(starts)):
+            largest = max(largest, _climb(least, n, theta, starts[i]))
+        log = np.log(largest) - aim
         if log > 0:
             high, above = theta, log
         else:
@@ -248,8 +264,7 @@ def _solve(least, n, theta, alpha, a, b):
             theta += 0.1 * (1 - theta)
         else:
             theta = low + min(0.9, max(0.1, -below / (above - below))) * (high - low)
-        a = share * theta
-    return low, a, b
+    return low
 
 
 @njit(error_model="numpy")
@@ -268,7 +283,7 @@ def _holds(least, n, theta, alpha):
             break
         left -= 1
         cell = cells[left].copy()
-        if _on_cell(least, n, theta, cell) <= alpha:
+        if _on_cell(least, n, theta, cell, alpha) <= alpha:
             continue
         a, b = 0.5 * (cell[0] + cell[1]), 0.5 * (cell[2] + cell[3])
         p = a + b
