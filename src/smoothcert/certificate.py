@@ -80,8 +80,11 @@ class Settings:
         seed: noise seed, 0..2^64 - 1.
         keep_margins: also keep, in one byte per estimation draw, how close its label was to
             changing, so that a recertification can look there first.
-        form: `binary` bounds the runner-up by 1 - q; `multiclass` bounds every other class
-            separately, spending half of alpha on the class and half on the others.
+        form: `binary` bounds every other class by 1 - q, with all of alpha on q. `runner-up` spends
+            half of alpha on the class and half on the other classes: the bound is that of the one
+            with most votes. `auto` takes for each input the one of these two that its selection
+            votes let expect the larger radius. `multiclass` is as `runner-up`, but divides the
+            second half among the classes, which is not needed.
         off_grid: the largest l2 distance, >= 0, of an input as given from its grid point;
             subtracted from every radius; comes from the inputs, 0 for 8-bit images.
 

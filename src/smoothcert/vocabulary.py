@@ -22,7 +22,7 @@ HUBS = {"timm": "from_timm", "torchvision": "from_torchvision", "hf": "from_tran
 DATA_FORMS = "digits, x.npz, x.parquet, a folder of Parquet files or images, or a Hugging Face id"
 """The forms of DATA."""
 
-FORMS = ("binary", "multiclass")
+FORMS = ("binary", "runner-up", "auto", "multiclass")
 """How the runner-up is bounded; see `Settings`."""
 
 REPLAY_METHODS = ("auto", "joint", "stratified", "fresh")

@@ -65,10 +65,11 @@ def test_a_broken_bound_is_caught(broken):
     assert rejected(count, 2000, ALPHA)
 
 
-def test_multiclass_form():
+@pytest.mark.parametrize("form", ["runner-up", "auto", "multiclass"])
+def test_other_forms(form):
     data = inputs(2000)
     result = smoothcert.certify(
-        PixelSum(28), data, SIGMA, n0=10, n=150, alpha=ALPHA, seed=5, form="multiclass"
+        PixelSum(28), data, SIGMA, n0=10, n=150, alpha=ALPHA, seed=5, form=form
     )
     assert not rejected(overclaims(result.certificates, truth(28)), 2000, ALPHA)
 

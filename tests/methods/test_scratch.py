@@ -64,6 +64,81 @@ def test_multiclass_form_certifies_what_the_binary_one_cannot():
     assert c.alpha == pytest.approx(0.001)
 
 
+def test_the_runner_up_form_bounds_the_class_with_most_votes():
+    v = votes([1] * 60 + [0] * 40, [1] * 550 + [0] * 330 + [2] * 100 + [3] * 20)
+    c = certificate(v, replace(SETTINGS, n=1000, form="runner-up"), classes=6)
+    q, p_b = binomial.lower(550, 1000, 0.0005), binomial.upper(330, 1000, 0.0005)
+    expected = 0.125 * (stats.norm.ppf(q) - stats.norm.ppf(p_b))
+    assert c.radius == pytest.approx(expected, abs=1e-9)
+    assert c.alpha == pytest.approx(0.001)
+    assert certificate(v, replace(SETTINGS, n=1000, form="multiclass"), classes=6).radius < c.radius
+    assert certificate(v, replace(SETTINGS, n=1000), classes=6).radius < 0.5 * c.radius
+
+
+def test_auto_takes_the_form_that_the_selection_draws_let_expect():
+    two, close = [1] * 55 + [0] * 45, [1] * 55 + [0] * 23 + [2] * 22
+    for selection, form in ((two, "binary"), (close, "runner-up")):
+        v = votes(selection, [1] * 600 + [0] * 300 + [2] * 100)
+        found = certificate(v, replace(SETTINGS, n=1000, form="auto"))
+        assert found == certificate(v, replace(SETTINGS, n=1000, form=form))
+    pair = certificate(votes(two, [1] * 600 + [0] * 400), replace(SETTINGS, n=1000, form="auto"), 2)
+    assert pair == certificate(votes(two, [1] * 600 + [0] * 400), replace(SETTINGS, n=1000), 2)
+
+
+def truth(law, chosen=0):
+    """The radius in sigma that a law of the labels has, by its runner-up."""
+    p = np.array(law)
+    return (stats.norm.ppf(p[chosen]) - stats.norm.ppf(np.delete(p, chosen).max())) / 2
+
+
+def error(radii, law):
+    """P[radius > the true one], by enumeration of all counts of three classes."""
+    n = max(a + b for a, b in radii)
+    counts = np.array(list(radii))
+    chance = stats.multinomial.pmf(np.column_stack([counts, n - counts.sum(1)]), n, law)
+    wrong = np.array(list(radii.values())) > truth(law) * SETTINGS.sigma * (1 + 1e-9)
+    return chance[wrong].sum()
+
+
+def radii_of(selection, n, form, alpha):
+    """{(votes of class 0, of class 1): radius}, for three classes."""
+    settings = replace(SETTINGS, n=n, alpha=alpha, form=form)
+    return {
+        (a, b): certificate(
+            votes(selection, [0] * a + [1] * b + [2] * (n - a - b)), settings
+        ).radius
+        for a in range(n + 1)
+        for b in range(n + 1 - a)
+    }
+
+
+LAWS = [
+    (p, (1 - p) * share, (1 - p) * (1 - share))
+    for p in np.linspace(0.36, 0.95, 30)
+    for share in np.linspace(0.02, 0.98, 25)
+    if p > (1 - p) * max(share, 1 - share)
+]
+
+
+@pytest.mark.parametrize("selection", [[0] * 6 + [1] * 3 + [2], [0] * 5 + [2] * 3, [0] * 9])
+@pytest.mark.parametrize("form", ["runner-up", "auto", "multiclass"])
+def test_no_form_errs_more_often_than_alpha(form, selection):
+    radii = radii_of(selection, 24, form, 0.1)
+    assert 0.02 < max(error(radii, law) for law in LAWS) <= 0.1
+
+
+def test_a_class_that_is_chosen_by_the_counts_is_caught():
+    """The control: no limit of the runner-up but that of the class second in the selection draws,
+    although another may be the true one."""
+    n, alpha = 24, 0.1
+    wrong = {}
+    for a in range(n + 1):
+        for b in range(n + 1 - a):
+            q, other = binomial.lower(a, n, alpha / 2), binomial.upper(b, n, alpha / 2)
+            wrong[a, b] = float(SETTINGS.radius(q, min(other, 1 - q)))
+    assert max(error(wrong, law) for law in LAWS) > 1.5 * alpha
+
+
 def test_slack_is_subtracted():
     """With noise of enormous dimension the certificate weakens by the law's slack."""
     v = votes([1] * 10, [1] * 100)
@@ -117,7 +192,10 @@ def test_explanation_names_counts_and_budget():
         ({"alpha": 1.5}, "alpha is an error probability"),
         ({"alpha": float("nan")}, "alpha is an error probability"),
         ({"seed": -1}, "seed must be a whole number"),
-        ({"form": "ternary"}, "form must be one of binary, multiclass; got 'ternary'"),
+        (
+            {"form": "ternary"},
+            "form must be one of binary, runner-up, auto, multiclass; got 'ternary'",
+        ),
         ({"sigma": -1.0}, "sigma must be a positive number"),
     ],
 )

@@ -44,7 +44,7 @@ def certify(
         alpha: probability of a wrong certificate, for each input on its own.
         seed: noise seed, or `random`, for a model that was chosen by results. A seed with which
             this process has recertified or screened the model raises a warning (`SeedReused`).
-        form: `binary` or `multiclass`, see `Settings`.
+        form: `binary`, `runner-up`, `auto` or `multiclass`, see `Settings`.
         keep_margins: keep one more byte per draw, which makes recertification cheaper.
         batch_size: rows per forward pass; by default what the input size suggests, or the
             fastest found where the run is long.

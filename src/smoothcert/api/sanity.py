@@ -277,7 +277,7 @@ def of_settings(settings: Settings, alpha: float | None = None) -> tuple[str, ..
         alpha: the total error of a recertification, if it is one.
     """
     hints = []
-    share = settings.alpha if settings.form == "binary" else settings.alpha / 2
+    share = settings.alpha if settings.form in ("binary", "auto") else settings.alpha / 2
     if alpha is None and proves_nothing(settings.n, share):
         enough = (n for n in range(settings.n, _ENOUGH) if not proves_nothing(n, share))
         least = next(enough, None)

@@ -26,7 +26,8 @@ def certify(
     form: Annotated[
         str,
         typer.Option(
-            help="binary or multiclass runner-up bound.",
+            help="Bound on the other classes: binary (1 - q), runner-up, auto (the better for "
+            "each input, by its selection draws), or multiclass.",
             autocompletion=options.complete(vocabulary.FORMS),
         ),
     ] = "binary",
