@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from smoothcert.api import sanity
 from smoothcert.certificate import Settings
 from smoothcert.data.inputs import Inputs
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
@@ -20,6 +21,7 @@ from smoothcert.report.axes import Axis
 from smoothcert.report.comparison import pairs
 from smoothcert.report.curves import per_input
 from smoothcert.report.html import fitting
+from smoothcert.report.page import report
 from smoothcert.report.rows import COLUMNS, even, pack, rows
 from smoothcert.report.tables import summarize_run
 from smoothcert.report.thumbnails import SIDE, Sheet, sheet
@@ -182,3 +184,15 @@ def test_pictures_that_do_not_fit_are_left_out():
 def test_tensors_have_no_pictures(data):
     flat = replace(data, shape=(4,), read=lambda index: data.read(index).reshape(4))
     assert sheet([(0, flat.item(0).content)], [flat], 10**6) == Sheet()
+
+
+@pytest.mark.parametrize("form", ["auto", "binary"])
+def test_certificates_with_and_without_runner_ups_are_not_compared_in_silence(form, data, tmp_path):
+    """The changed model's radii are smaller for that alone: said by the command and on the page."""
+    settings = replace(SETTINGS, form=form)
+    base = run_certify(tmp_path / "base", PixelSum(28), data, settings)
+    new = run_recertify(tmp_path / "new", base, PixelSum(28), data, Reuse("uniform:20"))
+    report([base, new], tmp_path / "page", [0.0])
+    said = "certificates bound" in (tmp_path / "page" / "index.html").read_text()
+    hinted = any("runner-ups are bounded" in hint for hint in sanity.of_settings(settings, 0.002))
+    assert said == hinted == (form == "auto")

@@ -292,6 +292,12 @@ def of_settings(settings: Settings, alpha: float | None = None) -> tuple[str, ..
             f"{many(settings.n0, 'draw')}. Where it is not the most likely class, nothing is "
             "proven. 100 is usual."
         )
+    if alpha is not None and settings.form != "binary":
+        hints.append(
+            f"The original's runner-ups are bounded (form {settings.form}), and those of the "
+            "changed model by 1 - q, so its radii are smaller for that reason alone. To compare "
+            "the two, certify the original with --form binary."
+        )
     return (*hints, *of_sigma(settings.sigma), *of_alpha(alpha or settings.alpha))
 
 

@@ -15,6 +15,8 @@ class Pair:
         base, changed: both summaries.
         kept: inputs that are certified (of their label, if known) in both.
         lost, gained: in the original's alone, in the changed model's alone.
+        form: the original's bound on the other classes, see `Settings`; the changed model's is
+            `binary` where it reuses the original's votes.
     """
 
     base: Summary
@@ -22,6 +24,7 @@ class Pair:
     kept: int
     lost: int
     gained: int
+    form: str = "binary"
 
 
 def pairs(runs: Sequence[Run], summaries: Sequence[Summary]) -> tuple[Pair, ...]:
@@ -34,6 +37,14 @@ def pairs(runs: Sequence[Run], summaries: Sequence[Summary]) -> tuple[Pair, ...]
             base = runs[number]
             before = correct_radii(base.certificates, base.labels) >= 0
             after = correct_radii(run.certificates, run.labels) >= 0
-            counts = ((before & after).sum(), (before & ~after).sum(), (~before & after).sum())
-            found.append(Pair(summaries[number], summary, *map(int, counts)))
+            found.append(
+                Pair(
+                    summaries[number],
+                    summary,
+                    kept=int((before & after).sum()),
+                    lost=int((before & ~after).sum()),
+                    gained=int((~before & after).sum()),
+                    form=run.identity.settings.form,
+                )
+            )
     return tuple(found)
