@@ -12,6 +12,8 @@ from smoothcert.bounds import (
     adversary,
     betting,
     binomial,
+    exact,
+    exact_gains,
     hypergeometric,
     joint,
     stratified,
@@ -27,6 +29,12 @@ RADII = np.array([0.1, 0.2, 0.3])
 CALLS = {
     "binomial.lower": (lambda k, n: binomial.lower(k, n, A), (3, 10)),
     "binomial.upper": (lambda k, n: binomial.upper(k, n, A), (3, 10)),
+    "exact.lower": (lambda x, k, n: exact.lower(k, n, x, 6, A), (1, 8, 10)),
+    "exact.lower_planned": (
+        lambda x, k: exact.lower_planned(k, x, np.minimum(np.arange(11), 6), np.zeros(11), A),
+        (1, 8),
+    ),
+    "exact_gains.lower": (lambda y, k, n: exact_gains.lower(k, n, 0, 4, y, 2, A), (1, 6, 10)),
     "joint.lower": (lambda x, m, k, n: joint.lower(k, n, x, m, A), (1, 6, 8, 10)),
     "stratified.lower": (
         lambda hits, m, size, n: stratified.lower([2, hits], [2, m], [2, size], n, A),

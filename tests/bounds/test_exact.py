@@ -248,6 +248,11 @@ def test_bad_counts(given, message):
         exact.lower(*given)
 
 
+def test_more_draws_than_regions_have_entries_are_refused():
+    with pytest.raises(InvalidInput, match="at most 10000000 cached draws"):
+        exact.lower(9, 10**8, 0, 5, 0.05)
+
+
 def test_a_plan_cannot_replay_more_votes_than_there_are():
     with pytest.raises(InvalidInput, match="replays <= votes"):
         exact.lower_planned(1, 0, np.array([0, 2]), np.zeros(2), 0.05)

@@ -27,6 +27,8 @@ SCALE = 2.0**30  # limits are multiples of its inverse, so that they do not hang
 RELATIVE, ABSOLUTE = 1e-10, 1e-15  # above what sums of thousands of weights are wrong by
 LEAST_ALPHA = 1e-12
 """Smaller error levels give 0: what is rounded up would be much of them."""
+MOST_DRAWS = 10**7
+"""More cached draws are refused: regions have an entry for each number of votes."""
 TIE = 1e-12  # outcomes that differ by less count as equal, whatever their last bits
 _TINY = 1e-20  # of the largest weight: where a sum of weights stops
 _SPARED = 0.01  # of alpha: what may be left of it, so that few cells show that it is kept
@@ -48,8 +50,12 @@ def lower(k: ArrayLike, n: int, flips: ArrayLike, m: int, alpha: float) -> NDArr
         Array of the broadcast shape, with P[limit > p'] <= alpha; rounded down.
 
     Raises:
-        InvalidInput: alpha out of range, or not whole numbers 0 <= flips <= min(m, k), k <= n.
+        InvalidInput: alpha out of range; not whole numbers 0 <= flips <= min(m, k), k <= n and
+            m <= n; or more than `MOST_DRAWS` cached draws.
     """
+    m, n = (int(count) for count in rising(m=m, n=n))
+    if n > MOST_DRAWS:
+        raise InvalidInput(f"The exact test takes at most {MOST_DRAWS} cached draws; got {n}")
     replays = np.minimum(np.arange(n + 1), m)
     return lower_planned(k, flips, replays, np.zeros(n + 1, np.int64), alpha)
 

@@ -56,8 +56,8 @@ def lower(
     """
     if not 0 < alpha < 1:
         raise InvalidInput(f"alpha must be in (0, 1); got {alpha}")
-    sizes = (int(rising(one=1, replayed=m, n=n)[1]) for m in (winners, losers))
-    winners, losers = next(sizes), next(sizes)
+    winners, n = (int(count) for count in rising(one=1, winners=winners, n=n)[1:])
+    losers = int(rising(one=1, losers=losers, n=n)[1])
     k, flips, gains = np.broadcast_arrays(k, flips, gains)
     counts = (
         rising(k=k, n=n)[0],
