@@ -200,7 +200,7 @@ def _region(level, replays, fresh, z):
 
 
 @njit(error_model="numpy")
-def weights_of(n, p):
+def _weights(n, p):
     """(first, weights) of Bin(n, p) where they are not tiny, the largest being 1.
 
     What is left out would make their sum larger, so a share of the sum is at least the
@@ -231,10 +231,13 @@ def weights_of(n, p):
     return start, weights[start - first : end - first + 1]
 
 
+weights_of: Any = _weights  # for `exact_gains`
+
+
 @njit(error_model="numpy")
 def _sums(n, p):
     """(first, sums): P[Bin(n, p) <= first + i]."""
-    first, weights = weights_of(n, p)
+    first, weights = _weights(n, p)
     total = 0.0
     for i in range(len(weights)):
         total += weights[i]
@@ -256,7 +259,7 @@ def _at_least(hits, draws, p):
 @njit(error_model="numpy")
 def _chance(edge, replays, fresh, theta, p, u, tilt):
     """P[what is seen is in the region], rounded up, with exp(tilt) a factor for each replay."""
-    first, weights = weights_of(len(replays) - 1, p)
+    first, weights = _weights(len(replays) - 1, p)
     total, inside, value = 0.0, 0.0, 0.0
     m, draws, last, start, sums, factor = -1, -1, -2, 0, weights, 1.0
     for i in range(len(weights)):
