@@ -19,8 +19,8 @@ from markdown import put, table
 from worker_simulator import Fleet, Forecast, best_block_seconds, forecast
 
 from smoothcert import Inputs, Settings, load_classifier
-from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.cores import cores
 from smoothcert.execution.processes import Processes
 from smoothcert.execution.runner import RunOptions, run_certify
 from smoothcert.runs.store import Run

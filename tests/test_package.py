@@ -41,6 +41,7 @@ LAYERS = (
         "tries",
         "files",
         "compilation",
+        "cores",
         "bounds",
         "noise",
         "data",

@@ -14,7 +14,6 @@ those it replays, up to half of n.
 """
 
 import argparse
-import csv
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import numpy as np
 from collected_votes import Recorded
 from methods_compared import Comparison, Plan, Points, curve, ratio
 from numpy.typing import NDArray
+from tables import write_csv
 
 from smoothcert import Certification, Settings, Votes
 from smoothcert.certificate import Record
@@ -150,16 +150,8 @@ def main() -> None:
             ratios = (area(found, method, some, n) for some in (plan.percents, plan.headline))
             print(f"  {method}: {', '.join(f'{r:.2f}' if r else 'none' for r in ratios)}")
         written += rows(comparison, found, network)
-    write(file.parent / "headline.csv", written)
-    write(file.parent / "forms.csv", list(forms(collected)))
-
-
-def write(file: Path, rows: list[dict]) -> None:
-    """As a table with a header."""
-    with file.open("w", newline="") as out:
-        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(file.parent, "headline", written)
+    write_csv(file.parent, "forms", list(forms(collected)))
 
 
 if __name__ == "__main__":

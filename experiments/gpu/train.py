@@ -22,18 +22,9 @@ import smoothcert
 from smoothcert.classifiers.pytorch import save_weights
 from smoothcert.data.inputs import Inputs
 from smoothcert.training.gaussian import accuracy, train
-from smoothcert.training.recipe import Recipe
+from smoothcert.training.recipe import Recipe, recipe
 
-RECIPE = Recipe(
-    "cifar_resnet110",
-    0.0,
-    batch=512,
-    rate=0.3,
-    optimizer="sgd",
-    crop_and_flip=True,
-    smoothing=0.0,
-    precision="bf16",
-)
+RECIPE = recipe("short", 0.0, architecture="cifar_resnet110", batch=512, rate=0.3)
 TINY = replace(RECIPE, architecture="cifar_resnet8", batch=32)
 SAMPLE, MOST_EPOCHS = 8192, 60
 
@@ -43,11 +34,11 @@ def part(data: Inputs, count: int) -> Inputs:
     return data.select(range(min(count, len(data))))
 
 
-def epochs_in(recipe: Recipe, data: Inputs, device: str, seconds: float) -> int:
+def epochs_in(chosen: Recipe, data: Inputs, device: str, seconds: float) -> int:
     """How many epochs fit, by the second of two over a part of the data."""
     times = []
     some = part(data, SAMPLE)
-    train(replace(recipe, epochs=2), some, device, lambda *_: times.append(time.perf_counter()))
+    train(replace(chosen, epochs=2), some, device, lambda *_: times.append(time.perf_counter()))
     epoch = (times[1] - times[0]) * len(data) / len(some)
     return max(1, min(MOST_EPOCHS, int(seconds / epoch)))
 
@@ -66,15 +57,15 @@ class Job:
 
 def network(job: Job) -> dict[str, object]:
     """Train one and write its weights; what there is to say of it."""
-    recipe, device, seconds = job.recipe, job.device, job.seconds
+    device, seconds = job.device, job.seconds
     data = smoothcert.load_inputs(job.data, "train", limit=job.limit)
     test = smoothcert.load_inputs(job.data, "test", limit=1000)
     start = time.perf_counter()
-    chosen = replace(recipe, epochs=epochs_in(recipe, data, device, seconds))
+    chosen = replace(job.recipe, epochs=epochs_in(job.recipe, data, device, seconds))
 
     def told(epoch: int, loss: float) -> None:
         spent = time.perf_counter() - start
-        print(f"sigma {recipe.sigma}: epoch {epoch}/{chosen.epochs}, {loss:.3f}, {spent:.0f} s")
+        print(f"sigma {chosen.sigma}: epoch {epoch}/{chosen.epochs}, {loss:.3f}, {spent:.0f} s")
         sys.stdout.flush()
 
     module = train(chosen, data, device, told)
@@ -106,8 +97,11 @@ def main() -> None:
     for sigma in map(float, chosen.sigmas.split(",")):
         out = chosen.out / f"{base.architecture}-{sigma:.2f}.safetensors"
         if not out.exists():
-            recipe = replace(base, sigma=sigma)
-            jobs.append(Job(recipe, chosen.data, limit, device, 60 * chosen.minutes, out))
+            jobs.append(
+                Job(
+                    replace(base, sigma=sigma), chosen.data, limit, device, 60 * chosen.minutes, out
+                )
+            )
     with ProcessPoolExecutor(max(1, len(jobs)), get_context("spawn")) as pool:
         for found in pool.map(network, jobs):
             print(json.dumps(found), flush=True)

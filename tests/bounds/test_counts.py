@@ -12,6 +12,7 @@ from smoothcert.bounds import (
     adversary,
     betting,
     binomial,
+    buehler,
     exact,
     exact_gains,
     hypergeometric,
@@ -29,6 +30,7 @@ RADII = np.array([0.1, 0.2, 0.3])
 CALLS = {
     "binomial.lower": (lambda k, n: binomial.lower(k, n, A), (3, 10)),
     "binomial.upper": (lambda k, n: binomial.upper(k, n, A), (3, 10)),
+    "buehler.cached_draws": (buehler.cached_draws, (10,)),
     "exact.lower": (lambda x, k, n: exact.lower(k, n, x, 6, A), (1, 8, 10)),
     "exact.lower_planned": (
         lambda x, k: exact.lower_planned(k, x, np.minimum(np.arange(11), 6), np.zeros(11), A),
@@ -56,7 +58,7 @@ CALLS = {
 NO_COUNTS = {"budget", "normal", "rounding", "counts"}
 NONE_IN = {
     f"adversary.{name}" for name in ("breaking_rates", "lost_inputs", "radius_sum", "lost_at_most")
-}
+} | {"buehler.limits"}
 NAN, INF = float("nan"), float("inf")
 BAD = (2.5, NAN, INF, -INF, -1, -1.0, 2.0**53, 2**70, "3", None, 3 + 0j, Fraction(5, 2))
 

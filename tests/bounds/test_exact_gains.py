@@ -151,6 +151,7 @@ def test_too_few_winners_or_losers_prove_nothing():
         ((5, 10, 0, 4, 3, 2, 0.05), "gains"),
         ((5, 10, 0, 0, 0, 2, 0.05), "one <= winners"),
         ((5, 10, 0, 4, 0, 2, 1.0), "alpha"),
+        ((5, 10**10, 0, 4, 0, 2, 0.05), "at most 10000000 cached draws"),
     ],
 )
 def test_bad_counts(given, message):

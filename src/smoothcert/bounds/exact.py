@@ -10,27 +10,25 @@ outcomes ordered as high have together at most probability alpha, under every la
 points, and rounded to the safe side. docs/theory.md, section 13.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
+from smoothcert.bounds.buehler import (
+    ABSOLUTE,
+    RELATIVE,
+    SCALE,
+    TIE,
+    cached_draws,
+    limits,
+    next_theta,
+    weights_of,
+)
 from smoothcert.bounds.counts import rising
 from smoothcert.compilation import compiled
-from smoothcert.errors import InvalidInput
 
-SCALE = 2.0**30  # limits are multiples of its inverse, so that they do not hang on a last bit
-RELATIVE, ABSOLUTE = 1e-10, 1e-15  # above what sums of thousands of weights are wrong by
-LEAST_ALPHA = 1e-12
-"""Smaller error levels give 0: what is rounded up would be much of them."""
-MOST_DRAWS = 10**7
-"""More cached draws are refused: regions have an entry for each number of votes."""
-TIE = 1e-12  # outcomes that differ by less count as equal, whatever their last bits
-_TINY = 1e-20  # of the largest weight: where a sum of weights stops
 _SPARED = 0.01  # of alpha: what may be left of it, so that few cells show that it is kept
 _ATTEMPTS = 16  # at a theta that holds, each with one more place to climb from
 _MOST_CELLS = 100_000  # for one theta, which counts as no limit if it needs more
@@ -44,18 +42,17 @@ def lower(k: ArrayLike, n: int, flips: ArrayLike, m: int, alpha: float) -> NDArr
         n: cached draws.
         flips: replayed votes that the new classifier does not give the class; broadcasts with k.
         m: votes that are replayed, fixed beforehand; of fewer than m, all are.
-        alpha: error probability, in (0, 1); less than `LEAST_ALPHA` gives 0.
+        alpha: error probability, in (0, 1); less than `buehler.LEAST_ALPHA` gives 0.
 
     Returns:
         Array of the broadcast shape, with P[limit > p'] <= alpha; rounded down.
 
     Raises:
         InvalidInput: alpha out of range; not whole numbers 0 <= flips <= min(m, k), k <= n and
-            m <= n; or more than `MOST_DRAWS` cached draws.
+            m <= n; or more than `buehler.MOST_DRAWS` cached draws.
     """
-    m, n = (int(count) for count in rising(m=m, n=n))
-    if n > MOST_DRAWS:
-        raise InvalidInput(f"The exact test takes at most {MOST_DRAWS} cached draws; got {n}")
+    n = cached_draws(n)
+    m = int(rising(m=m, n=n)[0])
     replays = np.minimum(np.arange(n + 1), m)
     return lower_planned(k, flips, replays, np.zeros(n + 1, np.int64), alpha)
 
@@ -71,7 +68,7 @@ def lower_planned(
             draws. Broadcasts with k.
         replays: votes replayed at 0, 1, ..., n cached votes, shape (n + 1,), at most as many.
         fresh: fresh draws likewise, which count only where nothing is replayed.
-        alpha: error probability, in (0, 1); less than `LEAST_ALPHA` gives 0.
+        alpha: error probability, in (0, 1); less than `buehler.LEAST_ALPHA` gives 0.
 
     Returns:
         Array of the broadcast shape, with P[limit > p'] <= alpha if both functions were fixed
@@ -81,8 +78,6 @@ def lower_planned(
     Raises:
         InvalidInput: alpha out of range, or counts that are not whole or exceed what they are of.
     """
-    if not 0 < alpha < 1:
-        raise InvalidInput(f"alpha must be in (0, 1); got {alpha}")
     replays, fresh = np.asarray(replays), np.asarray(fresh)
     n = len(replays) - 1
     replays, fresh = rising(replays=replays, votes=np.arange(n + 1))[0], rising(fresh=fresh)[0]
@@ -90,14 +85,7 @@ def lower_planned(
     k = rising(k=k, n=n)[0].astype(np.int64)
     k, seen = np.broadcast_arrays(k, seen)
     seen = rising(seen=seen, evaluated=(plan[0] + plan[1])[k])[0].astype(np.int64)
-    if alpha < LEAST_ALPHA:
-        return np.zeros(k.shape)
-    # Many inputs share their counts.
-    pairs, where = np.unique(np.stack((k.ravel(), seen.ravel())), axis=1, return_inverse=True)
-    z = max(0.0, float(-special.ndtri(alpha))) + 0.4  # any is sound; this one orders well
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        found = threads.map(lambda pair: _limit(*pair, *plan, alpha, z), pairs.T)
-        return np.array(list(found))[where.ravel()].reshape(k.shape)
+    return limits(lambda outcome, z: _limit(*outcome, *plan, alpha, z), (k, seen), alpha)
 
 
 @compiled
@@ -144,12 +132,7 @@ def _solve(edge, replays, fresh, theta, alpha, starts):
             low, below = theta, log
         if -0.5 * _SPARED < log <= 0 or high - low < 1 / SCALE or theta < 1 / SCALE:
             break
-        if low == 0:
-            theta = max(0.9 * theta, theta - 0.5 * (1 - theta))
-        elif high == 1:
-            theta += 0.1 * (1 - theta)
-        else:
-            theta = low + min(0.9, max(0.1, -below / (above - below))) * (high - low)
+        theta = next_theta(theta, low, high, below, above)
     return low
 
 
@@ -200,44 +183,9 @@ def _region(level, replays, fresh, z):
 
 
 @njit(error_model="numpy")
-def _weights(n, p):
-    """(first, weights) of Bin(n, p) where they are not tiny, the largest being 1.
-
-    What is left out would make their sum larger, so a share of the sum is at least the
-    probability, but for the left-out weights themselves, which `ABSOLUTE` covers.
-    """
-    if p <= 0 or p >= 1:
-        return 0 if p <= 0 else n, np.ones(1)
-    mode = min(int((n + 1) * p), n)
-    odds = p / (1 - p)
-    reach = int(10 * np.sqrt(n * p * (1 - p))) + 60
-    first, last = max(0, mode - reach), min(n, mode + reach)
-    weights = np.empty(last - first + 1)
-    weights[mode - first] = 1.0
-    start, end, weight, back = first, last, 1.0, 1 / odds
-    for j in range(mode, first, -1):
-        weight *= j / (n - j + 1.0) * back
-        weights[j - 1 - first] = weight
-        if weight < _TINY:
-            start = j - 1
-            break
-    weight = 1.0
-    for j in range(mode, last):
-        weight *= (n - j) / (j + 1.0) * odds
-        weights[j + 1 - first] = weight
-        if weight < _TINY:
-            end = j + 1
-            break
-    return start, weights[start - first : end - first + 1]
-
-
-weights_of: Any = _weights  # for `exact_gains`
-
-
-@njit(error_model="numpy")
 def _sums(n, p):
     """(first, sums): P[Bin(n, p) <= first + i]."""
-    first, weights = _weights(n, p)
+    first, weights = weights_of(n, p)
     total = 0.0
     for i in range(len(weights)):
         total += weights[i]
@@ -259,7 +207,7 @@ def _at_least(hits, draws, p):
 @njit(error_model="numpy")
 def _chance(edge, replays, fresh, theta, p, u, tilt):
     """P[what is seen is in the region], rounded up, with exp(tilt) a factor for each replay."""
-    first, weights = _weights(len(replays) - 1, p)
+    first, weights = weights_of(len(replays) - 1, p)
     total, inside, value = 0.0, 0.0, 0.0
     m, draws, last, start, sums, factor = -1, -1, -2, 0, weights, 1.0
     for i in range(len(weights)):

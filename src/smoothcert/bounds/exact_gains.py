@@ -7,19 +7,24 @@ p' = p (1 - u) + (1 - p) v. Ordering, limit and rounding are as in `exact`; a ce
 rectangle of two shares, P[f = c = f'] and P[f = c != f'] (docs/theory.md, section 13).
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
+from smoothcert.bounds.buehler import (
+    ABSOLUTE,
+    RELATIVE,
+    SCALE,
+    TIE,
+    cached_draws,
+    limits,
+    next_theta,
+    weights_of,
+)
 from smoothcert.bounds.counts import rising
-from smoothcert.bounds.exact import ABSOLUTE, LEAST_ALPHA, RELATIVE, SCALE, TIE, weights_of
 from smoothcert.compilation import compiled
-from smoothcert.errors import InvalidInput
 
 _SPARED = 0.05  # of alpha: what may be left of it, so that few cells show that it is kept
 _ATTEMPTS = 16  # at a theta that holds, each with one more place to climb from
@@ -45,35 +50,28 @@ def lower(
         winners: winners that are replayed, at least 1; fixed beforehand.
         gains: replayed losers that the new classifier gives the class; broadcasts with k.
         losers: losers that are replayed, at least 1; fixed beforehand.
-        alpha: error probability, in (0, 1); less than `LEAST_ALPHA` gives 0.
+        alpha: error probability, in (0, 1); less than `buehler.LEAST_ALPHA` gives 0.
 
     Returns:
         Array of the broadcast shape, with P[limit > p'] <= alpha; rounded down. 0 where there are
         fewer winners or losers than are to be replayed.
 
     Raises:
-        InvalidInput: alpha out of range, or counts that are not whole or exceed what they are of.
+        InvalidInput: alpha out of range, counts that are not whole or exceed what they are of, or
+            more than `buehler.MOST_DRAWS` cached draws.
     """
-    if not 0 < alpha < 1:
-        raise InvalidInput(f"alpha must be in (0, 1); got {alpha}")
-    winners, n = (int(count) for count in rising(one=1, winners=winners, n=n)[1:])
+    n = cached_draws(n)
+    winners = int(rising(one=1, winners=winners, n=n)[1])
     losers = int(rising(one=1, losers=losers, n=n)[1])
     k, flips, gains = np.broadcast_arrays(k, flips, gains)
-    counts = (
-        rising(k=k, n=n)[0],
-        rising(flips=flips, winners=winners)[0],
-        rising(gains=gains, losers=losers)[0],
+    outcome = (
+        rising(k=k, n=n)[0].astype(np.int64),
+        rising(flips=flips, winners=winners)[0].astype(np.int64),
+        rising(gains=gains, losers=losers)[0].astype(np.int64),
     )
-    if alpha < LEAST_ALPHA:
-        return np.zeros(k.shape)
-    rows = np.stack([count.ravel().astype(np.int64) for count in counts])
-    rows, where = np.unique(rows, axis=1, return_inverse=True)
-    z = max(0.0, float(-special.ndtri(alpha))) + 0.4
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        found = threads.map(
-            lambda row: _limit(row[0], n, row[1], winners, row[2], losers, alpha, z), rows.T
-        )
-        return np.array(list(found))[where.ravel()].reshape(k.shape)
+    return limits(
+        lambda row, z: _limit(row[0], n, row[1], winners, row[2], losers, alpha, z), outcome, alpha
+    )
 
 
 @compiled
@@ -258,12 +256,7 @@ def _solve(least, n, theta, alpha, starts):
             low, below = theta, log
         if -0.3 * _SPARED < log <= 0 or high - low < 1 / SCALE or theta < 1 / SCALE:
             break
-        if low == 0:
-            theta = max(0.9 * theta, theta - 0.5 * (1 - theta))
-        elif high == 1:
-            theta += 0.1 * (1 - theta)
-        else:
-            theta = low + min(0.9, max(0.1, -below / (above - below))) * (high - low)
+        theta = next_theta(theta, low, high, below, above)
     return low
 
 

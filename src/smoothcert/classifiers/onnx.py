@@ -12,11 +12,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.fitting import fitting
 from smoothcert.classifiers.onnx_files import in_training, not_loaded, opened
 from smoothcert.classifiers.onnx_outputs import Output, chosen_output
 from smoothcert.classifiers.reference import ModelReference
+from smoothcert.cores import cores
 from smoothcert.errors import ModelError
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}

@@ -19,7 +19,6 @@ from torch import nn
 from smoothcert import zoo
 from smoothcert.classifiers.blame import THEIRS, first_line, reason
 from smoothcert.classifiers.copies import copied
-from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.fingerprints import (
     fingerprint_of,
     parts_of,
@@ -31,6 +30,7 @@ from smoothcert.classifiers.quiet import prints_to_stderr
 from smoothcert.classifiers.recognized import why_unreadable
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.classifiers.torch_modes import arithmetic, check_mode, enough_memory
+from smoothcert.cores import cores
 from smoothcert.errors import ModelError, OutOfMemory, SmoothcertError
 
 METADATA = "smoothcert"

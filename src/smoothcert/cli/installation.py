@@ -11,9 +11,9 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from smoothcert.classifiers.cores import cores
 from smoothcert.cli import devices
 from smoothcert.cli.devices import Cuda, Gpu
+from smoothcert.cores import cores
 from smoothcert.version import __version__
 
 NAME = "smoothcert"

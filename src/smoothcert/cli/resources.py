@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smoothcert.classifiers.cores import cores
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cli import console
 from smoothcert.cli.data_source import DataSource, with_advice
+from smoothcert.cores import cores
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.execution.block_tasks import Job

@@ -188,8 +188,9 @@ def _form(
         return settings.form
     if num_classes < 3:
         return "binary"
-    votes = _counted(selection, num_classes) + 0.5 / (num_classes - 1)
-    votes[chosen] = np.floor(votes[chosen])
+    more = np.full(num_classes, 0.5 / (num_classes - 1))
+    more[chosen] = 0
+    votes = _counted(selection, num_classes) + more
     counts = np.floor(votes * (settings.n / max(votes.sum(), len(selection)))).astype(np.int64)
     given = (counts, settings.n, chosen)
     binary, other = (_limits(*given, form, settings, shape) for form in ("binary", "runner-up"))
