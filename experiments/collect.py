@@ -1,11 +1,11 @@
 """The votes behind docs/results.md: every network's label of every draw, each evaluated once.
 
-python experiments/collect.py DATA --size cpu --out FOLDER
+python experiments/collect.py DATA --size SIZE --out FOLDER
 
-DATA is a folder with CIFAR-10 (JPEG), as `load_inputs` reads it. All networks are certified from
-scratch with one seed on the same images, and equal seeds give equal noise: two networks' labels,
-draw by draw, are what every method would have seen at any number of replayed draws, so tables.py
-runs no network again. A rerun continues where the last one stopped, and reports its speed.
+DATA is a folder with CIFAR-10 (JPEG), as `load_inputs` reads it. Every network labels the same
+draws of the same images under one seed: selection, estimation and fresh draws, as `certify` and
+`recertify` number them. So its labels are what every method would have seen at any number of
+draws, and tables.py runs no network again. A rerun skips what is there.
 """
 
 import argparse
@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from collected_votes import Labels
 from networks import Source, made
 
-from smoothcert import Inputs, Run, Settings, load_inputs
-from smoothcert.cli.data_source import DataSource
-from smoothcert.cli.resources import Compute, Device, ModelLoader, WorkerInputs, cluster_for_run
-from smoothcert.execution.runner import RunOptions, run_certify
-from smoothcert.execution.scheduler import Executor
+from smoothcert import Inputs, Settings, load_classifier, load_inputs
+from smoothcert.noise.law import Stream
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.engine import sample
 
 HERE = Path(__file__).parent
 ORIGINAL = "original"
@@ -41,7 +42,7 @@ class Sizes:
     device: str
     every: int
     n: int
-    block_inputs: int
+    fresh: int
     sigmas: list[float]
     stages: list[list[str]]
     models: dict[str, str]
@@ -58,10 +59,16 @@ class Sizes:
         """All of them, in the order of work."""
         return [network for stage in self.stages for network in stage]
 
+    @property
+    def streams(self) -> dict[Stream, int]:
+        """How many draws of each stream, in the order of the stored labels."""
+        sizes = (self.n0, self.n, self.fresh)
+        return dict(zip((Stream.SELECTION, Stream.ESTIMATION, Stream.FRESH), sizes, strict=True))
+
 
 @dataclass(frozen=True)
 class Place:
-    """One network of one architecture at one sigma, and its folder."""
+    """One network of one architecture at one sigma, and where its labels are."""
 
     architecture: str
     sigma: float
@@ -70,13 +77,13 @@ class Place:
 
     @property
     def folder(self) -> Path:
-        """Where its model and its votes are."""
-        return self.out / self.architecture / f"{self.sigma:.2f}" / self.network
+        """Of all networks on the same images and noise."""
+        return self.out / f"{self.architecture}-{self.sigma:.2f}"
 
     @property
-    def run(self) -> Path:
-        """Its run directory."""
-        return self.folder / "run"
+    def file(self) -> Path:
+        """Its labels."""
+        return self.folder / f"{self.network}.npz"
 
     @property
     def title(self) -> str:
@@ -94,21 +101,20 @@ def places(sizes: Sizes, out: Path) -> Iterator[Place]:
 
 @dataclass(frozen=True)
 class Collection:
-    """Images, sizes, where the models come from, and what computes."""
+    """Images, sizes, and where the models come from and are made."""
 
     sizes: Sizes
     images: Inputs
-    source: DataSource
     training: Inputs
     weights: str
-    compute: Compute
+    models: Path
 
     @staticmethod
-    def of(sizes: Sizes, data: str, weights: str, compute: Compute) -> "Collection":
+    def of(sizes: Sizes, data: str, weights: str, models: Path) -> "Collection":
         """Open the data."""
-        source = DataSource(data, "test", None, None, sizes.every)
+        images = load_inputs(data, "test", every=sizes.every)
         training = load_inputs(data, "train", limit=sizes.training_images)
-        return Collection(sizes, source.load(), source, training, weights, compute)
+        return Collection(sizes, images, training, weights, models)
 
     def model(self, place: Place) -> str:
         """The reference of the network to run: made, found made, or as it came.
@@ -126,48 +132,33 @@ class Collection:
         if place.network == ORIGINAL and not cpu:
             return original
         source = Source(original, self.training, place.sigma, sizes.seed, twins=cpu)
-        run = made(source, sizes.targets[place.network], place.folder).run
+        folder = self.models / place.folder.name / place.network
+        run = made(source, sizes.targets[place.network], folder).run
         return f"{place.architecture}@{run}" if run.suffix == ".safetensors" else str(run)
 
-    def collect(self, place: Place) -> Run:
-        """Certify from scratch into the place's run directory, or continue it."""
-        sizes = self.sizes
-        settings = Settings(
-            place.sigma,
-            self.images.levels,
-            sizes.n0,
-            sizes.n,
-            sizes.alpha,
-            sizes.seed,
-            keep_margins=place.network == ORIGINAL,
+    def collect(self, place: Place) -> Labels:
+        """Label every draw."""
+        sizes, images = self.sizes, self.images
+        classifier = load_classifier(self.model(place), sizes.device)
+        noise = Settings(place.sigma, images.levels).noise
+        ticker = Ticker(place.title)
+        wanted = (
+            Request(images.item(position), stream, range(draws))
+            for position in range(len(images))
+            for stream, draws in sizes.streams.items()
         )
-        model = self.model(place)
-        classifier = self.compute.process_device.load(model)
-        ticker = Ticker(place.title, len(self.images) * (sizes.n0 + sizes.n))
-        how = RunOptions(
-            sizes.batch_size,
-            sizes.block_inputs,
-            resume=True,
-            progress=ticker,
-            executor=self.executor(model),
-        )
-        return run_certify(place.run, classifier, self.images, settings, how)
-
-    def executor(self, model: str) -> Executor:
-        """Who computes the blocks of a network."""
-        compute = self.compute
-        if compute.cluster is not None:
-            return cluster_for_run(model, self.source, compute)
-        return compute.executor(
-            WorkerInputs(ModelLoader(model, compute.process_device), self.source)
-        )
+        found = list(sample(classifier, wanted, noise, sizes.seed, sizes.batch_size, ticker))
+        step = len(sizes.streams)
+        rows = np.stack([np.concatenate(found[i : i + step]) for i in range(0, len(found), step)])
+        facts = (np.array(images.indices), np.array(images.labels), sizes.n0, sizes.n)
+        return Labels(rows, *facts, ticker.speed, classifier.device)
 
 
 class Ticker:
     """A line every half minute."""
 
-    def __init__(self, title: str, total: int) -> None:
-        self.title, self.total, self.done = title, total, 0
+    def __init__(self, title: str) -> None:
+        self.title, self.done = title, 0
         self.start = self.said = time.perf_counter()
 
     def __call__(self, evaluations: int) -> None:
@@ -175,20 +166,20 @@ class Ticker:
         self.done += evaluations
         now = time.perf_counter()
         if now - self.said > 30:
-            self.said, speed = now, self.done / (now - self.start)
-            print(f"  {self.title}: {self.done:,} evaluations, {speed:,.0f}/s", flush=True)
+            self.said = now
+            print(f"  {self.title}: {self.done:,} evaluations, {self.speed:,.0f}/s", flush=True)
 
-
-def finished(place: Place) -> bool:
-    """Whether all its blocks are there."""
-    return (place.run / "run.json").exists() and not Run.open(place.run).missing
+    @property
+    def speed(self) -> float:
+        """Evaluations per second so far."""
+        return self.done / (time.perf_counter() - self.start)
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
     """What the scripts on one collection are given."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--size", required=True, help="the table of collect.toml")
-    parser.add_argument("--out", type=Path, required=True, help="folder of models and votes")
+    parser.add_argument("--out", type=Path, required=True, help="folder of votes")
     parser.add_argument("--sizes", type=Path, default=HERE / "collect.toml")
     return parser
 
@@ -197,20 +188,20 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("data", help="folder with CIFAR-10 (JPEG)")
     parser.add_argument("--weights", default="", help="folder with weights that the package lacks")
-    parser.add_argument("--workers", type=int, help="processes, or actors of a cluster")
-    parser.add_argument("--cluster", help="as of the commands: ray, ray:HOST:PORT, ...")
+    parser.add_argument("--models", type=Path, help="folder of the models made; OUT/models")
     given = parser.parse_args()
     sizes = Sizes.read(given.sizes, given.size)
-    compute = Compute(Device(sizes.device), given.workers, given.cluster)
-    collection = Collection.of(sizes, given.data, given.weights, compute)
+    models = given.models or given.out / "models"
+    collection = Collection.of(sizes, given.data, given.weights, models)
     for place in places(sizes, given.out):
-        if finished(place):
+        if place.file.exists():
             continue
         start = time.perf_counter()
-        run = collection.collect(place)
-        speed = sum(c.evaluations for c in run.certificates) / max(run.seconds, 1e-9)
+        labels = collection.collect(place)
+        original = None if place.network == ORIGINAL else place.folder / f"{ORIGINAL}.npz"
+        labels.write(place.file, original)
         spent = time.perf_counter() - start
-        print(f"{place.title}: {spent:.0f} s, {speed:,.0f} evaluations/s", flush=True)
+        print(f"{place.title}: {spent:.0f} s, {labels.speed:,.0f} evaluations/s", flush=True)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,48 @@ from smoothcert.sampling.sampler import Sampler
 
 _Asked = TypeVar("_Asked", bound=Request)
 
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What a network answered to every draw of the collected images.
+
+    Attributes:
+        rows: shape (images, n0 + n + fresh): selection, estimation, then fresh draws.
+        indices, classes: of the images, and their true classes.
+        n0, n: selection and estimation draws.
+        speed: evaluations per second while they were collected, noise included.
+        device: on which.
+    """
+
+    rows: NDArray[np.int32]
+    indices: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    n0: int
+    n: int
+    speed: float
+    device: str
+
+    @staticmethod
+    def read(file: Path, original: Path | None) -> "Labels":
+        """Add what was stored as a difference from the original's."""
+        with np.load(file) as stored:
+            facts = {key: stored[key].item() for key in ("n0", "n", "speed", "device")}
+            rows = stored["rows"].astype(np.int32)
+            arrays = {key: stored[key] for key in ("indices", "classes")}
+        if original is not None:
+            rows = rows + Labels.read(original, None).rows
+        return Labels(rows, **arrays, **facts)
+
+    def write(self, file: Path, original: Path | None) -> None:
+        """Store them, all or nothing; as a difference, which is mostly zero, if that helps."""
+        rows = self.rows if original is None else self.rows - Labels.read(original, None).rows
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_suffix(".new.npz")
+        facts = {"n0": self.n0, "n": self.n, "speed": self.speed, "device": self.device}
+        arrays = {"rows": rows.astype(np.int16), "indices": self.indices, "classes": self.classes}
+        np.savez_compressed(aside, **arrays, **facts)  # type: ignore[arg-type]
+        aside.replace(file)
+
+
 Fresh = dict[int, NDArray[np.int32]]
 """Labels of the first draws of the fresh stream, by index of the image."""
 
