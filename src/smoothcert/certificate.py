@@ -164,6 +164,10 @@ class Votes:
             to 254, see `methods.margins.ranked`.
         roles: of the draws in `original`: 0 where the classifier was not evaluated, else their
             role in the bound, see `methods.replay`. Empty means that all were evaluated.
+        plan: of the method `exact`, what was to be evaluated at every number of cached votes, see
+            `methods.exact.Steps`.
+        cached: of the method `exact`, the original's votes for each class among all its
+            estimation draws, where a bound needs them.
     """
 
     selection: NDArray[np.int32] = field(default_factory=_none)
@@ -172,6 +176,8 @@ class Votes:
     fresh: NDArray[np.int32] = field(default_factory=_none)
     margins: NDArray[np.int32] = field(default_factory=_none)
     roles: NDArray[np.int32] = field(default_factory=_none)
+    plan: NDArray[np.int32] = field(default_factory=_none)
+    cached: NDArray[np.int32] = field(default_factory=_none)
 
     def __eq__(self, other: object) -> bool:
         """Compare label by label."""

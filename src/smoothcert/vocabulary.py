@@ -25,13 +25,19 @@ DATA_FORMS = "digits, x.npz, x.parquet, a folder of Parquet files or images, or 
 FORMS = ("binary", "runner-up", "auto", "multiclass")
 """How the runner-up is bounded; see `Settings`."""
 
-REPLAY_METHODS = ("auto", "joint", "stratified", "fresh")
+EXACT_FORMS = ("binary", "runner-up", "auto")
+"""The forms that `methods.exact` has."""
+
+EXACT_METHODS = ("auto", "exact")
+"""What `recertify` calls `methods.exact`."""
+
+REPLAY_METHODS = ("joint", "stratified", "fresh")
 """Methods of `methods.replay`. A fresh seed asks for `fresh`."""
 
-METHODS = (*REPLAY_METHODS, "irs")
+METHODS = (*EXACT_METHODS, *REPLAY_METHODS, "irs")
 """Methods of `recertify`."""
 
-METHOD_FORMS = "auto, joint, stratified, or irs (Ugare et al. 2024)."
+METHOD_FORMS = "auto (the exact test), joint, stratified, or irs (Ugare et al. 2024)."
 """The same for help, without `fresh`, which a fresh seed asks for."""
 
 VARIANTS = ("budget-exact", "published")
@@ -197,6 +203,12 @@ RESULTS = {
         "longer do",
     ),
     "fresh": Result(7, reuses=True, fresh=True),
+    "exact": Result(
+        13,
+        reuses=True,
+        counts=_CACHED + "{n} draws were replayed, and {flips} that had voted for it no longer do",
+    ),
+    "exact-fresh": Result(13, reuses=True, fresh=True),
     "sequential": Result(9),
 }
 """What certificates say about their method, by its name."""

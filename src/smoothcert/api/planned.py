@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.api import selection
 from smoothcert.api.pilot import PilotVotes, fit, pilot_positions, proven, run_pilot, set_aside
 from smoothcert.certificate import Certificate, Record, Settings
 from smoothcert.data.inputs import Inputs
-from smoothcert.methods import Reuse
+from smoothcert.methods import Exact, Planned, Reuse
 from smoothcert.planning import (
     ExpectedRadii,
     FlipRates,
@@ -22,15 +25,32 @@ from smoothcert.planning import (
 from smoothcert.sampling.sampler import Sampler
 
 
+class Planner(Protocol):
+    """What a plan is made from, once a pilot has run."""
+
+    @property
+    def pilot_evaluations(self) -> int:
+        """What the pilot cost."""
+        ...
+
+    def plan(self, policy: str | None = None) -> Plan:
+        """The plan of a policy, by default that of the settings."""
+        ...
+
+    def expected(self, policy: str) -> tuple[int, float]:
+        """Evaluations of a policy, and the mean radius to expect in units of sigma."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
-class Planner:
-    """What a plan is made from.
+class ReusePlanner:
+    """What a plan of a `Reuse` is made from.
 
     Attributes:
         certificates: the original's certificates.
         settings: the settings of its certification.
         reuse: the method's settings.
-        expected: the radii to expect from evaluations.
+        radii: those to expect from evaluations.
         aside: how many last winners and losers of every input no sample may contain, shape
             (2, inputs); see `set_aside`.
         pilot_evaluations: what the pilot cost.
@@ -39,7 +59,7 @@ class Planner:
     certificates: Sequence[Certificate]
     settings: Settings
     reuse: Reuse
-    expected: ExpectedRadii
+    radii: ExpectedRadii
     aside: NDArray[np.int64]
     pilot_evaluations: int
 
@@ -52,11 +72,11 @@ class Planner:
         aside: NDArray[np.int64],
         pilot_evaluations: int,
         shown: bool = False,
-    ) -> "Planner":
+    ) -> "ReusePlanner":
         """From the flip rates of a pilot; `shown` as for `candidate_splits`."""
         splits = candidate_splits(reuse, len(certificates), settings.n, shown)
-        expected = expected_radii(settings.n, flips, reuse, splits, settings.keep_margins)
-        return Planner(certificates, settings, reuse, expected, aside, pilot_evaluations)
+        radii = expected_radii(settings.n, flips, reuse, splits, settings.keep_margins)
+        return ReusePlanner(certificates, settings, reuse, radii, aside, pilot_evaluations)
 
     def plan(self, policy: str | None = None) -> Plan:
         """The plan of a policy, by default that of the settings."""
@@ -65,7 +85,12 @@ class Planner:
         in_sigmas = self.settings.from_grid_point(rule.value) / self.settings.sigma
         rule = Policy("radius", in_sigmas) if rule.kind == "radius" else rule
         certain = proven(self.certificates, self.reuse.alpha)
-        return plan(rule, k, self.settings.n, certain, self.expected, tuple(self.aside))
+        return plan(rule, k, self.settings.n, certain, self.radii, tuple(self.aside))
+
+    def expected(self, policy: str) -> tuple[int, float]:
+        """See `Planner`."""
+        made = self.plan(policy)
+        return made.evaluations, float(made.radius.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,33 +111,49 @@ class Cache:
         """Records by position."""
         return {position: self.records[position] for position in sorted(set(positions))}
 
-    def planner(self, votes: PilotVotes, reuse: Reuse, shown: Iterable[int] = ()) -> Planner:
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """See `selection.counts_of`; reads the votes of all inputs."""
+        return selection.counts_of(self.records)
+
+    def pilot_positions(self, method: Planned) -> NDArray[np.int64]:
+        """Positions of the inputs on which the pilot is run."""
+        if isinstance(method, Exact):
+            return selection.positions(self.counts[:, :2], self.settings, method)
+        return pilot_positions(self.certificates, method)
+
+    def planner(self, votes: PilotVotes, method: Planned, shown: Iterable[int] = ()) -> Planner:
         """What a plan can be made from once a pilot has run.
 
         Args:
             votes: the pilot's votes.
-            reuse: the method's settings.
+            method: its settings.
             shown: positions of earlier pilots, whose outcomes somebody has seen.
 
         Raises:
             ValueError: the votes are not of a pilot of these inputs.
         """
+        if isinstance(method, Exact):
+            facts = selection.known(self.counts, self.settings, method)
+            records = self.at(votes.positions.tolist())
+            return selection.planner(votes, records, self.settings, method, facts)
         shown = tuple(shown)
         records = self.at((*votes.positions.tolist(), *shown))
         aside = set_aside(records, len(self.certificates))
         flips = fit(votes, records, self.settings)
-        facts = (self.certificates, self.settings, reuse, flips, aside, votes.evaluations)
-        return Planner.of(*facts, shown=bool(shown))
+        facts = (self.certificates, self.settings, method, flips, aside, votes.evaluations)
+        return ReusePlanner.of(*facts, shown=bool(shown))
 
 
-def pilot(sampler: Sampler, inputs: Inputs, cache: Cache, reuse: Reuse) -> PilotVotes:
+def pilot(sampler: Sampler, inputs: Inputs, cache: Cache, method: Planned) -> PilotVotes:
     """Run the pilot against a certification from scratch.
 
     Args:
         sampler: of the new classifier, with the settings of that certification.
         inputs: the certification's inputs.
         cache: what the certification has stored.
-        reuse: the method's settings.
+        method: its settings.
     """
-    positions = pilot_positions(cache.certificates, reuse)
-    return run_pilot(sampler, inputs, positions, cache.at(positions.tolist()))
+    positions = cache.pilot_positions(method)
+    run = selection.run if isinstance(method, Exact) else run_pilot
+    return run(sampler, inputs, positions, cache.at(positions.tolist()))

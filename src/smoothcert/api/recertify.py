@@ -47,6 +47,7 @@ def recertify(
     alpha: float | None = None,
     gamma: float = 0.99,
     variant: str = "budget-exact",
+    form: str | None = None,
     fresh_seed: Seed | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
@@ -63,11 +64,14 @@ def recertify(
         inputs: the same inputs as the original's.
         per_input: evaluations per input, short for the policy `uniform:per_input`.
         policy: how much to spend where, see `planning.Policy`; `uniform:n/10` by default.
-        method: `auto`, `joint`, `stratified`, `fresh` or `irs`; see `Reuse` and `Irs`.
+        method: `auto` (the exact test), `joint`, `stratified`, `fresh` or `irs`; see `Exact`,
+            `Reuse` and `Irs`.
         alpha: total error probability per input; twice the original's by default. For `irs` as
             published, up to twice this is proven, and stated (docs/theory.md, section 3).
         gamma: for `irs`: the cached limit from which draws are fresh.
         variant: for `irs`: `budget-exact` or `published`.
+        form: for the exact test: how the other classes are bounded, as `Settings.form`; by default
+            as for the original.
         fresh_seed: for a model chosen by results on this base: nothing is replayed, and draws
             use this seed, or a `random` one. A seed used before raises a warning (`SeedReused`).
         batch_size, progress, watchers: see `certify`.
@@ -81,12 +85,13 @@ def recertify(
         InvalidInput: a setting out of range, or more draws than were cached.
         ModelError: not a usable classifier, or its rows depend on each other.
 
-    Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7 and 8.
+    Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7, 8 and 13.
     """
     inputs = as_inputs(inputs)
     base = _matched(as_base(base), inputs)
     settings = base.settings
-    chosen = method_settings(settings, per_input, policy, method, alpha, gamma, variant, fresh_seed)
+    question = (per_input, policy, method, alpha, gamma, variant, form)
+    chosen = method_settings(settings, *question, fresh_seed)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     most = len(inputs) * chosen.draws(settings)
     ready = prepare(loaded, inputs.item(0), settings, most, batch_size)
@@ -108,12 +113,12 @@ def _allocations(
     sampler: Sampler, inputs: Inputs, base: Certification, method: Method
 ) -> tuple[Iterable[Allocation | None], int]:
     """The plan's allocation for each input, if the method has a plan, and its pilot's cost."""
-    reuse = planned_method(method)
-    if reuse is None:
+    chosen = planned_method(method)
+    if chosen is None:
         return repeat(None, len(inputs)), 0
     cache = planned.Cache(base.certificates, base.records, base.settings)
-    votes = planned.pilot(sampler, inputs, cache, reuse)
-    return cache.planner(votes, reuse).plan().allocations, votes.evaluations
+    votes = planned.pilot(sampler, inputs, cache, chosen)
+    return cache.planner(votes, chosen).plan().allocations, votes.evaluations
 
 
 def method_settings(
@@ -124,6 +129,7 @@ def method_settings(
     alpha: float | None,
     gamma: float,
     variant: str,
+    form: str | None = None,
     fresh_seed: Seed | None = None,
 ) -> Method:
     """The settings of the requested method.
@@ -148,7 +154,8 @@ def method_settings(
     if fresh_seed is not None:
         return _fresh(settings, text, method, total, number_of(fresh_seed))
     each = int(rule.value) if rule.kind == "uniform" else None
-    return BY_NAME[method].of(RecertifyOptions(method, text, each, total, gamma, variant))
+    form = form or {"multiclass": "runner-up"}.get(settings.form, settings.form)
+    return BY_NAME[method].of(RecertifyOptions(method, text, each, total, gamma, variant, form))
 
 
 def _fresh(settings: Settings, policy: str, method: str, alpha: float, seed: int) -> Reuse:

@@ -141,7 +141,9 @@ class RunRequest:
             pilot = pilots.StoredPilot(votes, pilots.shown(self.base))
             plan = planner(self.base, pilot, self.settings, reuse).plan()
             extra[pilots.NAME] = pilots.pilot_bytes(pilot, identity.indices)
-            extra[plan_file.NAME] = plan_file.plan_bytes(plan.allocations, identity.indices)
+            extra[plan_file.NAME] = plan_file.plan_bytes(
+                plan.allocations, identity.indices, reuse.plan_columns
+            )
         manifest = Manifest(identity, {**self.options.origin, **origin})
         return Run.create(
             self.storage, manifest, inputs.contents, inputs.labels, extra, self.options.files

@@ -2,6 +2,7 @@
 
 from smoothcert.certificate import Certificate, Record, Settings
 from smoothcert.methods.base import Allocation, Bound, Case, Method, RecertifyOptions
+from smoothcert.methods.exact import Exact
 from smoothcert.methods.irs import Irs
 from smoothcert.methods.replay import Reuse
 from smoothcert.methods.scratch import Scratch
@@ -15,8 +16,10 @@ __all__ = [
     "Bound",
     "Case",
     "Decision",
+    "Exact",
     "Irs",
     "Method",
+    "Planned",
     "RecertifyOptions",
     "Reuse",
     "Scratch",
@@ -29,7 +32,7 @@ __all__ = [
 
 SCRATCH = Scratch()
 
-BY_KIND: dict[str, type[Method]] = {method.kind: method for method in (Irs, Reuse, Decision)}
+BY_KIND: dict[str, type[Method]] = {method.kind: method for method in (Irs, Reuse, Exact, Decision)}
 """The other methods by their names in run.json."""
 
 
@@ -49,15 +52,19 @@ def stated(method: Method) -> Method | None:
     return None if method == SCRATCH else method
 
 
-def planned(method: Method) -> Reuse | None:
+Planned = Reuse | Exact
+"""Methods that follow a plan made from a pilot."""
+
+
+def planned(method: Method) -> Planned | None:
     """The method, if it follows a plan made from a pilot."""
-    return method if isinstance(method, Reuse) else None
+    return method if isinstance(method, Planned) else None
 
 
 def alpha_of(settings: Settings, method: Method | None) -> float:
     """The proven upper bound on the probability that a certificate with these settings is wrong.
 
-    Source: docs/theory.md: section 2 from scratch, 3 IRS, 7 and 8 beyond it, 9 a decision.
+    Source: docs/theory.md: section 2 from scratch, 3 IRS, 7, 8 and 13 beyond it, 9 a decision.
     """
     return method_of(method).proven_alpha(settings)
 

@@ -30,6 +30,8 @@ class Bound(StrEnum):
     JOINT = "joint"
     STRATIFIED = "stratified"
     FRESH = "fresh"
+    EXACT = "exact"
+    EXACT_FRESH = "exact-fresh"
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ class Allocation:
         near_losers: losers by smallest distance to the class, replayed whole.
         seen_winners: the last winners, which a pilot has seen; replayed whole.
         seen_losers: the last losers, likewise.
+        others: for each other class, draws that the original did not give it (`exact`).
+        steps: what `exact` would have given the input at other numbers of cached votes, as
+            `exact.Steps.flat`.
     """
 
     bound: Bound
@@ -55,12 +60,14 @@ class Allocation:
     near_losers: int = 0
     seen_winners: int = 0
     seen_losers: int = 0
+    others: int = 0
+    steps: tuple[int, ...] = ()
 
     @property
     def evaluations(self) -> int:
-        """Forward passes of the new classifier."""
+        """Forward passes of the new classifier; of `exact` with `others`, about as many."""
         near, seen = self.near_winners + self.near_losers, self.seen_winners + self.seen_losers
-        return self.winners + self.losers + self.fresh + near + seen
+        return max(self.winners, self.others) + self.losers + self.fresh + near + seen
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,7 @@ class RecertifyOptions:
         per_input: the policy's evaluations per input, if it is `uniform`.
         alpha: total error probability per input.
         gamma, variant: see `Irs`.
+        form: how the other classes are bounded, see `Exact`.
     """
 
     method: str
@@ -133,6 +141,7 @@ class RecertifyOptions:
     alpha: float
     gamma: float
     variant: str
+    form: str = "binary"
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,7 @@ class Method(ABC):
         vote_kinds: the parts of `Votes` that its records may have.
         needs_base: whether it reuses the votes of an original.
         names: what `recertify` calls it; see `vocabulary.METHODS`.
+        plan_columns: the fields of `Allocation` that its plans have, in plan.parquet.
     """
 
     kind: ClassVar[str]
@@ -154,6 +164,7 @@ class Method(ABC):
     vote_kinds: ClassVar[tuple[str, ...]]
     needs_base: ClassVar[bool] = False
     names: ClassVar[tuple[str, ...]] = ()
+    plan_columns: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, options: RecertifyOptions) -> Self:
@@ -224,7 +235,7 @@ class Method(ABC):
     def proven_alpha(self, settings: Settings) -> float:
         """The proven upper bound on the probability that a certificate is wrong.
 
-        Source: docs/theory.md: section 2 from scratch, 3 IRS, 7 and 8 beyond it, 9 a decision.
+        Source: docs/theory.md: section 2 from scratch, 3 IRS, 7, 8 and 13 beyond it, 9 a decision.
         """
         return settings.alpha
 

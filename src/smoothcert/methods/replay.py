@@ -41,6 +41,8 @@ FLOOR = 0.65
 """The ratio of the budget's floor to alpha. A higher floor helps where p is near 1, a lower one at
 small m and p near 0.8: see docs/theory.md, section 7."""
 
+_STORED = ("auto", *REPLAY_METHODS)  # `auto` chose among these before the exact test
+
 SAMPLED, WHOLE = 1, 2
 """Roles of a replayed draw: of a stratum's sample, or of a stratum replayed whole."""
 
@@ -66,6 +68,10 @@ class Reuse(Method):
     vote_kinds: ClassVar[tuple[str, ...]] = ("estimation", "original", "fresh", "roles")
     needs_base: ClassVar[bool] = True
     names: ClassVar[tuple[str, ...]] = REPLAY_METHODS
+    plan_columns: ClassVar[tuple[str, ...]] = (
+        *("winners", "losers", "fresh", "near_winners", "near_losers"),
+        *("seen_winners", "seen_losers"),
+    )
 
     policy: str
     method: str = "auto"
@@ -84,7 +90,7 @@ class Reuse(Method):
         if self.fresh_seed is not None:
             settle(self, ("fresh_seed",))
         check_alpha(self.alpha)
-        require_one_of("method", self.method, REPLAY_METHODS)
+        require_one_of("method", self.method, _STORED)
         if not 1 <= self.pilot <= 10**6:
             raise InvalidInput(f"pilot must be from 1 to 10^6 inputs; got {self.pilot}")
         if (self.fresh_seed is None) == (self.method == "fresh"):
@@ -331,7 +337,7 @@ def certificate(
     limit = _limit(cached, votes, bound, reuse, tally)
     q = difference_below(limit, settings.noise.slack(shape))
     radius = float(settings.radius(q))
-    undecided = _spared(cached, reuse) if bound is Bound.NOTHING else Outcome.UNDECIDED
+    undecided = spared(cached, reuse.alpha) if bound is Bound.NOTHING else Outcome.UNDECIDED
     labels = votes.fresh if bound is Bound.FRESH else votes.estimation
     winners, losers = tally.replayed.sum(axis=0)
     return Certificate(
@@ -354,7 +360,7 @@ def certificate(
     )
 
 
-def _spared(cached: Cached, reuse: Reuse) -> Outcome:
+def spared(cached: Cached, alpha: float) -> Outcome:
     """Why an input got no evaluations."""
-    proven = float(binomial.lower(cached.k, cached.n, reuse.alpha)) > 0.5
+    proven = float(binomial.lower(cached.k, cached.n, alpha)) > 0.5
     return Outcome.UNSPENT if proven else Outcome.ORIGINAL_ABSTAINED

@@ -120,7 +120,7 @@ def certificate(
 ) -> Certificate:
     """The certificate that these votes prove (docs/theory.md, section 2)."""
     chosen, n = candidate(votes.selection), len(votes.estimation)
-    counts = _counted(votes.estimation, num_classes)
+    counts = counted(votes.estimation, num_classes)
     form = _form(votes.selection, chosen, settings, shape, num_classes)
     q, runner_up = _limits(counts, n, chosen, form, settings, shape)
     radius = float(settings.radius(q) if form == "binary" else settings.radius(q, runner_up))
@@ -142,7 +142,7 @@ def certificate(
     )
 
 
-def _counted(labels: NDArray[np.int32], num_classes: int) -> NDArray[np.int64]:
+def counted(labels: NDArray[np.int32], num_classes: int) -> NDArray[np.int64]:
     """Votes for each class."""
     return np.bincount(labels[labels != NO_CLASS], minlength=num_classes)
 
@@ -190,7 +190,7 @@ def _form(
         return "binary"
     more = np.full(num_classes, 0.5 / (num_classes - 1))
     more[chosen] = 0
-    votes = _counted(selection, num_classes) + more
+    votes = counted(selection, num_classes) + more
     counts = np.floor(votes * (settings.n / max(votes.sum(), len(selection)))).astype(np.int64)
     given = (counts, settings.n, chosen)
     binary, other = (_limits(*given, form, settings, shape) for form in ("binary", "runner-up"))

@@ -9,7 +9,7 @@ from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Mismatch
-from smoothcert.methods import Reuse
+from smoothcert.methods import Exact, Planned
 from smoothcert.runs import pilots, seed_use
 from smoothcert.runs.store import Run
 from smoothcert.sampling.prepare import Prepared, prepare
@@ -24,7 +24,7 @@ def explore(
     base: Run,
     classifier: Classifier,
     inputs: Inputs,
-    reuse: Reuse,
+    reuse: Planned,
     batch_size: int | None = None,
 ) -> planning.Planner:
     """Prepare a classifier, and what `explored` does; arguments as of `recertify`."""
@@ -45,15 +45,20 @@ def prepared(
     return ready
 
 
-def explored(base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse) -> planning.Planner:
+def explored(base: Run, ready: Prepared, inputs: Inputs, reuse: Planned) -> planning.Planner:
     """Run a pilot against a base run and store it there, since its outcome will be shown.
 
-    The plan is entered in the base's ledger before the pilot's first evaluation.
+    The plan is entered in the base's ledger before the pilot's first evaluation. Neither is needed
+    for the exact test, whose pilot sees no draw that is ever counted.
 
     Raises:
         StoreError: the base run cannot be written to, so later recertifications would not know
             which draws to set aside.
     """
+    if isinstance(reuse, Exact):
+        votes = run_pilot(base, ready, inputs, reuse)
+        settings = replace(base.identity.settings, off_grid=inputs.off_grid)
+        return planner(base, pilots.StoredPilot(votes), settings, reuse)
     seed_use.register_plan(base, ready.classifier.fingerprint, ready.classifier.name, reuse)
     votes = run_pilot(base, ready, inputs, reuse)
     pilots.keep(base, ready.classifier.fingerprint, reuse, votes)
@@ -61,14 +66,14 @@ def explored(base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse) -> planni
     return planner(base, pilots.StoredPilot(votes, pilots.shown(base)), settings, reuse)
 
 
-def run_pilot(base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse) -> PilotVotes:
+def run_pilot(base: Run, ready: Prepared, inputs: Inputs, reuse: Planned) -> PilotVotes:
     """Run the pilot against a base run."""
     cache = cache_of(base, base.identity.settings)
     return planning.pilot(ready.sampler(cache.settings), inputs, cache, reuse)
 
 
 def planner(
-    base: Run, pilot: pilots.StoredPilot, settings: Settings, reuse: Reuse
+    base: Run, pilot: pilots.StoredPilot, settings: Settings, reuse: Planned
 ) -> planning.Planner:
     """What a plan can be made from: a pilot, and the base run with its earlier shown pilots.
 

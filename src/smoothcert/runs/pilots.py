@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from smoothcert.api.pilot import PilotVotes, pilot_draws, set_aside
 from smoothcert.certificate import Record
 from smoothcert.errors import Damaged, InvalidInput
-from smoothcert.methods import Reuse, planned
+from smoothcert.methods import Planned, planned
 from smoothcert.runs import vote_codec as codec
 from smoothcert.runs.manifest import method_form
 from smoothcert.runs.sealed import has_no_gaps, notes_of, read_table, rows_of, table_bytes
@@ -84,7 +84,7 @@ def read_pilot(run: Run, name: str = NAME) -> StoredPilot:
         raise Damaged(f"{where} is damaged: {error}. Make the run again.") from error
 
 
-def keep(base: Run, model: str, reuse: Reuse, votes: PilotVotes) -> str:
+def keep(base: Run, model: str, reuse: Planned, votes: PilotVotes) -> str:
     """Store a pilot that will be shown in the base run; returns its file.
 
     Args:

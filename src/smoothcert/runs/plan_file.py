@@ -1,7 +1,7 @@
 """plan.parquet: every input's allocation, decided before any draw is evaluated."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,21 +13,24 @@ from smoothcert.runs.validation import UNREADABLE, whole
 
 NAME = "plan.parquet"
 
-_COUNTS = tuple(f.name for f in fields(Allocation) if f.name != "bound")
-_SCHEMA = pa.schema(
-    [("index", pa.int64()), ("how", pa.string()), *((name, pa.int64()) for name in _COUNTS)]
-)
+_STEPS = pa.list_(pa.int64())
 
 
-def plan_bytes(allocations: Sequence[Allocation], indices: Sequence[int]) -> bytes:
-    """The file's content, to be sealed: a row per input, in order."""
-    columns = {
-        "index": pa.array(indices, pa.int64()),
-        "how": pa.array([one.bound.value for one in allocations], pa.string()),
-    }
-    for name in _COUNTS:
-        columns[name] = pa.array([getattr(one, name) for one in allocations], pa.int64())
-    return table_bytes(pa.table(columns))
+def _schema(columns: Sequence[str]) -> pa.Schema:
+    """Of the plans of a method with these `plan_columns`."""
+    counts = [(name, _STEPS if name == "steps" else pa.int64()) for name in columns]
+    return pa.schema([("index", pa.int64()), ("how", pa.string()), *counts])
+
+
+def plan_bytes(
+    allocations: Sequence[Allocation], indices: Sequence[int], columns: Sequence[str]
+) -> bytes:
+    """The file's content, to be sealed: a row per input, in order, with a method's columns."""
+    rows = [
+        {"index": index, "how": one.bound.value} | {name: getattr(one, name) for name in columns}
+        for index, one in zip(indices, allocations, strict=True)
+    ]
+    return table_bytes(pa.Table.from_pylist(rows, _schema(columns)))
 
 
 def read_plan(run: Run) -> tuple[Allocation, ...]:
@@ -36,20 +39,24 @@ def read_plan(run: Run) -> tuple[Allocation, ...]:
     Raises:
         Damaged: the plan is missing, changed or of other inputs.
     """
-    data, indices = run.read(NAME), run.identity.indices
+    data, indices, columns = run.read(NAME), run.identity.indices, run.identity.method.plan_columns
     try:
-        table = read_table(data, _SCHEMA, len(indices))
+        table = read_table(data, _schema(columns), len(indices))
         has_no_gaps(table)
         rows = table.to_pylist()
         if tuple(row["index"] for row in rows) != indices:
             raise ValueError("it is of other inputs")
-        for row in rows:
-            for name in _COUNTS:
-                whole(row[name], name, 0, run.identity.settings.n)
-        return tuple(
-            Allocation(Bound(row["how"]), **{name: row[name] for name in _COUNTS}) for row in rows
-        )
+        return tuple(_allocation(row, columns, run.identity.settings.n) for row in rows)
     except UNREADABLE as error:
         raise Damaged(
             f"{run.storage.uri_of(NAME)} is damaged: {error}. Make the run again."
         ) from error
+
+
+def _allocation(row: dict[str, Any], columns: Sequence[str], most: int) -> Allocation:
+    """Of one row, whose counts are at most `most`."""
+    counts = {name: int(row[name]) for name in columns if name != "steps"}
+    steps = tuple(map(int, row.get("steps", ())))
+    for count in (*counts.values(), *steps):
+        whole(count, "a count", 0, most)
+    return Allocation(Bound(row["how"]), steps=steps, **counts)

@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from smoothcert.api.pilot import pilot_positions
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import SmoothcertError
-from smoothcert.methods import Reuse, planned
+from smoothcert.methods import Planned, planned
 from smoothcert.runs import pilots, plan_file
-from smoothcert.runs.bases import planner, run_pilot
+from smoothcert.runs.bases import cache_of, planner, run_pilot
 from smoothcert.runs.manifest import Identity, json_form
 from smoothcert.runs.pilots import StoredPilot
 from smoothcert.runs.store import Run
@@ -54,12 +53,14 @@ def plan_mismatches(run: Run, base: Run) -> Iterator[str]:
             f"its pilot has {pilot.votes.evaluations} labels, but run.json says "
             f"{run.pilot_evaluations} evaluations"
         )
-    if not np.array_equal(pilot.votes.positions, pilot_positions(base.certificates, reuse)):
+    if not np.array_equal(
+        pilot.votes.positions, cache_of(base, run.identity.settings).pilot_positions(reuse)
+    ):
         yield "its pilot's inputs are not those that follow from base run and settings"
     yield from _plan_of(run, base, pilot, reuse)
 
 
-def _plan_of(run: Run, base: Run, pilot: StoredPilot, reuse: Reuse) -> Iterator[str]:
+def _plan_of(run: Run, base: Run, pilot: StoredPilot, reuse: Planned) -> Iterator[str]:
     """Compare the plan with the one that follows from a pilot."""
     try:
         due = planner(base, pilot, run.identity.settings, reuse).plan().allocations
@@ -78,7 +79,7 @@ def _plan_of(run: Run, base: Run, pilot: StoredPilot, reuse: Reuse) -> Iterator[
 
 
 def reevaluate_pilot(
-    run: Run, base: Run, ready: Prepared, inputs: Inputs, reuse: Reuse
+    run: Run, base: Run, ready: Prepared, inputs: Inputs, reuse: Planned
 ) -> tuple[int, int, tuple[str, ...]]:
     """Evaluate the pilot again: how many draws, how many of them differ, and what is wrong.
 

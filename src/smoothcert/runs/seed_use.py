@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from smoothcert.errors import SmoothcertError
-from smoothcert.methods import SCRATCH, Reuse
+from smoothcert.methods import SCRATCH, Planned
 from smoothcert.runs import ledger
 from smoothcert.runs.manifest import Identity
 from smoothcert.runs.store import Run
@@ -48,7 +48,7 @@ def register(
         ledger.enter(run, one, name, str(where))
 
 
-def register_plan(base: Run, model: str, name: str, reuse: Reuse) -> None:
+def register_plan(base: Run, model: str, name: str, reuse: Planned) -> None:
     """Register a pilot whose figures will be shown, by the model's fingerprint and name."""
     settings = base.identity.settings
     new = Try.of("plan", model, reuse.describe(settings), settings.seed, reuse)

@@ -273,7 +273,9 @@ class Run:
             records: of its inputs, in order.
             seconds: the time it took.
         """
-        votes = self.write(block_name("votes", block), table_bytes(votes_table(records)))
+        votes = self.write(
+            block_name("votes", block), table_bytes(votes_table(records, self.identity.method))
+        )
         evaluations = sum(record.certificate.evaluations for record in records)
         event = {"block": block, "evaluations": evaluations, "seconds": round(seconds, 6)}
         self.write(block_name("events", block), json_bytes(event))

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -10,11 +9,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from smoothcert.certificate import Certificate, Record, Votes
+from smoothcert.methods import Method
 from smoothcert.runs import vote_codec as codec
 from smoothcert.runs.manifest import Identity
 from smoothcert.runs.sealed import has_no_gaps, notes_of, read_table
 from smoothcert.runs.validation import (
     MOST_LABELS,
+    MOST_STEPS,
     budget_of,
     check_certificate,
     check_contents,
@@ -25,8 +26,9 @@ _INPUTS = pa.schema([("index", pa.int64()), ("content", pa.string()), ("label", 
 FOLDERS = ("certificates", "events", "votes")
 """Folders of a run directory: each has a file per finished block."""
 
-_VOTES = tuple(f.name for f in fields(Votes))
-_VOTES_SCHEMA = pa.schema([("index", pa.int64()), *((name, pa.binary()) for name in _VOTES)])
+_VOTES = ("selection", "estimation", "original", "fresh", "margins", "roles")
+"""The kinds of votes that every file of votes has a column for."""
+
 _CERTIFICATES = pa.schema(
     [
         ("index", pa.int64()),
@@ -93,20 +95,31 @@ def certificates_in(
     return tuple(map(identity.method.restated, found))
 
 
-def votes_table(records: Sequence[Record]) -> pa.Table:
+def votes_table(records: Sequence[Record], method: Method) -> pa.Table:
     """A row per input: its index, and each kind of votes through `vote_codec`."""
+    kinds = _kinds(method)
     rows = [
         {"index": record.certificate.index}
-        | {name: codec.encode(getattr(record.votes, name)) for name in _VOTES}
+        | {name: codec.encode(getattr(record.votes, name)) for name in kinds}
         for record in records
     ]
-    return pa.Table.from_pylist(rows, _VOTES_SCHEMA)
+    return pa.Table.from_pylist(rows, _votes_schema(kinds))
+
+
+def _kinds(method: Method) -> tuple[str, ...]:
+    """The kinds of votes in the files of a method."""
+    return (*_VOTES, *(name for name in method.vote_kinds if name not in _VOTES))
+
+
+def _votes_schema(kinds: Sequence[str]) -> pa.Schema:
+    return pa.schema([("index", pa.int64()), *((name, pa.binary()) for name in kinds)])
 
 
 def votes_of(data: bytes, identity: Identity, indices: Sequence[int]) -> tuple[Votes, ...]:
     """Read the file of a `votes_table` of these inputs; StoreError or UNREADABLE for another."""
     longest = codec.longest(_most(identity))
-    return votes_in(read_table(data, _VOTES_SCHEMA, len(indices), longest), identity, indices)
+    schema = _votes_schema(_kinds(identity.method))
+    return votes_in(read_table(data, schema, len(indices), longest), identity, indices)
 
 
 def votes_in(table: pa.Table, identity: Identity, indices: Sequence[int]) -> tuple[Votes, ...]:
@@ -116,7 +129,7 @@ def votes_in(table: pa.Table, identity: Identity, indices: Sequence[int]) -> tup
     found, left = [], MOST_LABELS
     for row in range(len(table)):
         columns: dict[str, NDArray[np.int32]] = {}
-        for name in _VOTES:
+        for name in _kinds(identity.method):
             columns[name] = codec.decode(table[name][row].as_py(), min(most, left))
             left -= len(columns[name])
         found.append(Votes(**columns))
@@ -125,8 +138,8 @@ def votes_in(table: pa.Table, identity: Identity, indices: Sequence[int]) -> tup
 
 
 def _most(identity: Identity) -> int:
-    """Labels that a stream of an input can have."""
-    return max(identity.settings.n0, identity.settings.n)
+    """Labels that a stream of an input can have, and numbers that a plan can."""
+    return max(identity.settings.n0, identity.settings.n, identity.num_classes, MOST_STEPS)
 
 
 def _check_rows(table: pa.Table, indices: Sequence[int], *gaps: str) -> None:

@@ -28,6 +28,9 @@ MOST_DRAWS = 2**27
 MOST_LABELS = 4 * MOST_DRAWS
 """Labels of one block: for each draw the new one, the original's, its role, or its margin."""
 
+MOST_STEPS = 4096
+"""Numbers of a plan by cached votes; see `methods.exact.Steps`."""
+
 MOST_CLASSES = 2**20
 """Classes are counted in an array; the largest image data sets have 2^15."""
 
@@ -158,6 +161,8 @@ def check_votes(votes: Votes, method: Method, num_classes: int) -> None:
         _within(getattr(votes, name), -1, num_classes - 1, f"labels in {name}")
     _within(votes.margins, 0, 254, "margins")
     _within(votes.roles, 0, 2, "roles")
+    for name in ("plan", "cached"):
+        _within(getattr(votes, name), 0, 10**9, name)
     for field in fields(votes):
         if field.name not in method.vote_kinds and len(getattr(votes, field.name)):
             raise ValueError(f"there are {field.name} that its method does not have")

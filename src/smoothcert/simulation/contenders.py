@@ -11,7 +11,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from smoothcert.api.pilot import PILOT_LOSERS, PILOT_WINNERS, pilot_positions, proven
-from smoothcert.api.planned import Planner
+from smoothcert.api.planned import ReusePlanner
 from smoothcert.bounds import binomial, joint, stratified
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.irs import Irs
@@ -88,7 +88,7 @@ def planned(
     Returns:
         (ACR, evaluations) without the pilot, and the pilot's evaluations, per total.
     """
-    known: dict[tuple[int, str], Planner] = {}
+    known: dict[tuple[int, str], ReusePlanner] = {}
     rows = []
     for total in totals:
         reuse = Reuse(f"budget:{total}", method, alpha)
@@ -105,7 +105,9 @@ def planned(
     return (acr, spent), piloted
 
 
-def run_pilot(world: World, reuse: Reuse, positions: NDArray[np.int64], rng: Generator) -> Planner:
+def run_pilot(
+    world: World, reuse: Reuse, positions: NDArray[np.int64], rng: Generator
+) -> ReusePlanner:
     """`api.planned.pilot`, on drawn counts."""
     aside = np.zeros((2, len(world.k)), dtype=np.int64)
     k = world.k[positions]
@@ -114,7 +116,7 @@ def run_pilot(world: World, reuse: Reuse, positions: NDArray[np.int64], rng: Gen
     w, v = aside[:, positions]
     lost, won = rng.binomial(w, world.u[positions]), rng.binomial(v, world.v[positions])
     flips, spent = FlipRates.fit((k + 0.5) / (world.n + 1), w, lost, v, won), int(aside.sum())
-    return Planner.of(world.certificates, world.settings, reuse, flips, aside, spent)
+    return ReusePlanner.of(world.certificates, world.settings, reuse, flips, aside, spent)
 
 
 def allocation_limits(

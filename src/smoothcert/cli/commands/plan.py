@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smoothcert.classifiers.protocol import Classifier
-    from smoothcert.methods import Reuse
+    from smoothcert.methods import Planned
     from smoothcert.runs.store import Run
 
 _SHOWN = ("budget:0.01", "budget:0.02", "budget:0.05", "budget:0.1", "retain:0.9", "retain:0.95")
@@ -64,13 +64,13 @@ def plan(
             speed = expected.pilot_evaluations / (time.perf_counter() - start)
         rows = []
         for policy in policies or _SHOWN:
-            made = expected.plan(policy)
-            radius = float(made.radius.mean()) * run.identity.settings.sigma
-            rows.append((policy, made.evaluations, made.evaluations / speed, radius))
+            evaluations, radius = expected.expected(policy)
+            radius *= run.identity.settings.sigma
+            rows.append((policy, evaluations, evaluations / speed, radius))
         _show(run, classifier, rows, expected.pilot_evaluations, json)
 
 
-def _reuse(run: "Run", method: str, alpha: float | None) -> "Reuse":
+def _reuse(run: "Run", method: str, alpha: float | None) -> "Planned":
     """The method that is planned, on a run that it can be planned for."""
     from smoothcert.api.recertify import check_base, method_settings
     from smoothcert.errors import InvalidInput

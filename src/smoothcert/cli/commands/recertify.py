@@ -29,6 +29,14 @@ def recertify(
             autocompletion=options.complete(vocabulary.VARIANTS),
         ),
     ] = "budget-exact",
+    form: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, exact: bound the other classes binary (by 1 - q), by runner-up, or auto.",
+            show_default="as the original",
+            autocompletion=options.complete(vocabulary.EXACT_FORMS),
+        ),
+    ] = None,
     fresh_seed: options.FreshSeed = None,
     data: options.MovedData = None,
     resume: options.Resume = False,
@@ -53,7 +61,7 @@ def recertify(
     compute = Compute(Device(device, threads), workers, cluster)
     after = (json, accept or (), log or ())
     arguments = RunArguments(out, resume, compute, batch_size, block_inputs, shard, *after)
-    question = (policy, method, alpha, gamma, variant)
+    question = (policy, method, alpha, gamma, variant, form)
     with console.warnings_as_lines():
         _recertify(model, base, data, arguments, question, fresh_seed)
 
@@ -63,7 +71,7 @@ def _recertify(
     base: str,
     data: str | None,
     arguments: "RunArguments",
-    question: tuple[str | None, str, float | None, float, str],
+    question: tuple[str | None, str, float | None, float, str, str | None],
     fresh_seed: str | None,
 ) -> None:
     """Recertify against a base run; print the summary.
@@ -73,7 +81,7 @@ def _recertify(
         base: the original's run.
         data: where its data is now, if it moved.
         arguments: of the run.
-        question: policy, method, alpha, gamma and variant; see `method_settings`.
+        question: policy, method, alpha, gamma, variant and form; see `method_settings`.
         fresh_seed: the seed of fresh draws, `random`, or None to replay the base's.
     """
     from smoothcert.api import sanity
@@ -115,10 +123,8 @@ def _recertify(
 
 
 def _fresh_seed(run: "Run") -> int | None:
-    from smoothcert.methods import planned
-
-    reuse = planned(run.identity.method)
-    return reuse and reuse.fresh_seed
+    method = run.identity.method
+    return method.seed(run.identity.settings) if method.is_fresh else None
 
 
 def _expected_evaluations(original: "Run", policy: str) -> int:

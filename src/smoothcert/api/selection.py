@@ -1,0 +1,142 @@
+"""What the selection draws of a base say: the pilot of the exact test, and what it plans from.
+
+Selection draws are counted in no recertification, so a pilot on them may decide everything, and be
+shown to anyone (docs/theory.md, section 13).
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.api.pilot import PilotVotes
+from smoothcert.bounds import binomial
+from smoothcert.certificate import Record, Settings
+from smoothcert.data.inputs import Inputs
+from smoothcert.methods.exact import Exact
+from smoothcert.noise.law import Stream
+from smoothcert.planning import FlipRates, Known, Menu, Policy, PricedPlanner
+from smoothcert.sampling.answers import NO_CLASS
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.sampler import Sampler
+
+WINNERS, LOSERS = 40, 5
+"""Selection draws of each pilot input that are replayed, its first ones. Losers matter little."""
+
+_FEWEST, _SHARE = 2, 40  # inputs, if there are as many; of the evaluations, a fortieth
+_SURE = 0.98  # share of the selection votes above which hardly a label changes
+
+
+def counts_of(records: Iterable[Record]) -> NDArray[np.int64]:
+    """Votes for the class and for the best other one: selection's, then estimation's; (inputs, 4).
+
+    Args:
+        records: of a certification from scratch.
+    """
+    rows = [
+        (*_counts(r.votes.selection, c), *_counts(r.votes.estimation, c))
+        for r in records
+        for c in [r.certificate.candidate]
+    ]
+    return np.array(rows, dtype=np.int64).reshape(-1, 4)
+
+
+def known(counts: NDArray[np.int64], settings: Settings, method: Exact) -> Known:
+    """What a certification from scratch says of each input, from its `counts_of`."""
+    k, other = counts[:, 2], counts[:, 3]
+    proven = np.zeros(len(k), dtype=bool)
+    if method.form != "runner-up":
+        proven |= binomial.lower(k, settings.n, method.alpha) > 0.5
+    if method.form != "binary":
+        share = method.alpha / 2
+        q, most = binomial.lower(k, settings.n, share), binomial.upper(other, settings.n, share)
+        proven |= q > most
+    return Known(counts[:, :2], k, proven)
+
+
+def _counts(labels: NDArray[np.int32], candidate: int) -> tuple[int, int]:
+    """Votes for the class, and for the best other one."""
+    counts = np.bincount(labels[labels != NO_CLASS], minlength=candidate + 1)
+    votes = int(counts[candidate])
+    counts[candidate] = 0
+    return votes, int(counts.max())
+
+
+def positions(selected: NDArray[np.int64], settings: Settings, method: Exact) -> NDArray[np.int64]:
+    """Positions of the pilot's inputs, spread evenly over the selection votes of their class.
+
+    As many as the settings say, but the pilot takes at most a fortieth of the evaluations; inputs
+    that are almost sure only where there are no others, since they hardly show changes.
+
+    Args:
+        selected: as of `Known`.
+        settings: of the original's certification.
+        method: the method's settings.
+    """
+    votes = selected[:, 0]
+    (likely,) = np.nonzero(2 * votes > settings.n0)
+    total = Policy.parse(method.policy).total(len(likely), settings.n)
+    likely = unsure if len(unsure := likely[votes[likely] <= _SURE * settings.n0]) else likely
+    ordered = likely[np.argsort(votes[likely], kind="stable")]
+    affordable = max(_FEWEST, int(total / _SHARE / (WINNERS + LOSERS)))
+    count = min(method.pilot, affordable, len(ordered))
+    return np.sort(ordered[np.linspace(0, len(ordered) - 1, count).astype(int)])
+
+
+def draws(record: Record) -> tuple[NDArray[np.int64], int]:
+    """The first winners, then the first losers, of the selection draws; and how many winners."""
+    side = record.votes.selection == record.certificate.candidate
+    winners, losers = np.flatnonzero(side)[:WINNERS], np.flatnonzero(~side)[:LOSERS]
+    return np.concatenate([winners, losers]), len(winners)
+
+
+def run(
+    sampler: Sampler, inputs: Inputs, at: NDArray[np.int64], records: Mapping[int, Record]
+) -> PilotVotes:
+    """Evaluate the new classifier on selection draws of the original.
+
+    Args:
+        sampler: of the new classifier, under the noise of the original's certification.
+        inputs: all inputs.
+        at: which of them, see `positions`.
+        records: cached records by position; at least those of the pilot.
+    """
+    requests = (
+        Request(inputs.item(position), Stream.SELECTION, draws(records[position])[0])
+        for position in at.tolist()
+    )
+    return PilotVotes(at, tuple(labels for _, labels in sampler.labels(requests)))
+
+
+def planner(
+    votes: PilotVotes,
+    records: Mapping[int, Record],
+    settings: Settings,
+    method: Exact,
+    facts: Known,
+) -> PricedPlanner:
+    """What a plan can be made from once a pilot has run.
+
+    Args:
+        votes: the pilot's votes.
+        records: cached records by position; at least those of the pilot.
+        settings: of the original's certification.
+        method: the method's settings.
+        facts: of all inputs, see `known`.
+
+    Raises:
+        ValueError: an input does not have one label for each draw of the pilot.
+    """
+    counts = []
+    for position, label in zip(votes.positions.tolist(), votes.labels, strict=True):
+        record = records[position]
+        asked, winners = draws(record)
+        if len(label) != len(asked):
+            raise ValueError(f"the pilot has {len(label)} labels; expected {len(asked)}")
+        kept = label == record.certificate.candidate
+        lost, won = int((~kept[:winners]).sum()), int(kept[winners:].sum())
+        counts.append((winners, lost, len(asked) - winners, won))
+    shares = (facts.selected[votes.positions, 0] + 0.5) / (settings.n0 + 1)
+    flips = FlipRates.fit(shares, *np.array(counts, dtype=np.int64).reshape(-1, 4).T)
+    menu = Menu(settings.n, settings.n0, flips, method.alpha)
+    return PricedPlanner(method, menu, facts, votes.evaluations)

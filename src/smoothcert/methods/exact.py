@@ -1,0 +1,380 @@
+"""Recertification by the exact test: a plan from independent draws, then all of alpha.
+
+The plan of an input is a function of its number of cached votes, fixed by selection draws alone, so
+that nothing it decides depends on a draw that is counted. Then the limits of docs/theory.md,
+section 13, hold with all of alpha.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smoothcert.bounds import binomial, exact
+from smoothcert.bounds.buehler import cached_draws
+from smoothcert.bounds.rounding import difference_below, sum_above
+from smoothcert.certificate import Certificate, Outcome, Record, Settings, Votes, check_alpha
+from smoothcert.errors import InvalidInput, require_one_of
+from smoothcert.methods.base import (
+    NOT_OF_THE_BASE,
+    Allocation,
+    Bound,
+    Cached,
+    Case,
+    Method,
+    RecertifyOptions,
+    blank,
+    differences,
+)
+from smoothcert.methods.replay import spared
+from smoothcert.methods.scratch import counted, drawn
+from smoothcert.noise.law import Stream
+from smoothcert.sampling.answers import NO_CLASS
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.sampler import Sampler
+from smoothcert.scalars import settle
+from smoothcert.vocabulary import EXACT_FORMS, EXACT_METHODS
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one input gets from a number of cached votes on.
+
+    Attributes:
+        least: the smallest number of votes for the class.
+        winners: cached votes for the class to replay, the first ones; all, if there are fewer.
+        others: for each other class, cached draws to replay that did not vote for it, the first
+            ones; 0 where the other classes are bounded by what is left of the class.
+        fresh: fresh draws, in place of replays.
+    """
+
+    least: int
+    winners: int = 0
+    others: int = 0
+    fresh: int = 0
+
+
+@dataclass(frozen=True)
+class Steps:
+    """An input's plan: steps by rising `least`, the first 0; fixed before its votes are seen."""
+
+    steps: tuple[Step, ...]
+
+    @staticmethod
+    def of(flat: Iterable[int]) -> "Steps":
+        """Read `flat`.
+
+        Raises:
+            InvalidInput: not a plan.
+        """
+        values = [int(value) for value in flat]
+        rows = [Step(*values[i : i + 4]) for i in range(0, len(values), 4) if i + 4 <= len(values)]
+        least = [row.least for row in rows]
+        if 4 * len(rows) != len(values) or not rows or least != sorted({0, *least}):
+            raise InvalidInput(f"This is not the plan of an input: {values!r:.80}")
+        if min(values) < 0 or len({row.others for row in rows}) > 1:
+            raise InvalidInput(
+                f"A plan has counts >= 0 and one number for the others: {rows!r:.80}"
+            )
+        return Steps(tuple(rows))
+
+    @property
+    def flat(self) -> tuple[int, ...]:
+        """The steps' numbers, one after the other."""
+        return tuple(value for s in self.steps for value in (s.least, s.winners, s.others, s.fresh))
+
+    def at(self, k: int) -> Step:
+        """The step of so many cached votes."""
+        return next(step for step in reversed(self.steps) if step.least <= k)
+
+    def functions(self, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Replays and fresh draws at 0, 1, ..., n cached votes."""
+        place = np.searchsorted([s.least for s in self.steps], np.arange(n + 1), side="right") - 1
+        winners, fresh = (
+            np.array([getattr(s, name) for s in self.steps], np.int64)[place]
+            for name in ("winners", "fresh")
+        )
+        return np.minimum(winners, np.arange(n + 1)), fresh
+
+
+@dataclass(frozen=True)
+class Exact(Method):
+    """Settings of a recertification by the exact test.
+
+    Args:
+        policy: how much to spend where, see `planning.Policy`.
+        alpha: total error probability per input (docs/theory.md, section 13).
+        form: how the other classes are bounded, as in `Settings`.
+        pilot: the most inputs on which the pilot is run.
+    """
+
+    kind: ClassVar[str] = "exact"
+    verb: ClassVar[str] = "recertify"
+    results: ClassVar[tuple[str, ...]] = (Bound.EXACT, Bound.EXACT_FRESH, Bound.NOTHING)
+    vote_kinds: ClassVar[tuple[str, ...]] = (
+        *("estimation", "original", "fresh", "roles"),
+        *("plan", "cached"),
+    )
+    needs_base: ClassVar[bool] = True
+    names: ClassVar[tuple[str, ...]] = EXACT_METHODS
+    plan_columns: ClassVar[tuple[str, ...]] = ("winners", "others", "fresh", "steps")
+
+    policy: str
+    alpha: float = 0.002
+    form: str = "binary"
+    pilot: int = 64
+
+    @classmethod
+    def of(cls, options: RecertifyOptions) -> Self:
+        """See `Method`."""
+        return cls(options.policy, options.alpha, options.form)
+
+    def __post_init__(self) -> None:
+        """Check the fields; the policy's text is checked where it is parsed."""
+        settle(self, ("pilot",), ("alpha",))
+        check_alpha(self.alpha)
+        require_one_of("form", self.form, EXACT_FORMS)
+        if not 1 <= self.pilot <= 10**6:
+            raise InvalidInput(f"pilot must be from 1 to 10^6 inputs; got {self.pilot}")
+
+    def proven_alpha(self, settings: Settings) -> float:
+        """See docs/theory.md, section 13."""
+        return self.alpha
+
+    def describe(self, settings: Settings) -> str:
+        """See `Method`."""
+        return f"exact, {self.form}, {self.policy}, alpha {self.alpha:g}"
+
+    def made(self, settings: Settings) -> str:
+        """See `Method`."""
+        return f"recertified (exact, {self.policy}) from an original with {drawn(settings)}"
+
+    def draws(self, settings: Settings) -> int:
+        """See `Method`."""
+        return settings.n // 10 + 1
+
+    def policy_of(self, settings: Settings) -> str:
+        """See `Method`."""
+        return self.policy
+
+    def check(self, settings: Settings, shape: tuple[int, ...]) -> None:
+        """See `Method`: regions have an entry for each number of cached votes."""
+        cached_draws(settings.n)
+
+    def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
+        """See `Method`."""
+        settings, classes = sampler.settings, sampler.num_classes
+        requests = (_request(case, classes) for case in cases)
+        for asked, labels in sampler.labels(requests):
+            found = votes_of(labels, asked.original, asked.replayed, asked.allocation, classes)
+            facts = (self, settings, asked.item.pixels.shape)
+            yield Record(certificate(asked.cached, found, *facts), found)
+
+    def recheck(
+        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
+    ) -> Certificate:
+        """See `Method`."""
+        cached = Cached.stated(record.certificate)
+        return certificate(cached, record.votes, self, settings, shape)
+
+    def wrongly_counted(
+        self,
+        record: Record,
+        cached: Record | None,
+        allocation: Allocation | None,
+        settings: Settings,
+        shape: tuple[int, ...],
+    ) -> Iterator[str]:
+        """See `Method`: the plan, and the cached draws that it replays."""
+        if cached is None or allocation is None:
+            return
+        known, votes = Cached.counted(cached.certificate), cached.votes
+        if Cached.stated(record.certificate) != known:
+            yield NOT_OF_THE_BASE
+            return
+        replayed = replays(votes, known.candidate, allocation)
+        labels = blank(allocation.fresh or len(np.flatnonzero(replayed)))
+        due = votes_of(labels, votes, replayed, allocation, len(record.votes.cached))
+        if not np.array_equal(record.votes.plan, due.plan):
+            yield "its plan is not the one that was made for it"
+        if not np.array_equal(record.votes.cached, due.cached):
+            yield "the original's votes for the other classes are not those of the base run"
+        yield from differences(record.votes, due)
+
+
+@dataclass(frozen=True)
+class _Replay(Request):
+    """The draws of one input, with what its certificate needs from cache and plan."""
+
+    cached: Cached
+    original: Votes
+    replayed: NDArray[np.bool_]
+    allocation: Allocation
+
+
+def _request(case: Case, num_classes: int) -> _Replay:
+    """The request for the draws that a plan gives an input."""
+    assert case.cached is not None and case.allocation is not None
+    item, votes, allocation = case.item, case.cached.votes, case.allocation
+    cached = Cached.of(item, case.cached)
+    replayed = replays(votes, cached.candidate, allocation)
+    wanted = (Stream.ESTIMATION, np.flatnonzero(replayed))
+    if allocation.fresh:
+        wanted = (Stream.FRESH, range(allocation.fresh))
+    return _Replay(item, *wanted, cached, votes, replayed, allocation)
+
+
+def replays(votes: Votes, candidate: int, allocation: Allocation) -> NDArray[np.bool_]:
+    """Which cached draws an allocation replays: of each kind the first ones.
+
+    The first ones by index are as good as random ones, since the labels alone define a kind.
+
+    Args:
+        votes: the original's.
+        candidate: the class.
+        allocation: how many of each kind.
+
+    Returns:
+        Array as long as the cache.
+    """
+    labels = votes.estimation
+    chosen = np.zeros(len(labels), dtype=bool)
+    chosen[np.flatnonzero(labels == candidate)[: allocation.winners]] = True
+    if allocation.others:
+        # For a class without a vote among the first draws, these are its first draws.
+        chosen[: allocation.others] = True
+        for other in set(labels[: allocation.others].tolist()) - {candidate, NO_CLASS}:
+            chosen[np.flatnonzero(labels != other)[: allocation.others]] = True
+    return chosen
+
+
+def votes_of(
+    labels: NDArray[np.int32],
+    original: Votes,
+    replayed: NDArray[np.bool_],
+    allocation: Allocation,
+    num_classes: int,
+) -> Votes:
+    """The record of an input's evaluations, with enough of the cache to identify the draws."""
+    plan = np.array(allocation.steps, dtype=np.int32)
+    if allocation.fresh:
+        return Votes(fresh=labels, plan=plan)
+    if not len(labels):
+        return Votes()
+    last = int(np.flatnonzero(replayed)[-1]) + 1
+    cached = np.empty(0, dtype=np.int32)
+    if allocation.others:
+        cached = counted(original.estimation, num_classes).astype(np.int32)
+    return Votes(
+        original=original.estimation[:last],
+        roles=replayed[:last].astype(np.int32),
+        estimation=labels,
+        plan=plan,
+        cached=cached,
+    )
+
+
+def certificate(
+    cached: Cached, votes: Votes, method: Exact, settings: Settings, shape: tuple[int, ...]
+) -> Certificate:
+    """The certificate that cache and votes prove.
+
+    Raises:
+        InvalidInput: the votes are not those of the plan in them.
+    """
+    slack, bound = settings.noise.slack(shape), _bound(votes)
+    q, runner_up = 0.0, 1.0
+    plan = Steps.of(votes.plan.tolist()) if len(votes.plan) else None
+    if plan is not None:
+        q, runner_up = (_replayed if bound is Bound.EXACT else _fresh)(plan, cached, votes, method)
+    several = plan is not None and plan.steps[0].others > 0
+    q = difference_below(q, slack)
+    rest = sum_above(1.0, -q)
+    runner_up = min(rest, sum_above(runner_up, slack)) if several else rest
+    radius = float(settings.radius(q, runner_up) if several else settings.radius(q))
+    undecided = spared(cached, method.alpha) if bound is Bound.NOTHING else Outcome.UNDECIDED
+    labels = votes.fresh if bound is Bound.EXACT_FRESH else votes.estimation
+    won = votes.original[votes.roles > 0] == cached.candidate
+    kept = votes.estimation == cached.candidate
+    share = method.alpha / 2
+    one, two = ("cache and replay", method.alpha), (("candidate", share), ("other classes", share))
+    return Certificate(
+        index=cached.index,
+        content=cached.content,
+        method=bound.value,
+        candidate=cached.candidate,
+        outcome=Outcome.CERTIFIED if radius > 0 else undecided,
+        radius=radius,
+        q=q,
+        runner_up=runner_up,
+        k=int((labels == cached.candidate).sum()),
+        n=len(labels),
+        cached_k=cached.k,
+        cached_n=cached.n,
+        flips=int((won & ~kept).sum()),
+        losers=int((~won).sum()),
+        budget=two if several else (one,),
+        evaluations=len(labels),
+    )
+
+
+def _bound(votes: Votes) -> Bound:
+    """What an input's draws went into."""
+    if not len(votes.plan):
+        return Bound.NOTHING
+    return Bound.EXACT_FRESH if len(votes.fresh) else Bound.EXACT
+
+
+def _replayed(plan: Steps, cached: Cached, votes: Votes, method: Exact) -> tuple[float, float]:
+    """Limits of the class's probability from below, and of every other's from above."""
+    step, k, n = plan.at(cached.k), cached.k, cached.n
+    old, new = votes.original[votes.roles > 0], votes.estimation
+    if not step.others:
+        lost = _lost(old == cached.candidate, new != cached.candidate, k, step.winners)
+        return _limit(k, n, lost, plan.flat, method.alpha), 1.0
+    share, counts = method.alpha / 2, votes.cached
+    if counts.sum() > n or len(counts) <= cached.candidate or counts[cached.candidate] != k:
+        raise InvalidInput(f"The cached votes are {counts!r:.80}, of {n}, with {k} for the class")
+    lost = _lost(old == cached.candidate, new != cached.candidate, k, step.winners)
+    q = _limit(k, n, lost, Steps((Step(0, step.winners),)).flat, share)
+    pairs = set()
+    for other in range(len(counts)):
+        if other != cached.candidate:
+            kept = n - int(counts[other])
+            pairs.add((kept, _lost(old != other, new == other, kept, step.others)))
+    # The limit rises with the first and falls with the second: what is worse in neither is.
+    worst = [a for a in pairs if not any(b[0] <= a[0] and b[1] >= a[1] and a != b for b in pairs)]
+    others = Steps((Step(0, step.others),)).flat
+    return q, sum_above(1.0, -min(_limit(kept, n, x, others, share) for kept, x in worst))
+
+
+def _lost(won: NDArray[np.bool_], changed: NDArray[np.bool_], cached: int, replayed: int) -> int:
+    """How many of the first draws of a kind have changed, where that many were evaluated."""
+    first = np.flatnonzero(won)[:replayed]
+    if len(first) != min(cached, replayed):
+        raise InvalidInput(
+            f"{len(first)} cached draws were replayed where the plan has {min(cached, replayed)}"
+        )
+    return int(changed[first].sum())
+
+
+def _fresh(plan: Steps, cached: Cached, votes: Votes, method: Exact) -> tuple[float, float]:
+    """The same from fresh draws."""
+    step, labels = plan.at(cached.k), votes.fresh
+    if len(labels) != step.fresh:
+        raise InvalidInput(f"{len(labels)} fresh draws where the plan has {step.fresh}")
+    hits, share = int((labels == cached.candidate).sum()), method.alpha / 2
+    if not step.others:
+        return _limit(cached.k, cached.n, hits, plan.flat, method.alpha), 1.0
+    most = np.bincount(labels[(labels != cached.candidate) & (labels != NO_CLASS)], minlength=1)
+    q = float(binomial.lower(hits, len(labels), share))
+    return q, float(binomial.upper(most.max(), len(labels), share))
+
+
+@lru_cache(maxsize=4096)
+def _limit(k: int, n: int, seen: int, plan: tuple[int, ...], alpha: float) -> float:
+    """The limit of section 13; many inputs share counts and plan."""
+    return float(exact.lower_planned(k, seen, *Steps.of(plan).functions(n), alpha))

@@ -1,0 +1,228 @@
+"""What an input can be given for the exact test, and the radius to expect; expected, not proven.
+
+Everything here follows from selection draws: an input's *type* is its selection votes for the class
+and for the best other one, and what is expected of it is averaged over the probabilities that these
+leave open.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from smoothcert.bounds import binomial
+from smoothcert.planning.flips import FlipRates
+
+_ROWS, _COLUMNS, _FEWEST = 160, 40, 10
+_PARTS = (np.arange(8) + 0.5) / 8  # of the law of the replays lost, for means
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """For each row of a table, a size or none.
+
+    Attributes:
+        replays, fresh: draws, one of the two 0; int64 of any one shape.
+        radius: to be expected, in units of sigma.
+    """
+
+    replays: NDArray[np.int64]
+    fresh: NDArray[np.int64]
+    radius: NDArray[np.float64]
+
+    @property
+    def cost(self) -> NDArray[np.int64]:
+        """Evaluations."""
+        return self.replays + self.fresh
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Radii by row and size, from replays and from fresh draws; 0 draws first.
+
+    Attributes:
+        replays, fresh: evaluations, each of shape (rows, columns).
+        replayed, drawn: the radii to expect from them, in units of sigma, of the same shape.
+    """
+
+    replays: NDArray[np.int64]
+    fresh: NDArray[np.int64]
+    replayed: NDArray[np.float64]
+    drawn: NDArray[np.float64]
+
+    def best(self, price: float) -> Choice:
+        """In each row what is best if an evaluation costs so much radius."""
+        return self._chosen(
+            (self.replayed - price * self.replays).argmax(axis=1),
+            (self.drawn - price * self.fresh).argmax(axis=1),
+            price,
+        )
+
+    def reaching(self, target: NDArray[np.float64]) -> Choice:
+        """In each row the fewest evaluations that reach its target; none if none do."""
+        places = []
+        for radius in (self.replayed, self.drawn):
+            reached = radius >= target[:, None]
+            places.append(np.where(reached.any(axis=1), reached.argmax(axis=1), 0))
+        a, b = (
+            np.where(place > 0, np.take_along_axis(size, place[:, None], 1)[:, 0], np.inf)
+            for place, size in zip(places, (self.replays, self.fresh), strict=True)
+        )
+        return self._chosen(np.where(a <= b, places[0], 0), np.where(b < a, places[1], 0), 0.0)
+
+    def sized(self, size: int) -> Choice:
+        """Exactly so many in every row, as replays or as fresh draws."""
+        column = np.searchsorted(self.fresh[0], size, side="right") - 1
+        place = np.full(len(self.fresh), max(int(column), 1))
+        found = self._chosen(place, place, 0.0)
+        replays = np.where(found.replays > 0, size, 0)
+        return Choice(replays, np.where(found.fresh > 0, size, 0), found.radius)
+
+    def _chosen(self, a: NDArray[Any], b: NDArray[Any], price: float) -> Choice:
+        """The better of replays in columns `a` and fresh draws in columns `b`."""
+        row = np.arange(len(self.replays))
+        replayed, drawn = self.replayed[row, a], self.drawn[row, b]
+        few, many = self.replays[row, a], self.fresh[row, b]
+        better = drawn - price * many > replayed - price * few
+        return Choice(
+            np.where(better, 0, few),
+            np.where(better, many, 0),
+            np.where(better, drawn, replayed),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Menu:
+    """What the exact test can be expected to prove, for caches of n draws.
+
+    Attributes:
+        n: cached draws per input.
+        n0: selection draws per input.
+        flips: the flip rates to expect.
+        alpha: total error probability of an input.
+    """
+
+    n: int
+    n0: int
+    flips: FlipRates
+    alpha: float
+
+    @cached_property
+    def z(self) -> NDArray[np.float64]:
+        """Phi^-1 of the vote shares of the rows of `binary`, increasing."""
+        return np.linspace(0.005, special.ndtri(1 - 0.3 / self.n), _ROWS)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Replays or fresh draws, increasing."""
+        return np.unique(np.geomspace(_FEWEST, self.n, _COLUMNS).astype(int))
+
+    @cached_property
+    def proven(self) -> NDArray[np.bool_]:
+        """The rows in which the cached votes prove the class."""
+        votes = np.floor(special.ndtr(self.z) * self.n).astype(np.int64)
+        return binomial.lower(votes, self.n, self.alpha) > 0.5
+
+    @cached_property
+    def cached(self) -> NDArray[np.float64]:
+        """The radius that the cached votes of each row prove of the original."""
+        p = special.ndtr(self.z)
+        return np.maximum(special.ndtri(_lower(p * self.n, self.n, self.alpha)), 0)
+
+    @cached_property
+    def binary(self) -> Table:
+        """Rows by the class's cached vote share; nothing where that proves nothing."""
+        p, m = special.ndtr(self.z)[:, None], self.sizes[None].astype(float)
+        there = self.proven[:, None]
+        replayed = np.where(there, np.maximum(self._replayed(p, m, self.alpha), 0), 0)
+        drawn = np.where(there, np.maximum(self._drawn(p, m, self.alpha), 0), 0)
+        used = np.minimum(m, np.floor(p * self.n))
+        return _table(used, np.broadcast_to(m, used.shape), replayed, drawn)
+
+    def runner_up(self, shares: NDArray[np.float64]) -> Table:
+        """One row each, with the shares of the class and of the best other one; shape (rows, 2)."""
+        m, half = self.sizes[None].astype(float), self.alpha / 2
+        p, kept = shares[:, :1], 1 - shares[:, 1:]
+        replayed = self._replayed(p, np.maximum(m * p, 1), half) + self._replayed(kept, m, half)
+        drawn = self._drawn(p, m, half) + self._drawn(kept, m, half)
+        used = np.minimum(np.floor(m / kept), self.n)
+        return _table(
+            used,
+            np.broadcast_to(m, used.shape),
+            np.maximum(replayed / 2, 0),
+            np.maximum(drawn / 2, 0),
+        )
+
+    def original(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The radius that n draws prove of the original in the runner-up form; shape (rows,)."""
+        one, two = (
+            _z(_lower(p * self.n, self.n, self.alpha / 2)) for p in (shares[:, 0], 1 - shares[:, 1])
+        )
+        return np.maximum((one + two) / 2, 0)
+
+    def weights(self, votes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How likely each row is after so many selection votes; shape (types, rows)."""
+        k = votes[:, None]
+        below = special.betainc(k + 0.5, self.n0 - k + 0.5, special.ndtr(self.z)[None])
+        below[:, -1] = 1
+        return np.diff(below, axis=1, prepend=0.0)
+
+    @cached_property
+    def least_votes(self) -> list[int]:
+        """The smallest number of cached votes in each row: a rising list, the first 0."""
+        inner = np.floor(self.n * special.ndtr(self.z[:-1])).astype(np.int64) + 1
+        return [0, *inner.tolist()]
+
+    def row(self, k: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The row of so many cached votes."""
+        z = special.ndtri(np.clip(k / self.n, 0.5, 1 - 0.3 / self.n))
+        return np.minimum(np.searchsorted(self.z, z), len(self.z) - 1)
+
+    def _replayed(self, p: Any, m: Any, alpha: float) -> NDArray[np.float64]:
+        """Phi^-1 of the limit from m replays, averaged over how many of them are lost.
+
+        Deviations of cache and replay are added in quadrature, which approximates the exact test.
+        """
+        u, _ = self.flips.rates(p)
+        m = np.minimum(m, p * self.n)
+        deviation = p - _lower(p * self.n, self.n, alpha)
+        total = np.zeros(np.broadcast_shapes(np.shape(p), np.shape(m)))
+        for part in _PARTS:
+            lost = np.minimum(_quantile(part, m * u), m)
+            share = lost / m
+            rest = (1 - share) * deviation, p * (_upper(lost, m, alpha) - share)
+            total += _z(p * (1 - share) - np.hypot(*rest))
+        return total / len(_PARTS)
+
+    def _drawn(self, p: Any, m: Any, alpha: float) -> NDArray[np.float64]:
+        """The same from m fresh draws, at the expected votes."""
+        u, v = self.flips.rates(p)
+        return _z(_lower(m * (p * (1 - u) + (1 - p) * v), m, alpha))
+
+
+def _table(replays: Any, fresh: Any, replayed: Any, drawn: Any) -> Table:
+    """With no draws in front of the other columns."""
+    found = (np.pad(part, ((0, 0), (1, 0))) for part in (replays, fresh, replayed, drawn))
+    a, b, c, d = found
+    return Table(a.astype(np.int64), b.astype(np.int64), c, d)
+
+
+# Continuous Clopper-Pearson limits: expected counts need not be whole. For planning only.
+def _lower(k: Any, n: Any, alpha: float) -> NDArray[Any]:
+    return special.betaincinv(np.maximum(k, 1e-9), np.maximum(n - k, 0) + 1, alpha)
+
+
+def _upper(k: Any, n: Any, alpha: float) -> NDArray[Any]:
+    return special.betaincinv(k + 1, np.maximum(n - k, 1e-9), 1 - alpha)
+
+
+def _quantile(part: float, mean: NDArray[Any]) -> NDArray[np.float64]:
+    """Of the Poisson law."""
+    return np.ceil(np.maximum(special.pdtrik(part, mean), 0))
+
+
+def _z(p: NDArray[Any]) -> NDArray[np.float64]:
+    return special.ndtri(np.clip(p, 1e-12, 1 - 1e-12))
