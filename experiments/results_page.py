@@ -204,4 +204,4 @@ def regime(rows: dict[str, list[dict]]) -> str:
             facts = [f"{row['network'][5:]} %", counted, percent(moved["differ"], 1)]
             lines.append([*facts, *(number(row[method]) for method in METHODS)])
     head = ["pruned", "counted", "labels differ %", *HEADS]
-    return f"ResNet-20, σ = {most['sigma']:g}:\n\n{table(head, lines)}"
+    return f"ResNet-20, σ = {most['sigma']:g}, real votes:\n\n{table(head, lines)}"

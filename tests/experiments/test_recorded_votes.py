@@ -5,7 +5,7 @@ import dataclasses
 import headline
 import numpy as np
 import pytest
-from collected_votes import ORIGINAL, Labels, Place, Recorded
+from collected_votes import ORIGINAL, Labels, Place, Planner, Recorded
 from scipy import stats
 
 from smoothcert.bounds import binomial
@@ -101,3 +101,22 @@ def test_stand_ins_come_after_the_fresh_draws_and_before_no_replayed_one():
             assert fresh == DRAWS[place.architecture][1]
             assert (more.fresh[index][:fresh] == recorded.fresh[index]).all()
             assert (more.fresh[index][fresh:][:1000] == estimation[-1000:][::-1]).all()
+
+
+def test_stand_ins_change_little():
+    """A plan with 1 % of n asks for no more than was collected, so both are there."""
+    place = Place("cifar_resnet20", 1.0, "prune20", headline.VOTES)
+    base, new = Recorded.read(place.original).certification, Recorded.read(place)
+    alone = dataclasses.replace(new, fresh={index: some[:0] for index, some in new.fresh.items()})
+    acr, taken = [], set()
+    for recorded in (new, alone.with_stand_ins()):
+        records, _ = Planner(base, recorded.lookup(), 0.002).recertify("budget:10000", "auto")
+        found = [r.certificate for r in records]
+        right = [c.predicted for c in found] == new.classes
+        acr.append(np.where(right, [c.radius for c in found], 0).mean())
+        taken |= {c.method for c in found}
+    assert "fresh" in taken
+    assert acr[0] != acr[1]
+    assert acr[1] == pytest.approx(acr[0], rel=0.005)
+    with pytest.raises(LookupError, match="and 0 were collected"):
+        Planner(base, alone.lookup(), 0.002).recertify("budget:10000", "auto")
