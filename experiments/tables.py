@@ -70,7 +70,7 @@ class Pair:
         comparisons = {}
         for n in (n for n in plan.caches if n <= original.certification.settings.n):
             file = work / f"{place.folder.name}-{place.network}-{n}.npz"
-            key = f"{asdict(plan)} {original.identity} {new.identity}"
+            key = f"{asdict(plan)} {list(METHODS)} {original.identity} {new.identity}"
             comparison, start = Comparison.of(original, new, n, plan), time.perf_counter()
             points = load(file, key)
             if points is None:

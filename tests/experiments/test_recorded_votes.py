@@ -31,6 +31,15 @@ def test_all_networks_of_the_tables_are_there():
     }
 
 
+def test_a_network_without_its_original_is_none(tmp_path):
+    for name in ("a_1-0.50/original", "a_1-0.50/x", "a_1-0.50/x.npz.part", "a_1-1.00/x", "b/c/d"):
+        file = tmp_path / (name if name.endswith("part") else f"{name}.npz")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    found = [(place.architecture, place.sigma, place.network) for place in Place.found(tmp_path)]
+    assert found == [("a_1", 0.5, "original"), ("a_1", 0.5, "x")]
+
+
 @pytest.mark.parametrize("place", CHANGED, ids=lambda place: place.title)
 def test_labels_are_classes_of_the_same_images(place):
     new, old = Labels.read(place), Labels.read(place.original)
