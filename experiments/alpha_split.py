@@ -1,8 +1,8 @@
 """How best to divide alpha between cache and replay, on collected votes.
 
-python experiments/alpha_split.py --size cpu --out FOLDER
+python experiments/alpha_split.py
 
-FOLDER was filled by collect.py. IRS gives half of alpha to the cache's limit and half to the
+IRS gives half of alpha to the cache's limit and half to the
 disparity's. This script tries other shares, for IRS and for the product of the joint bound's two
 limits; the joint bound itself divides nothing. Choosing the best share by its result, as here to
 see what could be gained, does not give a certificate.
@@ -125,7 +125,7 @@ def _range(values: list[float], digits: int) -> str:
 
 def main() -> None:
     given, rows = rows_of_all(__doc__, rows_of)
-    write_csv(given.results / given.size, "alpha_split", rows)
+    write_csv(given.results / "pairs", "alpha_split", rows)
     put(given.docs / "questions.md", "split", text(rows))
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from collected_votes import Labels
+from collected_votes import ORIGINAL, SEED, Labels, Place
 from networks import Source, made
 
 from smoothcert import Inputs, Settings, load_classifier, load_inputs
@@ -25,16 +25,13 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
 
 HERE = Path(__file__).parent
-ORIGINAL = "original"
 
 
 @dataclass(frozen=True)
 class Sizes:
     """collect.toml: what is common to all sizes, and the table of one of them."""
 
-    seed: int
     n0: int
-    alpha: float
     batch_size: int
     mode: str
     training_images: int
@@ -64,31 +61,6 @@ class Sizes:
         """How many draws of each stream, in the order of the stored labels."""
         sizes = (self.n0, self.n, self.fresh)
         return dict(zip((Stream.SELECTION, Stream.ESTIMATION, Stream.FRESH), sizes, strict=True))
-
-
-@dataclass(frozen=True)
-class Place:
-    """One network of one architecture at one sigma, and where its labels are."""
-
-    architecture: str
-    sigma: float
-    network: str
-    out: Path
-
-    @property
-    def folder(self) -> Path:
-        """Of all networks on the same images and noise."""
-        return self.out / f"{self.architecture}-{self.sigma:.2f}"
-
-    @property
-    def file(self) -> Path:
-        """Its labels."""
-        return self.folder / f"{self.network}.npz"
-
-    @property
-    def title(self) -> str:
-        """For people."""
-        return f"{self.architecture} sigma {self.sigma:g} {self.network}"
 
 
 def places(sizes: Sizes, out: Path) -> Iterator[Place]:
@@ -131,7 +103,7 @@ class Collection:
         original = sizes.models[place.architecture].format(sigma=place.sigma, weights=self.weights)
         if place.network == ORIGINAL and not cpu:
             return original
-        source = Source(original, self.training, place.sigma, sizes.seed, twins=cpu)
+        source = Source(original, self.training, place.sigma, SEED, twins=cpu)
         folder = self.models / place.folder.name / place.network
         run = made(source, sizes.targets[place.network], folder).run
         return f"{place.architecture}@{run}" if run.suffix == ".safetensors" else str(run)
@@ -147,7 +119,7 @@ class Collection:
             for position in range(len(images))
             for stream, draws in sizes.streams.items()
         )
-        found = list(sample(classifier, wanted, noise, sizes.seed, sizes.batch_size, ticker))
+        found = list(sample(classifier, wanted, noise, SEED, sizes.batch_size, ticker))
         step = len(sizes.streams)
         rows = np.stack([np.concatenate(found[i : i + step]) for i in range(0, len(found), step)])
         facts = (np.array(images.indices), np.array(images.labels), sizes.n0, sizes.n)
@@ -175,17 +147,11 @@ class Ticker:
         return self.done / (time.perf_counter() - self.start)
 
 
-def options(description: str | None) -> argparse.ArgumentParser:
-    """What the scripts on one collection are given."""
-    parser = argparse.ArgumentParser(description=description)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", required=True, help="the table of collect.toml")
     parser.add_argument("--out", type=Path, required=True, help="folder of votes")
     parser.add_argument("--sizes", type=Path, default=HERE / "collect.toml")
-    return parser
-
-
-def main() -> None:
-    parser = options(__doc__)
     parser.add_argument("data", help="folder with CIFAR-10 (JPEG)")
     parser.add_argument("--weights", default="", help="folder with weights that the package lacks")
     parser.add_argument("--models", type=Path, help="folder of the models made; OUT/models")
@@ -198,8 +164,7 @@ def main() -> None:
             continue
         start = time.perf_counter()
         labels = collection.collect(place)
-        original = None if place.network == ORIGINAL else place.folder / f"{ORIGINAL}.npz"
-        labels.write(place.file, original)
+        labels.write(place)
         spent = time.perf_counter() - start
         print(f"{place.title}: {spent:.0f} s, {labels.speed:,.0f} evaluations/s", flush=True)
 

@@ -7,13 +7,14 @@ of evaluating it. So a certificate from here is the one `recertify` gives
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert import Certification, Run, Votes
+from smoothcert import Certification, Settings, Votes
 from smoothcert.api import pilot, planned
 from smoothcert.certificate import Record
 from smoothcert.methods import Case, scratch
@@ -21,11 +22,54 @@ from smoothcert.methods.irs import Irs
 from smoothcert.methods.replay import Reuse
 from smoothcert.noise.law import Stream
 from smoothcert.planning import candidate_splits
-from smoothcert.sampling.answers import NO_CLASS
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.sampler import Sampler
 
 _Asked = TypeVar("_Asked", bound=Request)
+
+ORIGINAL = "original"
+LEVELS, CLASSES, SHAPE = 255, 10, (3, 32, 32)  # of CIFAR-10
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """One network of one architecture at one sigma, and where its labels are."""
+
+    architecture: str
+    sigma: float
+    network: str
+    votes: Path
+
+    @staticmethod
+    def found(votes: Path) -> "list[Place]":
+        """Those whose labels are in a folder."""
+        places = []
+        for file in sorted(votes.glob("*-*/*.npz")):
+            architecture, _, sigma = file.parent.name.rpartition("-")
+            places.append(Place(architecture, float(sigma), file.stem, votes))
+        return [place for place in places if place.original in places]
+
+    @property
+    def original(self) -> "Place":
+        """The network that this one was made from."""
+        return replace(self, network=ORIGINAL)
+
+    @property
+    def folder(self) -> Path:
+        """Of all networks on the same images and noise."""
+        return self.votes / f"{self.architecture}-{self.sigma:.2f}"
+
+    @property
+    def file(self) -> Path:
+        """Its labels."""
+        return self.folder / f"{self.network}.npz"
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.architecture} sigma {self.sigma:g} {self.network}"
+
 
 @dataclass(frozen=True, eq=False)
 class Labels:
@@ -48,25 +92,28 @@ class Labels:
     device: str
 
     @staticmethod
-    def read(file: Path, original: Path | None) -> "Labels":
+    def read(place: Place) -> "Labels":
         """Add what was stored as a difference from the original's."""
-        with np.load(file) as stored:
+        with np.load(place.file) as stored:
             facts = {key: stored[key].item() for key in ("n0", "n", "speed", "device")}
             rows = stored["rows"].astype(np.int32)
             arrays = {key: stored[key] for key in ("indices", "classes")}
-        if original is not None:
-            rows = rows + Labels.read(original, None).rows
+        if place.network != ORIGINAL:
+            rows = rows + Labels.read(place.original).rows
         return Labels(rows, **arrays, **facts)
 
-    def write(self, file: Path, original: Path | None) -> None:
-        """Store them, all or nothing; as a difference, which is mostly zero, if that helps."""
-        rows = self.rows if original is None else self.rows - Labels.read(original, None).rows
-        file.parent.mkdir(parents=True, exist_ok=True)
-        aside = file.with_suffix(".new.npz")
+    def write(self, place: Place) -> None:
+        """Store them, all or nothing; a changed network's as a difference, which is mostly zero."""
+        rows = self.rows
+        if place.network != ORIGINAL:
+            rows = rows - Labels.read(place.original).rows
+        place.folder.mkdir(parents=True, exist_ok=True)
+        aside = place.folder / "new.npz.part"
         facts = {"n0": self.n0, "n": self.n, "speed": self.speed, "device": self.device}
         arrays = {"rows": rows.astype(np.int16), "indices": self.indices, "classes": self.classes}
-        np.savez_compressed(aside, **arrays, **facts)  # type: ignore[arg-type]
-        aside.replace(file)
+        with aside.open("wb") as file:
+            np.savez_compressed(file, **arrays, **facts)  # type: ignore[arg-type]
+        aside.replace(place.file)
 
 
 Fresh = dict[int, NDArray[np.int32]]
@@ -114,13 +161,10 @@ class LookUp:
     Attributes:
         votes: what the classifier answered, by index of the image.
         fresh: its labels of fresh draws.
-        asked: fresh draws that were asked for and are not there, by index; they count as votes
-            for no class. None: asking for such is an error.
     """
 
     votes: dict[int, Votes]
     fresh: Fresh
-    asked: dict[int, int] | None = None
 
     def labels(self, request: Request) -> NDArray[np.int32]:
         """What the classifier said to these draws."""
@@ -128,14 +172,11 @@ class LookUp:
         if request.stream is Stream.ESTIMATION:
             return self.votes[index].estimation[draws]
         assert request.stream is Stream.FRESH
-        known, needed = self.fresh.get(index, np.empty(0, np.int32)), int(draws.max()) + 1
+        known, needed = self.fresh.get(index, ()), int(draws.max()) + 1
         if len(known) < needed:
-            if self.asked is None:
-                raise LookupError(
-                    f"Image {index} needs {needed} fresh draws: run collect_fresh.py first"
-                )
-            self.asked[index] = max(needed, self.asked.get(index, 0))
-            known = np.append(known, np.full(needed - len(known), NO_CLASS, np.int32))
+            raise LookupError(
+                f"image {index} needs {needed} fresh draws, and {len(known)} were collected"
+            )
         return known[draws]
 
 
@@ -210,51 +251,47 @@ class Recorded:
         certification: from scratch, on all its draws.
         classes: true class of every image.
         fresh: labels of fresh draws, as far as they were collected.
-        speed: evaluations per second of the fastest block while it was collected, noise included:
-            other work on the machine only ever slows one down.
-        identity: hash of what was collected.
+        identity: hash of the labels.
     """
 
     certification: Certification
     classes: NDArray[np.int64]
     fresh: Fresh
-    speed: float
     identity: str
 
     @staticmethod
-    def read(folder: Path) -> "Recorded":
-        """Read a place's run directory, and its fresh draws if there are any."""
-        run = Run.open(folder / "run")
-        whole = run.certification()
-        whole = replace(whole, records=tuple(whole.records))
-        each = run.identity.settings.n0 + run.identity.settings.n
-        speeds = (each * len(run.blocks[b]) / max(s, 1e-9) for b, s in run.block_seconds.items())
-        speed, fresh = max(speeds), read_fresh(folder)
-        drawn = sum(len(labels) for labels in fresh.values())
-        identity = f"{run.identity.hash} and {drawn} fresh draws"
-        return Recorded(whole, np.array(run.labels), fresh, speed, identity)
+    def read(place: Place) -> "Recorded":
+        """Certify from the collected labels."""
+        labels = Labels.read(place)
+        settings = Settings(place.sigma, LEVELS, labels.n0, labels.n, 0.001, SEED)
+        parts = np.split(labels.rows, [labels.n0, labels.n0 + labels.n], axis=1)
+        records, fresh = [], {}
+        for index, selection, estimation, more in zip(labels.indices.tolist(), *parts, strict=True):
+            votes = Votes(selection=selection, estimation=estimation)
+            certificate = scratch.certificate(index, "", votes, settings, SHAPE, CLASSES)
+            records.append(Record(certificate, votes))
+            fresh[index] = more
+        name = place.network
+        whole = Certification(settings, None, name, name, CLASSES, SHAPE, tuple(records))
+        identity = sha256(labels.rows.tobytes()).hexdigest()
+        return Recorded(whole, labels.classes, fresh, identity)
 
-    def lookup(self, asked: dict[int, int] | None = None) -> LookUp:
+    def with_stand_ins(self) -> "Recorded":
+        """After its fresh draws, its own estimation draws in their place, the last first.
+
+        A plan may ask for more fresh draws than were collected. These have the same law, and an
+        image that gets so many has none of them replayed. But the original's votes on the same
+        draws had a part in the plan (docs/results.md says what that changes).
+        """
+        records = self.certification.records
+        stand_ins = {r.certificate.index: r.votes.estimation[::-1] for r in records}
+        fresh = {i: np.concatenate([self.fresh[i], more]) for i, more in stand_ins.items()}
+        return replace(self, fresh=fresh)
+
+    def lookup(self) -> LookUp:
         """What this network answers."""
         votes = {r.certificate.index: r.votes for r in self.certification.records}
-        return LookUp(votes, self.fresh, asked)
-
-
-def read_fresh(folder: Path) -> Fresh:
-    """The fresh draws collected in a place's folder."""
-    file = folder / "fresh.npz"
-    if not file.exists():
-        return {}
-    with np.load(file) as stored:
-        return {int(index): stored[index].astype(np.int32) for index in stored.files}
-
-
-def write_fresh(folder: Path, fresh: Fresh) -> None:
-    """Replace the stored fresh draws, all or nothing."""
-    aside = folder / "fresh.new.npz"
-    labels = {str(index): some.astype(np.int16) for index, some in fresh.items()}
-    np.savez_compressed(aside, **labels)  # type: ignore[arg-type]
-    aside.replace(folder / "fresh.npz")
+        return LookUp(votes, self.fresh)
 
 
 def first_classes(records: Sequence[Record], draws: int) -> NDArray[np.int64]:

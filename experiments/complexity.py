@@ -1,8 +1,8 @@
 """How many draws it takes to know zeta, against knowing p_A directly: formulas and votes.
 
-python experiments/complexity.py --size cpu --out FOLDER
+python experiments/complexity.py
 
-FOLDER was filled by collect.py. Formulas: the least number of draws with which a
+Formulas: the least number of draws with which a
 Clopper-Pearson limit comes within a distance of a proportion. Votes: the least number of draws
 of the new network, as many for each image, with which the mean distance from its class
 probability (all its draws) down to what is proven is at most that.
@@ -125,7 +125,7 @@ def formula_table(rows: list[dict]) -> str:
 def main() -> None:
     given, rows = rows_of_all(__doc__, vote_rows)
     formulas = formula_rows()
-    write_csv(given.results / given.size, "complexity", rows)
+    write_csv(given.results / "pairs", "complexity", rows)
     write_csv(given.results, "complexity-formulas", formulas)
     put(given.docs / "questions.md", "complexity formulas", formula_table(formulas))
     shown = [row for row in rows if row["network"] in ("int8", "bf16", "prune20")]

@@ -19,6 +19,15 @@ from smoothcert.simulation.curves import Curve, area_ratio
 
 ACCOUNTINGS = ("all", "draws", "authors")
 """What is counted, see docs/results.md."""
+METHODS = {
+    "irs-published": "IRS as published",
+    "irs": "IRS",
+    "joint-uniform": "joint, uniform",
+    "joint-planned": "joint, planned",
+    "auto-planned": "auto, planned",
+}
+"""What reuses votes, and its title; NAME-planned is `recertify` with that method and a budget."""
+PLANNED = "-planned"
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,6 @@ class Plan:
     gamma: float
     percents: list[float]
     headline: list[float]
-    figure: list[float]
     totals: list[float]
     gammas: list[float]
     screen: list[int]
@@ -42,13 +50,14 @@ class Plan:
 
     def sizes(self, n: int) -> list[int]:
         """Evaluations per image of the methods that do not plan."""
-        shares = {*self.percents, *self.headline, *self.figure}
+        shares = {*self.percents, *self.headline}
         return sorted({max(1, round(share * n)) for share in shares})
 
     def dense_sizes(self, n: int) -> list[int]:
         """From scratch, also in between: for how much it needs to reach what others prove."""
         grid = np.geomspace(20, n, self.dense).astype(int).tolist()
-        return sorted({*grid, *self.sizes(n)})
+        tenths = np.linspace(0, n, 11).round().astype(int).tolist()[1:]
+        return sorted({*grid, *tenths, *self.sizes(n)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,11 +147,9 @@ class Comparison:
     plan: Plan
 
     @staticmethod
-    def of(
-        original: Recorded, new: Recorded, n: int, plan: Plan, asked: dict[int, int] | None = None
-    ) -> "Comparison":
+    def of(original: Recorded, new: Recorded, n: int, plan: Plan) -> "Comparison":
         """Of two collections."""
-        return Comparison(cut(original.certification, n), new, new.lookup(asked), plan)
+        return Comparison(cut(original.certification, n), new, new.lookup(), plan)
 
     @property
     def n(self) -> int:
@@ -157,13 +164,12 @@ class Comparison:
 
     def all(self) -> dict[str, Points]:
         """Every method by name."""
-        plan, found = self.plan, {}
+        plan, found = self.plan, dict(self._reusing())
         found["from-scratch"] = self.from_scratch(plan.dense_sizes(self.n))
         found["from-scratch-authors"] = self.from_scratch(plan.sizes(self.n), authors=True)
-        return found | dict(self.reusing())
+        return found
 
-    def reusing(self) -> Iterator[tuple[str, Points]]:
-        """All but from scratch: those that may ask for fresh draws."""
+    def _reusing(self) -> Iterator[tuple[str, Points]]:
         plan, sizes = self.plan, self.plan.sizes(self.n)
         yield "irs-published", self.irs(sizes, plan.gamma, "published")
         yield "irs", self.irs(sizes, plan.gamma, "budget-exact")
@@ -176,9 +182,11 @@ class Comparison:
         yield "joint-uniform", self._planned(planner, less, lambda m: f"uniform:{m}")
         images = len(self.base.records)
         totals = [max(1, round(share * self.n)) for share in plan.totals]
-        for method in ("joint", "auto"):
-            points = self._planned(planner, totals, lambda m: f"budget:{m * images}", method)
-            yield f"{method}-planned", points
+        for name in METHODS:
+            if name.endswith(PLANNED):
+                method = name.removesuffix(PLANNED)
+                points = self._planned(planner, totals, lambda m: f"budget:{m * images}", method)
+                yield name, points
 
     def from_scratch(self, sizes: Sequence[int], authors: bool = False) -> Points:
         """The new network alone, its class chosen by all selection draws or by one in a hundred."""

@@ -2,15 +2,13 @@
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
-from collect import HERE, ORIGINAL, Sizes, finished, options, places
-from collected_votes import Recorded
+from collected_votes import ORIGINAL, Place, Recorded
 from numpy.typing import NDArray
-from tables import DOCS
+from tables import options
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,24 +77,20 @@ def rows_of_all(
     description: str | None, rows_of: Callable[[Pair], Iterable[dict]]
 ) -> tuple[argparse.Namespace, list[dict]]:
     """The command line of a script on all pairs, and its rows of each, one after the other."""
-    parser = options(description)
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of CSV")
-    parser.add_argument("--docs", type=Path, default=DOCS, help="with questions.md")
-    given = parser.parse_args()
+    given = options(description).parse_args()
     rows = []
-    for pair in pairs(Sizes.read(given.sizes, given.size), given.out):
+    for pair in pairs(Place.found(given.votes)):
         rows += rows_of(pair)
         print(pair.facts, flush=True)
     return given, rows
 
 
-def pairs(sizes: Sizes, out: Path) -> Iterator[Pair]:
+def pairs(places: Iterable[Place]) -> Iterator[Pair]:
     """Every changed network that was collected, with its original."""
-    for place in places(sizes, out):
-        first = replace(place, network=ORIGINAL)
-        if place.network == ORIGINAL or not (finished(place) and finished(first)):
+    for place in places:
+        if place.network == ORIGINAL:
             continue
-        original, changed = Recorded.read(first.folder), Recorded.read(place.folder)
+        original, changed = Recorded.read(place.original), Recorded.read(place)
         records = original.certification.records, changed.certification.records
         old, new = (np.stack([r.votes.estimation for r in some]) for some in records)
         classes = np.array([r.certificate.candidate for r in records[0]])

@@ -4,12 +4,10 @@ python experiments/regime.py LOGS --out FOLDER
 
 LOGS has tables of Cohen et al. (2019), as for simulated.py: vote shares are real, label changes
 are drawn from `smoothcert.simulation`'s law at many disparities. No model is run. Simulations are
-kept in FOLDER. Beside them, real pairs with larger changes: FOLDER is what collect.py and
-collect_fresh.py filled with `--size regime`.
+kept in FOLDER. The table of real pairs beside them is written by tables.py.
 """
 
 import argparse
-import csv
 import tomllib
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,16 +16,15 @@ from pathlib import Path
 
 import numpy as np
 from cached_rows import cached
-from collect import HERE, Sizes, finished, places
 from markdown import put, table
-from methods_compared import Plan as Tables
-from results_page import HEADS, METHODS, number
-from tables import DOCS, rows_of, write_csv
+from methods_compared import METHODS as TITLES
+from results_page import number
+from simulated import METHODS
+from tables import DOCS, HERE, write_csv
 
 from smoothcert.simulation.logs import Log, read_log
 from smoothcert.simulation.simulate import NOTICE, FlipModel, Study, simulate
 
-SIZE = "regime"  # of collect.toml
 ACCOUNTINGS = {"all": "all", "published": "draws"}
 """Of the simulation, to that of tables.py."""
 
@@ -107,7 +104,8 @@ def end(rows: list[dict], method: str) -> str:
 
 def ends(rows: list[dict]) -> str:
     """The table of where the regime ends."""
-    head = ["vote shares", "σ", *HEADS, *(f"{name}, draws alone" for name in HEADS)]
+    titles = [TITLES[name] for name in METHODS]
+    head = ["vote shares", "σ", *titles, *(f"{title}, draws alone" for title in titles)]
     lines = []
     for key in dict.fromkeys((row["data set"], row["sigma"]) for row in rows):
         line = [key[0], f"{key[1]:g}"]
@@ -133,41 +131,11 @@ def gamma_table(rows: list[dict], plan: Plan) -> str:
     return table(["vote shares", "σ", "disparity %", *names, "best"], lines)
 
 
-def measured(results: Path) -> str:
-    """Real pairs: speedups by pruned share at the sigma of the larger changes."""
-    sizes = ("cpu", SIZE)
-    speedups, disparity = (
-        [row for size in sizes for row in _read(results / size / f"{name}.csv")]
-        for name in ("speedups", "disparity")
-    )
-    (sigma,) = {row["sigma"] for row in _read(results / SIZE / "speedups.csv")}
-    lines = []
-    for row in speedups:
-        if row["sigma"] != sigma or not row["network"].startswith("prune"):
-            continue
-        if row["accounting"] == "authors":
-            continue
-        same = ("architecture", "sigma", "network")
-        moved = next(x for x in disparity if all(x[key] == row[key] for key in same))
-        counted = {"all": "everything", "draws": "draws alone"}[row["accounting"]]
-        facts = [f"{row['network'][5:]} %", counted, f"{100 * float(moved['differ']):.1f}"]
-        lines.append([*facts, *(number(float(row[m]) if row[m] else None) for m in METHODS)])
-    lines.sort(key=lambda line: (line[1] != "everything", int(line[0].partition(" ")[0])))
-    head = ["pruned", "counted", "labels differ %", *HEADS]
-    return f"ResNet-20, σ = {float(sigma):g}, real votes:\n\n{table(head, lines)}"
-
-
-def _read(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as lines:
-        return list(csv.DictReader(lines))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logs", type=Path, help="folder of published logs")
     parser.add_argument("--out", type=Path, required=True, help="folder of finished simulations")
     parser.add_argument("--plan", type=Path, default=HERE / "regime.toml")
-    parser.add_argument("--pairs", type=Path, default=HERE / "regime-tables.toml")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of CSV")
     parser.add_argument("--docs", type=Path, default=DOCS, help="with questions.md")
     given = parser.parse_args()
@@ -183,11 +151,6 @@ def main() -> None:
                 some += found[name]
     write_csv(given.results, "regime", rows["levels"])
     write_csv(given.results, "gammas-simulated", rows["gammas"])
-    real = Tables(**tomllib.loads(given.pairs.read_text()))
-    found = list(places(Sizes.read(HERE / "collect.toml", SIZE), given.out))
-    for name, some in rows_of([p for p in found if finished(p)], real)[0].items():
-        write_csv(given.results / SIZE, name, some)
-    put(given.docs / "questions.md", "regime", measured(given.results))
     put(given.docs / "questions.md", "simulated regime", f"{NOTICE}\n\n{ends(rows['levels'])}")
     text = f"{NOTICE}\n\n{gamma_table(rows['gammas'], plan)}"
     put(given.docs / "questions.md", "simulated gamma", text)

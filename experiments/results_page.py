@@ -1,22 +1,17 @@
 """The text that the scripts put between marks of docs/results.md."""
 
-import os
-import platform
 import textwrap
 
-import onnxruntime
-import torch
-from collect import Sizes
+from collected_votes import SEED
 from markdown import percent, table
-from methods_compared import Plan
+from methods_compared import METHODS, PLANNED, Plan
 from published import published_table
 
-METHODS = ("irs-published", "irs", "joint-uniform", "joint-planned")
-HEADS = ("IRS as published", "IRS", "joint, uniform", "joint, planned")
+HEADS = tuple(METHODS.values())
 FIGURES = """### Figures
 
-Average certified radius against evaluations per image, everything counted, up to 80 % of n
-(joint uniform up to 50 %, planned up to 30 %, on average over the images):
+Average certified radius against evaluations per image, everything counted, up to 50 % of n
+(planned up to 30 %, on average over the images):
 
 ![average certified radius against evaluations per image, by method](results-curves.svg)
 
@@ -36,18 +31,10 @@ def number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
-def text(
-    size: str,
-    sizes: Sizes,
-    plan: Plan,
-    rows: dict[str, list[dict]],
-    speeds: dict[str, float],
-    missing: list[str],
-) -> str:
+def text(plan: Plan, rows: dict[str, list[dict]], lacking: list[str]) -> str:
     """All tables with their headings."""
-    images = rows["screened"][0]["images"] if rows["screened"] else 0
     parts = [
-        facts(size, sizes, plan, images, missing),
+        facts(plan, rows["screened"][0]["images"], lacking),
         "### How much the labels differ (Table 10)",
         disparity(rows["disparity"]),
     ]
@@ -55,10 +42,6 @@ def text(
         some = {k: [r for r in found if r.get("n", n) == n] for k, found in rows.items()}
         parts += ["### " + heading(n), *comparison(some, n)]
     parts += [FIGURES, "### Accuracy (Tables 8 and 9)", accuracies(rows["accuracy"])]
-    parts += [
-        "### Evaluations per second, in the fastest block of a collection",
-        speed_table(speeds),
-    ]
     return "\n\n".join(parts)
 
 
@@ -68,18 +51,14 @@ def heading(n: int) -> str:
     return f"Speedups, n = {n:,}{which.get(n, '')}"
 
 
-def facts(size: str, sizes: Sizes, plan: Plan, images: int, missing: list[str]) -> str:
-    """What was run, and on what."""
-    cores = f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})"
-    where = cores if sizes.device == "cpu" else "one GPU"
+def facts(plan: Plan, images: int, lacking: list[str]) -> str:
+    """Of all tables."""
     said = (
-        f"Size `{size}`: {images} CIFAR-10 test images (every {sizes.every}th), {sizes.n:,} "
-        f"estimation and {sizes.n0} selection draws per image and network, seed {sizes.seed}; "
-        f"collected on {where}, with torch {torch.__version__.partition('+')[0]} and ONNX Runtime "
-        f"{onnxruntime.__version__}. α = {plan.alpha:g} per image for every method, which is "
-        f"proven of all but IRS as published: of that up to {2 * plan.alpha:g}. "
-        f"Not collected: {', '.join(missing) or 'nothing'}."
+        f"{images} CIFAR-10 test images, seed {SEED}. α = {plan.alpha:g} per image for every "
+        f"method, which is proven of all but IRS as published: of that up to {2 * plan.alpha:g}."
     )
+    if lacking:
+        said += f" Left out, for want of fresh draws: {', '.join(lacking)}."
     return textwrap.fill(said, 118, break_on_hyphens=False)
 
 
@@ -137,21 +116,27 @@ def speedups(rows: list[dict], screened: dict[tuple, dict]) -> str:
 
 
 def headline(rows: list[dict]) -> str:
-    """Larger shares: area ratios, and seconds to one ACR."""
-    methods, heads = (*METHODS, "auto-planned"), (*HEADS, "auto, planned")
-    head = ["network", "σ", *heads, "ACR", "from scratch, s"]
-    head += [f"{some}, s" for some in (heads[0], heads[3], heads[4])]
-    timed = ("from-scratch", "irs-published", "joint-planned", "auto-planned")
+    """Larger shares: area ratios, and evaluations per image to one ACR."""
+    needy = ("irs-published", *(name for name in METHODS if name.endswith(PLANNED)))
+    head = ["network", "σ", *HEADS, "ACR", "from scratch, per image"]
+    head += [f"{METHODS[name]}, per image" for name in needy]
     lines = [
         [
             *names(row),
-            *(number(row[method]) for method in methods),
+            *(number(row[method]) for method in METHODS),
             number(row["acr"], 3),
-            *(number(row[f"{method} seconds"], 0) for method in timed),
+            *(
+                number(_each(row[f"{method} evaluations"], row["images"]), 0)
+                for method in ("from-scratch", *needy)
+            ),
         ]
         for row in rows
     ]
     return table(head, lines)
+
+
+def _each(evaluations: float | None, images: int) -> float | None:
+    return None if evaluations is None else evaluations / images
 
 
 def at_radius(rows: list[dict]) -> str:
@@ -205,6 +190,18 @@ def accuracies(rows: list[dict]) -> str:
     return table([*head, "smoothed %"], lines)
 
 
-def speed_table(speeds: dict[str, float]) -> str:
-    """Behind every figure in seconds."""
-    return table(["network", "evaluations/s"], [[k, number(v, 0)] for k, v in speeds.items()])
+def regime(rows: dict[str, list[dict]]) -> str:
+    """Speedups by pruned share, at the sigma where most was pruned."""
+    pruned = [row for row in rows["speedups"] if row["network"].startswith("prune")]
+    most = max(pruned, key=lambda row: int(row["network"][5:]))
+    same = ("architecture", "sigma", "n")
+    lines = []
+    for accounting, counted in (("all", "everything"), ("draws", "draws alone")):
+        some = [r for r in pruned if r["accounting"] == accounting]
+        some = [r for r in some if all(r[key] == most[key] for key in same)]
+        for row in sorted(some, key=lambda row: int(row["network"][5:])):
+            moved = next(r for r in rows["disparity"] if names(r) == names(row))
+            facts = [f"{row['network'][5:]} %", counted, percent(moved["differ"], 1)]
+            lines.append([*facts, *(number(row[method]) for method in METHODS)])
+    head = ["pruned", "counted", "labels differ %", *HEADS]
+    return f"ResNet-20, σ = {most['sigma']:g}, real votes:\n\n{table(head, lines)}"

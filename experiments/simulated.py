@@ -16,13 +16,15 @@ from pathlib import Path
 from cached_rows import cached
 from markdown import put, table
 from published import published
-from results_page import METHODS, number
+from results_page import number
 from scipy import optimize, special
 from tables import DOCS, HERE, NAMED, write_csv
 
 from smoothcert.errors import InvalidInput
 from smoothcert.simulation.logs import Log, read_log
 from smoothcert.simulation.simulate import NOTICE, FlipModel, Simulation, Study, simulate
+
+METHODS = ("irs-published", "irs", "joint-uniform", "joint-planned")
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,30 @@
 """Tables 2 to 10 of the IRS paper on collected votes, next to its own figures: docs/results.md.
 
-python experiments/tables.py --size cpu --out FOLDER
+python experiments/tables.py
 
-FOLDER was filled by collect.py and collect_fresh.py; missing pairs are left out and named. No
-network is run. Every finished comparison is stored with its votes, so a rerun computes only what is
-new. Rows go to experiments/results/SIZE/*.csv, figures and text to docs/.
+It reads the votes that collect.py wrote and runs no network. Pairs without fresh draws are left
+out and named. A finished comparison is kept in --work, so a rerun
+computes only what is new. Rows go to experiments/results/pairs/, figures and text to docs/.
 """
 
+import argparse
 import csv
 import time
 import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import figures
 import numpy as np
 import results_page
-from collect import HERE, ORIGINAL, Place, Sizes, finished, options, places
-from collected_votes import Recorded
+from collected_votes import ORIGINAL, Place, Recorded
 from markdown import put
 from methods_compared import (
     ACCOUNTINGS,
+    METHODS,
+    PLANNED,
     Comparison,
     Plan,
     Points,
@@ -36,9 +38,10 @@ from published import published
 
 from smoothcert.bounds import binomial
 
+HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 MANY = ("speedups", "headline", "at_radius", "screened", "gammas", "curves")
-METHODS = ("irs-published", "irs", "joint-uniform", "joint-planned", "auto-planned")
+BRACKETED = ("irs-published", *(name for name in METHODS if name.endswith(PLANNED)))
 NAMED = ("int8", "fp16", "bf16", "prune5", "prune10", "prune20")
 
 
@@ -52,7 +55,6 @@ class Pair:
         new: those of the changed network.
         plan: the settings.
         comparisons: by the size of cache.
-        speed: evaluations per second of the changed network.
     """
 
     place: Place
@@ -60,16 +62,15 @@ class Pair:
     new: Recorded
     plan: Plan
     comparisons: dict[int, tuple[Comparison, dict[str, Points]]]
-    speed: float
 
     @staticmethod
-    def read(place: Place, plan: Plan, speed: float) -> "Pair":
+    def read(place: Place, plan: Plan, work: Path) -> "Pair":
         """Run the methods on the votes, or read back what they gave."""
-        original, new = recorded(original_of(place)), recorded(place)
+        original, new = recorded(place.original), recorded(place).with_stand_ins()
         comparisons = {}
         for n in (n for n in plan.caches if n <= original.certification.settings.n):
-            file = place.folder / f"contest-{n}.npz"
-            key = f"{asdict(plan)} {original.identity} {new.identity}"
+            file = work / f"{place.folder.name}-{place.network}-{n}.npz"
+            key = f"{asdict(plan)} {list(METHODS)} {original.identity} {new.identity}"
             comparison, start = Comparison.of(original, new, n, plan), time.perf_counter()
             points = load(file, key)
             if points is None:
@@ -77,7 +78,7 @@ class Pair:
                 save(file, points, key)
                 print(f"{place.title}, n = {n}: {time.perf_counter() - start:.0f} s", flush=True)
             comparisons[n] = comparison, points
-        return Pair(place, original, new, plan, comparisons, speed)
+        return Pair(place, original, new, plan, comparisons)
 
     @property
     def facts(self) -> dict:
@@ -98,7 +99,7 @@ class Pair:
         base = points["from-scratch-authors" if theirs else "from-scratch"].at(sizes)
         methods = {name: points[name] for name in METHODS}
         for name in METHODS:
-            planned = name.endswith("-planned")
+            planned = name.endswith(PLANNED)
             methods[name] = (
                 methods[name].within(0, max(sizes)) if planned else methods[name].at(sizes)
             )
@@ -119,25 +120,23 @@ class Pair:
                 row = self.facts | {"n": n, "accounting": accounting, "published": paper}
                 for name, some in methods.items():
                     row[name] = ratio(base, some)
-                for name in ("irs-published", "joint-planned"):
+                for name in BRACKETED:
                     low, high = interval(base, methods[name], self.plan.resamples)
                     row |= {f"{name} 5%": low, f"{name} 95%": high}
                 yield row
 
     def headline(self) -> Iterator[dict]:
-        """Table 2: larger shares, and the time to an ACR that all of the methods reach."""
+        """Table 2: larger shares, and what an ACR takes that all of the methods reach."""
         for n in self.comparisons:
             base, methods = self.contenders(n, self.plan.headline, "all")
             curves = {"from-scratch": curve(base)}
             curves |= {name: curve(some) for name, some in methods.items()}
             target = min(float(found.acr.max()) for found in curves.values())
-            row = self.facts | {"n": n, "acr": target, "evaluations_per_second": self.speed}
+            row = self.facts | {"n": n, "images": base.radius.shape[1], "acr": target}
             for name, found in curves.items():
                 if name != "from-scratch":
                     row[name] = ratio(base, methods[name])
-                needed = found.evaluations_for(target)
-                row[f"{name} evaluations"] = needed
-                row[f"{name} seconds"] = None if needed is None else needed / self.speed
+                row[f"{name} evaluations"] = found.evaluations_for(target)
             yield row
 
     def at_radius(self) -> Iterator[dict]:
@@ -179,7 +178,7 @@ class Pair:
                     some.sizes, cost, some.radius.mean(axis=1), strict=True
                 ):
                     row = {"n": n, "method": name, "per_image": size, "evaluations": int(spent)}
-                    yield self.facts | row | {"acr": acr, "seconds": spent / self.speed}
+                    yield self.facts | row | {"acr": acr}
 
     def disparity(self) -> dict:
         """Table 10, and the flips by what they do to the class."""
@@ -201,7 +200,7 @@ class Pair:
 @lru_cache(maxsize=2)
 def recorded(place: Place) -> Recorded:
     """A network's votes. Two are held: the original's serve one network after the other."""
-    return Recorded.read(place.folder)
+    return Recorded.read(place)
 
 
 def accuracy(place: Place) -> dict:
@@ -218,31 +217,22 @@ def accuracy(place: Place) -> dict:
     }
 
 
-def rows_of(
-    there: list[Place], plan: Plan
-) -> tuple[dict[str, list[dict]], dict[str, float], list[str]]:
-    """All tables by name, a network at a time; the speeds by network; and what lacks draws.
-
-    A network is as fast at one sigma as at another, so the fastest collection counts for all.
-    """
+def rows_of(there: list[Place], plan: Plan, work: Path) -> tuple[dict[str, list[dict]], list[str]]:
+    """All tables by name, a network at a time; and what lacks fresh draws."""
     rows: dict[str, list[dict]] = {name: [] for name in (*MANY, "disparity", "accuracy")}
-    speeds: dict[str, float] = {}
     lacking = []
     for place in there:
-        speeds[_kind(place)] = max(speeds.get(_kind(place), 0.0), recorded(place).speed)
-    for place in there:
         rows["accuracy"].append(accuracy(place))
-        if place.network != ORIGINAL and finished(original_of(place)):
-            try:
-                pair = Pair.read(place, plan, speeds[_kind(place)])
-            except LookupError as error:
-                print(f"{place.title}: {error}", flush=True)
-                lacking.append(place.title)
-                continue
-            rows["disparity"].append(pair.disparity())
-            for name in MANY:
-                rows[name] += getattr(pair, name)()
-    return rows, speeds, lacking
+        if place.network == ORIGINAL:
+            continue
+        if not all(len(labels) for labels in recorded(place).fresh.values()):
+            lacking.append(place.title)
+            continue
+        pair = Pair.read(place, plan, work)
+        rows["disparity"].append(pair.disparity())
+        for name in MANY:
+            rows[name] += getattr(pair, name)()
+    return rows, lacking
 
 
 def write_csv(folder: Path, name: str, rows: list[dict]) -> None:
@@ -257,35 +247,32 @@ def write_csv(folder: Path, name: str, rows: list[dict]) -> None:
             writer.writerow(cells)
 
 
+def options(description: str | None) -> argparse.ArgumentParser:
+    """What the scripts on collected votes are given."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--votes", type=Path, default=HERE / "results" / "votes")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of CSV")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="with pages; takes figures")
+    return parser
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--plan", type=Path, default=HERE / "tables.toml")
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of CSV")
-    parser.add_argument("--docs", type=Path, default=DOCS, help="with results.md; takes figures")
+    work = HERE.parent / "build" / "comparisons"
+    parser.add_argument("--work", type=Path, default=work, help="folder of finished comparisons")
     given = parser.parse_args()
-    sizes = Sizes.read(given.sizes, given.size)
     plan = Plan(**tomllib.loads(given.plan.read_text()))
-    everything = list(places(sizes, given.out))
-    there = sorted((p for p in everything if finished(p)), key=_order)
-    rows, speeds, lacking = rows_of(there, plan)
+    given.work.mkdir(parents=True, exist_ok=True)
+    there = sorted(Place.found(given.votes), key=_order)
+    rows, lacking = rows_of(there, plan, given.work)
     if not rows["speedups"]:
-        raise SystemExit("No changed network is complete: run collect.py, then collect_fresh.py")
+        raise SystemExit("No changed network has all draws: run collect.py")
     for name, some in rows.items():
-        write_csv(given.results / given.size, name, some)
+        write_csv(given.results / "pairs", name, some)
     figures.write(given.docs, rows)
-    missing = [place.title for place in everything if not finished(place)] + lacking
-    text = results_page.text(given.size, sizes, plan, rows, speeds, missing)
-    put(given.docs / "results.md", "tables", text)
-
-
-def original_of(place: Place) -> Place:
-    """The network that this one was made from."""
-    return replace(place, network=ORIGINAL)
-
-
-def _kind(place: Place) -> str:
-    """Architecture and network."""
-    return f"{place.architecture.removeprefix('cifar_')} {place.network}"
+    put(given.docs / "results.md", "tables", results_page.text(plan, rows, lacking))
+    put(given.docs / "questions.md", "regime", results_page.regime(rows))
 
 
 def _order(place: Place) -> tuple:

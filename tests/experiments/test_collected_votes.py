@@ -6,16 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from collected_votes import (
-    Fresh,
-    LookUp,
-    Planner,
-    Recorded,
-    cut,
-    incremental,
-    read_fresh,
-    write_fresh,
-)
+from collected_votes import Fresh, LookUp, Planner, Recorded, cut, incremental
 from methods_compared import Comparison, Plan, Points, curve, interval, ratio
 
 import smoothcert
@@ -98,35 +89,26 @@ def test_the_first_draws_are_a_smaller_certification(base, images):
     assert cut(base, N) is base
 
 
-def test_fresh_draws_that_are_not_there_are_noted_or_refused(base, lookup):
+def test_fresh_draws_that_are_not_there_are_refused(base, lookup):
     irs = Irs(300, variant="published")
-    with pytest.raises(LookupError, match="needs 300 fresh draws: run collect_fresh.py first"):
-        incremental(base, LookUp(lookup.votes, {}), irs)
-    asked: dict[int, int] = {}
-    noted = incremental(base, LookUp(lookup.votes, {}, asked), irs)
     whole = incremental(base, lookup, irs)
-    fresh = {r.certificate.index for r in whole if r.certificate.method == "irs-fresh"}
-    assert asked == dict.fromkeys(fresh, 300)
-    assert all(r.certificate.radius == 0 for r in noted if r.certificate.index in fresh)
-    # With exactly those draws the result is the real one.
-    few = {index: lookup.fresh[index][:needed] for index, needed in asked.items()}
+    fresh = [r.certificate.index for r in whole if r.certificate.method == "irs-fresh"]
+    few = {index: lookup.fresh[index][:300] for index in fresh}
     assert incremental(base, LookUp(lookup.votes, few), irs) == whole
-
-
-def test_fresh_draws_are_kept_as_they_are(tmp_path, lookup):
-    assert read_fresh(tmp_path) == {}
-    write_fresh(tmp_path, lookup.fresh)
-    found = read_fresh(tmp_path)
-    assert list(found) == list(lookup.fresh)
-    assert all((found[index] == lookup.fresh[index]).all() for index in found)
-    assert [file.name for file in tmp_path.iterdir()] == ["fresh.npz"]
+    few[fresh[-1]] = few[fresh[-1]][:299]
+    for there, found in (
+        (few, f"image {fresh[-1]} needs 300 fresh draws, and 299 were"),
+        ({}, "0"),
+    ):
+        with pytest.raises(LookupError, match=found):
+            incremental(base, LookUp(lookup.votes, there), irs)
 
 
 def comparison(images, base, lookup, plan):
     new = certified(NEW, images)
     classes = np.array([r.certificate.candidate for r in new.records])
     classes[::5] = 1 - classes[::5]
-    return Comparison(base, Recorded(new, classes, lookup.fresh, 1000.0, "new"), lookup, plan)
+    return Comparison(base, Recorded(new, classes, lookup.fresh, "new"), lookup, plan)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from markdown import put
+from methods_compared import METHODS
 from published import published
-from results_page import number
+from results_page import number, regime
 from simulated import disparity_of
 
 from smoothcert.bounds import binomial
@@ -51,6 +52,25 @@ def test_text_goes_between_its_marks(tmp_path):
 
 def test_no_figure_is_a_dash():
     assert (number(None), number(1234.567), number(0.0)) == ("–", "1,234.57", "0.00")
+
+
+def test_the_regime_is_shown_where_most_was_pruned():
+    facts = {"architecture": "a", "n": 1} | dict.fromkeys(METHODS, 2.0)
+    speedups = [
+        facts | {"sigma": sigma, "network": network, "accounting": accounting}
+        for sigma, network in ((0.5, "prune30"), (0.5, "prune5"), (1.0, "prune5"), (0.5, "int8"))
+        for accounting in ("draws", "all", "authors")
+    ]
+    disparity = [
+        row | {"differ": row["sigma"] / 10} for row in speedups if row["accounting"] == "all"
+    ]
+    lines = regime({"speedups": speedups, "disparity": disparity}).splitlines()
+    assert lines[0] == "ResNet-20, σ = 0.5, real votes:"
+    assert [line.split(" | ")[:3] for line in lines[4:]] == [
+        [f"| {share} %", counted, "5.0"]
+        for counted in ("everything", "draws alone")
+        for share in (5, 30)
+    ]
 
 
 def test_the_readme_names_every_script_and_its_settings():
