@@ -7,6 +7,7 @@ of evaluating it. So a certificate from here is the one `recertify` gives
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -15,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert import Certification, Settings, Votes
-from smoothcert.api import pilot, planned
+from smoothcert.api import planned
 from smoothcert.certificate import Record
-from smoothcert.methods import Case, scratch
+from smoothcert.methods import Case, Exact, Reuse, scratch
 from smoothcert.methods.irs import Irs
-from smoothcert.methods.replay import Reuse
 from smoothcert.noise.law import Stream
 from smoothcert.planning import candidate_splits
 from smoothcert.sampling.batches import Request
@@ -171,6 +171,8 @@ class LookUp:
         index, draws = request.item.index, np.asarray(request.draws, dtype=np.int64)
         if request.stream is Stream.ESTIMATION:
             return self.votes[index].estimation[draws]
+        if request.stream is Stream.SELECTION:
+            return self.votes[index].selection[draws]
         assert request.stream is Stream.FRESH
         known, needed = self.fresh.get(index, ()), int(draws.max()) + 1
         if len(known) < needed:
@@ -225,22 +227,29 @@ class Planner:
     base: Certification
     lookup: LookUp
     alpha: float
+    form: str = "binary"
     known: dict[tuple[int, str], planned.Planner] = field(default_factory=dict)
 
-    def recertify(self, policy: str, method: str) -> tuple[tuple[Record, ...], int]:
+    def recertify(self, policy: str, name: str) -> tuple[tuple[Record, ...], int]:
         """Records, and the evaluations of the pilot."""
-        base, shown, reuse = self.base, Shown.of(self.base), Reuse(policy, method, self.alpha)
-        certificates, settings = base.certificates, base.settings
-        pilot_inputs = len(pilot.pilot_positions(certificates, reuse))
-        key = pilot_inputs, candidate_splits(reuse, len(shown), settings.n)
+        base, shown, cache = self.base, Shown.of(self.base), self._cache
+        method, splits = Exact(policy, self.alpha, self.form), name
+        if name != "exact":
+            method = Reuse(policy, name, self.alpha)
+            splits = candidate_splits(method, len(shown), base.settings.n)
+        key = len(cache.pilot_positions(method)), splits
         sampler = LookUpSampler.of(self.lookup, base)
         if key not in self.known:
-            cache = planned.Cache(certificates, base.records, settings)
-            votes = planned.pilot(sampler, shown, cache, reuse)  # type: ignore[arg-type]
-            self.known[key] = cache.planner(votes, reuse)
-        planner = replace(self.known[key], reuse=reuse)
+            votes = planned.pilot(sampler, shown, cache, method)  # type: ignore[arg-type]
+            self.known[key] = cache.planner(votes, method)
+        planner = replace(self.known[key], method=method)  # type: ignore[type-var]
         cases = map(Case, shown, base.records, planner.plan().allocations)
-        return tuple(reuse.records(sampler, cases)), planner.pilot_evaluations
+        return tuple(method.records(sampler, cases)), planner.pilot_evaluations
+
+    @cached_property
+    def _cache(self) -> planned.Cache:
+        base = self.base
+        return planned.Cache(base.certificates, base.records, base.settings)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ STYLES = {
     "from-scratch": ("from scratch", "#000000", ""),
     "irs-published": ("IRS as published", "#D55E00", "s"),
     "joint-uniform": ("joint, uniform", "#0072B2", "^"),
-    "auto-planned": ("planned", "#009E73", "v"),
+    "exact-planned": ("exact, planned", "#009E73", "v"),
 }
 SIGMAS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 SHOWN = ("int8", "prune20")

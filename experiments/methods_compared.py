@@ -24,7 +24,7 @@ METHODS = {
     "irs": "IRS",
     "joint-uniform": "joint, uniform",
     "joint-planned": "joint, planned",
-    "auto-planned": "auto, planned",
+    "exact-planned": "exact, planned",
 }
 """What reuses votes, and its title; NAME-planned is `recertify` with that method and a budget."""
 PLANNED = "-planned"

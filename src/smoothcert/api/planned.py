@@ -49,7 +49,7 @@ class ReusePlanner:
     Attributes:
         certificates: the original's certificates.
         settings: the settings of its certification.
-        reuse: the method's settings.
+        method: its settings.
         radii: those to expect from evaluations.
         aside: how many last winners and losers of every input no sample may contain, shape
             (2, inputs); see `set_aside`.
@@ -58,7 +58,7 @@ class ReusePlanner:
 
     certificates: Sequence[Certificate]
     settings: Settings
-    reuse: Reuse
+    method: Reuse
     radii: ExpectedRadii
     aside: NDArray[np.int64]
     pilot_evaluations: int
@@ -67,24 +67,24 @@ class ReusePlanner:
     def of(
         certificates: Sequence[Certificate],
         settings: Settings,
-        reuse: Reuse,
+        method: Reuse,
         flips: FlipRates,
         aside: NDArray[np.int64],
         pilot_evaluations: int,
         shown: bool = False,
     ) -> "ReusePlanner":
         """From the flip rates of a pilot; `shown` as for `candidate_splits`."""
-        splits = candidate_splits(reuse, len(certificates), settings.n, shown)
-        radii = expected_radii(settings.n, flips, reuse, splits, settings.keep_margins)
-        return ReusePlanner(certificates, settings, reuse, radii, aside, pilot_evaluations)
+        splits = candidate_splits(method, len(certificates), settings.n, shown)
+        radii = expected_radii(settings.n, flips, method, splits, settings.keep_margins)
+        return ReusePlanner(certificates, settings, method, radii, aside, pilot_evaluations)
 
     def plan(self, policy: str | None = None) -> Plan:
         """The plan of a policy, by default that of the settings."""
         k = np.array([c.k for c in self.certificates], dtype=np.int64)
-        rule = Policy.parse(policy or self.reuse.policy)
+        rule = Policy.parse(policy or self.method.policy)
         in_sigmas = self.settings.from_grid_point(rule.value) / self.settings.sigma
         rule = Policy("radius", in_sigmas) if rule.kind == "radius" else rule
-        certain = proven(self.certificates, self.reuse.alpha)
+        certain = proven(self.certificates, self.method.alpha)
         return plan(rule, k, self.settings.n, certain, self.radii, tuple(self.aside))
 
     def expected(self, policy: str) -> tuple[int, float]:

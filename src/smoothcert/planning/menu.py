@@ -25,11 +25,13 @@ class Choice:
     """For each row of a table, a size or none.
 
     Attributes:
-        replays, fresh: draws, one of the two 0; int64 of any one shape.
+        replays, fresh: evaluations, one of the two 0; int64 of any one shape.
+        others: of the replays, those for each other class; see `methods.exact.Step`.
         radius: to be expected, in units of sigma.
     """
 
     replays: NDArray[np.int64]
+    others: NDArray[np.int64]
     fresh: NDArray[np.int64]
     radius: NDArray[np.float64]
 
@@ -44,11 +46,12 @@ class Table:
     """Radii by row and size, from replays and from fresh draws; 0 draws first.
 
     Attributes:
-        replays, fresh: evaluations, each of shape (rows, columns).
+        replays, others, fresh: as of `Choice`, each of shape (rows, columns).
         replayed, drawn: the radii to expect from them, in units of sigma, of the same shape.
     """
 
     replays: NDArray[np.int64]
+    others: NDArray[np.int64]
     fresh: NDArray[np.int64]
     replayed: NDArray[np.float64]
     drawn: NDArray[np.float64]
@@ -78,8 +81,9 @@ class Table:
         column = np.searchsorted(self.fresh[0], size, side="right") - 1
         place = np.full(len(self.fresh), max(int(column), 1))
         found = self._chosen(place, place, 0.0)
-        replays = np.where(found.replays > 0, size, 0)
-        return Choice(replays, np.where(found.fresh > 0, size, 0), found.radius)
+        part = size / np.maximum(found.replays, 1)
+        replays, fresh = (np.where(x > 0, size, 0) for x in (found.replays, found.fresh))
+        return Choice(replays, (found.others * part).astype(np.int64), fresh, found.radius)
 
     def _chosen(self, a: NDArray[Any], b: NDArray[Any], price: float) -> Choice:
         """The better of replays in columns `a` and fresh draws in columns `b`."""
@@ -89,6 +93,7 @@ class Table:
         better = drawn - price * many > replayed - price * few
         return Choice(
             np.where(better, 0, few),
+            np.where(better, 0, self.others[row, a]),
             np.where(better, many, 0),
             np.where(better, drawn, replayed),
         )
@@ -140,7 +145,7 @@ class Menu:
         replayed = np.where(there, np.maximum(self._replayed(p, m, self.alpha), 0), 0)
         drawn = np.where(there, np.maximum(self._drawn(p, m, self.alpha), 0), 0)
         used = np.minimum(m, np.floor(p * self.n))
-        return _table(used, np.broadcast_to(m, used.shape), replayed, drawn)
+        return _table(used, np.zeros_like(used), m, replayed, drawn)
 
     def runner_up(self, shares: NDArray[np.float64]) -> Table:
         """One row each, with the shares of the class and of the best other one; shape (rows, 2)."""
@@ -148,13 +153,12 @@ class Menu:
         p, kept = shares[:, :1], 1 - shares[:, 1:]
         replayed = self._replayed(p, np.maximum(m * p, 1), half) + self._replayed(kept, m, half)
         drawn = self._drawn(p, m, half) + self._drawn(kept, m, half)
-        used = np.minimum(np.floor(m / kept), self.n)
-        return _table(
-            used,
-            np.broadcast_to(m, used.shape),
-            np.maximum(replayed / 2, 0),
-            np.maximum(drawn / 2, 0),
-        )
+        # The first m draws, and past them so many for each vote of the best other class among
+        # those that the second best asks for; of the rest of the votes it may have half.
+        second = np.maximum(kept - p, 0) / 2
+        used = np.minimum(np.floor(m * (1 + (1 - kept) / (1 - second))), self.n)
+        half_radii = (np.maximum(both / 2, 0) for both in (replayed, drawn))
+        return _table(used, m, m, *half_radii)
 
     def original(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """The radius that n draws prove of the original in the runner-up form; shape (rows,)."""
@@ -203,11 +207,11 @@ class Menu:
         return _z(_lower(m * (p * (1 - u) + (1 - p) * v), m, alpha))
 
 
-def _table(replays: Any, fresh: Any, replayed: Any, drawn: Any) -> Table:
+def _table(replays: Any, others: Any, fresh: Any, replayed: Any, drawn: Any) -> Table:
     """With no draws in front of the other columns."""
-    found = (np.pad(part, ((0, 0), (1, 0))) for part in (replays, fresh, replayed, drawn))
-    a, b, c, d = found
-    return Table(a.astype(np.int64), b.astype(np.int64), c, d)
+    parts = (np.broadcast_to(part, replays.shape) for part in (replays, others, fresh))
+    sizes = (np.pad(part, ((0, 0), (1, 0))).astype(np.int64) for part in parts)
+    return Table(*sizes, *(np.pad(part, ((0, 0), (1, 0))) for part in (replayed, drawn)))
 
 
 # Continuous Clopper-Pearson limits: expected counts need not be whole. For planning only.

@@ -20,7 +20,7 @@ from smoothcert.planning.policy import Policy
 
 _PRICES = np.geomspace(1.0, 1e-7, 200)  # of an evaluation, in units of sigma; falling
 _LITTLE = 1e-6  # a price where a target is to be reached: of equal forms the cheaper one
-_NEAR = 8  # prices from the first input's within which all others' stay
+_NEAR = 8  # places below the first input's price, to which no other falls: the last spend no rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +155,7 @@ class PricedPlanner:
             # Costs rise as prices fall, but for the forms' changes: the last that is affordable.
             affordable = np.flatnonzero(left[i] <= total - spent)
             one = int(affordable[-1]) if len(affordable) else 0
-            if chosen:
-                one = min(max(one, chosen[0] - _NEAR), chosen[0] + _NEAR)
-            chosen.append(min(one, len(offers) - 1) if one > 0 else 0)
+            chosen.append(min(one, chosen[0] + _NEAR) if chosen else one)
             offer = offers[chosen[-1]]
             if self.known.proven[i]:
                 several = offer.several[kind]
@@ -168,12 +166,10 @@ class PricedPlanner:
         """A plan by votes; of the runner-up form for a type, else (-1) of the binary one."""
         if kind >= 0:
             one = offer.runner_up
-            fresh, size = int(one.fresh[kind]), int(one.replays[kind])
+            fresh, others = int(one.fresh[kind]), int(one.others[kind])
             if fresh:
                 return Steps((Step(0, 0, fresh, fresh),))
-            share, other = self._shares[kind]
-            others = int(size * (1 - other))
-            return Steps((Step(0, int(others * share), others),))
+            return Steps((Step(0, int(others * self._shares[kind, 0]), others),))
         ends = self.menu.least_votes
         steps: list[Step] = []
         for least, replays, fresh in zip(

@@ -1,0 +1,80 @@
+"""recertify by the exact test on classifiers with known truth: how many claims are too large?
+
+Given the inputs before it each certificate is wrong with probability at most alpha (docs/theory.md,
+section 13), so a binomial test holds, and sound code fails with probability 1e-6. Wrong variants
+must be refuted by the same test.
+"""
+
+import numpy as np
+import pytest
+from known_law import SIGMA, Law, World
+from overclaims import ERROR, p_value
+from scipy import stats
+
+import smoothcert
+from smoothcert.bounds import exact
+from smoothcert.certificate import ABSTAIN
+from smoothcert.methods import exact as method
+
+N0, N, COUNT, ALPHA, BATCH = 100, 400, 2500, 0.05, 4096
+TWO = Law.of_class(0.8, u=0.06)
+THREE = Law(((0.10, 0.0, 0.0), (0.02, 0.60, 0.04), (0.0, 0.0, 0.24)))  # class 1, then class 2
+
+
+def claims_too_much(law, policy, form, seed=0):
+    """Of so many inputs of one law, the certificates whose radius the truth does not allow."""
+    world = World.of([law])
+    inputs = world.inputs(COUNT)
+    base = smoothcert.certify(
+        world.original, inputs, SIGMA, n0=N0, n=N, alpha=ALPHA / 2, seed=seed, batch_size=BATCH
+    )
+    new = smoothcert.recertify(
+        base, world.changed, inputs, policy=policy, alpha=ALPHA, form=form, batch_size=BATCH
+    )
+    assert {c.method for c in new.certificates} <= {"exact", "exact-fresh", "nothing"}
+    (truth,) = world.changed_truth
+    largest = SIGMA * stats.norm.ppf(truth)
+    if form != "binary":
+        others = np.array([np.delete(truth, c).max() for c in range(len(truth))])
+        largest = SIGMA / 2 * (stats.norm.ppf(truth) - stats.norm.ppf(others))
+    return sum(c.predicted != ABSTAIN and c.radius > largest[c.predicted] for c in new.certificates)
+
+
+CASES = [
+    (TWO, "uniform:100", "binary"),
+    (TWO, "budget:0.2", "binary"),
+    (THREE, "uniform:100", "runner-up"),
+    (THREE, "budget:0.2", "auto"),
+]
+
+
+@pytest.mark.parametrize(("law", "policy", "form"), CASES)
+def test_no_more_certificates_claim_too_much_than_alpha(law, policy, form):
+    wrong = claims_too_much(law, policy, form)
+    assert p_value(wrong, COUNT, ALPHA) > ERROR
+    assert wrong > (0.5 if form == "binary" else 0.1) * ALPHA * COUNT  # and it uses its error
+
+
+@pytest.mark.parametrize(("law", "policy", "form"), CASES[::2])
+def test_a_test_that_misses_flips_is_refuted(law, policy, form, monkeypatch):
+    true = exact.lower_planned
+    monkeypatch.setattr(method, "_limit", method._limit.__wrapped__)  # without its cache
+    monkeypatch.setattr(exact, "lower_planned", lambda k, x, m, f, a: true(k, 0, m, f, a))
+    assert p_value(claims_too_much(law, policy, form), COUNT, ALPHA) < ERROR
+
+
+def test_sizes_chosen_after_seeing_the_votes_are_outside_the_theorem():
+    """What docs/theory.md says of them: an overclaim above alpha, here found by enumeration."""
+    n, sizes, p, u = 100, (5, 10, 20, 50, 100), 0.52, 0.2
+    looked, fixed = 0.0, dict.fromkeys(sizes, 0.0)
+    for k in range(n // 2, n + 1):
+        chances = []
+        for m in sizes:
+            x = np.arange(min(m, k) + 1)
+            limits = exact.lower(np.full(len(x), k), n, x, m, ALPHA)
+            chance = float(stats.binom.pmf(x, min(m, k), u)[limits > p * (1 - u)].sum())
+            chances.append(chance)
+            fixed[m] += stats.binom.pmf(k, n, p) * chance
+        looked += stats.binom.pmf(k, n, p) * max(chances)
+    assert max(fixed.values()) <= ALPHA
+    assert 1.3 * ALPHA < looked < 1.4 * ALPHA
