@@ -119,7 +119,7 @@ def test_stand_ins_change_little():
     alone = dataclasses.replace(new, fresh={index: some[:0] for index, some in new.fresh.items()})
     acr, taken = [], set()
     for recorded in (new, alone.with_stand_ins()):
-        records, _ = Planner(base, recorded.lookup(), 0.002).recertify("budget:10000", "auto")
+        records, _ = Planner(base, recorded.lookup(), 0.002).recertify("budget:10000", "joint")
         found = [r.certificate for r in records]
         right = [c.predicted for c in found] == new.classes
         acr.append(np.where(right, [c.radius for c in found], 0).mean())
@@ -128,4 +128,23 @@ def test_stand_ins_change_little():
     assert acr[0] != acr[1]
     assert acr[1] == pytest.approx(acr[0], rel=0.005)
     with pytest.raises(LookupError, match="and 0 were collected"):
-        Planner(base, alone.lookup(), 0.002).recertify("budget:10000", "auto")
+        Planner(base, alone.lookup(), 0.002).recertify("budget:10000", "joint")
+
+
+@pytest.mark.parametrize("form", ["binary", "auto"])
+@pytest.mark.parametrize("sigma", [0.25, 1.0])
+def test_the_exact_test_keeps_budgets_and_proves_more_than_the_joint_bound(sigma, form):
+    """All evaluations counted, on the networks that change most."""
+    place = Place("cifar_resnet20", sigma, "prune20", headline.VOTES)
+    base, new = Recorded.read(place.original).certification, Recorded.read(place)
+    for budget in (3000, 20_000):
+        found = {}
+        for method in ("joint", "exact"):
+            planner = Planner(base, new.lookup(), 0.002, form)
+            records, pilot = planner.recertify(f"budget:{budget}", method)
+            some = [r.certificate for r in records]
+            right = [c.predicted for c in some] == new.classes
+            acr = np.where(right, [c.radius for c in some], 0).mean()
+            found[method] = acr, pilot + sum(c.evaluations for c in some)
+        assert found["exact"][1] == pytest.approx(budget, rel=0.02)
+        assert found["exact"][0] > 1.01 * found["joint"][0]

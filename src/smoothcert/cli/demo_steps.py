@@ -15,7 +15,7 @@ from smoothcert.compress import compress
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
-from smoothcert.methods import Irs, Reuse
+from smoothcert.methods import Exact, Irs
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report.page import report
 from smoothcert.report.tables import evaluations_for, filled, summarize_run
@@ -175,7 +175,7 @@ def _candidate(
     lines = []
     for place, method in (
         (folder.with_name(f"{path.stem}-irs"), Irs(size.per_input, alpha)),
-        (folder, Reuse(f"budget:{half}", alpha=alpha)),
+        (folder, Exact(f"budget:{half}", alpha)),
     ):
         with console.bar(f"Recertifying {place.name}", proven * size.per_input) as tick:
             options = RunOptions(progress=tick, origin={**origin, "base": str(original.path)})
