@@ -15,6 +15,7 @@ from smoothcert.bounds import (
     buehler,
     exact,
     exact_gains,
+    exact_stages,
     hypergeometric,
     joint,
     stratified,
@@ -25,6 +26,8 @@ from smoothcert.errors import InvalidInput
 
 A = 0.05
 RADII = np.array([0.1, 0.2, 0.3])
+
+LOOKS = exact_stages.looks(np.minimum(np.arange(11), 6), np.arange(11), 2, 3)
 
 # Each bound as a function of its counts, in their order from the smallest, with counts it takes.
 CALLS = {
@@ -37,6 +40,11 @@ CALLS = {
         (1, 8),
     ),
     "exact_gains.lower": (lambda y, k, n: exact_gains.lower(k, n, 0, 4, y, 2, A), (1, 6, 10)),
+    "exact_stages.looks": (
+        lambda first, second: exact_stages.looks(first, second, 0, 1, 0),
+        (0, 0),
+    ),
+    "exact_stages.lower": (lambda x, k: exact_stages.lower(k, x, False, LOOKS, A), (1, 8)),
     "joint.lower": (lambda x, m, k, n: joint.lower(k, n, x, m, A), (1, 6, 8, 10)),
     "stratified.lower": (
         lambda hits, m, size, n: stratified.lower([2, hits], [2, m], [2, size], n, A),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from smoothcert.bounds import exact, joint
+from smoothcert.bounds import exact, joint, ordering
 from smoothcert.errors import InvalidInput
 
 ALPHAS = (0.3, 0.05, 0.01, 0.001)
@@ -124,6 +124,12 @@ def test_planners_that_change_sizes_after_the_count_are_caught():
     assert largest_error(limits, replays, np.zeros(n + 1, int))[0] > 1.05 * alpha
 
 
+def region_of(level, replays, fresh, z):
+    """What is ordered as high as a level."""
+    none = np.zeros(len(replays), int)
+    return ordering.region_of(level, ordering.Looks(replays, fresh, none, none, none - 1), z)
+
+
 def test_a_supremum_read_off_a_grid_is_caught():
     """The control: the same search, with the supremum over five values of p and no cells."""
 
@@ -138,8 +144,8 @@ def test_a_supremum_read_off_a_grid_is_caught():
     for (k, x), limit in limits.items():
         theta = limit
         if limit > 0:
-            level = exact._replayed_statistic(k, 20, x, plan[0][k], z)
-            edge = exact._region(level, *plan, z)
+            level = ordering._replayed_statistic(k, 20, x, plan[0][k], z)
+            edge = region_of(level, *plan, z).edge
             while theta < 0.999 and holds(edge, *plan, theta + 0.001, alpha):
                 theta += 0.001
         wrong[k, x] = theta
@@ -160,31 +166,27 @@ def test_cells_bound_what_happens_inside_them():
     """The tangent's bound against the chance itself, at widths from tiny to half of all."""
     rng, (replays, fresh) = np.random.default_rng(0), ragged(60, 1)
     z = 3.0
-    edge = exact._region(0.4, replays, fresh, z)
+    region = region_of(0.4, replays, fresh, z)
     for _ in range(300):
         theta = rng.uniform(0.3, 0.9)
         below = rng.random() < 0.3
         ends = np.sort(rng.uniform(0, theta, 2) if below else rng.uniform(theta, 1, 2))
         ends[1] = ends[0] + (ends[1] - ends[0]) * 10.0 ** -rng.uniform(0, 4)
-        bound = exact._on_cell(edge, replays, fresh, theta, *ends)
-        inside = [
-            exact._on_curve(edge, replays, fresh, theta, p) for p in np.linspace(*ends, 9) if p > 0
-        ]
+        bound = exact._on_cell(region, theta, *ends)
+        inside = [exact._on_curve(region, theta, p) for p in np.linspace(*ends, 9) if p > 0]
         assert max(inside) <= bound * (1 + 1e-9)
 
 
 def test_narrow_cells_cost_little():
     """The bound is not merely true: it nears the chance with the square of the width."""
     replays, fresh = fixed(1000, 100)
-    edge = exact._region(0.55, replays, fresh, 3.2)
+    region = region_of(0.55, replays, fresh, 3.2)
     centre, theta = 0.66, 0.6
-    chance = exact._on_curve(edge, replays, fresh, theta, centre)
+    chance = exact._on_curve(region, theta, centre)
     for width, allowed in ((2e-3, 0.5), (2e-4, 5e-3)):
         ends = centre - width / 2, centre + width / 2
-        here = max(exact._on_curve(edge, replays, fresh, theta, p) for p in ends)
-        assert exact._on_cell(edge, replays, fresh, theta, *ends) < (1 + allowed) * max(
-            here, chance
-        )
+        here = max(exact._on_curve(region, theta, p) for p in ends)
+        assert exact._on_cell(region, theta, *ends) < (1 + allowed) * max(here, chance)
 
 
 # Mean radius / sigma at alpha = 0.002, n = 10^4, of a prototype whose supremum was over a grid.

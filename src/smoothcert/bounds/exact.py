@@ -27,6 +27,7 @@ from smoothcert.bounds.buehler import (
     weights_of,
 )
 from smoothcert.bounds.counts import rising
+from smoothcert.bounds.ordering import Looks, region_of, statistic
 from smoothcert.compilation import compiled
 
 _SPARED = 0.01  # of alpha: what may be left of it, so that few cells show that it is kept
@@ -81,34 +82,43 @@ def lower_planned(
     replays, fresh = np.asarray(replays), np.asarray(fresh)
     n = len(replays) - 1
     replays, fresh = rising(replays=replays, votes=np.arange(n + 1))[0], rising(fresh=fresh)[0]
-    plan = replays.astype(np.int64), np.where(replays > 0, 0, fresh).astype(np.int64)
+    none = np.zeros(n + 1, np.int64)
+    fresh = np.where(replays > 0, 0, fresh).astype(np.int64)
+    plan = Looks(replays.astype(np.int64), fresh, none, none, none - 1)
     k = rising(k=k, n=n)[0].astype(np.int64)
     k, seen = np.broadcast_arrays(k, seen)
-    seen = rising(seen=seen, evaluated=(plan[0] + plan[1])[k])[0].astype(np.int64)
-    return limits(lambda outcome, z: _limit(*outcome, *plan, alpha, z), (k, seen), alpha)
+    seen = rising(seen=seen, evaluated=(plan.first + fresh)[k])[0].astype(np.int64)
+    return limits(lambda outcome, z: limit(*outcome, False, plan, alpha, z), (k, seen), alpha)
 
 
 @compiled
-def _limit(k: Any, seen: Any, replays: Any, fresh: Any, alpha: Any, z: Any) -> Any:
-    """The limit at one outcome."""
-    n = len(replays) - 1
-    level = 0.0
-    if replays[k] > 0:
-        level = _replayed_statistic(k, n, seen, replays[k], z)
-    elif fresh[k] > 0:
-        level = _fresh_statistic(seen, fresh[k], z)
+def _limit(k: Any, seen: Any, again: Any, plan: Any, alpha: Any, z: Any) -> Any:
+    """The limit at one outcome.
+
+    Args:
+        k: cached votes.
+        seen: replayed votes that are lost, or fresh hits.
+        again: whether there was a second look.
+        plan: what is evaluated, as `ordering.Looks`.
+        alpha: error probability.
+        z: standard errors that the ordering takes off an estimate.
+
+    Returns:
+        The limit, rounded down.
+    """
+    level = statistic(k, seen, again, plan, z)
     if level <= 0:
         return 0.0
-    edge = _region(level - TIE, replays, fresh, z)
+    region = region_of(level - TIE, plan, z)
     starts = np.empty(_ATTEMPTS)  # of climbs: where between theta and 1
-    starts[0] = (_scan(edge, replays, fresh, level) - level) / (1 - level)
+    starts[0] = (_scan(region, level) - level) / (1 - level)
     theta = level
     for attempt in range(_ATTEMPTS):
-        theta = _solve(edge, replays, fresh, theta, alpha, starts[: attempt + 1])
+        theta = _solve(region, theta, alpha, starts[: attempt + 1])
         theta = np.floor(theta * (1 - 1e-6 * 4.0**attempt + 1e-6) * SCALE) / SCALE
         if theta <= 0:
             break
-        holds, p = _holds(edge, replays, fresh, theta, alpha)
+        holds, p = _holds(region, theta, alpha)
         if holds:
             return theta
         if attempt + 1 < _ATTEMPTS:  # where another maximum is, higher than those climbed
@@ -116,15 +126,18 @@ def _limit(k: Any, seen: Any, replays: Any, fresh: Any, alpha: Any, z: Any) -> A
     return 0.0
 
 
+limit: Any = _limit
+
+
 @njit(error_model="numpy")
-def _solve(edge, replays, fresh, theta, alpha, starts):
+def _solve(region, theta, alpha, starts):
     """The theta at which the largest chance near the starts is just below alpha; 0 for none."""
     low, high, below, above = 0.0, 1.0, -np.inf, np.inf
     aim = np.log(alpha * (1 - _SPARED))
     for _ in range(60):  # regula falsi on the logarithm
         largest = 0.0
         for i in range(len(starts)):
-            largest = max(largest, _climb(edge, replays, fresh, theta, starts[i]))
+            largest = max(largest, _climb(region, theta, starts[i]))
         log = np.log(largest) - aim
         if log > 0:
             high, above = theta, log
@@ -137,67 +150,20 @@ def _solve(edge, replays, fresh, theta, alpha, starts):
 
 
 @njit(error_model="numpy")
-def _replayed_statistic(k, n, x, m, z):
-    """The estimate of p (1 - u) less z standard errors. Where positive it rises as x falls."""
-    p, kept = (k + 1.0) / (n + 2.0), (m - x + 1.0) / (m + 2.0)
-    variance = kept * kept * p * (1 - p) / n + p * p * kept * (1 - kept) / m
-    return p * kept - z * np.sqrt(variance)
-
-
-@njit(error_model="numpy")
-def _fresh_statistic(hits, draws, z):
-    """The estimate of p' less z standard errors. Where positive it rises with the hits."""
-    p = (hits + 1.0) / (draws + 2.0)
-    return p - z * np.sqrt(p * (1 - p) / draws)
-
-
-@njit(error_model="numpy")
-def _region(level, replays, fresh, z):
-    """The edge of what is ordered as high as a positive level, by votes.
-
-    The most lost replays, or the fewest fresh hits; -1 where nothing is in the region.
-    """
-    n = len(replays) - 1
-    edge = np.full(n + 1, -1, np.int64)
-    for k in range(n + 1):
-        m, draws = replays[k], fresh[k]
-        if m > 0 and _replayed_statistic(k, n, 0, m, z) >= level:
-            low, high = 0, m + 1  # the first is in the region, the last is not
-            while high - low > 1:
-                middle = (low + high) // 2
-                if _replayed_statistic(k, n, middle, m, z) >= level:
-                    low = middle
-                else:
-                    high = middle
-            edge[k] = low
-        elif m == 0 and draws > 0 and _fresh_statistic(draws, draws, z) >= level:
-            low, high = -1, draws  # the first is not in the region, the last is
-            while high - low > 1:
-                middle = (low + high) // 2
-                if _fresh_statistic(middle, draws, z) >= level:
-                    high = middle
-                else:
-                    low = middle
-            edge[k] = high
-    return edge
-
-
-@njit(error_model="numpy")
 def _sums(n, p):
-    """(first, sums): P[Bin(n, p) <= first + i]."""
+    """(first, shares, sums): P[Bin(n, p) = first + i] and P[Bin(n, p) <= first + i]."""
     first, weights = weights_of(n, p)
-    total = 0.0
+    sums, total = np.empty(len(weights)), 0.0
     for i in range(len(weights)):
         total += weights[i]
-        weights[i] = total
-    weights /= total
-    return first, weights
+        sums[i] = total
+    return first, weights / total, sums / total
 
 
 @njit(error_model="numpy")
 def _at_least(hits, draws, p):
     """P[Bin(draws, p) >= hits]."""
-    first, sums = _sums(draws, p)
+    first, _, sums = _sums(draws, p)
     at = hits - 1 - first
     if at < 0:
         return 1.0
@@ -205,39 +171,62 @@ def _at_least(hits, draws, p):
 
 
 @njit(error_model="numpy")
-def _chance(edge, replays, fresh, theta, p, u, tilt):
+def _at_most(lost, law):
+    """P[Bin <= lost], of a law from `_sums`."""
+    at = lost - law[0]
+    if at < 0:
+        return 0.0
+    return law[2][min(at, len(law[2]) - 1)]
+
+
+@njit(error_model="numpy")
+def _second_look(least, most, second, first, more):
+    """P[least <= X <= most, X + Y <= second] for X and Y of two laws from `_sums`."""
+    inside = 0.0
+    for x in range(max(least, first[0]), min(most, second, first[0] + len(first[1]) - 1) + 1):
+        inside += first[1][x - first[0]] * _at_most(second - x, more)
+    return inside
+
+
+@njit(error_model="numpy")
+def _chance(region, theta, p, u, tilt):
     """P[what is seen is in the region], rounded up, with exp(tilt) a factor for each replay."""
-    first, weights = weights_of(len(replays) - 1, p)
-    total, inside, value = 0.0, 0.0, 0.0
-    m, draws, last, start, sums, factor = -1, -1, -2, 0, weights, 1.0
-    for i in range(len(weights)):
-        k = first + i
-        total += weights[i]
-        if edge[k] != last or replays[k] != m or fresh[k] != draws:
-            last, draws = edge[k], fresh[k]
-            if replays[k] != m:
-                m = replays[k]
-                start, sums = _sums(m, u)
-                factor = np.exp(m * tilt)
-            if last < 0:
-                value = 0.0
-            elif m > 0:
-                at = min(last - start, len(sums) - 1)
-                value = sums[at] * factor if at >= 0 else 0.0
+    plan, edge, second, change = region
+    first, weights = weights_of(len(edge) - 1, p)
+    total, inside, m, more, i = 0.0, 0.0, -1, -1, 0
+    law, law_of_more = _sums(0, 0.0), _sums(0, 0.0)
+    while i < len(weights):
+        k, share, value, i = first + i, weights[i], 0.0, i + 1
+        while i < len(weights) and not change[first + i]:
+            share += weights[i]
+            i += 1
+        total += share
+        if plan.first[k] != m:
+            m = plan.first[k]
+            law = _sums(m, u)
+        if edge[k] >= 0:
+            if m > 0:
+                value = _at_most(edge[k], law) * np.exp(m * tilt)
             else:
-                value = _at_least(last, draws, theta)
-        inside += weights[i] * value
+                value = _at_least(edge[k], plan.fresh[k], theta)
+        if second[k] >= 0:
+            if plan.more[k] != more:
+                more = plan.more[k]
+                law_of_more = _sums(more, u)
+            both = _second_look(plan.least[k], plan.most[k], second[k], law, law_of_more)
+            value += both * np.exp((m + more) * tilt)
+        inside += share * value
     return inside / total * (1 + RELATIVE) + ABSOLUTE
 
 
 @njit(error_model="numpy")
-def _on_curve(edge, replays, fresh, theta, p):
+def _on_curve(region, theta, p):
     """The chance at p with the fewest flips, u = max(0, 1 - theta / p)."""
-    return _chance(edge, replays, fresh, theta, p, max(0.0, 1 - theta / p), 0.0)
+    return _chance(region, theta, p, max(0.0, 1 - theta / p), 0.0)
 
 
 @njit(error_model="numpy")
-def _on_cell(edge, replays, fresh, theta, low, high):
+def _on_cell(region, theta, low, high):
     """What the chance on the curve is at most for p between two values on one side of theta.
 
     There the probability of (k, x) is a constant times p^(k-M) (1-p)^(n-k) (p-theta)^x, or below
@@ -245,7 +234,7 @@ def _on_cell(edge, replays, fresh, theta, low, high):
     exponential of the tangent at the cell's middle. The sum of these exponentials over the region
     is convex in p, so the larger of its two ends is a bound. Each is a chance under tilted p and u.
     """
-    c, w, n = 0.5 * (low + high), 0.5 * (high - low), len(replays) - 1
+    c, w, n = 0.5 * (low + high), 0.5 * (high - low), len(region.edge) - 1
     u, bound = max(0.0, 1 - theta / c), 0.0
     for y in (-w, w):
         votes, lost = y / (c * (1 - c)), y / (c - theta) if c > theta else 0.0
@@ -257,35 +246,35 @@ def _on_cell(edge, replays, fresh, theta, low, high):
         if whole + n * max(0.0, tilt) > 300:
             return np.inf
         tilted_p, tilted_u = c * np.exp(votes) / (1 + grown), u * np.exp(lost) / (1 + flipped)
-        chance = _chance(edge, replays, fresh, theta, tilted_p, tilted_u, tilt)
+        chance = _chance(region, theta, tilted_p, tilted_u, tilt)
         bound = max(bound, np.exp(whole) * chance)
     return bound * (1 + RELATIVE)
 
 
 @njit(error_model="numpy")
-def _scan(edge, replays, fresh, theta):
+def _scan(region, theta):
     """A first p near the one where the chance is largest."""
     best, at = -1.0, theta
     for i in range(40):
         u = 1e-5 * 1.45**i
         if u < 1 - theta:
-            chance = _on_curve(edge, replays, fresh, theta, theta / (1 - u))
+            chance = _on_curve(region, theta, theta / (1 - u))
             if chance > best:
                 best, at = chance, theta / (1 - u)
     return at
 
 
 @njit(error_model="numpy")
-def _climb(edge, replays, fresh, theta, start):
+def _climb(region, theta, start):
     """The largest chance that steps from a start lead to, halved where none goes up."""
     p = theta + start * (1 - theta)
-    best = _on_curve(edge, replays, fresh, theta, p)
-    step = np.sqrt(p * (1 - p) / len(replays)) + 1e-9
+    best = _on_curve(region, theta, p)
+    step = np.sqrt(p * (1 - p) / len(region.edge)) + 1e-9
     least = step / 200
     while step > least:
         moved = False
         for other in (min(1.0, p + step), max(theta, p - step)):
-            chance = _on_curve(edge, replays, fresh, theta, other)
+            chance = _on_curve(region, theta, other)
             if chance > best:
                 best, p, moved = chance, other, True
                 break
@@ -294,7 +283,7 @@ def _climb(edge, replays, fresh, theta, start):
 
 
 @njit(error_model="numpy")
-def _holds(edge, replays, fresh, theta, alpha):
+def _holds(region, theta, alpha):
     """(whether the chance is shown to be at most alpha under every law with p' <= theta, p).
 
     p is one at which it is more, or 0. At a given p the chance falls with u and rises with p', so
@@ -307,12 +296,12 @@ def _holds(edge, replays, fresh, theta, alpha):
             return True, 0.0
         left -= 1
         low, high = lows[left], highs[left]
-        if _on_cell(edge, replays, fresh, theta, low, high) <= alpha:
+        if _on_cell(region, theta, low, high) <= alpha:
             continue
         middle = 0.5 * (low + high)
         if not low < middle < high or left > 190:
             break
-        if _on_curve(edge, replays, fresh, theta, middle) > alpha:
+        if _on_curve(region, theta, middle) > alpha:
             return False, middle
         lows[left], highs[left] = low, middle
         lows[left + 1], highs[left + 1] = middle, high
