@@ -37,6 +37,12 @@ CALLS = {
         (1, 8),
     ),
     "exact_gains.lower": (lambda y, k, n: exact_gains.lower(k, n, 0, 4, y, 2, A), (1, 6, 10)),
+    "exact_gains.lower_planned": (
+        lambda y, k: exact_gains.lower_planned(
+            k, 0, y, np.minimum(np.arange(11), 4), np.minimum(10 - np.arange(11), 3), A
+        ),
+        (1, 7),
+    ),
     "joint.lower": (lambda x, m, k, n: joint.lower(k, n, x, m, A), (1, 6, 8, 10)),
     "stratified.lower": (
         lambda hits, m, size, n: stratified.lower([2, hits], [2, m], [2, size], n, A),

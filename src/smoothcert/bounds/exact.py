@@ -25,6 +25,7 @@ from smoothcert.bounds.buehler import (
     limits,
     next_theta,
     weights_of,
+    worth,
 )
 from smoothcert.bounds.counts import rising
 from smoothcert.compilation import compiled
@@ -141,14 +142,14 @@ def _replayed_statistic(k, n, x, m, z):
     """The estimate of p (1 - u) less z standard errors. Where positive it rises as x falls."""
     p, kept = (k + 1.0) / (n + 2.0), (m - x + 1.0) / (m + 2.0)
     variance = kept * kept * p * (1 - p) / n + p * p * kept * (1 - kept) / m
-    return p * kept - z * np.sqrt(variance)
+    return (p * kept - z * np.sqrt(variance)) * worth(m, z)
 
 
 @njit(error_model="numpy")
 def _fresh_statistic(hits, draws, z):
     """The estimate of p' less z standard errors. Where positive it rises with the hits."""
     p = (hits + 1.0) / (draws + 2.0)
-    return p - z * np.sqrt(p * (1 - p) / draws)
+    return (p - z * np.sqrt(p * (1 - p) / draws)) * worth(draws, z)
 
 
 @njit(error_model="numpy")
