@@ -45,6 +45,12 @@ CALLS = {
         (0, 0),
     ),
     "exact_stages.lower": (lambda x, k: exact_stages.lower(k, x, False, LOOKS, A), (1, 8)),
+    "exact_gains.lower_planned": (
+        lambda y, k: exact_gains.lower_planned(
+            k, 0, y, np.minimum(np.arange(11), 4), np.minimum(10 - np.arange(11), 3), A
+        ),
+        (1, 7),
+    ),
     "joint.lower": (lambda x, m, k, n: joint.lower(k, n, x, m, A), (1, 6, 8, 10)),
     "stratified.lower": (
         lambda hits, m, size, n: stratified.lower([2, hits], [2, m], [2, size], n, A),

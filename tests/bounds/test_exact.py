@@ -51,7 +51,7 @@ def largest_error(limits, replays, fresh, points=600):
 def exact_error(limits, replays, fresh, p, theta):
     """The same at one law, in rational numbers."""
     p, theta = Fraction(p), Fraction(theta)
-    u, n = max(Fraction(0), 1 - theta / p), len(replays) - 1
+    u, n = max(Fraction(0), 1 - theta / p) if p else Fraction(0), len(replays) - 1
 
     def pmf(x, of, chance):
         return comb(of, x) * chance**x * (1 - chance) ** (of - x)
