@@ -62,7 +62,8 @@ def recertify(model, policy="uniform:50", out="new", *more, **how):
 
 
 def plan(model, **how):
-    return run("plan", f"bright:{model}", "--base", "base", "--policy", "uniform:50", **how)
+    given = ("--base", "base", "--policy", "uniform:50", "--method", "joint")
+    return run("plan", f"bright:{model}", *given, **how)
 
 
 def screen(*models, **how):

@@ -67,7 +67,9 @@ def written(honest: Run, folder, records, shares=None, pilot=None) -> Run:
     """A run with these records, and everything else as in the honest one."""
     indices, extra = honest.identity.indices, {}
     if isinstance(honest.identity.method, Reuse):
-        extra["plan.parquet"] = plan_bytes(shares or read_plan(honest), indices)
+        extra["plan.parquet"] = plan_bytes(
+            shares or read_plan(honest), indices, honest.identity.method.plan_columns
+        )
         extra[pilots.NAME] = pilot_bytes(pilot or read_pilot(honest), indices)
     facts = (honest.manifest, honest.contents, honest.labels, extra)
     run = Run.create(folder, *facts)

@@ -191,7 +191,7 @@ def test_other_classes_are_refused(base, tiny_inputs):
         ),
         (
             {"per_input": 10, "method": "magic"},
-            "method must be one of auto, joint, stratified, fresh, irs; got 'magic'",
+            "method must be one of auto, exact, joint, stratified, fresh, irs; got 'magic'",
         ),
     ],
 )

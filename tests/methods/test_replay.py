@@ -153,12 +153,16 @@ def test_margins_change_no_certificate_and_serve_a_recertification(with_margins,
     plain = smoothcert.certify(PixelSum(28), tiny, 0.25, n0=20, n=2000)
     assert plain.certificates == with_margins.certificates
     assert all(len(r.votes.margins) == 2000 for r in with_margins.records)
-    new = smoothcert.recertify(with_margins, PixelSum(29), tiny, policy="uniform:900")
+    new = smoothcert.recertify(
+        with_margins, PixelSum(29), tiny, policy="uniform:900", method="stratified"
+    )
     whole = [(r.votes.roles == WHOLE).sum() for r in new.records]
     sampled = [(r.votes.roles == SAMPLED).sum() for r in new.records]
     assert max(whole) >= 150  # its changes lie next to the original's boundary, all of them
     assert max(sampled) > 0
-    unaided = smoothcert.recertify(plain, PixelSum(29), tiny, policy="uniform:900")
+    unaided = smoothcert.recertify(
+        plain, PixelSum(29), tiny, policy="uniform:900", method="stratified"
+    )
     means = [np.mean([c.radius for c in run.certificates]) for run in (new, unaided)]
     assert means[0] > means[1]
 

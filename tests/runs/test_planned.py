@@ -11,7 +11,7 @@ from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
 from smoothcert.execution.screening_tasks import make_screener
-from smoothcert.methods import Irs, Reuse, replay
+from smoothcert.methods import Exact, Irs, Reuse, replay
 from smoothcert.methods.screening import Screening
 from smoothcert.methods.sequential import Decision
 from smoothcert.report.tables import summarize_run
@@ -45,12 +45,27 @@ def test_a_planned_run(method, policy, base, tmp_path, tiny_inputs):
     assert run.identity.method == reuse
 
 
-def test_in_memory_and_on_disk_agree(base, tmp_path, tiny_inputs, pixel_sum):
-    run = run_recertify(
-        tmp_path / "new", base, PixelSum(29), tiny_inputs, Reuse("uniform:200"), SMALL
-    )
+@pytest.mark.parametrize("form", ["binary", "runner-up", "auto"])
+@pytest.mark.parametrize("policy", ["uniform:200", "budget:0.1", "retain:0.8", "radius:0.1"])
+def test_the_exact_method_in_memory_and_on_disk(
+    policy, form, base, tmp_path, tiny_inputs, pixel_sum
+):
+    agree(Exact(policy, form=form), base, tmp_path, tiny_inputs, pixel_sum)
+
+
+@pytest.mark.parametrize("method", ["joint", "stratified"])
+def test_in_memory_and_on_disk_agree(method, base, tmp_path, tiny_inputs, pixel_sum):
+    agree(Reuse("uniform:200", method), base, tmp_path, tiny_inputs, pixel_sum)
+
+
+def agree(method, base, tmp_path, tiny_inputs, pixel_sum):
+    form = getattr(method, "form", None)
+    run = run_recertify(tmp_path / "new", base, PixelSum(29), tiny_inputs, method, SMALL)
     original = smoothcert.certify(pixel_sum, tiny_inputs, 0.25, n0=20, n=2000)
-    again = smoothcert.recertify(original, PixelSum(29), tiny_inputs, per_input=200)
+    name = "exact" if isinstance(method, Exact) else method.method
+    again = smoothcert.recertify(
+        original, PixelSum(29), tiny_inputs, policy=method.policy, method=name, form=form
+    )
     assert run.certificates == again.certificates
     assert run.pilot_evaluations == again.pilot_evaluations > 0
     assert summarize_run(run, [0.0]).evaluations == again.evaluations

@@ -122,7 +122,7 @@ def test_recertify_and_decide_are_followed():
     array = np.full((3, 1, 2, 2), 128 / 255)
     decided = smoothcert.decide(PixelSum(28), array, 0.25, 0.01, n0=5, n=99, watchers=[seen])
     assert [s.inputs for s in seen.starts] == [9, 9, 3]
-    assert seen.starts[1].facts["reuse.policy"] == "uniform:10"
+    assert seen.starts[1].facts["exact.policy"] == "uniform:10"
     assert seen.starts[2].facts["decision.radius"] == 0.01
     assert seen.ends[1].evaluations == new.evaluations
     assert (seen.ends[2].labelled, seen.ends[2].evaluations) == (False, decided.evaluations)

@@ -63,22 +63,19 @@ def recertify(
         classifier: the new one, of any kind, made without looking at the cached noise.
         inputs: the same inputs as the original's.
         per_input: evaluations per input, short for the policy `uniform:per_input`.
-        policy: how much to spend where, see `planning.Policy`; `uniform:n/10` by default.
-        method: `auto` (the exact test), `joint`, `stratified`, `fresh` or `irs`; see `Exact`,
-            `Reuse` and `Irs`.
+        policy: how much to spend where, see `planning.Policy`; `uniform:n/10` by default. For the
+            exact test, chosen without looking at the base's certificates (`joint` allows that).
+        method: `auto` (the exact test), `joint`, `stratified`, `fresh` or `irs`.
         alpha: total error probability per input; twice the original's by default. For `irs` as
             published, up to twice this is proven, and stated (docs/theory.md, section 3).
-        gamma: for `irs`: the cached limit from which draws are fresh.
-        variant: for `irs`: `budget-exact` or `published`.
-        form: for the exact test: how the other classes are bounded, as `Settings.form`; by default
-            as for the original.
-        fresh_seed: for a model chosen by results on this base: nothing is replayed, and draws
-            use this seed, or a `random` one. A seed used before raises a warning (`SeedReused`).
+        gamma, variant: for `irs`, see `Irs`.
+        form: for the exact test, how the other classes are bounded; by default as `Settings.form`.
+        fresh_seed: for a model chosen by results on this base: nothing is replayed, and draws use
+            this seed, or a `random` one. A seed used before gives a warning, `SeedReused`.
         batch_size, progress, watchers: see `certify`.
 
     Returns:
-        Certificates and votes, in the order of the inputs. Inputs whose cached votes prove
-        nothing abstain without evaluations.
+        Certificates and votes, in order. Inputs whose cached votes prove nothing get no evaluations.
 
     Raises:
         Mismatch: other inputs, another grid, or other classes than the original's.
@@ -89,9 +86,8 @@ def recertify(
     """
     inputs = as_inputs(inputs)
     base = _matched(as_base(base), inputs)
-    settings = base.settings
-    question = (per_input, policy, method, alpha, gamma, variant, form)
-    chosen = method_settings(settings, *question, fresh_seed)
+    settings, asked = base.settings, (per_input, policy, method, alpha, gamma, variant, form)
+    chosen = method_settings(settings, *asked, fresh_seed)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     most = len(inputs) * chosen.draws(settings)
     ready = prepare(loaded, inputs.item(0), settings, most, batch_size)

@@ -13,8 +13,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.bounds import binomial, exact
-from smoothcert.bounds.buehler import cached_draws
+from smoothcert.bounds import binomial
 from smoothcert.bounds.rounding import difference_below, sum_above
 from smoothcert.certificate import Certificate, Outcome, Record, Settings, Votes, check_alpha
 from smoothcert.errors import InvalidInput, require_one_of
@@ -162,6 +161,8 @@ class Exact(Method):
 
     def check(self, settings: Settings, shape: tuple[int, ...]) -> None:
         """See `Method`: regions have an entry for each number of cached votes."""
+        from smoothcert.bounds.buehler import cached_draws  # loads a compiler, as below
+
         cached_draws(settings.n)
 
     def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
@@ -377,4 +378,6 @@ def _fresh(plan: Steps, cached: Cached, votes: Votes, method: Exact) -> tuple[fl
 @lru_cache(maxsize=4096)
 def _limit(k: int, n: int, seen: int, plan: tuple[int, ...], alpha: float) -> float:
     """The limit of section 13; many inputs share counts and plan."""
+    from smoothcert.bounds import exact
+
     return float(exact.lower_planned(k, seen, *Steps.of(plan).functions(n), alpha))

@@ -210,8 +210,8 @@ class Menu:
 def _table(replays: Any, others: Any, fresh: Any, replayed: Any, drawn: Any) -> Table:
     """With no draws in front of the other columns."""
     parts = (np.broadcast_to(part, replays.shape) for part in (replays, others, fresh))
-    sizes = (np.pad(part, ((0, 0), (1, 0))).astype(np.int64) for part in parts)
-    return Table(*sizes, *(np.pad(part, ((0, 0), (1, 0))) for part in (replayed, drawn)))
+    a, b, c = (np.pad(part, ((0, 0), (1, 0))).astype(np.int64) for part in parts)
+    return Table(a, b, c, *(np.pad(part, ((0, 0), (1, 0))) for part in (replayed, drawn)))
 
 
 # Continuous Clopper-Pearson limits: expected counts need not be whole. For planning only.

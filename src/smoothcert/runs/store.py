@@ -273,9 +273,8 @@ class Run:
             records: of its inputs, in order.
             seconds: the time it took.
         """
-        votes = self.write(
-            block_name("votes", block), table_bytes(votes_table(records, self.identity.method))
-        )
+        data = table_bytes(votes_table(records, self.identity.method))
+        votes = self.write(block_name("votes", block), data)
         evaluations = sum(record.certificate.evaluations for record in records)
         event = {"block": block, "evaluations": evaluations, "seconds": round(seconds, 6)}
         self.write(block_name("events", block), json_bytes(event))
