@@ -75,7 +75,7 @@ def recertify(
         batch_size, progress, watchers: see `certify`.
 
     Returns:
-        Certificates and votes, in order. Inputs whose cached votes prove nothing get no evaluations.
+        Certificates and votes, in order; inputs whose cached votes prove nothing cost nothing.
 
     Raises:
         Mismatch: other inputs, another grid, or other classes than the original's.
