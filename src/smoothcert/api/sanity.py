@@ -269,12 +269,15 @@ def _permuted(found: Look) -> Mapping[int, int]:
     return moved if enough and one_to_one and 2 * len(plain) > len(tops) else {}
 
 
-def of_settings(settings: Settings, alpha: float | None = None) -> tuple[str, ...]:
+def of_settings(
+    settings: Settings, alpha: float | None = None, form: str = "binary"
+) -> tuple[str, ...]:
     """Warnings about settings, one each.
 
     Args:
         settings: of a certification from scratch.
         alpha: the total error of a recertification, if it is one.
+        form: how a recertification bounds the other classes.
     """
     hints = []
     share = settings.alpha if settings.form in ("binary", "auto") else settings.alpha / 2
@@ -292,11 +295,11 @@ def of_settings(settings: Settings, alpha: float | None = None) -> tuple[str, ..
             f"{many(settings.n0, 'draw')}. Where it is not the most likely class, nothing is "
             "proven. 100 is usual."
         )
-    if alpha is not None and settings.form != "binary":
+    if alpha is not None and settings.form != "binary" == form:
         hints.append(
             f"The original's runner-ups are bounded (form {settings.form}), and those of the "
             "changed model by 1 - q, so its radii are smaller for that reason alone. To compare "
-            "the two, certify the original with --form binary."
+            "the two, recertify with the method auto, or certify the original with --form binary."
         )
     return (*hints, *of_sigma(settings.sigma), *of_alpha(alpha or settings.alpha))
 

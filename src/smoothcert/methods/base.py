@@ -249,6 +249,10 @@ class Method(ABC):
         """The noise seed of all counted draws of the classifier."""
         return settings.seed
 
+    def form_of(self, settings: Settings) -> str:
+        """How it bounds the other classes, as `Settings.form`."""
+        return "binary"
+
     @property
     def is_fresh(self) -> bool:
         """Whether it counts draws of a seed of its own, and no cached ones."""

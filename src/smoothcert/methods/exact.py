@@ -5,7 +5,9 @@ that nothing it decides depends on a draw that is counted. Then the limits of do
 section 13, hold with all of alpha.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Self
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from smoothcert.bounds import binomial
 from smoothcert.bounds.rounding import difference_below, sum_above
 from smoothcert.certificate import Certificate, Outcome, Record, Settings, Votes, check_alpha
+from smoothcert.cores import cores
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.methods.base import (
     NOT_OF_THE_BASE,
@@ -155,6 +158,10 @@ class Exact(Method):
         """See `Method`."""
         return settings.n // 10 + 1
 
+    def form_of(self, settings: Settings) -> str:
+        """See `Method`."""
+        return self.form
+
     def policy_of(self, settings: Settings) -> str:
         """See `Method`."""
         return self.policy
@@ -166,13 +173,22 @@ class Exact(Method):
         cached_draws(settings.n)
 
     def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
-        """See `Method`."""
-        settings, classes = sampler.settings, sampler.num_classes
-        requests = (_request(case, classes) for case in cases)
-        for asked, labels in sampler.labels(requests):
+        """See `Method`; limits take milliseconds, so all cores find them while draws go on."""
+        settings, classes, most = sampler.settings, sampler.num_classes, 4 * cores()
+        waiting: deque[Future[Record]] = deque()
+
+        def record(asked: _Replay, labels: NDArray[np.int32]) -> Record:
             found = votes_of(labels, asked.original, asked.replayed, asked.allocation, classes)
             facts = (self, settings, asked.item.pixels.shape)
-            yield Record(certificate(asked.cached, found, *facts), found)
+            return Record(certificate(asked.cached, found, *facts), found)
+
+        with ThreadPoolExecutor(cores()) as pool:
+            for asked, labels in sampler.labels(map(_request, cases)):
+                waiting.append(pool.submit(record, asked, labels))
+                if len(waiting) > most:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def recheck(
         self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
@@ -216,7 +232,7 @@ class _Replay(Request):
     allocation: Allocation
 
 
-def _request(case: Case, num_classes: int) -> _Replay:
+def _request(case: Case) -> _Replay:
     """The request for the draws that a plan gives an input."""
     assert case.cached is not None and case.allocation is not None
     item, votes, allocation = case.item, case.cached.votes, case.allocation

@@ -40,6 +40,10 @@ class Scratch(Method):
         """See `Method`."""
         return settings.n0 + settings.n
 
+    def form_of(self, settings: Settings) -> str:
+        """See `Method`."""
+        return settings.form
+
     def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
         """See `Method`."""
         settings = sampler.settings

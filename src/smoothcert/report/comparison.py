@@ -15,8 +15,8 @@ class Pair:
         base, changed: both summaries.
         kept: inputs that are certified (of their label, if known) in both.
         lost, gained: in the original's alone, in the changed model's alone.
-        form: the original's bound on the other classes, see `Settings`; the changed model's is
-            `binary` where it reuses the original's votes.
+        form: the original's bound on the other classes, see `Settings`, if the changed model's is
+            `binary`; else `binary`, as there is nothing to say.
     """
 
     base: Summary
@@ -44,7 +44,13 @@ def pairs(runs: Sequence[Run], summaries: Sequence[Summary]) -> tuple[Pair, ...]
                     kept=int((before & after).sum()),
                     lost=int((before & ~after).sum()),
                     gained=int((~before & after).sum()),
-                    form=run.identity.settings.form,
+                    form=_form(run),
                 )
             )
     return tuple(found)
+
+
+def _form(run: Run) -> str:
+    settings = run.identity.settings
+    plain = run.identity.method.form_of(settings) == "binary"
+    return settings.form if plain else "binary"

@@ -104,7 +104,8 @@ def _recertify(
         settings = original.identity.settings
         method = method_settings(settings, None, *question, seed)
         source = recorded_source(original.manifest.origin, data)
-    console.note(sanity.of_settings(settings, default_alpha(settings, question[2])))
+    alpha = default_alpha(settings, question[2])
+    console.note(sanity.of_settings(settings, alpha, method.form_of(settings)))
     total = arguments.remaining(_expected_evaluations(original, method.policy_of(settings)))
     classifier = inputs = None
     if arguments.compute.cluster is None:
