@@ -15,7 +15,7 @@ from smoothcert.api import sanity
 from smoothcert.certificate import Settings
 from smoothcert.data.inputs import Inputs
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
-from smoothcert.methods import Irs, Reuse
+from smoothcert.methods import Exact, Irs, Reuse
 from smoothcert.report import spending
 from smoothcert.report.axes import Axis
 from smoothcert.report.comparison import pairs
