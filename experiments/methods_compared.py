@@ -167,6 +167,7 @@ class Comparison:
         plan, found = self.plan, dict(self._reusing())
         found["from-scratch"] = self.from_scratch(plan.dense_sizes(self.n))
         found["from-scratch-authors"] = self.from_scratch(plan.sizes(self.n), authors=True)
+        found["from-scratch-auto"] = self.from_scratch(plan.dense_sizes(self.n), form="auto")
         return found
 
     def _reusing(self) -> Iterator[tuple[str, Points]]:
@@ -187,11 +188,18 @@ class Comparison:
                 method = name.removesuffix(PLANNED)
                 points = self._planned(planner, totals, lambda m: f"budget:{m * images}", method)
                 yield name, points
+        planner = Planner(self.base, self.lookup, plan.alpha, "auto")
+        yield (
+            "exact-auto",
+            self._planned(planner, totals, lambda m: f"budget:{m * images}", "exact"),
+        )
 
-    def from_scratch(self, sizes: Sequence[int], authors: bool = False) -> Points:
+    def from_scratch(
+        self, sizes: Sequence[int], authors: bool = False, form: str = "binary"
+    ) -> Points:
         """The new network alone, its class chosen by all selection draws or by one in a hundred."""
         whole = self.new.certification
-        settings = replace(whole.settings, alpha=self.plan.alpha)
+        settings = replace(whole.settings, alpha=self.plan.alpha, form=form)
         facts = (settings, whole.shape, whole.num_classes)
         rows, extra, kept = [], [], ~self.wrong
         for m in sizes:

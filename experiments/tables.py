@@ -40,7 +40,7 @@ from smoothcert.bounds import binomial
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
-MANY = ("speedups", "headline", "at_radius", "screened", "gammas", "curves")
+MANY = ("speedups", "headline", "at_radius", "screened", "gammas", "runner_ups", "curves")
 BRACKETED = ("irs-published", *(name for name in METHODS if name.endswith(PLANNED)))
 NAMED = ("int8", "fp16", "bf16", "prune5", "prune10", "prune20")
 
@@ -160,6 +160,22 @@ class Pair:
                 row = {"n": n, "images": found.pool.inputs, "per_input": per_input}
                 row |= {"acr": found.acr, "evaluations": found.evaluations}
                 yield self.facts | row | {"from-scratch evaluations": needed, "times": times}
+
+    def runner_ups(self) -> Iterator[dict]:
+        """ACR with and without runner-ups, and the speedup where both sides have them."""
+        for n, (_, points) in self.comparisons.items():
+            most = max(self.plan.percents) * n
+            row = self.facts | {"n": n}
+            for form, scratch, exact in (
+                ("binary", "from-scratch", "exact-planned"),
+                ("auto", "from-scratch-auto", "exact-auto"),
+            ):
+                at = points[exact].at([round(share * n) for share in (0.01, 0.05)])
+                row[f"{form} from scratch"] = float(points[scratch].radius[-1].mean())
+                row[f"{form} 1%"], row[f"{form} 5%"] = at.radius.mean(axis=1).tolist()
+                sizes = points[scratch].within(min(self.plan.percents) * n, most)
+                row[f"{form} ratio"] = ratio(sizes, points[exact].within(0, most))
+            yield row
 
     def gammas(self) -> Iterator[dict]:
         """Table 7: ACR of IRS by gamma, the mean over n_p from 1 to 10 % of n."""

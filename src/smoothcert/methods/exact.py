@@ -152,7 +152,8 @@ class Exact(Method):
 
     def made(self, settings: Settings) -> str:
         """See `Method`."""
-        return f"recertified (exact, {self.policy}) from an original with {drawn(settings)}"
+        form = "" if self.form == "binary" else f", form {self.form}"
+        return f"recertified (exact, {self.policy}{form}) from an original with {drawn(settings)}"
 
     def draws(self, settings: Settings) -> int:
         """See `Method`."""

@@ -47,7 +47,7 @@ model without noise. The certificates are about the smoothed classifier: predict
 
 _REUSED = """\
 Certificates that reuse the original's cache hold only for a model that was made, and chosen,
-without looking at that cache."""
+without looking at that cache; those of the method `exact` also only for a policy chosen so."""
 
 
 def model_card(

@@ -80,10 +80,21 @@ _POOLING = Citation(
 _JOINT = Citation(
     "One error budget for cache and replay", "smoothcert, docs/theory.md, sections 7 and 8"
 )
+_EXACT = Citation(
+    "The exact test of cache and replay (smoothcert, docs/theory.md, section 13)",
+    "Buehler, Confidence intervals for the product of two binomial parameters, Journal of the "
+    "American Statistical Association 52 (1957)",
+    """@article{buehler1957confidence,
+  author = {Buehler, Robert J.},
+  title = {Confidence Intervals for the Product of Two Binomial Parameters},
+  journal = {Journal of the American Statistical Association}, volume = {52}, number = {280},
+  pages = {482--493}, year = {1957}
+}""",
+)
 _TOGETHER = Citation("All certificates of a run together", "smoothcert, docs/theory.md, section 11")
 _SCREENED = Citation("Dataset certificates", "smoothcert, docs/theory.md, section 10")
 
-_BY_SECTION = {7: (_JOINT,), 8: (_JOINT,), 9: (_BETTING,)}
+_BY_SECTION = {7: (_JOINT,), 8: (_JOINT,), 9: (_BETTING,), 13: (_EXACT,)}
 
 
 def citations(methods: Iterable[str]) -> tuple[Citation, ...]:
