@@ -268,7 +268,7 @@ KeepMargins = Annotated[
     bool,
     typer.Option(
         "--keep-margins",
-        help="Keep the margin of each draw (one byte), which makes recertifying cheaper.",
+        help="Keep the margin of each draw (one byte), for recertify --method stratified.",
     ),
 ]
 BlockInputs = Annotated[
@@ -303,7 +303,8 @@ Policy = Annotated[
     str | None,
     typer.Option(
         "--policy",
-        help=vocabulary.POLICY_FORMS,
+        help=f"{vocabulary.POLICY_FORMS} Choose it by plan, not by the base's certificates "
+        "(joint allows that).",
         show_default="uniform:n/10",
         autocompletion=complete(vocabulary.POLICIES),
     ),

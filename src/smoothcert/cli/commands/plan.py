@@ -67,7 +67,7 @@ def plan(
             evaluations, radius = expected.expected(policy)
             radius *= run.identity.settings.sigma
             rows.append((policy, evaluations, evaluations / speed, radius))
-        _show(run, classifier, rows, expected.pilot_evaluations, json)
+        _show(run, classifier, rows, expected.pilot_evaluations, json, reuse)
 
 
 def _reuse(run: "Run", method: str, alpha: float | None) -> "Planned":
@@ -93,11 +93,13 @@ def _show(
     rows: "Sequence[tuple[str, int, float, float]]",
     pilot_evaluations: int,
     as_json: bool,
+    reuse: "Planned",
 ) -> None:
     """Print what each policy is expected to cost and to gain."""
     import numpy as np
 
     from smoothcert.cli import console
+    from smoothcert.methods import Exact
     from smoothcert.report.claims import tried
     from smoothcert.runs import ledger
 
@@ -111,10 +113,17 @@ def _show(
     table = [[p, f"{e:,}", f"{s:.1f}", f"{r:.4f}"] for p, e, s, r in rows]
     heads = ["policy", "evaluations", "seconds", "expected mean radius"]
     console.show_table(heads, table, f"Expected of {classifier.name}, not proven")
+    # The exact test's figures follow from selection draws alone, and the original's radii do not.
+    of_base = "" if isinstance(reuse, Exact) else f"The original's mean radius is {whole:.4f}. "
+    may_choose = (
+        "evaluations on selection draws, which are never counted, so you may choose a policy, a "
+        "model or a method by this table."
+        if isinstance(reuse, Exact)
+        else "evaluations; recertify does not count its draws, so you may choose a policy by this "
+        "table, but not a model or a method."
+    )
     console.say(
-        f"The original's mean radius is {whole:.4f}. The pilot took {pilot_evaluations:,} "
-        "evaluations; recertify does not count its draws, so you may choose a policy by this "
-        "table, but not a model or a method. Expected figures come from fitted flip rates and use "
-        "no labels. "
+        f"{of_base}The pilot took {pilot_evaluations:,} {may_choose} "
+        "Expected figures come from fitted flip rates and use no labels. "
         f"{tried(ledger.tries(run), classifier.fingerprint)}".strip()
     )
