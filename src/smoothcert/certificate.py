@@ -79,7 +79,7 @@ class Settings:
         alpha: probability of a wrong certificate, per input (docs/theory.md, section 2).
         seed: noise seed, 0..2^64 - 1.
         keep_margins: also keep, in one byte per estimation draw, how close its label was to
-            changing, so that a recertification can look there first.
+            changing, so that a recertification by `stratified` can look there first.
         form: `binary` bounds every other class by 1 - q, with all of alpha on q. `runner-up` spends
             half of alpha on the class and half on the other classes: the bound is that of the one
             with most votes. `auto` takes for each input the one of these two that its selection
@@ -202,7 +202,7 @@ class Certificate:
         index: the input's index in its data set.
         content: hash of the input's content.
         method: `rs` (from scratch), `irs` (replayed) or `irs-fresh` (resampled); `joint`,
-            `stratified`, `fresh` or `nothing`; `sequential`.
+            `stratified`, `fresh` or `nothing`; `exact` or `exact-fresh`; `sequential`.
         candidate: the class chosen on selection draws (the original's, where there is one).
         outcome: how the certification of this input ended.
         radius: l2 radius on the [0, 1] scale around the input as given, rounded down; 0 when
@@ -218,7 +218,7 @@ class Certificate:
         zeta: upper limit of the disparity, the probability of such a draw; 0 if unused.
         losers: replayed draws that the original had not given the candidate.
         budget: each event that could make the certificate wrong, with its probability
-            (docs/theory.md: sections 2, 3, 7 to 9, by the method).
+            (docs/theory.md: sections 2, 3, 7 to 9 and 13, by the method).
         evaluations: forward passes of this classifier that the certificate cost.
     """
 

@@ -7,13 +7,14 @@ import pytest
 from scipy import special
 
 from smoothcert.bounds import exact
+from smoothcert.certificate import Settings
 from smoothcert.methods.exact import Exact, Steps
 from smoothcert.planning import FlipRates, Known, Menu, Policy, PricedPlanner
 
 N, N0, ALPHA, INPUTS = 2000, 100, 0.002, 120
 
 
-FLIPS = FlipRates(0.05, 0.05)
+FLIPS, SETTINGS = FlipRates(0.05, 0.05), Settings(0.5, 255, N0, N, ALPHA / 2)
 
 
 def planner(policy="budget:0.05", form="binary", seed=0):
@@ -24,7 +25,8 @@ def planner(policy="budget:0.05", form="binary", seed=0):
     selected = rng.binomial(N0, p)
     other = rng.binomial(N0 - selected, 0.7)
     known = Known(np.stack([selected, other], axis=1), k, k > 0.55 * N)
-    return PricedPlanner(Exact(policy, ALPHA, form), Menu(N, N0, FLIPS, ALPHA), known, 100)
+    menu = Menu(N, N0, FLIPS, ALPHA)
+    return PricedPlanner(Exact(policy, ALPHA, form), SETTINGS, menu, known, 100)
 
 
 def with_votes(made, position, k):
@@ -32,11 +34,11 @@ def with_votes(made, position, k):
     votes = made.known.k.copy()
     votes[position] = k
     known = Known(made.known.selected, votes, votes > 0.55 * N)
-    return PricedPlanner(made.method, made.menu, known, made.pilot_evaluations)
+    return replace(made, known=known)
 
 
 @pytest.mark.parametrize("form", ["binary", "runner-up", "auto"])
-@pytest.mark.parametrize("policy", ["budget:0.02", "uniform:300", "retain:0.9", "radius:0.5"])
+@pytest.mark.parametrize("policy", ["budget:0.02", "uniform:300", "retain:0.9", "radius:0.25"])
 def test_a_plan_does_not_depend_on_the_inputs_own_votes_or_later_ones(policy, form):
     """What docs/theory.md, section 13, rests on. A plan by all votes alike is found out."""
     position = 60
@@ -75,6 +77,20 @@ def test_inputs_in_order_of_difficulty_keep_the_budget_too():
         assert total / (0.02 * N * INPUTS) == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.parametrize("form", ["binary", "runner-up"])
+def test_a_radius_is_aimed_at_on_the_scale_of_the_inputs(form):
+    """sigma is 0.5: a radius of 0.4 is 0.8 sigma."""
+    made = planner("radius:0.4", form)
+    plan = made.plan()
+    reached = plan.radius[[one.evaluations > 0 for one in plan.allocations]]
+    assert len(reached) > 40
+    assert reached.min() + 1e-9 >= 0.8
+    assert np.median(reached) < 0.95
+    sure = plan.radius[made.known.selected[:, 0] == N0]
+    assert len(sure) > 10
+    assert sure.min() >= 0.8
+
+
 def test_unproven_inputs_get_nothing():
     made = planner("uniform:100")
     for proven, one in zip(made.known.proven, made.plan().allocations, strict=True):
@@ -89,7 +105,7 @@ def test_a_uniform_policy_is_taken_as_it_says():
 def test_expected_figures_use_no_cached_votes():
     made = planner()
     again = with_votes(made, 3, 1999)
-    for policy in ("budget:0.01", "uniform:100", "retain:0.9", "radius:0.3"):
+    for policy in ("budget:0.01", "uniform:100", "retain:0.9", "radius:0.1"):
         assert made.expected(policy) == again.expected(policy)
         evaluations, radius = made.expected(policy)
         plan = made.plan(policy)

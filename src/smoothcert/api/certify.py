@@ -45,7 +45,7 @@ def certify(
         seed: noise seed, or `random`, for a model that was chosen by results. A seed with which
             this process has recertified or screened the model raises a warning (`SeedReused`).
         form: `binary`, `runner-up`, `auto` or `multiclass`, see `Settings`.
-        keep_margins: keep one more byte per draw, which makes recertification cheaper.
+        keep_margins: keep one more byte per draw, for recertification by `stratified`.
         batch_size: rows per forward pass; by default what the input size suggests, or the
             fastest found where the run is long.
         progress: called with the number of evaluations after every batch.

@@ -139,4 +139,4 @@ def planner(
     shares = (facts.selected[votes.positions, 0] + 0.5) / (settings.n0 + 1)
     flips = FlipRates.fit(shares, *np.array(counts, dtype=np.int64).reshape(-1, 4).T)
     menu = Menu(settings.n, settings.n0, flips, method.alpha)
-    return PricedPlanner(method, menu, facts, votes.evaluations)
+    return PricedPlanner(method, settings, menu, facts, votes.evaluations)

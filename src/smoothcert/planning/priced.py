@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.certificate import Settings
 from smoothcert.methods import Allocation, Bound
 from smoothcert.methods.exact import Exact, Step, Steps
 from smoothcert.planning.menu import Choice, Menu
@@ -67,12 +68,14 @@ class PricedPlanner:
 
     Attributes:
         method: its settings.
+        settings: of the original's certification.
         menu: what can be expected from evaluations.
         known: what is known of the inputs.
         pilot_evaluations: what the pilot cost.
     """
 
     method: Exact
+    settings: Settings
     menu: Menu
     known: Known
     pilot_evaluations: int
@@ -129,7 +132,8 @@ class PricedPlanner:
             return [self._offer(binary.sized(size), runner_up.sized(size), 0.0)]
         cached = self.menu.cached
         if rule.kind == "radius":
-            targets = np.full(len(cached), rule.value), np.full(len(self._shares), rule.value)
+            aim = self.settings.from_grid_point(rule.value) / self.settings.sigma
+            targets = np.full(len(cached), aim), np.full(len(self._shares), aim)
         else:
             targets = rule.value * cached, rule.value * self.menu.original(self._shares)
         one, two = binary.reaching(targets[0]), runner_up.reaching(targets[1])

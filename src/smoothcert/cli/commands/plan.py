@@ -82,7 +82,7 @@ def _reuse(run: "Run", method: str, alpha: float | None) -> "Planned":
     reuse = planned(method_settings(settings, None, None, method, alpha, 0.99, "budget-exact"))
     if reuse is None:
         raise InvalidInput(
-            f"{method} makes no plan; plan takes the methods auto, joint, stratified"
+            f"{method} makes no plan; plan takes the methods auto, exact, joint, stratified"
         )
     return reuse
 
