@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import ClassVar, Self
 
 import numpy as np
@@ -83,7 +83,7 @@ class Steps:
             )
         return Steps(tuple(rows))
 
-    @property
+    @cached_property
     def flat(self) -> tuple[int, ...]:
         """The steps' numbers, one after the other."""
         return tuple(value for s in self.steps for value in (s.least, s.winners, s.others, s.fresh))
