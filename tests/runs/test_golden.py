@@ -1,7 +1,7 @@
 """Run directories as they were first written: readable, and written again, forever.
 
-Those of format 3 are in `base` and `new`, those of the current one in `base-4` and `new-4`, which
-`python tests/runs/test_golden.py` writes anew; only a new format is a reason for that.
+Those of format 3 are in `base` and `new`, those of the current one in `base-4`, `new-4` and
+`exact-4`, which `python tests/runs/test_golden.py` writes anew; only a new format is a reason.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from smoothcert.certificate import Settings
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
-from smoothcert.methods import Reuse
+from smoothcert.methods import Exact, Reuse
 from smoothcert.runs import ledger, manifest
 from smoothcert.runs.bases import explore
 from smoothcert.runs.manifest import FORMAT, Manifest
@@ -34,7 +34,7 @@ GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = Settings(0.25, 16, n0=20, n=60, keep_margins=True)
 SMALL = RunOptions(batch_size=16, block_inputs=2)
 DATA = Inputs.from_arrays(np.full((3, 1, 2, 2), 0.5), [1, 0, 1], grid=1 / 16)
-NAMES = ("base", "new", "base-4", "new-4")
+NAMES = ("base", "new", "base-4", "new-4", "exact-4")
 
 
 def write(folder: Path, plan: bool = True) -> None:
@@ -46,11 +46,14 @@ def write(folder: Path, plan: bool = True) -> None:
     if plan:
         explore(base, PixelSum(29), DATA, Reuse("uniform:20"), 16)
     run_recertify(folder / "new-4", base, PixelSum(29), DATA, Reuse("uniform:30"), SMALL)
+    exact = Exact("uniform:20", form="runner-up")
+    run_recertify(folder / "exact-4", base, PixelSum(29), DATA, exact, SMALL)
 
 
 def base_of(name: str) -> Run | None:
     """The golden base run of a golden run."""
-    return Run.open(GOLDEN / name.replace("new", "base")) if "new" in name else None
+    known = GOLDEN / f"base{'-4' if name.endswith('-4') else ''}"
+    return None if name.startswith("base") else Run.open(known)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,13 +62,13 @@ def test_it_is_read_and_verified(name):
     result = verify(run, base_of(name))
     assert (result.certificates, result.problems) == (3, ())
     assert (Unchecked.PLAN in result.unchecked) == (name == "new")
-    assert (Unchecked.PILOT in result.unchecked) == (name == "new-4")
+    assert (Unchecked.PILOT in result.unchecked) == (name in ("new-4", "exact-4"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_replayed(name):
     """The plan of a run of format 3 is made again from a pilot of now."""
-    model = PixelSum(29 if "new" in name else 28)
+    model = PixelSum(28 if "base" in name else 29)
     assert (
         evaluate_again(Run.open(GOLDEN / name), model, DATA, 1.0, base=base_of(name)).problems == ()
     )
@@ -86,11 +89,20 @@ def test_its_content_is_what_it_was(format_):
     assert new.identity.base == base.identity.hash
 
 
+def test_the_exact_runs_content_is_what_it_was():
+    run = Run.open(GOLDEN / "exact-4")
+    (one, *_), base = run.read_block(0), base_of("exact-4")
+    assert base is not None and run.identity.base == base.identity.hash
+    assert (one.votes.plan.tolist(), one.votes.cached.tolist()) == EXACT
+    assert [c.method for c in run.certificates] == ["exact", "nothing", "nothing"]
+
+
 COUNTS = {
     "base": [(45, 60, "CERTIFIED"), (39, 60, "UNDECIDED"), (26, 60, "UNDECIDED")],
     "new": [(21, 30, "UNDECIDED"), (0, 0, "ORIGINAL_ABSTAINED"), (0, 0, "ORIGINAL_ABSTAINED")],
     "new-4": [(22, 23, "UNDECIDED"), (0, 0, "ORIGINAL_ABSTAINED"), (0, 0, "ORIGINAL_ABSTAINED")],
 }
+EXACT = ([0, 14, 17, 0], [15, 45])
 SELECTION = [1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1]
 
 
@@ -99,11 +111,11 @@ def test_it_is_written_again_byte_for_byte(name, tmp_path):
     """From what was read. pyarrow names itself in its files, so only the same one can."""
     old = Run.open(GOLDEN / name)
     extra = {}
-    if "new" in name:
+    if "base" not in name:
         extra["plan.parquet"] = plan_bytes(
             read_plan(old), old.identity.indices, old.identity.method.plan_columns
         )
-    if name == "new-4":
+    if name in ("new-4", "exact-4"):
         extra["pilot.parquet"] = pilot_bytes(read_pilot(old), old.identity.indices)
     new = Run.create(tmp_path / name, old.manifest, old.contents, old.labels, extra)
     for block in range(2):
@@ -113,7 +125,7 @@ def test_it_is_written_again_byte_for_byte(name, tmp_path):
     made_by = parquet.read_metadata(GOLDEN / name / "inputs.parquet").created_by
     same = parquet.read_metadata(new.path / "inputs.parquet").created_by == made_by
     names = [path.relative_to(new.path) for path in new.path.rglob("*") if path.is_file()]
-    assert len(names) == {"base": 8, "new": 9, "base-4": 8, "new-4": 10}[name]
+    assert len(names) == {"base": 8, "new": 9, "base-4": 8, "new-4": 10, "exact-4": 10}[name]
     for file in names:
         if same or file.suffix == ".json":
             assert (new.path / file).read_bytes() == (old.path / file).read_bytes(), file
@@ -163,7 +175,7 @@ def test_a_reader_made_from_the_specification_alone(name):
     for block in range(2):
         table = parquet.read_table(run.path / "votes" / f"{block:05d}.parquet").to_pylist()
         for row, record in zip(table, run.read_block(block), strict=True):
-            for kind in ("selection", "estimation", "original", "fresh", "margins", "roles"):
+            for kind in (column for column in row if column != "index"):
                 assert _decode(row[kind]) == getattr(record.votes, kind).tolist()
 
 

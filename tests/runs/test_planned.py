@@ -230,3 +230,24 @@ class Unusable(PixelSum):
 
 
 calls: list[int] = []
+
+
+def test_pilots_that_were_shown_are_named_by_verify_for_the_exact_test(base, tmp_path, tiny_inputs):
+    """It sets no draws aside; its own pilot, on selection draws, may be shown to anyone."""
+    explore(base, PixelSum(29), tiny_inputs, Exact("uniform:100"), 64)
+    unseen = run_recertify(
+        tmp_path / "unseen", base, PixelSum(29), tiny_inputs, Exact("uniform:100"), SMALL
+    )
+    assert Unchecked.SHOWN not in verify(unseen, base).unchecked
+    assert not pilots.shown(base)
+    explore(base, PixelSum(29), tiny_inputs, Reuse("uniform:100", "joint"), 64)
+    seen = run_recertify(
+        tmp_path / "seen", base, PixelSum(29), tiny_inputs, Exact("uniform:100"), SMALL
+    )
+    found = verify(seen, base)
+    assert found.problems == ()
+    assert Unchecked.SHOWN in found.unchecked
+    aside = run_recertify(
+        tmp_path / "aside", base, PixelSum(29), tiny_inputs, Reuse("uniform:100", "joint"), SMALL
+    )
+    assert Unchecked.SHOWN not in verify(aside, base).unchecked

@@ -138,7 +138,7 @@ class RunRequest:
             votes = run_pilot(self.base, ready, inputs, reuse)
             origin = {**origin, "pilot_evaluations": votes.evaluations}
             # Kept: a resumed run must not plan again, and to verify it is to plan it again.
-            pilot = pilots.StoredPilot(votes, pilots.shown(self.base))
+            pilot = pilots.of_method(self.base, reuse, votes)
             plan = planner(self.base, pilot, self.settings, reuse).plan()
             extra[pilots.NAME] = pilots.pilot_bytes(pilot, identity.indices)
             extra[plan_file.NAME] = plan_file.plan_bytes(

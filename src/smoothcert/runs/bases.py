@@ -55,15 +55,14 @@ def explored(base: Run, ready: Prepared, inputs: Inputs, reuse: Planned) -> plan
         StoreError: the base run cannot be written to, so later recertifications would not know
             which draws to set aside.
     """
-    if isinstance(reuse, Exact):
-        votes = run_pilot(base, ready, inputs, reuse)
-        settings = replace(base.identity.settings, off_grid=inputs.off_grid)
-        return planner(base, pilots.StoredPilot(votes), settings, reuse)
-    seed_use.register_plan(base, ready.classifier.fingerprint, ready.classifier.name, reuse)
+    counted = not isinstance(reuse, Exact)
+    if counted:
+        seed_use.register_plan(base, ready.classifier.fingerprint, ready.classifier.name, reuse)
     votes = run_pilot(base, ready, inputs, reuse)
-    pilots.keep(base, ready.classifier.fingerprint, reuse, votes)
+    if counted:
+        pilots.keep(base, ready.classifier.fingerprint, reuse, votes)
     settings = replace(base.identity.settings, off_grid=inputs.off_grid)
-    return planner(base, pilots.StoredPilot(votes, pilots.shown(base)), settings, reuse)
+    return planner(base, pilots.of_method(base, reuse, votes), settings, reuse)
 
 
 def run_pilot(base: Run, ready: Prepared, inputs: Inputs, reuse: Planned) -> PilotVotes:

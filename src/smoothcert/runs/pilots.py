@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from smoothcert.api.pilot import PilotVotes, pilot_draws, set_aside
 from smoothcert.certificate import Record
 from smoothcert.errors import Damaged, InvalidInput
-from smoothcert.methods import Planned, planned
+from smoothcert.methods import Exact, Planned, planned
 from smoothcert.runs import vote_codec as codec
 from smoothcert.runs.manifest import method_form
 from smoothcert.runs.sealed import has_no_gaps, notes_of, read_table, rows_of, table_bytes
@@ -100,6 +100,15 @@ def keep(base: Run, model: str, reuse: Planned, votes: PilotVotes) -> str:
     name = f"{FOLDER}/{sha256(key.encode()).hexdigest()[:16]}.parquet"
     base.write(name, pilot_bytes(StoredPilot(votes), base.identity.indices))
     return name
+
+
+def of_method(base: Run, method: Planned, votes: PilotVotes) -> StoredPilot:
+    """The pilot of a method on a base run.
+
+    With the shown pilots whose draws it sets aside; the exact test sets none aside, so `verify`
+    names them.
+    """
+    return StoredPilot(votes, () if isinstance(method, Exact) else shown(base))
 
 
 def is_shown(name: str) -> bool:
