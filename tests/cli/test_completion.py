@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 from smoothcert import vocabulary, zoo
-from smoothcert.methods import SCRATCH, Decision, Irs, Reuse
+from smoothcert.methods import SCRATCH, Decision, Exact, Irs, Reuse
 from smoothcert.planning import Policy
 from smoothcert.training.recipe import RECIPES
 
@@ -85,7 +85,7 @@ def test_bash_itself_completes(tmp_path):
 def test_the_names_are_those_of_the_modules_that_own_them():
     for policy in vocabulary.POLICIES:
         assert Policy.parse(policy).kind == policy.partition(":")[0]
-    assert {name for m in (SCRATCH, Irs, Reuse, Decision) for name in m.results} == {
+    assert {name for m in (SCRATCH, Irs, Reuse, Exact, Decision) for name in m.results} == {
         *vocabulary.RESULTS
     }
     for target in vocabulary.TARGETS.values():

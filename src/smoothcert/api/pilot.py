@@ -4,7 +4,7 @@ What a pilot has shown may decide how much is replayed, so none of its draws is 
 are set aside (docs/theory.md, sections 7 and 8).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,17 +97,21 @@ def run_pilot(
     inputs: Inputs,
     positions: NDArray[np.int64],
     records: Mapping[int, Record],
+    stream: Stream,
+    draws: Callable[[Record], tuple[NDArray[np.int64], int]],
 ) -> PilotVotes:
-    """Replay the pilot's draws.
+    """Evaluate the new classifier on the pilot's draws.
 
     Args:
         sampler: of the new classifier, under the noise of the original's certification.
         inputs: all inputs.
         positions: which of them, see `pilot_positions`.
         records: cached records by position; at least those of the pilot.
+        stream: of the draws.
+        draws: which of them, by record, as `pilot_draws`.
     """
     requests = (
-        Request(inputs.item(position), Stream.ESTIMATION, pilot_draws(records[position])[0])
+        Request(inputs.item(position), stream, draws(records[position])[0])
         for position in positions.tolist()
     )
     return PilotVotes(positions, tuple(labels for _, labels in sampler.labels(requests)))

@@ -9,10 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.api import selection
-from smoothcert.api.pilot import PilotVotes, fit, pilot_positions, proven, run_pilot, set_aside
+from smoothcert.api.pilot import (
+    PilotVotes,
+    fit,
+    pilot_draws,
+    pilot_positions,
+    proven,
+    run_pilot,
+    set_aside,
+)
 from smoothcert.certificate import Certificate, Record, Settings
 from smoothcert.data.inputs import Inputs
 from smoothcert.methods import Exact, Planned, Reuse
+from smoothcert.noise.law import Stream
 from smoothcert.planning import (
     ExpectedRadii,
     FlipRates,
@@ -81,9 +90,7 @@ class ReusePlanner:
     def plan(self, policy: str | None = None) -> Plan:
         """The plan of a policy, by default that of the settings."""
         k = np.array([c.k for c in self.certificates], dtype=np.int64)
-        rule = Policy.parse(policy or self.method.policy)
-        in_sigmas = self.settings.from_grid_point(rule.value) / self.settings.sigma
-        rule = Policy("radius", in_sigmas) if rule.kind == "radius" else rule
+        rule = Policy.parse(policy or self.method.policy).in_sigmas(self.settings)
         certain = proven(self.certificates, self.method.alpha)
         return plan(rule, k, self.settings.n, certain, self.radii, tuple(self.aside))
 
@@ -155,5 +162,7 @@ def pilot(sampler: Sampler, inputs: Inputs, cache: Cache, method: Planned) -> Pi
         method: its settings.
     """
     positions = cache.pilot_positions(method)
-    run = selection.run if isinstance(method, Exact) else run_pilot
-    return run(sampler, inputs, positions, cache.at(positions.tolist()))
+    where = (Stream.ESTIMATION, pilot_draws)
+    if isinstance(method, Exact):
+        where = (Stream.SELECTION, selection.draws)
+    return run_pilot(sampler, inputs, positions, cache.at(positions.tolist()), *where)

@@ -12,13 +12,9 @@ from numpy.typing import NDArray
 from smoothcert.api.pilot import PilotVotes
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Record, Settings
-from smoothcert.data.inputs import Inputs
 from smoothcert.methods.exact import Exact
-from smoothcert.noise.law import Stream
 from smoothcert.planning import FlipRates, Known, Menu, Policy, PricedPlanner
 from smoothcert.sampling.answers import NO_CLASS
-from smoothcert.sampling.batches import Request
-from smoothcert.sampling.sampler import Sampler
 
 WINNERS, LOSERS = 40, 5
 """Selection draws of each pilot input that are replayed, its first ones. Losers matter little."""
@@ -33,11 +29,10 @@ def counts_of(records: Iterable[Record]) -> NDArray[np.int64]:
     Args:
         records: of a certification from scratch.
     """
-    rows = [
-        (*_counts(r.votes.selection, c), *_counts(r.votes.estimation, c))
-        for r in records
-        for c in [r.certificate.candidate]
-    ]
+    rows = []
+    for record in records:
+        votes, candidate = record.votes, record.certificate.candidate
+        rows.append(_counts(votes.selection, candidate) + _counts(votes.estimation, candidate))
     return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 
@@ -88,24 +83,6 @@ def draws(record: Record) -> tuple[NDArray[np.int64], int]:
     side = record.votes.selection == record.certificate.candidate
     winners, losers = np.flatnonzero(side)[:WINNERS], np.flatnonzero(~side)[:LOSERS]
     return np.concatenate([winners, losers]), len(winners)
-
-
-def run(
-    sampler: Sampler, inputs: Inputs, at: NDArray[np.int64], records: Mapping[int, Record]
-) -> PilotVotes:
-    """Evaluate the new classifier on selection draws of the original.
-
-    Args:
-        sampler: of the new classifier, under the noise of the original's certification.
-        inputs: all inputs.
-        at: which of them, see `positions`.
-        records: cached records by position; at least those of the pilot.
-    """
-    requests = (
-        Request(inputs.item(position), Stream.SELECTION, draws(records[position])[0])
-        for position in at.tolist()
-    )
-    return PilotVotes(at, tuple(labels for _, labels in sampler.labels(requests)))
 
 
 def planner(

@@ -16,7 +16,13 @@ from smoothcert.execution.block_tasks import ALL, Shard, device_kind
 from smoothcert.execution.scheduler import Executor, best_block_seconds, run_serially
 from smoothcert.methods import SCRATCH, Method, planned
 from smoothcert.runs import pilots, plan_file, seed_use
-from smoothcert.runs.bases import check_same_inputs, check_same_labels, planner, run_pilot
+from smoothcert.runs.bases import (
+    cache_of,
+    check_same_inputs,
+    check_same_labels,
+    planner,
+    run_pilot,
+)
 from smoothcert.runs.manifest import NAME, Identity, Manifest
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import MOST_DRAWS
@@ -135,11 +141,12 @@ class RunRequest:
         extra = {}
         if reuse := planned(self.method):
             assert self.base is not None
-            votes = run_pilot(self.base, ready, inputs, reuse)
+            cache = cache_of(self.base, self.settings)
+            votes = run_pilot(cache, ready, inputs, reuse)
             origin = {**origin, "pilot_evaluations": votes.evaluations}
             # Kept: a resumed run must not plan again, and to verify it is to plan it again.
             pilot = pilots.of_method(self.base, reuse, votes)
-            plan = planner(self.base, pilot, self.settings, reuse).plan()
+            plan = planner(cache, self.base, pilot, reuse).plan()
             extra[pilots.NAME] = pilots.pilot_bytes(pilot, identity.indices)
             extra[plan_file.NAME] = plan_file.plan_bytes(
                 plan.allocations, identity.indices, reuse.plan_columns

@@ -272,6 +272,32 @@ class Method(ABC):
         return certificate
 
 
+class PlannedMethod(Method):
+    """A method that follows a plan made from a pilot.
+
+    Attributes:
+        policy: how much to spend where, see `planning.Policy`.
+        alpha: total error probability per input.
+        pilot: the most inputs on which the pilot is run.
+    """
+
+    policy: str
+    alpha: float
+    pilot: int
+
+    def proven_alpha(self, settings: Settings) -> float:
+        """See `Method`."""
+        return self.alpha
+
+    def draws(self, settings: Settings) -> int:
+        """See `Method`."""
+        return settings.n // 10 + 1
+
+    def policy_of(self, settings: Settings) -> str:
+        """See `Method`."""
+        return self.policy
+
+
 def blank(size: int) -> NDArray[np.int32]:
     """Labels whose values do not matter."""
     return np.zeros(size, dtype=np.int32)

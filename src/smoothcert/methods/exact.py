@@ -26,7 +26,7 @@ from smoothcert.methods.base import (
     Bound,
     Cached,
     Case,
-    Method,
+    PlannedMethod,
     RecertifyOptions,
     blank,
     differences,
@@ -103,7 +103,7 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Exact(Method):
+class Exact(PlannedMethod):
     """Settings of a recertification by the exact test.
 
     Args:
@@ -142,10 +142,6 @@ class Exact(Method):
         if not 1 <= self.pilot <= 10**6:
             raise InvalidInput(f"pilot must be from 1 to 10^6 inputs; got {self.pilot}")
 
-    def proven_alpha(self, settings: Settings) -> float:
-        """See docs/theory.md, section 13."""
-        return self.alpha
-
     def describe(self, settings: Settings) -> str:
         """See `Method`."""
         return f"exact, {self.form}, {self.policy}, alpha {self.alpha:g}"
@@ -155,17 +151,9 @@ class Exact(Method):
         form = "" if self.form == "binary" else f", form {self.form}"
         return f"recertified (exact, {self.policy}{form}) from an original with {drawn(settings)}"
 
-    def draws(self, settings: Settings) -> int:
-        """See `Method`."""
-        return settings.n // 10 + 1
-
     def form_of(self, settings: Settings) -> str:
         """See `Method`."""
         return self.form
-
-    def policy_of(self, settings: Settings) -> str:
-        """See `Method`."""
-        return self.policy
 
     def check(self, settings: Settings, shape: tuple[int, ...]) -> None:
         """See `Method`: regions have an entry for each number of cached votes."""
@@ -354,15 +342,17 @@ def _replayed(plan: Steps, cached: Cached, votes: Votes, method: Exact) -> tuple
         lost = _lost(old == cached.candidate, new != cached.candidate, k, step.winners)
         return _limit(k, n, lost, plan.flat, method.alpha), 1.0
     share, counts = method.alpha / 2, votes.cached
-    if counts.sum() > n or len(counts) <= cached.candidate or counts[cached.candidate] != k:
+    classes = max(cached.candidate, int(new.max(initial=NO_CLASS)))
+    if counts.sum() > n or len(counts) <= classes or counts[cached.candidate] != k:
         raise InvalidInput(f"The cached votes are {counts!r:.80}, of {n}, with {k} for the class")
     lost = _lost(old == cached.candidate, new != cached.candidate, k, step.winners)
     q = _limit(k, n, lost, Steps((Step(0, step.winners),)).flat, share)
+    there = {*np.flatnonzero(counts).tolist(), *new.tolist(), NO_CLASS, cached.candidate}
+    absent = (other for other in range(len(counts)) if other not in there)  # one is as another
     pairs = set()
-    for other in range(len(counts)):
-        if other != cached.candidate:
-            kept = n - int(counts[other])
-            pairs.add((kept, _lost(old != other, new == other, kept, step.others)))
+    for other in {*there, next(absent, NO_CLASS)} - {NO_CLASS, cached.candidate}:
+        kept = n - int(counts[other])
+        pairs.add((kept, _lost(old != other, new == other, kept, step.others)))
     # The limit rises with the first and falls with the second: what is worse in neither is.
     worst = [a for a in pairs if not any(b[0] <= a[0] and b[1] >= a[1] and a != b for b in pairs)]
     others = Steps((Step(0, step.others),)).flat

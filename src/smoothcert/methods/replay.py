@@ -25,7 +25,7 @@ from smoothcert.methods.base import (
     Bound,
     Cached,
     Case,
-    Method,
+    PlannedMethod,
     RecertifyOptions,
     blank,
     differences,
@@ -48,7 +48,7 @@ SAMPLED, WHOLE = 1, 2
 
 
 @dataclass(frozen=True)
-class Reuse(Method):
+class Reuse(PlannedMethod):
     """Settings of a planned recertification.
 
     Args:
@@ -64,7 +64,9 @@ class Reuse(Method):
 
     kind: ClassVar[str] = "reuse"
     verb: ClassVar[str] = "recertify"
-    results: ClassVar[tuple[str, ...]] = tuple(Bound)
+    results: ClassVar[tuple[str, ...]] = (
+        *(Bound.NOTHING, Bound.JOINT, Bound.STRATIFIED, Bound.FRESH),
+    )
     vote_kinds: ClassVar[tuple[str, ...]] = ("estimation", "original", "fresh", "roles")
     needs_base: ClassVar[bool] = True
     names: ClassVar[tuple[str, ...]] = REPLAY_METHODS
@@ -118,10 +120,6 @@ class Reuse(Method):
         """See `Method`."""
         return self.fresh_seed is not None
 
-    def proven_alpha(self, settings: Settings) -> float:
-        """See docs/theory.md, sections 7 and 8."""
-        return self.alpha
-
     def describe(self, settings: Settings) -> str:
         """See `Method`."""
         fresh = "" if self.fresh_seed is None else f" seed {self.fresh_seed}"
@@ -131,14 +129,6 @@ class Reuse(Method):
         """See `Method`."""
         how = f"{self.method}, {self.policy}"
         return f"recertified ({how}) from an original with {drawn(settings)}"
-
-    def draws(self, settings: Settings) -> int:
-        """See `Method`."""
-        return settings.n // 10 + 1
-
-    def policy_of(self, settings: Settings) -> str:
-        """See `Method`."""
-        return self.policy
 
     def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
         """See `Method`."""

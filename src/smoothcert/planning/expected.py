@@ -103,7 +103,7 @@ def expected_radii(
     radius = np.take_along_axis(values, best[None], axis=0)[0]
     # A larger column is never worse: keep the smaller one where more does not help.
     column = _last_best(radius)
-    cached = np.maximum(special.ndtri(_lower(p[:, 0] * n, n, reuse.alpha)), 0)
+    cached = np.maximum(special.ndtri(lower(p[:, 0] * n, n, reuse.alpha)), 0)
     return ExpectedRadii(
         z=z,
         evaluations=np.concatenate([[0], m]),
@@ -125,12 +125,13 @@ def _last_best(radius: NDArray[np.float64]) -> NDArray[np.int64]:
     return best
 
 
-# Continuous Clopper-Pearson limits: expected counts need not be whole. For planning only.
-def _lower(k: NDArray[Any], n: NDArray[Any] | float, alpha: NDArray[Any] | float) -> NDArray[Any]:
+def lower(k: NDArray[Any], n: NDArray[Any] | float, alpha: NDArray[Any] | float) -> NDArray[Any]:
+    """Clopper and Pearson's (1934) lower limit at counts that need not be whole, for planning."""
     return special.betaincinv(np.maximum(k, 1e-9), n - k + 1, alpha)
 
 
-def _upper(k: NDArray[Any], n: NDArray[Any] | float, alpha: NDArray[Any] | float) -> NDArray[Any]:
+def upper(k: NDArray[Any], n: NDArray[Any] | float, alpha: NDArray[Any] | float) -> NDArray[Any]:
+    """The upper limit likewise."""
     return special.betaincinv(k + 1, np.maximum(n - k, 1e-9), 1 - np.asarray(alpha))
 
 
@@ -150,13 +151,13 @@ def _joint(
 ) -> NDArray[Any]:
     u, _ = flips.rates(p)
     m = np.minimum(m, p * n)[..., None]
-    low = _lower(p[..., None] * n, n, budget.edges)
-    return (low * (1 - _upper(m * u[..., None], m, budget.values))).min(axis=-1)
+    low = lower(p[..., None] * n, n, budget.edges)
+    return (low * (1 - upper(m * u[..., None], m, budget.values))).min(axis=-1)
 
 
 def _fresh(p: NDArray[Any], m: NDArray[Any], flips: FlipRates, alpha: float) -> NDArray[Any]:
     u, v = flips.rates(p)
-    return _lower(m * (p * (1 - u) + (1 - p) * v), m, alpha)
+    return lower(m * (p * (1 - u) + (1 - p) * v), m, alpha)
 
 
 def _stratified(
@@ -180,15 +181,15 @@ def _stratified(
     # shows; a twelfth of delta makes up for it (compared with proven radii in simulations).
     both = (of_losers > 0) & (of_losers < losers) & (of_winners < winners)
     delta = np.where(both, budget.values / 12, budget.values)
-    lost = (_upper(of_winners * u, of_winners, delta) - u) * winners
+    lost = (upper(of_winners * u, of_winners, delta) - u) * winners
     lost = lost * np.sqrt(np.maximum(1 - of_winners / np.maximum(winners, 1e-9), 0))
     won, missed = losers * v, 0.0
     if split.losers:
-        missed = (v - _lower(of_losers * v, of_losers, delta)) * losers
+        missed = (v - lower(of_losers * v, of_losers, delta)) * losers
         missed = missed * np.sqrt(np.maximum(1 - of_losers / np.maximum(losers, 1e-9), 0))
     else:
         won = 0 * won
     votes = near_winners - lost_near + won_near
     votes = votes + winners * (1 - u) + won - np.hypot(lost, missed)
     votes = np.clip(votes, 1e-9, n - 1e-9)
-    return _lower(votes, n, budget.edges).min(axis=-1)
+    return lower(votes, n, budget.edges).min(axis=-1)

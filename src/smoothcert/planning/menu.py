@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from smoothcert.bounds import binomial
+from smoothcert.planning.expected import lower, upper
 from smoothcert.planning.flips import FlipRates
+from smoothcert.planning.policy import first_reaching
 
 _ROWS, _COLUMNS, _FEWEST = 160, 40, 10
 _PARTS = (np.arange(8) + 0.5) / 8  # of the law of the replays lost, for means
@@ -66,10 +68,7 @@ class Table:
 
     def reaching(self, target: NDArray[np.float64]) -> Choice:
         """In each row the fewest evaluations that reach its target; none if none do."""
-        places = []
-        for radius in (self.replayed, self.drawn):
-            reached = radius >= target[:, None]
-            places.append(np.where(reached.any(axis=1), reached.argmax(axis=1), 0))
+        places = [first_reaching(radius, target) for radius in (self.replayed, self.drawn)]
         a, b = (
             np.where(place > 0, np.take_along_axis(size, place[:, None], 1)[:, 0], np.inf)
             for place, size in zip(places, (self.replays, self.fresh), strict=True)
@@ -135,7 +134,7 @@ class Menu:
     def cached(self) -> NDArray[np.float64]:
         """The radius that the cached votes of each row prove of the original."""
         p = special.ndtr(self.z)
-        return np.maximum(special.ndtri(_lower(p * self.n, self.n, self.alpha)), 0)
+        return np.maximum(special.ndtri(lower(p * self.n, self.n, self.alpha)), 0)
 
     @cached_property
     def binary(self) -> Table:
@@ -163,7 +162,7 @@ class Menu:
     def original(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """The radius that n draws prove of the original in the runner-up form; shape (rows,)."""
         one, two = (
-            _z(_lower(p * self.n, self.n, self.alpha / 2)) for p in (shares[:, 0], 1 - shares[:, 1])
+            _z(lower(p * self.n, self.n, self.alpha / 2)) for p in (shares[:, 0], 1 - shares[:, 1])
         )
         return np.maximum((one + two) / 2, 0)
 
@@ -192,19 +191,19 @@ class Menu:
         """
         u, _ = self.flips.rates(p)
         m = np.minimum(m, p * self.n)
-        deviation = p - _lower(p * self.n, self.n, alpha)
+        deviation = p - lower(p * self.n, self.n, alpha)
         total = np.zeros(np.broadcast_shapes(np.shape(p), np.shape(m)))
         for part in _PARTS:
             lost = np.minimum(_quantile(part, m * u), m)
             share = lost / m
-            rest = (1 - share) * deviation, p * (_upper(lost, m, alpha) - share)
+            rest = (1 - share) * deviation, p * (upper(lost, m, alpha) - share)
             total += _z(p * (1 - share) - np.hypot(*rest))
         return total / len(_PARTS)
 
     def _drawn(self, p: Any, m: Any, alpha: float) -> NDArray[np.float64]:
         """The same from m fresh draws, at the expected votes."""
         u, v = self.flips.rates(p)
-        return _z(_lower(m * (p * (1 - u) + (1 - p) * v), m, alpha))
+        return _z(lower(m * (p * (1 - u) + (1 - p) * v), m, alpha))
 
 
 def _table(replays: Any, others: Any, fresh: Any, replayed: Any, drawn: Any) -> Table:
@@ -212,15 +211,6 @@ def _table(replays: Any, others: Any, fresh: Any, replayed: Any, drawn: Any) -> 
     parts = (np.broadcast_to(part, replays.shape) for part in (replays, others, fresh))
     a, b, c = (np.pad(part, ((0, 0), (1, 0))).astype(np.int64) for part in parts)
     return Table(a, b, c, *(np.pad(part, ((0, 0), (1, 0))) for part in (replayed, drawn)))
-
-
-# Continuous Clopper-Pearson limits: expected counts need not be whole. For planning only.
-def _lower(k: Any, n: Any, alpha: float) -> NDArray[Any]:
-    return special.betaincinv(np.maximum(k, 1e-9), np.maximum(n - k, 0) + 1, alpha)
-
-
-def _upper(k: Any, n: Any, alpha: float) -> NDArray[Any]:
-    return special.betaincinv(k + 1, np.maximum(n - k, 1e-9), 1 - alpha)
 
 
 def _quantile(part: float, mean: NDArray[Any]) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, did_you_mean
 from smoothcert.planning.expected import ExpectedRadii
 
@@ -40,6 +41,12 @@ class Policy:
             raise InvalidInput(f"A policy must be {_POLICIES}; got {text!r}{near}")
         return Policy(kind, value)
 
+    def in_sigmas(self, settings: Settings) -> "Policy":
+        """With a `radius` around the grid point, in units of sigma; the others as they are."""
+        if self.kind != "radius":
+            return self
+        return Policy(self.kind, settings.from_grid_point(self.value) / settings.sigma)
+
     def total(self, inputs: int, n: int) -> float:
         """The total evaluations it allows; a tenth of all cached draws where it sets no limit."""
         if self.kind == "uniform":
@@ -64,16 +71,16 @@ class Policy:
             column = int(np.searchsorted(t.evaluations, self.value, side="right")) - 1
             return np.where(proven, max(column, 1), 0), np.where(proven, int(self.value), 0)
         if self.kind == "retain":
-            column = _first_reaching(radius, self.value * t.cached[row])
+            column = first_reaching(radius, self.value * t.cached[row])
         elif self.kind == "radius":
-            column = _first_reaching(radius, np.full(len(row), self.value))
+            column = first_reaching(radius, np.full(len(row), self.value))
         else:
             column = _water_filling(radius, t.spent[row], proven, self.total(len(row), n))
         column[~proven] = 0
         return column, t.spent[row, column]
 
 
-def _first_reaching(radius: NDArray[Any], target: NDArray[Any]) -> NDArray[np.int64]:
+def first_reaching(radius: NDArray[Any], target: NDArray[Any]) -> NDArray[np.int64]:
     """The cheapest column that reaches the target; none (0) where no column does."""
     reached = radius >= target[:, None]
     return np.where(reached.any(axis=1), reached.argmax(axis=1), 0)

@@ -82,7 +82,7 @@ class PricedPlanner:
 
     def plan(self, policy: str | None = None) -> Plan:
         """The plan of a policy, by default that of the settings."""
-        rule = Policy.parse(policy or self.method.policy)
+        rule = Policy.parse(policy or self.method.policy).in_sigmas(self.settings)
         offers, place = self._offers(rule), np.zeros(len(self.known.k), dtype=np.int64)
         if rule.kind == "budget":
             total = rule.total(len(place), self.menu.n) - self.pilot_evaluations
@@ -101,7 +101,8 @@ class PricedPlanner:
 
     def expected(self, policy: str) -> tuple[int, float]:
         """Evaluations after the pilot, and mean radius in sigmas: by selection draws alone."""
-        offers, (_, types) = self._offers(rule := Policy.parse(policy)), self.known.types
+        rule, (_, types) = Policy.parse(policy).in_sigmas(self.settings), self.known.types
+        offers = self._offers(rule)
         offer = offers[-1]
         if rule.kind == "budget":
             total = rule.total(len(types), self.menu.n) - self.pilot_evaluations
@@ -132,8 +133,7 @@ class PricedPlanner:
             return [self._offer(binary.sized(size), runner_up.sized(size), 0.0)]
         cached = self.menu.cached
         if rule.kind == "radius":
-            aim = self.settings.from_grid_point(rule.value) / self.settings.sigma
-            targets = np.full(len(cached), aim), np.full(len(self._shares), aim)
+            targets = np.full(len(cached), rule.value), np.full(len(self._shares), rule.value)
         else:
             targets = rule.value * cached, rule.value * self.menu.original(self._shares)
         one, two = binary.reaching(targets[0]), runner_up.reaching(targets[1])

@@ -58,28 +58,27 @@ def explored(base: Run, ready: Prepared, inputs: Inputs, reuse: Planned) -> plan
     counted = not isinstance(reuse, Exact)
     if counted:
         seed_use.register_plan(base, ready.classifier.fingerprint, ready.classifier.name, reuse)
-    votes = run_pilot(base, ready, inputs, reuse)
+    cache = cache_of(base, replace(base.identity.settings, off_grid=inputs.off_grid))
+    votes = run_pilot(cache, ready, inputs, reuse)
     if counted:
         pilots.keep(base, ready.classifier.fingerprint, reuse, votes)
-    settings = replace(base.identity.settings, off_grid=inputs.off_grid)
-    return planner(base, pilots.of_method(base, reuse, votes), settings, reuse)
+    return planner(cache, base, pilots.of_method(base, reuse, votes), reuse)
 
 
-def run_pilot(base: Run, ready: Prepared, inputs: Inputs, reuse: Planned) -> PilotVotes:
-    """Run the pilot against a base run."""
-    cache = cache_of(base, base.identity.settings)
+def run_pilot(cache: planning.Cache, ready: Prepared, inputs: Inputs, reuse: Planned) -> PilotVotes:
+    """Run the pilot against the cache of a base run."""
     return planning.pilot(ready.sampler(cache.settings), inputs, cache, reuse)
 
 
 def planner(
-    base: Run, pilot: pilots.StoredPilot, settings: Settings, reuse: Planned
+    cache: planning.Cache, base: Run, pilot: pilots.StoredPilot, reuse: Planned
 ) -> planning.Planner:
     """What a plan can be made from: a pilot, and the base run with its earlier shown pilots.
 
     Args:
+        cache: of the base run, with the settings of the new one.
         base: the base run.
         pilot: the new classifier's pilot.
-        settings: of the new run.
         reuse: the method's settings.
 
     Raises:
@@ -87,7 +86,7 @@ def planner(
         ValueError: the pilot is not of this base run.
     """
     shown = pilots.positions_of(base, pilot.shown)
-    return cache_of(base, settings).planner(pilot.votes, reuse, shown)
+    return cache.planner(pilot.votes, reuse, shown)
 
 
 def check_same_inputs(base: Run, inputs: Inputs) -> None:

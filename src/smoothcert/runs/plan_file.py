@@ -57,6 +57,6 @@ def _allocation(row: dict[str, Any], columns: Sequence[str], most: int) -> Alloc
     """Of one row, whose counts are at most `most`."""
     counts = {name: int(row[name]) for name in columns if name != "steps"}
     steps = tuple(map(int, row.get("steps", ())))
-    for count in (*counts.values(), *steps):
-        whole(count, "a count", 0, most)
+    for name, count in (*counts.items(), *(("steps", step) for step in steps)):
+        whole(count, name, 0, most)
     return Allocation(Bound(row["how"]), steps=steps, **counts)

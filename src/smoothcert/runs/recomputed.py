@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from smoothcert.api.planned import Cache
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import SmoothcertError
 from smoothcert.methods import Planned, planned
@@ -53,17 +54,18 @@ def plan_mismatches(run: Run, base: Run) -> Iterator[str]:
             f"its pilot has {pilot.votes.evaluations} labels, but run.json says "
             f"{run.pilot_evaluations} evaluations"
         )
-    if not np.array_equal(
-        pilot.votes.positions, cache_of(base, run.identity.settings).pilot_positions(reuse)
-    ):
+    cache = cache_of(base, run.identity.settings)
+    if not np.array_equal(pilot.votes.positions, cache.pilot_positions(reuse)):
         yield "its pilot's inputs are not those that follow from base run and settings"
-    yield from _plan_of(run, base, pilot, reuse)
+    yield from _plan_of(run, base, cache, pilot, reuse)
 
 
-def _plan_of(run: Run, base: Run, pilot: StoredPilot, reuse: Planned) -> Iterator[str]:
+def _plan_of(
+    run: Run, base: Run, cache: Cache, pilot: StoredPilot, reuse: Planned
+) -> Iterator[str]:
     """Compare the plan with the one that follows from a pilot."""
     try:
-        due = planner(base, pilot, run.identity.settings, reuse).plan().allocations
+        due = planner(cache, base, pilot, reuse).plan().allocations
         have = plan_file.read_plan(run)
     except (SmoothcertError, *UNREADABLE) as error:
         yield f"its plan cannot be recomputed: {error}"
@@ -85,9 +87,10 @@ def reevaluate_pilot(
 
     Without a stored pilot (format 3) the plan is computed from this one.
     """
-    again = run_pilot(base, ready, inputs, reuse)
+    cache = cache_of(base, run.identity.settings)
+    again = run_pilot(cache, ready, inputs, reuse)
     if not pilots.keeps_pilot(run):
-        return again.evaluations, 0, tuple(_plan_of(run, base, StoredPilot(again), reuse))
+        return again.evaluations, 0, tuple(_plan_of(run, base, cache, StoredPilot(again), reuse))
     stored = pilots.read_pilot(run).votes
     pairs = list(zip(stored.labels, again.labels, strict=False))
     differing = sum(int((a != b).sum()) for a, b in pairs if len(a) == len(b))

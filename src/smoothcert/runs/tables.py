@@ -117,29 +117,31 @@ def _votes_schema(kinds: Sequence[str]) -> pa.Schema:
 
 def votes_of(data: bytes, identity: Identity, indices: Sequence[int]) -> tuple[Votes, ...]:
     """Read the file of a `votes_table` of these inputs; StoreError or UNREADABLE for another."""
-    longest = codec.longest(_most(identity))
-    schema = _votes_schema(_kinds(identity.method))
+    kinds = _kinds(identity.method)
+    longest = codec.longest(max(_most(identity, kind) for kind in kinds))
+    schema = _votes_schema(kinds)
     return votes_in(read_table(data, schema, len(indices), longest), identity, indices)
 
 
 def votes_in(table: pa.Table, identity: Identity, indices: Sequence[int]) -> tuple[Votes, ...]:
     """`votes_of` for a table that was read."""
-    most = _most(identity)
     _check_rows(table, indices)
     found, left = [], MOST_LABELS
     for row in range(len(table)):
         columns: dict[str, NDArray[np.int32]] = {}
         for name in _kinds(identity.method):
-            columns[name] = codec.decode(table[name][row].as_py(), min(most, left))
+            most = min(_most(identity, name), left)
+            columns[name] = codec.decode(table[name][row].as_py(), most)
             left -= len(columns[name])
         found.append(Votes(**columns))
         check_votes(found[-1], identity.method, identity.num_classes)
     return tuple(found)
 
 
-def _most(identity: Identity) -> int:
-    """Labels that a stream of an input can have, and numbers that a plan can."""
-    return max(identity.settings.n0, identity.settings.n, identity.num_classes, MOST_STEPS)
+def _most(identity: Identity, kind: str) -> int:
+    """Numbers that a kind of votes of an input can have."""
+    streams = max(identity.settings.n0, identity.settings.n)
+    return {"plan": MOST_STEPS, "cached": identity.num_classes}.get(kind, streams)
 
 
 def _check_rows(table: pa.Table, indices: Sequence[int], *gaps: str) -> None:
