@@ -48,6 +48,7 @@ def recertify(
     gamma: float = 0.99,
     variant: str = "budget-exact",
     form: str | None = None,
+    stages: int | None = None,
     fresh_seed: Seed | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
@@ -70,6 +71,8 @@ def recertify(
             published, up to twice this is proven, and stated (docs/theory.md, section 3).
         gamma, variant: for `irs`, see `Irs`.
         form: for the exact test, how the other classes are bounded; by default as `Settings.form`.
+        stages: for the exact test, looks at an input's replays, 1 or 2; by default 2 where the
+            policy has a radius to reach (`retain`, `radius`).
         fresh_seed: for a model chosen by results on this base: nothing is replayed, and draws use
             this seed, or a `random` one. A seed used before gives a warning, `SeedReused`.
         batch_size, progress, watchers: see `certify`.
@@ -86,7 +89,8 @@ def recertify(
     """
     inputs = as_inputs(inputs)
     base = _matched(as_base(base), inputs)
-    settings, asked = base.settings, (per_input, policy, method, alpha, gamma, variant, form)
+    settings = base.settings
+    asked = (per_input, policy, method, alpha, gamma, variant, form, stages)
     chosen = method_settings(settings, *asked, fresh_seed)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     most = len(inputs) * chosen.draws(settings)
@@ -126,6 +130,7 @@ def method_settings(
     gamma: float,
     variant: str,
     form: str | None = None,
+    stages: int | None = None,
     fresh_seed: Seed | None = None,
 ) -> Method:
     """The settings of the requested method.
@@ -151,7 +156,8 @@ def method_settings(
         return _fresh(settings, text, method, total, number_of(fresh_seed))
     each = int(rule.value) if rule.kind == "uniform" else None
     form = form or {"multiclass": "runner-up"}.get(settings.form, settings.form)
-    return BY_NAME[method].of(RecertifyOptions(method, text, each, total, gamma, variant, form))
+    values = (method, text, each, total, gamma, variant, form, stages)
+    return BY_NAME[method].of(RecertifyOptions(*values))
 
 
 def _fresh(settings: Settings, policy: str, method: str, alpha: float, seed: int) -> Reuse:
