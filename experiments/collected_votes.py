@@ -230,10 +230,12 @@ class Planner:
     form: str = "binary"
     known: dict[tuple[int, str], planned.Planner] = field(default_factory=dict)
 
-    def recertify(self, policy: str, name: str) -> tuple[tuple[Record, ...], int]:
+    def recertify(
+        self, policy: str, name: str, stages: int = 1
+    ) -> tuple[tuple[Record, ...], int]:
         """Records, and the evaluations of the pilot."""
         base, shown, cache = self.base, Shown.of(self.base), self._cache
-        method, splits = Exact(policy, self.alpha, self.form), name
+        method, splits = Exact(policy, self.alpha, self.form, stages=stages), name
         if name != "exact":
             method = Reuse(policy, name, self.alpha)
             splits = candidate_splits(method, len(shown), base.settings.n)
