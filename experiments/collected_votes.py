@@ -230,9 +230,7 @@ class Planner:
     form: str = "binary"
     known: dict[tuple[int, str], planned.Planner] = field(default_factory=dict)
 
-    def recertify(
-        self, policy: str, name: str, stages: int = 1
-    ) -> tuple[tuple[Record, ...], int]:
+    def recertify(self, policy: str, name: str, stages: int = 1) -> tuple[tuple[Record, ...], int]:
         """Records, and the evaluations of the pilot."""
         base, shown, cache = self.base, Shown.of(self.base), self._cache
         method, splits = Exact(policy, self.alpha, self.form, stages=stages), name

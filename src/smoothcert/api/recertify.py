@@ -56,8 +56,8 @@ def recertify(
 ) -> Certification:
     """Certify a changed classifier by replaying part of the noise the original was certified on.
 
-    Each call is a try on the base's draws, counted in `base.tries`. A result that is chosen among
-    several does not hold at alpha; certify what was chosen with a fresh seed.
+    Each call is a try on the base's draws, in `base.tries`. A result that is chosen among several
+    does not hold at alpha; certify what was chosen with a fresh seed.
 
     Args:
         base: the original's certification, from `certify`, or its run, from `Run.open`.
@@ -70,9 +70,7 @@ def recertify(
         alpha: total error probability per input; twice the original's by default. For `irs` as
             published, up to twice this is proven, and stated (docs/theory.md, section 3).
         gamma, variant: for `irs`, see `Irs`.
-        form: for the exact test, how the other classes are bounded; by default as `Settings.form`.
-        stages: for the exact test, looks at an input's replays, 1 or 2; by default 2 where the
-            policy has a radius to reach (`retain`, `radius`).
+        form, stages: for the exact test, see `Exact`; the original's form and usual stages if None.
         fresh_seed: for a model chosen by results on this base: nothing is replayed, and draws use
             this seed, or a `random` one. A seed used before gives a warning, `SeedReused`.
         batch_size, progress, watchers: see `certify`.
@@ -87,11 +85,9 @@ def recertify(
 
     Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7, 8 and 13.
     """
-    inputs = as_inputs(inputs)
-    base = _matched(as_base(base), inputs)
-    settings = base.settings
-    asked = (per_input, policy, method, alpha, gamma, variant, form, stages)
-    chosen = method_settings(settings, *asked, fresh_seed)
+    base = _matched(as_base(base), inputs := as_inputs(inputs))
+    settings, how = base.settings, (per_input, policy, method, alpha, gamma, variant, form, stages)
+    chosen = method_settings(settings, *how, fresh_seed)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     most = len(inputs) * chosen.draws(settings)
     ready = prepare(loaded, inputs.item(0), settings, most, batch_size)
