@@ -37,16 +37,7 @@ def recertify(
             autocompletion=options.complete(vocabulary.EXACT_FORMS),
         ),
     ] = None,
-    stages: Annotated[
-        int | None,
-        typer.Option(
-            help="auto, exact: look at an input's replays once, or a second time where the first "
-            "look leaves its radius open.",
-            min=1,
-            max=2,
-            show_default="2 for retain and radius, else 1",
-        ),
-    ] = None,
+    stages: options.Stages = None,
     fresh_seed: options.FreshSeed = None,
     data: options.MovedData = None,
     resume: options.Resume = False,
