@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Outcome, Settings
-from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.protocol import Classifier, Exported, Named
 from smoothcert.data.inputs import Inputs, to_float
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.answers import NO_CLASS, labels_of
@@ -75,9 +75,18 @@ def look(
     spent = min(_MOST, evaluations // _SHARE)
     if spent < _LEAST:
         return None
-    picks = _spread(len(inputs), spent // 2)
-    rows = _spread(len(picks), _NOISY_INPUTS)
-    copies = min(_COPIES, max(1, (spent - len(picks)) // len(rows)))
+    clean = spent // 2
+    noisy = min(_NOISY_INPUTS, clean, len(inputs))
+    copies = min(_COPIES, max(1, (spent - min(clean, len(inputs))) // noisy))
+    return look_at(classifier, inputs, settings, clean, noisy, copies)
+
+
+def look_at(
+    classifier: Classifier, inputs: Inputs, settings: Settings, clean: int, noisy: int, copies: int
+) -> Look:
+    """The same, at most so many inputs without noise, and of them some with noisy copies."""
+    picks = _spread(len(inputs), clean)
+    rows = _spread(len(picks), noisy)
     items = [inputs.item(int(pick)) for pick in picks]
     shape, noise = inputs.shape, settings.noise
     steps = [item.pixels for item in items]
@@ -113,6 +122,16 @@ def _predicted(
         classes = logits.shape[1]
         found.append(labels_of(logits)[: len(some)])
     return np.concatenate(found).astype(np.int64), classes
+
+
+def of_pair(classifier: Classifier, inputs: Inputs) -> tuple[str, ...]:
+    """Warnings about a classifier and its inputs that need no evaluation."""
+    hints = of_labels(inputs.labels, len(inputs.classes))
+    if isinstance(classifier, Exported) and classifier.in_training:
+        hints = (*hints, of_training(classifier.name, classifier.in_training))
+    if isinstance(classifier, Named):
+        hints = (*hints, *of_classes(classifier.class_names, inputs.classes))
+    return hints
 
 
 def of_training(name: str, operators: str) -> str:

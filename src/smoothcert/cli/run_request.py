@@ -9,7 +9,7 @@ import typer
 
 from smoothcert.api import sanity
 from smoothcert.certificate import Settings
-from smoothcert.classifiers.protocol import Classifier, Exported, Named
+from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import console, verbosity
 from smoothcert.cli.data_source import DataSource
 from smoothcert.cli.resources import Compute, ModelLoader, WorkerInputs
@@ -106,11 +106,7 @@ class RunArguments:
         """Say how a classifier does on a few inputs, unless part of the run exists already."""
         if verbosity.is_quiet() or self.shard or self.storage.occupied:
             return
-        console.note(sanity.of_labels(inputs.labels, len(inputs.classes)))
-        if isinstance(classifier, Exported) and classifier.in_training:
-            console.note([sanity.of_training(classifier.name, classifier.in_training)])
-        if isinstance(classifier, Named):
-            console.note(sanity.of_classes(classifier.class_names, inputs.classes))
+        console.note(sanity.of_pair(classifier, inputs))
         with console.waiting("Checking a few inputs"):
             try:
                 found = sanity.look(classifier, inputs, settings, evaluations)

@@ -4,6 +4,7 @@
 """
 
 from smoothcert.cli.commands.certify import certify
+from smoothcert.cli.commands.check import check
 from smoothcert.cli.commands.compress import compress
 from smoothcert.cli.commands.demo import demo
 from smoothcert.cli.commands.doctor import doctor
@@ -20,7 +21,7 @@ from smoothcert.cli.commands.train import train
 from smoothcert.cli.commands.verify import verify
 
 COMMANDS = (
-    *(demo, train, certify, recertify, plan, screen, compress),
+    *(demo, train, check, certify, recertify, plan, screen, compress),
     *(report, model_card, export, merge, verify, predict, simulate, doctor),
 )
 """In the order of `--help`."""
