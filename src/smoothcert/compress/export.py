@@ -72,7 +72,9 @@ def to_pt2(module: nn.Module, shape: tuple[int, ...], out: Path) -> None:
         ModelError: torch cannot export the module.
     """
     with quiet(), _exporting("the network"):
-        save_pt2(exported(module.eval(), shape), out)
+        if not isinstance(module, torch.fx.GraphModule):  # which stays as it was exported
+            module = module.eval()
+        save_pt2(exported(module, shape), out)
 
 
 def exported(

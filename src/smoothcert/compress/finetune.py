@@ -4,13 +4,15 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from smoothcert.classifiers.pytorch import save_weights
+from smoothcert.compress.export import to_pt2
 from smoothcert.compress.learning import epochs_of, recipe_for
 from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request
-from smoothcert.errors import InvalidInput
+from smoothcert.compress.trainee import trainable
 from smoothcert.text import many
 from smoothcert.training.gaussian import train
 
@@ -19,38 +21,39 @@ SLOWER = 10
 
 
 def write(request: Request) -> CompressionReport:
-    """Continue the training of a zoo network, from safetensors to safetensors.
+    """Continue the training of a torch network: weights for one of the zoo, else a program.
 
     Zero weights stay zero, so a pruned network stays as sparse as it is (Han et al. 2015), and a
     slimmed one keeps its widths.
     """
     epochs = epochs_of(request, request.argument, "finetune:4")
-    request.check_suffix(".safetensors")
+    request.check_suffix(".safetensors", ".pt2")
     data, sigma = request.needed_inputs(), request.needed_sigma()
-    architecture, state = request.zoo_source()
+    architecture = request.zoo_source()[0] if request.out.suffix == ".safetensors" else ""
     recipe = recipe_for(architecture, data, sigma, request.seed, epochs, slower=SLOWER)
     source = request.torch_source()
-    classes = source.logits(np.full((1, *data.shape), 0.5, np.float32)).shape[1]
-    if data.labels is not None and max(data.labels) >= classes:
-        raise InvalidInput(
-            f"{data.name} has the label {max(data.labels)}, but the network has {classes} classes."
-        )
-    network, zeros = source.module, keep_zeros(source.module)
+    network = trainable(source, data)
+    before, zeros = _weights(network), keep_zeros(network)
     train(recipe, data, progress=request.progress, network=network)
-    save_weights(network, architecture, request.out, compressed=request.target)
-    weights = (
-        {k: t.numpy() for k, t in tensors.items() if t.ndim > 1}
-        for tensors in (state, network.state_dict())
-    )
+    if architecture:
+        save_weights(network, architecture, request.out, compressed=request.target)
+    else:
+        to_pt2(network, data.shape, request.out)
     kept = f", the {zeros:,} weights that were zero kept at zero" if zeros else ""
     return CompressionReport(
         request.out,
         f"fine-tuned for {many(epochs, 'epoch')} at a rate of {recipe.rate:g} and "
         f"sigma {sigma:g}{kept}",
-        *differences(*weights),
+        *differences(before, _weights(network)),
         request.bytes_before,
         request.out.stat().st_size,
     )
+
+
+def _weights(network: nn.Module) -> dict[str, NDArray[np.float32]]:
+    """A copy of the weights of layers."""
+    state = network.state_dict().items()
+    return {k: t.detach().clone().float().numpy() for k, t in state if t.ndim > 1}
 
 
 def keep_zeros(network: nn.Module) -> int:

@@ -36,7 +36,7 @@ def train(
     network: nn.Module | None = None,
     teacher: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> nn.Module:
-    """Train a network of the zoo from scratch, or continue from a checkpoint.
+    """Train a network of the zoo from scratch, or any network further, or go on after a stop.
 
     Args:
         recipe: what and how.
@@ -45,8 +45,9 @@ def train(
         progress: called with (epochs done, mean loss) after every epoch, and with a loss of NaN
             for the epochs that a checkpoint had done.
         checkpoint: where the state is kept after every epoch.
-        network: one to start from, which is changed; by default one of the recipe's
-            architecture, freshly initialized.
+        network: one to start from, which is changed: any module from float images in [0, 1] to
+            logits. An exported program keeps its normalization statistics and leaves out dropout,
+            as it was exported. By default one of the recipe's architecture, freshly initialized.
         teacher: from noisy images to the logits to imitate, in place of the labels (Hinton et
             al. 2015): its softmax at `TEMPERATURE` on the very draws that the network sees.
 
@@ -59,11 +60,11 @@ def train(
     """
     if data.labels is None and teacher is None:
         raise InvalidInput(f"{data.name} has no labels; training needs them.")
-    if len(data.shape) != 3:
+    if len(data.shape) != 3 and (network is None or recipe.crop_and_flip):
         raise InvalidInput(
             f"{data.name} has inputs of shape {data.shape}; the zoo's networks take images of "
-            "shape (channels, height, width). Train a network of your own and pass it as "
-            "package.module:factory."
+            "shape (channels, height, width), and only images are cropped and mirrored. Train a "
+            "network of your own: train package.module:factory, without --augment."
         )
     steps = np.stack([item.pixels for item in data])
     images = torch.from_numpy(steps.astype(np.uint8 if data.levels < 256 else np.int32)).to(device)
@@ -77,13 +78,19 @@ def train(
         if network is None:
             network = zoo.build(recipe.architecture, data.shape[0], classes)
         network = network.to(device)
-        if images.is_cuda:  # where bfloat16 convolutions are made for channels last
+        if images.is_cuda and images.ndim == 4:  # bfloat16 convolutions want channels last
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with arithmetic("eager"):  # on CUDA, other sums of gradients differ from call to call
             _fit(network, images, data.levels, loss, recipe, progress, checkpoint)
-    if images.is_cuda:
+    if images.is_cuda and images.ndim == 4:
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return network.cpu().eval()
+    return set_training(network.cpu(), False)
+
+
+def set_training(network: nn.Module, training: bool) -> nn.Module:
+    """Put a network in training or eval mode; an exported program stays as it was exported."""
+    exported = isinstance(network, torch.fx.GraphModule)
+    return network if exported else network.train(training)
 
 
 def accuracy(network: nn.Module, data: Inputs, sigma: float, seed: int = 0) -> float:
@@ -122,7 +129,7 @@ def _fit(
     for epoch in range(done):
         if progress is not None:
             progress(epoch + 1, float("nan"))
-    network.train()
+    set_training(network, True)
     for epoch in range(done, recipe.epochs):
         total = torch.zeros((), device=images.device)
         for rows in torch.randperm(len(images), device=images.device).split(recipe.batch):
@@ -161,13 +168,13 @@ def _cropped(pixels: torch.Tensor) -> torch.Tensor:
 
 def _noisy(clean: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     """One draw of noise per image, or two: those of all images, then all of them again."""
-    copies = clean.repeat(2, 1, 1, 1) if recipe.consistency else clean
+    copies = torch.cat([clean, clean]) if recipe.consistency else clean
     return copies + recipe.sigma * torch.randn_like(copies)
 
 
 def _logits(network: nn.Module, noisy: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     bf16 = recipe.precision == "bf16"
-    if noisy.is_cuda:
+    if noisy.is_cuda and noisy.ndim == 4:
         noisy = noisy.contiguous(memory_format=torch.channels_last)
     with torch.autocast(noisy.device.type, torch.bfloat16, enabled=bf16):
         return network(noisy).float()

@@ -18,7 +18,7 @@ class Recipe:
     """How to train with Gaussian augmentation.
 
     Args:
-        architecture: a name of the zoo.
+        architecture: a name of the zoo; it does not matter where a network is trained further.
         sigma: noise standard deviation on the [0, 1] scale.
         epochs: passes over the data.
         batch: images per step.
@@ -86,6 +86,15 @@ RECIPES = {
         smoothing=0.0,
         precision="bf16",
     ),
+    "finetune": Recipe(
+        "",
+        0.0,
+        epochs=4,
+        rate=0.01,
+        optimizer="sgd",
+        smoothing=0.0,
+        consistency=1.0,
+    ),
     "cohen2019": Recipe(
         "cifar_resnet110",
         0.0,
@@ -98,8 +107,8 @@ RECIPES = {
         smoothing=0.0,
     ),
 }
-"""By name: `quick` for the digits; `short`, CIFAR-10 in about 20 minutes on two cores; and that
-of Cohen et al. (2019), appendix C."""
+"""By name: `quick` for the digits; `short`, CIFAR-10 in about 20 minutes on two cores; `finetune`
+for a network that is trained; and that of Cohen et al. (2019), appendix C."""
 
 
 def recipe(
@@ -111,6 +120,7 @@ def recipe(
     batch: int | None = None,
     rate: float | None = None,
     consistency: float | None = None,
+    crop_and_flip: bool | None = None,
     seed: int = 0,
 ) -> Recipe:
     """A recipe by name, for this sigma, with the values that are not None in place of its own.
@@ -127,6 +137,7 @@ def recipe(
         "batch": batch,
         "rate": rate,
         "consistency": consistency,
+        "crop_and_flip": crop_and_flip,
     }
     given = {key: value for key, value in changed.items() if value is not None}
     return replace(RECIPES[name], sigma=sigma, seed=seed, **given)  # type: ignore[arg-type]

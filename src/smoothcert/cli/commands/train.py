@@ -1,4 +1,4 @@
-"""train: a network of the zoo with Gaussian augmentation."""
+"""train: a network of the zoo with Gaussian augmentation, or any torch network further."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,17 +18,27 @@ if TYPE_CHECKING:
 
 
 def train(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="A torch network to train further; without it one of the zoo is trained.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
     data: options.Data,
     sigma: options.Sigma,
     out: options.Out,
     overwrite: options.Overwrite = False,
     recipe: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="quick (digits), short (CIFAR-10 on a CPU) or cohen2019.",
+            help="quick (digits), short (CIFAR-10 on a CPU), cohen2019, or finetune.",
+            show_default="finetune for a MODEL, else quick",
             autocompletion=options.complete(vocabulary.RECIPES),
         ),
-    ] = "quick",
+    ] = None,
     arch: Annotated[
         str | None,
         typer.Option(
@@ -48,6 +58,14 @@ def train(
     consistency: Annotated[
         float | None, typer.Option(help="Weight of the noise-consistency term.")
     ] = None,
+    augment: Annotated[
+        bool | None,
+        typer.Option(
+            "--augment/--no-augment",
+            help="Crop images at random and mirror half of them.",
+            show_default="the recipe's; not for a MODEL",
+        ),
+    ] = None,
     seed: options.Seed = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the checkpoint next to --out.")
@@ -57,21 +75,29 @@ def train(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train a network of the zoo with Gaussian augmentation and write its weights."""
-    from smoothcert.cli.data_source import DataSource
+    """Train a network with Gaussian noise: one of the zoo from scratch, or a MODEL further.
 
+    Of the zoo, .safetensors weights are written; of any other MODEL, a .pt2 program.
+    """
+    from smoothcert.cli.data_source import DataSource
+    from smoothcert.errors import InvalidInput
+
+    if model is not None and arch is not None:
+        raise InvalidInput("--arch names a network of the zoo to train from scratch; MODEL has one")
     source = DataSource(data, split, grid, limit, every, size, channels)
     chosen = make_recipe(
-        recipe,
+        recipe or ("quick" if model is None else "finetune"),
         sigma,
         architecture=arch,
         epochs=epochs,
         batch=batch,
         rate=rate,
         consistency=consistency,
+        crop_and_flip=augment,
         seed=seed,
     )
-    train_to_file(source, chosen, out, device, json, resume=resume, overwrite=overwrite)
+    how = {"resume": resume, "overwrite": overwrite}
+    train_to_file(source, chosen, out, device, json, model=model, **how)
 
 
 def make_recipe(name: str, sigma: float, **changes: Any) -> "Recipe":
@@ -92,25 +118,28 @@ def train_to_file(
     device: str,
     as_json: bool,
     *,
+    model: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Train and write weights."""
-    from smoothcert.classifiers.pytorch import save_weights
+    """Train and write weights or, of a model that is not of the zoo, a program."""
     from smoothcert.cli import console
+    from smoothcert.compress.trainee import Trainee
     from smoothcert.compress.written import written_whole
-    from smoothcert.errors import InvalidInput
     from smoothcert.files import make_folder, require_new_file
     from smoothcert.training.checkpoint import Checkpoint
     from smoothcert.training.gaussian import train as fit
 
-    if out.suffix != ".safetensors":
-        raise InvalidInput(f"Weights are written as .safetensors; got {out.name!r}")
+    trainee = Trainee(model, recipe.architecture)
+    trainee.check_suffix(out)
     require_new_file(out, overwrite or (resume and out.with_suffix(".checkpoint").exists()))
     with console.waiting("Loading data"):
         inputs = source.load_and_describe()
         make_folder(out.parent)
-        checkpoint = Checkpoint(out.with_suffix(".checkpoint"), recipe, inputs.fingerprint)
+        network = trainee.network(inputs)
+        recipe = replace(recipe, architecture=trainee.architecture)
+        belongs_to = inputs.fingerprint + trainee.fingerprint
+        checkpoint = Checkpoint(out.with_suffix(".checkpoint"), recipe, belongs_to)
     if not resume:
         checkpoint.clear()
     loss = float("nan")
@@ -124,12 +153,12 @@ def train_to_file(
             if shown and not console.is_live(console.errors):
                 console.say(f"Epoch {epoch} of {recipe.epochs}: loss {mean:.4f}")
 
-        network = fit(recipe, inputs, device, progress, checkpoint)
+        network = fit(recipe, inputs, device, progress, checkpoint, network=network)
     recorded = _measured(network, recipe, source, inputs)
     with written_whole(out, overwrite=True) as aside:
-        save_weights(network, recipe.architecture, aside, **recorded)
+        trainee.save(network, inputs.shape, aside, recorded)
     checkpoint.remove()
-    _show(source, recipe, recorded, loss, len(inputs), out, as_json)
+    _show(source, trainee.name, recorded, loss, len(inputs), out, as_json)
 
 
 def _measured(
@@ -151,7 +180,7 @@ def _measured(
 
 def _show(
     source: "DataSource",
-    recipe: "Recipe",
+    name: str,
     recorded: dict[str, Any],
     loss: float,
     images: int,
@@ -160,13 +189,14 @@ def _show(
 ) -> None:
     from smoothcert.cli import console
 
-    model, found = f"{recipe.architecture}@{out}", recorded["accuracy"]
+    found = recorded["accuracy"]
+    model = str(out) if out.suffix == ".pt2" else f"{name}@{out}"
     if as_json:
         console.show_json({"weights": str(out), "model": model, "loss": loss} | recorded)
         return
     measured_on = "test" if source.split == "train" else "of these"
     console.say(
-        f"Trained {recipe.architecture} on {images} images (loss {loss:.3f}; accuracy on "
+        f"Trained {name} on {images} images (loss {loss:.3f}; accuracy on "
         f"{found['inputs']} {measured_on} images "
         f"{found['clean']:.1%} clean, {found['noisy']:.1%} under noise): {model}"
     )
