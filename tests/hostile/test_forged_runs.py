@@ -286,7 +286,7 @@ def test_a_decision_that_stopped_late_or_early(kind, tmp_path):
         chosen = old.votes.selection[: 3 if kind == "selection" else None]
         votes = Votes(selection=chosen, estimation=truth[:drawn])
         c = old.certificate
-        facts = (votes, decision, SETTINGS, DATA.shape)
+        facts = (votes, decision, SETTINGS, DATA.shape, 2)
         records.append(Record(sequential.certificate(c.index, c.content, *facts), votes))
     forged = written(true_run, tmp_path / "forged", records)
     words = "selection draws are stored" if kind == "selection" else "its draws should stop after"

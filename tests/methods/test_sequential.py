@@ -13,7 +13,7 @@ from smoothcert.bounds import betting
 from smoothcert.certificate import ABSTAIN, Certificate, Outcome, Settings, Votes
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
-from smoothcert.methods import Case, sequential
+from smoothcert.methods import Case, sequential, stopping
 from smoothcert.methods.sequential import Decision
 from smoothcert.sampling.sampler import Sampler
 from support.known_truth import LEVELS, PixelSum, probability_above
@@ -29,7 +29,7 @@ def votes(selection, estimation):
 
 
 def certificate(v, decision=DECISION, settings=SETTINGS):
-    return sequential.certificate(0, "c", v, decision, settings, (1, 2, 2))
+    return sequential.certificate(0, "c", v, decision, settings, (1, 2, 2), 2)
 
 
 def radius_at(p: float) -> float:
@@ -102,7 +102,7 @@ def test_thresholds_lie_outside_the_exact_probability(radius):
     mpmath.mp.dps = 50
     exact = mpmath.ncdf(mpmath.mpf(radius) / mpmath.mpf(SIGMA))
     for shape in ((1,), (3, 224, 224)):
-        found = sequential.thresholds(Decision(radius), SETTINGS, shape)
+        found = stopping.binary(radius, SETTINGS, shape)
         slack = mpmath.mpf(SETTINGS.noise.slack(shape))
         assert exact + slack <= found.proves < exact + slack + mpmath.mpf("1e-11")
         assert exact - slack >= found.excludes > exact - slack - mpmath.mpf("1e-11")
@@ -110,7 +110,7 @@ def test_thresholds_lie_outside_the_exact_probability(radius):
 
 def test_slack_moves_both_thresholds():
     """In enormous dimension the gap between them is twice the law's slack."""
-    far = sequential.thresholds(DECISION, SETTINGS, (10**9,))
+    far = stopping.binary(DECISION.radius, SETTINGS, (10**9,))
     slack = SETTINGS.noise.slack((10**9,))
     assert far.proves - far.excludes == pytest.approx(2 * slack, rel=1e-3)
 
@@ -126,7 +126,7 @@ def test_decide_where_the_truth_is_known(p0, outcome, tiny_inputs, pixel_sum):
     for record in result.records:
         old = record.certificate
         again = sequential.certificate(
-            old.index, old.content, record.votes, result.method, result.settings, result.shape
+            old.index, old.content, record.votes, result.method, result.settings, result.shape, 2
         )
         assert again == old
         assert len(record.votes.estimation) == old.n
@@ -216,8 +216,10 @@ def test_bad_looks(change, message):
 
 
 def test_the_multiclass_form_is_refused():
-    with pytest.raises(InvalidInput, match="needs the form binary.*got 'multiclass'"):
-        certificate(votes([1], [1] * 50), settings=replace(SETTINGS, form="multiclass"))
+    with pytest.raises(
+        InvalidInput, match="takes the form binary, runner-up or auto; got 'multiclass'"
+    ):
+        DECISION.check(replace(SETTINGS, form="multiclass"), (1, 2, 2))
 
 
 def test_arrays_are_taken_as_they_are():
