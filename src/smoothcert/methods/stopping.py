@@ -25,7 +25,7 @@ from smoothcert.vocabulary import EXACT_FORMS
 _STEPS = (1e-15, 1e-14, 1e-13, 1e-12)
 # Draws whose limits are far from deciding are passed over: by this much, in quantiles.
 _FAR = 1e-6
-_FORESEEN = 100  # numbers of draws at which a form is tried on what is expected
+_FORESEEN = 500  # numbers of draws at which a form is tried on what is expected
 _AT_ONCE = 32  # draws whose limits are computed together; the first of them mostly decides
 
 
@@ -255,12 +255,12 @@ def form_of(
     votes = scratch.counted(selection, num_classes) + more
     shares = votes / max(votes.sum(), len(selection))
     draws = np.unique(np.geomspace(1, settings.n, _FORESEEN).astype(np.int64))
-    hits, others = (np.floor(draws * p) for p in (shares[chosen], np.delete(shares, chosen).max()))
+    hits, others = (np.rint(draws * p) for p in (shares[chosen], np.delete(shares, chosen).max()))
     tally = Tally(hits, others, others, draws)
     one, two = binary(radius, settings, shape), runner_up(radius, settings, shape)
     first = one.crossings(tally)[0], two.foreseen(tally)[0]
     when = [int(proven.argmax()) if proven.any() else len(draws) for proven in first]
-    return "binary" if when[0] < when[1] else "runner-up"
+    return "binary" if when[0] <= when[1] < len(draws) else "runner-up"
 
 
 def _rival(selection: NDArray[np.int32], chosen: int) -> int:
