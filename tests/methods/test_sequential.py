@@ -292,6 +292,12 @@ def test_auto_takes_the_form_that_is_expected_to_prove_first():
         assert several(v, "auto", Decision(0.1)) == several(v, form, Decision(0.1))
 
 
+@pytest.mark.parametrize("form", ["binary", "runner-up", "auto"])
+def test_no_draws_decide_nothing(form):
+    c = several(votes([1] * 10, []), form)
+    assert (c.outcome, c.n, c.q, c.runner_up) == (Outcome.UNDECIDED, 0, 0.0, 1.0)
+
+
 def test_votes_by_class_are_counted_without_an_array_of_draws_by_classes():
     rng = np.random.default_rng(2)
     labels = rng.integers(-1, 40, 3000).astype(np.int32)
@@ -367,5 +373,9 @@ def test_radii_out_of_reach_of_the_runner_up():
     Decision(reach - 1e-6).check(settings, (1, 2, 2))
     for form in ("binary", "auto"):
         Decision(reach + 1e-6).check(forms(form, n=100), (1, 2, 2))
+        c = several(votes([1] * 10, [1] * 100), form, Decision(reach + 1e-6), n=100)
+        assert (c.outcome, len(c.budget)) == (Outcome.CERTIFIED, 1)
+        c = several(votes([1] * 5 + [2] * 5, [1] * 100), form, Decision(reach + 1e-6), n=100)
+        assert (c.outcome, len(c.budget)) == (Outcome.CERTIFIED, 1)
     with pytest.raises(InvalidInput, match=f"even 100 votes .* prove only {reach:.3f}"):
         Decision(reach + 1e-6).check(settings, (1, 2, 2))

@@ -184,7 +184,7 @@ def certificate(
     contest = _contest(votes.selection, decision, settings, shape, num_classes)
     labels = votes.estimation[: settings.n]
     n = contest.stop(labels) or len(labels)
-    counts = contest.after(labels[:n])[-1]
+    counts = contest.total(labels[:n])
     proven, excluded = (bool(c) for c in contest.test.crossings(counts))
     q, runner_up = contest.test.limits(counts)
     undecided = Outcome.EXCLUDED if excluded else Outcome.UNDECIDED

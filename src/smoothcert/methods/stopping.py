@@ -212,6 +212,10 @@ class Contest:
         """The votes after each of the draws with these labels."""
         return Tally.of(labels, self.candidate, self.rival)
 
+    def total(self, labels: NDArray[np.int32]) -> Tally:
+        """The votes after all of these draws."""
+        return self.after(labels)[-1] if len(labels) else Tally(*[np.array(0)] * 4)
+
     def stop(self, labels: NDArray[np.int32], undecided: int = 0) -> int | None:
         """How many of these draws decide, if it is known that the first ones do not."""
         found = self.test.first(self.after(labels)[undecided:])
@@ -243,7 +247,7 @@ def form_of(
 
     That is if the draws vote as the selection draws did, with half a vote more for the other
     classes together. Where neither is expected to prove it, it is the runner-up form, in which the
-    radius is never smaller.
+    radius is never smaller, unless n draws cannot prove it in that form.
     """
     if settings.form != "auto" and num_classes > 1:
         return settings.form
@@ -260,7 +264,8 @@ def form_of(
     one, two = binary(radius, settings, shape), runner_up(radius, settings, shape)
     first = one.crossings(tally)[0], two.foreseen(tally)[0]
     when = [int(proven.argmax()) if proven.any() else len(draws) for proven in first]
-    return "binary" if when[0] <= when[1] < len(draws) else "runner-up"
+    sooner = when[0] < len(draws) and when[0] <= when[1]
+    return "binary" if sooner or not _provable(two, settings.n) else "runner-up"
 
 
 def _rival(selection: NDArray[np.int32], chosen: int) -> int:
@@ -283,14 +288,23 @@ def check(radius: float, settings: Settings, shape: tuple[int, ...]) -> None:
         )
     test = (runner_up if settings.form == "runner-up" else binary)(radius, settings, shape)
     n = settings.n
-    unanimous = Tally(*(np.array(count) for count in (n, 0, 0, n)))
-    if not test.crossings(unanimous)[0]:
-        reach = float(settings.radius(*test.limits(unanimous)))
+    if not _provable(test, n):
+        reach = float(settings.radius(*test.limits(_unanimous(n))))
         raise InvalidInput(
             f"radius {radius:g} is out of reach at sigma {settings.sigma:g}: even {n} votes "
             f"for one class in n = {n} draws prove only {reach:.4g}. Ask for a smaller radius, or "
             "raise n or sigma."
         )
+
+
+@lru_cache(maxsize=16)
+def _provable(test: Test, n: int) -> bool:
+    """Whether n votes for the class would prove the radius."""
+    return bool(test.crossings(_unanimous(n))[0])
+
+
+def _unanimous(n: int) -> Tally:
+    return Tally(*(np.array(count) for count in (n, 0, 0, n)))
 
 
 @lru_cache(maxsize=16)
