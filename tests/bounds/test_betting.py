@@ -94,6 +94,18 @@ def test_limits_are_safe_and_close(largest, examples):
     check()
 
 
+@pytest.mark.parametrize("alpha", [1e-9, 0.0005, 0.05, 0.5, 0.999])
+@pytest.mark.parametrize("draws", [1, 2, 3, 10, 100, 10**4, 10**7])
+def test_the_fast_limit_is_near(alpha, draws):
+    ends = np.arange(min(draws, 200) + 1)
+    hits = np.concatenate([ends, draws - ends, np.linspace(0, draws, 300).astype(int)])
+    near, limit = betting.lower_near(hits, draws, alpha), betting.lower(hits, draws, alpha)
+    assert np.abs(near - limit).max() < 1e-9
+    assert (near[hits == 0] == 0).all()
+    assert (betting.lower_near(hits, draws, 0) == 0).all()
+    assert betting.lower_near(0, 0, alpha) == 0
+
+
 def test_the_check_catches_a_limit_rounded_to_nearest():
     """The negative control: a root of the evidence in floats is unsafe in a good part of cases."""
     rng = np.random.default_rng(1)

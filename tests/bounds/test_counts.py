@@ -60,6 +60,7 @@ CALLS = {
     "betting.log_evidence": (lambda h, t: betting.log_evidence(h, t, 0.5), (3, 10)),
     "betting.rejects": (lambda h, t: betting.rejects(h, t, 0.5, A), (3, 10)),
     "betting.lower": (lambda h, t: betting.lower(h, t, A), (3, 10)),
+    "betting.lower_near": (lambda h, t: betting.lower_near(h, t, A), (3, 10)),
     "betting.upper": (lambda h, t: betting.upper(h, t, A), (3, 10)),
     "adversary.mean_flip_limit": (
         lambda x, m: adversary.mean_flip_limit([0, x], m, A),

@@ -107,6 +107,16 @@ def test_certify_decides_a_radius(folder, models):
     )
     assert json.loads(out)["evaluations"] < 10 * 2100
     run_in("verify", "decided", "--replay", "5%", cwd=folder)
+    by_form = ("--radius", 0.2, "--form", "auto", "--out", "by-form")
+    run_in("certify", models / "net.onnx", *common, *by_form, cwd=folder)
+    run_in("verify", "by-form", "--replay", "5%", cwd=folder)
+    _, err = run_in(
+        *("certify", models / "net.onnx", *common, "--radius", 0.2, "--out", "z"),
+        *("--form", "multiclass"),
+        cwd=folder,
+        code=2,
+    )
+    assert "takes the form binary, runner-up or auto; got 'multiclass'" in err
     to = ("--base", "decided", "--out", "y")
     _, err = run_in("recertify", models / "int8.onnx", *to, cwd=folder, code=2)
     assert "only a certification from scratch leaves votes" in err

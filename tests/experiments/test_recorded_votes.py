@@ -5,10 +5,13 @@ import dataclasses
 import headline
 import numpy as np
 import pytest
-from collected_votes import ORIGINAL, Labels, Place, Planner, Recorded
+from collected_votes import CLASSES, LEVELS, ORIGINAL, SHAPE, Labels, Place, Planner, Recorded
 from scipy import stats
 
 from smoothcert.bounds import binomial
+from smoothcert.certificate import Outcome, Settings, Votes
+from smoothcert.methods import sequential
+from smoothcert.methods.sequential import Decision
 from smoothcert.sampling.answers import NO_CLASS
 
 PLACES = Place.found(headline.VOTES)
@@ -148,3 +151,30 @@ def test_the_exact_test_keeps_budgets_and_proves_more_than_the_joint_bound(sigma
             found[method] = acr, pilot + sum(c.evaluations for c in some)
         assert found["exact"][1] == pytest.approx(budget, rel=0.02)
         assert found["exact"][0] > 1.01 * found["joint"][0]
+
+
+@pytest.mark.parametrize(
+    ("form", "proven", "excluded", "evaluations"),
+    [("binary", 39, 54, 1316), ("runner-up", 52, 37, 2089), ("auto", 52, 37, 2088)],
+)
+def test_decisions_of_the_guide(form, proven, excluded, evaluations):
+    """The part at sigma = 1 and radius 0.5 of the figures in docs/choosing.md."""
+    (place,) = [p for p in PLACES if p.title == "cifar_resnet20 sigma 1 original"]
+    labels = Labels.read(place)
+    settings = Settings(1.0, LEVELS, n0=labels.n0, n=10_000, form=form)
+    found = [
+        sequential.certificate(
+            0,
+            "",
+            Votes(selection=row[: labels.n0], estimation=row[labels.n0 :]),
+            Decision(0.5),
+            settings,
+            SHAPE,
+            CLASSES,
+        )
+        for row in labels.rows
+    ]
+    outcomes = [c.outcome for c in found]
+    assert outcomes.count(Outcome.CERTIFIED) == proven
+    assert outcomes.count(Outcome.EXCLUDED) == excluded
+    assert round(np.mean([c.evaluations for c in found])) == evaluations

@@ -81,7 +81,7 @@ def wrong_decisions(radius: float, wrong: Outcome) -> int:
     chosen = np.ones(1, np.int32)
     return sum(
         sequential.certificate(
-            0, "c", Votes(chosen, labels), Decision(radius), settings, (1, 2, 2)
+            0, "c", Votes(chosen, labels), Decision(radius), settings, (1, 2, 2), 2
         ).outcome
         is wrong
         for labels in all_votes()

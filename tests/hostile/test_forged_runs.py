@@ -286,11 +286,53 @@ def test_a_decision_that_stopped_late_or_early(kind, tmp_path):
         chosen = old.votes.selection[: 3 if kind == "selection" else None]
         votes = Votes(selection=chosen, estimation=truth[:drawn])
         c = old.certificate
-        facts = (votes, decision, SETTINGS, DATA.shape)
+        facts = (votes, decision, SETTINGS, DATA.shape, 2)
         records.append(Record(sequential.certificate(c.index, c.content, *facts), votes))
     forged = written(true_run, tmp_path / "forged", records)
     words = "selection draws are stored" if kind == "selection" else "its draws should stop after"
     assert any(words in problem for problem in verify(forged).problems)
+
+
+def test_a_decision_by_the_form_that_proves_more(tmp_path):
+    """The selection draws choose the form; a certificate of the other one is refused."""
+    settings = replace(SETTINGS, form="runner-up")
+    decision = Decision(0.05)
+    true_run = run_decide(tmp_path / "true", NEW, DATA, settings, decision, RUNNING)
+    assert verify(true_run).problems == ()
+    truths = labels_of(Stream.ESTIMATION, settings.n)
+    records = []
+    for old, truth in zip(true_run.records(range(6)), truths, strict=True):
+        c = old.certificate
+        facts = (decision, SETTINGS, DATA.shape, 2)
+        binary = sequential.certificate(
+            c.index, c.content, replace(old.votes, estimation=truth), *facts
+        )
+        votes = replace(old.votes, estimation=truth[: binary.n])
+        records.append(Record(binary, votes))
+    forged = written(true_run, tmp_path / "forged", records)
+    assert any("but its votes give" in problem for problem in verify(forged).problems)
+
+
+@pytest.mark.parametrize("kind", ["votes", "late", "early"])
+def test_a_decision_by_the_runner_up_with_other_votes(kind, tmp_path):
+    settings = replace(SETTINGS, form="runner-up")
+    true_run = run_decide(tmp_path / "true", NEW, DATA, settings, Decision(0.05), RUNNING)
+    truths = labels_of(Stream.ESTIMATION, settings.n)
+    records = []
+    for old, truth in zip(true_run.records(range(6)), truths, strict=True):
+        stop = len(old.votes.estimation)
+        drawn = {"votes": stop, "late": settings.n, "early": stop // 2}[kind]
+        labels = 1 - truth[:drawn] if kind == "votes" else truth[:drawn]
+        votes, c = replace(old.votes, estimation=labels), old.certificate
+        if kind != "votes":
+            facts = (votes, Decision(0.05), settings, DATA.shape, 2)
+            c = sequential.certificate(c.index, c.content, *facts)
+        records.append(Record(c, votes))
+    problems = verify(written(true_run, tmp_path / "forged", records)).problems
+    assert any(
+        ("but its votes give" if kind == "votes" else "its draws should stop after") in problem
+        for problem in problems
+    )
 
 
 def screened(base, flips=None, **options):

@@ -13,10 +13,13 @@ from smoothcert.bounds import betting
 from smoothcert.certificate import ABSTAIN, Certificate, Outcome, Settings, Votes
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
-from smoothcert.methods import Case, sequential
+from smoothcert.execution.runner import run_decide
+from smoothcert.methods import Case, sequential, stopping
 from smoothcert.methods.sequential import Decision
+from smoothcert.runs.store import Run
+from smoothcert.runs.verify import verify
 from smoothcert.sampling.sampler import Sampler
-from support.known_truth import LEVELS, PixelSum, probability_above
+from support.known_truth import LEVELS, PixelBins, PixelSum, probability_above
 
 SIGMA = 0.25
 SETTINGS = Settings(SIGMA, 255, n0=10, n=1000)
@@ -29,7 +32,7 @@ def votes(selection, estimation):
 
 
 def certificate(v, decision=DECISION, settings=SETTINGS):
-    return sequential.certificate(0, "c", v, decision, settings, (1, 2, 2))
+    return sequential.certificate(0, "c", v, decision, settings, (1, 2, 2), 2)
 
 
 def radius_at(p: float) -> float:
@@ -102,7 +105,7 @@ def test_thresholds_lie_outside_the_exact_probability(radius):
     mpmath.mp.dps = 50
     exact = mpmath.ncdf(mpmath.mpf(radius) / mpmath.mpf(SIGMA))
     for shape in ((1,), (3, 224, 224)):
-        found = sequential.thresholds(Decision(radius), SETTINGS, shape)
+        found = stopping.binary(radius, SETTINGS, shape)
         slack = mpmath.mpf(SETTINGS.noise.slack(shape))
         assert exact + slack <= found.proves < exact + slack + mpmath.mpf("1e-11")
         assert exact - slack >= found.excludes > exact - slack - mpmath.mpf("1e-11")
@@ -110,7 +113,7 @@ def test_thresholds_lie_outside_the_exact_probability(radius):
 
 def test_slack_moves_both_thresholds():
     """In enormous dimension the gap between them is twice the law's slack."""
-    far = sequential.thresholds(DECISION, SETTINGS, (10**9,))
+    far = stopping.binary(DECISION.radius, SETTINGS, (10**9,))
     slack = SETTINGS.noise.slack((10**9,))
     assert far.proves - far.excludes == pytest.approx(2 * slack, rel=1e-3)
 
@@ -126,7 +129,7 @@ def test_decide_where_the_truth_is_known(p0, outcome, tiny_inputs, pixel_sum):
     for record in result.records:
         old = record.certificate
         again = sequential.certificate(
-            old.index, old.content, record.votes, result.method, result.settings, result.shape
+            old.index, old.content, record.votes, result.method, result.settings, result.shape, 2
         )
         assert again == old
         assert len(record.votes.estimation) == old.n
@@ -216,8 +219,10 @@ def test_bad_looks(change, message):
 
 
 def test_the_multiclass_form_is_refused():
-    with pytest.raises(InvalidInput, match="needs the form binary.*got 'multiclass'"):
-        certificate(votes([1], [1] * 50), settings=replace(SETTINGS, form="multiclass"))
+    with pytest.raises(
+        InvalidInput, match="takes the form binary, runner-up or auto; got 'multiclass'"
+    ):
+        DECISION.check(replace(SETTINGS, form="multiclass"), (1, 2, 2))
 
 
 def test_arrays_are_taken_as_they_are():
@@ -225,3 +230,152 @@ def test_arrays_are_taken_as_they_are():
     result = decide(PixelSum(100, levels=255), images, SIGMA, 0.1, n=300)
     assert result.shape == as_inputs(images).shape
     assert result.settings.levels == 255
+
+
+KINDS = PixelBins((20, 40, 46))
+CLASSES = 4
+
+
+def forms(form, **changes):
+    return replace(SETTINGS, form=form, **changes)
+
+
+def several(v, form="runner-up", decision=DECISION, **changes):
+    return sequential.certificate(0, "c", v, decision, forms(form, **changes), (1, 2, 2), CLASSES)
+
+
+def test_the_runner_up_proves_what_the_rest_as_one_class_cannot():
+    """0.6 against 0.15: 0.16 by the runner-up, 0.06 by 1 - q."""
+    shared = votes([1] * 6 + [0, 2, 3], ([1] * 12 + [0] * 3 + [2] * 3 + [3] * 2) * 50)
+    asked = Decision(0.1)
+    c = several(shared, decision=asked)
+    assert (c.outcome, c.radius, c.predicted) == (Outcome.CERTIFIED, 0.1, 1)
+    assert c.budget == (("candidate", 0.0005), ("other classes", 0.0005))
+    assert c.n < 1000
+    counts = np.bincount(shared.estimation[: c.n])
+    assert c.q == pytest.approx(betting.lower(counts[1], c.n, 0.0005), abs=1e-9)
+    most = max(counts[0], counts[2], counts[3])
+    assert c.runner_up == pytest.approx(betting.upper(most, c.n, 0.0005), abs=1e-9)
+    assert SETTINGS.radius(c.q, c.runner_up) >= 0.1
+    before = several(votes(shared.selection, shared.estimation[: c.n - 1]), decision=asked)
+    assert before.outcome is Outcome.UNDECIDED
+    assert SETTINGS.radius(before.q, before.runner_up) < 0.1
+    assert several(shared, "binary", asked).outcome is Outcome.UNDECIDED
+    assert several(shared, "auto", asked) == c
+
+
+def test_excluded_by_the_class_that_the_selection_draws_name():
+    close = [1, 2] * 500
+    c = several(votes([1] * 6 + [2] * 4, close))
+    assert (c.outcome, c.radius, c.predicted) == (Outcome.EXCLUDED, 0.0, ABSTAIN)
+    k, most = betting.upper(c.k, c.n, 0.0005), betting.lower(c.n - c.k, c.n, 0.0005)
+    assert SIGMA / 2 * (stats.norm.ppf(k) - stats.norm.ppf(most)) < 0.2
+    # 3 has no votes: beside it nothing is excluded.
+    assert several(votes([1] * 6 + [3] * 4, close)).outcome is Outcome.UNDECIDED
+
+
+@pytest.mark.parametrize("form", ["runner-up", "auto"])
+def test_two_classes_and_one(form):
+    v = votes([1] * 10, [1] * 400)
+    alone = sequential.certificate(0, "c", v, DECISION, forms(form), (1, 2, 2), 1)
+    assert alone == certificate(v)
+    pair = sequential.certificate(0, "c", v, DECISION, forms(form), (1, 2, 2), 2)
+    assert (pair == certificate(v)) is (form == "auto")
+    assert pair.outcome is Outcome.CERTIFIED
+
+
+def test_auto_takes_the_form_that_is_expected_to_prove_first():
+    clear, close = [1] * 1000, [1] * 6 + [0, 2, 2, 3]
+    estimation = [1] * 380 + [0] * 20
+    for selection, form in ((clear, "binary"), (close, "runner-up")):
+        v = votes(selection, estimation)
+        assert several(v, "auto", Decision(0.1)) == several(v, form, Decision(0.1))
+
+
+@pytest.mark.parametrize("form", ["binary", "runner-up", "auto"])
+def test_no_draws_decide_nothing(form):
+    c = several(votes([1] * 10, []), form)
+    assert (c.outcome, c.n, c.q, c.runner_up) == (Outcome.UNDECIDED, 0, 0.0, 1.0)
+
+
+def test_votes_by_class_are_counted_without_an_array_of_draws_by_classes():
+    rng = np.random.default_rng(2)
+    labels = rng.integers(-1, 40, 3000).astype(np.int32)
+    found = stopping.Tally.of(labels, 3, 7)
+    by_class = np.cumsum(labels[:, None] == np.arange(40), axis=0)
+    assert (found.hits == by_class[:, 3]).all()
+    assert (found.rival == by_class[:, 7]).all()
+    assert (found.others == np.delete(by_class, 3, axis=1).max(axis=1)).all()
+    empty = stopping.Tally.of(np.empty(0, np.int32), 3, 7)
+    assert len(empty.draws) == len(empty.others) == 0
+
+
+@pytest.mark.parametrize("alpha", [0.001, 0.3])
+@pytest.mark.parametrize("radius", [0.0, 0.2, 0.6])
+def test_no_draw_that_decides_is_passed_over(radius, alpha):
+    """Against the limits computed at every draw."""
+    test = stopping.runner_up(radius, forms("runner-up", alpha=alpha), (1, 2, 2))
+    rng = np.random.default_rng(3)
+    for law in rng.dirichlet((1, 1, 1, 0.3), 40):
+        labels = rng.choice(4, 600, p=law).astype(np.int32)
+        tally = stopping.Tally.of(labels, 0, 1)
+        decided = np.logical_or(*test.crossings(tally))
+        assert test.first(tally) == (int(decided.argmax()) if decided.any() else None)
+
+
+@pytest.mark.parametrize("radius", [0.0, 1e-9, 0.2, 0.6])
+def test_both_sides_are_rounded_outward(radius):
+    """The radius that limits allow, to 50 digits."""
+    import mpmath
+
+    mpmath.mp.dps = 50
+    test = stopping.runner_up(radius, forms("runner-up", off_grid=1e-3), (3, 224, 224))
+    assert mpmath.mpf(test.below) < mpmath.mpf(radius) + mpmath.mpf(1e-3) < mpmath.mpf(test.radius)
+    slack, sigma = mpmath.mpf(test.slack), mpmath.mpf(SIGMA)
+
+    def quantile(p):
+        return mpmath.sqrt(2) * mpmath.erfinv(2 * p - 1)
+
+    for hits, others, rival in ((700, 200, 200), (990, 4, 3), (400, 390, 100)):
+        tally = stopping.Tally(*(np.array(count) for count in (hits, others, rival, 1000)))
+        most = mpmath.mpf(float(betting.upper(hits, 1000, 0.0005))) + slack
+        least = mpmath.mpf(float(betting.lower(rival, 1000, 0.0005))) - slack
+        exact = sigma / 2 * (quantile(most) - quantile(least))
+        assert exact < test.highest(tally) < exact + mpmath.mpf("1e-9")
+        q, other = test.lowest(tally)
+        assert q < float(betting.lower(hits, 1000, 0.0005))
+        assert other > min(float(betting.upper(others, 1000, 0.0005)), 1 - q)
+
+
+@pytest.mark.parametrize("form", ["runner-up", "auto"])
+def test_runs_of_several_classes(form, tiny_inputs, tmp_path):
+    settings = forms(form, levels=LEVELS, n0=50, n=2000, seed=3)
+    radius = 0.19
+    run = run_decide(tmp_path / "run", KINDS, tiny_inputs, settings, Decision(radius))
+    assert verify(run).problems == ()
+    assert verify(Run.open(tmp_path / "run")).problems == ()
+    found = decide(KINDS, tiny_inputs, SIGMA, radius, n0=50, n=2000, seed=3, form=form)
+    assert [r.certificate for r in run.records(range(30))] == list(found.certificates)
+    assert {c.outcome for c in found.certificates} >= {Outcome.CERTIFIED}
+    assert f"form {form}" in found.method.describe(settings)
+    sampler = Sampler(KINDS, settings, CLASSES, 256)
+    fine = Decision(radius, first=3, growth=1.01).records(sampler, map(Case, tiny_inputs))
+    for a, b in zip(fine, found.records, strict=True):
+        assert a.votes == b.votes
+        assert replace(a.certificate, evaluations=b.certificate.evaluations) == b.certificate
+
+
+def test_radii_out_of_reach_of_the_runner_up():
+    """What half of alpha can prove, and no more."""
+    settings = forms("runner-up", n=100)
+    q = betting.lower(100, 100, settings.alpha / 2)
+    reach = float(settings.radius(q, 1 - q))
+    Decision(reach - 1e-6).check(settings, (1, 2, 2))
+    for form in ("binary", "auto"):
+        Decision(reach + 1e-6).check(forms(form, n=100), (1, 2, 2))
+        c = several(votes([1] * 10, [1] * 100), form, Decision(reach + 1e-6), n=100)
+        assert (c.outcome, len(c.budget)) == (Outcome.CERTIFIED, 1)
+        c = several(votes([1] * 5 + [2] * 5, [1] * 100), form, Decision(reach + 1e-6), n=100)
+        assert (c.outcome, len(c.budget)) == (Outcome.CERTIFIED, 1)
+    with pytest.raises(InvalidInput, match=f"even 100 votes .* prove only {reach:.3f}"):
+        Decision(reach + 1e-6).check(settings, (1, 2, 2))

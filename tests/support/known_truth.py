@@ -32,6 +32,26 @@ class PixelSum:
         return np.stack([-margin, margin], axis=1)
 
 
+@dataclass(frozen=True)
+class PixelBins:
+    """The class is how many thresholds + 1/2 the sum of the pixels, in grid steps, is above."""
+
+    thresholds: tuple[int, ...]
+    levels: int = LEVELS
+    name: str = "pixel-bins"
+    device: str = "cpu"
+    fixed_batch: int | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        return f"pixel-bins-{self.thresholds}"
+
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        total = np.rint(images * self.levels).sum(axis=(1, 2, 3))
+        above = (total[:, None] > np.array(self.thresholds) + 0.5).sum(axis=1)
+        return np.eye(len(self.thresholds) + 1, dtype=np.float32)[above]
+
+
 def sum_law(sigma: float, levels: int, elements: int) -> tuple[NDArray[np.float64], int]:
     """Probabilities of the sum of rounded Gaussian noise, and the value of the first of them."""
     reach = int(np.ceil(10 * sigma * levels))

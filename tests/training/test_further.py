@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def noisy(file, sigma=1.0):
+def noisy(file, sigma=0.75):
     return accuracy(
         smoothcert.load_classifier(file).module, smoothcert.load_inputs("digits"), sigma
     )
@@ -52,7 +52,7 @@ def noisy(file, sigma=1.0):
 def test_noise_is_learned_by_a_factory_and_by_a_program(folder):
     """A program keeps its normalization statistics, and its dropout is left out."""
     assert noisy(folder / "plain.pt2", 0.0) > 0.8
-    tune = (*COMMON, "--sigma", 1, "--epochs", 6, "--rate", 0.05, "--json")
+    tune = (*COMMON, "--sigma", 0.75, "--epochs", 15, "--json")
     found = json.loads(run_in("train", "plain.pt2", *tune, "--out", "tuned.pt2", cwd=folder)[0])
     assert found["model"] == "tuned.pt2"
     assert found["recipe"]["crop_and_flip"] is False

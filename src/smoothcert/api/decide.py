@@ -26,6 +26,7 @@ def decide(
     n: int = 100_000,
     alpha: float = 0.001,
     seed: Seed = 0,
+    form: str = "binary",
     batch_size: int | None = None,
     progress: Progress | None = None,
     watchers: Sequence[Watcher] = (),
@@ -41,6 +42,8 @@ def decide(
         n: maximum estimation draws; inputs still undecided abstain.
         alpha: probability of a wrong decision, whether proven or excluded, for each input.
         seed: as for `certify`; the estimation draws are the same.
+        form: `binary`, `runner-up` or `auto`, see `Settings`; `auto` takes for each input the one
+            of the two that its selection votes let expect to prove the radius first.
         batch_size: rows per forward pass; chosen from the input size by default.
         progress: called with the number of evaluations after every batch.
         watchers: called with certificates as they are finished; see `watchers.base.Watcher`.
@@ -50,14 +53,14 @@ def decide(
         (the chosen class is proven too unlikely for it), or UNDECIDED.
 
     Raises:
-        InvalidInput: a setting or the inputs are out of range, or n draws cannot prove the
-            radius.
+        InvalidInput: a setting or the inputs are out of range, the form is another, or n draws
+            cannot prove the radius.
         ModelError: not a usable classifier, or its rows depend on each other.
 
     Source: Voracek, NeurIPS 2024; docs/theory.md, section 9.
     """
     inputs = as_inputs(inputs)
     draws = (n0, n, alpha, number_of(seed))
-    settings = Settings(sigma, inputs.levels, *draws, off_grid=inputs.off_grid)
+    settings = Settings(sigma, inputs.levels, *draws, form, off_grid=inputs.off_grid)
     method = Decision(radius)
     return from_scratch(method, classifier, inputs, settings, batch_size, progress, watchers)

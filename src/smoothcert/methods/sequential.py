@@ -1,34 +1,28 @@
 """Deciding one radius, stopping as soon as it is proven or excluded (Voracek, NeurIPS 2024).
 
-The certified radius is at least r exactly if the class's probability is at least Phi(r/sigma).
-A confidence sequence is checked after every draw until it leaves that threshold on one side
-(arXiv 2406.17830; docs/theory.md, section 9).
+Confidence sequences of the class's probability, and in the form `runner-up` of other classes' too,
+are checked after every draw until they leave what the radius takes on one side (arXiv 2406.17830;
+docs/theory.md, section 9). The tests are in `stopping`.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import partial
 from math import ceil, inf
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
-from smoothcert.bounds import betting, normal
-from smoothcert.bounds.rounding import difference_below, sum_above
 from smoothcert.certificate import Certificate, Outcome, Record, Settings, Votes, check_count
 from smoothcert.data.inputs import Item
 from smoothcert.errors import InvalidInput
-from smoothcert.methods import scratch
+from smoothcert.methods import scratch, stopping
 from smoothcert.methods.base import Allocation, Case, Method
-from smoothcert.noise.law import RoundedGaussian, Stream
+from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
-
-# Relative steps by which Phi(r/sigma) is moved until its quantile is seen to be past r/sigma.
-_STEPS = (1e-15, 1e-14, 1e-13, 1e-12)
 
 
 @dataclass(frozen=True)
@@ -68,20 +62,26 @@ class Decision(Method):
         return min(n, max(self.first, draws + 1, ceil(draws * self.growth)))
 
     def check(self, settings: Settings, shape: tuple[int, ...]) -> None:
-        """See `thresholds`."""
-        thresholds(self, settings, shape)
+        """See `stopping.check`."""
+        stopping.check(self.radius, settings, shape)
 
     def describe(self, settings: Settings) -> str:
         """See `Method`."""
-        return f"radius {self.radius:g}, n {settings.n}, alpha {settings.alpha:g}"
+        form = "" if settings.form == "binary" else f", form {settings.form}"
+        return f"radius {self.radius:g}, n {settings.n}, alpha {settings.alpha:g}{form}"
 
     def made(self, settings: Settings) -> str:
         """See `Method`."""
-        return f"decided at radius {self.radius:g} with at most {settings.n} draws"
+        form = "" if settings.form == "binary" else f", form {settings.form}"
+        return f"decided at radius {self.radius:g} with at most {settings.n} draws{form}"
 
     def draws(self, settings: Settings) -> int:
         """See `Method`: rounds fill batches only if many inputs are in progress at once."""
         return 1
+
+    def form_of(self, settings: Settings) -> str:
+        """See `Method`."""
+        return settings.form
 
     def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
         """See `Method`: in rounds over all undecided inputs.
@@ -92,16 +92,15 @@ class Decision(Method):
         first = sampler.labels(r for item in items for r in requests(item, self, settings))
         watched = []
         for (asked, selection), (_, estimation) in zip(first, first, strict=True):
-            item = asked.item
-            tested = thresholds(self, settings, item.pixels.shape)
-            watched.append(_Watched(item, tested, selection))
+            facts = (self, settings, asked.item.pixels.shape, sampler.num_classes)
+            watched.append(_Watched(asked.item, _contest(selection, *facts), selection))
             watched[-1].watch(estimation)
         while open_ := [w for w in watched if not w.stopped and w.draws < settings.n]:
             more = (request(w.item, w.draws, self, settings) for w in open_)
             for w, (_, estimation) in zip(open_, sampler.labels(more), strict=True):
                 w.watch(estimation)
         for w in watched:
-            facts = (w.votes, self, settings, w.item.pixels.shape)
+            facts = (w.votes, self, settings, w.item.pixels.shape, sampler.num_classes)
             yield Record(certificate(w.item.index, w.item.content, *facts), w.votes)
 
     def recheck(
@@ -109,7 +108,8 @@ class Decision(Method):
     ) -> Certificate:
         """See `Method`."""
         old = record.certificate
-        return certificate(old.index, old.content, record.votes, self, settings, shape)
+        facts = (self, settings, shape, num_classes)
+        return certificate(old.index, old.content, record.votes, *facts)
 
     def wrongly_counted(
         self,
@@ -122,39 +122,12 @@ class Decision(Method):
         """See `Method`: numbers of draws, and the stop."""
         votes = record.votes
         yield from scratch.wrong_selection(votes, settings)
-        wins = votes.estimation == scratch.candidate(votes.selection)
-        due = thresholds(self, settings, shape).stop(wins) or settings.n
+        # Whether the form is the one that the rule gives the input is seen by `recheck`.
+        form = "binary" if len(record.certificate.budget) == 1 else "runner-up"
+        contest = stopping.contest(votes.selection, self.radius, form, settings, shape)
+        due = contest.stop(votes.estimation) or settings.n
         if (drawn := len(votes.estimation)) != due:
             yield f"its draws should stop after {due}, where they decide, but {drawn} are stored"
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """The thresholds that the draws of one input are tested against.
-
-    Attributes:
-        proves: rejecting this probability of a vote from below proves the radius.
-        excludes: rejecting this one from above excludes it.
-        alpha: error probability of both together.
-    """
-
-    proves: float
-    excludes: float
-    alpha: float
-
-    def crossings(
-        self, hits: NDArray[np.int64], draws: NDArray[np.int64]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """At each pair of counts, whether the radius is proven, and whether it is excluded."""
-        proven = betting.rejects(hits, draws, self.proves, self.alpha)
-        excluded = betting.rejects(hits, draws, self.excludes, self.alpha)
-        return proven & (hits > draws * self.proves), excluded & (hits < draws * self.excludes)
-
-    def stop(self, wins: NDArray[np.bool_], hits: int = 0, draws: int = 0) -> int | None:
-        """How many of these draws decide, after `hits` among `draws`; None if they do not."""
-        counts = hits + np.cumsum(wins), draws + np.arange(1, len(wins) + 1)
-        decided = np.logical_or(*self.crossings(*counts))
-        return int(decided.argmax()) + 1 if decided.any() else None
 
 
 @dataclass
@@ -162,56 +135,25 @@ class _Watched:
     """An input and its labels so far."""
 
     item: Item
-    thresholds: Thresholds
+    contest: stopping.Contest
     selection: NDArray[np.int32]
-    estimation: list[NDArray[np.int32]] = field(default_factory=list)
-    candidate: int = field(init=False)
-    hits: int = 0
-    draws: int = 0
+    estimation: NDArray[np.int32] = field(default_factory=partial(np.empty, 0, np.int32))
     stopped: bool = False
 
-    def __post_init__(self) -> None:
-        self.candidate = scratch.candidate(self.selection)
+    @property
+    def draws(self) -> int:
+        return len(self.estimation)
 
     def watch(self, labels: NDArray[np.int32]) -> None:
         """Add labels, up to the first that decides."""
-        wins = labels == self.candidate
-        stop = self.thresholds.stop(wins, self.hits, self.draws)
+        labels, before = np.append(self.estimation, labels), self.draws
+        stop = self.contest.stop(labels, before)
         self.stopped = stop is not None
-        self.estimation.append(labels[:stop])
-        self.hits += int(wins[:stop].sum())
-        self.draws += len(labels[:stop])
+        self.estimation = labels[:stop]
 
     @property
     def votes(self) -> Votes:
-        return Votes(selection=self.selection, estimation=np.concatenate(self.estimation))
-
-
-@lru_cache(maxsize=16)
-def thresholds(decision: Decision, settings: Settings, shape: tuple[int, ...]) -> Thresholds:
-    """The radius as probabilities of a vote, rounded outward and moved by the noise's slack.
-
-    Raises:
-        InvalidInput: the form is not binary, or even n votes for one class would not prove
-            the radius.
-    """
-    if settings.form != "binary":
-        raise InvalidInput(
-            f"Deciding a radius needs the form binary, without a runner-up; got {settings.form!r}"
-        )
-    noise, n = settings.noise, settings.n
-    slack, radius = noise.slack(shape), settings.from_grid_point(decision.radius)
-    proves = sum_above(_probability_above(noise, radius), slack)
-    if not betting.rejects(n, n, proves, settings.alpha):
-        most = float(betting.lower(n, n, settings.alpha))
-        reach = float(settings.radius(difference_below(most, slack)))
-        raise InvalidInput(
-            f"radius {decision.radius:g} is out of reach at sigma {noise.sigma:g}: even {n} votes "
-            f"for one class in n = {n} draws prove only {reach:.4g}. Ask for a smaller radius, or "
-            "raise n or sigma."
-        )
-    excludes = difference_below(_probability_below(noise, radius), slack)
-    return Thresholds(proves, excludes, settings.alpha)
+        return Votes(selection=self.selection, estimation=self.estimation)
 
 
 def requests(item: Item, decision: Decision, settings: Settings) -> tuple[Request, Request]:
@@ -232,37 +174,46 @@ def certificate(
     decision: Decision,
     settings: Settings,
     shape: tuple[int, ...],
+    num_classes: int,
 ) -> Certificate:
     """The certificate that these votes prove, the estimation votes up to the first that decides.
 
-    Its radius is the requested one, or 0; q is the confidence sequence's lower limit there.
+    Its radius is the requested one, or 0; q and the runner-up's limit are those of the confidence
+    sequences there.
     """
-    chosen = scratch.candidate(votes.selection)
-    tested = thresholds(decision, settings, shape)
-    wins = votes.estimation[: settings.n] == chosen
-    n = tested.stop(wins) or len(wins)
-    k = int(wins[:n].sum())
-    proven, excluded = (bool(c) for c in tested.crossings(np.array(k), np.array(n)))
-    limit = float(betting.lower(k, n, settings.alpha))
-    q = difference_below(limit, settings.noise.slack(shape))
-    if proven:  # what was tested may be above the limit by less than the bisection's last step
-        radius = settings.from_grid_point(decision.radius)
-        q = max(q, _probability_above(settings.noise, radius))
+    contest = _contest(votes.selection, decision, settings, shape, num_classes)
+    labels = votes.estimation[: settings.n]
+    n = contest.stop(labels) or len(labels)
+    counts = contest.total(labels[:n])
+    proven, excluded = (bool(c) for c in contest.test.crossings(counts))
+    q, runner_up = contest.test.limits(counts)
     undecided = Outcome.EXCLUDED if excluded else Outcome.UNDECIDED
     return Certificate(
         index=index,
         content=content,
         method="sequential",
-        candidate=chosen,
+        candidate=contest.candidate,
         outcome=Outcome.CERTIFIED if proven else undecided,
         radius=float(decision.radius) if proven else 0.0,
         q=q,
-        runner_up=sum_above(1.0, -q),
-        k=k,
+        runner_up=runner_up,
+        k=int(counts.hits),
         n=n,
-        budget=(("sequential", settings.alpha),),
+        budget=contest.test.budget,
         evaluations=len(votes.selection) + _evaluated(n, decision, settings.n),
     )
+
+
+def _contest(
+    selection: NDArray[np.int32],
+    decision: Decision,
+    settings: Settings,
+    shape: tuple[int, ...],
+    num_classes: int,
+) -> stopping.Contest:
+    """What the selection draws of an input fix."""
+    form = stopping.form_of(selection, decision.radius, settings, shape, num_classes)
+    return stopping.contest(selection, decision.radius, form, settings, shape)
 
 
 def _evaluated(stopped: int, decision: Decision, n: int) -> int:
@@ -271,21 +222,3 @@ def _evaluated(stopped: int, decision: Decision, n: int) -> int:
     while drawn < stopped:
         drawn = decision.look(drawn, n)
     return drawn
-
-
-def _probability_above(noise: RoundedGaussian, radius: float) -> float:
-    """A float not below Phi(radius / sigma); 1 if none below 1 can be shown to be."""
-    for step in _STEPS:
-        p = min(1.0, float(special.ndtr(radius / noise.sigma)) * (1 + step))
-        if noise.radius(p) >= radius:  # rounded down itself
-            return p
-    return 1.0
-
-
-def _probability_below(noise: RoundedGaussian, radius: float) -> float:
-    """A float not above Phi(radius / sigma); 1/2 if none above it can be shown to be."""
-    for step in _STEPS:
-        p = float(special.ndtr(radius / noise.sigma)) * (1 - step)
-        if np.nextafter(noise.sigma * normal.quantile_above(p), inf) <= radius:
-            return p
-    return 0.5
