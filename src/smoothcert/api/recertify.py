@@ -150,8 +150,8 @@ def method_settings(
     if fresh_seed is not None:
         return _fresh(settings, text, method, total, number_of(fresh_seed))
     each = int(rule.value) if rule.kind == "uniform" else None
-    form = form or {"multiclass": "runner-up"}.get(settings.form, settings.form)
-    return BY_NAME[method].of(RecertifyOptions(method, text, each, total, gamma, variant, form))
+    options = (method, text, each, total, gamma, variant, form or settings.reused_form)
+    return BY_NAME[method].of(RecertifyOptions(*options))
 
 
 def _fresh(settings: Settings, policy: str, method: str, alpha: float, seed: int) -> Reuse:
