@@ -160,8 +160,8 @@ class Screener:
         base = replace(base, settings=replace(base.settings, off_grid=inputs.off_grid))
         share, per_input = screening.alpha_cache, screening.per_input
         pool = Pool.of(base, labels, share, screening.form, per_input)
-        sources = _sources(base, inputs, pool, per_input)
-        return Screener(base, inputs, screening, pool, sources, rows(batch_size))
+        found = sources(base, inputs, pool, per_input)
+        return Screener(base, inputs, screening, pool, found, rows(batch_size))
 
     def prepared(self, classifier: Classifier) -> Prepared:
         """Prepare the classifier and check that it fits these inputs; see `screen`."""
@@ -194,9 +194,15 @@ class Screener:
         return [source.flips(start, new) for source, (_, new) in answers]
 
 
-def _sources(base: Certification, inputs: Inputs, pool: Pool, per_input: int) -> tuple[Source, ...]:
+def sources(base: Certification, inputs: Inputs, pool: Pool, per_input: int) -> tuple[Source, ...]:
+    """The draws to be replayed of each eligible input: the first, of its class or of all kinds.
+
+    Raises:
+        InvalidInput: an input has fewer of its class.
+        Mismatch: an input's cached votes are not those of its certificate.
+    """
     position = {index: i for i, index in enumerate(inputs.indices)}
-    sources = []
+    found = []
     for index, k in zip(pool.indices, pool.k, strict=True):
         record = base.records[position[index]]
         candidate, labels = record.certificate.candidate, record.votes.estimation
@@ -204,8 +210,8 @@ def _sources(base: Certification, inputs: Inputs, pool: Pool, per_input: int) ->
         if pool.form == "binary":
             draws = _winners(index, k, per_input, labels == candidate)
         cached = labels[draws].copy()
-        sources.append(Source(inputs, position[index], candidate, draws, cached))
-    return tuple(sources)
+        found.append(Source(inputs, position[index], candidate, draws, cached))
+    return tuple(found)
 
 
 def _winners(index: int, k: int, per_input: int, won: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from smoothcert.errors import InvalidInput
 
 _RELATIVE = 1e-12  # error allowed for a few elementary float operations, as in `adversary`
 _NEWTON_STEPS = 60  # about ten are needed
-_PRICES, _COARSE, _FINE = 32, 32, 52  # bisections
+_PRICES, _COARSE, _FINE = 24, 20, 52  # bisections; the best price is needed only roughly
 _LEAST = 1e-30  # a larger upper limit is safe, and slopes stay far from overflow
 
 
@@ -113,13 +113,16 @@ def _spent(
     lower: NDArray[Any], upper: NDArray[Any], price: float, bisections: int
 ) -> NDArray[np.float64]:
     """The rate at which the adversary stops at each input: where the slope is the price."""
-    low, high = np.zeros(len(lower)), (lower - upper) / 2
+    most = (lower - upper) / 2
+    # On the scale of the runner-up's quantile, since the slope changes most at small rates.
+    low, high = special.ndtri(upper), special.ndtri(upper + most)
     for _ in range(bisections):
         middle = (low + high) / 2
-        steeper = _slope_at(lower, upper, middle) > price
+        z = special.ndtri(np.maximum(lower - (special.ndtr(middle) - upper), upper))
+        steeper = _slope(z, middle) > price
         low, high = np.where(steeper, middle, low), np.where(steeper, high, middle)
-    most = (lower - upper) / 2  # there the radius is 0, and its slope jumps to 0
-    return np.where(_slope_at(lower, upper, most) >= price, most, low)
+    rate = np.clip(special.ndtr(low) - upper, 0, most)
+    return np.where(_slope_at(lower, upper, most) >= price, most, rate)  # the radius is 0 there
 
 
 def _dual(lower: NDArray[Any], upper: NDArray[Any], price: float, budget: float) -> float:
