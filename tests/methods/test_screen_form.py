@@ -276,6 +276,10 @@ def test_bad_forms_and_too_many_draws(base, data):
     assert fewer.pool.eligible == 0  # one draw proves nothing, and costs nothing
     with pytest.raises(InvalidInput, match="has counts of other classes for 0"):
         Pool(SIGMA, 0.0, 1, 1, (0,), (90,), (100,), form="runner-up")
+    with pytest.raises(InvalidInput, match="more votes for two classes than votes in all"):
+        Pool(SIGMA, 0.0, 1, 1, (0,), (90,), (100,), form="runner-up", others=(11,))
+    with pytest.raises(InvalidInput, match="form"):
+        Pool(SIGMA, 0.0, 1, 1, (0,), (90,), (100,), form="auto")
 
 
 def test_tries_of_the_binary_form_are_those_of_before():

@@ -246,6 +246,8 @@ class Pool:
                 f"the form {self.form} of {len(self.k)} inputs has counts of other classes for "
                 f"{len(self.others)}"
             )
+        if any(k + x > n for k, x, n in zip(self.k, self.others, self.n, strict=False)):
+            raise InvalidInput("an input has more votes for two classes than votes in all")
 
     @property
     def eligible(self) -> int:
