@@ -230,10 +230,13 @@ class Planner:
     form: str = "binary"
     known: dict[tuple[int, str], planned.Planner] = field(default_factory=dict)
 
-    def recertify(self, policy: str, name: str) -> tuple[tuple[Record, ...], int]:
-        """Records, and the evaluations of the pilot."""
+    def recertify(
+        self, policy: str, name: str, stages: int | None = None
+    ) -> tuple[tuple[Record, ...], int]:
+        """Records, and the evaluations of the pilot; in so many looks, by default the usual."""
         base, shown, cache = self.base, Shown.of(self.base), self._cache
-        method, splits = Exact(policy, self.alpha, self.form), name
+        looks, splits = stages or Exact.usual_stages(policy), name
+        method = Exact(policy, self.alpha, self.form, stages=looks)
         if name != "exact":
             method = Reuse(policy, name, self.alpha)
             splits = candidate_splits(method, len(shown), base.settings.n)

@@ -56,6 +56,9 @@ POLICY_FORMS = (
 )
 """The policies, for help."""
 
+AIMED_POLICIES = ("retain:", "radius:")
+"""How those begin that have a radius to reach on each input."""
+
 POLICIES = ("uniform:1000", "budget:0.02", "retain:0.95", "radius:0.25")
 RECIPES = ("quick", "short", "cohen2019")
 ARCHITECTURES = (

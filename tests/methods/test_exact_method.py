@@ -1,16 +1,19 @@
 """The method of the exact test: which draws it replays, what they prove, and what is refused."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from smoothcert.bounds import binomial, exact
+from smoothcert.bounds import binomial, exact, exact_stages
 from smoothcert.certificate import Outcome, Record, Settings, Votes
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import Allocation, Bound, Exact, scratch
-from smoothcert.methods.base import Cached
-from smoothcert.methods.exact import Step, Steps, certificate, replays, votes_of
+from smoothcert.methods.base import Cached, Case
+from smoothcert.methods.exact import certificate
+from smoothcert.methods.exact_draws import replays, votes_of
+from smoothcert.methods.steps import Step, Steps
 
 ALPHA, N, SHAPE, CLASSES = 0.01, 400, (1, 2, 2), 4
 SETTINGS = Settings(0.5, 255, 50, N, ALPHA / 2)
@@ -165,3 +168,75 @@ def test_which_draws_are_replayed_for_many_classes(cached):
     for other in (0, 2, 3):
         due[np.flatnonzero(labels != other)[:100]] = True
     assert (replays(cached.votes, 1, share) == due).all()
+
+
+LOOKS = Step(0), Step(200, 60, second=150, fewest=1, most=6)
+
+
+class Answers:
+    """A sampler that knows the labels of every draw, and remembers what it was asked."""
+
+    def __init__(self, labels):
+        self.settings, self.num_classes, self.known, self.asked = SETTINGS, CLASSES, labels, []
+
+    def labels(self, requests):
+        for request in requests:
+            self.asked.append(np.asarray(request.draws).tolist())
+            yield request, self.known[request.draws]
+
+
+@pytest.mark.parametrize(("lost", "goes"), [(0, False), (1, True), (6, True), (7, False)])
+def test_a_second_look_follows_the_first_as_the_plan_says(cached, lost, goes):
+    """The limit is that of section 13 over (stage, k, x)."""
+    share, won = allocation(*LOOKS, winners=60), np.flatnonzero(cached.votes.estimation == 1)
+    new = cached.votes.estimation.copy()
+    new[won[:lost]] = 2
+    new[won[60:63]] = 0
+    method = Exact("radius:0.1", ALPHA, "binary", stages=2)
+    item = SimpleNamespace(index=5, content="", pixels=np.zeros(SHAPE, np.int32))
+    sampler = Answers(new)
+    (record,) = method.records(sampler, [Case(item, cached, share)])
+    looked = 150 if goes else 60
+    assert sampler.asked == [won[:60].tolist(), won[60:150].tolist()][: 1 + goes]
+    assert np.flatnonzero(record.votes.roles).tolist() == won[:looked].tolist()
+    k = cached.certificate.k
+    votes = np.arange(N + 1)
+    first, second = (np.where(votes >= 200, np.minimum(m, votes), 0) for m in (60, 150))
+    plan = exact_stages.looks(first, second, 1, 6)
+    seen = lost + 3 if goes else lost
+    limit = float(exact_stages.lower(k, seen, goes, plan, ALPHA))
+    assert record.certificate.q == pytest.approx(limit, abs=1e-9)
+    assert (record.certificate.flips, record.certificate.n) == (seen, looked)
+    assert faults(record, cached, share) == []
+
+
+@pytest.mark.parametrize(("lost", "looked"), [(3, 60), (0, 150)])
+def test_a_look_left_out_or_added_is_found(cached, lost, looked):
+    """Who stops where it looks best has a certificate that the plan does not give."""
+    share, won = allocation(*LOOKS, winners=60), np.flatnonzero(cached.votes.estimation == 1)
+    new = cached.votes.estimation.copy()
+    new[won[:lost]] = 2
+    chosen = replace(share, winners=looked)
+    replayed = replays(cached.votes, 1, chosen)
+    votes = votes_of(new[replayed], cached.votes, replayed, chosen, CLASSES)
+    counts = Cached.counted(cached.certificate)
+    if looked == 60:
+        with pytest.raises(InvalidInput, match="60 cached draws were replayed where the plan has"):
+            certificate(counts, votes, METHOD, SETTINGS, SHAPE)
+        return
+    record = Record(certificate(counts, votes, METHOD, SETTINGS, SHAPE), votes)
+    assert any("its rule requires" in fault for fault in faults(record, cached, share))
+
+
+def test_plans_are_read_back():
+    for steps in (LOOKS, (Step(0, 5), Step(9, 7)), (Step(0, 2, 8),)):
+        assert Steps.of(Steps(steps).flat) == Steps(steps)
+    assert len(Steps((Step(0, 5),)).flat) == 4  # as before there were second looks
+
+
+@pytest.mark.parametrize(
+    ("policy", "stages"), [("budget:0.1", 2), ("uniform:9", 2), ("retain:0.9", 3)]
+)
+def test_stages_without_an_aim_are_refused(policy, stages):
+    with pytest.raises(InvalidInput, match="stages"):
+        Exact(policy, stages=stages)

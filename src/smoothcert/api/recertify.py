@@ -48,6 +48,7 @@ def recertify(
     gamma: float = 0.99,
     variant: str = "budget-exact",
     form: str | None = None,
+    stages: int | None = None,
     fresh_seed: Seed | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
@@ -55,8 +56,8 @@ def recertify(
 ) -> Certification:
     """Certify a changed classifier by replaying part of the noise the original was certified on.
 
-    Each call is a try on the base's draws, counted in `base.tries`. A result that is chosen among
-    several does not hold at alpha; certify what was chosen with a fresh seed.
+    Each call is a try on the base's draws, in `base.tries`. A result that is chosen among several
+    does not hold at alpha; certify what was chosen with a fresh seed.
 
     Args:
         base: the original's certification, from `certify`, or its run, from `Run.open`.
@@ -69,7 +70,7 @@ def recertify(
         alpha: total error probability per input; twice the original's by default. For `irs` as
             published, up to twice this is proven, and stated (docs/theory.md, section 3).
         gamma, variant: for `irs`, see `Irs`.
-        form: for the exact test, how the other classes are bounded; by default as `Settings.form`.
+        form, stages: for the exact test, see `Exact`; the original's form and usual stages if None.
         fresh_seed: for a model chosen by results on this base: nothing is replayed, and draws use
             this seed, or a `random` one. A seed used before gives a warning, `SeedReused`.
         batch_size, progress, watchers: see `certify`.
@@ -84,10 +85,9 @@ def recertify(
 
     Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7, 8 and 13.
     """
-    inputs = as_inputs(inputs)
-    base = _matched(as_base(base), inputs)
-    settings, asked = base.settings, (per_input, policy, method, alpha, gamma, variant, form)
-    chosen = method_settings(settings, *asked, fresh_seed)
+    base = _matched(as_base(base), inputs := as_inputs(inputs))
+    settings, how = base.settings, (per_input, policy, method, alpha, gamma, variant, form, stages)
+    chosen = method_settings(settings, *how, fresh_seed)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     most = len(inputs) * chosen.draws(settings)
     ready = prepare(loaded, inputs.item(0), settings, most, batch_size)
@@ -126,6 +126,7 @@ def method_settings(
     gamma: float,
     variant: str,
     form: str | None = None,
+    stages: int | None = None,
     fresh_seed: Seed | None = None,
 ) -> Method:
     """The settings of the requested method.
@@ -150,8 +151,9 @@ def method_settings(
     if fresh_seed is not None:
         return _fresh(settings, text, method, total, number_of(fresh_seed))
     each = int(rule.value) if rule.kind == "uniform" else None
-    options = (method, text, each, total, gamma, variant, form or settings.reused_form)
-    return BY_NAME[method].of(RecertifyOptions(*options))
+    chosen = form or settings.reused_form
+    values = (method, text, each, total, gamma, variant, chosen, stages)
+    return BY_NAME[method].of(RecertifyOptions(*values))
 
 
 def _fresh(settings: Settings, policy: str, method: str, alpha: float, seed: int) -> Reuse:

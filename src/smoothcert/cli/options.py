@@ -317,6 +317,17 @@ Method = Annotated[
         autocompletion=complete(tuple(m for m in vocabulary.METHODS if m != "fresh")),
     ),
 ]
+Stages = Annotated[
+    int | None,
+    typer.Option(
+        "--stages",
+        help="auto, exact: look at an input's replays once, or a second time where the first "
+        "look leaves its radius open.",
+        min=1,
+        max=2,
+        show_default="2 for retain and radius, else 1",
+    ),
+]
 FreshSeed = Annotated[
     str | None,
     typer.Option(

@@ -133,6 +133,7 @@ class RecertifyOptions:
         alpha: total error probability per input.
         gamma, variant: see `Irs`.
         form: how the other classes are bounded, see `Exact`.
+        stages: see `Exact`; by default 2 where the policy has a radius to reach.
     """
 
     method: str
@@ -142,6 +143,7 @@ class RecertifyOptions:
     gamma: float
     variant: str
     form: str = "binary"
+    stages: int | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class Method(ABC):
         needs_base: whether it reuses the votes of an original.
         names: what `recertify` calls it; see `vocabulary.METHODS`.
         plan_columns: the fields of `Allocation` that its plans have, in plan.parquet.
+        added: settings that run.json leaves out at their default, as older runs lack them.
     """
 
     kind: ClassVar[str]
@@ -165,6 +168,7 @@ class Method(ABC):
     needs_base: ClassVar[bool] = False
     names: ClassVar[tuple[str, ...]] = ()
     plan_columns: ClassVar[tuple[str, ...]] = ()
+    added: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, options: RecertifyOptions) -> Self:

@@ -8,8 +8,8 @@ section 13, hold with all of alpha.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar, Self
 
 import numpy as np
@@ -31,75 +31,14 @@ from smoothcert.methods.base import (
     blank,
     differences,
 )
+from smoothcert.methods.exact_draws import Replay, answered, replays, request, second_look, votes_of
 from smoothcert.methods.replay import spared
-from smoothcert.methods.scratch import counted, drawn
-from smoothcert.noise.law import Stream
+from smoothcert.methods.scratch import drawn
+from smoothcert.methods.steps import Step, Steps, goes_on, looks_of
 from smoothcert.sampling.answers import NO_CLASS
-from smoothcert.sampling.batches import Request
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
-from smoothcert.vocabulary import EXACT_FORMS, EXACT_METHODS
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one input gets from a number of cached votes on.
-
-    Attributes:
-        least: the smallest number of votes for the class.
-        winners: cached votes for the class to replay, the first ones; all, if there are fewer.
-        others: for each other class, cached draws to replay that did not vote for it, the first
-            ones; 0 where the other classes are bounded by what is left of the class.
-        fresh: fresh draws, in place of replays.
-    """
-
-    least: int
-    winners: int = 0
-    others: int = 0
-    fresh: int = 0
-
-
-@dataclass(frozen=True)
-class Steps:
-    """An input's plan: steps by rising `least`, the first 0; fixed before its votes are seen."""
-
-    steps: tuple[Step, ...]
-
-    @staticmethod
-    def of(flat: Iterable[int]) -> "Steps":
-        """Read `flat`.
-
-        Raises:
-            InvalidInput: not a plan.
-        """
-        values = [int(value) for value in flat]
-        rows = [Step(*values[i : i + 4]) for i in range(0, len(values), 4) if i + 4 <= len(values)]
-        least = [row.least for row in rows]
-        if 4 * len(rows) != len(values) or not rows or least != sorted({0, *least}):
-            raise InvalidInput(f"This is not the plan of an input: {values!r:.80}")
-        if min(values) < 0 or len({row.others for row in rows}) > 1:
-            raise InvalidInput(
-                f"A plan has counts >= 0 and one number for the others: {rows!r:.80}"
-            )
-        return Steps(tuple(rows))
-
-    @cached_property
-    def flat(self) -> tuple[int, ...]:
-        """The steps' numbers, one after the other."""
-        return tuple(value for s in self.steps for value in (s.least, s.winners, s.others, s.fresh))
-
-    def at(self, k: int) -> Step:
-        """The step of so many cached votes."""
-        return next(step for step in reversed(self.steps) if step.least <= k)
-
-    def functions(self, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Replays and fresh draws at 0, 1, ..., n cached votes."""
-        place = np.searchsorted([s.least for s in self.steps], np.arange(n + 1), side="right") - 1
-        winners, fresh = (
-            np.array([getattr(s, name) for s in self.steps], np.int64)[place]
-            for name in ("winners", "fresh")
-        )
-        return np.minimum(winners, np.arange(n + 1)), fresh
+from smoothcert.vocabulary import AIMED_POLICIES, EXACT_FORMS, EXACT_METHODS
 
 
 @dataclass(frozen=True)
@@ -111,6 +50,8 @@ class Exact(PlannedMethod):
         alpha: total error probability per input (docs/theory.md, section 13).
         form: how the other classes are bounded, as in `Settings`.
         pilot: the most inputs on which the pilot is run.
+        stages: looks at an input's replays, 1 or 2: the second where the first leaves open whether
+            the radius that the policy aims at is proven.
     """
 
     kind: ClassVar[str] = "exact"
@@ -123,28 +64,44 @@ class Exact(PlannedMethod):
     needs_base: ClassVar[bool] = True
     names: ClassVar[tuple[str, ...]] = EXACT_METHODS
     plan_columns: ClassVar[tuple[str, ...]] = ("winners", "others", "fresh", "steps")
+    added: ClassVar[tuple[str, ...]] = ("stages",)
 
     policy: str
     alpha: float = 0.002
     form: str = "binary"
     pilot: int = 64
+    stages: int = 1
 
     @classmethod
     def of(cls, options: RecertifyOptions) -> Self:
         """See `Method`."""
-        return cls(options.policy, options.alpha, options.form)
+        stages = options.stages or cls.usual_stages(options.policy)
+        return cls(options.policy, options.alpha, options.form, stages=stages)
+
+    @staticmethod
+    def usual_stages(policy: str) -> int:
+        """Two where there is a radius to reach; elsewhere a second look hardly pays."""
+        return 2 if policy.startswith(AIMED_POLICIES) else 1
 
     def __post_init__(self) -> None:
         """Check the fields; the policy's text is checked where it is parsed."""
-        settle(self, ("pilot",), ("alpha",))
+        settle(self, ("pilot", "stages"), ("alpha",))
         check_alpha(self.alpha)
         require_one_of("form", self.form, EXACT_FORMS)
         if not 1 <= self.pilot <= 10**6:
             raise InvalidInput(f"pilot must be from 1 to 10^6 inputs; got {self.pilot}")
+        if self.stages not in (1, 2):
+            raise InvalidInput(f"stages must be 1 or 2; got {self.stages}")
+        if self.stages == 2 and not self.policy.startswith(AIMED_POLICIES):
+            raise InvalidInput(
+                "Two stages need a policy with a radius to reach, such as retain:0.95 or "
+                f"radius:0.25; got {self.policy!r}. Leave stages out, or choose such a policy."
+            )
 
     def describe(self, settings: Settings) -> str:
         """See `Method`."""
-        return f"exact, {self.form}, {self.policy}, alpha {self.alpha:g}"
+        stages = "" if self.stages == 1 else ", two stages"
+        return f"exact, {self.form}, {self.policy}{stages}, alpha {self.alpha:g}"
 
     def made(self, settings: Settings) -> str:
         """See `Method`."""
@@ -163,18 +120,18 @@ class Exact(PlannedMethod):
 
     def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
         """See `Method`; limits take milliseconds, so all cores find them while draws go on."""
-        settings, classes, most = sampler.settings, sampler.num_classes, 4 * cores()
+        settings, classes = sampler.settings, sampler.num_classes
         waiting: deque[Future[Record]] = deque()
 
-        def record(asked: _Replay, labels: NDArray[np.int32]) -> Record:
+        def record(asked: Replay, labels: NDArray[np.int32]) -> Record:
             found = votes_of(labels, asked.original, asked.replayed, asked.allocation, classes)
             facts = (self, settings, asked.item.pixels.shape)
             return Record(certificate(asked.cached, found, *facts), found)
 
         with ThreadPoolExecutor(cores()) as pool:
-            for asked, labels in sampler.labels(map(_request, cases)):
+            for asked, labels in answered(sampler, map(request, cases), self.stages):
                 waiting.append(pool.submit(record, asked, labels))
-                if len(waiting) > most:
+                if len(waiting) > 4 * cores():
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -201,6 +158,8 @@ class Exact(PlannedMethod):
         if Cached.stated(record.certificate) != known:
             yield NOT_OF_THE_BASE
             return
+        if more := second_look(known, allocation, record.votes.estimation):
+            allocation = replace(allocation, winners=allocation.winners + more)
         replayed = replays(votes, known.candidate, allocation)
         labels = blank(allocation.fresh or len(np.flatnonzero(replayed)))
         due = votes_of(labels, votes, replayed, allocation, len(record.votes.cached))
@@ -209,78 +168,6 @@ class Exact(PlannedMethod):
         if not np.array_equal(record.votes.cached, due.cached):
             yield "the original's votes for the other classes are not those of the base run"
         yield from differences(record.votes, due)
-
-
-@dataclass(frozen=True)
-class _Replay(Request):
-    """The draws of one input, with what its certificate needs from cache and plan."""
-
-    cached: Cached
-    original: Votes
-    replayed: NDArray[np.bool_]
-    allocation: Allocation
-
-
-def _request(case: Case) -> _Replay:
-    """The request for the draws that a plan gives an input."""
-    assert case.cached is not None and case.allocation is not None
-    item, votes, allocation = case.item, case.cached.votes, case.allocation
-    cached = Cached.of(item, case.cached)
-    replayed = replays(votes, cached.candidate, allocation)
-    wanted = (Stream.ESTIMATION, np.flatnonzero(replayed))
-    if allocation.fresh:
-        wanted = (Stream.FRESH, range(allocation.fresh))
-    return _Replay(item, *wanted, cached, votes, replayed, allocation)
-
-
-def replays(votes: Votes, candidate: int, allocation: Allocation) -> NDArray[np.bool_]:
-    """Which cached draws an allocation replays: of each kind the first ones.
-
-    The first ones by index are as good as random ones, since the labels alone define a kind.
-
-    Args:
-        votes: the original's.
-        candidate: the class.
-        allocation: how many of each kind.
-
-    Returns:
-        Array as long as the cache.
-    """
-    labels = votes.estimation
-    chosen = np.zeros(len(labels), dtype=bool)
-    chosen[np.flatnonzero(labels == candidate)[: allocation.winners]] = True
-    if allocation.others:
-        # For a class without a vote among the first draws, these are its first draws.
-        chosen[: allocation.others] = True
-        for other in set(labels[: allocation.others].tolist()) - {candidate, NO_CLASS}:
-            chosen[np.flatnonzero(labels != other)[: allocation.others]] = True
-    return chosen
-
-
-def votes_of(
-    labels: NDArray[np.int32],
-    original: Votes,
-    replayed: NDArray[np.bool_],
-    allocation: Allocation,
-    num_classes: int,
-) -> Votes:
-    """The record of an input's evaluations, with enough of the cache to identify the draws."""
-    plan = np.array(allocation.steps, dtype=np.int32)
-    if allocation.fresh:
-        return Votes(fresh=labels, plan=plan)
-    if not len(labels):
-        return Votes()
-    last = int(np.flatnonzero(replayed)[-1]) + 1
-    cached = np.empty(0, dtype=np.int32)
-    if allocation.others:
-        cached = counted(original.estimation, num_classes).astype(np.int32)
-    return Votes(
-        original=original.estimation[:last],
-        roles=replayed[:last].astype(np.int32),
-        estimation=labels,
-        plan=plan,
-        cached=cached,
-    )
 
 
 def certificate(
@@ -339,8 +226,13 @@ def _replayed(plan: Steps, cached: Cached, votes: Votes, method: Exact) -> tuple
     step, k, n = plan.at(cached.k), cached.k, cached.n
     old, new = votes.original[votes.roles > 0], votes.estimation
     if not step.others:
-        lost = _lost(old == cached.candidate, new != cached.candidate, k, step.winners)
-        return _limit(k, n, lost, plan.flat, method.alpha), 1.0
+        looks = looks_of(plan.flat, n)
+        sides = old == cached.candidate, new != cached.candidate
+        lost = _lost(*sides, k, int(looks.first[k]))
+        again = goes_on(looks, k, lost)
+        if again:
+            lost = _lost(*sides, k, int(looks.first[k] + looks.more[k]))
+        return _limit(k, n, lost, plan.flat, method.alpha, again), 1.0
     share, counts = method.alpha / 2, votes.cached
     classes = max(cached.candidate, int(new.max(initial=NO_CLASS)))
     if counts.sum() > n or len(counts) <= classes or counts[cached.candidate] != k:
@@ -383,8 +275,10 @@ def _fresh(plan: Steps, cached: Cached, votes: Votes, method: Exact) -> tuple[fl
 
 
 @lru_cache(maxsize=4096)
-def _limit(k: int, n: int, seen: int, plan: tuple[int, ...], alpha: float) -> float:
+def _limit(
+    k: int, n: int, seen: int, plan: tuple[int, ...], alpha: float, again: bool = False
+) -> float:
     """The limit of section 13; many inputs share counts and plan."""
-    from smoothcert.bounds import exact
+    from smoothcert.bounds import exact_stages  # loads a compiler
 
-    return float(exact.lower_planned(k, seen, *Steps.of(plan).functions(n), alpha))
+    return float(exact_stages.lower(k, seen, again, looks_of(plan, n), alpha))

@@ -16,10 +16,25 @@ from scipy import special
 from smoothcert.bounds import binomial
 from smoothcert.planning.expected import lower, upper
 from smoothcert.planning.flips import FlipRates
-from smoothcert.planning.policy import first_reaching
 
 _ROWS, _COLUMNS, _FEWEST = 160, 40, 10
 _PARTS = (np.arange(8) + 0.5) / 8  # of the law of the replays lost, for means
+
+
+@dataclass(frozen=True, eq=False)
+class SecondLooks:
+    """For each row, a second look at the replays; see `methods.steps.Step`.
+
+    Attributes:
+        second: votes to replay in all; 0 for a single look.
+        fewest, most: votes lost at the first look with which there is a second.
+        later: replays of the second look to be expected.
+    """
+
+    second: NDArray[np.int64]
+    fewest: NDArray[np.int64]
+    most: NDArray[np.int64]
+    later: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,20 +42,23 @@ class Choice:
     """For each row of a table, a size or none.
 
     Attributes:
-        replays, fresh: evaluations, one of the two 0; int64 of any one shape.
-        others: of the replays, those for each other class; see `methods.exact.Step`.
+        replays, fresh: evaluations of the first look, one of the two 0; int64 of any one shape.
+        others: of the replays, those for each other class; see `methods.steps.Step`.
         radius: to be expected, in units of sigma.
+        looks: the second looks, if there are any.
     """
 
     replays: NDArray[np.int64]
     others: NDArray[np.int64]
     fresh: NDArray[np.int64]
     radius: NDArray[np.float64]
+    looks: SecondLooks | None = None
 
     @property
-    def cost(self) -> NDArray[np.int64]:
-        """Evaluations."""
-        return self.replays + self.fresh
+    def cost(self) -> NDArray[np.float64]:
+        """Evaluations to be expected."""
+        first = (self.replays + self.fresh).astype(float)
+        return first if self.looks is None else first + self.looks.later
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +83,6 @@ class Table:
             (self.drawn - price * self.fresh).argmax(axis=1),
             price,
         )
-
-    def reaching(self, target: NDArray[np.float64]) -> Choice:
-        """In each row the fewest evaluations that reach its target; none if none do."""
-        places = [first_reaching(radius, target) for radius in (self.replayed, self.drawn)]
-        a, b = (
-            np.where(place > 0, np.take_along_axis(size, place[:, None], 1)[:, 0], np.inf)
-            for place, size in zip(places, (self.replays, self.fresh), strict=True)
-        )
-        return self._chosen(np.where(a <= b, places[0], 0), np.where(b < a, places[1], 0), 0.0)
 
     def sized(self, size: int) -> Choice:
         """Exactly so many in every row, as replays or as fresh draws."""
@@ -162,7 +171,8 @@ class Menu:
     def original(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """The radius that n draws prove of the original in the runner-up form; shape (rows,)."""
         one, two = (
-            _z(lower(p * self.n, self.n, self.alpha / 2)) for p in (shares[:, 0], 1 - shares[:, 1])
+            quantile(lower(p * self.n, self.n, self.alpha / 2))
+            for p in (shares[:, 0], 1 - shares[:, 1])
         )
         return np.maximum((one + two) / 2, 0)
 
@@ -184,26 +194,27 @@ class Menu:
         z = special.ndtri(np.clip(k / self.n, 0.5, 1 - 0.3 / self.n))
         return np.minimum(np.searchsorted(self.z, z), len(self.z) - 1)
 
-    def _replayed(self, p: Any, m: Any, alpha: float) -> NDArray[np.float64]:
-        """Phi^-1 of the limit from m replays, averaged over how many of them are lost.
+    def limit(self, p: Any, m: Any, lost: Any, alpha: float) -> NDArray[np.float64]:
+        """Phi^-1 of the limit from m replays of which so many are lost.
 
         Deviations of cache and replay are added in quadrature, which approximates the exact test.
         """
+        share = lost / m
+        deviation = p - lower(p * self.n, self.n, alpha)
+        rest = (1 - share) * deviation, p * (upper(lost, m, alpha) - share)
+        return quantile(p * (1 - share) - np.hypot(*rest))
+
+    def _replayed(self, p: Any, m: Any, alpha: float) -> NDArray[np.float64]:
+        """The same, averaged over how many of the replays are lost."""
         u, _ = self.flips.rates(p)
         m = np.minimum(m, p * self.n)
-        deviation = p - lower(p * self.n, self.n, alpha)
-        total = np.zeros(np.broadcast_shapes(np.shape(p), np.shape(m)))
-        for part in _PARTS:
-            lost = np.minimum(_quantile(part, m * u), m)
-            share = lost / m
-            rest = (1 - share) * deviation, p * (upper(lost, m, alpha) - share)
-            total += _z(p * (1 - share) - np.hypot(*rest))
-        return total / len(_PARTS)
+        lost = (np.minimum(_lost(part, m * u), m) for part in _PARTS)
+        return np.mean([self.limit(p, m, x, alpha) for x in lost], axis=0)
 
     def _drawn(self, p: Any, m: Any, alpha: float) -> NDArray[np.float64]:
-        """The same from m fresh draws, at the expected votes."""
+        """Phi^-1 of the limit from m fresh draws, at the expected votes."""
         u, v = self.flips.rates(p)
-        return _z(lower(m * (p * (1 - u) + (1 - p) * v), m, alpha))
+        return quantile(lower(m * (p * (1 - u) + (1 - p) * v), m, alpha))
 
 
 def _table(replays: Any, others: Any, fresh: Any, replayed: Any, drawn: Any) -> Table:
@@ -213,10 +224,11 @@ def _table(replays: Any, others: Any, fresh: Any, replayed: Any, drawn: Any) -> 
     return Table(a, b, c, *(np.pad(part, ((0, 0), (1, 0))) for part in (replayed, drawn)))
 
 
-def _quantile(part: float, mean: NDArray[Any]) -> NDArray[np.float64]:
+def _lost(part: float, mean: NDArray[Any]) -> NDArray[np.float64]:
     """Of the Poisson law."""
     return np.ceil(np.maximum(special.pdtrik(part, mean), 0))
 
 
-def _z(p: NDArray[Any]) -> NDArray[np.float64]:
+def quantile(p: NDArray[Any]) -> NDArray[np.float64]:
+    """Phi^-1, finite."""
     return special.ndtri(np.clip(p, 1e-12, 1 - 1e-12))

@@ -6,7 +6,7 @@ only from selection draws. So an input's plan is fixed before its own counted dr
 of the inputs before it, which is what docs/theory.md, section 13, asks for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from smoothcert.certificate import Settings
 from smoothcert.methods import Allocation, Bound
-from smoothcert.methods.exact import Exact, Step, Steps
+from smoothcert.methods.exact import Exact
+from smoothcert.methods.steps import Step, Steps
+from smoothcert.planning import aims
 from smoothcert.planning.menu import Choice, Menu
 from smoothcert.planning.plan import Plan
 from smoothcert.planning.policy import Policy
 
 _PRICES = np.geomspace(1.0, 1e-7, 200)  # of an evaluation, in units of sigma; falling
-_LITTLE = 1e-6  # a price where a target is to be reached: of equal forms the cheaper one
 _NEAR = 8  # places below the first input's price, to which no other falls: the last spend no rest
 
 
@@ -83,7 +84,8 @@ class PricedPlanner:
     def plan(self, policy: str | None = None) -> Plan:
         """The plan of a policy, by default that of the settings."""
         rule = Policy.parse(policy or self.method.policy).in_sigmas(self.settings)
-        offers, place = self._offers(rule), np.zeros(len(self.known.k), dtype=np.int64)
+        offers = self._offers(rule, self.method.stages)
+        place = np.zeros(len(self.known.k), dtype=np.int64)
         if rule.kind == "budget":
             total = rule.total(len(place), self.menu.n) - self.pilot_evaluations
             place = self._prices(offers, total)
@@ -100,9 +102,12 @@ class PricedPlanner:
         return Plan(tuple(made), self._radii(offers, place))
 
     def expected(self, policy: str) -> tuple[int, float]:
-        """Evaluations after the pilot, and mean radius in sigmas: by selection draws alone."""
+        """Evaluations after the pilot, and mean radius in sigmas: by selection draws alone.
+
+        Of a policy with radii to reach, only what is reached counts.
+        """
         rule, (_, types) = Policy.parse(policy).in_sigmas(self.settings), self.known.types
-        offers = self._offers(rule)
+        offers = self._offers(rule, Exact.usual_stages(policy))
         offer = offers[-1]
         if rule.kind == "budget":
             total = rule.total(len(types), self.menu.n) - self.pilot_evaluations
@@ -123,7 +128,7 @@ class PricedPlanner:
         """How likely each row of votes is, by type."""
         return self.menu.weights(self.known.types[0][:, 0])
 
-    def _offers(self, rule: Policy) -> list[_Offer]:
+    def _offers(self, rule: Policy, stages: int) -> list[_Offer]:
         """One per price for a budget, else a single one."""
         binary, runner_up = self.menu.binary, self.menu.runner_up(self._shares)
         if rule.kind == "budget":
@@ -136,8 +141,9 @@ class PricedPlanner:
             targets = np.full(len(cached), rule.value), np.full(len(self._shares), rule.value)
         else:
             targets = rule.value * cached, rule.value * self.menu.original(self._shares)
-        one, two = binary.reaching(targets[0]), runner_up.reaching(targets[1])
-        return [self._offer(one, two, _LITTLE)]
+        one = aims.reaching(self.menu, targets[0], stages)
+        two = aims.reaching_by_type(self.menu, runner_up, self._shares, targets[1])
+        return [self._offer(one, two, 1 / self.menu.n)]
 
     def _offer(self, binary: Choice, runner_up: Choice, price: float) -> _Offer:
         """Choose between the forms, type by type."""
@@ -174,15 +180,17 @@ class PricedPlanner:
             if fresh:
                 return Steps((Step(0, 0, fresh, fresh),))
             return Steps((Step(0, int(others * self._shares[kind, 0]), others),))
-        ends = self.menu.least_votes
-        steps: list[Step] = []
-        for least, replays, fresh in zip(
-            ends, offer.binary.replays.tolist(), offer.binary.fresh.tolist(), strict=True
-        ):
+        one, steps = offer.binary, []
+        others = np.zeros_like(one.replays)
+        columns = [one.replays, others, one.fresh]
+        if one.looks is not None:
+            columns += [one.looks.second, one.looks.fewest, one.looks.most]
+        for least, row in zip(self.menu.least_votes, np.stack(columns, 1).tolist(), strict=True):
+            step = Step(least, *row)
             if steps and steps[-1].least == least:
                 steps.pop()  # a row that no number of votes belongs to
-            if not steps or (steps[-1].winners, steps[-1].fresh) != (replays, fresh):
-                steps.append(Step(least, replays, 0, fresh))
+            if not steps or replace(steps[-1], least=least) != step:
+                steps.append(step)
         return Steps(tuple(steps))
 
     def _radii(self, offers: list[_Offer], place: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -168,7 +168,13 @@ def settings_form(settings: Settings) -> dict[str, Any]:
 
 def method_form(method: Method) -> dict[str, Any] | None:
     """The settings of a method as plain values, with its kind; None from scratch."""
-    return {"kind": method.kind, **asdict(method)} if method.kind else None  # type: ignore[call-overload]
+    if not method.kind:
+        return None
+    plain = {"kind": method.kind, **asdict(method)}  # type: ignore[call-overload]
+    for name in method.added:
+        if plain[name] == getattr(type(method), name):
+            del plain[name]
+    return plain
 
 
 def _method(raw: Mapping[str, Any] | None) -> Method:

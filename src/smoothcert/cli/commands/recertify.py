@@ -37,6 +37,7 @@ def recertify(
             autocompletion=options.complete(vocabulary.EXACT_FORMS),
         ),
     ] = None,
+    stages: options.Stages = None,
     fresh_seed: options.FreshSeed = None,
     data: options.MovedData = None,
     resume: options.Resume = False,
@@ -61,7 +62,7 @@ def recertify(
     compute = Compute(Device(device, threads), workers, cluster)
     after = (json, accept or (), log or ())
     arguments = RunArguments(out, resume, compute, batch_size, block_inputs, shard, *after)
-    question = (policy, method, alpha, gamma, variant, form)
+    question = (policy, method, alpha, gamma, variant, form, stages)
     with console.warnings_as_lines():
         _recertify(model, base, data, arguments, question, fresh_seed)
 
@@ -71,7 +72,7 @@ def _recertify(
     base: str,
     data: str | None,
     arguments: "RunArguments",
-    question: tuple[str | None, str, float | None, float, str, str | None],
+    question: tuple[str | None, str, float | None, float, str, str | None, int | None],
     fresh_seed: str | None,
 ) -> None:
     """Recertify against a base run; print the summary.
@@ -81,7 +82,7 @@ def _recertify(
         base: the original's run.
         data: where its data is now, if it moved.
         arguments: of the run.
-        question: policy, method, alpha, gamma, variant and form; see `method_settings`.
+        question: policy, method, alpha, gamma, variant, form and stages; see `method_settings`.
         fresh_seed: the seed of fresh draws, `random`, or None to replay the base's.
     """
     from smoothcert.api import sanity
