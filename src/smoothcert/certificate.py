@@ -123,6 +123,11 @@ class Settings:
         """The noise law on the inputs' grid."""
         return RoundedGaussian(self.sigma, Fraction(1, self.levels))
 
+    @property
+    def reused_form(self) -> str:
+        """The form in which its votes bound a changed model by default, of `EXACT_FORMS`."""
+        return "runner-up" if self.form == "multiclass" else self.form
+
     def radius(self, q: ArrayLike, runner_up: ArrayLike | None = None) -> NDArray[np.float64]:
         """The certified l2 radius around an input as given, rounded down.
 

@@ -72,8 +72,10 @@ CALLS = {
 }
 NO_COUNTS = {"budget", "normal", "rounding", "counts"}
 NONE_IN = {
-    f"adversary.{name}" for name in ("breaking_rates", "lost_inputs", "radius_sum", "lost_at_most")
-} | {"buehler.limits"}
+    *(f"adversary.{name}" for name in ("breaking_rates", "lost_inputs", "radius_sum")),
+    *(f"adversary.{name}" for name in ("lost_at_most", "affordable", "total_rate")),
+    *("runner_up.breaking_rates", "runner_up.radius_sum", "buehler.limits"),
+}
 NAN, INF = float("nan"), float("inf")
 BAD = (2.5, NAN, INF, -INF, -1, -1.0, 2.0**53, 2**70, "3", None, 3 + 0j, Fraction(5, 2))
 

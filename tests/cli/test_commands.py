@@ -99,6 +99,24 @@ def test_screen_ranks_models(folder, models):
     assert "ca@" in err
 
 
+@pytest.mark.parametrize("form", ["auto", "runner-up"])
+def test_screening_against_the_runner_up_is_verified(form, folder, models):
+    asked = ("--base", "base", "--per-input", 50, "--form", form, "--out", f"{form}.json")
+    _, err = run_in("screen", models / "int8.onnx", *asked, cwd=folder)
+    assert "bounded by the runner-up" in " ".join(err.split())
+    (row,) = json.loads((folder / f"{form}.json").read_text())
+    assert (row["screening"]["form"], row["pool"]["form"]) == (form, "runner-up")
+    assert set(row["pool"]["n"]) == {450}
+    out, _ = run_in("verify", f"{form}.json", "--replay", "50%", cwd=folder)
+    assert "their inputs from" in out
+    row["pool"]["others"] = [0] * len(row["pool"]["others"])
+    (folder / "forged.json").write_text(json.dumps([row]))
+    run_in("verify", "forged.json", cwd=folder, code=2)
+    _, err = run_in("screen", models / "int8.onnx", *asked[:4], "--form", "x", cwd=folder, code=2)
+    assert "form" in err
+    run_in("screen", models / "int8.onnx", *asked[:3], 500, *asked[4:6], cwd=folder, code=2)
+
+
 def test_certify_decides_a_radius(folder, models):
     common = ("--data", "digits", "--limit", 10, "--sigma", 0.25, "--n", 2000)
     out, _ = run_in(

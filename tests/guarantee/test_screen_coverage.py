@@ -4,17 +4,18 @@ A data set counts as an error if any of its statements is false: at any radius o
 a named radius, or the mean radius. As in test_coverage.py a sound bound fails a test with
 probability at most ERROR, and deliberately wrong ones must be rejected. The worlds are those
 where an error is nearest: flip rates just high enough for what the adversary would do.
+In the form runner-up the rates are of flips of all kinds, of draws that the limits do not count.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
-from smoothcert.bounds import adversary
+from smoothcert.bounds import adversary, runner_up
 from smoothcert.methods import dataset as pooled
-from smoothcert.methods.screening import Pool, Screening, Target, Verdict
+from smoothcert.methods.screening import Limits, Pool, Screening, Target, Verdict
 
 ERROR = 1e-6
 SIGMA = 0.5
@@ -175,3 +176,138 @@ def test_a_true_target_is_accepted():
     screening = Screening(60, ALPHA, groups=1, target=TRUE)
     right = sum(accepted(WORLDS["a third just lost"], screening, s) for s in range(50))
     assert right >= 45
+
+
+@dataclass(frozen=True)
+class RunnerUpWorld(World):
+    """The original also gives `second` to a runner-up, to which the changed model moves `rates`."""
+
+    second: np.ndarray
+
+    @property
+    def radii(self) -> np.ndarray:
+        z, y = stats.norm.ppf(self.p - self.rates), stats.norm.ppf(self.second + self.rates)
+        return SIGMA / 2 * np.maximum(0, z - y)
+
+    def pool(self, rng, n: int, alpha: float) -> Pool:
+        votes = np.array([rng.multinomial(n, [p, q, 1 - p - q]) for p, q in self.pairs])
+        k, others = votes[:, 0], votes[:, 1:].max(axis=1)
+        size = len(k)
+        everything = Pool(
+            *(SIGMA, 0.0, size, size, tuple(range(size)), tuple(k.tolist()), (n,) * size),
+            form="runner-up",
+            others=tuple(others.tolist()),
+        )
+        limits = everything.bounds(alpha)
+        kept = np.flatnonzero(limits.lower > limits.upper)
+        columns = {"indices": kept, "k": k[kept], "others": others[kept], "n": [n] * len(kept)}
+        return replace(everything, **{name: tuple(map(int, c)) for name, c in columns.items()})
+
+    @property
+    def pairs(self) -> np.ndarray:
+        return np.stack([self.p, self.second], axis=1)
+
+
+FORM = "runner-up"
+# What it takes from 0.6 and 0.2 to have no radius of 0.1 left, as from 0.95 and 0.03.
+_AT = {
+    pair: np.float64(
+        optimize.brentq(
+            lambda w, p=pair: stats.norm.ppf(p[0] - w) - stats.norm.ppf(p[1] + w) - 0.2 / SIGMA,
+            *(0, (pair[0] - pair[1]) / 2),
+        )
+    )
+    for pair in ((0.6, 0.2), (0.95, 0.03))
+}
+
+
+def runner_up_worlds() -> dict[str, RunnerUpWorld]:
+    rng = np.random.default_rng(1)
+    p = rng.uniform(0.45, 0.99, INPUTS)
+    q = (1 - p) * rng.uniform(0.35, 0.95, INPUTS)
+    some = np.arange(INPUTS) % 3 == 0
+    both = np.where(some, 0.6, 0.95), np.where(some, 0.2, 0.03)
+    low, high = _AT[0.6, 0.2] + 1e-9, _AT[0.95, 0.03] + 1e-9
+    same, second = np.full(INPUTS, 0.6), np.full(INPUTS, 0.2)
+    return {
+        "flips near both boundaries": RunnerUpWorld(p, 0.2 * (p - q) * rng.random(INPUTS), q),
+        "the near third just lost": RunnerUpWorld(both[0], np.where(some, low, 0), both[1]),
+        "all just lost": RunnerUpWorld(both[0], np.where(some, low, high), both[1]),
+        "a third of equal ones just lost": RunnerUpWorld(same, np.where(some, low, 0), second),
+    }
+
+
+RUNNER_UP = runner_up_worlds()
+
+
+@pytest.mark.parametrize("count", DATA_SETS)
+@pytest.mark.parametrize("name", sorted(RUNNER_UP))
+def test_all_statements_against_the_runner_up_hold_together(name, count):
+    screening = Screening(40, ALPHA, radii=(0.0, 0.1), groups=2, form=FORM)
+    assert not rejected(errors(RUNNER_UP[name], screening, count), count)
+
+
+def sharp_pair(monkeypatch, less: float = 0.0) -> None:
+    """The true probabilities as limits; or the runner-up's by less than it can come to."""
+
+    def bounds(self, alpha):
+        size = self.eligible
+        return Limits(SIGMA, np.full(size, 0.6), np.full(size, 0.2 - less))
+
+    monkeypatch.setattr(Pool, "bounds", bounds)
+
+
+EQUAL = RUNNER_UP["a third of equal ones just lost"]
+
+
+def all_of(world: RunnerUpWorld) -> RunnerUpWorld:
+    return replace(world, rates=np.full(INPUTS, world.rates.max()))
+
+
+def test_known_limits_against_the_runner_up_hold_too(monkeypatch):
+    sharp_pair(monkeypatch)
+    screening = Screening(40, ALPHA, radii=(0.1,), groups=1, form=FORM)
+    for world in (EQUAL, all_of(EQUAL)):
+        assert not rejected(errors(world, screening, 300), 300)
+
+
+def test_estimates_against_the_runner_up_are_caught(monkeypatch):
+    sharp_pair(monkeypatch)
+    monkeypatch.setattr(adversary, "mean_flip_limit", plain_mean)
+    assert rejected(errors(EQUAL, Screening(40, ALPHA, groups=1, form=FORM), 300), 300)
+
+
+def test_a_runner_up_that_gains_nothing_is_caught(monkeypatch):
+    """The control: an adversary who takes from the class, and gives to no other."""
+    screening = Screening(400, ALPHA, groups=1, form=FORM)
+    sharp_pair(monkeypatch)
+    assert not rejected(errors(all_of(EQUAL), screening, 100), 100)
+
+    def given_to_nobody(lower, upper, sigma, radii):
+        needed = stats.norm.cdf(2 * np.asarray(radii)[..., None] / sigma + stats.norm.ppf(upper))
+        return np.maximum(lower - needed, 0)
+
+    monkeypatch.setattr(runner_up, "breaking_rates", given_to_nobody)
+    assert rejected(errors(all_of(EQUAL), screening, 100), 100)
+
+
+def pooled_misses(chosen_by_others: bool, count: int = 300) -> int:
+    """How often the mean rate of the chosen inputs is above its limit; losers always change."""
+    draws, p, found = 60, 0.6, 0
+    for seed in range(count):
+        rng = np.random.default_rng([10, seed])
+        replayed, others = rng.binomial(draws, p, 200), rng.binomial(draws, p, 200)
+        chosen = (others if chosen_by_others else replayed) > draws * p
+        flips = (draws - replayed)[chosen]
+        found += adversary.mean_flip_limit(flips, draws, ALPHA) < 1 - p
+    return found
+
+
+def test_replayed_draws_that_chose_their_inputs_are_caught():
+    """Why limits, inputs and groups are of other draws than are replayed in this form.
+
+    An input with many winners has few losers: given its counts, the flips of its draws of all
+    kinds have another mean than the flip rate. Draws that all voted for the class have not.
+    """
+    assert not rejected(pooled_misses(True), 300)
+    assert rejected(pooled_misses(False), 300)

@@ -151,8 +151,8 @@ def method_settings(
     if fresh_seed is not None:
         return _fresh(settings, text, method, total, number_of(fresh_seed))
     each = int(rule.value) if rule.kind == "uniform" else None
-    form = form or {"multiclass": "runner-up"}.get(settings.form, settings.form)
-    values = (method, text, each, total, gamma, variant, form, stages)
+    chosen = form or settings.reused_form
+    values = (method, text, each, total, gamma, variant, chosen, stages)
     return BY_NAME[method].of(RecertifyOptions(*values))
 
 

@@ -19,6 +19,7 @@ from smoothcert.methods import dataset as pooled
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening, Target
 from smoothcert.noise.law import Stream
+from smoothcert.sampling.answers import NO_CLASS
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
@@ -37,6 +38,7 @@ def screen(
     radii: Sequence[float] = (),
     groups: int = 4,
     accept: str | Target | None = None,
+    form: str | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[DatasetCertificate, ...]:
@@ -56,6 +58,7 @@ def screen(
         groups: number of groups of inputs of similar vote share.
         accept: a target such as `ca@0.5>=0.40`; a candidate is stopped as soon as it is proven
             to reach the target, or can no longer be proven to with these evaluations.
+        form: how the other classes are bounded, see `Screening`; by default as the original.
         batch_size: rows per forward pass; chosen from the input size by default.
         progress: called with the number of evaluations after every batch.
 
@@ -66,7 +69,8 @@ def screen(
         Mismatch: inputs, grid or classes differ from the original's, or the original was itself
             recertified or stopped early.
         InvalidInput: a setting is out of range, there are no labels, or an input has fewer
-            cached draws of its class than are to be replayed.
+            cached draws of its class than are to be replayed; in the form `runner-up`, no draw
+            is left that is not replayed.
         ModelError: a candidate is not a usable classifier, or its rows depend on each other.
 
     Source: docs/theory.md, section 10.
@@ -77,9 +81,10 @@ def screen(
     if not classifiers:
         raise InvalidInput("There is nothing to screen: give at least one classifier.")
     target = Target.parse(accept) if isinstance(accept, str) else accept
-    named = tuple(real(r, "a radius") for r in radii)
-    screening = Screening(per_input, alpha, named, groups, target, len(classifiers))
-    screener = Screener.of(as_base(base), as_inputs(inputs), screening, batch_size)
+    named, original = tuple(real(r, "a radius") for r in radii), as_base(base)
+    form = form or original.settings.reused_form
+    screening = Screening(per_input, alpha, named, groups, target, len(classifiers), form)
+    screener = Screener.of(original, as_inputs(inputs), screening, batch_size)
     loaded = [screener.prepared(load_classifier(c)) for c in classifiers]  # type: ignore[arg-type]
     return tuple(screener.screen(candidate, progress) for candidate in loaded)
 
@@ -87,22 +92,43 @@ def screen(
 def asked(model: str, screening: Screening, seed: int) -> Try:
     """What a screening asks of the draws of a base's seed about one candidate."""
     what = f"{screening.per_input} per input, {screening.candidates} candidates"
-    return Try.of("screen", model, f"{what}, alpha {screening.alpha:g}", seed, screening)
+    what, settings = f"{what}, alpha {screening.alpha:g}", (screening, screening.form)
+    if screening.form == "binary":
+        return Try.of("screen", model, what, seed, screening)  # its key is that of before
+    return Try.of("screen", model, f"{what}, form {screening.form}", seed, settings)
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The source of one eligible input's draws: its class, and the draws that voted for it."""
+    """The source of one eligible input's draws.
+
+    Attributes:
+        inputs: all inputs.
+        position: of the input.
+        candidate: its class.
+        draws: to be replayed.
+        cached: the original's labels of them.
+    """
 
     inputs: Inputs
     position: int
     candidate: int
-    winners: NDArray[np.int64]
+    draws: NDArray[np.int64]
+    cached: NDArray[np.int32]
 
     @property
     def item(self) -> Item:
         """Read the input."""
         return self.inputs.item(self.position)
+
+    def flips(self, start: int, new: NDArray[np.int32]) -> int:
+        """How many of its draws from start have a new label that may cost its class the lead.
+
+        That is any but its class where the original had its class, and any other class than
+        before where it had not (docs/theory.md, section 10).
+        """
+        old, lost = self.cached[start : start + len(new)], new != self.candidate
+        return int((lost & ((old == self.candidate) | ((new != old) & (new != NO_CLASS)))).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,9 +158,10 @@ class Screener:
         """Check that data and cache match, and pick the draws to replay; see `screen`."""
         labels = _checked_labels(base, inputs)
         base = replace(base, settings=replace(base.settings, off_grid=inputs.off_grid))
-        pool = Pool.of(base, labels, screening.alpha_cache)
-        sources = _sources(base, inputs, pool, screening.per_input)
-        return Screener(base, inputs, screening, pool, sources, rows(batch_size))
+        share, per_input = screening.alpha_cache, screening.per_input
+        pool = Pool.of(base, labels, share, screening.form, per_input)
+        found = sources(base, inputs, pool, per_input)
+        return Screener(base, inputs, screening, pool, found, rows(batch_size))
 
     def prepared(self, classifier: Classifier) -> Prepared:
         """Prepare the classifier and check that it fits these inputs; see `screen`."""
@@ -161,32 +188,47 @@ class Screener:
         return found
 
     def flips(self, sampler: Sampler, start: int, stop: int) -> list[int]:
-        """How many of each source's draws from start to stop the classifier gives another class."""
-        requests = (Request(s.item, Stream.ESTIMATION, s.winners[start:stop]) for s in self.sources)
+        """The flips of each source's draws from start to stop; see `Source.flips`."""
+        requests = (Request(s.item, Stream.ESTIMATION, s.draws[start:stop]) for s in self.sources)
         answers = zip(self.sources, sampler.labels(requests), strict=True)
-        return [int((new != source.candidate).sum()) for source, (_, new) in answers]
+        return [source.flips(start, new) for source, (_, new) in answers]
 
 
-def _sources(base: Certification, inputs: Inputs, pool: Pool, per_input: int) -> tuple[Source, ...]:
+def sources(base: Certification, inputs: Inputs, pool: Pool, per_input: int) -> tuple[Source, ...]:
+    """The draws to be replayed of each eligible input: the first, of its class or of all kinds.
+
+    Raises:
+        InvalidInput: an input has fewer of its class.
+        Mismatch: an input's cached votes are not those of its certificate.
+    """
     position = {index: i for i, index in enumerate(inputs.indices)}
-    sources = []
+    found = []
     for index, k in zip(pool.indices, pool.k, strict=True):
-        if k < per_input:
-            raise InvalidInput(
-                f"Input {index} has {k} cached draws of its class, of which "
-                f"{per_input} cannot be replayed. Ask for at most {k} per input, or certify the "
-                "original with a larger n."
-            )
         record = base.records[position[index]]
-        candidate = record.certificate.candidate
-        winners = np.flatnonzero(record.votes.estimation == candidate)
-        if len(winners) != k:
-            raise Mismatch(
-                f"Input {index} has {len(winners)} cached votes for its class, but its "
-                f"certificate counts {k}. The cache is damaged: certify the original again."
-            )
-        sources.append(Source(inputs, position[index], candidate, winners[:per_input].copy()))
-    return tuple(sources)
+        candidate, labels = record.certificate.candidate, record.votes.estimation
+        draws = np.arange(per_input)
+        if pool.form == "binary":
+            draws = _winners(index, k, per_input, labels == candidate)
+        cached = labels[draws].copy()
+        found.append(Source(inputs, position[index], candidate, draws, cached))
+    return tuple(found)
+
+
+def _winners(index: int, k: int, per_input: int, won: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The first draws of an input that voted for its class."""
+    if k < per_input:
+        raise InvalidInput(
+            f"Input {index} has {k} cached draws of its class, of which "
+            f"{per_input} cannot be replayed. Ask for at most {k} per input, or certify the "
+            "original with a larger n."
+        )
+    winners = np.flatnonzero(won)
+    if len(winners) != k:
+        raise Mismatch(
+            f"Input {index} has {len(winners)} cached votes for its class, but its "
+            f"certificate counts {k}. The cache is damaged: certify the original again."
+        )
+    return winners[:per_input].copy()
 
 
 def _checked_labels(base: Certification, inputs: Inputs) -> tuple[int, ...]:

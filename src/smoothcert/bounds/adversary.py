@@ -2,7 +2,8 @@
 
 Input i keeps probability p'_i >= limits_i * (1 - u_i), where the flip rate u_i is unknown and
 only the mean over each group of inputs is bounded. Every bound here is the worst over all
-rates that are allowed (docs/theory.md, section 10), and every result is on the safe side.
+rates that are allowed (docs/theory.md, section 10), and every result is on the safe side. What a
+rate costs an input against its runner-up is in `runner_up`.
 """
 
 from typing import Any
@@ -109,16 +110,36 @@ def lost_inputs(
     Raises:
         InvalidInput: an argument out of range, or NaN.
     """
-    limits = np.sort(np.asarray(limits, float))  # the cheapest at one radius are so at all
-    costs = np.maximum(breaking_rates(limits, sigma, radii), 0)
+    return affordable(breaking_rates(limits, sigma, radii), mean_rate)
+
+
+def affordable(breaking: NDArray[np.float64], mean_rate: float) -> NDArray[np.int64]:
+    """The most inputs of one group whose breaking rates fit into its mean flip rate, exactly.
+
+    Args:
+        breaking: of each input, shape (..., inputs); see `breaking_rates`.
+        mean_rate: upper limit of the group's mean flip rate.
+
+    Returns:
+        Counts, shape (...).
+
+    Raises:
+        InvalidInput: mean_rate is not in [0, 1].
+    """
+    costs = np.sort(np.maximum(breaking, 0), axis=-1)
     spent = np.cumsum(costs, axis=-1) * (1 - _RELATIVE)
-    return (spent <= _budget(limits, mean_rate)).sum(axis=-1)
+    return (spent <= total_rate(breaking.shape[-1], mean_rate)).sum(axis=-1)
 
 
-def _budget(limits: NDArray[np.float64], mean_rate: float) -> float:
+def total_rate(inputs: int, mean_rate: float) -> float:
+    """What the flip rates of so many inputs sum to at most, rounded up.
+
+    Raises:
+        InvalidInput: mean_rate is not in [0, 1].
+    """
     if not 0 <= mean_rate <= 1:
         raise InvalidInput(f"mean_rate must be a flip rate in [0, 1]; got {mean_rate}")
-    return float(np.nextafter(len(limits) * mean_rate, np.inf))
+    return float(np.nextafter(inputs * mean_rate, np.inf))
 
 
 def radius_sum(limits: ArrayLike, mean_rate: float, sigma: float) -> float:
@@ -144,7 +165,7 @@ def radius_sum(limits: ArrayLike, mean_rate: float, sigma: float) -> float:
         raise InvalidInput("limits must be probabilities in (1/2, 1)")
     if not limits.size:
         return 0.0
-    budget = _budget(limits, mean_rate)
+    budget = total_rate(len(limits), mean_rate)
     tops = normal.quantile_below(limits)
     cheap, dear = np.log(limits.min() / _density(0.0)), np.log((limits / _density(tops)).max())
     for _ in range(_BISECTIONS):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class ScreeningArguments:
     radii: str
     accept: str | None
     batch_size: int | None
+    form: str | None = None
     out: Path | None = None
     overwrite: bool = False
 
@@ -57,8 +58,8 @@ class ScreeningArguments:
         """The options, checked."""
         target = Target.parse(self.accept) if self.accept else None
         radii = parse_radii(self.radii) if self.radii else ()
-        settings = (self.per_input, self.alpha, radii)
-        return Screening(*settings, target=target, candidates=len(self.models))
+        settings, form = (self.per_input, self.alpha, radii), self.form or "binary"
+        return Screening(*settings, target=target, candidates=len(self.models), form=form)
 
     def task_spec(self, run: Run) -> ScreeningTaskSpec:
         """For other processes."""
@@ -75,6 +76,7 @@ def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> No
         require_new_file(arguments.out, arguments.overwrite)
     console.note(sanity.of_alpha(arguments.alpha))
     run = Run.open(arguments.base)
+    arguments = replace(arguments, form=arguments.form or run.identity.settings.reused_form)
     source = recorded_source(run.manifest.origin, arguments.data)
     if compute.cluster is None:
         found = _screen_here(arguments, run, source, compute)
@@ -112,6 +114,8 @@ def _show(arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertif
     seed = run.identity.settings.seed
     mine = [question(c.fingerprint, arguments.screening, seed) for c in found]
     before = tried(ledger.tries(run).beside(mine), beside="this screening")
+    if found[0].pool.form != "binary":
+        console.say("Every other class is bounded by the runner-up, not by 1 minus the class.")
     console.say(
         f"All of this holds together with probability at least 1 − {level(arguments.alpha)} "
         f"(docs/theory.md, section 10). {before}".strip()

@@ -99,6 +99,9 @@ def make_screener(
         Screener.of(run.certification(), inputs, screening, batch_size),
         pilots.seen_of(run),
     )
+    if screener.pool.form != "binary":
+        pilots.require_unseen(run, screening.per_input, "the form runner-up", "form")
+        return screener
     for source, k in zip(screener.sources, screener.pool.k, strict=True):
         left = k - int(seen[0, source.position])
         if left < screening.per_input:
@@ -121,6 +124,8 @@ def problems_of(found: Sequence[DatasetCertificate], base: Run | None) -> Iterat
     screening, pool = found[0].screening, found[0].pool
     if any((c.screening, c.pool) != (screening, pool) for c in found):
         yield "its candidates were screened with different settings or inputs"
+    if pool.form != "binary" and screening.form == "binary":
+        yield "its limits have another form than was asked for"
     if len(found) != screening.candidates:
         yield (
             f"its alpha is divided over {screening.candidates} candidates, but it has {len(found)}"
@@ -137,7 +142,8 @@ def problems_of(found: Sequence[DatasetCertificate], base: Run | None) -> Iterat
 def _pool_of(base: Run, screening: Screening) -> Pool:
     """What a base run says of its inputs, by the true classes that it keeps."""
     known = tuple(-1 if label is None else label for label in base.labels)
-    found = Pool.of(base.certification(), known, screening.alpha_cache)
+    share, form, per_input = screening.alpha_cache, screening.form, screening.per_input
+    found = Pool.of(base.certification(), known, share, form, per_input)
     return replace(found, off_grid=0.0)  # of the base's inputs; a screening has its own
 
 

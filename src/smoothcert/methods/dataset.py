@@ -1,19 +1,19 @@
 """Dataset certificates: what a few replayed draws per input prove about a model's accuracy.
 
-The cached winners of every eligible input are replayed; flips away from the class, pooled over
-groups of inputs, bound each group's mean flip rate, and an adversary places the flips where
-they hurt most. At radii named in advance, it also matters which inputs flipped. Everything
-here is a pure function of counts, so `recheck` repeats it (docs/theory.md, section 10).
+Cached draws of every eligible input are replayed: winners, or in the form `runner-up` draws of all
+kinds. Flips, pooled over groups of inputs, bound each group's mean flip rate, and an adversary
+places the flips where they hurt most. At radii named in advance, it also matters which inputs
+flipped. Everything here is a pure function of counts, so `recheck` repeats it (docs/theory.md,
+section 10).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import fsum
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from smoothcert.bounds import adversary
 from smoothcert.methods.screening import Pool, Screening, Target, Verdict
@@ -53,7 +53,8 @@ class DatasetCertificate:
     Attributes:
         name, fingerprint: the model's name and hash.
         screening, pool: the settings, and what the cache says.
-        flips: flips away from the class, (rounds, eligible), not cumulative.
+        flips: flips away from the class, and in the form `runner-up` to another class,
+            (rounds, eligible), not cumulative.
         groups: pooled flips and limits.
         named: robust inputs at the named radii, by the better of both bounds.
         acr: lower bound of the average certified radius over the data set.
@@ -123,8 +124,8 @@ class DatasetCertificate:
             "alpha": self.alpha,
             "budget": dict(self.screening.budget),
             "groups": [asdict(group) for group in self.groups],
-            "screening": asdict(self.screening),
-            "pool": {k: v for k, v in asdict(self.pool).items() if k != "off_grid" or v},
+            "screening": _without_defaults(self.screening, ("form",)),
+            "pool": _without_defaults(self.pool, ("off_grid", "form", "others")),
             "flips": [list(row) for row in self.flips],
         }
 
@@ -150,6 +151,12 @@ class DatasetCertificate:
         )
 
 
+def _without_defaults(value: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a dataclass, of these only what earlier versions would not have said."""
+    plain = {field.name: field.default for field in fields(value) if field.name in names}
+    return {k: v for k, v in asdict(value).items() if k not in plain or v != plain[k]}
+
+
 def certificate(
     name: str,
     fingerprint: str,
@@ -166,9 +173,9 @@ def certificate(
     """
     counts = np.array(flips, dtype=np.int64).reshape(len(flips), pool.eligible)
     groups = _groups(screening, pool, counts)
-    limits, blocks = pool.limits(screening.alpha_cache), pool.blocks(screening.groups)
+    limits, blocks = pool.bounds(screening.alpha_cache), pool.blocks(screening.groups)
     sums = [
-        adversary.radius_sum(limits[block], group.limit, pool.sigma)
+        limits.of(block).radius_sum(group.limit)
         for block, group in zip(blocks, groups, strict=True)
     ]
     off_grid = np.nextafter(pool.eligible * pool.off_grid, np.inf) if pool.off_grid else 0.0
@@ -250,21 +257,21 @@ def _pooled(
     pool: Pool, screening: Screening, groups: tuple[Group, ...], radii: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     """Robust inputs at each radius by the pooled limits alone."""
-    limits, blocks = pool.limits(screening.alpha_cache), pool.blocks(screening.groups)
+    limits, blocks = pool.bounds(screening.alpha_cache), pool.blocks(screening.groups)
     robust, needed = np.full(radii.shape, pool.eligible), pool.from_grid_points(radii)
     for block, group in zip(blocks, groups, strict=True):
-        robust = robust - adversary.lost_inputs(limits[block], group.limit, pool.sigma, needed)
+        breaking = limits.of(block).breaking_rates(needed)
+        robust = robust - adversary.affordable(breaking, group.limit)
     return robust
 
 
 def _evident(screening: Screening, pool: Pool, counts: NDArray[np.int64]) -> list[int]:
     """Robust inputs at each named radius by the evidence of every input."""
-    limits = pool.limits(screening.alpha_cache)
-    needed = pool.from_grid_points(screening.named)
-    breaking = adversary.breaking_rates(limits, pool.sigma, needed)
+    limits = pool.bounds(screening.alpha_cache)
+    breaking = limits.breaking_rates(pool.from_grid_points(screening.named))
     evidence, past, seen = np.zeros(breaking.shape), np.zeros(pool.eligible), 0
     for row, until in zip(counts, screening.rounds, strict=False):
-        guesses = _guesses(limits, pool.blocks(screening.groups), past, seen)
+        guesses = _guesses(limits.density, pool.blocks(screening.groups), past, seen)
         evidence += adversary.log_evidence(row, until - seen, guesses, breaking)
         past, seen = past + row, until
     share = screening.alpha_radius if screening.named else 1.0
@@ -272,7 +279,7 @@ def _evident(screening: Screening, pool: Pool, counts: NDArray[np.int64]) -> lis
 
 
 def _guesses(
-    limits: NDArray[Any], blocks: list[NDArray[np.intp]], past: NDArray[Any], seen: int
+    shape: NDArray[Any], blocks: list[NDArray[np.intp]], past: NDArray[Any], seen: int
 ) -> NDArray[np.float64]:
     """Guess each input's flip rate from the cache and earlier rounds.
 
@@ -280,8 +287,7 @@ def _guesses(
     flips so far and pulled towards the input's own. The guess grows with every flip, so no flips at
     all are the best that can still happen.
     """
-    shape = np.exp(-(special.ndtri(limits) ** 2) / 2)
-    rate = np.empty(len(limits))
+    rate = np.empty(len(shape))
     for block in blocks:
         expected = seen * shape[block].sum() + 0.5 / _FIRST_RATE
         rate[block] = (past[block].sum() + 0.5) / expected * shape[block]

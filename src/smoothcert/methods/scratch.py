@@ -151,6 +151,19 @@ def counted(labels: NDArray[np.int32], num_classes: int) -> NDArray[np.int64]:
     return np.bincount(labels[labels != NO_CLASS], minlength=num_classes)
 
 
+def expected(
+    selection: NDArray[np.int32], chosen: int, n: int, num_classes: int
+) -> NDArray[np.int64]:
+    """The votes for each class that n draws would have by the selection's shares.
+
+    With half a vote more for the other classes together, so that none is thought to have none.
+    """
+    more = np.full(num_classes, 0.5 / (num_classes - 1))
+    more[chosen] = 0
+    votes = counted(selection, num_classes) + more
+    return np.floor(votes * (n / max(votes.sum(), len(selection)))).astype(np.int64)
+
+
 def _limits(
     counts: NDArray[np.int64],
     n: int,
@@ -183,19 +196,12 @@ def _form(
     shape: tuple[int, ...],
     num_classes: int,
 ) -> str:
-    """The settings' form, where `auto` is the one that the selection draws let expect more of.
-
-    That is at the votes that n draws would have by the selection's shares, with half a vote more
-    for the other classes together, so that none is thought to have none.
-    """
+    """The settings' form, where `auto` is the one that the selection draws let expect more of."""
     if settings.form != "auto" and num_classes > 1:
         return settings.form
     if num_classes < 3:
         return "binary"
-    more = np.full(num_classes, 0.5 / (num_classes - 1))
-    more[chosen] = 0
-    votes = counted(selection, num_classes) + more
-    counts = np.floor(votes * (settings.n / max(votes.sum(), len(selection)))).astype(np.int64)
+    counts = expected(selection, chosen, settings.n, num_classes)
     given = (counts, settings.n, chosen)
     binary, other = (_limits(*given, form, settings, shape) for form in ("binary", "runner-up"))
     return "runner-up" if settings.radius(*other) > settings.radius(binary[0]) else "binary"

@@ -121,19 +121,20 @@ def shown(base: Run) -> tuple[str, ...]:
     return tuple(sorted(filter(is_shown, base.storage.files(FOLDER))))
 
 
-def require_unseen(base: Run, prefix: int) -> None:
+def require_unseen(base: Run, prefix: int, who: str = "IRS", kind: str = "method") -> None:
     """Raise InvalidInput if shown pilots saw one of the first `prefix` draws of an input.
 
-    IRS counts a prefix, and what a pilot has shown may have chosen its length.
+    IRS counts a prefix, and what a pilot has shown may have chosen its length. So does a screening
+    in the form runner-up; `who` and `kind` are for the message.
     """
     for position, record in _seen_records(base).items():
         draws, _ = pilot_draws(record)
         if len(draws) and draws.min() < prefix:
             index = base.identity.indices[position]
             raise InvalidInput(
-                f"`plan` has shown draw {draws.min()} of input {index} of {base.storage}, and IRS "
-                f"would count it among the first {prefix}. Ask for at most {draws.min()} per "
-                "input, or use another method, which sets such draws aside."
+                f"`plan` has shown draw {draws.min()} of input {index} of {base.storage}, and "
+                f"{who} would count it among the first {prefix}. Ask for at most {draws.min()} per "
+                f"input, or use another {kind}, which sets such draws aside."
             )
 
 

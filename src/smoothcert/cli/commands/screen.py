@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from smoothcert import vocabulary
 from smoothcert.cli import options
 
 
@@ -38,6 +39,15 @@ def screen(
             show_default=False,
         ),
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            help="Bound the other classes binary (replay the class's draws), by runner-up (replay "
+            "draws of all kinds), or auto.",
+            show_default="as the original",
+            autocompletion=options.complete(vocabulary.EXACT_FORMS),
+        ),
+    ] = None,
     data: options.MovedData = None,
     out: Annotated[Path | None, typer.Option(help="Also write the certificates as JSON.")] = None,
     overwrite: options.Overwrite = False,
@@ -55,7 +65,7 @@ def screen(
     from smoothcert.cli.resources import Compute, Device
 
     compute = Compute(Device(device, threads), workers, cluster)
-    rest = (per_input, alpha, radii, accept, batch_size, out, overwrite)
+    rest = (per_input, alpha, radii, accept, batch_size, form, out, overwrite)
     asked = screenings.ScreeningArguments(tuple(models), base, data, *rest)
     with console.warnings_as_lines():
         screenings.screen(asked, compute, json)
