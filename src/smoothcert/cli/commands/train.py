@@ -17,35 +17,50 @@ if TYPE_CHECKING:
     from smoothcert.training.recipe import Recipe
 
 
+_Model = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        help="A torch network to train further; without it one of the zoo is trained.",
+        show_default=False,
+    ),
+]
+_Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="quick (digits), short (CIFAR-10 on a CPU), cohen2019, or finetune.",
+        show_default="finetune for a MODEL, else quick",
+        autocompletion=options.complete(vocabulary.RECIPES),
+    ),
+]
+_Architecture = Annotated[
+    str | None,
+    typer.Option(
+        "--arch",
+        help="small_cnn or cifar_resnet20 (also 8, 14, 32, 44, 56, 110).",
+        autocompletion=options.complete(vocabulary.ARCHITECTURES),
+    ),
+]
+_Augment = Annotated[
+    bool | None,
+    typer.Option(
+        "--augment/--no-augment",
+        help="Crop images at random and mirror half of them.",
+        show_default="the recipe's; not for a MODEL",
+    ),
+]
+
+
 def train(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[MODEL]",
-            help="A torch network to train further; without it one of the zoo is trained.",
-            show_default=False,
-        ),
-    ] = None,
+    model: _Model = None,
     *,
     data: options.Data,
     sigma: options.Sigma,
     out: options.Out,
     overwrite: options.Overwrite = False,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="quick (digits), short (CIFAR-10 on a CPU), cohen2019, or finetune.",
-            show_default="finetune for a MODEL, else quick",
-            autocompletion=options.complete(vocabulary.RECIPES),
-        ),
-    ] = None,
-    arch: Annotated[
-        str | None,
-        typer.Option(
-            help="small_cnn or cifar_resnet20 (also 8, 14, 32, 44, 56, 110).",
-            autocompletion=options.complete(vocabulary.ARCHITECTURES),
-        ),
-    ] = None,
+    recipe: _Recipe = None,
+    arch: _Architecture = None,
     split: options.Split = "train",
     grid: options.Grid = None,
     limit: options.Limit = None,
@@ -58,14 +73,7 @@ def train(
     consistency: Annotated[
         float | None, typer.Option(help="Weight of the noise-consistency term.")
     ] = None,
-    augment: Annotated[
-        bool | None,
-        typer.Option(
-            "--augment/--no-augment",
-            help="Crop images at random and mirror half of them.",
-            show_default="the recipe's; not for a MODEL",
-        ),
-    ] = None,
+    augment: _Augment = None,
     seed: options.Seed = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the checkpoint next to --out.")
@@ -85,17 +93,9 @@ def train(
     if model is not None and arch is not None:
         raise InvalidInput("--arch names a network of the zoo to train from scratch; MODEL has one")
     source = DataSource(data, split, grid, limit, every, size, channels)
-    chosen = make_recipe(
-        recipe or ("quick" if model is None else "finetune"),
-        sigma,
-        architecture=arch,
-        epochs=epochs,
-        batch=batch,
-        rate=rate,
-        consistency=consistency,
-        crop_and_flip=augment,
-        seed=seed,
-    )
+    given = {"epochs": epochs, "batch": batch, "rate": rate, "consistency": consistency}
+    name = recipe or ("quick" if model is None else "finetune")
+    chosen = make_recipe(name, sigma, architecture=arch, crop_and_flip=augment, seed=seed, **given)
     how = {"resume": resume, "overwrite": overwrite}
     train_to_file(source, chosen, out, device, json, model=model, **how)
 
