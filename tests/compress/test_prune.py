@@ -120,11 +120,10 @@ def test_nothing_changed_is_said_loudly(colour, tmp_path):
     assert again.describe().startswith("NOTHING WAS CHANGED")
 
 
-def test_an_exported_program_is_pruned_by_way_of_onnx(colour, tmp_path):
-    """The error's advice works."""
-    with pytest.raises(ModelError, match="Prune the weights it was made from, or convert"):
-        compress(colour / "net.pt2", "prune-layers:0.2", tmp_path / "p.pt2")
+def test_an_exported_program_is_pruned_itself_and_by_way_of_onnx(colour, tmp_path):
     data = smoothcert.Inputs.from_arrays(np.zeros((2, 3, 16, 16), np.uint8))
+    change = compress(colour / "net.pt2", "prune-layers:0.2", tmp_path / "p.pt2", inputs=data)
+    assert change.fraction_changed == pytest.approx(0.2, abs=0.001)
     compress(colour / "net.pt2", "onnx", tmp_path / "n.onnx", inputs=data)
     change = compress(tmp_path / "n.onnx", "prune-layers:0.2", tmp_path / "p.onnx")
     assert change.fraction_changed == pytest.approx(0.2, abs=0.001)

@@ -23,26 +23,17 @@ Weights = Mapping[str, NDArray[Any]]
 
 
 def write(request: Request) -> CompressionReport:
-    """Prune the convolution and linear weights of an ONNX or safetensors model.
+    """Prune the convolution and linear weights of an ONNX, safetensors or other torch model.
 
     Biases and normalization stay, as in Ugare et al. (2024). `prune` ranks all weights of the
     network together, `prune-layers` those of each tensor separately.
     """
     fraction = request.fraction()
-    file = request.file
-    if file.suffix not in (".onnx", ".safetensors"):
-        raise ModelError(
-            "Pruning rewrites the weights of an .onnx or .safetensors file; got "
-            f"{request.model!r}. Prune the weights it was made from, or convert a float32 "
-            "model with --to onnx and prune the result."
-        )
-    request.check_suffix(file.suffix)
     pruned, of = {
         "prune": (without_smallest, "the weights"),
         "prune-layers": (without_smallest_of_each, "each layer's weights"),
     }[request.kind]
-    rewrite = _rewrite_onnx if file.suffix == ".onnx" else _rewrite_safetensors
-    before, after = rewrite(request, lambda weights: pruned(weights, fraction))
+    before, after = _rewriter(request)(request, lambda weights: pruned(weights, fraction))
     return CompressionReport(
         request.out,
         f"the smallest {100 * fraction:g} % of {of} set to zero",
@@ -50,6 +41,19 @@ def write(request: Request) -> CompressionReport:
         request.bytes_before,
         request.out.stat().st_size,
     )
+
+
+def _rewriter(request: Request) -> "Callable[..., tuple[Weights, Weights]]":
+    """What rewrites the weights of such a model; the file to write is of the same kind."""
+    if request.file.suffix == ".onnx":
+        request.check_suffix(".onnx")
+        return _rewrite_onnx
+    if request.is_of_the_zoo and request.out.suffix != ".pt2":
+        request.check_suffix(".safetensors")
+        return _rewrite_safetensors
+    from smoothcert.compress import torch_weights
+
+    return torch_weights.rewrite
 
 
 def without_smallest(weights: Weights, fraction: float) -> dict[str, NDArray[Any]]:

@@ -105,6 +105,11 @@ class Request:
                 f"{self.target} writes a {' or '.join(suffixes)} file; got {self.out.name!r}"
             )
 
+    @property
+    def is_of_the_zoo(self) -> bool:
+        """Whether it is the weights of a network of the zoo, or such a file."""
+        return self.file.suffix == ".safetensors"
+
     def torch_source(self) -> "TorchClassifier":
         """The torch classifier behind the model, or a ModelError that says what is needed."""
         from smoothcert.classifiers.pytorch import TorchClassifier

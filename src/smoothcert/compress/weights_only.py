@@ -7,6 +7,7 @@ output channel. The files store the small numbers where their format allows it: 
 or DequantizeLinear before the layer, safetensors as a 16-bit type.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +31,23 @@ Weights = dict[str, NDArray[Any]]
 
 
 def write(request: Request) -> CompressionReport:
-    """Round the weights of an ONNX or safetensors model."""
+    """Round the weights of an ONNX, safetensors or other torch model."""
     request.no_argument()
-    file = request.file
-    precision = request.target.partition("-")[0]
-    if file.suffix not in (".onnx", ".safetensors"):
-        raise ModelError(
-            f"{request.target} rewrites the weights of an .onnx or .safetensors file; got "
-            f"{request.model!r}. Convert first with --to onnx."
-        )
-    request.check_suffix(file.suffix)
-    if file.suffix == ".onnx":
+    precision, kept = request.target.partition("-")[0], "stored in that type"
+    if request.file.suffix == ".onnx":
+        request.check_suffix(".onnx")
         load_classifier(request.model)  # a wrong reference fails here, with its own message
-        before, after = _round_onnx(file, precision, request.out)
-        kept = "stored in that type"
-    else:
+        before, after = _round_onnx(request.file, precision, request.out)
+    elif request.is_of_the_zoo and request.out.suffix != ".pt2":
+        request.check_suffix(".safetensors")
         before, after = _round_safetensors(request, precision)
-        kept = "stored as float32 on that grid" if precision in BITS else "stored in that type"
+        kept = "stored as float32 on that grid" if precision in BITS else kept
+    else:
+        from smoothcert.compress import torch_weights
+
+        every = precision not in BITS
+        before, after = torch_weights.rewrite(request, lambda w: _rounded(w, precision), every)
+        kept = "stored as float32 on that grid"
     return CompressionReport(
         request.out,
         f"{_words(precision)}, float32 arithmetic, {kept}",
@@ -54,6 +55,18 @@ def write(request: Request) -> CompressionReport:
         request.bytes_before,
         request.out.stat().st_size,
     )
+
+
+def _rounded(weights: Mapping[str, NDArray[Any]], precision: str) -> Weights:
+    """On the grid of a precision, or as the 16-bit type has them."""
+    import torch
+
+    if precision in BITS:
+        return {name: on_grid(w, 0, precision) for name, w in weights.items()}
+    kind = torch.bfloat16 if precision == "bf16" else torch.float16
+    after = {k: torch.from_numpy(w).to(kind).float().numpy() for k, w in weights.items()}
+    _check_finite(after, precision)
+    return after
 
 
 def _words(precision: str) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _Model = Annotated[
     str | None,
     typer.Argument(
-        metavar="[MODEL]",
+        metavar="MODEL",
         help="A torch network to train further; without it one of the zoo is trained.",
         show_default=False,
     ),
