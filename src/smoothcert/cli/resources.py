@@ -54,6 +54,8 @@ class Device:
         output = getattr(classifier, "output", None)
         if output is not None and not output.alone and not ModelReference.parse(model).output:
             console.say(f"Reading the output {output.name!r} of {classifier.name.split('#')[0]}")
+        if front := getattr(classifier, "front", ""):
+            console.say(front)
         return classifier
 
     def load_silently(self, model: str) -> Classifier:

@@ -30,13 +30,13 @@ def write(request: Request) -> CompressionReport:
     """
     fraction = request.fraction()
     file = request.file
-    if file.suffix not in (".onnx", ".safetensors"):
+    if file.suffix != ".onnx" and not request.has_weights:
         raise ModelError(
             "Pruning rewrites the weights of an .onnx or .safetensors file; got "
             f"{request.model!r}. Prune the weights it was made from, or convert a float32 "
             "model with --to onnx and prune the result."
         )
-    request.check_suffix(file.suffix)
+    request.check_suffix(".onnx" if file.suffix == ".onnx" else ".safetensors")
     pruned, of = {
         "prune": (without_smallest, "the weights"),
         "prune-layers": (without_smallest_of_each, "each layer's weights"),

@@ -11,6 +11,7 @@ from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, ModelError
+from smoothcert.vocabulary import CHECKPOINTS
 
 if TYPE_CHECKING:
     import torch
@@ -118,19 +119,23 @@ class Request:
             )
         return classifier
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the file holds weights, and not a whole model."""
+        return self.file.suffix in (".safetensors", *CHECKPOINTS)
+
     def zoo_source(self) -> "tuple[str, dict[str, torch.Tensor]]":
         """(architecture, tensors) of a zoo network, or a ModelError that says what to give."""
-        from smoothcert.classifiers.pytorch import read_weights
-
-        architecture, path = self.reference.architecture, self.file
-        if path.suffix != ".safetensors":
+        if not self.has_weights or self.reference.is_code:
             raise ModelError(
                 f"{self.kind} needs the weights of a zoo network; got {self.model!r}. Give "
-                "arch@weights.safetensors, as `train` writes them."
+                "arch@weights.safetensors, as `train` writes them, or arch@checkpoint.pth."
             )
+        from smoothcert.classifiers.weights import zoo_weights
+
         load_classifier(self.model)  # a wrong reference fails here, with its own message
-        tensors, metadata = read_weights(path)
-        return architecture or metadata["architecture"], tensors
+        found = zoo_weights(self.file, self.reference)
+        return found.architecture, dict(found.tensors)
 
 
 def bytes_of(path: Path) -> int:

@@ -34,12 +34,12 @@ def write(request: Request) -> CompressionReport:
     request.no_argument()
     file = request.file
     precision = request.target.partition("-")[0]
-    if file.suffix not in (".onnx", ".safetensors"):
+    if file.suffix != ".onnx" and not request.has_weights:
         raise ModelError(
             f"{request.target} rewrites the weights of an .onnx or .safetensors file; got "
             f"{request.model!r}. Convert first with --to onnx."
         )
-    request.check_suffix(file.suffix)
+    request.check_suffix(".onnx" if file.suffix == ".onnx" else ".safetensors")
     if file.suffix == ".onnx":
         load_classifier(request.model)  # a wrong reference fails here, with its own message
         before, after = _round_onnx(file, precision, request.out)
