@@ -479,6 +479,23 @@ def test_hostile_checkpoints(name, tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
+def test_parameters_and_half_precision(network, tmp_path, monkeypatch):
+    """What is saved as parameters, or in 16 bits, is read and pruned like tensors in float32."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({**network.state_dict(), **dict(network.named_parameters())}, "parameters.pth")
+    torch.save(network.state_dict(), "tensors.pth")
+    half = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    torch.save(half, "half.pth")
+    torch.save({k: v.float() if v.ndim else v for k, v in half.items()}, "rounded.pth")
+    for one, other in (("parameters", "tensors"), ("half", "rounded")):
+        prints = []
+        for name in (one, other):
+            compress(f"cifar_resnet8+none@{name}.pth", "prune:0.2", f"{name}.safetensors")
+            for model in (f"cifar_resnet8+none@{name}.pth", f"{name}.safetensors"):
+                prints.append(smoothcert.load_classifier(model).fingerprint)
+        assert prints[:2] == prints[2:]
+
+
 def test_damaged_and_wrong_weights(network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     state = network.state_dict()

@@ -7,7 +7,6 @@ by name: an entry whose values are tensors and whose keys are text.
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,11 +73,11 @@ class Stored:
         how = "several entries that fit" if fitting else "several entries, none of which fits"
         raise ModelError(
             f"{self.name} holds {how}: {self._listed(found)}. Name one, as in "
-            f"{self.name}#{found[0]}"
+            f"{self.name}#{found[0]:.60}"
         )
 
     def _listed(self, paths: list[str]) -> str:
-        return ", ".join(f"{path} ({len(self.entries[path])} tensors)" for path in paths[:8])
+        return ", ".join(f"{path:.60} ({len(self.entries[path])} tensors)" for path in paths[:8])
 
 
 def read(path: Path) -> Stored:
@@ -105,8 +104,8 @@ def read(path: Path) -> Stored:
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         if size > room:
             raise ModelError(
-                f"The tensors of {path.name}{at and '#'}{at} would take {size} bytes, far more "
-                f"than the file has ({path.stat().st_size}). It is damaged, or not what it says."
+                f"The tensors of {path.name}{at and '#'}{at:.60} would take {size} bytes, far "
+                f"more than the file has ({path.stat().st_size}). It is damaged."
             )
         for key, tensor in tensors.items():
             _require_plain(tensor, key, path.name)
@@ -115,14 +114,22 @@ def read(path: Path) -> Stored:
 
 def _check_size(path: Path) -> None:
     """Refuse an archive that unpacks to more than it has bytes: torch.save does not compress."""
-    with suppress(zipfile.BadZipFile, OSError, ValueError, RuntimeError):
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return
+    try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > path.stat().st_size:
-            raise ModelError(
-                f"{path.name} would unpack to {unpacked} bytes and has {path.stat().st_size}. "
-                "torch.save does not compress: save the weights again."
-            )
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"{path.name} is not a readable checkpoint of torch.save: {first_line(error)}. "
+            f"{why_unreadable(path)}"
+        ) from error
+    if unpacked > path.stat().st_size:
+        raise ModelError(
+            f"{path.name} would unpack to {unpacked} bytes and has {path.stat().st_size}. "
+            "torch.save does not compress: save the weights again."
+        )
 
 
 _FORBIDDEN = re.compile(r"(?:Unsupported (?:global|class)|GLOBAL)[: ]+(?:GLOBAL )?([\w.]*\w)")
@@ -161,7 +168,8 @@ def _entries(
     if not all(isinstance(key, str) for key in content):  # as in an optimizer's state
         return
     if not any(isinstance(value, Mapping | list | tuple) for value in content.values()):
-        held = {k: v for k, v in content.items() if isinstance(v, torch.Tensor) and k not in _ASIDE}
+        tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)}
+        held = {key: value.detach() for key, value in tensors.items() if key not in _ASIDE}
         if any(value.is_floating_point() and value.ndim for value in held.values()):
             yield path, held
         return
@@ -176,21 +184,21 @@ def _recorded(content: Any) -> str:
     for place in places:
         for key in _NAMED if isinstance(place, Mapping) else ():
             if isinstance(place.get(key), str):
-                return place[key]
+                return place[key][:60]
     return ""
 
 
 def _described(content: Any) -> str:
     if isinstance(content, Mapping):
-        return f"the keys {', '.join(map(repr, [*content][:5])) or '(none)'}"
+        return f"the keys {', '.join(f'{key!r:.60}' for key in [*content][:5]) or '(none)'}"
     return f"a {type(content).__name__}"
 
 
 def _require_plain(tensor: torch.Tensor, key: str, name: str) -> None:
-    plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_quantized
+    plain = type(tensor) is torch.Tensor and not tensor.is_quantized
     if not plain or tensor.layout != torch.strided or tensor.is_complex() or tensor.is_meta:
         raise ModelError(
-            f"The tensor {key!r} in {name} is not a plain one, but {tensor.layout} of "
+            f"The tensor {key!r:.60} in {name} is not a plain one, but {tensor.layout} of "
             f"{tensor.dtype}. Build the network in your own code, and pass package.module:factory."
         )
 
@@ -207,12 +215,12 @@ def require_faithful(network: torch.nn.Module, tensors: Tensors, name: str) -> N
             continue
         if given.is_floating_point() and not bool(torch.isfinite(given).all()):
             raise ModelError(
-                f"The weights {key!r} in {name} are not all finite. Its training diverged, or the "
-                "file is damaged: take an earlier checkpoint."
+                f"The weights {key!r:.60} in {name} are not all finite. Its training diverged, or "
+                "the file is damaged: take an earlier checkpoint."
             )
         kinds = [t.is_floating_point() for t in (given, loaded)]
         if kinds[0] != kinds[1] or not torch.equal(loaded.cpu().to(given.dtype), given):
             raise ModelError(
-                f"The tensor {key!r} in {name} is {given.dtype}, and the network's "
+                f"The tensor {key!r:.60} in {name} is {given.dtype}, and the network's "
                 f"{loaded.dtype} does not have its values. Convert one to the other's type."
             )

@@ -95,7 +95,7 @@ class OwnWeights:
             chosen, why = found.normalization, "whose constants are in the file"
         if chosen is None and found.stood_behind:
             raise ModelError(
-                f"The tensors' names in {name} begin with {found.prefix!r}, so a layer without "
+                f"The tensors' names in {name} begin with {found.prefix!r:.60}, so a layer without "
                 f"weights stood before the network. Give {self.code}+WORD@{name} with the "
                 f"normalization, one of {WORDS} (none: {self.code} normalizes itself), or "
                 "+mean=...+std=..."

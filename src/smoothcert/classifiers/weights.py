@@ -129,8 +129,17 @@ def _named(base: str, tensors: Tensors, name: str) -> _Named | None:
     """The tensors by the zoo's names; None if they have neither these nor the field's."""
     for around in unwrapped(tensors, name):
         if found := zoo.own_names(base, around.tensors):
-            return _Named(found[0], around, found[1])
+            return _Named(_in_float32(found[0]), around, found[1])
     return None
+
+
+def _in_float32(tensors: Tensors) -> Tensors:
+    """The tensors in the type in which the zoo computes, where that has their values."""
+    found = dict(tensors)
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and torch.equal(tensor.float().to(tensor.dtype), tensor):
+            found[key] = tensor.float()
+    return found
 
 
 def _front(asked: Architecture, named: _Named, name: str) -> tuple[Normalization, str]:
@@ -152,8 +161,8 @@ def _front(asked: Architecture, named: _Named, name: str) -> tuple[Normalization
     usual = zoo.usual_normalization(asked, named.tensors)
     if around.stood_behind and usual and not named.are_ours:
         return NORMALIZATIONS[usual], (
-            f"the one of the data set, as the tensors' names begin with {around.prefix!r}, so a "
-            f"layer without weights stood there; if it was another, give {asked.base}+WORD@{name}"
+            f"the one of the data set, as the tensors' names begin with {around.prefix!r:.60}, so "
+            f"a layer without weights stood there; if it was another, give {asked.base}+WORD@{name}"
         )
     raise ModelError(
         f"{name} does not say how the network's inputs are normalized. Give "

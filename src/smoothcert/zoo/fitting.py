@@ -12,7 +12,7 @@ Shapes = Mapping[str, tuple[int, ...] | None]
 COUNTER = "num_batches_tracked"
 """A buffer that checkpoints of before 2018 do not have, and that no forward pass in eval reads."""
 
-_SHOWN = 3
+_SHOWN, _LONGEST = 3, 120
 
 
 def differences(wanted: Shapes, tensors: "Mapping[str, torch.Tensor]") -> str:
@@ -30,4 +30,4 @@ def differences(wanted: Shapes, tensors: "Mapping[str, torch.Tensor]") -> str:
 
 def _few(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return ", ".join(name[:_LONGEST] for name in names[:_SHOWN]) + more
