@@ -66,6 +66,17 @@ def lightning(state):
     }
 
 
+def moved_to_a_gpu(path, copy):
+    """The file as a machine with a GPU would have saved it, as all published ones are."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name.endswith("data.pkl"):
+                assert b"X\3\0\0\0cpu" in data
+                data = data.replace(b"X\3\0\0\0cpu", b"X\6\0\0\0cuda:0")
+            new.writestr(name, data)
+
+
 def write_all(network, folder):
     """A file for each form, and the reference that reads it."""
     behind = nn.Sequential(NormalizeLayer(*CIFAR10), network)
@@ -88,6 +99,8 @@ def write_all(network, folder):
     for name, (architecture, content, options) in forms.items():
         torch.save(content, folder / name, **options)
         yield f"{architecture}@{folder / name}" if architecture else str(folder / name)
+    moved_to_a_gpu(folder / "checkpoint.pth.tar", folder / "gpu.pth.tar")
+    yield str(folder / "gpu.pth.tar")
     save_file(renamed(state, "1.module."), folder / "weights.safetensors")
     yield f"cifar_resnet8@{folder / 'weights.safetensors'}"
 
@@ -103,7 +116,7 @@ def test_every_form_is_one_network_with_the_votes_of_the_same_by_hand(network, i
     assert len({label for row in by_hand for label in row}) > 1
     assert by_hand != without  # the control: the normalization does matter
     loaded = [smoothcert.load_classifier(ref) for ref in write_all(network, tmp_path)]
-    assert len(loaded) == 9
+    assert len(loaded) == 10
     assert len({classifier.fingerprint for classifier in loaded}) == 1
     for classifier in loaded:
         assert classifier.name.startswith("cifar_resnet8+cifar10@")
@@ -517,6 +530,24 @@ def test_damaged_and_wrong_weights(network, tmp_path, monkeypatch):
     smoothcert.load_classifier("cifar_resnet8+none@w.pth")  # the same numbers
     torch.save({**state, **renamed(state, "module.")}, "both.pth")
     refused("cifar_resnet8+none@both.pth", "unexpected: module.")
+
+
+@pytest.mark.parametrize("options", [{}, OLD])
+def test_changed_bytes_give_an_error_of_the_package(options, network, tmp_path):
+    """Or another network, where they are in the weights."""
+    torch.save({"state_dict": renamed(network.state_dict(), "1.")}, tmp_path / "c.pth", **options)
+    whole = (tmp_path / "c.pth").read_bytes()
+    rng, refusals = np.random.default_rng(0), 0
+    for _ in range(80):
+        changed = bytearray(whole)
+        for place in rng.integers(0, 8_000, 3):  # the pickle is there
+            changed[place] = rng.integers(256)
+        (tmp_path / "c.pth").write_bytes(changed)
+        try:
+            smoothcert.load_classifier(f"cifar_resnet8@{tmp_path / 'c.pth'}")
+        except ModelError:
+            refusals += 1
+    assert refusals > 40
 
 
 @pytest.mark.parametrize(

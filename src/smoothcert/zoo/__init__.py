@@ -101,7 +101,7 @@ def usual_normalization(name: Architecture, state: Mapping[str, "torch.Tensor"])
         return name.usual
     try:
         classes = family.sizes(_as_defined(state))[1]
-    except (KeyError, IndexError):
+    except (KeyError, IndexError, ValueError):  # it has no such layers, as `rebuild` will say
         return ""
     return family.NORMALIZATION if classes == family.CLASSES else ""
 
