@@ -63,8 +63,10 @@ def zoo_weights(path: Path, reference: ModelReference) -> ZooWeights:
 
     tensors = stored.chosen(reference.output, fits)
     named = _named(asked.base, tensors, stored.name)
-    if named is None or stored.is_ours:  # the zoo says what does not fit
-        return ZooWeights(asked.name, tensors if named is None else named.tensors)
+    if named is None:  # the zoo says what does not fit
+        return ZooWeights(asked.name, tensors)
+    if stored.is_ours and named.around.normalization is None:
+        return ZooWeights(asked.name, named.tensors)
     if named.are_ours and not (named.around.stood_behind or named.around.normalization):
         known = asked.normalization or NORMALIZATIONS.get(asked.usual)
         return ZooWeights(replace(asked, normalization=known).name, named.tensors)
