@@ -358,7 +358,7 @@ def test_weights_of_one_s_own_class(mine, images):
     torch.save({"state_dict": renamed(state, "module."), "epoch": 3}, "b.pth.tar")
     torch.save(lightning(state), "c.ckpt")
     torch.save({"m": renamed(state, "net._orig_mod."), "criterion": {"w": torch.ones(3)}}, "d.bin")
-    torch.save(state, "e.pt", **OLD)
+    torch.save(state | {"classes": ["a", "b"], "epoch": 3}, "e.pt", **OLD)
     save_file(renamed(state, "model."), "f.safetensors")
     files = ("a.pth", "b.pth.tar", "c.ckpt", "d.bin", "e.pt", "f.safetensors")
     loaded = [smoothcert.load_classifier(f"{name}:Net@{file}") for file in files]

@@ -167,7 +167,7 @@ def _entries(
     seen.add(id(content))
     if not all(isinstance(key, str) for key in content):  # as in an optimizer's state
         return
-    if not any(isinstance(value, Mapping | list | tuple) for value in content.values()):
+    if not any(isinstance(value, Mapping) for value in content.values()):
         tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)}
         held = {key: value.detach() for key, value in tensors.items() if key not in _ASIDE}
         if any(value.is_floating_point() and value.ndim for value in held.values()):
