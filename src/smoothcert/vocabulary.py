@@ -6,9 +6,9 @@ It is read before any library, so that `--help` and the Tab key are instant.
 from dataclasses import dataclass
 
 MODEL_FORMS = (
-    "x.onnx, x.pt2, arch@weights.safetensors, arch@pretrained-NAME, "
-    "timm:NAME[@weights.safetensors], torchvision:NAME[@weights], hf:org/name, hf:/folder "
-    "or package.module:factory; x.onnx#logits names an output; "
+    "x.onnx, x.pt2, arch@weights.safetensors, arch@checkpoint.pth, arch@pretrained-NAME, "
+    "timm:NAME[@weights.safetensors], torchvision:NAME[@weights], hf:org/name, hf:/folder, "
+    "package.module:factory or package.module:Class@weights.pth; x.onnx#logits names an output; "
     "the prefix compiled: or fast: sets a torch model's arithmetic"
 )
 """The forms of MODEL."""
@@ -64,6 +64,7 @@ RECIPES = ("quick", "short", "finetune", "cohen2019")
 ARCHITECTURES = (
     "small_cnn",
     *(f"cifar_resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)),
+    "resnet50",
 )
 DEVICES = ("cpu", "cuda")
 SPLITS = ("test", "train")
@@ -87,10 +88,14 @@ class ModelFormat:
     by_content: bool = False
 
 
+CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".th", ".tar")
+"""Suffixes of checkpoints of torch.save; the last for `.pth.tar`."""
+
 MODEL_FORMATS = {
     ".onnx": ModelFormat("onnx", "onnxruntime", "onnx"),
     ".pt2": ModelFormat("pt2", "torch", "torch", by_content=True),
-    ".safetensors": ModelFormat("pytorch", "torch", "torch"),
+    ".safetensors": ModelFormat("weights", "torch", "torch"),
+    **dict.fromkeys(CHECKPOINTS, ModelFormat("weights", "torch", "torch", by_content=True)),
 }
 """By suffix."""
 

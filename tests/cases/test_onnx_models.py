@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import zipfile
 from functools import partial
 
@@ -265,21 +266,28 @@ NAMED = [
     ("m.onnx", holding(b"nothing of that kind"), "it has another format"),
     ("m.onnx", holding(g.model().SerializeToString()[:400]), "may be truncated"),
     ("m.pt2", holding(b"PK\3\4" + bytes(50)), "truncated"),
-    ("m.pth", saved({"w": torch.zeros(3)}), r"is a pickle \(a checkpoint of torch.save\)"),
-    ("m.pth.tar", saved({"w": torch.zeros(3)}), r"is a pickle \(a checkpoint of torch.save\)"),
-    ("m.pt2", saved({"w": torch.zeros(3)}), r"is a pickle \(a checkpoint of torch.save\)"),
-    ("m.th", saved({"w": torch.zeros(3)}, **OLD), r"is a pickle \(a checkpoint of an old torch"),
-    ("m.ckpt", saved({"pytorch-lightning_version": "2"}), r"a checkpoint of Lightning"),
-    ("m.bin", saved({"w": torch.zeros(3)}), "torch.load.*weights_only=True"),
+    ("m.pth", saved({"w": torch.zeros(3)}), "m.pth does not say which architecture it belongs"),
+    ("m.pth.tar", saved({"w": torch.zeros(3)}), "m.pth.tar does not say which architecture"),
+    ("m.pt2", saved({"w": torch.zeros(3)}), "m.pt2 is a checkpoint of torch.save. Name it x.pth"),
+    ("m.onnx", saved({"w": torch.zeros(3)}, **OLD), "an old checkpoint of torch.save. Name it x.p"),
+    ("m.th", saved({"w": torch.zeros(3)}, **OLD), "m.th does not say which architecture"),
+    ("m.ckpt", saved({"pytorch-lightning_version": "2"}), "m.ckpt holds no weights"),
+    ("m.bin", saved({"w": torch.zeros(3)}), "m.bin does not say which architecture"),
+    ("m.pth", holding(pickle.dumps(1)), "m.pth is a pickle, which can run code when loaded"),
     ("m.pt", script, "is a TorchScript program.*torch.jit.load"),
     ("m.pt2", script, "is a TorchScript program"),
+    (
+        "m.bin",
+        script,
+        r"TorchScript program.*torch.export \(x.pt2\) or to ONNX",
+    ),
     ("m.h5", holding(b"\x89HDF\r\n\x1a\n"), "is an HDF5 file, the format of Keras"),
     ("m.tflite", holding(b"\x1c\0\0\0TFL3"), "TensorFlow Lite"),
     ("m.pth.tar", holding(b"\x1f\x8b\x08"), "is compressed with gzip"),
     ("m.gguf", holding(b"GGUF\3\0\0\0"), "is a GGUF file"),
     ("m.engine", holding(b"ftrt"), "TensorRT engine.*Use the ONNX model that it was built from"),
     ("m.xml", holding(b"<?xml version='1.0'?><net name='m'>"), "is an OpenVINO model"),
-    ("m.bin", holding(bytes(64)), "m.bin is not read: .bin is usually a pickle"),
+    ("m.bin", holding(bytes(64)), "m.bin is not a readable checkpoint.*it has another format"),
     ("m.pb", holding(g.model().SerializeToString()), "is an ONNX model. Name it x.onnx"),
     ("m.ONNX", holding(g.model().SerializeToString()), "is an ONNX model. Name it x.onnx"),
     ("m.pt2", zipped("word.xml"), "a zip archive without a model in it"),

@@ -113,8 +113,8 @@ def test_a_module_keeps_no_training_behaviour(network):
     [
         ("gone.onnx", "There is no model file gone.onnx"),
         ("small_cnn@gone.safetensors", "There is no model file gone.safetensors"),
-        ("model.pth", "model.pth is a pickle, which can run code when loaded"),
-        ("small_cnn@w.pt", "w.pt is a pickle"),
+        ("model.pkl", "model.pkl is a pickle, which can run code when loaded"),
+        ("small_cnn@w.pt", "There is no model file w.pt"),
         ("what", "'what' is not a model reference: give x.onnx, x.pt2"),
         ("no_such_module:make", "Cannot import 'no_such_module:make'"),
         ("json:nothing", "Cannot import 'json:nothing'"),

@@ -200,7 +200,7 @@ def test_users_own_files_end_to_end(models, tmp_path):
     ("arguments", "message"),
     [
         (("certify", "gone.onnx", "--data", "digits", "--sigma", "1", "--out", "x"), "There is no"),
-        (("certify", "a.pth", "--data", "digits", "--sigma", "1", "--out", "x"), "is a pickle"),
+        (("certify", "a.pkl", "--data", "digits", "--sigma", "1", "--out", "x"), "is a pickle"),
         (("certify", "NET", "--data", "digits", "--sigma", "0", "--out", "x"), "sigma must be"),
         (("certify", "NET", "--data", "digits", "--sigma", "nan", "--out", "x"), "got nan"),
         (("certify", "NET", "--data", "gone.npz", "--sigma", "1", "--out", "x"), "no data file"),

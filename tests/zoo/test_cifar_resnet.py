@@ -6,6 +6,7 @@ import torch
 from smoothcert import zoo
 from smoothcert.errors import ModelError
 from smoothcert.zoo import cifar_resnet
+from smoothcert.zoo.names import NORMALIZATIONS
 
 
 @pytest.mark.parametrize(("depth", "thousands"), [(20, 270), (32, 460), (56, 850)])
@@ -42,8 +43,9 @@ def test_is_rebuilt_from_its_weights(channels, classes):
 
 
 def test_the_normalization_is_inside():
-    normalize = cifar_resnet.Normalize(3)
-    mean = torch.tensor(cifar_resnet.MEAN).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    own = NORMALIZATIONS[cifar_resnet.NORMALIZATION]
+    normalize = cifar_resnet.Normalize(own, 3)
+    mean = torch.tensor(own.mean).view(1, 3, 1, 1).expand(1, 3, 2, 2)
     assert torch.equal(normalize(mean), torch.zeros(1, 3, 2, 2))
 
 

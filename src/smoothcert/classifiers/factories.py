@@ -6,7 +6,7 @@ import inspect
 import random
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import module_from_spec
@@ -28,13 +28,18 @@ class Factory:
     What it prints goes to stderr: stdout is for results.
     """
 
-    def __init__(self, reference: str) -> None:
+    def __init__(self, reference: str, finish: Callable[[Any], Any] | None = None) -> None:
         """Import it.
+
+        Args:
+            reference: `package.module:name`.
+            finish: makes the model of what is made, as by loading weights into it.
 
         Raises:
             ModelError: there is no such module or name, or importing it failed.
         """
         self.reference = reference
+        self._finish = finish or (lambda made: made)
         module, _, name = reference.partition(":")
         before = _seed()
         try:
@@ -80,11 +85,16 @@ class Factory:
         self._called = True
         try:
             with _users_code():
-                return self.target()
+                made = self.target()
         except (SmoothcertError, MemoryError):
             raise
         except THEIRS as error:
             raise ModelError(f"The factory {self.reference} failed: {reason(error)}") from error
+        return self._finish(made)
+
+    def made(self) -> Any:
+        """The object itself, which is the model."""
+        return self._finish(self.target)
 
     def again(self) -> Any:
         """What it returns in a second call; None if that fails, as if something opens only once."""
@@ -109,14 +119,15 @@ class Factory:
                 target = getattr(fresh, self._name)
             except THEIRS:
                 return None
-            return self._call(target) if self._called else target
+            return self._call(target) if self._called else self._finish(target)
 
     def _call(self, target: Any) -> Any:
         try:
             with _users_code():
-                return target()
+                made = target()
         except THEIRS:
             return None
+        return self._finish(made)
 
     @property
     def seeds_torch(self) -> bool:

@@ -14,7 +14,7 @@ from smoothcert.classifiers.recognized import named_for
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
 from smoothcert.files import require_regular, similar
-from smoothcert.vocabulary import HUBS, MODEL_FORMATS, MODEL_FORMS, MODES
+from smoothcert.vocabulary import CHECKPOINTS, HUBS, MODEL_FORMATS, MODEL_FORMS, MODES
 
 if TYPE_CHECKING:
     import torch
@@ -30,13 +30,16 @@ def load_classifier(
 
     Args:
         model: `x.onnx`, or `x.onnx#logits` to name the output; `x.pt2` (torch.export);
-            `arch@weights.safetensors`, or `weights.safetensors` if it was written by this
-            package; `arch@pretrained-NAME`, weights that come with this package; `timm:NAME`,
+            `arch@weights.safetensors` or `arch@checkpoint.pth`, read as weights only, with
+            `arch+WORD` for what normalizes before it (`zoo.names.NORMALIZATIONS`) and `#ENTRY`
+            for one of several networks in the file; the file alone if it records its
+            architecture; `arch@pretrained-NAME`, weights that come with this package; `timm:NAME`,
             `torchvision:NAME` (with `@weights.safetensors` for weights other than the published)
             or `hf:org/name` and `hf:/folder`, whose published normalization is put inside;
             `package.module:factory`, a function without arguments that returns a module or a
-            classifier, the same in every call, or a module itself; a `torch.nn.Module`; or an
-            object that already is a `Classifier`.
+            classifier, the same in every call, or a module itself;
+            `package.module:Class@weights.pth`, the same with the weights of a file; a
+            `torch.nn.Module`; or an object that already is a `Classifier`.
         device: `cpu`, or for torch models also `cuda`, `cuda:1`, ...
         threads: batches computed at once on the CPU, each on one core; one per core by default.
             It does not change any logit.
@@ -111,7 +114,7 @@ def _from_reference(reference: ModelReference, device: str) -> Classifier:
     if reference.hub:
         return _from_hub(reference.hub, reference.name, device)
     if reference.is_code:
-        return _from_factory(reference.name, device)
+        return _from_factory(reference, device)
     path, name = reference.path or Path(reference.file), reference.name
     suffix = checked_file(path).suffix
     if suffix in MODEL_FORMATS:
@@ -163,18 +166,34 @@ def _pytorch() -> Any:
     return pytorch
 
 
-def _from_factory(reference: str, device: str) -> Classifier:
+def _from_factory(reference: ModelReference, device: str) -> Classifier:
     """Import and call it, and call it again to check that every process gets the same model."""
-    factory = Factory(reference)
-    made = factory.target if _is_model(factory.target) else factory()
+    weights = _own_weights(reference) if reference.file else None
+    factory = Factory(weights.code, weights.into) if weights else Factory(reference.name)
+    made = factory.made() if _is_model(factory.target) else factory()
     if isinstance(made, str | Path) and not ModelReference.parse(str(made)).is_code:
         return load_classifier(made, device)
     if not _is_model(made):
-        refuse_others(made, reference)
-    classifier = _made(made, reference, device)
+        refuse_others(made, factory.reference)
+    name = weights.name if weights else factory.reference
+    classifier = _made(made, name, device)
     if (module := _module_of(made)) is not None:
         _check_repeats(factory, module, device)
-    return classifier
+    return replace(classifier, front=weights.front) if weights else classifier  # type: ignore[type-var]
+
+
+def _own_weights(reference: ModelReference) -> Any:
+    path = checked_file(Path(reference.file))
+    if path.suffix not in (".safetensors", *CHECKPOINTS):
+        raise ModelError(
+            f"The weights of {reference.architecture} must be in a checkpoint (x.safetensors, "
+            f"x.pth, ...); got {path.name!r}"
+        )
+    try:
+        from smoothcert.classifiers.own_weights import OwnWeights
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", "torch") from error
+    return OwnWeights(reference)
 
 
 def _check_repeats(factory: Factory, module: Any, device: str) -> None:

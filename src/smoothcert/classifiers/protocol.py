@@ -50,6 +50,16 @@ class Named(Protocol):
 
 
 @runtime_checkable
+class Fronted(Protocol):
+    """A classifier whose weights may have come without what stood before them."""
+
+    @property
+    def front(self) -> str:
+        """A sentence on what was put there, and how that is known; empty if nothing had to be."""
+        ...
+
+
+@runtime_checkable
 class HasMemoryLayouts(Protocol):
     """A classifier that can keep its tensors in more than one memory order."""
 

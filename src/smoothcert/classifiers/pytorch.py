@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from smoothcert import zoo
 from smoothcert.classifiers.blame import THEIRS, first_line, reason
 from smoothcert.classifiers.copies import copied
 from smoothcert.classifiers.fingerprints import (
@@ -28,7 +27,6 @@ from smoothcert.classifiers.fingerprints import (
 from smoothcert.classifiers.fitting import fitting
 from smoothcert.classifiers.quiet import prints_to_stderr
 from smoothcert.classifiers.recognized import why_unreadable
-from smoothcert.classifiers.reference import ModelReference
 from smoothcert.classifiers.torch_modes import arithmetic, check_mode, enough_memory
 from smoothcert.cores import cores
 from smoothcert.errors import ModelError, OutOfMemory, SmoothcertError
@@ -44,7 +42,8 @@ CHANNELS_LAST = "channels-last"
 class TorchClassifier:
     """A torch module that maps float32 (B, *shape) to logits (B, K).
 
-    It computes in one of `vocabulary.MODES`, which is part of its identity.
+    It computes in one of `vocabulary.MODES`, which is part of its identity. `front` says what was
+    put before weights that do not have it, and why.
     """
 
     module: nn.Module
@@ -60,6 +59,7 @@ class TorchClassifier:
     batches: range | None = field(default=None, kw_only=True)
     class_names: tuple[str, ...] = field(default=(), kw_only=True)
     takes: tuple[int, ...] = field(default=(), kw_only=True)
+    front: str = field(default="", kw_only=True)
 
     @staticmethod
     def of(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":
@@ -265,23 +265,6 @@ def _the_tensor(made: Any) -> str:
     found = ["logits"] if "logits" in found else found
     which = " or ".join(f"[{at!r}]" for at in found[:4])
     return f"returns its {which}" if found else "does"
-
-
-def load_file(path: Path, device: str, reference: ModelReference) -> TorchClassifier:
-    """Load the architecture of a reference with the weights of its safetensors file.
-
-    Without an architecture, the one that `save_weights` recorded in the file is used.
-    """
-    state, metadata = read_weights(path)
-    name = reference.architecture or metadata.get("architecture", "")
-    if not name or not isinstance(name, str):
-        raise ModelError(
-            f"{path.name} does not say which architecture it belongs to; pass "
-            f"ARCH@{path.name} with ARCH one of {', '.join(zoo.ARCHITECTURES)}. Build any other "
-            "network in your own code with load_state_dict(safetensors.torch.load_file(...)), and "
-            "pass package.module:factory."
-        )
-    return TorchClassifier.published(zoo.rebuild(name, state), f"{name}@{path.name}", device)
 
 
 _UNREADABLE = (OSError, ValueError, TypeError, AttributeError, RecursionError, MemoryError)

@@ -5,33 +5,28 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+from smoothcert.vocabulary import CHECKPOINTS
+
 _HEAD = 4096
 _LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 """How torch.save began a file before it wrote zip archives."""
 
-_MOST_RECORD = 2**26
-
 _FACTORY = "pass package.module:factory, a function of your own that returns the network"
 _CHECKPOINT = (
-    "In your own code, read the weights with torch.load(..., weights_only=True) and load them into "
-    f"the network; then {_FACTORY}, or save it with torch.export.save as x.pt2. Weights of the "
-    "zoo: save them with safetensors.torch.save_file and pass arch@weights.safetensors."
+    "If you trust it, load it with the code that it came from, and save the weights alone: "
+    "torch.save(network.state_dict(), 'weights.pth'); then pass arch@weights.pth or "
+    "package.module:Class@weights.pth."
 )
+_RENAMED = "checkpoint of torch.save. Name it x.pth and pass arch@x.pth."
 _CODE = "which can run code when loaded, so it is not read."
 _AGAIN = "Copy or download it again."
 
 PICKLED = {
-    ".pt": "",
-    ".pth": "",
-    ".th": "",
-    ".ckpt": "",
-    ".bin": "",
-    ".tar": "",
     ".pkl": "",
     ".pickle": "",
     ".joblib": "For a scikit-learn model, convert it with skl2onnx and pass x.onnx; else ",
 }
-"""Common suffixes of pickles, and what to say before the advice on checkpoints."""
+"""Suffixes of pickles that are no checkpoints, and what to say before the advice."""
 
 _KERAS = "a Keras model, which is not read. Convert it to ONNX (tf2onnx)."
 _TENSORFLOW = "a TensorFlow graph, which is not read. Convert it to ONNX (tf2onnx)."
@@ -82,6 +77,8 @@ def named_for(path: Path) -> str:
         if path.is_file() and (found := _by_content(path)):
             return f"{path.name} is {found}"
     suffix = path.suffix.lower()
+    if suffix in CHECKPOINTS and path.suffix != suffix:
+        return f"{path.name}: write the suffix in small letters, {suffix}"
     if suffix in PICKLED:
         kind = f"is not read: {suffix} is usually a pickle" if path.exists() else "is a pickle"
         return f"{path.name} {kind}, {_CODE} {PICKLED[suffix]}{_CHECKPOINT}"
@@ -119,12 +116,13 @@ def why_unreadable(path: Path) -> str:
         stated = int.from_bytes(head[:8], "little") + 8
         begins = {
             ".pt2": head[:4] == b"PK\x03\x04",
+            **dict.fromkeys(CHECKPOINTS, head[:4] == b"PK\x03\x04" or head[:1] == b"\x80"),
             ".safetensors": head[8:9] == b"{" and stated < 2**27,
             ".onnx": head[:1] == b"\x08",
         }
         if not begins.get(path.suffix, True):
             return f"{path.name} does not begin like a {path.suffix} file: it has another format."
-        if path.suffix == ".pt2" and not zipfile.is_zipfile(path):
+        if head[:4] == b"PK\x03\x04" and not zipfile.is_zipfile(path):
             return f"{path.name} is truncated: its end is missing. {_AGAIN}"
         if path.suffix == ".safetensors" and (needed := _end_of_tensors(path, stated)) > size:
             return f"{path.name} is truncated: it has {size} bytes and needs {needed}. {_AGAIN}"
@@ -170,10 +168,11 @@ def _by_content(path: Path) -> str:
     if head[:2] == b"\x1f\x8b":
         return "compressed with gzip. Unpack it first."
     if head[257:262] == b"ustar":
-        return f"a tar archive. Unpack it; if torch.save wrote it, it holds pickles. {_CHECKPOINT}"
+        return "a tar archive. Unpack it, and pass the checkpoint in it."
     if head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5":
-        torch = " (a checkpoint of an old torch.save)" if _LEGACY in head else ""
-        return f"a pickle{torch}, {_CODE} {PICKLED.get(path.suffix, '')}{_CHECKPOINT}"
+        if _LEGACY in head[:32]:
+            return "" if path.suffix in CHECKPOINTS else f"an old {_RENAMED}"
+        return f"a pickle, {_CODE} {PICKLED.get(path.suffix, '')}{_CHECKPOINT}"
     length = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and length < 2**27 and path.suffix != ".safetensors":
         return "a safetensors file. Name it x.safetensors and pass arch@x.safetensors."
@@ -186,11 +185,8 @@ def _of_zip(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             record = next((n for n in names if n.split("/")[-1] == "data.pkl"), "")
-            facts = archive.getinfo(record) if record else None
-            small = facts is not None and facts.file_size < _MOST_RECORD
-            pickled = archive.read(record) if small else b""
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError):
-        if path.suffix == ".pt2":
+        if path.suffix in (".pt2", *CHECKPOINTS):
             return ""
         return f"a zip archive without its end: truncated or damaged. {_AGAIN}"
     inside = {name.partition("/")[2] for name in names}
@@ -200,12 +196,16 @@ def _of_zip(path: Path) -> str:
             "program that it was made from with torch.export.save."
         )
     if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
-        return f"a TorchScript program, {_CODE} If you trust it, {_FACTORY}: torch.jit.load(...)."
+        return (
+            f"a TorchScript program, {_CODE} Not even its weights can be had without. Export the "
+            "network it was made from with torch.export (x.pt2) or to ONNX, or pass its class "
+            "with a saved state_dict: package.module:Class@weights.pth. If you trust the file, "
+            f"{_FACTORY}: torch.jit.load(...)."
+        )
     if "models/model.json" in inside:
         return "" if path.suffix == ".pt2" else "a torch.export program. Name it x.pt2."
     if record:
-        kind = "Lightning" if b"pytorch-lightning_version" in pickled else "torch.save"
-        return f"a pickle (a checkpoint of {kind}), {_CODE} {_CHECKPOINT}"
+        return "" if path.suffix in CHECKPOINTS else f"a {_RENAMED}"
     if "config.json" in names and "model.weights.h5" in names:
         return "a Keras model, which is not read. Convert it to ONNX (tf2onnx)."
     if names and all(name.endswith(".npy") for name in names):

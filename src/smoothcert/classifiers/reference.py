@@ -7,12 +7,15 @@ from pathlib import Path
 from smoothcert import zoo
 from smoothcert.classifiers.recognized import PICKLED
 from smoothcert.errors import ModelError
-from smoothcert.vocabulary import HUBS, MODEL_FORMATS, MODES
+from smoothcert.vocabulary import CHECKPOINTS, HUBS, MODEL_FORMATS, MODES
 
 READ = tuple(MODEL_FORMATS)
 """Suffixes of the model files that are read."""
 
-_ADDRESS = re.compile(r"((?:[\w.-]+@)?)([a-z0-9+]+://[^?]+/[^/?]+(?:\?.*)?)")
+_PARTED = "|".join(re.escape(suffix) for suffix in (".onnx", *CHECKPOINTS))
+"""Suffixes of files of which a part can be named after a `#`."""
+
+_ADDRESS = re.compile(r"((?:[\w.:+=,-]+@)?)([a-z0-9+]+://[^?]+/[^/?]+(?:\?.*)?)")
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,11 @@ class ModelReference:
         mode: the arithmetic, one of `vocabulary.MODES`.
         hub: one of `vocabulary.HUBS`; empty for a file or a factory.
         name: the hub's name for it; else the whole reference without the mode and the output.
-        architecture: the part before the `@`; empty if the file states it.
+        architecture: the part before the `@`, with the normalization after its `+`, or
+            `package.module:Class`; empty if the file states it.
         file: path or URI of the file; empty for a hub's name and a factory.
-        output: of an ONNX model, after the `#`; empty if none is named.
+        output: of an ONNX model, after the `#`, or the entry of a checkpoint; empty if none is
+            named.
     """
 
     text: str
@@ -63,8 +68,17 @@ class ModelReference:
 
     @property
     def is_code(self) -> bool:
-        """Whether loading it imports a module and calls a function, as `package.module:factory`."""
-        return not self.hub and not self.file
+        """Whether loading it imports a module and calls a function, as `package.module:factory`.
+
+        Also where the weights are in a file: `package.module:Class@weights.pth`.
+        """
+        return not self.hub and (not self.file or ":" in self.architecture)
+
+    @property
+    def is_of_the_zoo(self) -> bool:
+        """Whether its file holds weights, and so has a network of the zoo around them."""
+        suffix = (self.path or Path(self.file)).suffix
+        return suffix in (".safetensors", *CHECKPOINTS) and not (self.hub or self.is_code)
 
     @property
     def is_address(self) -> bool:
@@ -82,7 +96,8 @@ class ModelReference:
             return None
         built_in = self.architecture and self.file.startswith("pretrained-")
         if built_in and Path(self.file).suffix not in READ:
-            return zoo.pretrained(self.architecture, self.file.removeprefix("pretrained-"))
+            base = zoo.Architecture.parse(self.architecture).base
+            return zoo.pretrained(base, self.file.removeprefix("pretrained-"))
         return Path(self.file)
 
     def at(self, file: Path | str) -> "ModelReference":
@@ -99,13 +114,16 @@ def _names_a_file(plain: str) -> bool:
 
 
 def _split_output(plain: str) -> tuple[str, str]:
-    """A reference without its output's name, and that name.
+    """A reference without the name of its output or entry, and that name.
 
     The name is empty if none is given, or if the `#` is part of the file's name.
     """
-    found = re.fullmatch(r"(.+?\.onnx(?:\?[^#]*)?)#(.*)", plain, re.DOTALL)
+    found = re.fullmatch(rf"(.+?(?:{_PARTED})(?:\?[^#]*)?)#(.*)", plain, re.DOTALL)
     if not found or Path(plain).is_file():
         return plain, ""
     if not found[2]:
-        raise ModelError(f"{plain!r} has no output name after '#'; give x.onnx#logits or x.onnx")
+        raise ModelError(
+            f"{plain!r} has no output name after '#'; give x.onnx#logits or x.onnx, and of a "
+            "checkpoint an entry, as in x.pth#ema"
+        )
     return found[1], found[2]

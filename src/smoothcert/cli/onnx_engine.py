@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smoothcert.certificate import Settings
-from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.protocol import Classifier, Fronted
 from smoothcert.cli import console
 from smoothcert.cli.run_request import RunArguments
 from smoothcert.compress import twin
@@ -80,6 +80,8 @@ def choose(
         )
     console.say(made.describe())
     original = {"model": model, "fingerprint": classifier.fingerprint}
+    if isinstance(classifier, Fronted) and classifier.front:
+        original["front"] = classifier.front
     measured = {"same_labels": made.same, "draws": made.draws}
     return EngineChoice(
         made.classifier,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smoothcert.classifiers.loading import load_classifier
-from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.protocol import Classifier, Fronted
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cli import console
 from smoothcert.cli.data_source import DataSource, with_advice
@@ -54,6 +54,8 @@ class Device:
         output = getattr(classifier, "output", None)
         if output is not None and not output.alone and not ModelReference.parse(model).output:
             console.say(f"Reading the output {output.name!r} of {classifier.name.split('#')[0]}")
+        if isinstance(classifier, Fronted) and classifier.front:
+            console.say(classifier.front)
         return classifier
 
     def load_silently(self, model: str) -> Classifier:

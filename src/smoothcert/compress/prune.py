@@ -48,7 +48,7 @@ def _rewriter(request: Request) -> "Callable[..., tuple[Weights, Weights]]":
     if request.file.suffix == ".onnx":
         request.check_suffix(".onnx")
         return _rewrite_onnx
-    if request.is_of_the_zoo and request.out.suffix != ".pt2":
+    if request.reference.is_of_the_zoo and request.out.suffix != ".pt2":
         request.check_suffix(".safetensors")
         return _rewrite_safetensors
     from smoothcert.compress import torch_weights

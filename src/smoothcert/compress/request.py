@@ -105,11 +105,6 @@ class Request:
                 f"{self.target} writes a {' or '.join(suffixes)} file; got {self.out.name!r}"
             )
 
-    @property
-    def is_of_the_zoo(self) -> bool:
-        """Whether it is the weights of a network of the zoo, or such a file."""
-        return self.file.suffix == ".safetensors"
-
     def torch_source(self) -> "TorchClassifier":
         """The torch classifier behind the model, or a ModelError that says what is needed."""
         from smoothcert.classifiers.pytorch import TorchClassifier
@@ -125,17 +120,16 @@ class Request:
 
     def zoo_source(self) -> "tuple[str, dict[str, torch.Tensor]]":
         """(architecture, tensors) of a zoo network, or a ModelError that says what to give."""
-        from smoothcert.classifiers.pytorch import read_weights
-
-        architecture, path = self.reference.architecture, self.file
-        if path.suffix != ".safetensors":
+        if not self.reference.is_of_the_zoo:
             raise ModelError(
                 f"{self.kind} needs the weights of a zoo network; got {self.model!r}. Give "
-                "arch@weights.safetensors, as `train` writes them."
+                "arch@weights.safetensors, as `train` writes them, or arch@checkpoint.pth."
             )
+        from smoothcert.classifiers.weights import zoo_weights
+
         load_classifier(self.model)  # a wrong reference fails here, with its own message
-        tensors, metadata = read_weights(path)
-        return architecture or metadata["architecture"], tensors
+        found = zoo_weights(self.file, self.reference)
+        return found.architecture, dict(found.tensors)
 
 
 def bytes_of(path: Path) -> int:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from smoothcert import zoo
 from smoothcert.classifiers.loading import load_classifier
-from smoothcert.classifiers.pytorch import TorchClassifier, read_weights, save_weights
+from smoothcert.classifiers.pytorch import TorchClassifier, save_weights
 from smoothcert.classifiers.reference import ModelReference
+from smoothcert.classifiers.weights import zoo_weights
 from smoothcert.compress.export import to_pt2
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, ModelError
@@ -35,10 +35,9 @@ class Trainee:
         if self.model is None:
             return self.built
         reference = ModelReference.parse(self.model)
-        name, path = reference.architecture, reference.path
-        if not name and path is not None and path.suffix == ".safetensors":
-            name = str(read_weights(path)[1].get("architecture", ""))
-        return name if name in zoo.ARCHITECTURES else ""
+        if not reference.is_of_the_zoo or reference.path is None:
+            return ""
+        return zoo_weights(reference.path, reference).architecture
 
     @property
     def name(self) -> str:

@@ -38,7 +38,7 @@ def write(request: Request) -> CompressionReport:
         request.check_suffix(".onnx")
         load_classifier(request.model)  # a wrong reference fails here, with its own message
         before, after = _round_onnx(request.file, precision, request.out)
-    elif request.is_of_the_zoo and request.out.suffix != ".pt2":
+    elif request.reference.is_of_the_zoo and request.out.suffix != ".pt2":
         request.check_suffix(".safetensors")
         before, after = _round_safetensors(request, precision)
         kept = "stored as float32 on that grid" if precision in BITS else kept

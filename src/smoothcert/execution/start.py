@@ -9,7 +9,7 @@ from typing import Any
 
 from smoothcert.api.recertify import check_base, check_classes
 from smoothcert.certificate import Settings
-from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.protocol import Classifier, Fronted
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.block_tasks import ALL, Shard, device_kind
@@ -215,6 +215,8 @@ def _prepare(
         origin["files"] = {
             name: sha256(data).hexdigest() for name, data in request.options.files.items()
         }
+    if isinstance(classifier, Fronted) and classifier.front:
+        origin["front"] = classifier.front
     origin |= {"row_exact": ready.probe.row_exact, "probe_answers": ready.probe.answers}
     return ready, identity, origin
 

@@ -209,6 +209,7 @@ def _run_facts(run: Run) -> dict[str, Any]:
         "claim": f"{how[0].upper()}{how[1:]}, at σ = {settings.sigma:g}, α = {alpha} per input.",
         "facts": [
             ("Model", visible(str(run.manifest.origin.get("model", "not recorded")))),
+            *(("Before the model", visible(f)) for f in [run.manifest.origin.get("front")] if f),
             ("Model's fingerprint", visible(identity.model)),
             ("Data's fingerprint", identity.data),
             ("Distance to the grid", beside_grid(settings) or "none: all inputs are on it"),

@@ -108,7 +108,13 @@ def check_origin(origin: Any) -> None:
     """Types of run.json's `origin`, and names of attached files that stay in the run."""
     if not isinstance(origin, dict):
         raise TypeError("its origin is not an object")
-    _texts({name: origin[name] for name in ("model", "base", "probe_answers") if name in origin})
+    _texts(
+        {
+            name: origin[name]
+            for name in ("model", "base", "front", "probe_answers")
+            if name in origin
+        }
+    )
     whole(origin.get("pilot_evaluations", 0), "pilot_evaluations", 0, 2**63 - 1)
     known_answers.read(origin.get("probe_answers", "1x1:AAAAAA=="))
     check_attached(origin.get("files", {}))

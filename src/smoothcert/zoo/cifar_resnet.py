@@ -4,18 +4,43 @@ Three stages of n blocks at widths 16, 32 and 64. Where a stage changes the widt
 is a 1x1 convolution, as in the networks of Cohen et al. (2019).
 """
 
+import re
 from collections.abc import Mapping
 
 import torch
 from torch import nn
 
+from smoothcert.zoo.names import NORMALIZATIONS, Normalization
+from smoothcert.zoo.normalize import Normalize, layer  # noqa: F401 - its name of before
+
+NORMALIZATION = "cifar10"
+CLASSES = 10
+OWN = "4.0.first.0.weight"
 WIDTHS = (16, 32, 64)
-MEAN = (0.4914, 0.4822, 0.4465)  # CIFAR-10's channels, on the [0, 1] scale
-STD = (0.2023, 0.1994, 0.2010)
+
+_PLACES = (
+    (r"conv1\.", "1."),
+    (r"bn1\.", "2."),
+    (r"layer([123])\.", lambda found: f"{int(found[1]) + 3}."),
+    (r"(?:fc|linear)\.", "9."),
+)
+_PARTS = {
+    "conv1.": "first.0.",
+    "bn1.": "first.1.",
+    "conv2.": "second.0.",
+    "bn2.": "second.1.",
+    "downsample.": "shortcut.",
+    "shortcut.": "shortcut.",
+}
+"""The field's names of layers and of a block's parts, and the names here."""
 
 
 def build(
-    in_channels: int, num_classes: int, depth: int, inner: tuple[int, ...] | None = None
+    in_channels: int,
+    num_classes: int,
+    depth: int,
+    inner: tuple[int, ...] | None = None,
+    normalization: Normalization = NORMALIZATIONS[NORMALIZATION],
 ) -> nn.Module:
     """The network of this depth (8, 14, 20, 32, ...), with the normalization inside.
 
@@ -31,7 +56,7 @@ def build(
         raise ValueError(f"depth {depth} has {3 * blocks_per_stage} blocks, not {len(inner)}")
     between = iter(inner)
     layers: list[nn.Module] = [
-        Normalize(in_channels),
+        layer(normalization, in_channels),
         nn.Conv2d(in_channels, WIDTHS[0], 3, padding=1, bias=False),
         nn.BatchNorm2d(WIDTHS[0]),
         nn.ReLU(),
@@ -67,25 +92,27 @@ def sizes(state: Mapping[str, torch.Tensor]) -> tuple[int, int, tuple[int, ...]]
     return weights[0].shape[1], weights[-1].shape[0], inner
 
 
-class Normalize(nn.Module):
-    """Per-channel centring and scaling; by the channels' mean unless there are three."""
+def from_published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
+    """The tensors under the names here, if they have the field's.
 
-    mean: torch.Tensor
-    std: torch.Tensor
+    Those are `conv1`, `bn1`, `layer1.0.conv1` and `fc` in Cohen et al. (2019) and what followed.
+    """
+    if "layer3.0.conv2.weight" not in state:
+        return None
+    return {_renamed(key): value for key, value in state.items()}
 
-    def __init__(self, channels: int) -> None:
-        """Fix the constants, which are not weights and are not saved."""
-        super().__init__()
-        mean, std = (
-            torch.tensor(v if channels == 3 else [sum(v) / 3] * channels).view(-1, 1, 1)
-            for v in (MEAN, STD)
-        )
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """From [0, 1] to zero mean and unit variance."""
-        return (images - self.mean) / self.std
+def _renamed(key: str) -> str:
+    for pattern, place in _PLACES:
+        if found := re.match(pattern, key):
+            rest = key[found.end() :]
+            block, dot, part = rest.partition(".")
+            for theirs, ours in _PARTS.items():
+                if dot and part.startswith(theirs):
+                    rest = f"{block}.{ours}{part.removeprefix(theirs)}"
+                    break
+            return re.sub(pattern, place, found[0]) + rest
+    return key
 
 
 class Block(nn.Module):

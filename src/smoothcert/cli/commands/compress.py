@@ -55,8 +55,10 @@ def _compress(
     """Write an approximation, say what changed, and what that cost in accuracy."""
     from smoothcert.classifiers.reference import ModelReference
     from smoothcert.cli import console
+    from smoothcert.cli.resources import Device
     from smoothcert.compress import compress
     from smoothcert.files import require_new_file
+    from smoothcert.vocabulary import CHECKPOINTS
 
     require_new_file(out, overwrite)
     with console.waiting(f"Compressing to {target}") as update:
@@ -78,6 +80,8 @@ def _compress(
             overwrite=overwrite,
             progress=progress,
         )
+    if ModelReference.parse(model).file.endswith((".safetensors", *CHECKPOINTS)):
+        Device().load(model)  # which says what was put before the weights
     if as_json:
         found = asdict(change) | {"path": str(out), "nothing_changed": change.nothing_changed}
         console.show_json(found | {"accuracy_not_measured": reason or None})
