@@ -212,3 +212,30 @@ RESULTS = {
     "sequential": Result(9),
 }
 """What certificates say about their method, by its name."""
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Published constants for images in [0, 1] with red first.
+
+    Attributes:
+        mean: what is subtracted from each channel.
+        std: what the difference is divided by.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+NORMALIZATIONS = {
+    "imagenet": Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "half": Normalization((0.5,), (0.5,)),
+}
+"""By name, for `adapt`. CIFAR-10's are those of Cohen et al. (2019)."""
+
+LAYOUTS = ("nchw", "nhwc", "flat")
+"""How a network takes images: channels first, channels last, or in one row."""
+
+RESAMPLINGS = ("bilinear", "bicubic", "bilinear-plain", "bicubic-plain")
+"""How images are resized; see `classifiers.resampling`."""

@@ -1,27 +1,38 @@
 """What shape a model expects its inputs to have, and how to give it that shape."""
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from smoothcert.classifiers.reference import ModelReference
 
-def fitting(expected: Sequence[Any], shape: tuple[int, ...]) -> str:
+
+def adapting(reference: str, options: str) -> str:
+    """The command that writes a model's file with these options of `adapt` in front."""
+    file = ModelReference.parse(reference).path or Path("model.onnx")
+    out = file.with_name(f"{file.stem}-adapted{file.suffix}")
+    words = [shlex.quote(reference), options, "--out", shlex.quote(str(out))]
+    return f"`smoothcert adapt {' '.join(word for word in words if word)}`"
+
+
+def fitting(expected: Sequence[Any], shape: tuple[int, ...], reference: str = "") -> str:
     """Advice on how to get inputs of the expected shape, as far as the two shapes show it.
 
     Args:
         expected: the batch sizes that the model states; anything but a positive number means any.
         shape: shape of the batch that it got.
+        reference: of a model that `adapt` can put operations in front of; empty for others.
     """
     if len(expected) == 2 and len(shape) == 4:
-        return "It takes vectors: put a Flatten in front of its input, or give data of that shape. "
+        flatten = _adapted(reference, "--layout flat") or "put a Flatten in front of its input"
+        return f"It takes vectors: {flatten}, or give data of that shape. "
     if len(expected) != 4 or len(shape) != 4:
         return ""
     _, channels, height, width = (n if isinstance(n, int) and n > 0 else 0 for n in expected)
     last = ""
     if width in (1, 3) and channels not in (0, 1, 3):
-        last = (
-            "It takes channels last: put a Transpose in front of its input in the graph, or "
-            "transpose inside package.module:factory. "
-        )
+        last = f"It takes channels last: {_adapted(reference, '--layout nhwc') or _TRANSPOSE}. "
         channels, height, width = width, channels, height
     found = []
     if channels not in (0, shape[1]) and (channels, shape[1]) not in ((1, 3), (3, 1)):
@@ -31,5 +42,17 @@ def fitting(expected: Sequence[Any], shape: tuple[int, ...]) -> str:
     if height and height == width and shape[2:] != (height, width):
         found.append(f"resized and cropped to that size by --size {height}")
     elif height and width and shape[2:] != (height, width):
-        last += f"Give images of {width} by {height} pixels, as an .npz. "
+        options = f"{'--layout nhwc ' if last else ''}--resize {height}x{width}"
+        resized = _adapted(reference, options)
+        inside = f", or resize them inside the model: {resized}" if resized else ""
+        last += f"Give images of {width} by {height} pixels, as an .npz{inside}. "
     return f"{last}Images are {' and '.join(found)}. " if found else last
+
+
+_TRANSPOSE = (
+    "put a Transpose in front of its input in the graph, or transpose inside package.module:factory"
+)
+
+
+def _adapted(reference: str, options: str) -> str:
+    return f"{adapting(reference, options)} puts it in front" if reference else ""
