@@ -9,6 +9,7 @@ MODEL_FORMS = (
     "x.onnx, x.pt2, arch@weights.safetensors, arch@pretrained-NAME, "
     "timm:NAME[@weights.safetensors], torchvision:NAME[@weights], hf:org/name, hf:/folder "
     "or package.module:factory; x.onnx#logits names an output; "
+    "MODEL+preprocess.json puts preprocessing in front of a torch model; "
     "the prefix compiled: or fast: sets a torch model's arithmetic"
 )
 """The forms of MODEL."""

@@ -346,7 +346,7 @@ def test_what_is_seen_is_proposed_and_the_proposed_command_works(made, said, opt
     assert found["proposed"] == command
 
 
-@pytest.mark.parametrize("made", [LAST, BYTES, VECTOR])
+@pytest.mark.parametrize("made", [LAST, BYTES, VECTOR, BATCHES["one, hidden"][0]])
 def test_the_command_that_certify_names_works(made, tmp_path):
     folder = tmp_path / "a b"
     folder.mkdir()

@@ -104,14 +104,14 @@ def adapt(
     require_new_file(out, overwrite)
     original = OnnxClassifier.load(source, reference.output, whole=True)
     wanted = _completed(original, wanted)
-    if not wanted and not original.rows:
+    read = onnx_graph.read(source)
+    _require_first(source, read)
+    if not wanted and not original.rows and _takes_batches(original, read):
         raise InvalidInput(
             f"There is nothing to put in front of {original.name}: give --mean and --std, --scale, "
             f"--layout, --channels, --resize or --preprocess. `smoothcert adapt {model}` says what "
             "its file shows."
         )
-    read = onnx_graph.read(source)
-    _require_first(source, read)
     if reference.output:
         kept = [one for one in read.graph.output if one.name == original.output.name]
         read.graph.ClearField("output")
@@ -128,8 +128,9 @@ def source_of(reference: ModelReference) -> Path:
     source = reference.path
     if source is None or checked_file(source).suffix != ".onnx" or reference.architecture:
         raise ModelError(
-            f"adapt takes an ONNX file; got {reference.text}. A torch model gets its preprocessing "
-            "as a first module: nn.Sequential(Normalize(...), network) in package.module:factory."
+            f"adapt takes an ONNX file; got {reference.text}. A torch model needs no new file: "
+            f'write the settings to a JSON file, as {{"mean": 0.5, "std": 0.5}}, and give every '
+            f"command {reference.text}+preprocess.json; `compress --to onnx` puts them inside."
         )
     return source
 
@@ -149,6 +150,14 @@ def _completed(original: OnnxClassifier, wanted: Preprocessing) -> Preprocessing
 def recorded(model: onnx.ModelProto) -> str:
     """What `adapt` says in a model's metadata, as JSON; empty for a model that it did not make."""
     return next((entry.value for entry in model.metadata_props if entry.key == RECORD), "")
+
+
+def _takes_batches(original: OnnxClassifier, model: onnx.ModelProto) -> bool:
+    """Whether it computes the same in batches, so that there is no batch of 1 inside to open."""
+    try:
+        return bool(_tried(original, original, Preprocessing(), dims_of(images_of(model))))
+    except ModelError:
+        return False
 
 
 def _require_first(source: Path, graph: onnx.ModelProto) -> None:

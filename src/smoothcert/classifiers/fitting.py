@@ -25,7 +25,7 @@ def fitting(expected: Sequence[Any], shape: tuple[int, ...], reference: str = ""
         reference: of a model that `adapt` can put operations in front of; empty for others.
     """
     if len(expected) == 2 and len(shape) == 4:
-        flatten = _adapted(reference, "--layout flat") or "put a Flatten in front of its input"
+        flatten = _adapted(reference, "--layout flat") or _FLATTEN
         return f"It takes vectors: {flatten}, or give data of that shape. "
     if len(expected) != 4 or len(shape) != 4:
         return ""
@@ -49,9 +49,9 @@ def fitting(expected: Sequence[Any], shape: tuple[int, ...], reference: str = ""
     return f"{last}Images are {' and '.join(found)}. " if found else last
 
 
-_TRANSPOSE = (
-    "put a Transpose in front of its input in the graph, or transpose inside package.module:factory"
-)
+_IN_FRONT = "give MODEL+preprocess.json, a file that holds"
+_FLATTEN = f'put a Flatten in front of its input: {_IN_FRONT} {{"layout": "flat"}}'
+_TRANSPOSE = f'put a Transpose in front of its input: {_IN_FRONT} {{"layout": "nhwc"}}'
 
 
 def _adapted(reference: str, options: str) -> str:

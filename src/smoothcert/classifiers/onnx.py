@@ -112,6 +112,12 @@ class OnnxClassifier:
         except Exception as error:  # the runtime's exceptions have no common public base
             expected = self.session.get_inputs()[0].shape
             advice = fitting(expected, images.shape, self.reference)
+            if not advice and len(images) > 1 and self._takes_one(images[:1]):
+                asked = adapting(self.reference, "")
+                advice = (
+                    "It takes one row alone: its graph has a batch of 1 inside. Open it by "
+                    f"{asked}, or give --batch-size 1. "
+                )
             raise ModelError(
                 f"{self.name} failed on a batch of shape {images.shape}: it expects {expected}. "
                 f"{advice}({str(error).strip().splitlines()[0]})"
@@ -124,6 +130,12 @@ class OnnxClassifier:
         if logits.ndim > 2 and sum(size != 1 for size in logits.shape[1:]) == 1:
             return logits.reshape(len(logits), -1)  # (B, K, 1, 1) and the like
         return logits
+
+    def _takes_one(self, row: NDArray[np.float32]) -> bool:
+        try:
+            return len(self._run(row)) == 1
+        except ModelError:
+            return False
 
     @cached_property
     def _ends(self) -> tuple[str, type, list[str]]:

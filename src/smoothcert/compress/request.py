@@ -123,6 +123,11 @@ class Request:
         from smoothcert.classifiers.pytorch import read_weights
 
         architecture, path = self.reference.architecture, self.file
+        if front := self.reference.preprocessing:
+            raise ModelError(
+                f"{self.kind} writes weights, without what {front} puts in front. Give it "
+                f"{self.model.removesuffix(f'+{front}')}, and put +{front} behind the new file."
+            )
         if path.suffix != ".safetensors":
             raise ModelError(
                 f"{self.kind} needs the weights of a zoo network; got {self.model!r}. Give "

@@ -28,6 +28,7 @@ _Std = Annotated[
 _Scale = Annotated[
     float | None,
     typer.Option(
+        "--scale",
         help="What values in [0, 1] are multiplied by first: 255 for a model of 0..255.",
         parser=options.parse_real,
         metavar="FLOAT",
