@@ -134,6 +134,14 @@ ODD = {
         g.model(body=g.BODY[1:], inputs=[g.value("f", ["batch", 64])]),
         *("", Preprocessing(layout="flat", mean=(0.5,))),
     ),
+    "a row of values of three channels of an odd size": (
+        g.model(
+            body=[g.node("MatMul", "f v", "logits")],
+            inputs=[g.value("f", ["batch", 75])],
+            constants={"v": np.random.default_rng(3).normal(size=(75, 10)).astype(np.float32)},
+        ),
+        *("", Preprocessing(layout="flat", mean=(0.1, 0.2, 0.3))),
+    ),
     "any size": (
         g.model(
             g.node("Flatten", "p", "f"),
@@ -153,9 +161,9 @@ def test_graphs_with_odd_ends(case, tmp_path):
     onnx.save(made, tmp_path / "m.onnx")
     done = adapt(f"{tmp_path / 'm.onnx'}{output}", tmp_path / "a.onnx", wanted)
     assert done.difference.single < 1e-4
-    assert smoothcert.load_classifier(tmp_path / "a.onnx").logits(
-        np.repeat(IMAGES, 3 if case == "any size" else 1, 1)
-    ).shape == (5, 10)
+    shape = {"any size": (3, 8, 8), "a row of values of three channels of an odd size": (3, 5, 5)}
+    images = np.resize(IMAGES, (5, *shape.get(case, (1, 8, 8))))
+    assert smoothcert.load_classifier(tmp_path / "a.onnx").logits(images).shape == (5, 10)
 
 
 def test_what_was_put_in_front_is_recorded_and_not_put_there_twice(tmp_path):
@@ -296,8 +304,8 @@ def test_files_of_strangers(case, tmp_path):
     ("model", "message"),
     [
         ("none.onnx", "no model file"),
-        ("timm:resnet18", "takes an ONNX file"),
-        ("m:factory", "takes an ONNX file"),
+        ("timm:resnet18", "takes an ONNX file or a .pt2"),
+        ("m:factory", "takes an ONNX file or a .pt2"),
         ("net.safetensors", "no model file"),
         ("x@none.onnx", "takes an ONNX file|no model file"),
     ],
@@ -382,3 +390,22 @@ def test_a_processor_file_beside_the_model_is_proposed(tmp_path):
     assert "--preprocess preprocessor_config.json" in command
     out, _ = run_in(*shlex.split(command)[1:], "--json", cwd=tmp_path)
     assert json.loads(out)["front"] == {"mean": [0.5], "std": [0.25]}
+
+
+def test_files_beside_the_model_that_cannot_be_used_are_named(tmp_path):
+    onnx.save(g.model(), tmp_path / "m.onnx")
+    (tmp_path / "config.json").write_text('{"hidden_size": 3}')  # of any purpose
+    padded = {"do_rescale": True, "do_pad": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(padded))
+    out, _ = run_in("adapt", "m.onnx", cwd=tmp_path)
+    assert "Not used: preprocessor_config.json has do_pad" in out
+    assert "Proposed" not in out
+    assert "hidden_size" not in out
+
+
+def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
+    onnx.save(g.model(), tmp_path / "m.onnx")
+    monkeypatch.delitem(sys.modules, "smoothcert.adapt.graph", raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(SmoothcertError, match=r"pip install 'smoothcert\[onnx\]'"):
+        adapt(tmp_path / "m.onnx", tmp_path / "a.onnx", HALF)

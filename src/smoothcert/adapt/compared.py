@@ -52,12 +52,15 @@ class Difference:
         return f"scores within {worst:.1g} of the largest on {self.rows} images, {where}"
 
 
-def trial_images(shape: Sequence[int | str], wanted: Preprocessing) -> Iterator[NDArray]:
+def trial_images(
+    shape: Sequence[int | str], wanted: Preprocessing, values: int = 0
+) -> Iterator[NDArray]:
     """Batches (5, C, H, W) of random images, as many as there are sizes to try.
 
     Args:
         shape: of the adapted model's input; what is unknown is no number.
         wanted: its preprocessing.
+        values: in the row that the original takes, if it takes a row of known length.
     """
     sizes = list(shape[1:])
     known = [size for size in sizes if isinstance(size, int)]
@@ -69,6 +72,10 @@ def trial_images(shape: Sequence[int | str], wanted: Preprocessing) -> Iterator[
     constants = max(len(wanted.mean), len(wanted.std), 3 if wanted.channels == "bgr" else 1)
     channels = [sizes[0]] if isinstance(sizes[0], int) else [constants] if constants > 1 else [3, 1]
     for count in channels:
+        if values and values % count == 0:
+            side = math.isqrt(values // count)
+            square = side * side * count == values
+            yield _random([count, side, side] if square else [count, 1, values // count])
         for side in [None] if wanted.resize else _SIDES:
             if side is None:  # one side shrinks and the other grows
                 height, width = wanted.resize or (1, 1)

@@ -7,6 +7,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from smoothcert.adapt.shapes import Dims, images_shape
 from smoothcert.classifiers.onnx_files import parts_of
 from smoothcert.classifiers.preprocessing import Preprocessing, per_channel
 from smoothcert.classifiers.resampling import RESAMPLINGS, SHARPNESS
@@ -15,8 +16,6 @@ from smoothcert.errors import ModelError
 
 _BROADCASTS, _ROUNDS, _RESIZES, _ANTIALIASES = 7, 11, 13, 18
 """The first operator sets with what the nodes need."""
-
-Dims = list[int | str]
 
 
 def images_of(model: onnx.ModelProto) -> onnx.ValueInfoProto:
@@ -45,7 +44,7 @@ def with_front(model: onnx.ModelProto, wanted: Preprocessing) -> onnx.ModelProto
     """
     model = _with_operators(model, wanted)
     graph, given = model.graph, images_of(model)
-    shape = _images_shape(dims_of(given), wanted)
+    shape = images_shape(dims_of(given), wanted)
     kind = given.type.tensor_type.elem_type
     names = {name for node in graph.node for name in (*node.input, *node.output)}
     taken = names | {one.name for one in (*graph.initializer, *graph.input, *graph.output)}
@@ -160,53 +159,6 @@ def _with_operators(model: onnx.ModelProto, wanted: Preprocessing) -> onnx.Model
         if needed != _ANTIALIASES or opset_of(model) < _RESIZES:
             raise
         raise ModelError(f"{error} Or give --resampling {plain}, which needs less.") from error
-
-
-def _images_shape(dims: Dims, wanted: Preprocessing) -> Dims:
-    """The shape of images (B, C, H, W) for a network with an input of these sizes."""
-    if wanted.layout == "flat":
-        _require(len(dims) in (0, 2), dims, "--layout flat", "two axes")
-        return [_batch(dims), "channels", "height", "width"]
-    four = wanted.layout == "nhwc" or wanted.resize or wanted.channels == "bgr"
-    per_channel_given = max(len(wanted.mean), len(wanted.std)) > 1
-    if dims:
-        _require(len(dims) == 4 or not four, dims, "this preprocessing", "four axes")
-        needed = not per_channel_given or len(dims) > 1
-        _require(needed, dims, "a number per channel", "an axis of channels")
-    if not dims:
-        dims = ["batch", "", "", ""]
-    if wanted.layout == "nhwc":
-        dims = [dims[0], dims[3], *dims[1:3]]
-    constants = max(len(wanted.mean), len(wanted.std), 3 if wanted.channels == "bgr" else 1)
-    if constants > 1 and isinstance(dims[1], int) and dims[1] != constants:
-        raise ModelError(
-            f"It takes {dims[1]} channels, but the preprocessing is for {constants}: its input is "
-            f"{_shown(dims)} with channels first. Give as many numbers as it has channels, and "
-            "--layout nhwc if its channels are last."
-        )
-    if wanted.resize:
-        for side, asked in zip(dims[2:], wanted.resize, strict=True):
-            if isinstance(side, int) and side != asked:
-                raise ModelError(
-                    f"It takes images of {dims[2]}x{dims[3]} (height x width), not "
-                    f"{wanted.resize[0]}x{wanted.resize[1]}. Give --resize {dims[2]}x{dims[3]}."
-                )
-        dims = [*dims[:2], "height", "width"]
-    words = ["batch", "channels", "height", "width", *[f"axis{n}" for n in range(4, len(dims))]]
-    return [_batch(dims), *[size or word for size, word in zip(dims[1:], words[1:], strict=False)]]
-
-
-def _batch(dims: Dims) -> int | str:
-    return dims[0] if dims and isinstance(dims[0], int) else "batch"
-
-
-def _require(holds: bool, dims: Dims, what: str, axes: str) -> None:
-    if not holds:
-        raise ModelError(f"Its input is {_shown(dims)}, and {what} needs {axes}.")
-
-
-def _shown(dims: Dims) -> str:
-    return f"({', '.join(str(size or '?') for size in dims)})"
 
 
 class _Chain:

@@ -1,23 +1,18 @@
-"""What an ONNX file shows of the images that it wants: proposed, never assumed."""
+"""What a model's file shows of the images that it wants: proposed, never assumed."""
 
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-
-from smoothcert.adapt.adapt import recorded, source_of
-from smoothcert.adapt.front import Dims, dims_of, images_of
+from smoothcert.adapt.shapes import Dims
 from smoothcert.classifiers.fitting import adapting
-from smoothcert.classifiers.onnx import OnnxClassifier
 from smoothcert.classifiers.preprocessing import Preprocessing
-from smoothcert.classifiers.reference import ModelReference
+from smoothcert.classifiers.preprocessing_files import given
+from smoothcert.errors import InvalidInput
 
-_NORMALIZES = {"Sub", "Div", "Mul", "Add", "BatchNormalization"}
-_PASSES = {"Cast", "Identity", "Transpose", "Reshape", "Gather", "Squeeze", "Unsqueeze"}
-_MOST_STEPS = 8
-_BESIDE = ("preprocess.json", "preprocessor_config.json", "config.json")
+_ANY_PURPOSE = "config.json"
+_BESIDE = ("preprocess.json", "preprocessor_config.json", _ANY_PURPOSE)
 
 
 @dataclass(frozen=True)
@@ -31,7 +26,8 @@ class Seen:
         whole: whether it takes bytes.
         normalizes: its first operations with constants, as far as they are arithmetic.
         probabilities: whether its scores are.
-        beside: files in its folder that may say what to put in front.
+        beside: files in its folder that say what to put in front.
+        unusable: sentences about such files that cannot be used.
         adapted: what `adapt` has put in front, as JSON; empty for nothing.
     """
 
@@ -42,6 +38,7 @@ class Seen:
     normalizes: tuple[str, ...]
     probabilities: bool
     beside: tuple[Path, ...]
+    unusable: tuple[str, ...]
     adapted: str
 
     @property
@@ -53,7 +50,7 @@ class Seen:
     def proposed(self) -> tuple[str, ...]:
         """The options of `adapt` that the shape, the type and the files speak for."""
         found = []
-        if self.beside:
+        if self.beside and not self.normalizes:
             found.append(f"--preprocess {shlex.quote(str(self.beside[0]))}")
         if self.whole:
             found.append("--scale 255")
@@ -90,6 +87,7 @@ class Seen:
         if self.beside:
             files = ", ".join(path.name for path in self.beside)
             lines.append(f"Beside it there is {files}, which may say how images are prepared.")
+        lines += self.unusable
         if self.probabilities:
             lines.append("Its scores are probabilities, which are fine as they are.")
         return tuple(lines)
@@ -136,44 +134,17 @@ class Seen:
         return tuple(found)
 
 
-def seen(model: str) -> Seen:
-    """Look at an ONNX file, or `x.onnx#logits`, without computing anything.
-
-    Raises:
-        ModelError: it is no ONNX file, or cannot be loaded.
-    """
-    reference = ModelReference.parse(model)
-    path = source_of(reference)
-    classifier = OnnxClassifier.load(path, reference.output, whole=True)
-    graph = onnx.load(path, load_external_data=False)
-    images = images_of(graph)
-    makers = {output: node.op_type for node in graph.graph.node for output in node.output}
-    return Seen(
-        model,
-        images.name,
-        dims_of(images),
-        classifier.session.get_inputs()[0].type == "tensor(uint8)",
-        _first_arithmetic(graph.graph, images.name),
-        makers.get(classifier.output.name) in ("Softmax", "Sigmoid"),
-        tuple(file for name in _BESIDE if (file := path.parent / name).is_file()),
-        recorded(graph),
-    )
-
-
-def _first_arithmetic(graph: onnx.GraphProto, start: str) -> tuple[str, ...]:
-    """The arithmetic with constants between the images and the first other operation."""
-    stored = {tensor.name for tensor in graph.initializer}
-    stored |= {output for n in graph.node if n.op_type == "Constant" for output in n.output}
-    found, current = [], start
-    for _ in range(_MOST_STEPS):
-        users = [node for node in graph.node if current in node.input]
-        if len(users) != 1:
-            break
-        node = users[0]
-        others = [name for name in node.input if name and name != current]
-        if node.op_type in _NORMALIZES and others and stored.issuperset(others):
-            found.append(node.op_type)
-        elif node.op_type not in _PASSES:
-            break
-        current = node.output[0]
-    return tuple(found)
+def beside(source: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The files beside a model that can be put in front of it, and why others cannot."""
+    usable, reasons = [], []
+    for file in (source.parent / name for name in _BESIDE):
+        if not file.is_file():
+            continue
+        try:
+            given(file, {})
+        except InvalidInput as error:
+            if file.name != _ANY_PURPOSE:
+                reasons.append(f"Not used: {error}")
+        else:
+            usable.append(file)
+    return tuple(usable), tuple(reasons)

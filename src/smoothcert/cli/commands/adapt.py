@@ -100,7 +100,7 @@ def adapt(
     Without --out it says what it sees in the file, and which command it proposes.
     """
     from smoothcert.adapt import adapt as write
-    from smoothcert.adapt.seen import seen
+    from smoothcert.adapt import seen
     from smoothcert.classifiers.preprocessing_files import given
     from smoothcert.cli import console
 
