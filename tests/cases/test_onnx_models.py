@@ -729,3 +729,20 @@ def test_the_shape_that_is_expected_says_what_to_do(expected, shape, advice):
     said = fitting(expected, shape)
     assert advice in said
     assert bool(said) == bool(advice)
+
+
+@pytest.mark.parametrize(
+    ("expected", "options"),
+    [
+        ([1, 3, 80, 160], ["--resize 80x160"]),
+        (["n", 3, 224, 224], ["--resize 224x224"]),
+        (["n", 48, 64, 3], ["--layout nhwc", "--layout nhwc --resize 48x64"]),
+        (["n", 3, 32, 32], []),
+    ],
+)
+def test_and_the_command_that_changes_the_model(expected, options):
+    said = fitting(expected, (4, 3, 32, 32), "a b.onnx#out")
+    commands = [
+        f"smoothcert adapt 'a b.onnx#out' {some} --out 'a b-adapted.onnx'" for some in options
+    ]
+    assert said.split("`")[1::2] == commands

@@ -30,8 +30,8 @@ def fitting(expected: Sequence[Any], shape: tuple[int, ...], reference: str = ""
     if len(expected) != 4 or len(shape) != 4:
         return ""
     _, channels, height, width = (n if isinstance(n, int) and n > 0 else 0 for n in expected)
-    last = ""
-    if width in (1, 3) and channels not in (0, 1, 3):
+    last, channels_last = "", width in (1, 3) and channels not in (0, 1, 3)
+    if channels_last:
         last = f"It takes channels last: {_adapted(reference, '--layout nhwc') or _TRANSPOSE}. "
         channels, height, width = width, channels, height
     found = []
@@ -39,14 +39,17 @@ def fitting(expected: Sequence[Any], shape: tuple[int, ...], reference: str = ""
         return last
     if channels not in (0, shape[1]):
         found.append(f"made grey (1) or colour (3) by --channels {channels}")
-    if height and height == width and shape[2:] != (height, width):
+    differs = bool(height and width) and shape[2:] != (height, width)
+    if differs and height == width:
         found.append(f"resized and cropped to that size by --size {height}")
-    elif height and width and shape[2:] != (height, width):
-        options = f"{'--layout nhwc ' if last else ''}--resize {height}x{width}"
-        resized = _adapted(reference, options)
-        inside = f", or resize them inside the model: {resized}" if resized else ""
-        last += f"Give images of {width} by {height} pixels, as an .npz{inside}. "
-    return f"{last}Images are {' and '.join(found)}. " if found else last
+    elif differs:
+        last += f"Give images of {width} by {height} pixels, as an .npz. "
+    if found:
+        last += f"Images are {' and '.join(found)}. "
+    if differs and reference:
+        options = f"{'--layout nhwc ' if channels_last else ''}--resize {height}x{width}"
+        last += f"Or resize them inside the model: {_adapted(reference, options)}. "
+    return last
 
 
 _IN_FRONT = "give MODEL+preprocess.json, a file that holds"
@@ -55,4 +58,9 @@ _TRANSPOSE = f'put a Transpose in front of its input: {_IN_FRONT} {{"layout": "n
 
 
 def _adapted(reference: str, options: str) -> str:
-    return f"{adapting(reference, options)} puts it in front" if reference else ""
+    if not reference:
+        return ""
+    return (
+        f"{adapting(reference, options)} puts it in front (add --mean and --std if it was trained "
+        "on normalized images)"
+    )
