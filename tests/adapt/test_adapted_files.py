@@ -255,6 +255,13 @@ REFUSED = {
         ),
         *(HALF, "one tensor of floats"),
     ),
+    "an endless image": (
+        g.model(
+            body=[g.node("GlobalAveragePool", "x", "p"), g.node("Flatten", "p", "logits")],
+            inputs=[g.value("x", ["batch", 3, 2**30, 2**30])],
+        ),
+        *(HALF, "too large to be tried"),
+    ),
     "loss": (
         g.model(g.LOSS, outputs=[g.value("loss", [])]),
         HALF,

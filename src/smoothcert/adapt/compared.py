@@ -16,6 +16,7 @@ _SUMS, _RESIZES = 1e-4, 2e-2
 in resizing, which may move a rounding inside of a network with integers."""
 
 _ROWS = 5
+_MOST_VALUES = 2**26  # of one image
 _SIDES = (32, 64, 224, 28, 8)
 
 
@@ -102,10 +103,13 @@ def difference(
 
 def _random(sizes: Sequence[int]) -> NDArray[np.float32]:
     """Uniform images of different contrast, with values also outside of [0, 1], as noise has."""
+    if math.prod(sizes) > _MOST_VALUES:
+        shown = "x".join(map(str, sizes))
+        raise ModelError(f"an input of {shown} values is too large to be tried.")
     rng = np.random.default_rng(0)
-    images = rng.random((_ROWS, *sizes))
-    contrast = np.array([1.4, 1.0, 0.5, 0.2, 1.0]).reshape(-1, *[1] * len(sizes))
-    return (0.5 + contrast * (images - 0.5)).astype(np.float32)
+    images = rng.random((_ROWS, *sizes), dtype=np.float32)
+    contrast = np.array([1.4, 1.0, 0.5, 0.2, 1.0], np.float32).reshape(-1, *[1] * len(sizes))
+    return np.float32(0.5) + contrast * (images - np.float32(0.5))
 
 
 def _each(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -13,7 +13,7 @@ from smoothcert.errors import InvalidInput, did_you_mean
 from smoothcert.vocabulary import LAYOUTS, NORMALIZATIONS
 
 _BYTES = 255.0
-_MOST_SIDE = 2**14
+_MOST_SIDE = 2**12
 _SMALL_SCALE = 50  # above it, a mean below one cannot be of the scaled values
 
 
