@@ -109,7 +109,7 @@ def _random(sizes: Sequence[int]) -> NDArray[np.float32]:
     rng = np.random.default_rng(0)
     images = rng.random((_ROWS, *sizes), dtype=np.float32)
     contrast = np.array([1.4, 1.0, 0.5, 0.2, 1.0], np.float32).reshape(-1, *[1] * len(sizes))
-    return np.float32(0.5) + contrast * (images - np.float32(0.5))
+    return (0.5 + contrast * (images - 0.5)).astype(np.float32)
 
 
 def _each(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
