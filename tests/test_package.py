@@ -56,7 +56,7 @@ LAYERS = (
         "planning",
         "api",
     ),
-    *("training", "compress", "storage", "runs", "execution", "report", "simulation"),
+    *("training", "compress", "adapt", "storage", "runs", "execution", "report", "simulation"),
     *("cli", "__main__"),
 )
 

@@ -9,6 +9,7 @@ MODEL_FORMS = (
     "x.onnx, x.pt2, arch@weights.safetensors, arch@checkpoint.pth, arch@pretrained-NAME, "
     "timm:NAME[@weights.safetensors], torchvision:NAME[@weights], hf:org/name, hf:/folder, "
     "package.module:factory or package.module:Class@weights.pth; x.onnx#logits names an output; "
+    "MODEL+preprocess.json puts preprocessing in front of a torch model; "
     "the prefix compiled: or fast: sets a torch model's arithmetic"
 )
 """The forms of MODEL."""
@@ -220,3 +221,30 @@ RESULTS = {
     "sequential": Result(9),
 }
 """What certificates say about their method, by its name."""
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Published constants for images in [0, 1] with red first.
+
+    Attributes:
+        mean: what is subtracted from each channel.
+        std: what the difference is divided by.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+NORMALIZATIONS = {
+    "imagenet": Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "half": Normalization((0.5,), (0.5,)),
+}
+"""By name, for `adapt`. CIFAR-10's are those of Cohen et al. (2019)."""
+
+LAYOUTS = ("nchw", "nhwc", "flat")
+"""How a network takes images: channels first, channels last, or in one row."""
+
+RESAMPLINGS = ("bilinear", "bicubic", "bilinear-plain", "bicubic-plain")
+"""How images are resized; see `classifiers.resampling`."""

@@ -150,7 +150,7 @@ REFUSED = {
             body=[g.node("Cast", "x", "y", to=1), g.node("Flatten", "y", "f"), g.BODY[1]],
             inputs=[g.value("x", ["batch", 1, 8, 8], TensorProto.UINT8)],
         ),
-        *("", "with a float32 input for values in"),
+        *("", r"`smoothcert adapt .*m.onnx --scale 255 --out .*m-adapted.onnx` rounds them"),
     ),
     "a batch of none": (g.model(inputs=[g.value("x", [0, 1, 8, 8])]), "", "batches of 0 rows"),
     "normalized by the batch": (
@@ -420,7 +420,7 @@ def test_programs_with_odd_ends(case, tmp_path, plain):
     assert votes(tmp_path / "m.pt2") == plain
     inputs = smoothcert.load_inputs("digits", limit=2)
     compress(tmp_path / "m.pt2", "onnx", tmp_path / "m.onnx", inputs=inputs)
-    assert smoothcert.load_classifier(tmp_path / "m.onnx").fixed_batch == 2
+    assert smoothcert.load_classifier(tmp_path / "m.onnx").rows == 2
 
 
 @pytest.mark.parametrize(
@@ -526,10 +526,23 @@ def test_int8_of_a_fixed_batch(rows, tmp_path, train):
     for name in ("m", "any"):
         source, out = tmp_path / f"{name}.onnx", tmp_path / f"q-{name}.onnx"
         compress(source, "int8", out, inputs=train, sigma=0.25)
-    assert smoothcert.load_classifier(tmp_path / "q-m.onnx").fixed_batch == rows
+    fixed = smoothcert.load_classifier(tmp_path / "q-m.onnx")
+    assert (fixed.rows, fixed.fixed_batch) == (rows, None)
     assert votes(tmp_path / "q-m.onnx") == votes(tmp_path / "q-any.onnx")
-    with pytest.raises(ModelError, match=f"Pass --batch-size {rows}, .* no command here"):
-        votes(tmp_path / "m.onnx", batch_size=5)
+    for batch_size in (1, 5):
+        assert votes(tmp_path / "m.onnx", batch_size=batch_size) == votes(tmp_path / "any.onnx")
+
+
+def test_a_fixed_batch_with_another_number_of_results_is_refused(tmp_path):
+    """Parts of two rows with ten results each must not become rows."""
+    made = g.model(
+        g.node("Transpose", "logits", "t", perm=[1, 0]),
+        inputs=[g.value("x", [2, 1, 8, 8])],
+        outputs=[g.value("t", [10, 2])],
+    )
+    onnx.save(made, tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match=r"returns shape \(10, 2\) for a batch of 2, the only"):
+        votes(tmp_path / "m.onnx")
 
 
 def test_tensors_beside_the_original_are_counted_and_copied(tmp_path, monkeypatch):
@@ -724,3 +737,20 @@ def test_the_shape_that_is_expected_says_what_to_do(expected, shape, advice):
     said = fitting(expected, shape)
     assert advice in said
     assert bool(said) == bool(advice)
+
+
+@pytest.mark.parametrize(
+    ("expected", "options"),
+    [
+        ([1, 3, 80, 160], ["--resize 80x160"]),
+        (["n", 3, 224, 224], ["--resize 224x224"]),
+        (["n", 48, 64, 3], ["--layout nhwc", "--layout nhwc --resize 48x64"]),
+        (["n", 3, 32, 32], []),
+    ],
+)
+def test_and_the_command_that_changes_the_model(expected, options):
+    said = fitting(expected, (4, 3, 32, 32), "a b.onnx#out")
+    commands = [
+        f"smoothcert adapt 'a b.onnx#out' {some} --out 'a b-adapted.onnx'" for some in options
+    ]
+    assert said.split("`")[1::2] == commands

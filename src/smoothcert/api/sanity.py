@@ -225,8 +225,9 @@ def said(found: Look, sigma: float) -> tuple[tuple[str, ...], str]:
         )
     elif _near_chance(right, labelled, found.classes):
         wrong = (
-            f"{chance} Does it take inputs in [0, 1], with the normalization inside, and are its "
-            "classes the data's?"
+            f"{chance} Does it take inputs in [0, 1], with the normalization inside (if not, see "
+            "`smoothcert adapt`, or +preprocess.json behind a torch model), and are its classes "
+            "the data's?"
         )
     elif _by_chance(right, labelled, found.classes) < _PLAIN and _is_lost(
         hits, noisy, found.classes

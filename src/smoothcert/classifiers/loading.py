@@ -4,10 +4,13 @@ import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from smoothcert import zoo
 from smoothcert.classifiers.factories import Factory, likely, refuse_others, refuse_random
+from smoothcert.classifiers.fitting import adapting
+from smoothcert.classifiers.preprocessing_files import given
 from smoothcert.classifiers.protocol import Classifier, ThreadReplicable
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.classifiers.recognized import named_for
@@ -39,7 +42,8 @@ def load_classifier(
             `package.module:factory`, a function without arguments that returns a module or a
             classifier, the same in every call, or a module itself;
             `package.module:Class@weights.pth`, the same with the weights of a file; a
-            `torch.nn.Module`; or an object that already is a `Classifier`.
+            `torch.nn.Module`; or an object that already is a `Classifier`. `MODEL+preprocess.json`
+            puts what the file says in front of a torch model (see `preprocessing_files.given`).
         device: `cpu`, or for torch models also `cuda`, `cuda:1`, ...
         threads: batches computed at once on the CPU, each on one core; one per core by default.
             It does not change any logit.
@@ -68,7 +72,11 @@ def load_classifier(
 def _loaded(model: "str | Path | torch.nn.Module | Classifier", device: str) -> Classifier:
     if isinstance(model, str | Path):
         reference = ModelReference.parse(str(model))
-        return _in_mode(_from_reference(reference, device), reference.mode)
+        _require_preprocessable(reference)
+        loaded = _from_reference(reference, device)
+        if reference.preprocessing:
+            loaded = _preprocessed(loaded, Path(reference.preprocessing))
+        return _in_mode(loaded, reference.mode)
     if _is_module(model):
         return _pytorch().TorchClassifier.of(model, type(model).__name__, device)  # type: ignore[arg-type]
     if hasattr(model, "logits") and hasattr(model, "fingerprint"):
@@ -108,6 +116,27 @@ def _in_mode(classifier: Classifier, mode: str) -> Classifier:
     if not isinstance(classifier, _pytorch().TorchClassifier):
         raise ModelError(f"Only torch models can be {mode!r}; got {classifier.name}")
     return classifier.in_mode(mode)  # type: ignore[attr-defined]
+
+
+def _require_preprocessable(reference: ModelReference) -> None:
+    """Refuse a file of preprocessing where there is a better place for it."""
+    file = reference.preprocessing
+    if file and reference.hub:
+        raise ModelError(
+            f"{reference.hub}: models have their published preprocessing inside, so nothing is "
+            f"put in front. Leave out +{file}."
+        )
+    if file and Path(reference.file).suffix == ".onnx":
+        asked = adapting(reference.text.removesuffix(f"+{file}"), f"--preprocess {quote(file)}")
+        raise ModelError(f"An ONNX model gets its preprocessing inside of its file: {asked}")
+
+
+def _preprocessed(classifier: Classifier, file: Path) -> Classifier:
+    """The classifier behind what a JSON file says."""
+    wanted, _ = given(file, {})
+    if not isinstance(classifier, _pytorch().TorchClassifier):
+        raise ModelError(f"Only torch models can have +{file} in front; got {classifier.name}")
+    return import_module("smoothcert.classifiers.preprocessed").behind(wanted, classifier, file)
 
 
 def _from_reference(reference: ModelReference, device: str) -> Classifier:

@@ -40,7 +40,7 @@ def files_beside(path: Path, model: onnx.ModelProto) -> list[Path]:
         ModelError: missing, too short for their tensors, or outside the model's folder.
     """
     ends: dict[str, int] = {}
-    for tensor in _parts(model, onnx.TensorProto):
+    for tensor in parts_of(model, onnx.TensorProto):
         entries = {entry.key: entry.value for entry in tensor.external_data}
         if "location" in entries:
             numbers = [entries.get(key, "") for key in ("offset", "length")]
@@ -104,8 +104,8 @@ def _foreign(path: Path) -> str:
 
 def in_training(model: onnx.ModelProto) -> str:
     """The operators of a graph that were exported in training mode, or empty."""
-    nodes = list(_parts(model, onnx.NodeProto))
-    constants = {t.name: t for t in _parts(model, onnx.TensorProto) if t.name}
+    nodes = list(parts_of(model, onnx.NodeProto))
+    constants = {t.name: t for t in parts_of(model, onnx.TensorProto) if t.name}
     for node in nodes:
         if node.op_type == "Constant":
             values = [a.t for a in node.attribute if a.name == "value"]
@@ -127,7 +127,7 @@ def _trains(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> 
     return bool(numpy_helper.to_array(mode).any())
 
 
-def _parts(message: Any, wanted: type[_Part]) -> Iterator[_Part]:
+def parts_of(message: Any, wanted: type[_Part]) -> Iterator[_Part]:
     """Every tensor, or node, of a model: of its graph and functions, and of graphs inside nodes."""
     for kind, value in message.ListFields():
         if kind.message_type is None:
@@ -135,4 +135,4 @@ def _parts(message: Any, wanted: type[_Part]) -> Iterator[_Part]:
         for part in (value,) if isinstance(value, Message) else value:
             if isinstance(part, wanted):
                 yield part
-            yield from _parts(part, wanted)
+            yield from parts_of(part, wanted)

@@ -213,8 +213,8 @@ class TorchClassifier:
     @cached_property
     def in_training(self) -> str:
         """The operators in training mode, for an exported graph; else empty."""
-        graph = self.module.graph if isinstance(self.module, torch.fx.GraphModule) else None
-        found = {str(n.target) for n in graph.nodes if _trains(n)} if graph else set()
+        graphs = [m.graph for m in self.module.modules() if isinstance(m, torch.fx.GraphModule)]
+        found = {str(node.target) for graph in graphs for node in graph.nodes if _trains(node)}
         return ", ".join(sorted(found))
 
     @property

@@ -20,7 +20,7 @@ _ADDRESS = re.compile(r"((?:[\w.:+=,-]+@)?)([a-z0-9+]+://[^?]+/[^/?]+(?:\?.*)?)"
 
 @dataclass(frozen=True)
 class ModelReference:
-    """The parts of `compiled:arch@weights.safetensors`, `x.onnx#logits`, `timm:name`, `m:factory`.
+    """The parts of `compiled:arch@w.safetensors`, `x.onnx#logits`, `timm:name`, `m:f+p.json`.
 
     Attributes:
         text: the reference as given.
@@ -32,6 +32,8 @@ class ModelReference:
         file: path or URI of the file; empty for a hub's name and a factory.
         output: of an ONNX model, after the `#`, or the entry of a checkpoint; empty if none is
             named.
+        preprocessing: path of the JSON file after a `+`, which says what is done to images before
+            a torch model gets them; empty for nothing.
     """
 
     text: str
@@ -41,6 +43,7 @@ class ModelReference:
     architecture: str = ""
     file: str = ""
     output: str = ""
+    preprocessing: str = ""
 
     @staticmethod
     def parse(text: str) -> "ModelReference":
@@ -52,19 +55,20 @@ class ModelReference:
         mode, colon, plain = text.partition(":")
         if not colon or mode not in MODES:
             mode, plain = MODES[0], text
+        plain, front = _split_preprocessing(plain)
         hub, colon, name = plain.partition(":")
         if colon and hub in HUBS:
-            return ModelReference(text, mode, hub, name)
+            return ModelReference(text, mode, hub, name, preprocessing=front)
         plain, output = _split_output(plain)
         if found := _ADDRESS.fullmatch(plain):
             parts = (found[1].removesuffix("@"), found[2])
-            return ModelReference(text, mode, "", plain, *parts, output)
+            return ModelReference(text, mode, "", plain, *parts, output, front)
         if ":" in plain and "@" not in plain and not _names_a_file(plain):
-            return ModelReference(text, mode, "", plain)
+            return ModelReference(text, mode, "", plain, preprocessing=front)
         architecture, at, file = plain.partition("@")
         if not at or "/" in architecture or Path(plain).is_file():  # a path with an @ in it
             architecture, file = "", plain
-        return ModelReference(text, mode, "", plain, architecture, file, output)
+        return ModelReference(text, mode, "", plain, architecture, file, output, front)
 
     @property
     def is_code(self) -> bool:
@@ -105,12 +109,23 @@ class ModelReference:
         mode = "" if self.mode == MODES[0] else f"{self.mode}:"
         architecture = f"{self.architecture}@" if self.architecture else ""
         output = f"#{self.output}" if self.output else ""
-        return ModelReference.parse(f"{mode}{architecture}{file}{output}")
+        front = f"+{self.preprocessing}" if self.preprocessing else ""
+        return ModelReference.parse(f"{mode}{architecture}{file}{output}{front}")
 
 
 def _names_a_file(plain: str) -> bool:
     suffix = Path(plain).suffix
     return suffix in READ or suffix in PICKLED
+
+
+def _split_preprocessing(plain: str) -> tuple[str, str]:
+    """A reference without the `+FILE.json` at its end, and that file; empty if there is none."""
+    if not plain.endswith(".json") or Path(plain).is_file():
+        return plain, ""
+    parts = plain.split("+")
+    splits = [("+".join(parts[:at]), "+".join(parts[at:])) for at in range(1, len(parts))]
+    found = next((split for split in splits if Path(split[1]).is_file()), None)
+    return found or (splits[-1] if splits else (plain, ""))
 
 
 def _split_output(plain: str) -> tuple[str, str]:

@@ -135,13 +135,13 @@ def _say(line: str) -> None:
 
 def expand_home(value: Any) -> Any:
     """An option's value with the `~` of a path as the home folder, which quotes keep the shell
-    from doing; also behind the `@` or `:` of a reference."""
+    from doing; also behind the `@`, `:` or `+` of a reference."""
     if isinstance(value, list):
         return [expand_home(one) for one in value]
     if not isinstance(value, str | Path) or "~" not in str(value):
         return value
     home = os.path.expanduser("~")
-    return type(value)(re.sub(r"(^|[@:])~(?=/|\Z)", lambda found: found[1] + home, str(value)))
+    return type(value)(re.sub(r"(^|[@:+])~(?=/|\Z)", lambda found: found[1] + home, str(value)))
 
 
 def with_exit_codes(function: Callable[..., None]) -> Callable[..., None]:

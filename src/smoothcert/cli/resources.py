@@ -238,6 +238,8 @@ def _cluster_loader(model: str, compute: Compute) -> Callable[[int], Classifier]
     loader = ModelLoader(model, device)
     reference = ModelReference.parse(model)
     file = Path(reference.file)
+    if reference.preprocessing:
+        return loader  # two files
     if not reference.file or not file.is_file() or file.with_name(f"{file.name}.data").exists():
         return loader
     return BroadcastFile.of(partial(_from_copy, loader, reference), file, compute.address or "")

@@ -50,7 +50,7 @@ def to_onnx(module: nn.Module, shape: tuple[int, ...], out: Path, rows: Rows = N
         ModelError: torch cannot export the module.
     """
     example, dynamic = _batch(shape, rows)
-    with quiet(), _exporting("the network to ONNX"):
+    with quiet(), exporting("the network to ONNX"):
         program = torch.onnx.export(
             module,
             (example,),
@@ -71,7 +71,7 @@ def to_pt2(module: nn.Module, shape: tuple[int, ...], out: Path) -> None:
     Raises:
         ModelError: torch cannot export the module.
     """
-    with quiet(), _exporting("the network"):
+    with quiet(), exporting("the network"):
         if not isinstance(module, torch.fx.GraphModule):  # which stays as it was exported
             module = module.eval()
         save_pt2(exported(module, shape), out)
@@ -102,7 +102,7 @@ def _batch(shape: tuple[int, ...], rows: Rows) -> tuple[torch.Tensor, Any]:
 
 
 @contextmanager
-def _exporting(what: str) -> Iterator[None]:
+def exporting(what: str) -> Iterator[None]:
     """What an exporter raises, as a ModelError with the first cause."""
     try:
         yield

@@ -27,7 +27,7 @@ from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.calibration import batches_of, noisy_batches
 from smoothcert.compress.export import to_onnx
 from smoothcert.compress.layers import Layer, assigned, layers, weights_of
-from smoothcert.compress.onnx_graph import opset_of, with_opset
+from smoothcert.compress.onnx_graph import FRONT, opset_of, with_opset
 from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request, bytes_of
 from smoothcert.compress.symmetric import along, scales
@@ -61,7 +61,7 @@ def write(request: Request) -> CompressionReport:
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=[layer.node for layer in left],
+                nodes_to_exclude=[layer.node for layer in left] + _front(model),
                 extra_options={"TensorQuantOverrides": _overrides(model, found, precisions)},
             )
         if left:
@@ -214,6 +214,12 @@ def _keep_float(out: Path, left: list[Layer]) -> None:
         )
         graph.node.insert(list(graph.node).index(node), own)
     onnx.save(model, out)
+
+
+def _front(model: onnx.ModelProto) -> list[str]:
+    """The preprocessing in front of an adapted model: it stays in float32, so that values are
+    rounded once, where the network itself begins."""
+    return [node.name for node in model.graph.node if node.name.startswith(FRONT)]
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:

@@ -7,6 +7,9 @@ from onnx import version_converter
 
 from smoothcert.errors import ModelError
 
+FRONT = "smoothcert/"
+"""How the names of the nodes that `adapt` puts in front begin; no compression touches them."""
+
 _INITIALIZERS = 4
 """The first version of the format whose initializers need not be inputs."""
 

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from smoothcert.classifiers.copies import whole_copy
+from smoothcert.classifiers.preprocessed import Preprocessed
 from smoothcert.compress.export import to_pt2
 from smoothcert.compress.record import CompressionReport
 from smoothcert.compress.request import Request
@@ -30,14 +31,19 @@ def write(request: Request) -> CompressionReport:
     shape, out = request.needed_inputs().shape, request.out
     source, kind = request.torch_source(), request.target
     dtype = _DTYPES[kind]
-    if isinstance(source.module, torch.fx.GraphModule):
+    front = source.module if isinstance(source.module, Preprocessed) else None
+    network = front.network if front else source.module
+    if isinstance(network, torch.fx.GraphModule):
         raise ModelError(
             f"{source.name} is an exported graph, whose types are fixed. {kind} needs "
             "arch@weights.safetensors or package.module:factory."
         )
-    reduced = whole_copy(source.module, source.name).to(dtype)
-    to_pt2(_Reduced(reduced, dtype), shape, out)
-    before = {k: v for k, v in source.module.state_dict().items() if v.is_floating_point()}
+    reduced = whole_copy(network, source.name).to(dtype)
+    written: nn.Module = _Reduced(reduced, dtype)
+    if front:  # which stays in float32: 16 bits would round the differences to the mean
+        written = Preprocessed(written, front.wanted)
+    to_pt2(written, shape, out)
+    before = {k: v for k, v in network.state_dict().items() if v.is_floating_point()}
     after = reduced.state_dict()
     changed = [int((value != after[key].to(value.dtype)).sum()) for key, value in before.items()]
     return CompressionReport(

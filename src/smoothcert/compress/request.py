@@ -120,6 +120,11 @@ class Request:
 
     def zoo_source(self) -> "tuple[str, dict[str, torch.Tensor]]":
         """(architecture, tensors) of a zoo network, or a ModelError that says what to give."""
+        if front := self.reference.preprocessing:
+            raise ModelError(
+                f"{self.kind} writes weights, without what {front} puts in front. Give it "
+                f"{self.model.removesuffix(f'+{front}')}, and put +{front} behind the new file."
+            )
         if not self.reference.is_of_the_zoo:
             raise ModelError(
                 f"{self.kind} needs the weights of a zoo network; got {self.model!r}. Give "

@@ -35,7 +35,7 @@ class Trainee:
         if self.model is None:
             return self.built
         reference = ModelReference.parse(self.model)
-        if not reference.is_of_the_zoo or reference.path is None:
+        if not reference.is_of_the_zoo or reference.path is None or reference.preprocessing:
             return ""
         return zoo_weights(reference.path, reference).architecture
 

@@ -3,6 +3,7 @@
 `--help` imports all of these files, so they import nothing heavy before they run.
 """
 
+from smoothcert.cli.commands.adapt import adapt
 from smoothcert.cli.commands.certify import certify
 from smoothcert.cli.commands.check import check
 from smoothcert.cli.commands.compress import compress
@@ -21,7 +22,7 @@ from smoothcert.cli.commands.train import train
 from smoothcert.cli.commands.verify import verify
 
 COMMANDS = (
-    *(demo, train, check, certify, recertify, plan, screen, compress),
+    *(demo, adapt, train, check, certify, recertify, plan, screen, compress),
     *(report, model_card, export, merge, verify, predict, simulate, doctor),
 )
 """In the order of `--help`."""

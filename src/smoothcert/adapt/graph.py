@@ -1,0 +1,187 @@
+"""Preprocessing in front of an ONNX file, and what the file shows."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from smoothcert.adapt.adapted import Adapted, nothing
+from smoothcert.adapt.compared import Difference, difference, trial_images
+from smoothcert.adapt.front import dims_of, freed, images_of, with_front, with_rows
+from smoothcert.adapt.seen import Seen, beside
+from smoothcert.adapt.shapes import Dims
+from smoothcert.classifiers.onnx import OnnxClassifier
+from smoothcert.classifiers.preprocessing import Preprocessing
+from smoothcert.classifiers.reference import ModelReference
+from smoothcert.compress import onnx_graph
+from smoothcert.compress.written import written_whole
+from smoothcert.errors import InvalidInput, ModelError
+from smoothcert.files import fingerprint_file
+from smoothcert.version import __version__
+
+RECORD = "smoothcert.adapt"
+"""The key of an adapted model's metadata that says what was put in front, as JSON."""
+
+_NORMALIZES = {"Sub", "Div", "Mul", "Add", "BatchNormalization"}
+_PASSES = {"Cast", "Identity", "Transpose", "Reshape", "Gather", "Squeeze", "Unsqueeze"}
+_MOST_STEPS = 8
+
+
+def write(
+    reference: ModelReference, source: Path, out: Path, wanted: Preprocessing, overwrite: bool
+) -> Adapted:
+    """Write an ONNX model with preprocessing in front; see `adapt.adapt`."""
+    original = OnnxClassifier.load(source, reference.output, whole=True)
+    wanted = _completed(original, wanted)
+    read = onnx_graph.read(source)
+    _require_first(source, read)
+    if not wanted and not original.rows and _takes_batches(original, read):
+        raise nothing(reference.text, original.name)
+    if reference.output:
+        kept = [one for one in read.graph.output if one.name == original.output.name]
+        read.graph.ClearField("output")
+        read.graph.output.extend(kept)
+    original_hash = fingerprint_file(source)
+    made = _recorded(with_front(read, wanted), wanted, original_hash, original.output.name)
+    with written_whole(out, overwrite) as aside:
+        rows, found = _written(original, made, wanted, aside)
+    return Adapted(out, wanted, original_hash, found, original.rows, rows)
+
+
+def _completed(original: OnnxClassifier, wanted: Preprocessing) -> Preprocessing:
+    """The preprocessing, with rounding for a model that takes bytes."""
+    if original.session.get_inputs()[0].type != "tensor(uint8)":
+        return wanted
+    if wanted.scale == 1:
+        raise InvalidInput(
+            f"{original.name} takes bytes (uint8): give --scale 255, and values are rounded to "
+            "bytes inside the model."
+        )
+    return replace(wanted, whole=True)
+
+
+def recorded(model: onnx.ModelProto) -> str:
+    """What `adapt` says in a model's metadata, as JSON; empty for a model that it did not make."""
+    return next((entry.value for entry in model.metadata_props if entry.key == RECORD), "")
+
+
+def _takes_batches(original: OnnxClassifier, model: onnx.ModelProto) -> bool:
+    """Whether it computes the same in batches, so that there is no batch of 1 inside to open."""
+    try:
+        return bool(_tried(original, original, Preprocessing(), dims_of(images_of(model))))
+    except ModelError:
+        return False
+
+
+def _require_first(source: Path, graph: onnx.ModelProto) -> None:
+    if said := recorded(graph):
+        raise ModelError(
+            f"{source.name} was made by adapt and has this in front: {said:.300}. Adapt its "
+            "original instead."
+        )
+
+
+def _recorded(
+    model: onnx.ModelProto, wanted: Preprocessing, original: str, output: str
+) -> onnx.ModelProto:
+    entry = model.metadata_props.add()
+    entry.key = RECORD
+    entry.value = json.dumps(
+        {
+            "front": wanted.record(),
+            "original": original,
+            "output": output,
+            "smoothcert": __version__,
+        }
+    )
+    return model
+
+
+def _written(
+    original: OnnxClassifier, made: onnx.ModelProto, wanted: Preprocessing, aside: Path
+) -> tuple[int | None, Difference]:
+    """Write the first form of a model that computes what its original does.
+
+    Returns:
+        The only batch size that it takes, and how its scores differ.
+    """
+    shape, failed = dims_of(images_of(made)), ModelError("")
+    for rows, form, by_row in _forms(made, original.rows):
+        onnx_graph.save(form, aside)
+        try:
+            found = _tried(original, OnnxClassifier.load(aside), wanted, shape)
+        except ModelError as error:
+            failed = error
+            continue
+        if found.allowed(wanted) and (found.by_row or not by_row):
+            return rows, found
+        failed = ModelError(
+            f"with this in front it computes something else than after the same by hand: scores "
+            f"differ by {found.single:.2g} of the largest."
+        )
+    raise ModelError(f"{original.name} cannot be adapted: {failed} Nothing was written.")
+
+
+def _forms(
+    made: onnx.ModelProto, rows: int | None
+) -> list[tuple[int | None, onnx.ModelProto, bool]]:
+    """(its only batch size, model, whether rows must be independent in it), the best first.
+
+    Some graphs that state no batch size have one of 1 in them all the same.
+    """
+    if rows:
+        return [(None, freed(made, rows), True), (rows, made, False)]
+    return [(None, made, False), (None, freed(made, 1), True), (1, with_rows(made, 1), False)]
+
+
+def _tried(
+    original: OnnxClassifier, adapted: OnnxClassifier, wanted: Preprocessing, shape: Dims
+) -> Difference:
+    """The difference on images of the first size that the original takes."""
+    failed = ModelError("no size of images is known to try it with.")
+    row = original.session.get_inputs()[0].shape[-1:] if wanted.layout == "flat" else []
+    values = row[0] if row and isinstance(row[0], int) else 0
+    for images in trial_images(shape, wanted, values):
+        try:
+            return difference(original, adapted, wanted, images)
+        except ModelError as error:
+            failed = error
+    raise failed
+
+
+def look(reference: ModelReference, source: Path) -> Seen:
+    """What an ONNX file shows, without computing anything; see `seen.Seen`."""
+    classifier = OnnxClassifier.load(source, reference.output, whole=True)
+    model = onnx.load(source, load_external_data=False)
+    images = images_of(model)
+    makers = {output: node.op_type for node in model.graph.node for output in node.output}
+    return Seen(
+        reference.text,
+        images.name,
+        dims_of(images),
+        classifier.session.get_inputs()[0].type == "tensor(uint8)",
+        _first_arithmetic(model.graph, images.name),
+        makers.get(classifier.output.name) in ("Softmax", "Sigmoid"),
+        *beside(source),
+        recorded(model),
+    )
+
+
+def _first_arithmetic(graph: onnx.GraphProto, start: str) -> tuple[str, ...]:
+    """The arithmetic with constants between the images and the first other operation."""
+    stored = {tensor.name for tensor in graph.initializer}
+    stored |= {output for n in graph.node if n.op_type == "Constant" for output in n.output}
+    found, current = [], start
+    for _ in range(_MOST_STEPS):
+        users = [node for node in graph.node if current in node.input]
+        if len(users) != 1:
+            break
+        node = users[0]
+        others = [name for name in node.input if name and name != current]
+        if node.op_type in _NORMALIZES and others and stored.issuperset(others):
+            found.append(node.op_type)
+        elif node.op_type not in _PASSES:
+            break
+        current = node.output[0]
+    return tuple(found)
