@@ -224,7 +224,7 @@ RESULTS = {
 
 
 @dataclass(frozen=True)
-class Normalization:
+class ChannelConstants:
     """Published constants for images in [0, 1] with red first.
 
     Attributes:
@@ -237,11 +237,13 @@ class Normalization:
 
 
 NORMALIZATIONS = {
-    "imagenet": Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "cifar10": Normalization((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    "half": Normalization((0.5,), (0.5,)),
+    "cifar10": ChannelConstants((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ChannelConstants((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+    "imagenet": ChannelConstants((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ChannelConstants((0.5,), (0.5,)),
 }
-"""By name, for `adapt`. CIFAR-10's are those of Cohen et al. (2019)."""
+"""By name. The first three are those with which Cohen et al. (2019) and their successors trained;
+`half` takes [0, 1] to [-1, 1]."""
 
 LAYOUTS = ("nchw", "nhwc", "flat")
 """How a network takes images: channels first, channels last, or in one row."""

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from smoothcert import vocabulary
 from smoothcert.errors import ModelError, did_you_mean
 
 
@@ -49,20 +50,15 @@ class Normalization:
         return Normalization(short(self.mean), short(self.std))
 
 
-_CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-_CIFAR100 = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
 NORMALIZATIONS = {
     "none": Normalization(),
-    "cifar10": Normalization(*_CIFAR10),
-    "cifar100": Normalization(*_CIFAR100),
-    "imagenet": Normalization(*_IMAGENET),
-    "cifar10-mean": Normalization(_CIFAR10[0], (1.0,) * 3),
-    "imagenet-mean": Normalization(_IMAGENET[0], (1.0,) * 3),
+    **{word: Normalization(one.mean, one.std) for word, one in vocabulary.NORMALIZATIONS.items()},
+    **{
+        f"{word}-mean": Normalization(vocabulary.NORMALIZATIONS[word].mean, (1.0,) * 3)
+        for word in ("cifar10", "imagenet")
+    },
 }
-"""By word. The constants are those with which Cohen et al. (2019) and their successors trained;
-`-mean` only centres, which Salman et al. (2019) offer instead."""
+"""By word; `-mean` only centres, which Salman et al. (2019) offer instead."""
 
 WORDS = ", ".join(NORMALIZATIONS)
 
