@@ -138,7 +138,7 @@ def test_compress_keeps_it_in_front_of_programs_or_refuses(target, folder):
     (folder / "half.json").write_text(json.dumps({"mean": 0.5, "std": 0.5}))
     out = folder / ("q.onnx" if target == "onnx" else "q.pt2")
     data = smoothcert.load_inputs("digits", limit=8)
-    if target != "onnx":  # as without the file
+    if target == "bf16":  # as without the file
         with pytest.raises(ModelError):
             compress("m.pt2+half.json", target, out, inputs=data)
         return
@@ -146,7 +146,8 @@ def test_compress_keeps_it_in_front_of_programs_or_refuses(target, folder):
     before, after = (
         smoothcert.load_classifier(one).logits(IMAGES) for one in ("m.pt2+half.json", out)
     )
-    assert np.abs(before - after).max() < 1e-4 * np.abs(before).max()
+    close = 1e-4 if target == "onnx" else 2e-3
+    assert np.abs(before - after).max() < close * np.abs(before).max()
     assert np.abs(before - smoothcert.load_classifier("m.pt2").logits(IMAGES)).max() > 0.1
 
 
