@@ -131,6 +131,17 @@ def test_other_arguments_are_another_model(here):
     assert fingerprint("function,shift=1,name=a") == fingerprint("function,name=a, shift=1")
 
 
+@pytest.mark.parametrize("body", ["Net(width)", "made.setdefault(width, Net(width))"])
+def test_a_file_that_seeds_when_imported_is_called_with_them_again(here, folder, body):
+    """Also where it returns one object in both calls, and its file is run again."""
+    name = f"seeds_{len(body)}"
+    seeded = "import torch\ntorch.manual_seed(3)\nmade = {}\nfrom args_mine import Net\n"
+    (folder / f"{name}.py").write_text(f"{seeded}def make(width): return {body}\n")
+    found = smoothcert.load_classifier(f"{name}:make,width=6")
+    assert found.name == f"{name}:make,width=6"
+    assert found.logits(np.zeros((2, 1, 4, 4), np.float32)).shape == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [
@@ -146,6 +157,8 @@ def test_other_arguments_are_another_model(here):
         ("Net,scale=2@w,5.pth", "args_mine:Net needs the argument width."),
         ("Net,widht=2@w,5.pth", "args_mine:Net has no argument 'widht'. Did you mean 'width'?"),
         ("Net,width=6@w,5.pth", "do not fit args_mine:Net,width=6: 1.weight has the shape"),
+        ("Net,width=5", "makes a different model in each call: 1.weight"),
+        ("mkae(7)", "has no 'mkae(7)'. Did you mean 'make'?"),
         ("make,7", "'7' in 'args_mine:make,7' has no name."),
         ("make,width=3,width=4", "has the argument 'width' twice."),
         ("make(7)", "Did you mean 'args_mine:make,width=7'?"),

@@ -64,15 +64,16 @@ class Factory:
                 if missing
                 else f"importing {module} failed: {reason(error)}"
             )
-            advice = f"{likely(reference)} Give {MODEL_FORMS}" if missing else ""
+            advice = (likely(reference) or f" Give {MODEL_FORMS}") if missing else ""
             raise ModelError(f"Cannot import {reference!r}: {wrong}.{advice}") from error
         self._module, self._name, self._called = found, name, False
         try:
             self.target: Any = getattr(found, name)
         except AttributeError as error:
             callables = [key for key, value in vars(found).items() if callable(value)]
-            hint = did_you_mean(name, callables) or f". Give {MODEL_FORMS}"
-            if name.partition("(")[0] in callables and (called := likely(reference)):
+            bare = name.partition("(")[0]
+            hint = did_you_mean(bare, callables) or f". Give {MODEL_FORMS}"
+            if bare in callables and (called := likely(reference)):
                 hint = f".{called}"
             raise ModelError(
                 f"Cannot import {reference!r}: {module} has no {name!r}{hint}"

@@ -154,7 +154,8 @@ def _from_reference(reference: ModelReference, device: str) -> Classifier:
             f"{name!r} is an architecture without weights: give "
             f"{name}@weights.safetensors{_pretrained(name)}."
         )
-    raise ModelError(f"{name!r} is not a model reference: give {MODEL_FORMS}.{likely(name)}")
+    advice = likely(name) or f" Give {MODEL_FORMS}."
+    raise ModelError(f"{name!r} is not a model reference.{advice}")
 
 
 def _pretrained(architecture: str) -> str:
