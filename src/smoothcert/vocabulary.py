@@ -8,7 +8,8 @@ from dataclasses import dataclass
 MODEL_FORMS = (
     "x.onnx, x.pt2, arch@weights.safetensors, arch@checkpoint.pth, arch@pretrained-NAME, "
     "timm:NAME[@weights.safetensors], torchvision:NAME[@weights], hf:org/name, hf:/folder, "
-    "package.module:factory or package.module:Class@weights.pth; x.onnx#logits names an output; "
+    "package.module:factory[,width=24] or package.module:Class[,width=24]@weights.pth; "
+    "x.onnx#logits names an output; "
     "MODEL+preprocess.json puts preprocessing in front of a torch model; "
     "the prefix compiled: or fast: sets a torch model's arithmetic"
 )

@@ -398,7 +398,9 @@ def test_weights_that_one_s_own_class_does_not_take(mine):
     for code, message in (
         ("Nix@a.pth", "has no 'Nix'"),
         ("seven@a.pth", "seven makes a int, and weights are put into a torch.nn.Module"),
-        ("needs@a.pth", "takes the argument width"),
+        ("needs@a.pth", r"needs the argument width\. Give mine_.*:needs,width=\.\.\."),
+        ("needs,width=2@", "After an '@' comes the file of weights"),
+        ("Net@", "Cannot import"),
         ("Extra@a.pth", "has extra state"),
         ("Half@a.pth", "is torch.float32, and the network's torch.float16 does not have its val"),
         ("Net@gone.pth", "There is no model file gone.pth"),

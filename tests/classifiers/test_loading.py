@@ -115,7 +115,7 @@ def test_a_module_keeps_no_training_behaviour(network):
         ("small_cnn@gone.safetensors", "There is no model file gone.safetensors"),
         ("model.pkl", "model.pkl is a pickle, which can run code when loaded"),
         ("small_cnn@w.pt", "There is no model file w.pt"),
-        ("what", "'what' is not a model reference: give x.onnx, x.pt2"),
+        ("what", "'what' is not a model reference. Give x.onnx, x.pt2"),
         ("no_such_module:make", "Cannot import 'no_such_module:make'"),
         ("json:nothing", "Cannot import 'json:nothing'"),
     ],

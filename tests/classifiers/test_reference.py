@@ -1,5 +1,7 @@
 """References taken apart: every form, with and without prefixes and outputs."""
 
+from pathlib import Path
+
 import pytest
 
 from smoothcert import zoo
@@ -31,6 +33,13 @@ def parts(text: str) -> tuple[str, ...]:
         ("compiled:hf:org/name", ("compiled", "hf", "", "")),
         ("package.module:factory", ("eager", "", "", "")),
         ("fast:package.module:factory", ("fast", "", "", "")),
+        ("package.module:factory,width=24", ("eager", "", "", "")),
+        ("fast:m:factory,weights=a/x.onnx#out,device=cuda:0", ("fast", "", "", "")),
+        ("x,y=2.onnx", ("eager", "", "x,y=2.onnx", "")),
+        ("a,b/x,y.pth#ema", ("eager", "", "a,b/x,y.pth", "ema")),
+        ("c:x,y.onnx", ("eager", "", "c:x,y.onnx", "")),
+        ("small_cnn@x,y=2.pth", ("eager", "small_cnn", "x,y=2.pth", "")),
+        ("s3://b/x,y=2.onnx?region=a#out", ("eager", "", "s3://b/x,y=2.onnx?region=a", "out")),
     ],
 )
 def test_what_is_in_a_reference(text, found):
@@ -39,6 +48,81 @@ def test_what_is_in_a_reference(text, found):
     assert reference.is_code == ("factory" in text)
     assert reference.is_address == ("://" in text)
     assert (reference.path is None) == bool(reference.hub or "://" in text or "factory" in text)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "found"),
+    [
+        ("p.m:f", "p.m:f", {}),
+        ("p.m:f,width=24,pretrained=False", "p.m:f", {"width": 24, "pretrained": False}),
+        ("fast:m:f, width = 24", "m:f", {"width": 24}),
+        ("m:f,a=-3,b=0,c=007,d=1_000", "m:f", {"a": -3, "b": 0, "c": "007", "d": "1_000"}),
+        (
+            "m:f,a=1.,b=.5,c=-1e-3,d=2E5,e=1e",
+            "m:f",
+            {"a": 1.0, "b": 0.5, "c": -1e-3, "d": 2e5, "e": "1e"},
+        ),
+        (
+            "m:f,a=TRUE,b=none,c=nan,d=1e999",
+            "m:f",
+            {"a": True, "b": None, "c": "nan", "d": "1e999"},
+        ),
+        ("m:f,a=x=y,b=\u0663", "m:f", {"a": "x=y", "b": "\u0663"}),
+        ("m:f,weights=a/w.pth#ema", "m:f", {"weights": "a/w.pth#ema"}),
+        ("m:f,url=s3://b/w.onnx", "m:f", {"url": "s3://b/w.onnx"}),
+        ("m:f,config=a.json", "m:f", {"config": "a.json"}),
+        ("m:f,width=2+p.json", "m:f", {"width": 2}),
+        ("m:C@w.pth", "m:C", {}),
+        ("m:C,width=24@w.pth#ema", "m:C", {"width": 24}),
+        ("m:C,config=a/b.yaml@c/w.pth", "m:C", {"config": "a/b.yaml"}),
+        ("m:C,width=24+mean=0.5,0.4,0.3+std=1,1,1@w.pth", "m:C", {"width": 24}),
+        ("m:C+mean=0.5,0.4,0.3@w.pth", "m:C", {}),
+        ("m:C,width=24@s3://b/w.pth", "m:C", {"width": 24}),
+    ],
+)
+def test_what_code_is_called_with(text, code, found):
+    reference = ModelReference.parse(text)
+    assert (reference.code, dict(reference.arguments.items)) == (code, found)
+    kinds = [type(value) for _, value in reference.arguments.items]
+    assert kinds == [type(value) for value in found.values()]
+    assert reference.is_code
+    assert reference == ModelReference.parse(reference.text)
+    if reference.file:
+        assert reference.at(reference.file) == reference
+        moved = reference.at("/there/w.pth")
+        assert (moved.code, moved.arguments) == (code, reference.arguments)
+        assert moved.path == Path("/there/w.pth")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("m:f,24", r"'24' in 'm:f,24' has no name\. Arguments are given as name=value, as in"),
+        ("m:f,shape=3,4", "'4' in .* has no name.*a value cannot have a comma"),
+        ("m:f,", "has no name"),
+        ("m:f,width=1,width=2", "has the argument 'width' twice"),
+        ("m:f,width=", "'width' in 'm:f,width=' has no value"),
+        (
+            "m:f,hidden-size=3",
+            "'hidden-size' .* no name of .* Did you mean 'hidden_size'",
+        ),
+        ("m:f,=3", "'' in 'm:f,=3' is no name"),
+        ("m:f,a='x'", "in its value. Texts are given without quotes"),
+        ("m:f,a=[1]", "lists cannot be given"),
+        ("m:f,a=1e+5", r"1e5 needs no '\+'"),
+        ("m:f,width=24+imagenet", "After a '\\+' comes what stands before the model"),
+        ("m:C,24@w.pth", "'24' in 'm:C,24@w.pth' has no name"),
+    ],
+)
+def test_arguments_that_are_malformed(text, message):
+    with pytest.raises(ModelError, match=message):
+        ModelReference.parse(text)
+
+
+def test_arguments_in_another_order_are_the_same():
+    one, other = (ModelReference.parse(f"m:f,{a}").arguments for a in ("a=1,b=x", "b=x, a=1"))
+    assert one.text == other.text == "a=1,b='x'"
+    assert ModelReference.parse("m:f,a=1.0,b=x").arguments.text != one.text
 
 
 @pytest.mark.parametrize("text", ["x.onnx#a", "fast:net@s3://b/x.safetensors", "compiled:x.pt2"])
@@ -60,7 +144,7 @@ def test_weights_that_come_with_the_package():
 
 def test_a_path_may_look_like_more(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("x.onnx#1", "net@x.pt2"):
+    for name in ("x.onnx#1", "net@x.pt2", "m:f,width=24.onnx", "x,y=1.onnx"):
         (tmp_path / name).write_bytes(b"")
         assert parts(name) == ("eager", "", name, "")
 

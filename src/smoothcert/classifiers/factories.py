@@ -13,6 +13,7 @@ from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
 
+from smoothcert.classifiers.arguments import NO_ARGUMENTS, Arguments
 from smoothcert.classifiers.blame import THEIRS, reason
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.errors import ModelError, SmoothcertError, did_you_mean
@@ -28,17 +29,24 @@ class Factory:
     What it prints goes to stderr: stdout is for results.
     """
 
-    def __init__(self, reference: str, finish: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        reference: str,
+        arguments: Arguments = NO_ARGUMENTS,
+        finish: Callable[[Any], Any] | None = None,
+    ) -> None:
         """Import it.
 
         Args:
             reference: `package.module:name`.
+            arguments: what it is called with.
             finish: makes the model of what is made, as by loading weights into it.
 
         Raises:
             ModelError: there is no such module or name, or importing it failed.
         """
         self.reference = reference
+        self._arguments = arguments
         self._finish = finish or (lambda made: made)
         module, _, name = reference.partition(":")
         before = _seed()
@@ -56,14 +64,17 @@ class Factory:
                 if missing
                 else f"importing {module} failed: {reason(error)}"
             )
-            advice = f"{likely(reference)} Give {MODEL_FORMS}" if missing else ""
+            advice = (likely(reference) or f" Give {MODEL_FORMS}") if missing else ""
             raise ModelError(f"Cannot import {reference!r}: {wrong}.{advice}") from error
         self._module, self._name, self._called = found, name, False
         try:
             self.target: Any = getattr(found, name)
         except AttributeError as error:
             callables = [key for key, value in vars(found).items() if callable(value)]
-            hint = did_you_mean(name, callables) or f". Give {MODEL_FORMS}"
+            bare = name.partition("(")[0]
+            hint = did_you_mean(bare, callables) or f". Give {MODEL_FORMS}"
+            if bare in callables and (called := likely(reference)):
+                hint = f".{called}"
             raise ModelError(
                 f"Cannot import {reference!r}: {module} has no {name!r}{hint}"
             ) from error
@@ -74,18 +85,18 @@ class Factory:
         """What the factory returns.
 
         Raises:
-            ModelError: it is not a function, needs arguments, or raised an error.
+            ModelError: it is not a function, takes other arguments, or raised an error.
         """
         if not callable(self.target):
             raise ModelError(
                 f"{self.reference} is {_a(type(self.target).__name__)}, not a module, a classifier "
                 "or a function that returns one."
             )
-        self._check_arguments()
+        self._arguments.require_taken(self.target, self.reference)
         self._called = True
         try:
             with _users_code():
-                made = self.target()
+                made = self._arguments.call(self.target)
         except (SmoothcertError, MemoryError):
             raise
         except THEIRS as error:
@@ -93,7 +104,16 @@ class Factory:
         return self._finish(made)
 
     def made(self) -> Any:
-        """The object itself, which is the model."""
+        """The object itself, which is the model.
+
+        Raises:
+            ModelError: there are arguments.
+        """
+        if self._arguments:
+            raise ModelError(
+                f"{self.reference} is a model already and takes no arguments. Leave them out, or "
+                "name a function or a class that makes it."
+            )
         return self._finish(self.target)
 
     def again(self) -> Any:
@@ -124,7 +144,7 @@ class Factory:
     def _call(self, target: Any) -> Any:
         try:
             with _users_code():
-                made = target()
+                made = self._arguments.call(target)
         except THEIRS:
             return None
         return self._finish(made)
@@ -133,24 +153,6 @@ class Factory:
     def seeds_torch(self) -> bool:
         """Whether importing it seeded torch's random numbers."""
         return self._state is not None
-
-    def _check_arguments(self) -> None:
-        try:
-            parameters = inspect.signature(self.target).parameters.values()
-        except (ValueError, TypeError):  # a C function, which has no signature
-            return
-        needed = [
-            p.name
-            for p in parameters
-            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        ]
-        if needed:
-            what = "argument" if len(needed) == 1 else "arguments"
-            raise ModelError(
-                f"The factory {self.reference} takes the {what} {', '.join(needed)}; "
-                "smoothcert calls it without any. Give defaults, or name a "
-                "function without arguments that calls it."
-            )
 
 
 @contextmanager
@@ -221,19 +223,32 @@ def refuse_random(reference: str, differing: list[str]) -> None:
 def likely(reference: str) -> str:
     """` Did you mean 'm:f'?` for a reference that nearly names a factory, or nothing.
 
-    Such as `./m.py:f`, `m.py`, `pkg/m:f`, `m.f` or `m:f()`; nothing is imported.
+    Such as `./m.py:f`, `m.py`, `pkg/m:f`, `m.f`, `m:f()` or `m:f(24)`; nothing is imported.
     """
-    text = reference.removesuffix("()")
+    text, _, given = reference.partition(",")
+    if reference.endswith(")"):
+        text, _, given = reference[:-1].partition("(")
     module, _, name = text.replace("::", ":").partition(":")
     module = re.sub(r"\.py$", "", module.replace("\\", "/").removeprefix("./")).replace("/", ".")
     if not name and not text.endswith(".py") and "." in module:
         module, _, name = module.rpartition(".")
     if not re.fullmatch(_NAME, module) or not _source(module).is_file():
         return ""
-    functions = _functions(_source(module))
-    names = [name] if name else functions[:3]
-    found = [f"{module}:{some}" for some in names if f"{module}:{some}" != reference]
+    tree = _parsed(_source(module))
+    names = [name] if name else _without_arguments(tree)[:3]
+    some = [f"{module}:{name}{_by_name(given, _parameters(tree, name))}" for name in names]
+    found = [form for form in some if form != reference]
     return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def _by_name(given: str, parameters: list[str]) -> str:
+    """`,width=24` for the `24` of a call, or for `width=24`."""
+    parts = [re.sub(r"[\s'\"]", "", part) for part in given.split(",") if part.strip()]
+    names = [*parameters, *["NAME"] * len(parts)]
+    return "".join(
+        f",{part}" if "=" in part else f",{name}={part}"
+        for part, name in zip(parts, names, strict=False)
+    )
 
 
 def _source(module: str) -> Path:
@@ -241,14 +256,27 @@ def _source(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_name(f"{path.name}.py")
 
 
-def _functions(path: Path) -> list[str]:
-    """Names of a file's functions that need no arguments."""
+def _parsed(path: Path) -> list[ast.stmt]:
     try:
-        tree = ast.parse(path.read_bytes())
+        return ast.parse(path.read_bytes()).body
     except (OSError, SyntaxError, ValueError):
         return []
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def _without_arguments(tree: list[ast.stmt]) -> list[str]:
+    """Names of a file's functions that need no arguments."""
+    functions = [node for node in tree if isinstance(node, ast.FunctionDef)]
     return [f.name for f in functions if len(f.args.args) <= len(f.args.defaults)]
+
+
+def _parameters(tree: list[ast.stmt], name: str) -> list[str]:
+    """Names of the arguments of a function, or of a class."""
+    for node in tree:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return _parameters(node.body, "__init__")[1:]
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return [argument.arg for argument in node.args.args]
+    return []
 
 
 def _parents(module: str) -> set[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from smoothcert import zoo
 from smoothcert.classifiers.factories import Factory, likely, refuse_others, refuse_random
 from smoothcert.classifiers.fitting import adapting
+from smoothcert.classifiers.from_function import FunctionClassifier
 from smoothcert.classifiers.preprocessing_files import given
 from smoothcert.classifiers.protocol import Classifier, ThreadReplicable
 from smoothcert.classifiers.quiet import quiet
@@ -39,9 +40,9 @@ def load_classifier(
             architecture; `arch@pretrained-NAME`, weights that come with this package; `timm:NAME`,
             `torchvision:NAME` (with `@weights.safetensors` for weights other than the published)
             or `hf:org/name` and `hf:/folder`, whose published normalization is put inside;
-            `package.module:factory`, a function without arguments that returns a module or a
-            classifier, the same in every call, or a module itself;
-            `package.module:Class@weights.pth`, the same with the weights of a file; a
+            `package.module:factory`, a function that returns a module or a classifier, the same in
+            every call, called with the arguments in `package.module:factory,width=24`, or a module
+            itself; `package.module:Class@weights.pth`, the same with the weights of a file; a
             `torch.nn.Module`; or an object that already is a `Classifier`. `MODEL+preprocess.json`
             puts what the file says in front of a torch model (see `preprocessing_files.given`).
         device: `cpu`, or for torch models also `cuda`, `cuda:1`, ...
@@ -153,7 +154,8 @@ def _from_reference(reference: ModelReference, device: str) -> Classifier:
             f"{name!r} is an architecture without weights: give "
             f"{name}@weights.safetensors{_pretrained(name)}."
         )
-    raise ModelError(f"{name!r} is not a model reference: give {MODEL_FORMS}.{likely(name)}")
+    advice = likely(name) or f" Give {MODEL_FORMS}."
+    raise ModelError(f"{name!r} is not a model reference.{advice}")
 
 
 def _pretrained(architecture: str) -> str:
@@ -198,14 +200,19 @@ def _pytorch() -> Any:
 def _from_factory(reference: ModelReference, device: str) -> Classifier:
     """Import and call it, and call it again to check that every process gets the same model."""
     weights = _own_weights(reference) if reference.file else None
-    factory = Factory(weights.code, weights.into) if weights else Factory(reference.name)
+    finish = weights.into if weights else None
+    factory = Factory(reference.code, reference.arguments, finish)
     made = factory.made() if _is_model(factory.target) else factory()
     if isinstance(made, str | Path) and not ModelReference.parse(str(made)).is_code:
         return load_classifier(made, device)
     if not _is_model(made):
         refuse_others(made, factory.reference)
-    name = weights.name if weights else factory.reference
+    name = weights.name if weights else reference.name
     classifier = _made(made, name, device)
+    if reference.arguments and isinstance(classifier, FunctionClassifier):
+        # Its author's version need not say them, and other arguments are another function.
+        version = f"{classifier.version}\0{reference.arguments.text}"
+        classifier = replace(classifier, version=version)
     if (module := _module_of(made)) is not None:
         _check_repeats(factory, module, device)
     return replace(classifier, front=weights.front) if weights else classifier  # type: ignore[type-var]

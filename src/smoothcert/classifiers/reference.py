@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smoothcert import zoo
+from smoothcert.classifiers.arguments import NO_ARGUMENTS, Arguments
 from smoothcert.classifiers.recognized import PICKLED
 from smoothcert.errors import ModelError
 from smoothcert.vocabulary import CHECKPOINTS, HUBS, MODEL_FORMATS, MODES
@@ -14,6 +15,9 @@ READ = tuple(MODEL_FORMATS)
 
 _PARTED = "|".join(re.escape(suffix) for suffix in (".onnx", *CHECKPOINTS))
 """Suffixes of files of which a part can be named after a `#`."""
+
+_WITH_ARGUMENTS = re.compile(r"([^\W\d][\w.]*:[^\W\d]\w*),(.*)", re.DOTALL)
+"""`package.module:factory`, and what follows its first comma."""
 
 _ADDRESS = re.compile(r"((?:[\w.:+=,-]+@)?)([a-z0-9+]+://[^?]+/[^/?]+(?:\?.*)?)")
 
@@ -28,12 +32,14 @@ class ModelReference:
         hub: one of `vocabulary.HUBS`; empty for a file or a factory.
         name: the hub's name for it; else the whole reference without the mode and the output.
         architecture: the part before the `@`, with the normalization after its `+`, or
-            `package.module:Class`; empty if the file states it.
+            `package.module:Class,width=24`; empty if the file states it.
         file: path or URI of the file; empty for a hub's name and a factory.
         output: of an ONNX model, after the `#`, or the entry of a checkpoint; empty if none is
             named.
         preprocessing: path of the JSON file after a `+`, which says what is done to images before
             a torch model gets them; empty for nothing.
+        code: `package.module:factory` or `package.module:Class`, if it is one.
+        arguments: what that is called with.
     """
 
     text: str
@@ -44,13 +50,15 @@ class ModelReference:
     file: str = ""
     output: str = ""
     preprocessing: str = ""
+    code: str = ""
+    arguments: Arguments = NO_ARGUMENTS
 
     @staticmethod
     def parse(text: str) -> "ModelReference":
         """Parse a reference, without checking whether there is such a model.
 
         Raises:
-            ModelError: there is a `#` without a name after it.
+            ModelError: there is a `#` without a name after it, or arguments are malformed.
         """
         mode, colon, plain = text.partition(":")
         if not colon or mode not in MODES:
@@ -59,16 +67,18 @@ class ModelReference:
         hub, colon, name = plain.partition(":")
         if colon and hub in HUBS:
             return ModelReference(text, mode, hub, name, preprocessing=front)
+        if _has_arguments(plain) and not Path(plain).is_file():
+            return ModelReference(text, mode, "", plain, "", "", "", front, *_called(plain, text))
         plain, output = _split_output(plain)
         if found := _ADDRESS.fullmatch(plain):
-            parts = (found[1].removesuffix("@"), found[2])
-            return ModelReference(text, mode, "", plain, *parts, output, front)
-        if ":" in plain and "@" not in plain and not _names_a_file(plain):
-            return ModelReference(text, mode, "", plain, preprocessing=front)
-        architecture, at, file = plain.partition("@")
-        if not at or "/" in architecture or Path(plain).is_file():  # a path with an @ in it
-            architecture, file = "", plain
-        return ModelReference(text, mode, "", plain, architecture, file, output, front)
+            architecture, file = found[1].removesuffix("@"), found[2]
+        elif ":" in plain and "@" not in plain and not _names_a_file(plain):
+            return ModelReference(text, mode, "", plain, preprocessing=front, code=plain)
+        else:
+            architecture, file = _split_file(plain)
+        code = architecture.partition("+")[0] if ":" in architecture else ""
+        called = _called(code if file else plain, text)
+        return ModelReference(text, mode, "", plain, architecture, file, output, front, *called)
 
     @property
     def is_code(self) -> bool:
@@ -111,6 +121,27 @@ class ModelReference:
         output = f"#{self.output}" if self.output else ""
         front = f"+{self.preprocessing}" if self.preprocessing else ""
         return ModelReference.parse(f"{mode}{architecture}{file}{output}{front}")
+
+
+def _has_arguments(code: str) -> bool:
+    """Whether it is `package.module:factory,` and arguments, and no file has weights."""
+    found = _WITH_ARGUMENTS.fullmatch(code)
+    if found is None or "@" in code:
+        return False
+    return "=" in found[2] or not _names_a_file(code)  # c:x,y.onnx is a file
+
+
+def _called(code: str, text: str) -> tuple[str, Arguments]:
+    """`package.module:name`, and the arguments after its comma."""
+    found = _WITH_ARGUMENTS.fullmatch(code)
+    return (found[1], Arguments.parse(found[2], text)) if found else (code, NO_ARGUMENTS)
+
+
+def _split_file(plain: str) -> tuple[str, str]:
+    """What stands before the `@`, and the file; a path may have an @ in it."""
+    before, at, file = plain.partition("@")
+    is_path = "/" in before and not _has_arguments(before.partition("+")[0])
+    return ("", plain) if not at or is_path or Path(plain).is_file() else (before, file)
 
 
 def _names_a_file(plain: str) -> bool:

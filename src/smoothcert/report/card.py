@@ -95,7 +95,8 @@ def model_name(run: Run) -> str:
     reference = str(run.manifest.origin.get("model", run.name))
     if "://" in reference:
         return reference.rpartition("/")[2]
-    return re.sub(r"(^|(?<=[@:]))\.{0,2}/(.*/)?", "", reference)
+    value = r"(?<==)\.{0,2}/([^,@]*/)?"  # of a factory's argument
+    return re.sub(rf"{value}|(^|(?<=[@:]))\.{{0,2}}/(.*/)?", "", reference)
 
 
 def data_name(run: Run) -> str:
