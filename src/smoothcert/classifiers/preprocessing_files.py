@@ -3,11 +3,13 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from smoothcert.classifiers.denoising import KEYS, Denoising, denoising
 from smoothcert.classifiers.preprocessing import Preprocessing, constants
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.errors import InvalidInput, did_you_mean
 from smoothcert.files import read_regular, similar
 from smoothcert.text import many
@@ -95,6 +97,27 @@ def given(
     return made, notes
 
 
+def denoiser_in(file: Path) -> Denoising | None:
+    """The denoiser that a file of our own names, for what `given` makes of it; or None.
+
+    The path of the denoiser's file is taken from the folder of this file.
+
+    Raises:
+        InvalidInput: an unreadable file, or settings that cannot be what was meant.
+    """
+    found = denoising(_read(file).settings)
+    if found is None:
+        return None
+    reference = ModelReference.parse(found.model)
+    if (
+        reference.path is None
+        or reference.path.is_absolute()
+        or reference.path != Path(reference.file)
+    ):
+        return found
+    return replace(found, model=reference.at(file.parent / reference.file).text)
+
+
 def _read(file: Path) -> _Stated:
     if not file.exists():
         raise InvalidInput(f"There is no file {file}{similar(file)}")
@@ -109,11 +132,12 @@ def _read(file: Path) -> _Stated:
         return _of_timm(file, timm)
     if any(key.startswith(("image_", "do_", "rescale_", "feature_extractor")) for key in content):
         return _of_hugging_face(file, content)
+    known = (*_OWN, *KEYS)
     for key in content:
-        if key not in _OWN:
+        if key not in known:
             raise InvalidInput(
-                f"{file} has {key!r}, which is not known. It may have {', '.join(_OWN)}"
-                f"{did_you_mean(key, _OWN) or '.'}"
+                f"{file} has {key!r}, which is not known. It may have {', '.join(known)}"
+                f"{did_you_mean(key, known) or '.'}"
             )
     return _Stated(content)
 
