@@ -97,17 +97,20 @@ def given(
     return made, notes
 
 
-def denoiser_in(file: Path) -> Denoising | None:
-    """The denoiser that a file of our own names, for what `given` makes of it; or None.
+def denoiser_in(file: Path | None, asked: str | None = None) -> Denoising | None:
+    """The denoiser in front of what `given` makes of a file; or None.
 
-    The path of the denoiser's file is taken from the folder of this file.
+    Args:
+        file: as there. The path of a denoiser's file that it names is taken from its own folder.
+        asked: the denoiser, which counts before the file's.
 
     Raises:
         InvalidInput: an unreadable file, or settings that cannot be what was meant.
     """
-    found = denoising(_read(file).settings)
-    if found is None:
-        return None
+    settings = _read(file).settings if file is not None else {}
+    found = denoising({**settings, "denoiser": asked} if asked is not None else settings)
+    if found is None or asked is not None or file is None:
+        return found
     reference = ModelReference.parse(found.model)
     if (
         reference.path is None

@@ -72,13 +72,15 @@ def with_time(program: torch.export.ExportedProgram, name: str) -> GraphModule:
     assert isinstance(module, GraphModule)
     given = [node for node in module.graph.nodes if node.op == "placeholder"]
     spec = program.call_spec
-    plain = treespec_dumps(spec.in_spec) == _TIMED and spec.out_spec.is_leaf()  # type: ignore[arg-type, union-attr]
+    leaf = spec.out_spec.is_leaf()  # type: ignore[union-attr]
+    plain = leaf and treespec_dumps(spec.in_spec) == _TIMED  # type: ignore[arg-type]
     values = [node.meta.get("val") for node in given]
     tensors = plain and all(isinstance(value, torch.Tensor) for value in values)
     if not tensors or values[0].dtype != torch.float32 or values[1].ndim != 1:
         raise ModelError(
             f"{name} must take two tensors, float32 images (B, C, H, W) and a time (B,), and "
-            "return one: export it as torch.export.export(network, (images, time)), with a dynamic B."
+            "return one: export it as torch.export.export(network, (images, time)), with a "
+            "dynamic B."
         )
     _cast(given[1])
     module.recompile()
