@@ -6,7 +6,7 @@ from typing import Any
 
 from smoothcert.adapt.adapted import Adapted
 from smoothcert.adapt.seen import Seen
-from smoothcert.classifiers.denoising import Denoising
+from smoothcert.classifiers.denoising import NOT_ONNX, Denoising
 from smoothcert.classifiers.loading import checked_file
 from smoothcert.classifiers.preprocessing import Preprocessing
 from smoothcert.classifiers.reference import ModelReference
@@ -53,11 +53,7 @@ def adapt(
     if denoiser is None:
         return module.write(reference, source, out, wanted, overwrite)
     if source.suffix != ".pt2":
-        raise ModelError(
-            "adapt puts a denoiser in front of a .pt2 only. Give the torch model that the ONNX "
-            "file was exported from: `smoothcert compress MODEL+preprocess.json --to onnx --data D "
-            '--out whole.onnx` writes all of it, if the file holds {"denoiser": "denoiser.pt2"}.'
-        )
+        raise ModelError(NOT_ONNX)
     return module.write(reference, source, out, wanted, overwrite, denoiser)
 
 

@@ -140,8 +140,8 @@ def of_denoiser(meant: float, sigma: float) -> str:
     """The warning for a denoiser that was set for another noise than that of the certification."""
     return (
         f"The denoiser in front is set for sigma {meant:g}, and the noise has sigma {sigma:g}. "
-        "Certificates hold all the same, with smaller radii as a rule: set denoiser_sigma to "
-        f"{sigma:g} if the denoiser is good at it."
+        "Certificates hold all the same, but it may remove too much or too little: set "
+        f"denoiser_sigma to {sigma:g} if it is made for that."
     )
 
 

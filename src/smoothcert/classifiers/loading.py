@@ -8,7 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from smoothcert import zoo
-from smoothcert.classifiers.denoising import Denoising
+from smoothcert.classifiers.denoising import NOT_ONNX, Denoising
 from smoothcert.classifiers.factories import Factory, likely, refuse_others, refuse_random
 from smoothcert.classifiers.fitting import adapting
 from smoothcert.classifiers.preprocessing_files import denoiser_in, given
@@ -22,6 +22,8 @@ from smoothcert.vocabulary import CHECKPOINTS, HUBS, MODEL_FORMATS, MODEL_FORMS,
 
 if TYPE_CHECKING:
     import torch
+
+    from smoothcert.classifiers.pytorch import TorchClassifier
 
 
 def load_classifier(
@@ -128,6 +130,8 @@ def _require_preprocessable(reference: ModelReference) -> None:
             f"put in front. Leave out +{file}."
         )
     if file and Path(reference.file).suffix == ".onnx":
+        if denoiser_in(Path(file)) is not None:
+            raise ModelError(NOT_ONNX)
         asked = adapting(reference.text.removesuffix(f"+{file}"), f"--preprocess {quote(file)}")
         raise ModelError(f"An ONNX model gets its preprocessing inside of its file: {asked}")
 
@@ -143,7 +147,9 @@ def _preprocessed(classifier: Classifier, file: Path, device: str) -> Classifier
     return found if denoiser is None else behind_denoiser(denoiser, found, device)
 
 
-def behind_denoiser(wanted: Denoising, classifier: Classifier, device: str) -> Classifier:
+def behind_denoiser(
+    wanted: Denoising, classifier: "TorchClassifier", device: str
+) -> "TorchClassifier":
     """A torch classifier with a denoiser in front, which is part of it.
 
     Raises:
