@@ -283,6 +283,24 @@ def logits(reference):
     return smoothcert.load_classifier(reference).logits(images())
 
 
+def test_a_denoiser_stands_before_the_published_normalization(stand_ins, tmp_path):
+    halves = torch.nn.Conv2d(3, 3, 1, bias=False, groups=3).eval()
+    torch.nn.init.constant_(halves.weight, 0.5)
+    batch = {0: torch.export.Dim("batch")}
+    example = torch.from_numpy(images()).float()
+    program = torch.export.export(halves, (example,), dynamic_shapes=(batch,))
+    torch.export.save(program, tmp_path / "halves.pt2")
+    (tmp_path / "d.json").write_text('{"denoiser": "halves.pt2"}')
+    from stand_in import network
+
+    with torch.inference_mode():
+        expected = network(4)(normalized(images() / 2).float()).numpy() + 1
+    assert np.allclose(logits(f"timm:tiny.tag+{tmp_path}/d.json"), expected, atol=1e-5)
+    (tmp_path / "d.json").write_text('{"denoiser": "halves.pt2", "mean": 0.5}')
+    with pytest.raises(ModelError, match="nothing but a denoiser is put in front"):
+        logits(f"timm:tiny.tag+{tmp_path}/d.json")
+
+
 def test_glue_published_weights(stand_ins):
     assert np.allclose(logits("timm:tiny.tag"), by_hand(MEAN, STD, 1), atol=1e-6)
     half = (0.5,) * 3

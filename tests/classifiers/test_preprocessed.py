@@ -163,7 +163,7 @@ def test_weights_alone_are_refused(folder, models):
         ("own_net:net+none.json", "There is no file none.json"),
         (
             "timm:resnet18+p.json",
-            "have their published preprocessing inside",
+            "nothing but a denoiser is put in front",
         ),
         ("own_net:net+last.json", "failed on a batch"),
     ],

@@ -6,6 +6,7 @@ from typing import Any
 
 from smoothcert.adapt.adapted import Adapted
 from smoothcert.adapt.seen import Seen
+from smoothcert.classifiers.denoising import NOT_ONNX, Denoising
 from smoothcert.classifiers.loading import checked_file
 from smoothcert.classifiers.preprocessing import Preprocessing
 from smoothcert.classifiers.reference import ModelReference
@@ -17,7 +18,12 @@ _WRITERS = {".onnx": ("graph", "onnx"), ".pt2": ("program", "torch")}
 
 
 def adapt(
-    model: str | Path, out: str | Path, wanted: Preprocessing, *, overwrite: bool = False
+    model: str | Path,
+    out: str | Path,
+    wanted: Preprocessing,
+    *,
+    denoiser: Denoising | None = None,
+    overwrite: bool = False,
 ) -> Adapted:
     """Write a model with preprocessing in front, an ONNX file's batch axis open if possible.
 
@@ -29,6 +35,7 @@ def adapt(
         out: the file to write, with the same suffix; it appears complete, after the comparison, or
             not at all.
         wanted: what to put in front; bytes are known by the model's input.
+        denoiser: of a `.pt2`, what gets the images first; another `.pt2`, weights or a factory.
         overwrite: replace an existing `out`.
 
     Raises:
@@ -43,7 +50,11 @@ def adapt(
     if out.suffix != source.suffix:
         raise InvalidInput(f"adapt writes a {source.suffix} file; got {out.name!r}")
     require_new_file(out, overwrite)
-    return module.write(reference, source, out, wanted, overwrite)
+    if denoiser is None:
+        return module.write(reference, source, out, wanted, overwrite)
+    if source.suffix != ".pt2":
+        raise ModelError(NOT_ONNX)
+    return module.write(reference, source, out, wanted, overwrite, denoiser)
 
 
 def seen(model: str) -> Seen:

@@ -21,6 +21,7 @@ class Adapted:
         difference: how its scores differ from the original's after the same by hand.
         rows_before: the only batch size that the original takes; None for any.
         rows: the only batch size that the new file takes; None for any.
+        denoiser: what gets the images before all that, in words; empty for none.
     """
 
     path: Path
@@ -29,12 +30,14 @@ class Adapted:
     difference: Difference
     rows_before: int | None
     rows: int | None
+    denoiser: str = ""
 
     def record(self) -> dict[str, Any]:
         """The same for JSON."""
         return {
             "path": str(self.path),
             "front": self.preprocessing.record(),
+            **({"denoiser": self.denoiser} if self.denoiser else {}),
             "original": self.original,
             "largest_difference": self.difference.single,
             "rows_independent": self.difference.by_row,
@@ -45,7 +48,8 @@ class Adapted:
     def describe(self) -> str:
         """What was done, a sentence a line."""
         front = self.preprocessing.describe() or "nothing in front"
-        lines = [
+        lines = [f"First, the denoiser {self.denoiser}."] if self.denoiser else []
+        lines += [
             f"Images (B, C, H, W) in [0, 1] are: {front}.",
             f"Checked against the original after the same by hand: {self.difference.describe()}.",
         ]

@@ -87,14 +87,26 @@ def trial_images(
 
 
 def difference(
-    original: Classifier, adapted: Classifier, wanted: Preprocessing, images: NDArray[np.float32]
+    original: Classifier,
+    adapted: Classifier,
+    wanted: Preprocessing,
+    images: NDArray[np.float32],
+    clean: NDArray[np.float32] | None = None,
 ) -> Difference:
     """Compare the adapted model with the preprocessing by hand and the original.
+
+    Args:
+        original: gets the images after the preprocessing by hand.
+        adapted: gets the images.
+        wanted: the preprocessing.
+        images: shape (B, C, H, W).
+        clean: the same images after the denoiser, if one is in front of the preprocessing too.
 
     Raises:
         ModelError: one of them cannot be run.
     """
-    expected = np.concatenate([_scores(original, wanted.apply(one)) for one in _each(images)])
+    before = images if clean is None else clean
+    expected = np.concatenate([_scores(original, wanted.apply(one)) for one in _each(before)])
     alone = np.concatenate([_scores(adapted, one) for one in _each(images)])
     batched = np.concatenate([_scores(adapted, images), _scores(adapted, images[:2])])
     twice = np.concatenate([expected, expected[:2]])

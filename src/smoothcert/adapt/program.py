@@ -1,16 +1,20 @@
 """Preprocessing in front of a torch.export program, and what it shows."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from smoothcert.adapt.adapted import Adapted, nothing
 from smoothcert.adapt.compared import Difference, difference, trial_images
 from smoothcert.adapt.seen import Seen, beside
 from smoothcert.adapt.shapes import images_shape
 from smoothcert.classifiers import pt2
+from smoothcert.classifiers.denoised import Denoised
+from smoothcert.classifiers.denoising import Denoising
+from smoothcert.classifiers.loading import behind_denoiser
 from smoothcert.classifiers.preprocessed import Preprocessed
 from smoothcert.classifiers.preprocessing import Preprocessing
 from smoothcert.classifiers.pytorch import TorchClassifier
@@ -26,11 +30,16 @@ _MOST_STEPS = 8
 
 
 def write(
-    reference: ModelReference, source: Path, out: Path, wanted: Preprocessing, overwrite: bool
+    reference: ModelReference,
+    source: Path,
+    out: Path,
+    wanted: Preprocessing,
+    overwrite: bool,
+    denoiser: Denoising | None = None,
 ) -> Adapted:
     """Write a program with preprocessing in front; see `adapt.adapt`."""
     original = pt2.load_file(source, "cpu", reference)
-    if not wanted:
+    if not wanted and denoiser is None:
         raise nothing(reference.text, original.name)
     if wanted.resize or wanted.layout == "flat":
         raise InvalidInput(
@@ -43,27 +52,38 @@ def write(
     fixed = original.fixed_batch
     if fixed:
         images = np.resize(images, (fixed, *images.shape[1:]))
-    front = Preprocessed(original.module, wanted)
+    front: torch.nn.Module = Preprocessed(original.module, wanted)
+    clean = images
+    if denoiser is not None:
+        front = behind_denoiser(denoiser, replace(original, module=front), "cpu").module
+        assert isinstance(front, Denoised)
+        with torch.no_grad():
+            clean = front.clean(torch.from_numpy(images)).numpy()
     with written_whole(out, overwrite) as aside:
         with exporting("the network with its preprocessing"):
             save_pt2(exported(front, images.shape[1:], original.rows), aside)
         adapted = pt2.load_file(aside, "cpu", reference)
-        found = _difference(original, adapted, wanted, images)
+        found = _difference(original, adapted, wanted, images, clean)
         if not found.allowed(wanted):
             raise ModelError(
                 f"{original.name} with this in front computes something else than after the same "
                 f"by hand: {found.describe()}. Nothing was written."
             )
-    return Adapted(out, wanted, fingerprint_file(source), found, fixed, fixed)
+    said = f"{denoiser.model}, {denoiser.describe()}" if denoiser else ""
+    return Adapted(out, wanted, fingerprint_file(source), found, fixed, fixed, said)
 
 
 def _difference(
-    original: TorchClassifier, adapted: TorchClassifier, wanted: Preprocessing, images: Any
+    original: TorchClassifier,
+    adapted: TorchClassifier,
+    wanted: Preprocessing,
+    images: NDArray[np.float32],
+    clean: NDArray[np.float32],
 ) -> Difference:
     """As `difference`; in the only batch, if the program takes no single rows."""
     if original.rows is None:
-        return difference(original, adapted, wanted, images)
-    expected, found = original.logits(wanted.apply(images)), adapted.logits(images)
+        return difference(original, adapted, wanted, images, clean)
+    expected, found = original.logits(wanted.apply(clean)), adapted.logits(images)
     apart = float(np.abs(expected - found).max() / np.abs(expected).max(initial=1e-30))
     return Difference(len(images), apart, apart)
 

@@ -98,7 +98,11 @@ def check(
     clean, noisy = (max(1, int(part * count)) for count in (_CLEAN, _NOISY))
     found = sanity.look_at(classifier, inputs, settings, clean, noisy, _COPIES)
     wrong, _ = sanity.said(found, settings.sigma)
-    hints = (*sanity.of_pair(classifier, inputs), *sanity.of_count(inputs, found.classes), *wrong)
+    hints = (
+        *sanity.of_pair(classifier, inputs, settings.sigma),
+        *sanity.of_count(inputs, found.classes),
+        *wrong,
+    )
     return Check(
         classifier.name,
         classifier.fingerprint,

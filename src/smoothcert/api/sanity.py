@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Outcome, Settings
-from smoothcert.classifiers.protocol import Classifier, Exported, Named
+from smoothcert.classifiers.protocol import Classifier, Denoises, Exported, Named
 from smoothcert.data.inputs import Inputs, to_float
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.answers import NO_CLASS, labels_of
@@ -124,14 +124,25 @@ def _predicted(
     return np.concatenate(found).astype(np.int64), classes
 
 
-def of_pair(classifier: Classifier, inputs: Inputs) -> tuple[str, ...]:
+def of_pair(classifier: Classifier, inputs: Inputs, sigma: float) -> tuple[str, ...]:
     """Warnings about a classifier and its inputs that need no evaluation."""
     hints = of_labels(inputs.labels, len(inputs.classes))
     if isinstance(classifier, Exported) and classifier.in_training:
         hints = (*hints, of_training(classifier.name, classifier.in_training))
     if isinstance(classifier, Named):
         hints = (*hints, *of_classes(classifier.class_names, inputs.classes))
+    if isinstance(classifier, Denoises) and classifier.denoises not in (None, sigma):
+        hints = (*hints, of_denoiser(classifier.denoises, sigma))
     return hints
+
+
+def of_denoiser(meant: float, sigma: float) -> str:
+    """The warning for a denoiser that was set for another noise than that of the certification."""
+    return (
+        f"The denoiser in front is set for sigma {meant:g}, and the noise has sigma {sigma:g}. "
+        "Certificates hold all the same, but it may remove too much or too little: set "
+        f"denoiser_sigma to {sigma:g} if it is made for that."
+    )
 
 
 def of_training(name: str, operators: str) -> str:

@@ -8,10 +8,11 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from smoothcert import zoo
+from smoothcert.classifiers.denoising import NOT_ONNX, Denoising
 from smoothcert.classifiers.factories import Factory, likely, refuse_others, refuse_random
 from smoothcert.classifiers.fitting import adapting
 from smoothcert.classifiers.from_function import FunctionClassifier
-from smoothcert.classifiers.preprocessing_files import given
+from smoothcert.classifiers.preprocessing_files import denoiser_in, given
 from smoothcert.classifiers.protocol import Classifier, ThreadReplicable
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.classifiers.recognized import named_for
@@ -22,6 +23,8 @@ from smoothcert.vocabulary import CHECKPOINTS, HUBS, MODEL_FORMATS, MODEL_FORMS,
 
 if TYPE_CHECKING:
     import torch
+
+    from smoothcert.classifiers.pytorch import TorchClassifier
 
 
 def load_classifier(
@@ -76,7 +79,7 @@ def _loaded(model: "str | Path | torch.nn.Module | Classifier", device: str) -> 
         _require_preprocessable(reference)
         loaded = _from_reference(reference, device)
         if reference.preprocessing:
-            loaded = _preprocessed(loaded, Path(reference.preprocessing))
+            loaded = _preprocessed(loaded, Path(reference.preprocessing), device)
         return _in_mode(loaded, reference.mode)
     if _is_module(model):
         return _pytorch().TorchClassifier.of(model, type(model).__name__, device)  # type: ignore[arg-type]
@@ -122,22 +125,60 @@ def _in_mode(classifier: Classifier, mode: str) -> Classifier:
 def _require_preprocessable(reference: ModelReference) -> None:
     """Refuse a file of preprocessing where there is a better place for it."""
     file = reference.preprocessing
-    if file and reference.hub:
+    if file and reference.hub and (given(Path(file), {})[0] or not denoiser_in(Path(file))):
         raise ModelError(
-            f"{reference.hub}: models have their published preprocessing inside, so nothing is "
-            f"put in front. Leave out +{file}."
+            f"{reference.hub}: models have their published preprocessing inside, so nothing but a "
+            f"denoiser is put in front. Leave out +{file}, or all but its keys denoiser_..."
         )
     if file and Path(reference.file).suffix == ".onnx":
+        if denoiser_in(Path(file)) is not None:
+            raise ModelError(NOT_ONNX)
         asked = adapting(reference.text.removesuffix(f"+{file}"), f"--preprocess {quote(file)}")
         raise ModelError(f"An ONNX model gets its preprocessing inside of its file: {asked}")
 
 
-def _preprocessed(classifier: Classifier, file: Path) -> Classifier:
-    """The classifier behind what a JSON file says."""
+def _preprocessed(classifier: Classifier, file: Path, device: str) -> Classifier:
+    """The classifier behind what a JSON file says, and that behind its denoiser, if it has one."""
     wanted, _ = given(file, {})
+    denoiser = denoiser_in(file)
     if not isinstance(classifier, _pytorch().TorchClassifier):
         raise ModelError(f"Only torch models can have +{file} in front; got {classifier.name}")
-    return import_module("smoothcert.classifiers.preprocessed").behind(wanted, classifier, file)
+    preprocessed = import_module("smoothcert.classifiers.preprocessed")
+    found = preprocessed.behind(wanted, classifier, file)
+    return found if denoiser is None else behind_denoiser(denoiser, found, device)
+
+
+def behind_denoiser(
+    wanted: Denoising, classifier: "TorchClassifier", device: str
+) -> "TorchClassifier":
+    """A torch classifier with a denoiser in front, which is part of it.
+
+    Raises:
+        ModelError: the denoiser is missing or no torch model, or takes only some batch sizes.
+    """
+    try:
+        denoiser = _denoiser(wanted, device)
+    except ModelError as error:
+        raise ModelError(f"The denoiser {wanted.model}: {error}") from error
+    if not isinstance(denoiser, _pytorch().TorchClassifier):
+        raise ModelError(
+            f"A denoiser must be a torch model (x.pt2, arch@weights, package.module:factory or "
+            f"package.module:Class@weights.pth); got {denoiser.name}"
+        )
+    return import_module("smoothcert.classifiers.denoised").denoised(wanted, denoiser, classifier)
+
+
+def _denoiser(wanted: Denoising, device: str) -> Classifier:
+    reference = ModelReference.parse(wanted.model)
+    if reference.hub or reference.preprocessing or reference.mode != MODES[0]:
+        raise ModelError(
+            "a denoiser is a file of weights or a program, or package.module:factory, without "
+            f"{', '.join(f'{hub}:' for hub in HUBS)}, compiled:, fast: or +FILE.json."
+        )
+    if wanted.second is not None and Path(reference.file).suffix == ".pt2":
+        path = checked_file(Path(reference.file))
+        return import_module("smoothcert.classifiers.pt2").load_timed(path, device)
+    return _from_reference(reference, device)
 
 
 def _from_reference(reference: ModelReference, device: str) -> Classifier:

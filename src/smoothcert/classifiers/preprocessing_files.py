@@ -3,11 +3,13 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from smoothcert.classifiers.denoising import KEYS, Denoising, denoising
 from smoothcert.classifiers.preprocessing import Preprocessing, constants
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.errors import InvalidInput, did_you_mean
 from smoothcert.files import read_regular, similar
 from smoothcert.text import many
@@ -95,6 +97,30 @@ def given(
     return made, notes
 
 
+def denoiser_in(file: Path | None, asked: str | None = None) -> Denoising | None:
+    """The denoiser in front of what `given` makes of a file; or None.
+
+    Args:
+        file: as there. The path of a denoiser's file that it names is taken from its own folder.
+        asked: the denoiser, which counts before the file's.
+
+    Raises:
+        InvalidInput: an unreadable file, or settings that cannot be what was meant.
+    """
+    settings = _read(file).settings if file is not None else {}
+    found = denoising({**settings, "denoiser": asked} if asked is not None else settings)
+    if found is None or asked is not None or file is None:
+        return found
+    reference = ModelReference.parse(found.model)
+    if (
+        reference.path is None
+        or reference.path.is_absolute()
+        or reference.path != Path(reference.file)
+    ):
+        return found
+    return replace(found, model=reference.at(file.parent / reference.file).text)
+
+
 def _read(file: Path) -> _Stated:
     if not file.exists():
         raise InvalidInput(f"There is no file {file}{similar(file)}")
@@ -109,11 +135,12 @@ def _read(file: Path) -> _Stated:
         return _of_timm(file, timm)
     if any(key.startswith(("image_", "do_", "rescale_", "feature_extractor")) for key in content):
         return _of_hugging_face(file, content)
+    known = (*_OWN, *KEYS)
     for key in content:
-        if key not in _OWN:
+        if key not in known:
             raise InvalidInput(
-                f"{file} has {key!r}, which is not known. It may have {', '.join(_OWN)}"
-                f"{did_you_mean(key, _OWN) or '.'}"
+                f"{file} has {key!r}, which is not known. It may have {', '.join(known)}"
+                f"{did_you_mean(key, known) or '.'}"
             )
     return _Stated(content)
 

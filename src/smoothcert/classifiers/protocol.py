@@ -60,6 +60,16 @@ class Fronted(Protocol):
 
 
 @runtime_checkable
+class Denoises(Protocol):
+    """A classifier that may have a denoiser in front."""
+
+    @property
+    def denoises(self) -> float | None:
+        """The sigma for which the denoiser was set; None if there is none, or it is not known."""
+        ...
+
+
+@runtime_checkable
 class HasMemoryLayouts(Protocol):
     """A classifier that can keep its tensors in more than one memory order."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from smoothcert.classifiers.blame import first_line
-from smoothcert.classifiers.pt2_ends import batches, sizes_of, with_plain_ends
+from smoothcert.classifiers.pt2_ends import Ends, batches, sizes_of, with_plain_ends, with_time
 from smoothcert.classifiers.pt2_guard import checked_pt2
 from smoothcert.classifiers.pytorch import TorchClassifier, check_device
 from smoothcert.classifiers.quiet import quiet
@@ -21,6 +21,19 @@ def load_file(path: Path, device: str, _reference: ModelReference) -> TorchClass
     Raises:
         ModelError: damaged, in an older format, or containing anything that can run code.
     """
+    return _loaded(path, device, with_plain_ends)
+
+
+def load_timed(path: Path, device: str) -> TorchClassifier:
+    """Likewise a denoiser of images and a time (or sigma) for each.
+
+    Raises:
+        ModelError: see `load_file`; or it takes and returns something else.
+    """
+    return _loaded(path, device, with_time)
+
+
+def _loaded(path: Path, device: str, with_ends: Ends) -> TorchClassifier:
     check_device(device)
     archive = checked_pt2(path)
     try:
@@ -29,7 +42,7 @@ def load_file(path: Path, device: str, _reference: ModelReference) -> TorchClass
                 # Registers those operators: torch's own code, none of the archive's.
                 import_module("torch.ao.quantization.fx._decomposed")
             program = torch.export.load(archive)
-            module = with_plain_ends(program, path.name).to(device)
+            module = with_ends(program, path.name).to(device)
     except ModelError:
         raise
     except Exception as error:  # torch raises many kinds; all mean that the file is unusable

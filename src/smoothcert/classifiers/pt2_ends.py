@@ -1,6 +1,6 @@
 """The inputs and outputs of a torch.export program, as a graph of one tensor in and one out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,11 @@ from smoothcert.errors import ModelError
 
 _PLAIN = treespec_dumps(tree_structure(((0,), {})))
 """How a call with one positional argument is nested."""
+
+_TIMED = treespec_dumps(tree_structure(((0, 0), {})))
+
+Ends = Callable[[torch.export.ExportedProgram, str], GraphModule]
+"""What makes a module of a program with this name."""
 
 _CAST = (torch.float16, torch.float64, torch.bfloat16)
 
@@ -48,15 +53,36 @@ def with_plain_ends(program: torch.export.ExportedProgram, name: str) -> GraphMo
             _fix(other)
             graph.erase_node(other)
     if dtype in _CAST:
-        users = list(images.users)
-        with graph.inserting_after(images):
-            cast = graph.call_function(torch.ops.aten.to.dtype, (images, dtype))
-        for user in users:
-            user.replace_input_with(images, cast)
+        _cast(images)
     images.args = ()
     end.args = (result,)
     graph.set_codegen(CodeGen())
     module._forward_pre_hooks.clear()  # they check the original inputs and outputs
+    module.recompile()
+    return module
+
+
+def with_time(program: torch.export.ExportedProgram, name: str) -> GraphModule:
+    """The module of a program that takes images and a number for each, and returns images.
+
+    Raises:
+        ModelError: it takes or returns something else, or takes them in another way.
+    """
+    module = program.module()
+    assert isinstance(module, GraphModule)
+    given = [node for node in module.graph.nodes if node.op == "placeholder"]
+    spec = program.call_spec
+    leaf = spec.out_spec.is_leaf()  # type: ignore[union-attr]
+    plain = leaf and treespec_dumps(spec.in_spec) == _TIMED  # type: ignore[arg-type]
+    values = [node.meta.get("val") for node in given]
+    tensors = plain and all(isinstance(value, torch.Tensor) for value in values)
+    if not tensors or values[0].dtype != torch.float32 or values[1].ndim != 1:
+        raise ModelError(
+            f"{name} must take two tensors, float32 images (B, C, H, W) and a time (B,), and "
+            "return one: export it as torch.export.export(network, (images, time)), with a "
+            "dynamic B."
+        )
+    _cast(given[1])
     module.recompile()
     return module
 
@@ -91,6 +117,15 @@ def _only(nodes: Sequence[Node], name: str, does: str, meant: str) -> Node:
     raise ModelError(
         f"{name} {does} {len(tensors)} tensors ({listed}); a classifier has one, {meant}."
     )
+
+
+def _cast(node: Node) -> None:
+    """Convert an argument to the type that it had at export, whatever type is passed."""
+    users = list(node.users)
+    with node.graph.inserting_after(node):
+        cast = node.graph.call_function(torch.ops.aten.to.dtype, (node, node.meta["val"].dtype))
+    for user in users:
+        user.replace_input_with(node, cast)
 
 
 def _fix(node: Node) -> None:

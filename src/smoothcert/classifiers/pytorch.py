@@ -43,7 +43,8 @@ class TorchClassifier:
     """A torch module that maps float32 (B, *shape) to logits (B, K).
 
     It computes in one of `vocabulary.MODES`, which is part of its identity. `front` says what was
-    put before weights that do not have it, and why.
+    put before weights that do not have it, and why; `denoises` is the sigma for which a denoiser in
+    front was set, if that is known.
     """
 
     module: nn.Module
@@ -60,6 +61,7 @@ class TorchClassifier:
     class_names: tuple[str, ...] = field(default=(), kw_only=True)
     takes: tuple[int, ...] = field(default=(), kw_only=True)
     front: str = field(default="", kw_only=True)
+    denoises: float | None = field(default=None, kw_only=True)
 
     @staticmethod
     def of(module: nn.Module, name: str, device: str = "cpu") -> "TorchClassifier":

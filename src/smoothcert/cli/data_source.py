@@ -4,8 +4,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+from smoothcert.classifiers.preprocessing_files import denoiser_in
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cli import console
 from smoothcert.compress import twin
@@ -109,6 +111,16 @@ def recorded_model(run: Run) -> str:
     return require_no_code(str(run.storage), str(origin.get("model", "")))
 
 
+def _names_code(model: str) -> bool:
+    """Whether loading a model, or the denoiser that its JSON file names, imports code."""
+    reference = ModelReference.parse(model)
+    file = Path(reference.preprocessing)
+    if reference.is_code or not (reference.preprocessing and file.is_file()):
+        return reference.is_code
+    denoiser = denoiser_in(file)
+    return denoiser is not None and ModelReference.parse(denoiser.model).is_code
+
+
 def require_no_code(recorded_in: str, model: str) -> str:
     """The model that a run or a screening names, unless it is code or an address.
 
@@ -125,9 +137,10 @@ def require_no_code(recorded_in: str, model: str) -> str:
             f"{recorded_in} was made with the model at {model}. An address that only a run "
             f"names is not contacted. If you trust it, name it yourself with --model {model}"
         )
-    if ModelReference.parse(model).is_code:
+    if _names_code(model):
         raise InvalidInput(
-            f"{recorded_in} was made with {model!r}, which is Python code. Code that only a "
-            f"run names is not imported. If you trust it, name it yourself with --model {model}"
+            f"{recorded_in} was made with {model!r}, which is Python code or has it in "
+            "front. Code that only a run names is not imported. If you trust it, name it yourself "
+            f"with --model {model}"
         )
     return model

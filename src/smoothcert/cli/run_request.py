@@ -106,7 +106,7 @@ class RunArguments:
         """Say how a classifier does on a few inputs, unless part of the run exists already."""
         if verbosity.is_quiet() or self.shard or self.storage.occupied:
             return
-        console.note(sanity.of_pair(classifier, inputs))
+        console.note(sanity.of_pair(classifier, inputs, settings.sigma))
         with console.waiting("Checking a few inputs"):
             try:
                 found = sanity.look(classifier, inputs, settings, evaluations)

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from smoothcert.classifiers.copies import whole_copy
+from smoothcert.classifiers.denoised import Denoised
 from smoothcert.classifiers.preprocessed import Preprocessed
 from smoothcert.compress.export import to_pt2
 from smoothcert.compress.record import CompressionReport
@@ -20,8 +21,26 @@ class _Reduced(nn.Module):
         super().__init__()
         self.network, self.dtype = network, dtype
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.network(images.to(self.dtype)).to(torch.float32)
+    def forward(self, images: torch.Tensor, *times: torch.Tensor) -> torch.Tensor:
+        return self.network(images.to(self.dtype), *times).to(torch.float32)
+
+
+def _reduced(network: nn.Module, dtype: torch.dtype, name: str) -> nn.Module:
+    """A network whose weights are in the reduced type already, with what converts its images.
+
+    What is in front stays in float32: 16 bits would round the differences to the mean.
+    """
+    if isinstance(network, Denoised):
+        denoiser = _reduced(network.denoiser, dtype, name)
+        return Denoised(denoiser, _reduced(network.network, dtype, name), network.wanted)
+    if isinstance(network, Preprocessed):
+        return Preprocessed(_reduced(network.network, dtype, name), network.wanted)
+    if isinstance(network, torch.fx.GraphModule):
+        raise ModelError(
+            f"{name} is an exported graph, whose types are fixed, or its denoiser is. This target "
+            "needs arch@weights.safetensors or package.module:factory for both."
+        )
+    return _Reduced(network.to(dtype), dtype)
 
 
 def write(request: Request) -> CompressionReport:
@@ -31,20 +50,11 @@ def write(request: Request) -> CompressionReport:
     shape, out = request.needed_inputs().shape, request.out
     source, kind = request.torch_source(), request.target
     dtype = _DTYPES[kind]
-    front = source.module if isinstance(source.module, Preprocessed) else None
-    network = front.network if front else source.module
-    if isinstance(network, torch.fx.GraphModule):
-        raise ModelError(
-            f"{source.name} is an exported graph, whose types are fixed. {kind} needs "
-            "arch@weights.safetensors or package.module:factory."
-        )
-    reduced = whole_copy(network, source.name).to(dtype)
-    written: nn.Module = _Reduced(reduced, dtype)
-    if front:  # which stays in float32: 16 bits would round the differences to the mean
-        written = Preprocessed(written, front.wanted)
-    to_pt2(written, shape, out)
+    network = source.module
+    copy = whole_copy(network, source.name)
+    to_pt2(_reduced(copy, dtype, source.name), shape, out)
     before = {k: v for k, v in network.state_dict().items() if v.is_floating_point()}
-    after = reduced.state_dict()
+    after = copy.state_dict()
     changed = [int((value != after[key].to(value.dtype)).sum()) for key, value in before.items()]
     return CompressionReport(
         path=out,

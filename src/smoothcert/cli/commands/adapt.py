@@ -73,6 +73,15 @@ _Preprocess = Annotated[
         "config.json of timm. Options given here count before it."
     ),
 ]
+_Denoiser = Annotated[
+    str | None,
+    typer.Option(
+        help="A torch model that gets the noisy images first and gives cleaner ones, for a .pt2. "
+        "The file of --preprocess says how it is called, by its keys denoiser_...",
+        metavar="MODEL",
+        show_default=False,
+    ),
+]
 _Out = Annotated[
     Path | None,
     typer.Option(help="Where to write. Without it, nothing is written.", show_default=False),
@@ -89,6 +98,7 @@ def adapt(
     resize: _Resize = None,
     resampling: _Resampling = None,
     preprocess: _Preprocess = None,
+    denoiser: _Denoiser = None,
     out: _Out = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -101,12 +111,13 @@ def adapt(
     """
     from smoothcert.adapt import adapt as write
     from smoothcert.adapt import seen
-    from smoothcert.classifiers.preprocessing_files import given
+    from smoothcert.classifiers.preprocessing_files import denoiser_in, given
     from smoothcert.cli import console
 
     asked = {"mean": mean, "std": std, "scale": scale, "layout": layout}
     asked |= {"channels": channels, "resize": resize, "resampling": resampling}
     wanted, notes = given(preprocess, {k: v for k, v in asked.items() if v is not None})
+    first = denoiser_in(preprocess, denoiser)
     console.note(notes)
     found = seen(model)
     if out is None:
@@ -116,7 +127,7 @@ def adapt(
             console.show(found.describe(wanted))
         return
     console.note(found.warnings(wanted))
-    done = write(model, out, wanted, overwrite=overwrite)
+    done = write(model, out, wanted, denoiser=first, overwrite=overwrite)
     if json:
         console.show_json(done.record())
     else:
