@@ -1,7 +1,7 @@
 """The original's certification and a new classifier in, the new classifier's certificates out."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 
@@ -86,8 +86,8 @@ def recertify(
     Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7, 8 and 13.
     """
     base = _matched(as_base(base), inputs := as_inputs(inputs))
-    settings, how = base.settings, (per_input, policy, method, alpha, gamma, variant, form, stages)
-    chosen = method_settings(settings, *how, fresh_seed)
+    how = (per_input, policy, method, alpha, gamma, variant, form, stages, fresh_seed)
+    settings, chosen = base.settings, method_settings(base.settings, Wanted(*how))
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     most = len(inputs) * chosen.draws(settings)
     ready = prepare(loaded, inputs.item(0), settings, most, batch_size)
@@ -117,43 +117,55 @@ def _allocations(
     return cache.planner(votes, chosen).plan().allocations, votes.evaluations
 
 
-def method_settings(
-    settings: Settings,
-    per_input: int | None,
-    policy: str | None,
-    method: str,
-    alpha: float | None,
-    gamma: float,
-    variant: str,
-    form: str | None = None,
-    stages: int | None = None,
-    fresh_seed: Seed | None = None,
-) -> Method:
-    """The settings of the requested method.
+@dataclass(frozen=True)
+class Wanted:
+    """How to recertify, as `recertify` takes it; None where it follows from the original."""
+
+    per_input: int | None = None
+    policy: str | None = None
+    method: str = "auto"
+    alpha: float | None = None
+    gamma: float = 0.99
+    variant: str = "budget-exact"
+    form: str | None = None
+    stages: int | None = None
+    fresh_seed: Seed | None = None
+
+
+def method_settings(settings: Settings, wanted: Wanted) -> Method:
+    """The settings of the requested method, for an original with these settings.
 
     Raises:
         InvalidInput: a setting out of range, or a policy that the method does not take.
     """
+    method, per_input = wanted.method, wanted.per_input
     require_one_of("method", method, METHODS)
-    if per_input is not None and policy is not None:
+    if per_input is not None and wanted.policy is not None:
         raise InvalidInput("Give per_input or a policy, not both.")
     if per_input is not None:
         per_input = whole(per_input, "per_input")
         check_count(per_input, "per_input")
-    text = policy or f"uniform:{per_input or max(1, settings.n // 10)}"
-    rule, total = Policy.parse(text), default_alpha(settings, alpha)
+    text = wanted.policy or f"uniform:{per_input or max(1, settings.n // 10)}"
+    rule, total = Policy.parse(text), default_alpha(settings, wanted.alpha)
     if rule.kind == "uniform" and rule.value > settings.n:
         raise InvalidInput(
             f"The original was certified with n = {settings.n} draws, of which {rule.value:g} "
             "cannot be replayed. Ask for at most the original's n per input, or certify the "
             "original with a larger n."
         )
-    if fresh_seed is not None:
-        return _fresh(settings, text, method, total, number_of(fresh_seed))
-    each = int(rule.value) if rule.kind == "uniform" else None
-    chosen = form or settings.reused_form
-    values = (method, text, each, total, gamma, variant, chosen, stages)
-    return BY_NAME[method].of(RecertifyOptions(*values))
+    if wanted.fresh_seed is not None:
+        return _fresh(settings, text, method, total, number_of(wanted.fresh_seed))
+    options = RecertifyOptions(
+        method,
+        text,
+        int(rule.value) if rule.kind == "uniform" else None,
+        total,
+        wanted.gamma,
+        wanted.variant,
+        wanted.form or settings.reused_form,
+        wanted.stages,
+    )
+    return BY_NAME[method].of(options)
 
 
 def _fresh(settings: Settings, policy: str, method: str, alpha: float, seed: int) -> Reuse:

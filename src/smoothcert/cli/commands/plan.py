@@ -72,14 +72,14 @@ def plan(
 
 def _reuse(run: "Run", method: str, alpha: float | None) -> "Planned":
     """The method that is planned, on a run that it can be planned for."""
-    from smoothcert.api.recertify import check_base, method_settings
+    from smoothcert.api.recertify import Wanted, check_base, method_settings
     from smoothcert.errors import InvalidInput
     from smoothcert.methods import planned
 
     run.require_complete()
     check_base(run.identity.method)
     settings = run.identity.settings
-    reuse = planned(method_settings(settings, None, None, method, alpha, 0.99, "budget-exact"))
+    reuse = planned(method_settings(settings, Wanted(method=method, alpha=alpha)))
     if reuse is None:
         raise InvalidInput(
             f"{method} makes no plan; plan takes the methods auto, exact, joint, stratified"

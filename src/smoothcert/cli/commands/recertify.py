@@ -1,5 +1,6 @@
 """recertify: certificates of a changed model from the cached votes of the original."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +9,7 @@ from smoothcert import vocabulary
 from smoothcert.cli import options
 
 if TYPE_CHECKING:
+    from smoothcert.api.recertify import Wanted
     from smoothcert.cli.run_request import RunArguments
     from smoothcert.runs.store import Run
 
@@ -55,6 +57,7 @@ def recertify(
     verbose: options.Verbose = False,
 ) -> None:
     """Recertify a changed model by reusing the original's run."""
+    from smoothcert.api.recertify import Wanted
     from smoothcert.cli import console
     from smoothcert.cli.resources import Compute, Device
     from smoothcert.cli.run_request import RunArguments
@@ -62,9 +65,10 @@ def recertify(
     compute = Compute(Device(device, threads), workers, cluster)
     after = (json, accept or (), log or ())
     arguments = RunArguments(out, resume, compute, batch_size, block_inputs, shard, *after)
-    question = (policy, method, alpha, gamma, variant, form, stages)
+    seed = None if fresh_seed is None else options.parse_seed(fresh_seed, "--fresh-seed")
+    wanted = Wanted(None, policy, method, alpha, gamma, variant, form, stages, seed)
     with console.warnings_as_lines():
-        _recertify(model, base, data, arguments, question, fresh_seed)
+        _recertify(model, base, data, arguments, wanted)
 
 
 def _recertify(
@@ -72,8 +76,7 @@ def _recertify(
     base: str,
     data: str | None,
     arguments: "RunArguments",
-    question: tuple[str | None, str, float | None, float, str, str | None, int | None],
-    fresh_seed: str | None,
+    wanted: "Wanted",
 ) -> None:
     """Recertify against a base run; print the summary.
 
@@ -82,8 +85,7 @@ def _recertify(
         base: the original's run.
         data: where its data is now, if it moved.
         arguments: of the run.
-        question: policy, method, alpha, gamma, variant, form and stages; see `method_settings`.
-        fresh_seed: the seed of fresh draws, `random`, or None to replay the base's.
+        wanted: how to recertify.
     """
     from smoothcert.api import sanity
     from smoothcert.api.recertify import default_alpha, method_settings
@@ -95,17 +97,16 @@ def _recertify(
     from smoothcert.execution.start import RunRequest
     from smoothcert.runs.store import Run
 
-    seed = None
-    if fresh_seed is not None:
-        seed = arguments.seed(options.parse_seed(fresh_seed, "--fresh-seed"), _fresh_seed)
+    if wanted.fresh_seed is not None:
+        wanted = replace(wanted, fresh_seed=arguments.seed(wanted.fresh_seed, _fresh_seed))
     arguments.require_unused()
     with console.waiting("Loading the base run"):
         original = Run.open(base)
         arguments.check_labels(original.labels, str(original.storage))
         settings = original.identity.settings
-        method = method_settings(settings, None, *question, seed)
+        method = method_settings(settings, wanted)
         source = recorded_source(original.manifest.origin, data)
-    alpha = default_alpha(settings, question[2])
+    alpha = default_alpha(settings, wanted.alpha)
     console.note(sanity.of_settings(settings, alpha, method.form_of(settings)))
     total = arguments.remaining(_expected_evaluations(original, method.policy_of(settings)))
     classifier = inputs = None
