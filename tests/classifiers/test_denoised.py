@@ -360,7 +360,7 @@ def test_code_that_only_a_file_beside_a_run_names_is_not_imported(folder, tmp_pa
     model = "network.pt2+diffusion.json"
     run_in("certify", model, *draws, "--out", tmp_path / "run", cwd=folder)
     _, err = run_in("verify", tmp_path / "run", "--replay", "100%", cwd=folder, code=2)
-    assert "Python code or has it in front" in err
+    assert "has in front Python code" in err
     named = ("verify", tmp_path / "run", "--replay", "100%", "--model", model)
     assert "all as stored" in run_in(*named, cwd=folder)[0]
 

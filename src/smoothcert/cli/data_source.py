@@ -138,9 +138,11 @@ def require_no_code(recorded_in: str, model: str) -> str:
             f"names is not contacted. If you trust it, name it yourself with --model {model}"
         )
     if _names_code(model):
+        code = (
+            "is Python code" if ModelReference.parse(model).is_code else "has Python code in front"
+        )
         raise InvalidInput(
-            f"{recorded_in} was made with {model!r}, which is Python code or has it in "
-            "front. Code that only a run names is not imported. If you trust it, name it yourself "
-            f"with --model {model}"
+            f"{recorded_in} was made with {model!r}, which {how} Python code. Code that only a run names is "
+            f"not imported. If you trust it, name it yourself with --model {model}"
         )
     return model

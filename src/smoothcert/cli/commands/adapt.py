@@ -76,6 +76,7 @@ _Preprocess = Annotated[
 _Denoiser = Annotated[
     str | None,
     typer.Option(
+        "--denoiser",
         help="A torch model that gets the noisy images first and gives cleaner ones, for a .pt2. "
         "The file of --preprocess says how it is called, by its keys denoiser_...",
         metavar="MODEL",
