@@ -138,11 +138,9 @@ def require_no_code(recorded_in: str, model: str) -> str:
             f"names is not contacted. If you trust it, name it yourself with --model {model}"
         )
     if _names_code(model):
-        code = (
-            "is Python code" if ModelReference.parse(model).is_code else "has Python code in front"
-        )
+        how = "is" if ModelReference.parse(model).is_code else "has in front"
         raise InvalidInput(
-            f"{recorded_in} was made with {model!r}, which {how} Python code. Code that only a run names is "
-            f"not imported. If you trust it, name it yourself with --model {model}"
+            f"{recorded_in} was made with {model!r}, which {how} Python code. Code that only a run "
+            f"names is not imported. If you trust it, name it yourself with --model {model}"
         )
     return model
