@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class Difference:
 
 def trial_images(
     shape: Sequence[int | str], wanted: Preprocessing, values: int = 0
-) -> Iterator[NDArray]:
+) -> Iterator[NDArray[np.float32]]:
     """Batches (5, C, H, W) of random images, as many as there are sizes to try.
 
     Args:
@@ -128,7 +129,7 @@ def _each(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     return [images[row : row + 1] for row in range(len(images))]
 
 
-def _scores(classifier: Classifier, images: NDArray) -> NDArray[np.float64]:
+def _scores(classifier: Classifier, images: NDArray[Any]) -> NDArray[np.float64]:
     scores = np.asarray(classifier.logits(images), np.float64)
     if scores.ndim != 2 or len(scores) != len(images):
         raise ModelError(

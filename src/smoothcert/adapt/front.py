@@ -130,7 +130,9 @@ def with_rows(model: onnx.ModelProto, rows: int) -> onnx.ModelProto:
     return model
 
 
-def _open_first(sizes: NDArray[np.int64], rows: int, node: onnx.NodeProto) -> NDArray | None:
+def _open_first(
+    sizes: NDArray[np.int64], rows: int, node: onnx.NodeProto
+) -> NDArray[np.int64] | None:
     """A Reshape's sizes with the first as in its input; None if that is not its batch."""
     zero_is_zero = any(a.name == "allowzero" and a.i for a in node.attribute)
     if sizes.ndim != 1 or not sizes.size or sizes[0] != rows or (zero_is_zero and -1 in sizes):
