@@ -134,7 +134,7 @@ def test_what_two_looks_are_expected_to_do():
         int(getattr(best, name)[0]) for name in ("first", "second", "fewest", "most")
     )
     assert (first, second) == (100, 400)
-    low, high = rows.tolerated(ALPHA * aims._SHARE)[0].astype(int)
+    low, high = rows.tolerated[0].astype(int)
     assert fewest == low + 1 <= most <= high
     rate, chance, later = stats.expon.ppf((np.arange(4000) + 0.5) / 4000) * u[0, 0], 0.0, 0.0
     for x in range(high + 1):

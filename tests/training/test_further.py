@@ -66,6 +66,26 @@ def test_noise_is_learned_by_a_factory_and_by_a_program(folder):
     assert not any("running" in k for k in moved)
 
 
+def test_a_program_behind_its_preprocessing_is_trained_and_pruned(folder):
+    """Which was refused as a fault of this package, and as a network without weights."""
+    (folder / "p.json").write_text('{"mean": 0.1, "std": 0.9}')
+    tune = (*COMMON, "--sigma", 0.5, "--epochs", 1, "--out", "behind.pt2")
+    run_in("train", "plain.pt2+p.json", *tune, cwd=folder)
+    prune = ("--to", "prune:0.5", "--data", "digits", "--out", "pruned.pt2")
+    run_in("compress", "behind.pt2", *prune, cwd=folder)
+    run_in("compress", "plain.pt2+p.json", *prune, "--overwrite", cwd=folder)
+    state = smoothcert.load_classifier(folder / "pruned.pt2").module.state_dict()
+    zeros = sum(int((t == 0).sum()) for k, t in state.items() if t.ndim > 1 and "weight" in k)
+    assert zeros == (8 * 9 + 5120) // 2
+    _, err = run_in(
+        *("compress", "plain.pt2+p.json", "--to", "lowrank:0.5", "--data", "digits"),
+        *("--out", "l.pt2"),
+        cwd=folder,
+        code=2,
+    )
+    assert "an exported graph, whose layers are fixed" in err
+
+
 def test_a_network_of_the_zoo_keeps_its_format(models, folder):
     out, _ = run_in(
         *("train", models / "net.safetensors", *COMMON, "--sigma", 0.5, "--epochs", 1, "--json"),

@@ -1,9 +1,7 @@
 """A model on its data, before anything is certified: what it predicts, how steadily, how fast."""
 
 import math
-import time
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +11,11 @@ from smoothcert.api.sanity import Look
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
-from smoothcert.noise.law import Stream
-from smoothcert.sampling.batches import Request
-from smoothcert.sampling.prepare import Prepared, prepare
+from smoothcert.sampling.prepare import prepare
+from smoothcert.sampling.tuning import BatchConfig, speed
 
 _CLEAN, _NOISY, _COPIES = 500, 100, 10  # inputs at most, and noisy copies of each
 _MOST_VALUES = 2**26  # of all these together: a quarter of a gigabyte
-_SECONDS = 2.0  # of measuring
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +89,9 @@ def check(
         ModelError: not a usable classifier, or its rows depend on each other.
     """
     total = len(inputs) * (settings.n0 + settings.n)
-    ready = prepare(classifier, inputs.item(0), settings, total, batch_size)
+    first = inputs.item(0)
+    ready = prepare(classifier, first, settings, total, batch_size)
+    used = BatchConfig(ready.classifier, ready.batch_size)
     part = min(1.0, _MOST_VALUES / (math.prod(inputs.shape) * (_CLEAN + _NOISY * _COPIES)))
     clean, noisy = (max(1, int(part * count)) for count in (_CLEAN, _NOISY))
     found = sanity.look_at(classifier, inputs, settings, clean, noisy, _COPIES)
@@ -111,23 +109,6 @@ def check(
         ready.probe.row_exact,
         classifier.fixed_batch,
         ready.batch_size,
-        _speed(ready, inputs, settings),
+        ready.speed or speed(used, first, settings.noise),
         (*sanity.of_settings(settings), *hints),
     )
-
-
-def _speed(ready: Prepared, inputs: Inputs, settings: Settings) -> float:
-    """Evaluations per second, after a first batch, which compiles and loads."""
-    item, size = inputs.item(0), ready.batch_size
-    marks: list[tuple[float, int]] = []
-
-    def tick(count: int) -> None:
-        marks.append((time.perf_counter(), count))
-
-    sampler = ready.sampler(settings, tick)
-    requests = repeat(Request(item, Stream.PROBE, range(8 * size)))
-    for _ in sampler.labels(requests):
-        if len(marks) > 2 and marks[-1][0] - marks[0][0] > _SECONDS:
-            break
-    seconds = marks[-1][0] - marks[0][0]
-    return sum(count for _, count in marks[1:]) / seconds if seconds > 0 else 0.0

@@ -330,16 +330,31 @@ def differing(one: nn.Module, other: nn.Module) -> list[str]:
 
 
 def _ready(module: nn.Module, name: str, device: str) -> nn.Module:
-    """The module on its device and, unless it is an exported graph, in eval mode."""
+    """The module on its device and in eval mode."""
     check_device(device)
     require_values(module)
     try:
-        module = module.to(device)
-        return module if isinstance(module, torch.fx.GraphModule) else module.eval()
+        return set_training(module.to(device), False)
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(f"{device} has too little memory for {name}.") from error
     except Exception as error:
         raise ModelError(f"{name} cannot be put on {device}: {reason(error)}") from error
+
+
+def set_training(module: nn.Module, training: bool) -> nn.Module:
+    """Put a module in training or eval mode; exported programs in it stay as they were exported."""
+    if not has_program(module):
+        return module.train(training)
+    if not isinstance(module, torch.fx.GraphModule):
+        module.training = training
+        for part in module.children():
+            set_training(part, training)
+    return module
+
+
+def has_program(module: nn.Module) -> bool:
+    """Whether it is an exported program, or has one in it, as behind its preprocessing."""
+    return any(isinstance(part, torch.fx.GraphModule) for part in module.modules())
 
 
 def check_device(device: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from smoothcert.classifiers.blame import first_line
+from smoothcert.classifiers.pytorch import set_training
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.record import CompressionReport
 from smoothcert.compress.request import Request
@@ -72,9 +73,7 @@ def to_pt2(module: nn.Module, shape: tuple[int, ...], out: Path) -> None:
         ModelError: torch cannot export the module.
     """
     with quiet(), exporting("the network"):
-        if not isinstance(module, torch.fx.GraphModule):  # which stays as it was exported
-            module = module.eval()
-        save_pt2(exported(module, shape), out)
+        save_pt2(exported(set_training(module, False), shape), out)
 
 
 def exported(

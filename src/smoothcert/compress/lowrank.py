@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from smoothcert.classifiers.copies import whole_copy
+from smoothcert.classifiers.pytorch import has_program
 from smoothcert.compress.export import to_onnx, to_pt2
 from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request, part
@@ -28,7 +29,7 @@ def write(request: Request) -> CompressionReport:
     fraction = request.fraction()
     request.check_suffix(".pt2", ".onnx")
     shape, source = request.needed_inputs().shape, request.torch_source()
-    if isinstance(source.module, torch.fx.GraphModule):
+    if has_program(source.module):
         raise ModelError(
             f"{source.name} is an exported graph, whose layers are fixed. {request.kind} needs "
             "arch@weights.safetensors or package.module:factory."

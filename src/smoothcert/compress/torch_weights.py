@@ -52,25 +52,33 @@ def rewrite(
 
 
 def layer_weights(network: nn.Module) -> list[str]:
-    """Names of the float weights of convolutions, linear layers and attention, in order."""
-    if isinstance(network, torch.fx.GraphModule):
-        found = {
-            str(argument.target)
-            for node in network.graph.nodes
-            if str(node.target).startswith(_LAYERS)
-            for argument in node.args
-            if isinstance(argument, torch.fx.Node) and argument.op == "get_attr"
-        }
-        named = network.named_parameters()
-        return [name for name, p in named if name in found and _is_matrix(p)]
+    """Names of the float weights of convolutions, linear layers and attention, in order.
+
+    Also of those in an exported program, by itself or behind its preprocessing.
+    """
     kinds = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)
-    layers = ((name, m) for name, m in network.named_modules() if isinstance(m, kinds))
-    return [
-        f"{name}.{key}" if name else key
-        for name, layer in layers
-        for key, p in layer.named_parameters(recurse=False)
-        if _is_matrix(p)
-    ]
+    found = []
+    for name, module in network.named_modules():
+        if isinstance(module, torch.fx.GraphModule):
+            used = _used_by_layers(module.graph)
+            own = [(key, p) for key, p in module.named_parameters() if key in used]
+        elif isinstance(module, kinds):
+            own = list(module.named_parameters(recurse=False))
+        else:
+            continue
+        found += [f"{name}.{key}" if name else key for key, p in own if _is_matrix(p)]
+    return found
+
+
+def _used_by_layers(graph: torch.fx.Graph) -> set[str]:
+    """Names of what an exported program's layers multiply by."""
+    return {
+        str(argument.target)
+        for node in graph.nodes
+        if str(node.target).startswith(_LAYERS)
+        for argument in node.args
+        if isinstance(argument, torch.fx.Node) and argument.op == "get_attr"
+    }
 
 
 def _is_matrix(parameter: torch.Tensor) -> bool:

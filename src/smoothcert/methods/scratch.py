@@ -154,14 +154,19 @@ def counted(labels: NDArray[np.int32], num_classes: int) -> NDArray[np.int64]:
 def expected(
     selection: NDArray[np.int32], chosen: int, n: int, num_classes: int
 ) -> NDArray[np.int64]:
-    """The votes for each class that n draws would have by the selection's shares.
+    """The votes for each class that n draws would have by the selection's shares."""
+    votes = padded(selection, chosen, num_classes)
+    return np.floor(votes * (n / max(votes.sum(), len(selection)))).astype(np.int64)
 
-    With half a vote more for the other classes together, so that none is thought to have none.
+
+def padded(selection: NDArray[np.int32], chosen: int, num_classes: int) -> NDArray[np.float64]:
+    """Selection votes, and half a vote more for the other classes together.
+
+    So none of them is thought to have none.
     """
     more = np.full(num_classes, 0.5 / (num_classes - 1))
     more[chosen] = 0
-    votes = counted(selection, num_classes) + more
-    return np.floor(votes * (n / max(votes.sum(), len(selection)))).astype(np.int64)
+    return more + counted(selection, num_classes).astype(float)
 
 
 def _limits(

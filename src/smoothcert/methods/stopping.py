@@ -254,9 +254,7 @@ def form_of(
     if num_classes < 3:
         return "binary"
     chosen = scratch.candidate(selection)
-    more = np.full(num_classes, 0.5 / (num_classes - 1))
-    more[chosen] = 0
-    votes = scratch.counted(selection, num_classes) + more
+    votes = scratch.padded(selection, chosen, num_classes)
     shares = votes / max(votes.sum(), len(selection))
     draws = np.unique(np.geomspace(1, settings.n, _FORESEEN).astype(np.int64))
     hits, others = (np.rint(draws * p) for p in (shares[chosen], np.delete(shares, chosen).max()))

@@ -5,7 +5,7 @@ certifying the input from scratch is the better way.
 """
 
 from dataclasses import dataclass, fields
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,10 @@ class _Rows:
     target: NDArray[np.float64]
     sizes: NDArray[np.float64]
 
-    def tolerated(self, alpha: float) -> NDArray[np.float64]:
+    @cached_property
+    def tolerated(self) -> NDArray[np.float64]:
         """The most lost votes with which the target is still proven; -1 for none."""
+        alpha = self.menu.alpha * _SHARE
         low, high = np.full(self.sizes.shape, -1.0), self.sizes + 1
         while (wide := high - low > 1).any():
             lost = np.clip(np.floor((low + high) / 2), 0, self.sizes)
@@ -96,9 +98,7 @@ def reaching(menu: Menu, targets: NDArray[np.float64], stages: int) -> Choice:
     p, n, target = special.ndtr(menu.z)[:, None], menu.n, targets[:, None] + _MARGIN
     u, grid = menu.flips.rates(p)[0], _grid(n)
     rows = _Rows(menu, p, u, target, np.minimum(grid, np.floor(p * n)))
-    best = _Best.of(
-        _at_most(rows.tolerated(menu.alpha * _SHARE), _SHAPE, rows.sizes * u), rows.sizes, n
-    )
+    best = _Best.of(_at_most(rows.tolerated, _SHAPE, rows.sizes * u), rows.sizes, n)
     if stages == 2:
         best = best.or_better(_second_looks(rows))
     drawn = _Best.of((_drawn(menu, p, grid, menu.alpha) >= target).mean(axis=0), grid, n)
@@ -155,7 +155,7 @@ def _second_looks(rows: _Rows) -> _Best:
     the most with which the chance that the second proves it is worth its evaluations.
     """
     n, u, m = rows.menu.n, rows.u, rows.sizes
-    tolerated, found = rows.tolerated(rows.menu.alpha * _SHARE), []
+    tolerated, found = rows.tolerated, []
     for i in range(m.shape[1] - 1):
         first, last = m[:, i : i + 1], tolerated[:, i : i + 1]
         more = np.maximum(m[:, i + 1 :] - first, 0)

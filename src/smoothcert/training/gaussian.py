@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from smoothcert import zoo
+from smoothcert.classifiers.pytorch import set_training
 from smoothcert.classifiers.torch_modes import arithmetic
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
@@ -85,12 +86,6 @@ def train(
     if images.is_cuda and images.ndim == 4:
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return set_training(network.cpu(), False)
-
-
-def set_training(network: nn.Module, training: bool) -> nn.Module:
-    """Put a network in training or eval mode; an exported program stays as it was exported."""
-    exported = isinstance(network, torch.fx.GraphModule)
-    return network if exported else network.train(training)
 
 
 def accuracy(network: nn.Module, data: Inputs, sigma: float, seed: int = 0) -> float:
