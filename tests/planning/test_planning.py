@@ -39,7 +39,7 @@ def test_bad_policies(text):
 def test_a_budget_is_kept_and_used(policy, what):
     k, proven = caches(2000)
     rule = Policy.parse(policy)
-    made = plan(rule, k, N, proven, what)
+    made = plan(rule, k, np.full_like(k, N), proven, what)
     total = rule.total(len(k), N)
     assert 0.85 * total <= made.evaluations <= total
 
@@ -48,9 +48,9 @@ def test_more_budget_is_never_worse_and_beats_uniform(what):
     k, proven = caches(2000)
     expected = []
     for fraction in (0.005, 0.01, 0.02, 0.05, 0.2):
-        made = plan(Policy("budget", fraction), k, N, proven, what)
+        made = plan(Policy("budget", fraction), k, np.full_like(k, N), proven, what)
         expected.append(made.radius.mean())
-        same = plan(Policy("uniform", made.evaluations // int(proven.sum())), k, N, proven, what)
+        same = plan(Policy("uniform", made.evaluations // int(proven.sum())), k, np.full_like(k, N), proven, what)
         assert made.radius.mean() >= same.radius.mean() - 1e-3
     assert (np.diff(expected) > 0).all()
 
@@ -58,7 +58,7 @@ def test_more_budget_is_never_worse_and_beats_uniform(what):
 def test_the_unproven_get_nothing(what):
     k, proven = caches(500)
     for text in ("uniform:100", "budget:0.05", "retain:0.9", "radius:0.5"):
-        made = plan(Policy.parse(text), k, N, proven, what)
+        made = plan(Policy.parse(text), k, np.full_like(k, N), proven, what)
         assert all(
             s.bound is Bound.NOTHING for s, p in zip(made.allocations, proven, strict=True) if not p
         )
@@ -66,7 +66,7 @@ def test_the_unproven_get_nothing(what):
 
 def test_retain_reaches_its_share_of_the_cached_radius(what):
     k, proven = caches(500)
-    made = plan(Policy("retain", 0.8), k, N, proven, what)
+    made = plan(Policy("retain", 0.8), k, np.full_like(k, N), proven, what)
     row = np.clip(np.searchsorted(what.z, special.ndtri(np.clip(k / N, 0.5, 1 - 3e-5))), 0, 159)
     spent = np.array([s.evaluations > 0 for s in made.allocations])
     assert (made.radius[spent] >= 0.8 * what.cached[row][spent] - 1e-9).all()
@@ -76,7 +76,7 @@ def test_retain_reaches_its_share_of_the_cached_radius(what):
 def test_what_the_pilot_saw_is_not_asked_for_again(what):
     k, proven = caches(300)
     seen = (np.full(300, 40), np.minimum(20, N - k))
-    made = plan(Policy("uniform", N), k, N, proven, what, seen)
+    made = plan(Policy("uniform", N), k, np.full_like(k, N), proven, what, seen)
     for share, votes, losers in zip(made.allocations, k, seen[1], strict=True):
         assert share.winners <= votes - 40
         assert share.losers <= N - votes - losers
@@ -87,7 +87,7 @@ def test_what_the_pilot_saw_is_counted_whole(what):
     would sample the rest of it with a bias."""
     k, proven = caches(300)
     seen = (np.full(300, 40), np.minimum(20, N - k))
-    made = plan(Policy("uniform", 2000), k, N, proven, what, seen)
+    made = plan(Policy("uniform", 2000), k, np.full_like(k, N), proven, what, seen)
     counted = 0
     for share, losers in zip(made.allocations, seen[1], strict=True):
         if share.bound is Bound.STRATIFIED:
@@ -169,5 +169,5 @@ def test_fifty_thousand_inputs_take_seconds(what):
     """Measured in benchmarks; here only that it is vectorized."""
     k, proven = caches(50_000)
     start = time.perf_counter()
-    assert len(plan(Policy("budget", 0.02), k, N, proven, what).allocations) == 50_000
+    assert len(plan(Policy("budget", 0.02), k, np.full_like(k, N), proven, what).allocations) == 50_000
     assert time.perf_counter() - start < 60

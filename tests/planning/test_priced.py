@@ -25,16 +25,16 @@ def planner(policy="budget:0.05", form="binary", seed=0, stages=1):
     k = rng.binomial(N, p)
     selected = rng.binomial(N0, p)
     other = rng.binomial(N0 - selected, 0.7)
-    known = Known(np.stack([selected, other], axis=1), k, k > 0.55 * N)
-    menu = Menu(N, N0, FLIPS, ALPHA)
-    return PricedPlanner(Exact(policy, ALPHA, form, stages=stages), SETTINGS, menu, known, 100)
+    n = np.full(INPUTS, N)
+    known = Known(np.stack([selected, other], axis=1), k, n, k > 0.55 * N)
+    return PricedPlanner(Exact(policy, ALPHA, form, stages=stages), SETTINGS, FLIPS, known, 100)
 
 
 def with_votes(made, position, k):
     """The same, had one input so many cached votes."""
     votes = made.known.k.copy()
     votes[position] = k
-    known = Known(made.known.selected, votes, votes > 0.55 * N)
+    known = replace(made.known, k=votes, proven=votes > 0.55 * N)
     return replace(made, known=known)
 
 
@@ -79,7 +79,7 @@ def test_inputs_in_order_of_difficulty_keep_the_budget_too():
     made = planner("budget:0.02")
     order = np.argsort(made.known.k)
     for rank in (order, order[::-1]):
-        known = Known(made.known.selected[rank], made.known.k[rank], made.known.proven[rank])
+        known = made.known.at(rank)
         total = replace(made, known=known).plan().evaluations + made.pilot_evaluations
         assert total / (0.02 * N * INPUTS) == pytest.approx(1, abs=0.03)
 
@@ -152,6 +152,46 @@ def test_what_two_looks_are_expected_to_do():
         assert limits[0] >= rows.target[0, 0] > limits[1]
 
 
+def of_sizes(policy="budget:0.05", form="binary", stages=1):
+    """Inputs whose caches have one of four sizes; none has nothing."""
+    made = planner(policy, form, stages=stages)
+    n = np.random.default_rng(7).choice([0, 200, 900, N], INPUTS)
+    k = np.round(made.known.k * n / N).astype(np.int64)
+    return replace(made, known=replace(made.known, k=k, n=n, proven=2 * k > 1.1 * n))
+
+
+@pytest.mark.parametrize("form", ["binary", "runner-up", "auto"])
+@pytest.mark.parametrize(
+    ("policy", "stages"),
+    [("budget:0.05", 1), ("uniform:300", 1), ("retain:0.9", 2), ("radius:0.25", 1)],
+)
+def test_caches_of_several_sizes_share_one_plan(policy, stages, form):
+    """Nobody gets more than was cached, a budget is kept, and no plan follows its own votes."""
+    made = of_sizes(policy, form, stages)
+    plan, position = made.plan(), 60
+    for one, n, proven in zip(plan.allocations, made.known.n, made.known.proven, strict=True):
+        assert one.winners <= n
+        assert (one.evaluations > 0) <= bool(proven)
+        if policy.startswith("uniform"):
+            assert (one.evaluations > 0) == bool(proven)
+    assert all(made.known.n[i] or not plan.radius[i] for i in range(INPUTS))
+    if policy.startswith("budget") and form == "binary":
+        spent = plan.evaluations + made.pilot_evaluations
+        assert spent / (0.05 * made.known.n.sum()) == pytest.approx(1, abs=0.06)
+        evaluations, radius = made.expected(policy)
+        assert plan.evaluations == pytest.approx(evaluations, rel=0.35)
+        assert plan.radius.mean() == pytest.approx(radius, rel=0.35)
+    own = made.known.n[position]
+    votes = made.known.k.copy()
+    votes[position] = own - 1
+    moved = replace(made.known, k=votes, proven=2 * votes > 1.1 * made.known.n)
+    after = replace(made, known=moved).plan().allocations
+    assert own > 0
+    assert plan.allocations[:position] == after[:position]
+    kept = plan.allocations[position].steps, after[position].steps
+    assert kept[0] == kept[1] or () in kept
+
+
 def test_an_aim_out_of_reach_costs_nothing():
     """Not even for two looks: the original itself does not have the radius."""
     made = planner("radius:1.9", stages=2)
@@ -209,10 +249,11 @@ def test_runner_ups_are_chosen_where_they_help():
     """A class at 0.45 before one at 0.2 proves nothing against all others together."""
     base = planner("budget:0.1", "auto")
     pairs = np.tile([[45, 20]], (INPUTS, 1))
-    known = Known(pairs, np.full(INPUTS, 900), np.full(INPUTS, True))
+    facts = base.known.n, np.full(INPUTS, True)
+    known = Known(pairs, np.full(INPUTS, 900), *facts)
     plans = replace(base, known=known).plan().allocations
     assert all(one.others > 0 for one in plans)
-    sure = Known(np.tile([[95, 5]], (INPUTS, 1)), np.full(INPUTS, 1900), np.full(INPUTS, True))
+    sure = Known(np.tile([[95, 5]], (INPUTS, 1)), np.full(INPUTS, 1900), *facts)
     assert not any(one.others for one in replace(base, known=sure).plan().allocations)
 
 

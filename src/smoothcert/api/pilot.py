@@ -47,7 +47,7 @@ class PilotVotes:
 def proven(certificates: Sequence[Certificate], alpha: float) -> NDArray[np.bool_]:
     """Inputs whose cached votes prove the class at alpha; the others cannot be carried over."""
     k, n = np.array([(c.k, c.n) for c in certificates]).T
-    return binomial.lower(k, n, alpha) > 0.5
+    return binomial.lower(k, np.maximum(n, 1), alpha) > 0.5
 
 
 def pilot_positions(certificates: Sequence[Certificate], reuse: Reuse) -> NDArray[np.int64]:
@@ -59,7 +59,8 @@ def pilot_positions(certificates: Sequence[Certificate], reuse: Reuse) -> NDArra
     ordered = candidates[
         np.argsort([certificates[p].k for p in candidates.tolist()], kind="stable")
     ]
-    total = Policy.parse(reuse.policy).total(len(candidates), certificates[0].n)
+    drawn = np.mean([c.n for c in certificates])
+    total = Policy.parse(reuse.policy).total(len(candidates), float(drawn))
     affordable = max(_FEWEST, int(total / 20 / (PILOT_WINNERS + PILOT_LOSERS)))
     count = min(reuse.pilot, affordable, len(ordered))
     return np.sort(ordered[np.linspace(0, len(ordered) - 1, count).astype(int)])

@@ -89,10 +89,10 @@ class ReusePlanner:
 
     def plan(self, policy: str | None = None) -> Plan:
         """The plan of a policy, by default that of the settings."""
-        k = np.array([c.k for c in self.certificates], dtype=np.int64)
+        k, n = np.array([(c.k, c.n) for c in self.certificates], dtype=np.int64).T
         rule = Policy.parse(policy or self.method.policy).in_sigmas(self.settings)
         certain = proven(self.certificates, self.method.alpha)
-        return plan(rule, k, self.settings.n, certain, self.radii, tuple(self.aside))
+        return plan(rule, k, n, certain, self.radii, tuple(self.aside))
 
     def expected(self, policy: str) -> tuple[int, float]:
         """See `Planner`."""
@@ -123,10 +123,15 @@ class Cache:
         """See `selection.counts_of`; reads the votes of all inputs."""
         return selection.counts_of(self.records)
 
+    @cached_property
+    def draws(self) -> NDArray[np.int64]:
+        """The original's estimation draws of each input."""
+        return np.array([c.n for c in self.certificates], dtype=np.int64)
+
     def pilot_positions(self, method: Planned) -> NDArray[np.int64]:
         """Positions of the inputs on which the pilot is run."""
         if isinstance(method, Exact):
-            return selection.positions(self.counts[:, :2], self.settings, method)
+            return selection.positions(self.counts[:, :2], self.draws, self.settings, method)
         return pilot_positions(self.certificates, method)
 
     def planner(self, votes: PilotVotes, method: Planned, shown: Iterable[int] = ()) -> Planner:
@@ -141,7 +146,7 @@ class Cache:
             ValueError: the votes are not of a pilot of these inputs.
         """
         if isinstance(method, Exact):
-            facts = selection.known(self.counts, self.settings, method)
+            facts = selection.known(self.counts, self.draws, method)
             records = self.at(votes.positions.tolist())
             return selection.planner(votes, records, self.settings, method, facts)
         shown = tuple(shown)

@@ -13,7 +13,7 @@ from smoothcert.api.pilot import PilotVotes
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Record, Settings
 from smoothcert.methods.exact import Exact
-from smoothcert.planning import FlipRates, Known, Menu, Policy, PricedPlanner
+from smoothcert.planning import FlipRates, Known, Policy, PricedPlanner
 from smoothcert.sampling.answers import NO_CLASS
 
 WINNERS, LOSERS = 40, 5
@@ -36,17 +36,24 @@ def counts_of(records: Iterable[Record]) -> NDArray[np.int64]:
     return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 
-def known(counts: NDArray[np.int64], settings: Settings, method: Exact) -> Known:
-    """What a certification from scratch says of each input, from its `counts_of`."""
+def known(counts: NDArray[np.int64], n: NDArray[np.int64], method: Exact) -> Known:
+    """What a certification from scratch says of each input.
+
+    Args:
+        counts: see `counts_of`.
+        n: its estimation draws, shape (inputs,).
+        method: the method's settings.
+    """
     k, other = counts[:, 2], counts[:, 3]
+    drawn = np.maximum(n, 1)  # no votes of no draws prove nothing, as none of one
     proven = np.zeros(len(k), dtype=bool)
     if method.form != "runner-up":
-        proven |= binomial.lower(k, settings.n, method.alpha) > 0.5
+        proven |= binomial.lower(k, drawn, method.alpha) > 0.5
     if method.form != "binary":
         share = method.alpha / 2
-        q, most = binomial.lower(k, settings.n, share), binomial.upper(other, settings.n, share)
+        q, most = binomial.lower(k, drawn, share), binomial.upper(other, drawn, share)
         proven |= q > most
-    return Known(counts[:, :2], k, proven)
+    return Known(counts[:, :2], k, n, proven)
 
 
 def _counts(labels: NDArray[np.int32], candidate: int) -> tuple[int, int]:
@@ -57,20 +64,22 @@ def _counts(labels: NDArray[np.int32], candidate: int) -> tuple[int, int]:
     return votes, int(counts.max())
 
 
-def positions(selected: NDArray[np.int64], settings: Settings, method: Exact) -> NDArray[np.int64]:
+def positions(
+    selected: NDArray[np.int64], n: NDArray[np.int64], settings: Settings, method: Exact
+) -> NDArray[np.int64]:
     """Positions of the pilot's inputs, spread evenly over the selection votes of their class.
 
     As many as the settings say, but the pilot takes at most a fortieth of the evaluations; inputs
     that are almost sure only where there are no others, since they hardly show changes.
 
     Args:
-        selected: as of `Known`.
+        selected, n: as of `Known`.
         settings: of the original's certification.
         method: the method's settings.
     """
     votes = selected[:, 0]
-    (likely,) = np.nonzero(2 * votes > settings.n0)
-    total = Policy.parse(method.policy).total(len(likely), settings.n)
+    (likely,) = np.nonzero((2 * votes > settings.n0) & (n > 0))
+    total = Policy.parse(method.policy).total(len(likely), float(n[likely].mean()) if len(likely) else 0)
     likely = unsure if len(unsure := likely[votes[likely] <= _SURE * settings.n0]) else likely
     ordered = likely[np.argsort(votes[likely], kind="stable")]
     affordable = max(_FEWEST, int(total / _SHARE / (WINNERS + LOSERS)))
@@ -115,5 +124,4 @@ def planner(
         counts.append((winners, lost, len(asked) - winners, won))
     shares = (facts.selected[votes.positions, 0] + 0.5) / (settings.n0 + 1)
     flips = FlipRates.fit(shares, *np.array(counts, dtype=np.int64).reshape(-1, 4).T)
-    menu = Menu(settings.n, settings.n0, flips, method.alpha)
-    return PricedPlanner(method, settings, menu, facts, votes.evaluations)
+    return PricedPlanner(method, settings, flips, facts, votes.evaluations)

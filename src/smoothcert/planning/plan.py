@@ -48,7 +48,7 @@ def candidate_splits(reuse: Reuse, inputs: int, n: int, shown: bool = False) -> 
 def plan(
     policy: Policy,
     k: NDArray[np.int64],
-    n: int,
+    n: NDArray[np.int64],
     proven: NDArray[np.bool_],
     t: ExpectedRadii,
     reserved: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
@@ -58,26 +58,27 @@ def plan(
     Args:
         policy: how much to spend where.
         k: cached votes for the class, shape (inputs,).
-        n: cached draws.
+        n: cached draws, shape (inputs,).
         proven: inputs that the original certifies; the others get nothing.
         t: the radii to expect from evaluations.
         reserved: winners and losers of each input that the pilot has seen. They go into no
             sample; where strata are counted they are replayed whole, for up to that many
             evaluations more than the policy asks for.
     """
-    z = special.ndtri(np.clip(k / n, 0.5, 1 - 0.3 / n))
+    drawn = np.maximum(n, 1)
+    z = special.ndtri(np.clip(k / drawn, 0.5, 1 - 0.3 / drawn))
     row = np.clip(np.searchsorted(t.z, z), 0, len(t.z) - 1)
-    column, size = policy.allocate(t, row, proven, n)
+    column, size = policy.allocate(t, row, proven, float(n.mean()))
     seen = reserved or (np.zeros_like(k), np.zeros_like(k))
     allocations = [
         _allocation(
             t.splits,
             int(t.chosen[r, c]),
             int(m),
-            (int(won), n - int(won)),
+            (int(won), int(draws - won)),
             (int(seen_won), int(lost)),
         )
-        for r, c, m, won, seen_won, lost in zip(row, column, size, k, *seen, strict=True)
+        for r, c, m, draws, won, seen_won, lost in zip(row, column, size, n, k, *seen, strict=True)
     ]
     return Plan(tuple(allocations), t.radius[row, column])
 

@@ -47,7 +47,7 @@ class Policy:
             return self
         return Policy(self.kind, settings.from_grid_point(self.value) / settings.sigma)
 
-    def total(self, inputs: int, n: int) -> float:
+    def total(self, inputs: int, n: float) -> float:
         """The total evaluations it allows; a tenth of all cached draws where it sets no limit."""
         if self.kind == "uniform":
             return self.value * inputs
@@ -56,7 +56,7 @@ class Policy:
         return inputs * n / 10
 
     def allocate(
-        self, t: ExpectedRadii, row: NDArray[Any], proven: NDArray[np.bool_], n: int
+        self, t: ExpectedRadii, row: NDArray[Any], proven: NDArray[np.bool_], n: float
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The column of the expected radii that each input gets, and its evaluations.
 
@@ -64,7 +64,7 @@ class Policy:
             t: the radii to expect from evaluations.
             row: the inputs' rows in it.
             proven: inputs that the original certifies; only they get and cost anything.
-            n: cached draws of each input.
+            n: cached draws of an input, in the mean.
         """
         radius = t.radius[row]
         if self.kind == "uniform":  # exactly as asked, not the table's next smaller size

@@ -6,7 +6,8 @@ only from selection draws. So an input's plan is fixed before its own counted dr
 of the inputs before it, which is what docs/theory.md, section 13, asks for.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +18,7 @@ from smoothcert.methods import Allocation, Bound
 from smoothcert.methods.exact import Exact
 from smoothcert.methods.steps import Step, Steps
 from smoothcert.planning import aims
+from smoothcert.planning.flips import FlipRates
 from smoothcert.planning.menu import Choice, Menu
 from smoothcert.planning.plan import Plan
 from smoothcert.planning.policy import Policy
@@ -32,11 +34,13 @@ class Known:
     Attributes:
         selected: selection votes for the class and for the best other one, shape (inputs, 2).
         k: cached votes for the class, shape (inputs,).
+        n: cached draws, fixed by selection draws; 0 where nothing was spent; shape (inputs,).
         proven: whether the cached votes prove the class, so that there is something to carry over.
     """
 
     selected: NDArray[np.int64]
     k: NDArray[np.int64]
+    n: NDArray[np.int64]
     proven: NDArray[np.bool_]
 
     @cached_property
@@ -44,6 +48,10 @@ class Known:
         """The different pairs of selection votes, and each input's."""
         pairs, place = np.unique(self.selected, axis=0, return_inverse=True)
         return pairs, place.reshape(-1)
+
+    def at(self, positions: NDArray[np.int64]) -> "Known":
+        """Of these inputs."""
+        return Known(*(getattr(self, f.name)[positions] for f in fields(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,71 +72,22 @@ class _Offer:
 
 
 @dataclass(frozen=True, eq=False)
-class PricedPlanner:
-    """What a plan is made from.
+class _Group:
+    """Inputs with caches of one size, and what they can be offered.
 
     Attributes:
-        method: its settings.
-        settings: of the original's certification.
+        form: as of the method.
         menu: what can be expected from evaluations.
-        known: what is known of the inputs.
-        pilot_evaluations: what the pilot cost.
+        known: what is known of these inputs.
+        positions: theirs among all.
     """
 
-    method: Exact
-    settings: Settings
+    form: str
     menu: Menu
     known: Known
-    pilot_evaluations: int
+    positions: NDArray[np.int64]
 
-    def plan(self, policy: str | None = None) -> Plan:
-        """The plan of a policy, by default that of the settings."""
-        rule = Policy.parse(policy or self.method.policy).in_sigmas(self.settings)
-        offers = self._offers(rule, self.method.stages)
-        place = np.zeros(len(self.known.k), dtype=np.int64)
-        if rule.kind == "budget":
-            total = rule.total(len(place), self.menu.n) - self.pilot_evaluations
-            place = self._prices(offers, total)
-        plans = {}
-        _, types = self.known.types
-        made = []
-        for one, kind, k, proven in zip(
-            place.tolist(), types.tolist(), self.known.k.tolist(), self.known.proven, strict=True
-        ):
-            key = one, kind if offers[one].several[kind] else -1
-            if key not in plans:
-                plans[key] = self._steps(offers[one], key[1])
-            made.append(_allocation(plans[key], k, bool(proven)))
-        return Plan(tuple(made), self._radii(offers, place))
-
-    def expected(self, policy: str) -> tuple[int, float]:
-        """Evaluations after the pilot, and mean radius in sigmas: by selection draws alone.
-
-        Of a policy with radii to reach, only what is reached counts.
-        """
-        rule, (_, types) = Policy.parse(policy).in_sigmas(self.settings), self.known.types
-        offers = self._offers(rule, Exact.usual_stages(policy))
-        offer = offers[-1]
-        if rule.kind == "budget":
-            total = rule.total(len(types), self.menu.n) - self.pilot_evaluations
-            costs = np.array([one.expected[types].sum() for one in offers])
-            offer = offers[max(int((costs <= total).sum()) - 1, 0)]
-        one = self._weights @ offer.binary.radius
-        radius = np.where(offer.several, offer.runner_up.radius, one)[types]
-        return round(offer.expected[types].sum()), float(radius.mean())
-
-    @cached_property
-    def _shares(self) -> NDArray[np.float64]:
-        """Of the class and of the best other one, by type."""
-        pairs, _ = self.known.types
-        return (pairs + 0.5) / (self.menu.n0 + 1)
-
-    @cached_property
-    def _weights(self) -> NDArray[np.float64]:
-        """How likely each row of votes is, by type."""
-        return self.menu.weights(self.known.types[0][:, 0])
-
-    def _offers(self, rule: Policy, stages: int) -> list[_Offer]:
+    def offers(self, rule: Policy, stages: int) -> list[_Offer]:
         """One per price for a budget, else a single one."""
         binary, runner_up = self.menu.binary, self.menu.runner_up(self._shares)
         if rule.kind == "budget":
@@ -145,32 +104,73 @@ class PricedPlanner:
         two = aims.reaching_by_type(self.menu, runner_up, self._shares, targets[1])
         return [self._offer(one, two, 1 / self.menu.n)]
 
+    def expected(self, offers: list[_Offer]) -> NDArray[np.float64]:
+        """The evaluations to expect, by selection draws alone; shape (inputs, offers)."""
+        return np.stack([offer.expected for offer in offers], axis=1)[self._types]
+
+    def costs(self, offers: list[_Offer]) -> NDArray[np.float64]:
+        """The same once the cached votes are known; 0 where they prove nothing."""
+        several = np.stack([offer.several for offer in offers], axis=1)[self._types]
+        two = np.stack([offer.runner_up.cost for offer in offers], axis=1)[self._types]
+        one = np.stack([offer.binary.cost for offer in offers], axis=1)[self._row]
+        return np.where(self.known.proven[:, None], np.where(several, two, one), 0.0)
+
+    def expected_radii(self, offer: _Offer) -> NDArray[np.float64]:
+        """In units of sigma, by selection draws alone."""
+        one = self._weights @ offer.binary.radius
+        return np.where(offer.several, offer.runner_up.radius, one)[self._types]
+
+    def allocations(self, offers: list[_Offer], place: NDArray[np.int64]) -> Iterator[Allocation]:
+        """What each input gets at the place of its price."""
+        plans: dict[tuple[int, int], Steps] = {}
+        known = self.known
+        for one, kind, k, proven in zip(
+            place.tolist(), self._types.tolist(), known.k.tolist(), known.proven, strict=True
+        ):
+            key = one, kind if offers[one].several[kind] else -1
+            if key not in plans:
+                plans[key] = self._steps(offers[one], key[1])
+            yield _allocation(plans[key], k, bool(proven))
+
+    def radii(self, offers: list[_Offer], place: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The radius to expect of every input, in units of sigma; 0 where nothing is spent."""
+        found = [
+            offers[one].runner_up.radius[kind]
+            if offers[one].several[kind]
+            else offers[one].binary.radius[row]
+            for one, kind, row in zip(
+                place.tolist(), self._types.tolist(), self._row.tolist(), strict=True
+            )
+        ]
+        return np.where(self.known.proven, found, 0.0)
+
+    @property
+    def _types(self) -> NDArray[np.int64]:
+        return self.known.types[1]
+
+    @cached_property
+    def _row(self) -> NDArray[np.int64]:
+        return self.menu.row(self.known.k)
+
+    @cached_property
+    def _shares(self) -> NDArray[np.float64]:
+        """Of the class and of the best other one, by type."""
+        pairs, _ = self.known.types
+        return (pairs + 0.5) / (self.menu.n0 + 1)
+
+    @cached_property
+    def _weights(self) -> NDArray[np.float64]:
+        """How likely each row of votes is, by type."""
+        return self.menu.weights(self.known.types[0][:, 0])
+
     def _offer(self, binary: Choice, runner_up: Choice, price: float) -> _Offer:
         """Choose between the forms, type by type."""
         expected = self._weights @ binary.cost
-        several = np.full(len(expected), self.method.form == "runner-up")
-        if self.method.form == "auto":
+        several = np.full(len(expected), self.form == "runner-up")
+        if self.form == "auto":
             one = self._weights @ binary.radius - price * expected
             several = runner_up.radius - price * runner_up.cost > one
         return _Offer(binary, runner_up, several, np.where(several, runner_up.cost, expected))
-
-    def _prices(self, offers: list[_Offer], total: float) -> NDArray[np.int64]:
-        """The place of each input's price: the lowest that what is left can be expected to pay."""
-        _, types = self.known.types
-        expected = np.stack([offer.expected for offer in offers], axis=1)[types]
-        left = np.cumsum(expected[::-1], axis=0)[::-1]
-        row, spent, chosen = self.menu.row(self.known.k), 0.0, []
-        binary = np.stack([offer.binary.cost for offer in offers], axis=1)
-        for i, kind in enumerate(types.tolist()):
-            # Costs rise as prices fall, but for the forms' changes: the last that is affordable.
-            affordable = np.flatnonzero(left[i] <= total - spent)
-            one = int(affordable[-1]) if len(affordable) else 0
-            chosen.append(min(one, chosen[0] + _NEAR) if chosen else one)
-            offer = offers[chosen[-1]]
-            if self.known.proven[i]:
-                several = offer.several[kind]
-                spent += offer.runner_up.cost[kind] if several else binary[row[i], chosen[-1]]
-        return np.array(chosen, dtype=np.int64)
 
     def _steps(self, offer: _Offer, kind: int) -> Steps:
         """A plan by votes; of the runner-up form for a type, else (-1) of the binary one."""
@@ -193,17 +193,89 @@ class PricedPlanner:
                 steps.append(step)
         return Steps(tuple(steps))
 
-    def _radii(self, offers: list[_Offer], place: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The radius to expect of every input, in units of sigma; 0 where nothing is spent."""
-        _, types = self.known.types
-        row = self.menu.row(self.known.k)
-        found = [
-            offers[one].runner_up.radius[kind]
-            if offers[one].several[kind]
-            else offers[one].binary.radius[r]
-            for one, kind, r in zip(place.tolist(), types.tolist(), row.tolist(), strict=True)
-        ]
-        return np.where(self.known.proven, found, 0.0)
+@dataclass(frozen=True, eq=False)
+class PricedPlanner:
+    """What a plan is made from.
+
+    Attributes:
+        method: its settings.
+        settings: of the original's certification.
+        flips: the flip rates to expect.
+        known: what is known of the inputs.
+        pilot_evaluations: what the pilot cost.
+    """
+
+    method: Exact
+    settings: Settings
+    flips: FlipRates
+    known: Known
+    pilot_evaluations: int
+
+    def plan(self, policy: str | None = None) -> Plan:
+        """The plan of a policy, by default that of the settings."""
+        rule = Policy.parse(policy or self.method.policy).in_sigmas(self.settings)
+        offers = [group.offers(rule, self.method.stages) for group in self._groups]
+        place = np.zeros(len(self.known.k), dtype=np.int64)
+        if rule.kind == "budget":
+            place = self._prices(offers, self._total(rule))
+        made, radius = [Allocation(Bound.NOTHING)] * len(place), np.zeros(len(place))
+        for group, offered in zip(self._groups, offers, strict=True):
+            own = place[group.positions]
+            radius[group.positions] = group.radii(offered, own)
+            allocations = group.allocations(offered, own)
+            for position, one in zip(group.positions.tolist(), allocations, strict=True):
+                made[position] = one
+        return Plan(tuple(made), radius)
+
+    def expected(self, policy: str) -> tuple[int, float]:
+        """Evaluations after the pilot, and mean radius in sigmas: by selection draws alone.
+
+        Of a policy with radii to reach, only what is reached counts.
+        """
+        rule, stages = Policy.parse(policy).in_sigmas(self.settings), Exact.usual_stages(policy)
+        offers = [group.offers(rule, stages) for group in self._groups]
+        expected, last = self._by_input(offers, "expected").sum(axis=0), -1
+        if rule.kind == "budget":
+            last = max(int((expected <= self._total(rule)).sum()) - 1, 0)
+        radius = sum(
+            group.expected_radii(offered[last]).sum()
+            for group, offered in zip(self._groups, offers, strict=True)
+        )
+        return round(expected[last]), float(radius / len(self.known.k))
+
+    @cached_property
+    def _groups(self) -> tuple[_Group, ...]:
+        """By number of cached draws."""
+        groups = []
+        for n in np.unique(self.known.n[self.known.n > 0]).tolist():
+            menu = Menu(n, self.settings.n0, self.flips, self.method.alpha)
+            (positions,) = np.nonzero(self.known.n == n)
+            groups.append(_Group(self.method.form, menu, self.known.at(positions), positions))
+        return tuple(groups)
+
+    def _total(self, rule: Policy) -> float:
+        """The evaluations that are left for all inputs."""
+        n = self.known.n
+        return rule.total(len(n), float(n.mean())) - self.pilot_evaluations
+
+    def _by_input(self, offers: list[list[_Offer]], what: str) -> NDArray[np.float64]:
+        """The `expected` or `costs` of all groups, shape (inputs, offers); 0 without a cache."""
+        found = np.zeros((len(self.known.k), max(map(len, offers), default=1)))
+        for group, offered in zip(self._groups, offers, strict=True):
+            found[group.positions] = getattr(group, what)(offered)
+        return found
+
+    def _prices(self, offers: list[list[_Offer]], total: float) -> NDArray[np.int64]:
+        """The place of each input's price: the lowest that what is left can be expected to pay."""
+        left = np.cumsum(self._by_input(offers, "expected")[::-1], axis=0)[::-1]
+        costs, spent, chosen = self._by_input(offers, "costs"), 0.0, []
+        for i, cost in enumerate(costs):
+            # Costs rise as prices fall, but for the forms' changes: the last that is affordable.
+            affordable = np.flatnonzero(left[i] <= total - spent)
+            one = int(affordable[-1]) if len(affordable) else 0
+            chosen.append(min(one, chosen[0] + _NEAR) if chosen else one)
+            spent += cost[chosen[-1]]
+        return np.array(chosen, dtype=np.int64)
 
 
 def _allocation(plan: Steps, k: int, proven: bool) -> Allocation:
