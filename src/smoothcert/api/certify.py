@@ -1,16 +1,18 @@
 """Classifier and inputs in, certificates out: randomized smoothing from scratch."""
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
+from smoothcert.api import sized
 from smoothcert.api.given import as_inputs
 from smoothcert.certificate import Certification, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
-from smoothcert.methods import SCRATCH, Case, Method, stated
+from smoothcert.methods import Case, Method, Sized, stated
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.tries import Seed, number_of, warn_if_used
@@ -27,6 +29,7 @@ def certify(
     alpha: float = 0.001,
     seed: Seed = 0,
     form: str = "binary",
+    policy: str | None = None,
     keep_margins: bool = False,
     batch_size: int | None = None,
     progress: Progress | None = None,
@@ -40,11 +43,15 @@ def certify(
             images of one size; or what `load_inputs` takes. Only watchers see the labels.
         sigma: noise standard deviation on the [0, 1] scale.
         n0: selection draws.
-        n: estimation draws.
+        n: estimation draws; with a policy, the most that an input gets.
         alpha: probability of a wrong certificate, for each input on its own.
         seed: noise seed, or `random`, for a model that was chosen by results. A seed with which
             this process has recertified or screened the model raises a warning (`SeedReused`).
         form: `binary`, `runner-up`, `auto` or `multiclass`, see `Settings`.
+        policy: how many estimation draws each input gets, by all inputs' selection draws:
+            `budget:B` evaluations in all (a count, or a fraction of n0 + n for every input),
+            `retain:R`, the fewest that are expected to keep the share R of the average radius,
+            `loss:L`, of each input's radius, or `radius:R`, what it takes to prove that radius.
         keep_margins: keep one more byte per draw, for recertification by `stratified`.
         batch_size: rows per forward pass; by default what the input size suggests, or the
             fastest found where the run is long.
@@ -63,7 +70,8 @@ def certify(
     inputs = as_inputs(inputs)
     draws = (n0, n, alpha, number_of(seed))
     settings = Settings(sigma, inputs.levels, *draws, form, keep_margins, inputs.off_grid)
-    return from_scratch(SCRATCH, classifier, inputs, settings, batch_size, progress, watchers)
+    method = sized.by_policy(policy)
+    return from_scratch(method, classifier, inputs, settings, batch_size, progress, watchers)
 
 
 def from_scratch(
@@ -77,11 +85,16 @@ def from_scratch(
 ) -> Certification:
     """Certify by a method that needs no base; see `certify`."""
     method.check(settings, inputs.shape)  # before any evaluation
+    sized.check_budget(method, settings, len(inputs))
     loaded = load_classifier(model)  # type: ignore[arg-type]
     evaluations = len(inputs) * method.draws(settings)
     ready = prepare(loaded, inputs.item(0), settings, evaluations, batch_size)
     warn_if_used(method.question(loaded.fingerprint, settings), depth=4)
     cases = map(Case, inputs)
+    if isinstance(method, Sized):
+        votes = sized.select(ready.sampler(settings, progress), inputs)
+        plan = sized.allocations(votes, settings, method, ready.probe.num_classes)
+        cases = map(Case, inputs, repeat(None), plan, votes.labels)
     return certified(method, ready, inputs, settings, cases, progress, watchers)
 
 

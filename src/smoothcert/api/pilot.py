@@ -47,7 +47,7 @@ class PilotVotes:
 def proven(certificates: Sequence[Certificate], alpha: float) -> NDArray[np.bool_]:
     """Inputs whose cached votes prove the class at alpha; the others cannot be carried over."""
     k, n = np.array([(c.k, c.n) for c in certificates]).T
-    return binomial.lower(k, np.maximum(n, 1), alpha) > 0.5
+    return binomial.lower(k, n, alpha) > 0.5
 
 
 def pilot_positions(certificates: Sequence[Certificate], reuse: Reuse) -> NDArray[np.int64]:

@@ -17,7 +17,6 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch, require_one_of
 from smoothcert.methods import (
     BY_NAME,
-    SCRATCH,
     Allocation,
     Case,
     Method,
@@ -88,6 +87,7 @@ def recertify(
     base = _matched(as_base(base), inputs := as_inputs(inputs))
     how = (per_input, policy, method, alpha, gamma, variant, form, stages, fresh_seed)
     settings, chosen = base.settings, method_settings(base.settings, Wanted(*how))
+    check_prefix(base.method, chosen)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     most = len(inputs) * chosen.draws(settings)
     ready = prepare(loaded, inputs.item(0), settings, most, batch_size)
@@ -183,11 +183,26 @@ def _fresh(settings: Settings, policy: str, method: str, alpha: float, seed: int
 
 
 def check_base(method: Method | None) -> None:
-    """Raise Mismatch unless the base was certified from scratch with a fixed number of draws."""
-    if method_of(method) != SCRATCH:
+    """Raise Mismatch unless the base was certified from scratch, and not stopped by its votes."""
+    if not method_of(method).reusable:
         raise Mismatch(
             "The base was itself recertified, or decided at one radius; only a certification "
             "from scratch leaves votes that can be reused. Certify the original without --radius."
+        )
+
+
+def check_prefix(base: Method | None, method: Method) -> None:
+    """Raise InvalidInput for IRS, which replays the same number of draws of every input, on a plan.
+
+    Args:
+        base: the method of the base.
+        method: the one that is to reuse it.
+    """
+    if method.prefix and method_of(base).has_plan:
+        raise InvalidInput(
+            "The base was certified by plan, with another number of draws for each input, but IRS "
+            "replays equally many of all. Use --method auto, or certify the original without "
+            "--policy."
         )
 
 

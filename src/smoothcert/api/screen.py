@@ -14,8 +14,8 @@ from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs, Item
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.methods import SCRATCH
 from smoothcert.methods import dataset as pooled
+from smoothcert.methods import method_of
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening, Target
 from smoothcert.noise.law import Stream
@@ -232,10 +232,11 @@ def _winners(index: int, k: int, per_input: int, won: NDArray[np.bool_]) -> NDAr
 
 
 def _checked_labels(base: Certification, inputs: Inputs) -> tuple[int, ...]:
-    if base.method is not None or any(c.method not in SCRATCH.results for c in base.certificates):
+    made = method_of(base.method)
+    if not made.reusable or any(c.method not in made.results for c in base.certificates):
         raise Mismatch(
-            "The base of a screening must be a certification from scratch with a fixed number of "
-            "draws, neither recertified nor stopped early. The limits on its votes assume this."
+            "The base of a screening must be a certification from scratch, neither recertified "
+            "nor stopped early. The limits on its votes assume this."
         )
     if inputs.labels is None:
         raise InvalidInput(

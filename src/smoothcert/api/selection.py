@@ -32,7 +32,7 @@ def counts_of(records: Iterable[Record]) -> NDArray[np.int64]:
     rows = []
     for record in records:
         votes, candidate = record.votes, record.certificate.candidate
-        rows.append(_counts(votes.selection, candidate) + _counts(votes.estimation, candidate))
+        rows.append(votes_for(votes.selection, candidate) + votes_for(votes.estimation, candidate))
     return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 
@@ -45,19 +45,18 @@ def known(counts: NDArray[np.int64], n: NDArray[np.int64], method: Exact) -> Kno
         method: the method's settings.
     """
     k, other = counts[:, 2], counts[:, 3]
-    drawn = np.maximum(n, 1)  # no votes of no draws prove nothing, as none of one
     proven = np.zeros(len(k), dtype=bool)
     if method.form != "runner-up":
-        proven |= binomial.lower(k, drawn, method.alpha) > 0.5
+        proven |= binomial.lower(k, n, method.alpha) > 0.5
     if method.form != "binary":
         share = method.alpha / 2
-        q, most = binomial.lower(k, drawn, share), binomial.upper(other, drawn, share)
+        q, most = binomial.lower(k, n, share), binomial.upper(other, n, share)
         proven |= q > most
     return Known(counts[:, :2], k, n, proven)
 
 
-def _counts(labels: NDArray[np.int32], candidate: int) -> tuple[int, int]:
-    """Votes for the class, and for the best other one."""
+def votes_for(labels: NDArray[np.int32], candidate: int) -> tuple[int, int]:
+    """An input's votes for the class, and for the best other one."""
     counts = np.bincount(labels[labels != NO_CLASS], minlength=candidate + 1)
     votes = int(counts[candidate])
     counts[candidate] = 0
@@ -79,7 +78,9 @@ def positions(
     """
     votes = selected[:, 0]
     (likely,) = np.nonzero((2 * votes > settings.n0) & (n > 0))
-    total = Policy.parse(method.policy).total(len(likely), float(n[likely].mean()) if len(likely) else 0)
+    total = Policy.parse(method.policy).total(
+        len(likely), float(n[likely].mean()) if len(likely) else 0
+    )
     likely = unsure if len(unsure := likely[votes[likely] <= _SURE * settings.n0]) else likely
     ordered = likely[np.argsort(votes[likely], kind="stable")]
     affordable = max(_FEWEST, int(total / _SHARE / (WINNERS + LOSERS)))

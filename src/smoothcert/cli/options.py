@@ -299,6 +299,16 @@ Accept = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Base = Annotated[str, typer.Option("--base", help="Run of the original model.", show_default=False)]
+SizePolicy = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        help="Plan the draws of each input by all selection draws, at most n: "
+        + vocabulary.SIZE_POLICY_FORMS,
+        show_default="n for all",
+        autocompletion=complete(vocabulary.SIZE_POLICIES),
+    ),
+]
 Policy = Annotated[
     str | None,
     typer.Option(

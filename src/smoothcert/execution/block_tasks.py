@@ -2,16 +2,20 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
 
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs, Item
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.execution.scheduler import Work
-from smoothcert.methods import Case, planned
-from smoothcert.runs import plan_file
+from smoothcert.methods import Allocation, Case, Sized
+from smoothcert.runs import pilots, plan_file
 from smoothcert.runs.manifest import library_versions
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
@@ -116,11 +120,20 @@ class RunTask:
 
     def _cases(self, positions: range) -> Iterator[Case]:
         """The inputs of a block, with their cached records and planned allocations."""
-        run, base = self.job.run, self.job.base
+        base = self.job.base
         cached = base.records(positions) if base else repeat(None)
-        plan = plan_file.read_plan(run) if planned(run.identity.method) else ()
+        plan, selected = self._plan
         for position, record in zip(positions, cached, strict=False):
-            yield Case(self.item(position), record, plan[position] if plan else None)
+            allocation = plan[position] if plan else None
+            labels = selected[position] if selected else None
+            yield Case(self.item(position), record, allocation, labels)
+
+    @cached_property
+    def _plan(self) -> tuple[Sequence[Allocation], Sequence[NDArray[np.int32]]]:
+        """The allocations of a planned run; and the selection labels that sized a run's inputs."""
+        run, method = self.job.run, self.job.run.identity.method
+        plan = plan_file.read_plan(run) if method.has_plan else ()
+        return plan, pilots.read_pilot(run).votes.labels if isinstance(method, Sized) else ()
 
     def item(self, position: int) -> Item:
         """Read an input; another machine's copy of the data may differ from that of the run."""

@@ -60,7 +60,12 @@ def run_recertify(
 
 def execute(request: RunRequest, classifier: Classifier, inputs: Inputs) -> Run:
     """Open a run with this process's model and data, and compute its blocks."""
-    options, run = request.options, request.open(classifier, inputs)
+    return carry_out(request, request.open(classifier, inputs), classifier, inputs)
+
+
+def carry_out(request: RunRequest, run: Run, classifier: Classifier, inputs: Inputs) -> Run:
+    """Compute the blocks of a run that a request has opened, with the same model and data."""
+    options = request.options
     job = Job(run, request.base, options.shard, thread_safe(options.progress))
     local = RunTask(job, in_layout(classifier, run.identity.layout), inputs)
     return finish(job, local, options.executor, options.watchers)

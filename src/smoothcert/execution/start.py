@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from smoothcert.api.recertify import check_base, check_classes
+from smoothcert.api import sized
+from smoothcert.api.recertify import check_base, check_classes, check_prefix
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier, Fronted
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.block_tasks import ALL, Shard, device_kind
 from smoothcert.execution.scheduler import Executor, best_block_seconds, run_serially
-from smoothcert.methods import SCRATCH, Method, planned
+from smoothcert.methods import SCRATCH, Allocation, Method, Sized, planned
 from smoothcert.runs import pilots, plan_file, seed_use
 from smoothcert.runs.bases import (
     cache_of,
@@ -139,6 +140,10 @@ class RunRequest:
         self, identity: Identity, origin: Mapping[str, Any], ready: Prepared, inputs: Inputs
     ) -> Run:
         extra = {}
+        if isinstance(self.method, Sized):
+            votes = sized.select(ready.sampler(self.settings, self.options.progress), inputs)
+            plan = sized.allocations(votes, self.settings, self.method, identity.num_classes)
+            extra = _planned(pilots.StoredPilot(votes), plan, identity)
         if reuse := planned(self.method):
             assert self.base is not None
             cache = cache_of(self.base, self.settings)
@@ -147,10 +152,7 @@ class RunRequest:
             # Kept: a resumed run must not plan again, and to verify it is to plan it again.
             pilot = pilots.of_method(self.base, reuse, votes)
             plan = planner(cache, self.base, pilot, reuse).plan()
-            extra[pilots.NAME] = pilots.pilot_bytes(pilot, identity.indices)
-            extra[plan_file.NAME] = plan_file.plan_bytes(
-                plan.allocations, identity.indices, reuse.plan_columns
-            )
+            extra = _planned(pilot, plan.allocations, identity)
         manifest = Manifest(identity, {**self.options.origin, **origin})
         return Run.create(
             self.storage, manifest, inputs.contents, inputs.labels, extra, self.options.files
@@ -159,9 +161,11 @@ class RunRequest:
     def _check(self, inputs: Inputs) -> None:
         """Refuse what can be refused before any work."""
         self.method.check(self.settings, inputs.shape)
+        sized.check_budget(self.method, self.settings, len(inputs))
         if self.base is not None:
             self.base.require_complete()
             check_base(self.base.identity.method)
+            check_prefix(self.base.identity.method, self.method)
             check_same_inputs(self.base, inputs)
             check_same_labels(self.base, inputs)
         if self.base is not None and self.method.prefix:
@@ -171,6 +175,17 @@ class RunRequest:
     def draws(self) -> int:
         """About how many draws each input gets."""
         return max(1, self.method.draws(self.settings))
+
+
+def _planned(
+    pilot: pilots.StoredPilot, plan: Sequence[Allocation], identity: Identity
+) -> dict[str, bytes]:
+    """A pilot and the plan made from it, as files to be sealed."""
+    indices, columns = identity.indices, identity.method.plan_columns
+    return {
+        pilots.NAME: pilots.pilot_bytes(pilot, indices),
+        plan_file.NAME: plan_file.plan_bytes(plan, indices, columns),
+    }
 
 
 def _prepare(

@@ -7,6 +7,7 @@ from smoothcert.methods.irs import Irs
 from smoothcert.methods.replay import Reuse
 from smoothcert.methods.scratch import Scratch
 from smoothcert.methods.sequential import Decision
+from smoothcert.methods.sized import Sized
 
 __all__ = [
     "BY_KIND",
@@ -23,6 +24,7 @@ __all__ = [
     "RecertifyOptions",
     "Reuse",
     "Scratch",
+    "Sized",
     "alpha_of",
     "method_of",
     "planned",
@@ -32,7 +34,9 @@ __all__ = [
 
 SCRATCH = Scratch()
 
-BY_KIND: dict[str, type[Method]] = {method.kind: method for method in (Irs, Reuse, Exact, Decision)}
+BY_KIND: dict[str, type[Method]] = {
+    method.kind: method for method in (Irs, Reuse, Exact, Decision, Sized)
+}
 """The other methods by their names in run.json."""
 
 
@@ -53,11 +57,11 @@ def stated(method: Method) -> Method | None:
 
 
 Planned = Reuse | Exact
-"""Methods that follow a plan made from a pilot."""
+"""Methods that follow a plan made from a pilot on the base's draws."""
 
 
 def planned(method: Method) -> Planned | None:
-    """The method, if it follows a plan made from a pilot."""
+    """The method, if it follows a plan made from a pilot on the base's draws."""
     return method if isinstance(method, Planned) else None
 
 

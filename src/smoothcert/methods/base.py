@@ -32,6 +32,7 @@ class Bound(StrEnum):
     FRESH = "fresh"
     EXACT = "exact"
     EXACT_FRESH = "exact-fresh"
+    SCRATCH = "rs"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Allocation:
         seen_winners: the last winners, which a pilot has seen; replayed whole.
         seen_losers: the last losers, likewise.
         others: for each other class, draws that the original did not give it (`exact`).
+        estimation: draws of the estimation stream, from scratch.
         steps: what `exact` would have given the input at other numbers of cached votes, as
             `exact.Steps.flat`.
     """
@@ -61,13 +63,15 @@ class Allocation:
     seen_winners: int = 0
     seen_losers: int = 0
     others: int = 0
+    estimation: int = 0
     steps: tuple[int, ...] = ()
 
     @property
     def evaluations(self) -> int:
         """Forward passes of the new classifier; of `exact` with `others`, about as many."""
         near, seen = self.near_winners + self.near_losers, self.seen_winners + self.seen_losers
-        return max(self.winners, self.others) + self.losers + self.fresh + near + seen
+        drawn = self.losers + self.fresh + self.estimation
+        return max(self.winners, self.others) + drawn + near + seen
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,13 @@ class Case:
         item: the input.
         cached: the original's record, for a method that needs a base.
         allocation: the plan's, for a planned method.
+        selection: labels of the selection draws, if the plan was made from them.
     """
 
     item: Item
     cached: Record | None = None
     allocation: Allocation | None = None
+    selection: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,7 @@ class Method(ABC):
         results: the values of `Certificate.method` that it can give.
         vote_kinds: the parts of `Votes` that its records may have.
         needs_base: whether it reuses the votes of an original.
+        reusable: whether its votes can be reused by a recertification.
         names: what `recertify` calls it; see `vocabulary.METHODS`.
         plan_columns: the fields of `Allocation` that its plans have, in plan.parquet.
         added: settings that run.json leaves out at their default, as older runs lack them.
@@ -166,6 +173,7 @@ class Method(ABC):
     results: ClassVar[tuple[str, ...]]
     vote_kinds: ClassVar[tuple[str, ...]]
     needs_base: ClassVar[bool] = False
+    reusable: ClassVar[bool] = False
     names: ClassVar[tuple[str, ...]] = ()
     plan_columns: ClassVar[tuple[str, ...]] = ()
     added: ClassVar[tuple[str, ...]] = ()
@@ -256,6 +264,11 @@ class Method(ABC):
     def form_of(self, settings: Settings) -> str:
         """How it bounds the other classes, as `Settings.form`."""
         return "binary"
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether it follows a plan, which a run keeps with the pilot that it was made from."""
+        return bool(self.plan_columns)
 
     @property
     def is_fresh(self) -> bool:

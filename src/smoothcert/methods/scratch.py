@@ -27,6 +27,7 @@ class Scratch(Method):
     verb: ClassVar[str] = "certify"
     results: ClassVar[tuple[str, ...]] = ("rs",)
     vote_kinds: ClassVar[tuple[str, ...]] = ("selection", "estimation", "margins")
+    reusable: ClassVar[bool] = True
 
     def describe(self, settings: Settings) -> str:
         """See `Method`."""
@@ -125,9 +126,10 @@ def certificate(
     """The certificate that these votes prove (docs/theory.md, section 2)."""
     chosen, n = candidate(votes.selection), len(votes.estimation)
     counts = counted(votes.estimation, num_classes)
-    form = _form(votes.selection, chosen, settings, shape, num_classes)
+    form = _form(votes.selection, n, chosen, settings, shape, num_classes)
     q, runner_up = _limits(counts, n, chosen, form, settings, shape)
     radius = float(settings.radius(q) if form == "binary" else settings.radius(q, runner_up))
+    undecided = Outcome.UNDECIDED if n else Outcome.UNSPENT
     share = settings.alpha / 2
     budget = (("candidate", share), ("other classes", share))
     return Certificate(
@@ -135,7 +137,7 @@ def certificate(
         content=content,
         method="rs",
         candidate=chosen,
-        outcome=Outcome.CERTIFIED if radius > 0 else Outcome.UNDECIDED,
+        outcome=Outcome.CERTIFIED if radius > 0 else undecided,
         radius=radius,
         q=q,
         runner_up=runner_up,
@@ -196,6 +198,7 @@ def _limits(
 
 def _form(
     selection: NDArray[np.int32],
+    n: int,
     chosen: int,
     settings: Settings,
     shape: tuple[int, ...],
@@ -206,7 +209,6 @@ def _form(
         return settings.form
     if num_classes < 3:
         return "binary"
-    counts = expected(selection, chosen, settings.n, num_classes)
-    given = (counts, settings.n, chosen)
+    given = (expected(selection, chosen, n, num_classes), n, chosen)
     binary, other = (_limits(*given, form, settings, shape) for form in ("binary", "runner-up"))
     return "runner-up" if settings.radius(*other) > settings.radius(binary[0]) else "binary"

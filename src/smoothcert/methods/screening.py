@@ -277,10 +277,13 @@ class Pool:
             InvalidInput: in the form `runner-up`, no draws are left for the limits.
         """
         settings = base.settings
+        # Of a base by plan, inputs with few draws are left out, as the plan did not look at them.
+        planned = any(c.n < settings.n for c in base.certificates)
+        least = 2 * per_input if planned else 0
         found = [
             record
             for record, label in zip(base.records, labels, strict=True)
-            if record.certificate.candidate == label
+            if record.certificate.candidate == label and record.certificate.n >= least
         ]
         slack = settings.noise.slack(base.shape)
         facts = (settings.sigma, slack, len(labels), len(found))

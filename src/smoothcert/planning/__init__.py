@@ -15,3 +15,4 @@ from smoothcert.planning.plan import plan as plan
 from smoothcert.planning.policy import Policy as Policy
 from smoothcert.planning.priced import Known as Known
 from smoothcert.planning.priced import PricedPlanner as PricedPlanner
+from smoothcert.planning.sizes import Sizes as Sizes

@@ -10,35 +10,49 @@ from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, did_you_mean
 from smoothcert.planning.expected import ExpectedRadii
 
-_POLICIES = "uniform:M, budget:B (a count, or a fraction of a run from scratch), retain:R, radius:R"
+_RANGES = {
+    "uniform": (1, 1e9),
+    "budget": (0, 1e15),
+    "retain": (0, 1),
+    "loss": (0, 1e6),
+    "radius": (0, 1e6),
+}
+_BUDGET = "budget:B (a count, or a fraction of a run from scratch)"
+_OF_REUSE = f"uniform:M, {_BUDGET}, retain:R, radius:R"
+_FROM_SCRATCH = f"{_BUDGET}, retain:R, loss:L, radius:R"
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A spending policy: `uniform`, `budget`, `retain` or `radius`, and its number."""
+    """A spending policy: `uniform`, `budget`, `retain`, `loss` or `radius`, and its number."""
 
     kind: str
     value: float
 
     @staticmethod
-    def parse(text: str) -> "Policy":
+    def parse(text: str, scratch: bool = False) -> "Policy":
         """Read `kind:number`.
+
+        Args:
+            text: what was given.
+            scratch: whether it is for a certification from scratch, where no radii are cached.
 
         Raises:
             InvalidInput: an unknown kind, or a number out of range.
         """
+        said = _FROM_SCRATCH if scratch else _OF_REUSE
         if not isinstance(text, str):
-            raise InvalidInput(f"A policy must be {_POLICIES}; got {text!r:.60}")
+            raise InvalidInput(f"A policy must be {said}; got {text!r:.60}")
         kind, _, number = text.partition(":")
         try:
             value = float(number)
         except ValueError:
             value = float("nan")
-        ranges = {"uniform": (1, 1e9), "budget": (0, 1e15), "retain": (0, 1), "radius": (0, 1e6)}
+        ranges = {name: _RANGES[name] for name in _RANGES if f"{name}:" in said}
         low, high = ranges.get(kind, (1, 0))
         if not low <= value <= high or (kind == "uniform" and value != int(value)):
             near = "" if kind in ranges else did_you_mean(kind, ranges)
-            raise InvalidInput(f"A policy must be {_POLICIES}; got {text!r}{near}")
+            raise InvalidInput(f"A policy must be {said}; got {text!r}{near}")
         return Policy(kind, value)
 
     def in_sigmas(self, settings: Settings) -> "Policy":

@@ -193,6 +193,7 @@ class _Group:
                 steps.append(step)
         return Steps(tuple(steps))
 
+
 @dataclass(frozen=True, eq=False)
 class PricedPlanner:
     """What a plan is made from.

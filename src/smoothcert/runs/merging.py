@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.methods import planned
 from smoothcert.runs import ledger, manifest, pilots, plan_file
 from smoothcert.runs.store import Run
 from smoothcert.runs.tables import FOLDERS, block_name
@@ -47,7 +46,7 @@ def _files(parts: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
             first.require_answers(part.manifest.origin["probe_answers"])
     _require_equal("inputs.parquet", [(p.storage, (p.contents, p.labels)) for p in parts])
     yield "inputs.parquet", first.read("inputs.parquet")
-    if planned(first.identity.method):
+    if first.identity.method.has_plan:
         _require_equal(plan_file.NAME, [(p.storage, plan_file.read_plan(p)) for p in parts])
         yield plan_file.NAME, first.read(plan_file.NAME)
     if pilots.keeps_pilot(first):

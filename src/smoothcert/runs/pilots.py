@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from smoothcert.api.pilot import PilotVotes, pilot_draws, set_aside
 from smoothcert.certificate import Record
 from smoothcert.errors import Damaged, InvalidInput
-from smoothcert.methods import Exact, Planned, planned
+from smoothcert.methods import Exact, Planned
 from smoothcert.runs import vote_codec as codec
 from smoothcert.runs.manifest import method_form
 from smoothcert.runs.sealed import has_no_gaps, notes_of, read_table, rows_of, table_bytes
@@ -54,7 +54,7 @@ def pilot_bytes(stored: StoredPilot, indices: tuple[int, ...]) -> bytes:
 
 def keeps_pilot(run: Run) -> bool:
     """Whether it is a planned run that stores its pilot: runs of format 3 do not."""
-    return planned(run.identity.method) is not None and run.manifest.format > 3
+    return run.identity.method.has_plan and run.manifest.format > 3
 
 
 def read_pilot(run: Run, name: str = NAME) -> StoredPilot:
@@ -66,7 +66,7 @@ def read_pilot(run: Run, name: str = NAME) -> StoredPilot:
     data, identity = run.read(name), run.identity
     place = {index: position for position, index in enumerate(identity.indices)}
     try:
-        most = identity.settings.n
+        most = max(identity.settings.n0, identity.settings.n)
         table = read_table(data, _SCHEMA, rows_of(data, len(place)), codec.longest(most))
         has_no_gaps(table)
         positions = np.array([place[i] for i in table["index"].to_pylist()], dtype=np.int64)

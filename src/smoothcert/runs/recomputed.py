@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from smoothcert.api import sized
 from smoothcert.api.planned import Cache
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import SmoothcertError
-from smoothcert.methods import Planned, planned
+from smoothcert.methods import Planned, Sized, planned
 from smoothcert.runs import pilots, plan_file
 from smoothcert.runs.bases import cache_of, planner, run_pilot
 from smoothcert.runs.manifest import Identity, json_form
@@ -77,6 +78,39 @@ def _plan_of(
             f"its plan gives {len(wrong)} inputs, the first {wrong[0]}, different draws from those "
             "that follow from base run, settings and pilot (it was made with "
             f"{', '.join(f'{name} {version}' for name, version in made.items())})"
+        )
+
+
+def size_mismatches(run: Run) -> Iterator[str]:
+    """Where the numbers of draws of a run by plan do not follow from its selection draws."""
+    identity = run.identity
+    if not isinstance(identity.method, Sized):
+        return
+    try:
+        votes, have = pilots.read_pilot(run).votes, plan_file.read_plan(run)
+        facts = (identity.settings, identity.method, identity.num_classes)
+        if len(votes.labels) != len(identity.indices):
+            raise ValueError("pilot.parquet does not have the selection draws of all inputs")
+        due = sized.allocations(votes, *facts)
+        positions = [position for block in run.finished for position in run.blocks[block]]
+        other = [
+            position
+            for position, record in zip(positions, run.records(positions), strict=True)
+            if not np.array_equal(record.votes.selection, votes.labels[position])
+        ]
+    except (SmoothcertError, *UNREADABLE) as error:
+        yield f"its plan cannot be recomputed: {error}"
+        return
+    if other:
+        yield (
+            f"the selection votes of {len(other)} inputs, the first {identity.indices[other[0]]}, "
+            "are not those that its plan was made from"
+        )
+    wrong = [i for i, a, b in zip(identity.indices, have, due, strict=True) if a != b]
+    if wrong:
+        yield (
+            f"its plan gives {len(wrong)} inputs, the first {wrong[0]}, other numbers of draws "
+            "than follow from its selection votes"
         )
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from smoothcert.errors import SmoothcertError
-from smoothcert.methods import SCRATCH, Planned
+from smoothcert.methods import Planned
 from smoothcert.runs import ledger
 from smoothcert.runs.manifest import Identity
 from smoothcert.runs.store import Run
@@ -105,7 +105,5 @@ def _shares_noise(new: Identity, other: Identity) -> bool:
     """Whether a run from scratch draws another run's noise, for another result."""
     mine, theirs = ((i.settings.seed, i.shape, i.data) for i in (new, other))
     return (
-        other.method == SCRATCH
-        and mine == theirs
-        and question_of(new).key != question_of(other).key
+        other.method.reusable and mine == theirs and question_of(new).key != question_of(other).key
     )

@@ -110,6 +110,7 @@ def verify(run: Run, base: Run | None = None) -> Verification:
     if base is not None:
         problems += recomputed.base_mismatches(run, base)
         problems += recomputed.plan_mismatches(run, base)
+    problems += recomputed.size_mismatches(run)
     checked, found = _blocks(run, base)
     return Verification(checked, 0, 0, (*problems, *found), tuple(_unchecked(run, base)))
 
@@ -184,14 +185,14 @@ def _blocks(run: Run, base: Run | None) -> tuple[int, list[str]]:
 
 def _allocations(run: Run) -> tuple[Allocation, ...]:
     try:
-        return plan_file.read_plan(run) if planned(run.identity.method) else ()
+        return plan_file.read_plan(run) if run.identity.method.has_plan else ()
     except SmoothcertError:
         return ()  # named already
 
 
 def _beside_blocks(run: Run) -> Iterator[str]:
     """Problems of the files that are not part of a finished block."""
-    has_plan = planned(run.identity.method) is not None
+    has_plan = run.identity.method.has_plan
     reads: list[Callable[[], object]] = [
         lambda: Run.open(run.storage),
         lambda: run.contents,

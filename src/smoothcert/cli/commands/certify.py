@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from smoothcert.certificate import Settings
     from smoothcert.cli.data_source import DataSource
     from smoothcert.cli.run_request import RunArguments
+    from smoothcert.methods import Method
 
 
 def certify(
@@ -36,6 +37,7 @@ def certify(
         float | None,
         typer.Option(help="Only decide this radius, stopping as soon as it is proven or excluded."),
     ] = None,
+    policy: options.SizePolicy = None,
     engine: options.Engine = None,
     seed: options.NoiseSeed = "0",
     split: options.Split = "test",
@@ -73,17 +75,31 @@ def certify(
     arguments = RunArguments(out, resume, compute, batch_size, block_inputs, shard, *after)
     draws = partial(Settings, sigma, n0=n0, n=n, alpha=alpha, form=form, keep_margins=keep_margins)
     with console.warnings_as_lines():
-        _certify(model, source, arguments, settings=draws, seed=seed, radius=radius, engine=engine)
+        _certify(model, source, arguments, draws, _method(radius, policy), seed, engine)
+
+
+def _method(radius: float | None, policy: str | None) -> "Method":
+    """The method that the options ask for."""
+    from smoothcert.api.sized import by_policy
+    from smoothcert.errors import InvalidInput
+    from smoothcert.methods import Decision
+
+    if radius is not None and policy is not None:
+        raise InvalidInput(
+            "--radius stops each input when it is decided, so there is nothing to plan. Leave "
+            f"--policy out; or --policy radius:{radius:g} plans for that radius and keeps votes "
+            "that a recertification can reuse."
+        )
+    return by_policy(policy) if radius is None else Decision(radius)
 
 
 def _certify(
     model: str,
     source: "DataSource",
     arguments: "RunArguments",
-    *,
     settings: "Callable[..., Settings]",
+    method: "Method",
     seed: str,
-    radius: float | None,
     engine: str | None,
 ) -> None:
     """Certify from scratch, or decide one radius; print the summary.
@@ -94,9 +110,10 @@ def _certify(
     from smoothcert.cli import console, onnx_engine
     from smoothcert.cli.resources import run_on_cluster
     from smoothcert.cli.run_request import show_run
-    from smoothcert.execution.runner import execute
+    from smoothcert.execution.runner import carry_out, execute
     from smoothcert.execution.start import RunRequest
-    from smoothcert.methods import SCRATCH, Decision
+    from smoothcert.methods import Decision, Sized
+    from smoothcert.runs.plan_file import read_plan
 
     wanted = options.parse_seed(seed, "--seed")
     number = arguments.seed(wanted, lambda run: run.identity.settings.seed)
@@ -108,7 +125,6 @@ def _certify(
         arguments.check_labels(inputs.labels, inputs.name)
         whole = settings(levels=inputs.levels, seed=number)
     console.note(sanity.of_settings(whole))
-    method = SCRATCH if radius is None else Decision(radius)
     total = arguments.remaining(len(inputs) * (whole.n0 + whole.n))
     classifier, origin, files = None, {"model": model}, {}
     if arguments.compute.cluster is None:
@@ -118,13 +134,23 @@ def _certify(
     if classifier is not None:
         chosen = onnx_engine.choose(engine, model, classifier, inputs, whole, arguments)
         classifier, origin, files = chosen.classifier, chosen.origin, chosen.files
-        few = 1 if radius is None else 20  # times fewer, where most inputs are decided soon
+        few = 20 if isinstance(method, Decision) else 1  # times fewer: most are decided soon
         arguments.look(classifier, inputs, whole, total // few)
-    with console.bar("Certifying", total) as tick:
-        run_options = arguments.options(tick, source, origin, files)
-        request = RunRequest(arguments.storage, whole, method, options=run_options)
-        if classifier is None:
-            run = run_on_cluster(request, model, source, arguments.compute)
-        else:
-            run = execute(request, classifier, inputs)
+
+    def request(tick: console.Tick) -> RunRequest:
+        chosen = arguments.options(tick, source, origin, files)
+        return RunRequest(arguments.storage, whole, method, options=chosen)
+
+    if classifier is not None and isinstance(method, Sized):
+        with console.bar("Selecting", len(inputs) * whole.n0) as tick:
+            opened = request(tick).open(classifier, inputs)
+        planned = sum(one.evaluations for one in read_plan(opened))
+        with console.bar("Certifying", arguments.remaining(planned)) as tick:
+            run = carry_out(request(tick), opened, classifier, inputs)
+    else:
+        with console.bar("Certifying", total) as tick:
+            if classifier is None:
+                run = run_on_cluster(request(tick), model, source, arguments.compute)
+            else:
+                run = execute(request(tick), classifier, inputs)
     show_run(run, arguments.json, arguments.targets)

@@ -1,0 +1,66 @@
+"""Certification by plan: the selection draws of all inputs, and the numbers that follow."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from smoothcert.api.pilot import PilotVotes
+from smoothcert.api.selection import votes_for
+from smoothcert.certificate import Settings
+from smoothcert.data.inputs import Inputs
+from smoothcert.errors import InvalidInput
+from smoothcert.methods import SCRATCH, Allocation, Bound, Method, Sized, scratch
+from smoothcert.noise.law import Stream
+from smoothcert.planning import Policy, Sizes
+from smoothcert.sampling.batches import Request
+from smoothcert.sampling.sampler import Sampler
+
+
+def by_policy(policy: str | None) -> Method:
+    """The method that a policy asks for: n draws for every input if there is none.
+
+    Raises:
+        InvalidInput: not a policy of a certification from scratch.
+    """
+    if policy is None:
+        return SCRATCH
+    Policy.parse(policy, scratch=True)
+    return Sized(policy)
+
+
+def check_budget(method: Method, settings: Settings, inputs: int) -> None:
+    """Raise InvalidInput if the selection draws alone would exceed a budget."""
+    rule = Policy.parse(method.policy, scratch=True) if isinstance(method, Sized) else None
+    if rule is None or rule.kind != "budget":
+        return
+    total, selection = rule.total(inputs, settings.n0 + settings.n), inputs * settings.n0
+    if total <= selection:
+        raise InvalidInput(
+            f"The budget allows {total:,.0f} evaluations in all, but the selection draws of "
+            f"{inputs} inputs alone take {selection:,}. Allow more, or take a smaller n0."
+        )
+
+
+def select(sampler: Sampler, inputs: Inputs) -> PilotVotes:
+    """Evaluate the selection draws of all inputs."""
+    draws = range(sampler.settings.n0)
+    requests = (Request(item, Stream.SELECTION, draws) for item in inputs)
+    labels = tuple(labels for _, labels in sampler.labels(requests))
+    return PilotVotes(np.arange(len(inputs)), labels)
+
+
+def allocations(
+    votes: PilotVotes, settings: Settings, method: Sized, num_classes: int
+) -> Sequence[Allocation]:
+    """The estimation draws of each input.
+
+    Args:
+        votes: of the selection draws of all inputs.
+        settings: of the certification.
+        method: the method's settings.
+        num_classes: number of classes.
+    """
+    selected = np.array([votes_for(labels, scratch.candidate(labels)) for labels in votes.labels])
+    sizes = Sizes(settings, selected, num_classes)
+    draws = sizes.plan(Policy.parse(method.policy, scratch=True)).tolist()
+    return tuple(Allocation(Bound.SCRATCH, estimation=n) for n in draws)
