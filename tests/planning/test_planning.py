@@ -50,7 +50,13 @@ def test_more_budget_is_never_worse_and_beats_uniform(what):
     for fraction in (0.005, 0.01, 0.02, 0.05, 0.2):
         made = plan(Policy("budget", fraction), k, np.full_like(k, N), proven, what)
         expected.append(made.radius.mean())
-        same = plan(Policy("uniform", made.evaluations // int(proven.sum())), k, np.full_like(k, N), proven, what)
+        same = plan(
+            Policy("uniform", made.evaluations // int(proven.sum())),
+            k,
+            np.full_like(k, N),
+            proven,
+            what,
+        )
         assert made.radius.mean() >= same.radius.mean() - 1e-3
     assert (np.diff(expected) > 0).all()
 
@@ -169,5 +175,7 @@ def test_fifty_thousand_inputs_take_seconds(what):
     """Measured in benchmarks; here only that it is vectorized."""
     k, proven = caches(50_000)
     start = time.perf_counter()
-    assert len(plan(Policy("budget", 0.02), k, np.full_like(k, N), proven, what).allocations) == 50_000
+    assert (
+        len(plan(Policy("budget", 0.02), k, np.full_like(k, N), proven, what).allocations) == 50_000
+    )
     assert time.perf_counter() - start < 60

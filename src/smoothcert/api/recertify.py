@@ -19,6 +19,7 @@ from smoothcert.methods import (
     BY_NAME,
     Allocation,
     Case,
+    Exact,
     Method,
     RecertifyOptions,
     Reuse,
@@ -87,7 +88,7 @@ def recertify(
     base = _matched(as_base(base), inputs := as_inputs(inputs))
     how = (per_input, policy, method, alpha, gamma, variant, form, stages, fresh_seed)
     settings, chosen = base.settings, method_settings(base.settings, Wanted(*how))
-    check_prefix(base.method, chosen)
+    check_sizes(base.method, chosen)
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     most = len(inputs) * chosen.draws(settings)
     ready = prepare(loaded, inputs.item(0), settings, most, batch_size)
@@ -191,18 +192,18 @@ def check_base(method: Method | None) -> None:
         )
 
 
-def check_prefix(base: Method | None, method: Method) -> None:
-    """Raise InvalidInput for IRS, which replays the same number of draws of every input, on a plan.
+def check_sizes(base: Method | None, method: Method) -> None:
+    """Raise InvalidInput for a method that plans with as many cached draws of every input.
 
     Args:
         base: the method of the base.
         method: the one that is to reuse it.
     """
-    if method.prefix and method_of(base).has_plan:
+    if method_of(base).has_plan and not (isinstance(method, Exact) or method.is_fresh):
         raise InvalidInput(
-            "The base was certified by plan, with another number of draws for each input, but IRS "
-            "replays equally many of all. Use --method auto, or certify the original without "
-            "--policy."
+            "The base was certified by plan, with its own number of draws for each input, which "
+            "only the exact test replays. Use the method auto, or certify the original without a "
+            "policy."
         )
 
 

@@ -72,10 +72,10 @@ class _Best:
     later: NDArray[np.float64]
 
     @staticmethod
-    def of(chance: Any, cost: Any, n: int, *looks: Any) -> "_Best":
+    def of(chance: Any, cost: Any, price: float, *looks: Any) -> "_Best":
         """The best column; of two looks, with their `first`, ..., `later`."""
         first, second, fewest, most, later = looks or (cost, 0.0, 0.0, 0.0, 0.0)
-        value = chance - cost / n
+        value = chance - cost * price
         row, column = np.arange(len(value)), value.argmax(axis=1)
         parts = (value, chance, first, second, fewest, most, later)
         return _Best(*(np.broadcast_to(part, value.shape)[row, column] for part in parts))
@@ -95,13 +95,13 @@ def reaching(menu: Menu, targets: NDArray[np.float64], stages: int) -> Choice:
         targets: the radius to reach in each row, in units of sigma.
         stages: looks, 1 or 2.
     """
-    p, n, target = special.ndtr(menu.z)[:, None], menu.n, targets[:, None] + _MARGIN
-    u, grid = menu.flips.rates(p)[0], _grid(n)
-    rows = _Rows(menu, p, u, target, np.minimum(grid, np.floor(p * n)))
-    best = _Best.of(_at_most(rows.tolerated, _SHAPE, rows.sizes * u), rows.sizes, n)
+    p, price, target = special.ndtr(menu.z)[:, None], menu.price, targets[:, None] + _MARGIN
+    u, grid = menu.flips.rates(p)[0], _grid(menu.n)
+    rows = _Rows(menu, p, u, target, np.minimum(grid, np.floor(p * menu.n)))
+    best = _Best.of(_at_most(rows.tolerated, _SHAPE, rows.sizes * u), rows.sizes, price)
     if stages == 2:
         best = best.or_better(_second_looks(rows))
-    drawn = _Best.of((_drawn(menu, p, grid, menu.alpha) >= target).mean(axis=0), grid, n)
+    drawn = _Best.of((_drawn(menu, p, grid, menu.alpha) >= target).mean(axis=0), grid, price)
     replayed = best.value >= drawn.value
     some = menu.proven & (targets > 0) & (np.maximum(best.value, drawn.value) > 0)
     taken, none = some & replayed, np.zeros(len(p), np.int64)
@@ -137,7 +137,7 @@ def reaching_by_type(
         _drawn(menu, p, m, half) + _drawn(menu, kept, m, half),
     )
     chances = [(radius >= two[:, None]).mean(axis=0) for radius in both]
-    values = [chance - size / menu.n for chance, size in zip(chances, sizes, strict=True)]
+    values = [chance - size * menu.price for chance, size in zip(chances, sizes, strict=True)]
     a, b = (value.argmax(axis=1) for value in values)  # no draws where all others are below 0
     better = values[1][row, b] > values[0][row, a]
     return Choice(
@@ -154,7 +154,7 @@ def _second_looks(rows: _Rows) -> _Best:
     One goes on from the fewest lost votes that do not prove the target at the first look, up to
     the most with which the chance that the second proves it is worth its evaluations.
     """
-    n, u, m = rows.menu.n, rows.u, rows.sizes
+    price, u, m = rows.menu.price, rows.u, rows.sizes
     tolerated, found = rows.tolerated, []
     for i in range(m.shape[1] - 1):
         first, last = m[:, i : i + 1], tolerated[:, i : i + 1]
@@ -167,13 +167,13 @@ def _second_looks(rows: _Rows) -> _Best:
         shape = _SHAPE + middle
         mean = more[..., None] * shape / (_SHAPE / u + first)[..., None]
         chance = _at_most(tolerated[:, i + 1 :, None] - middle, shape, mean)
-        goes = (chance > more[..., None] / n) & (share > 0)
+        goes = (chance > more[..., None] * price) & (share > 0)
         later = more * (share * goes).sum(axis=-1)
         total = _at_most(last, _SHAPE, first * u) + (share * chance * goes).sum(axis=-1)
         most = np.where(goes, edges[..., 1:], -1.0).max(axis=-1)
         second = np.where(most > last, first + more, 0.0)
         looks = (first, second, last + 1, np.maximum(most, 0), later)
-        found.append(_Best.of(total, first + later, n, *looks))
+        found.append(_Best.of(total, first + later, price, *looks))
     return reduce(_Best.or_better, found)
 
 

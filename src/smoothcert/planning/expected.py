@@ -26,7 +26,7 @@ class ExpectedRadii:
         radius: of the best split of each size or smaller, shape (rows, columns).
         chosen: index of that split in `splits`, shape (rows, columns).
         splits: the ways to divide evaluations.
-        cached: the original's expected radius, shape (rows,).
+        alpha: error probability of the original's limit, for a target that is a share of it.
         spent: evaluations actually used, at most the column's, shape (rows, columns).
     """
 
@@ -35,8 +35,13 @@ class ExpectedRadii:
     radius: NDArray[np.float64]
     chosen: NDArray[np.int64]
     splits: "tuple[Split, ...]"
-    cached: NDArray[np.float64]
+    alpha: float
     spent: NDArray[np.int64]
+
+    def cached(self, row: NDArray[Any], n: NDArray[Any]) -> NDArray[np.float64]:
+        """The original's expected radius, of rows and cached draws of one shape."""
+        p = special.ndtr(self.z[row])
+        return np.maximum(special.ndtri(lower(p * n, n, self.alpha)), 0)
 
 
 @dataclass(frozen=True)
@@ -103,14 +108,13 @@ def expected_radii(
     radius = np.take_along_axis(values, best[None], axis=0)[0]
     # A larger column is never worse: keep the smaller one where more does not help.
     column = _last_best(radius)
-    cached = np.maximum(special.ndtri(lower(p[:, 0] * n, n, reuse.alpha)), 0)
     return ExpectedRadii(
         z=z,
         evaluations=np.concatenate([[0], m]),
         radius=np.pad(np.take_along_axis(radius, column, axis=1), ((0, 0), (1, 0))),
         chosen=np.pad(np.take_along_axis(best, column, axis=1), ((0, 0), (1, 0))),
         splits=splits,
-        cached=cached,
+        alpha=reuse.alpha,
         spent=np.pad(m[column], ((0, 0), (1, 0))),
     )
 

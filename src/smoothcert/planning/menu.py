@@ -116,12 +116,20 @@ class Menu:
         n0: selection draws per input.
         flips: the flip rates to expect.
         alpha: total error probability of an input.
+        scratch: estimation draws of a certification from scratch, n by default: an aim is worth
+            at most so many evaluations.
     """
 
     n: int
     n0: int
     flips: FlipRates
     alpha: float
+    scratch: int = 0
+
+    @property
+    def price(self) -> float:
+        """What an evaluation costs, in chances to reach an aim."""
+        return 1 / (self.scratch or self.n)
 
     @cached_property
     def z(self) -> NDArray[np.float64]:

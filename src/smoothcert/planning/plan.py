@@ -68,7 +68,7 @@ def plan(
     drawn = np.maximum(n, 1)
     z = special.ndtri(np.clip(k / drawn, 0.5, 1 - 0.3 / drawn))
     row = np.clip(np.searchsorted(t.z, z), 0, len(t.z) - 1)
-    column, size = policy.allocate(t, row, proven, float(n.mean()))
+    column, size = policy.allocate(t, row, proven, n)
     seen = reserved or (np.zeros_like(k), np.zeros_like(k))
     allocations = [
         _allocation(

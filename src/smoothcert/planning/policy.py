@@ -70,7 +70,7 @@ class Policy:
         return inputs * n / 10
 
     def allocate(
-        self, t: ExpectedRadii, row: NDArray[Any], proven: NDArray[np.bool_], n: float
+        self, t: ExpectedRadii, row: NDArray[Any], proven: NDArray[np.bool_], n: NDArray[Any]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The column of the expected radii that each input gets, and its evaluations.
 
@@ -78,18 +78,20 @@ class Policy:
             t: the radii to expect from evaluations.
             row: the inputs' rows in it.
             proven: inputs that the original certifies; only they get and cost anything.
-            n: cached draws of an input, in the mean.
+            n: cached draws of each input.
         """
         radius = t.radius[row]
         if self.kind == "uniform":  # exactly as asked, not the table's next smaller size
             column = int(np.searchsorted(t.evaluations, self.value, side="right")) - 1
             return np.where(proven, max(column, 1), 0), np.where(proven, int(self.value), 0)
         if self.kind == "retain":
-            column = first_reaching(radius, self.value * t.cached[row])
+            column = first_reaching(radius, self.value * t.cached(row, np.maximum(n, 1)))
         elif self.kind == "radius":
             column = first_reaching(radius, np.full(len(row), self.value))
         else:
-            column = _water_filling(radius, t.spent[row], proven, self.total(len(row), n))
+            column = _water_filling(
+                radius, t.spent[row], proven, self.total(len(row), float(n.mean()))
+            )
         column[~proven] = 0
         return column, t.spent[row, column]
 

@@ -102,7 +102,7 @@ class _Group:
             targets = rule.value * cached, rule.value * self.menu.original(self._shares)
         one = aims.reaching(self.menu, targets[0], stages)
         two = aims.reaching_by_type(self.menu, runner_up, self._shares, targets[1])
-        return [self._offer(one, two, 1 / self.menu.n)]
+        return [self._offer(one, two, self.menu.price)]
 
     def expected(self, offers: list[_Offer]) -> NDArray[np.float64]:
         """The evaluations to expect, by selection draws alone; shape (inputs, offers)."""
@@ -249,7 +249,7 @@ class PricedPlanner:
         """By number of cached draws."""
         groups = []
         for n in np.unique(self.known.n[self.known.n > 0]).tolist():
-            menu = Menu(n, self.settings.n0, self.flips, self.method.alpha)
+            menu = Menu(n, self.settings.n0, self.flips, self.method.alpha, self.settings.n)
             (positions,) = np.nonzero(self.known.n == n)
             groups.append(_Group(self.method.form, menu, self.known.at(positions), positions))
         return tuple(groups)

@@ -32,10 +32,16 @@ class _Proofs:
     Attributes:
         radius: to be expected; not positive where nothing is proven.
         deviation: its standard deviation.
+        most: what can be proven at all, by size.
     """
 
     radius: NDArray[np.float64]
     deviation: NDArray[np.float64]
+    most: NDArray[np.float64]
+
+    def chance(self, target: float) -> NDArray[np.float64]:
+        """To prove a radius."""
+        return special.ndtr((self.radius - target) / self.deviation) * (target < self.most)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +111,7 @@ class Sizes:
 
     def chances(self, target: float) -> NDArray[np.float64]:
         """The chance to prove a radius, in units of sigma; shape (types, sizes)."""
-        found = [
-            self._mean(special.ndtr((one.radius - target) / one.deviation)) for one in self._proofs
-        ]
+        found = [self._mean(one.chance(target)) for one in self._proofs]
         return np.pad(np.max(found, axis=0), ((0, 0), (1, 0)))
 
     def _mean(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -123,14 +127,18 @@ class Sizes:
 
     def _binary(self) -> _Proofs:
         p, m = self._shares[None, :, None], self.sizes[1:].astype(float)
-        return _Proofs(quantile(lower(p * m, m, self.settings.alpha)), _deviation(p, m))
+        limit, most = (quantile(lower(k, m, self.settings.alpha)) for k in (p * m, m))
+        return _Proofs(limit, _deviation(p, m), most)
 
     def _runner_up(self) -> _Proofs:
         p, m = self._shares[None, :, None], self.sizes[1:].astype(float)
         half = self.settings.alpha / 2
         other = self._other[:, None, None] * (1 - p)
-        difference = quantile(lower(p * m, m, half)) - quantile(upper(other * m, m, half))
-        return _Proofs(difference / 2, (_deviation(p, m) + _deviation(other, m)) / 2)
+        radius, most = (
+            (quantile(lower(k, m, half)) - quantile(upper(rest, m, half))) / 2
+            for k, rest in ((p * m, other * m), (m, 0.0))
+        )
+        return _Proofs(radius, (_deviation(p, m) + _deviation(other, m)) / 2, most)
 
     @cached_property
     def _types(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
