@@ -21,12 +21,20 @@ TWO = Law.of_class(0.8, u=0.06)
 THREE = Law(((0.10, 0.0, 0.0), (0.02, 0.60, 0.04), (0.0, 0.0, 0.24)))  # class 1, then class 2
 
 
-def claims_too_much(law, policy, form, seed=0):
+def claims_too_much(law, policy, form, seed=0, sizes=None):
     """Of so many inputs of one law, the certificates whose radius the truth does not allow."""
     world = World.of([law])
     inputs = world.inputs(COUNT)
     base = smoothcert.certify(
-        world.original, inputs, SIGMA, n0=N0, n=N, alpha=ALPHA / 2, seed=seed, batch_size=BATCH
+        world.original,
+        inputs,
+        SIGMA,
+        n0=N0,
+        n=N,
+        alpha=ALPHA / 2,
+        seed=seed,
+        policy=sizes,
+        batch_size=BATCH,
     )
     new = smoothcert.recertify(
         base, world.changed, inputs, policy=policy, alpha=ALPHA, form=form, batch_size=BATCH
@@ -49,6 +57,16 @@ CASES = [
     (THREE, "uniform:100", "runner-up"),
     (THREE, "budget:0.2", "auto"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("law", "policy", "form"), [(TWO, "uniform:60", "binary"), (THREE, "budget:0.2", "auto")]
+)
+def test_nor_from_an_original_with_draws_by_input(law, policy, form):
+    """Of an original certified by plan, which every input's selection votes decided."""
+    wrong = claims_too_much(law, policy, form, sizes="retain:0.8")
+    assert p_value(wrong, COUNT, ALPHA) > ERROR
+    assert wrong > 0.05 * ALPHA * COUNT
 
 
 @pytest.mark.parametrize(("law", "policy", "form"), CASES)

@@ -59,7 +59,7 @@ def test_the_exact_test_and_fresh_draws_follow_it(method, policy, tiny_inputs):
         base, new, tiny_inputs, policy=policy, method=method, fresh_seed=seed
     )
     certified = [c for c in found.certificates if c.outcome is Outcome.CERTIFIED]
-    assert len(certified) > 5
+    assert len(certified) > (3 if method == "fresh" else 5)
     for new_one, old in zip(found.certificates, base.certificates, strict=True):
         assert new_one.cached_n == old.n
         if old.outcome is not Outcome.CERTIFIED:

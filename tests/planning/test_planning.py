@@ -75,7 +75,7 @@ def test_retain_reaches_its_share_of_the_cached_radius(what):
     made = plan(Policy("retain", 0.8), k, np.full_like(k, N), proven, what)
     row = np.clip(np.searchsorted(what.z, special.ndtri(np.clip(k / N, 0.5, 1 - 3e-5))), 0, 159)
     spent = np.array([s.evaluations > 0 for s in made.allocations])
-    assert (made.radius[spent] >= 0.8 * what.cached[row][spent] - 1e-9).all()
+    assert (made.radius[spent] >= 0.8 * what.cached(row, N)[spent] - 1e-9).all()
     assert spent[proven].mean() > 0.8
 
 

@@ -88,8 +88,8 @@ def test_a_radius_is_proven_about_as_often_as_with_n(radius):
         np.mean(SETTINGS.radius(binomial.lower(rng.binomial(m, p), m, ALPHA)) >= radius)
         for m in (n, np.full(INPUTS, N))
     ]
-    assert reached[0] > reached[1] - 0.06
-    assert n.sum() < 0.15 * N * INPUTS
+    assert reached[0] > reached[1] - 0.03
+    assert n.sum() < 0.25 * N * INPUTS
 
 
 def test_a_radius_out_of_reach_costs_nothing():

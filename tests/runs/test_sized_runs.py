@@ -1,4 +1,4 @@
-"""certify with a policy on disk: the same bytes however it is computed, and a plan that is checked."""
+"""certify with a policy on disk: the same bytes however it is computed, and a checked plan."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

@@ -23,6 +23,7 @@ from smoothcert.planning.policy import Policy
 _PRICES = np.geomspace(1.0, 1e-10, 600)  # of a draw, in units of sigma; falling
 _GROWTH, _FEWEST = 1.5, 20  # from one size to the next, and the smallest
 _ROWS = 200
+_WORTH = 8  # times n: the draws that it may take to prove a radius that is asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ class Sizes:
             column = (self.radii >= np.maximum(least, 0.0)).argmax(axis=1)
         else:
             target = settings.from_grid_point(rule.value) / settings.sigma
-            column = (self.chances(target) - self.sizes / settings.n).argmax(axis=1)
+            column = (self.chances(target) - self.sizes / (_WORTH * settings.n)).argmax(axis=1)
         return self.sizes[column][types]
 
     def _priced(self, rule: Policy) -> NDArray[np.int64]:

@@ -1,0 +1,233 @@
+"""Originals certified by plan, with draws by input, on collected votes.
+
+python experiments/sizes.py
+
+For each original: what its policies spend, which share of the average certified radius (ACR) of n
+draws for every image they keep, and what one number of draws for all would have to be for as much.
+For radii: how many images reach them, next to the sequential test of `certify --radius`. And what
+int8 recertified on an original by plan reaches, for the same number of evaluations. Rows go to
+experiments/results/statistics (sizes.csv, radii.csv, reused.csv), tables into docs/results.md.
+"""
+
+import csv
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from collected_votes import ORIGINAL, LookUpSampler, Place, Planner, Recorded, Shown, cut
+from markdown import put, table
+from numpy.typing import NDArray
+
+from smoothcert import Certification
+from smoothcert.api import sized
+from smoothcert.api.pilot import PilotVotes
+from smoothcert.certificate import Record
+from smoothcert.methods import Case, Decision, Sized
+
+HERE = Path(__file__).parent
+POLICIES = ("retain:0.9", "retain:0.95", "retain:0.98", "retain:0.99", "budget:0.3", "loss:0.05")
+RADII = (0.25, 0.5, 0.75)
+BASES = (None, "retain:0.9", "retain:0.95", "retain:0.99")
+SPENT = 0.02  # of n for all: the evaluations of int8's recertification
+
+
+@dataclass(frozen=True)
+class Row:
+    """One original under one policy.
+
+    Attributes:
+        times: evaluations of n draws for every image, over those of the policy.
+        kept: its share of their ACR.
+        constant: draws for every image that keep as much.
+        times_constant: their evaluations over those of the policy.
+    """
+
+    network: str
+    policy: str
+    evaluations: float
+    times: float
+    kept: float
+    certified: int
+    of: int
+    constant: int
+    times_constant: float
+
+
+@dataclass(frozen=True)
+class Decided:
+    """One radius: images that reach it and evaluations per image, by plan and one after another."""
+
+    network: str
+    radius: float
+    of_n: int
+    planned: int
+    planned_evaluations: float
+    sequential: int
+    sequential_evaluations: float
+
+
+@dataclass(frozen=True)
+class Reused:
+    """int8 recertified on an original by plan."""
+
+    network: str
+    policy: str
+    original_evaluations: float
+    evaluations: float
+    acr: float
+
+
+def planned(whole: Certification, policy: str) -> Certification:
+    """What a certification by plan gives on the same draws."""
+    method, records = Sized(policy), whole.records
+    votes = PilotVotes(np.arange(len(records)), tuple(r.votes.selection for r in records))
+    plan = sized.allocations(votes, whole.settings, method, whole.num_classes)
+    lookup = Recorded(whole, np.zeros(0), {}, "").lookup()
+    cases = map(Case, Shown.of(whole), [None] * len(plan), plan, votes.labels)
+    sampler = LookUpSampler.of(lookup, whole)
+    return replace(whole, method=method, records=tuple(method.records(sampler, cases)))
+
+
+def radii(records: tuple[Record, ...], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Certified radii, 0 where the class is not the label."""
+    found = [record.certificate for record in records]
+    return np.array([c.radius * (c.candidate == y) for c, y in zip(found, classes, strict=True)])
+
+
+def enough(whole: Certification, classes: NDArray[np.int64], acr: float) -> int:
+    """The smallest number of draws for every image with at least this ACR."""
+    low, high = 1, whole.settings.n
+    while high - low > 5:
+        middle = (low + high) // 2
+        reaches = radii(cut(whole, middle).records, classes).mean() >= acr
+        low, high = (low, middle) if reaches else (middle, high)
+    return high
+
+
+def rows(place: Place) -> list[Row]:
+    """Every policy on one original."""
+    read = Recorded.read(place)
+    whole, count = read.certification, len(read.classes)
+    best = radii(whole.records, read.classes).mean()
+    found = []
+    for policy in POLICIES:
+        made = planned(whole, policy)
+        acr, spent = radii(made.records, read.classes).mean(), made.evaluations
+        constant = enough(whole, read.classes, acr)
+        settings = whole.settings
+        found.append(
+            Row(
+                title(place),
+                policy,
+                spent / count,
+                count * (settings.n0 + settings.n) / spent,
+                float(acr / best),
+                sum(c.radius > 0 for c in made.certificates),
+                sum(c.radius > 0 for c in whole.certificates),
+                constant,
+                count * (settings.n0 + constant) / spent,
+            )
+        )
+    return found
+
+
+def decided(place: Place) -> list[Decided]:
+    """Every radius on one original."""
+    read = Recorded.read(place)
+    whole, count, found = read.certification, len(read.classes), []
+    for radius in RADII:
+        made = planned(whole, f"radius:{radius}")
+        sampler = LookUpSampler.of(read.lookup(), whole)
+        one = tuple(Decision(radius).records(sampler, map(Case, Shown.of(whole))))
+        reached = [
+            sum(record.certificate.radius >= radius for record in records)
+            for records in (whole.records, made.records, one)
+        ]
+        spent = sum(record.certificate.evaluations for record in one)
+        found.append(
+            Decided(
+                title(place),
+                radius,
+                reached[0],
+                reached[1],
+                made.evaluations / count,
+                reached[2],
+                spent / count,
+            )
+        )
+    return found
+
+
+def reused(place: Place) -> list[Reused]:
+    """int8 on originals by plan, for as many evaluations."""
+    original, new = Recorded.read(place), Recorded.read(replace(place, network="int8"))
+    whole, count, found = original.certification, len(original.classes), []
+    total = int(SPENT * count * whole.settings.n)
+    for policy in BASES:
+        base = planned(whole, policy) if policy else whole
+        planner = Planner(base, new.with_stand_ins().lookup(), 2 * whole.settings.alpha)
+        records, pilot = planner.recertify(f"budget:{total}", "exact")
+        spent = sum(record.certificate.evaluations for record in records) + pilot
+        acr = float(radii(records, original.classes).mean())
+        facts = (title(place), policy or "n for all", base.evaluations / count)
+        found.append(Reused(*facts, spent / count, acr))
+    return found
+
+
+def title(place: Place) -> str:
+    """For people."""
+    return f"{place.architecture.removeprefix('cifar_')}, σ = {place.sigma:g}"
+
+
+def write(name: str, found: list) -> None:
+    """Rows to a file."""
+    with (HERE / "results" / "statistics" / name).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in fields(found[0]))
+        writer.writerows(
+            [round(v, 4) if isinstance(v, float) else v for v in astuple(row)] for row in found
+        )
+
+
+def main() -> None:
+    """Write rows and tables."""
+    places = [p for p in Place.found(HERE / "results" / "votes") if p.network == ORIGINAL]
+    sizes = [row for place in places for row in rows(place)]
+    write("sizes.csv", sizes)
+    chances = [row for place in places for row in decided(place)]
+    write("radii.csv", chances)
+    small = [place for place in places if place.architecture == "cifar_resnet20"]
+    again = [row for place in small for row in reused(place)]
+    write("reused.csv", again)
+    page = HERE.parent / "docs" / "results.md"
+    put(page, "sizes", table(["original", "policy", *_OF_SIZES], [line(row) for row in sizes]))
+    put(page, "sizes-radii", table(["original", *_OF_RADII], [line(row) for row in chances]))
+    put(page, "sizes-reused", table(["original", "policy", *_OF_REUSE], [line(r) for r in again]))
+
+
+_OF_SIZES = (
+    *("evaluations an image", "times fewer", "ACR kept", "certified", "of"),
+    *("n for as much", "times fewer than that"),
+)
+_OF_RADII = (
+    *("radius", "reached by n for all", "by plan", "evaluations an image"),
+    *("by betting", "evaluations an image"),
+)
+_OF_REUSE = "evaluations an image of the original", "of int8", "ACR of int8"
+
+
+def line(row: Row | Decided | Reused) -> list[str]:
+    """A row of a table."""
+    shown = []
+    for field, value in zip(fields(row), astuple(row), strict=True):
+        if not isinstance(value, float):
+            shown.append(f"{value:,}" if isinstance(value, int) else value)
+        elif "evaluations" in field.name:
+            shown.append(f"{value:,.0f}")
+        else:
+            shown.append(f"{value:.{4 if field.name == 'acr' else 3 if field.name == 'kept' else 2}f}")
+    return shown
+
+
+if __name__ == "__main__":
+    main()
