@@ -14,9 +14,9 @@ HEAD = """# Command line
 Generated from `--help` by `docs/build_cli.py`.
 
 - Results go to standard output, everything else to standard error. Where one of them is not
-  a terminal, it gets plain lines: tables without boxes, no spinner, and in runs of more than half a
-  minute an occasional line of progress. `NO_COLOR`, `FORCE_COLOR` and `TERM=dumb` are obeyed;
-  `FORCE_COLOR` only adds colour to plain lines.
+  a terminal, it gets plain lines: tables without boxes, no spinner, and within five seconds a
+  line of progress, then one at every tenth or half minute. `NO_COLOR`, `FORCE_COLOR` and
+  `TERM=dumb` are obeyed; `FORCE_COLOR` only adds colour to plain lines.
 - `--quiet` and `--verbose` may stand before or after a command's name; after it they take
   precedence.
 - `smoothcert --install-completion` lets bash, zsh, fish or PowerShell complete commands, options

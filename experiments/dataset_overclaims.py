@@ -33,7 +33,8 @@ from smoothcert.certificate import Certification
 from smoothcert.data.inputs import Inputs
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.replay import Reuse
-from smoothcert.methods.screening import Screening, Target, Verdict
+from smoothcert.methods.screening import Screening, Verdict
+from smoothcert.methods.targets import Target
 from smoothcert.planning import FlipRates
 from smoothcert.sampling.prepare import Prepared, prepare
 

@@ -225,7 +225,9 @@ def line(row: Row | Decided | Reused) -> list[str]:
         elif "evaluations" in field.name:
             shown.append(f"{value:,.0f}")
         else:
-            shown.append(f"{value:.{4 if field.name == 'acr' else 3 if field.name == 'kept' else 2}f}")
+            shown.append(
+                f"{value:.{4 if field.name == 'acr' else 3 if field.name == 'kept' else 2}f}"
+            )
     return shown
 
 

@@ -64,7 +64,7 @@ def floor_to(value: float | Fraction, digits: int) -> str:
     return f"{sign}{whole}.{part:0{digits}d}"
 
 
-def ceil_to(value: float, digits: int) -> str:
+def ceil_to(value: float | Fraction, digits: int) -> str:
     """`floor_to` for upper limits: rounded up."""
     return floor_to(-value, digits).removeprefix("-")
 

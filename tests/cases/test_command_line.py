@@ -131,7 +131,7 @@ def test_numbers_reach_the_run(tmp_path):
         ((*CERTIFY, "--n", 100, "--out", "x"), "--n"),
         ((*CERTIFY, "--out", "x", "--out", "y"), "--out"),
         ((*CERTIFY, "--out", "x", "--seed=1", "--seed=1"), "--seed"),
-        (("screen", "m", "--base", "b", "--accept", "a", "--accept", "b"), "--accept"),
+        (("screen", "m", "--base", "b", "--form", "auto", "--form", "auto"), "--form"),
         (("report", "b", "--out", "x", "--thumbnails", "--no-thumbnails"), "--thumbnails"),
         (("verify", "b", "--base", "x", "--base", "y"), "--base"),
     ],

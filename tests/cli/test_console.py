@@ -6,6 +6,9 @@ import re
 import subprocess
 import sys
 import threading
+import time
+
+import pytest
 
 TABLE = """
 from smoothcert.cli import console, verbosity
@@ -129,16 +132,49 @@ def test_quiet_and_verbose_exclude_each_other():
         assert "--quiet and --verbose exclude each other" in done.stderr
 
 
-def test_a_long_run_in_a_log_gets_a_line_now_and_then(monkeypatch, capsys):
-    """Two minutes of work, by a clock that is ours."""
-    from smoothcert.cli import console, verbosity
+SLOW = """
+import time
+from smoothcert.cli import console
+with console.bar("Certifying", 120) as tick:
+    time.sleep({before})
+    for _ in range(12):
+        tick(10)
+        time.sleep({step})
+print("done")
+"""
 
-    verbosity.set_verbosity(False, False, console.say)
-    clock = iter(range(10_000))
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock) / 2)
-    with console.bar("Certifying", 120_000) as tick:
-        for _ in range(120):
-            tick(1000)
-    lines = capsys.readouterr().err.splitlines()
-    assert 2 <= len(lines) <= 4
-    assert re.fullmatch(r"Certifying: \d\d%, [\d,]+/s, (1 min )?\d\d s left", lines[0])
+
+def lines_of(before: float, step: float) -> list[tuple[float, str]]:
+    """The lines that a process without a terminal writes, with the seconds since its start."""
+    command = [sys.executable, "-c", SLOW.format(before=before, step=step)]
+    found = []
+    with subprocess.Popen(command, env=COLOUR, stderr=subprocess.PIPE, text=True) as process:
+        start = time.monotonic()
+        for line in process.stderr:
+            found.append((time.monotonic() - start, line.rstrip()))
+        assert process.wait(30) == 0
+    return found
+
+
+def test_a_log_gets_its_first_line_in_time():
+    """Also where a first count takes longer than that: nothing but the clock writes the line."""
+    known, unknown = lines_of(0.0, 0.6), lines_of(6.5, 0.0)
+    assert re.fullmatch(
+        r"Certifying: \d\d%, \d0 of 120, about \d\d/s, \d s left of about \d s", known[0][1]
+    )
+    nothing = r"Certifying: 0%, 0 of 120 after [45] s; the speed is not known yet"
+    assert re.fullmatch(nothing, unknown[0][1])
+    assert len(known) == len(unknown) == 1
+    assert known[0][0] > 4  # by a clock that no load makes slower
+    assert lines_of(0.0, 0.0) == []
+
+
+def test_an_error_ends_the_lines():
+    """The control: no thread is left behind."""
+    from smoothcert.cli import console
+
+    before = threading.active_count()
+    with pytest.raises(KeyError), console.bar("Certifying", 120):
+        assert threading.active_count() == before + 1
+        raise KeyError
+    assert threading.active_count() == before

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from smoothcert.cli.eta import Eta, Milestones, duration
+from smoothcert.cli.eta import Eta, Log, Milestones, duration
 
 TOTAL = 100_000
 
@@ -137,17 +137,65 @@ def test_memory_does_not_grow_with_the_counts():
     assert len(eta._times) <= 1001
 
 
-def test_milestones_are_few():
-    quick = Milestones(0.0)
-    assert not any(quick.reached(t / 29, float(t)) for t in range(30))
-    minute = Milestones(0.0)
-    assert [t for t in range(61) if minute.reached(t / 60, float(t))] == [30, 60]
-    hour = Milestones(0.0)
-    assert len([t for t in range(3601) if hour.reached(t / 3600, float(t))]) == 10
-    day = Milestones(0.0)
-    lines = [t for t in range(0, 86401, 5) if day.reached(t / 86400, float(t))]
-    assert lines[:3] == [600, 1200, 1800]
-    assert len(lines) == 144
+def seconds(until: int, look: float = 0.25) -> list[float]:
+    """When a log is asked whether it is due a line."""
+    return [step * look for step in range(round(until / look) + 1)]
+
+
+def lines_at(length: int, until: int | None = None) -> list[float]:
+    """When steady work of this length gets its lines."""
+    milestones = Milestones(0.0)
+    return [t for t in seconds(until or length) if milestones.reached(t / length, t)]
+
+
+@pytest.mark.parametrize("length", [6, 20, 60, 600, 3600, 86_400])
+def test_a_line_within_five_seconds_then_at_least_every_thirty(length):
+    found = [0.0, *lines_at(length)]
+    assert 0 < found[1] < 5
+    assert all(4.5 <= after - before < 30 for before, after in pairwise(found))
+    assert length - found[-1] < 30
+
+
+def test_lines_are_few():
+    assert not lines_at(1, until=4)
+    assert lines_at(20) == [4.5, 9.0, 13.5, 18.0]  # each tenth takes two seconds
+    assert lines_at(100)[:4] == [4.5, 10.0, 20.0, 30.0]  # at every tenth
+    assert len(lines_at(3600)) <= 3600 / 29 + 10
+
+
+def log_of(total: int, counts: dict[float, int], until: int) -> dict[float, str]:
+    """The lines of a log by a clock of our own, with these counts at these times."""
+    log, found = Log("Certifying", total, 0.0), {}
+    for now in seconds(until):
+        if now in counts:
+            log.update(counts[now], now)
+        if line := log.line(now):
+            found[now] = line
+    return found
+
+
+def test_a_log_says_what_is_done_how_fast_and_how_long():
+    found = log_of(100_000, {float(second): 1000 for second in range(1, 101)}, 100)
+    first = "Certifying: 4%, 4,000 of 100,000, about 1,000/s, 1 min 36 s left of about 1 min 40 s"
+    assert found[4.5] == first
+    assert found[30.0].startswith("Certifying: 30%, 30,000 of 100,000, about 1,000/s, 1 min 10 s")
+
+
+def test_a_log_without_counts_says_that_nothing_is_known():
+    """A batch of a minute, which counts only when it is done."""
+    found = log_of(4000, {60.0: 1000, 120.0: 1000, 180.0: 1000}, 200)
+    assert list(found)[:3] == [4.5, 34.0, 60.0]
+    nothing = "Certifying: 0%, 0 of 4,000 after 34 s; the speed is not known yet"
+    assert found[34.0] == nothing
+    assert found[60.0].endswith("about 17/s, 3 min 00 s left of about 4 min 00 s")
+    assert all(after - before < 30 for before, after in pairwise(found))
+
+
+def test_the_times_of_a_log_add_up():
+    """What is left and what is gone is the whole, also of a worker that stalls."""
+    found = log_of(1000, {1.0: 10, 2.0: 10, 3.0: 10}, 120)
+    assert found[4.5].endswith("1 min 36 s left of about 1 min 40 s")
+    assert found[34.0].endswith("1 min 36 s left of about 2 min 10 s")
 
 
 def test_durations():

@@ -15,7 +15,8 @@ from scipy import optimize, stats
 
 from smoothcert.bounds import adversary, runner_up
 from smoothcert.methods import dataset as pooled
-from smoothcert.methods.screening import Limits, Pool, Screening, Target, Verdict
+from smoothcert.methods.screening import Limits, Pool, Screening, Verdict
+from smoothcert.methods.targets import MeanRadius, Target
 
 ERROR = 1e-6
 SIGMA = 0.5
@@ -176,6 +177,35 @@ def test_a_true_target_is_accepted():
     screening = Screening(60, ALPHA, groups=1, target=TRUE)
     right = sum(accepted(WORLDS["a third just lost"], screening, s) for s in range(50))
     assert right >= 45
+
+
+def errors_at_any_look(world: World, screening: Screening, count: int) -> int:
+    """Data sets of which anything false is stated after any round, whatever would stop there."""
+    found = 0
+    for seed in range(count):
+        rng = np.random.default_rng([11, seed])
+        pool = world.pool(rng, 20_000, screening.alpha_cache)
+        flips = world.flips(rng, pool, screening)
+        looks = range(1, len(flips) + 1)
+        stated = (pooled.certificate("", "", screening, pool, flips[:look]) for look in looks)
+        found += any(overclaims(world, c) for c in stated)
+    return found
+
+
+ASKED = Screening(40, ALPHA, groups=1).asking([TOO_MUCH, Target(0.0, 0.9), MeanRadius(0.3)])
+
+
+def test_every_look_holds_so_any_target_does(monkeypatch):
+    """Also one taken of the votes themselves, as of the original's certificates; and several."""
+    sharp(monkeypatch)
+    for name in ("a third just lost", "all just lost"):
+        assert not rejected(errors_at_any_look(WORLDS[name], ASKED, 150), 150)
+
+
+def test_looks_at_an_estimate_are_caught(monkeypatch):
+    sharp(monkeypatch)
+    monkeypatch.setattr(adversary, "mean_flip_limit", plain_mean)
+    assert rejected(errors_at_any_look(WORLDS["a third just lost"], ASKED, 150), 150)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from smoothcert.methods import Irs, Reuse, irs, replay, scratch, sequential
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.irs import Cached
 from smoothcert.methods.replay import Allocation, Bound
-from smoothcert.methods.screening import Screening, Target
+from smoothcert.methods.screening import Screening
 from smoothcert.methods.sequential import Decision
+from smoothcert.methods.targets import Target
 from smoothcert.noise.law import Stream
 from smoothcert.runs import pilots
 from smoothcert.runs.pilots import StoredPilot, pilot_bytes, read_pilot

@@ -15,7 +15,8 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.dataset import DatasetCertificate
-from smoothcert.methods.screening import Pool, Screening, Target, Verdict
+from smoothcert.methods.screening import Pool, Screening, Verdict
+from smoothcert.methods.targets import Target, parse_target
 from support.known_truth import LEVELS, PixelSum, probability_above
 
 SIGMA = 0.25
@@ -171,7 +172,13 @@ def test_many_candidates_share_the_budget(base, data):
     assert [c.fingerprint[-2:] for c in pooled.ranked(many, 0.1)] == ["27", "29", "30"]
 
 
-@pytest.mark.parametrize("accept", [None, "ca@0.1>=0.3", "ca@0.3>=0.5"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        *(None, "ca@0.1>=0.3", "ca@0.3>=0.5", "acr>=0.02", "ca@0.1>=base-20%"),
+        ["acr>=0.9*base", "ca@0.1>=base-20%", "ca@0.05>=0.3"],
+    ],
+)
 def test_recheck_and_json(accept, base, data):
     for c in screen(base, [PixelSum(28), PixelSum(33)], data, radii=(0.2,), accept=accept):
         assert pooled.recheck(c) == c
@@ -190,6 +197,42 @@ def test_a_target_is_accepted_early(base, data):
     assert (easy.verdict, hard.verdict) == (Verdict.ACCEPTED, Verdict.ACCEPTED)
     assert easy.evaluations < hard.evaluations < 200 * hard.pool.eligible
     assert easy.certified_accuracy(0.1) >= 0.6
+
+
+def test_a_target_relative_to_the_original_is_of_its_own_certificates(base, data):
+    right = [c.predicted == label for c, label in zip(base.certificates, data.labels, strict=True)]
+    count = sum(r and c.radius >= 0.1 for c, r in zip(base.certificates, right, strict=True))
+    (c,) = screen(base, [PixelSum(27)], data, per_input=200, accept="ca@0.1>=base-20%")
+    assert c.screening.target.needed(120) <= count - 24 < c.screening.target.needed(120) + 1
+    assert (c.verdict, c.named[0].robust >= count - 24) == (Verdict.ACCEPTED, True)
+    radii = [c.radius for c, r in zip(base.certificates, right, strict=True) if r and c.radius > 0]
+    (c,) = screen(base, [PixelSum(27)], data, per_input=200, accept="acr>=60%*base")
+    assert c.screening.targets[0].least == pytest.approx(0.6 * sum(radii) / 120)
+    assert c.verdict is (Verdict.ACCEPTED if c.acr >= 0.6 * sum(radii) / 120 else Verdict.UNDECIDED)
+
+
+def test_all_of_several_targets_must_be_proven(base, data):
+    def verdicts(*accept):
+        (c,) = screen(base, [PixelSum(28)], data, per_input=200, accept=accept)
+        return c.verdict, [verdict for _, verdict in pooled.verdicts(c)]
+
+    easy, mean, hard = "ca@0.1>=0.5", "acr>=0.02", "ca@0.1>=0.9"
+    assert verdicts(easy, mean) == (Verdict.ACCEPTED, [Verdict.ACCEPTED] * 2)
+    assert verdicts(hard, mean)[0] is Verdict.UNREACHABLE
+    assert verdicts(mean) == (Verdict.ACCEPTED, [Verdict.ACCEPTED])
+    assert verdicts("acr>=0.9") == (Verdict.UNREACHABLE, [Verdict.UNREACHABLE])
+
+
+def test_further_targets_are_another_question(base):
+    """The ledger tells screenings apart by all that they ask."""
+    from smoothcert.api.screen import asked
+
+    one = Screening(100, target=Target(0.1, 0.5))
+    keys = {
+        asked("m", some, 1).key
+        for some in (one, replace(one, further=(Target(0.2, 0.5),)), replace(one, form="auto"))
+    }
+    assert len(keys) == 3
 
 
 def test_a_target_out_of_reach_stops(base, data):
@@ -247,7 +290,7 @@ def test_nothing_eligible_costs_nothing(data):
     ],
 )
 def test_targets_are_read(text, target):
-    assert Target.parse(text) == target
+    assert parse_target(text) == target
 
 
 @pytest.mark.parametrize(
@@ -258,8 +301,7 @@ def test_targets_are_read(text, target):
         ("ca@0.5>=", "a target reads like"),
         ("ca@>=0.5", "a target reads like"),
         ("acr@0.5>=0.4", "a target reads like"),
-        ("ca@0.5>=40%", "a target reads like .* got 'ca@0.5>=40%'"),
-        ("ca@0.5>=40", r"the target's accuracy must be in \(0, 1\]; got 40"),
+        ("ca@0.5>=40", r"the target's accuracy must be in \(0, 1\]; got 40.0; .* write 40%"),
         ("ca@0.5>=0", "the target's accuracy must be"),
         ("ca@0.5>=nan", "the target's accuracy must be"),
         ("ca@-1>=0.4", "the target's radius must be a number >= 0; got -1"),

@@ -19,7 +19,8 @@ from smoothcert.execution.screening_tasks import make_screener, problems_of, rep
 from smoothcert.methods import Reuse
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.dataset import DatasetCertificate
-from smoothcert.methods.screening import Pool, Screening, Target, Verdict
+from smoothcert.methods.screening import Pool, Screening, Verdict
+from smoothcert.methods.targets import Target
 from smoothcert.noise.law import Stream
 from smoothcert.runs import pilots
 from smoothcert.runs.bases import explore

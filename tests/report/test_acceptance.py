@@ -10,10 +10,10 @@ import pytest
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.data.inputs import Inputs
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
-from smoothcert.methods.screening import Target
-from smoothcert.report.acceptance import MeanRadius, judge, parse_target
+from smoothcert.methods.targets import MeanRadius, Target, parse_target
+from smoothcert.report.acceptance import judge
 from support.known_truth import PixelSum
 
 SETTINGS = Settings(0.25, 16, n0=20, n=300)
@@ -38,20 +38,6 @@ def right(run):
         for c, label in zip(run.certificates, run.labels, strict=True)
         if c.predicted == label
     ]
-
-
-def test_targets_are_read():
-    assert parse_target(" ca@0.5 >= 0.4 ") == Target(0.5, 0.4)
-    assert parse_target("acr>=0.3") == MeanRadius(0.3)
-    for text in ("acr>=x", "acr>=", "acr"):
-        with pytest.raises(InvalidInput, match=r"reads like 'acr>=0.3'; got"):
-            parse_target(text)
-    for text in ("acr>=0", "acr>=nan", "acr>=inf", "acr>=-1"):
-        with pytest.raises(InvalidInput, match="must be above 0; got"):
-            parse_target(text)
-    for text in ("acc>=0.3", "ca@0.5", "ca@0.5>0.4"):
-        with pytest.raises(InvalidInput, match=r"reads like 'ca@0.5>=0.40'"):
-            parse_target(text)
 
 
 def test_only_certificates_of_the_label_count(run):
@@ -113,6 +99,35 @@ def test_what_is_said_names_the_error_of_one_certificate_and_claims_no_more(run,
     data = inputs(run.labels)
     new = run_recertify(tmp_path / "n", run, PixelSum(28), data, Reuse("uniform:60"), RunOptions())
     assert "wrong with probability at most 0.002 on its own" in judge(new, Target(0, 0.5)).text
+
+
+def test_a_target_relative_to_the_original_is_of_the_same_inputs(run, tmp_path):
+    """The original's twenty inputs are not what a run of seven of them is compared with."""
+    seven = inputs(run.labels).select(range(13, 20))
+    part = run_certify(tmp_path / "p", PixelSum(28), seven, SETTINGS, RunOptions())
+    pairs = list(zip(run.certificates, run.labels, strict=True))
+    of_seven = [c.predicted == label for c, label in pairs[13:]]
+    assert 0 < sum(of_seven) < 7
+    assert sum(of_seven) / 7 != len(right(run)) / 20
+    found = judge(part, parse_target("ca@0>=base"), run)
+    assert found.accepted  # the same draws, so the same certificates
+    asked = f"the target is {sum(of_seven)} (base; the original has {sum(of_seven)} of 7 there)"
+    assert asked in found.text
+    assert judge(part, parse_target("acr>=base"), run).accepted
+    assert not judge(part, parse_target("acr>=1.0000001*base"), run).accepted
+    assert not judge(part, parse_target("ca@0>=base+1%"), run).accepted
+    with pytest.raises(Mismatch, match=r"has none of 13 of 20 inputs, the first at index 0"):
+        judge(run, parse_target("ca@0>=base-2%"), part)
+    with pytest.raises(InvalidInput, match="which a certification from scratch does not have"):
+        judge(run, parse_target("ca@0>=base-2%"))
+
+
+def test_a_comparison_says_that_it_proves_no_difference(run):
+    said = judge(run, parse_target("acr>=0.9*base"), run).text
+    assert "that the accuracy itself fell by no more is not proven." in said
+    assert "the target is 0." in said
+    assert "(0.9*base; the original's own is about 0." in said
+    assert "not proven" not in judge(run, MeanRadius(0.01)).text
 
 
 def test_without_labels_nothing_is_judged(tmp_path):

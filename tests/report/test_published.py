@@ -13,7 +13,7 @@ from smoothcert.certificate import Settings
 from smoothcert.cli.run_request import show_run
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs
-from smoothcert.methods.screening import Target
+from smoothcert.methods.targets import Target
 from smoothcert.report import page, tables
 from smoothcert.report.acceptance import judge
 from smoothcert.report.curves import of_all

@@ -17,7 +17,8 @@ from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods import method_of
 from smoothcert.methods.dataset import DatasetCertificate
-from smoothcert.methods.screening import Pool, Screening, Target
+from smoothcert.methods.screening import Pool, Screening
+from smoothcert.methods.targets import Goal, in_numbers, read
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.answers import NO_CLASS
 from smoothcert.sampling.batches import Request
@@ -25,6 +26,7 @@ from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import real, rows
+from smoothcert.summary import correct_radii
 from smoothcert.tries import Try
 
 
@@ -37,7 +39,7 @@ def screen(
     alpha: float = 0.002,
     radii: Sequence[float] = (),
     groups: int = 4,
-    accept: str | Target | None = None,
+    accept: str | Goal | Sequence[str | Goal] | None = None,
     form: str | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
@@ -51,19 +53,19 @@ def screen(
         base: the original's certification, from `certify`, or its run, from `Run.open`.
         classifiers: the candidates, made without looking at the cached noise.
         inputs: the original's inputs, with labels, or the data set that `load_inputs` takes.
-        per_input: evaluations of each candidate per input that the original certifies with the
-            right class; the other inputs cost nothing.
+        per_input: evaluations of each candidate per input that the original certifies rightly.
         alpha: probability that any statement about any of the candidates is wrong.
         radii: radii at which a tighter bound is wanted; see `Screening`.
         groups: number of groups of inputs of similar vote share.
-        accept: a target such as `ca@0.5>=0.40`; a candidate is stopped as soon as it is proven
-            to reach the target, or can no longer be proven to with these evaluations.
+        accept: a target such as `ca@0.5>=0.40` or `acr>=0.9*base` (`base`: the original's own
+            certificates), or several; a candidate is stopped as soon as it is proven to reach
+            all of them, or can no longer be proven to with these evaluations.
         form: how the other classes are bounded, see `Screening`; by default as the original.
         batch_size: rows per forward pass; chosen from the input size by default.
         progress: called with the number of evaluations after every batch.
 
     Returns:
-        A certificate for each candidate, in the given order; `methods.pooled.ranked` sorts them.
+        A certificate for each candidate, in the given order; `methods.dataset.ranked` sorts them.
 
     Raises:
         Mismatch: inputs, grid or classes differ from the original's, or the original was itself
@@ -80,11 +82,12 @@ def screen(
     classifiers = list(classifiers)
     if not classifiers:
         raise InvalidInput("There is nothing to screen: give at least one classifier.")
-    target = Target.parse(accept) if isinstance(accept, str) else accept
-    named, original = tuple(real(r, "a radius") for r in radii), as_base(base)
+    named, goals = tuple(real(r, "a radius") for r in radii), read(accept)
+    original, data = as_base(base), as_inputs(inputs)
     form = form or original.settings.reused_form
-    screening = Screening(per_input, alpha, named, groups, target, len(classifiers), form)
-    screener = Screener.of(original, as_inputs(inputs), screening, batch_size)
+    screening = Screening(per_input, alpha, named, groups, None, len(classifiers), form)
+    screening = screening.asking(in_numbers(goals, _radii(original, data)))
+    screener = Screener.of(original, data, screening, batch_size)
     loaded = [screener.prepared(load_classifier(c)) for c in classifiers]  # type: ignore[arg-type]
     return tuple(screener.screen(candidate, progress) for candidate in loaded)
 
@@ -93,7 +96,9 @@ def asked(model: str, screening: Screening, seed: int) -> Try:
     """What a screening asks of the draws of a base's seed about one candidate."""
     what = f"{screening.per_input} per input, {screening.candidates} candidates"
     what, settings = f"{what}, alpha {screening.alpha:g}", (screening, screening.form)
-    if screening.form == "binary":
+    if screening.further:
+        settings = (*settings, screening.further)
+    elif screening.form == "binary":
         return Try.of("screen", model, what, seed, screening)  # its key is that of before
     return Try.of("screen", model, f"{what}, form {screening.form}", seed, settings)
 
@@ -229,6 +234,11 @@ def _winners(index: int, k: int, per_input: int, won: NDArray[np.bool_]) -> NDAr
             f"certificate counts {k}. The cache is damaged: certify the original again."
         )
     return winners[:per_input].copy()
+
+
+def _radii(base: Certification, inputs: Inputs) -> NDArray[np.float64]:
+    """The original's certified radii, -1 where it has no certificate of the label."""
+    return correct_radii(base.certificates, _checked_labels(base, inputs))
 
 
 def _checked_labels(base: Certification, inputs: Inputs) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ FORCE_COLOR only those of colour).
 """
 
 import json
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,13 +27,15 @@ from rich.table import Table
 from rich.text import Text
 
 from smoothcert.cli import verbosity
-from smoothcert.cli.eta import Eta, Milestones, duration
+from smoothcert.cli.eta import Eta, Log, duration
 from smoothcert.cli.terminal import readable
 from smoothcert.errors import SmoothcertWarning
 from smoothcert.text import visible
 
 Tick = Callable[[int], None]
 """Takes how many evaluations more are done."""
+
+_LOOK = 0.25  # seconds between two questions whether a log is due a line
 
 
 class _Console(Console):
@@ -74,15 +77,15 @@ def _state(eta: Eta) -> str:
 
 
 def bar(title: str, total: int) -> AbstractContextManager[Tick]:
-    """Show progress in evaluations: a bar on a terminal, an occasional line elsewhere."""
+    """Show progress in evaluations: a bar on a terminal, a line now and then elsewhere."""
     if verbosity.is_quiet():
         return nullcontext(lambda count: None)
-    eta = Eta(total, time.monotonic())
-    return _drawn(title, eta) if is_live(errors) else _lines(title, eta)
+    return _drawn(title, total) if is_live(errors) else _lines(title, total)
 
 
 @contextmanager
-def _drawn(title: str, eta: Eta) -> Iterator[Tick]:
+def _drawn(title: str, total: int) -> Iterator[Tick]:
+    eta = Eta(total, time.monotonic())
     columns = (SpinnerColumn(_spinner()), TextColumn("{task.description}"), BarColumn())
     columns += (TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(), _EtaColumn(eta))
     with Progress(*columns, console=errors, transient=True) as progress:
@@ -96,16 +99,21 @@ def _drawn(title: str, eta: Eta) -> Iterator[Tick]:
 
 
 @contextmanager
-def _lines(title: str, eta: Eta) -> Iterator[Tick]:
-    milestones = Milestones(time.monotonic())
+def _lines(title: str, total: int) -> Iterator[Tick]:
+    log, ended = Log(title, total, time.monotonic()), threading.Event()
 
-    def tick(count: int) -> None:
-        now = time.monotonic()
-        eta.update(count, now)
-        if milestones.reached(eta.share, now):
-            say(f"{title}: {eta.share:.0%}, {_state(eta)}")
+    def watch() -> None:
+        while not ended.wait(_LOOK):
+            if line := log.line(time.monotonic()):
+                say(line)
 
-    yield tick
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield lambda count: log.update(count, time.monotonic())
+    finally:
+        ended.set()
+        watching.join()
 
 
 @contextmanager

@@ -1,6 +1,11 @@
 """How fast work goes and how long the rest will take, from counts that arrive at intervals."""
 
 from bisect import bisect_right
+from threading import Lock
+
+SHORTEST, LONGEST = 4.5, 29.5
+"""Seconds between two lines of a log: a little less than is promised, five and thirty, since
+somebody must ask in time."""
 
 
 class Eta:
@@ -63,19 +68,56 @@ class Eta:
 
 
 class Milestones:
-    """When a log gets a line: every tenth or ten minutes, but not twice in half a minute."""
+    """When a log gets a line: before five seconds are over, then at every tenth, but not twice in
+    five seconds, and at least every half minute."""
 
     def __init__(self, start: float) -> None:
-        """Begin; the first half minute gets none, so short work is silent."""
-        self._time, self._share = start, 0.0
+        """Begin; shorter work than the first line takes is silent."""
+        self._time, self._share, self._written = start, 0.0, False
 
     def reached(self, share: float, now: float) -> bool:
         """Whether it is time for another line, which is then noted as written."""
-        since = now - self._time
-        if since < 30 or (share - self._share < 0.0999 and since < 600):
+        since, tenths = now - self._time, int(share * 10 + 1e-9) - int(self._share * 10 + 1e-9)
+        if since < SHORTEST or (self._written and not tenths and since < LONGEST):
             return False
-        self._time, self._share = now, share
+        self._time, self._share, self._written = now, share, True
         return True
+
+
+class Log:
+    """The lines that a log gets about work of known size, by whoever asks often enough.
+
+    The lines follow from the time, not from the counts: a batch, or a worker's block, may take
+    longer than a reader waits.
+    """
+
+    def __init__(self, title: str, total: int, start: float) -> None:
+        """Begin; `total` and `start` as for `Eta`."""
+        self._title, self._start = title, start
+        self._eta, self._due = Eta(total, start), Milestones(start)
+        self._lock = Lock()  # counts come from one thread, questions from another
+
+    def update(self, count: int, now: float) -> None:
+        """Add to what is done."""
+        with self._lock:
+            self._eta.update(count, now)
+
+    def line(self, now: float) -> str:
+        """The line that is due now; empty if none is."""
+        with self._lock:
+            if not self._due.reached(self._eta.share, now):
+                return ""
+            return f"{self._title}: {self._state(now)}"
+
+    def _state(self, now: float) -> str:
+        gone, left = now - self._start, self._eta.seconds_left(now)
+        done = f"{min(self._eta.done, self._eta.total):,} of {self._eta.total:,}"
+        if left is None:
+            return f"0%, {done} after {duration(gone)}; the speed is not known yet"
+        return (
+            f"{self._eta.share:.0%}, {done}, about {self._eta.speed:,.0f}/s, "
+            f"{duration(left)} left of about {duration(gone + left)}"
+        )
 
 
 def duration(seconds: float) -> str:

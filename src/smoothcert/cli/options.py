@@ -290,12 +290,28 @@ Accept = Annotated[
     typer.Option(
         "--accept",
         help="Exit with 3 unless this target holds: certified accuracy, the share of inputs with a "
-        "certificate of their label at this radius, such as 'ca@0.5>=0.40'; or average certified "
-        "radius, where all other inputs count as 0, such as 'acr>=0.3'. May be repeated; then all "
-        "must hold.",
+        "certificate of their label at this radius, such as 'ca@0.5>=40%'; or average certified "
+        "radius, where all other inputs count as 0, such as 'acr>=0.3'. With --base also relative "
+        "to the original's certificates of the same inputs: 'ca@0.5>=base-2%' (percentage points), "
+        "'acr>=0.9*base'. May be repeated; then all must hold.",
         metavar="TARGET",
         show_default=False,
     ),
+]
+AcceptProven = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        help="Target, such as 'ca@0.5>=40%', 'ca@0.5>=base-2%' or 'acr>=0.9*base', where base is "
+        "what the original has certificates for: stop when it is decided, and exit with 3 unless "
+        "it is proven for every model. May be repeated; then all must be proven.",
+        metavar="TARGET",
+        show_default=False,
+    ),
+]
+AcceptAny = Annotated[
+    bool,
+    typer.Option("--accept-any", help="Exit with 0 if --accept is proven for at least one model."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Base = Annotated[str, typer.Option("--base", help="Run of the original model.", show_default=False)]

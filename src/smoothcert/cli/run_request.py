@@ -17,14 +17,15 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.block_tasks import ALL, Shard
 from smoothcert.execution.runner import RunOptions
-from smoothcert.methods.screening import Target
-from smoothcert.report.acceptance import MeanRadius, check_labels, judge, parse_target
+from smoothcert.methods.targets import Goal, Relative, in_numbers, read
+from smoothcert.report.acceptance import check_labels, judge, no_base
 from smoothcert.report.claims import tried
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import seed_use
 from smoothcert.runs.store import Run
 from smoothcert.storage.base import Storage
 from smoothcert.storage.opening import open_storage
+from smoothcert.summary import correct_radii
 from smoothcert.text import many, visible
 from smoothcert.tries import Seed, Tries, number_of
 from smoothcert.watchers.base import Watcher
@@ -91,14 +92,23 @@ class RunArguments:
         return tuple(logger(text) for text in self.log)
 
     @property
-    def targets(self) -> tuple[Target | MeanRadius, ...]:
+    def targets(self) -> tuple[Goal, ...]:
         """What the certificates must reach: all of it."""
-        return tuple(map(parse_target, self.accept))
+        return read(self.accept)
 
-    def check_labels(self, labels: Sequence[int | None] | None, name: str) -> None:
-        """Refuse a target for data without labels."""
-        if self.targets:
-            check_labels(labels, name)
+    def check_targets(
+        self, labels: Sequence[int | None] | None, name: str, base: Run | None = None
+    ) -> None:
+        """Refuse targets that nothing can be judged by, before any work."""
+        if not self.targets:
+            return
+        check_labels(labels, name)
+        relative = [goal for goal in self.targets if isinstance(goal, Relative)]
+        if relative and base is None:
+            raise InvalidInput(no_base(relative[0]))
+        if relative and base is not None:
+            base.require_complete()
+            in_numbers(relative, correct_radii(base.certificates, labels))
 
     def look(
         self, classifier: Classifier, inputs: Inputs, settings: Settings, evaluations: int
@@ -181,7 +191,7 @@ class RunArguments:
 def show_run(
     run: Run,
     as_json: bool,
-    targets: Sequence[Target | MeanRadius] = (),
+    targets: Sequence[Goal] = (),
     base: Run | None = None,
 ) -> None:
     """Print the summary of a run, or its progress if other shards are missing.
@@ -197,7 +207,7 @@ def show_run(
         console.say(f"Written to {run.storage}: {done} of {many(blocks, 'block')} finished.")
         return
     summary = summarize_run(run, DEFAULT_RADII)
-    judged = [judge(run, target) for target in targets]
+    judged = [judge(run, target, base) for target in targets]
     accepted = all(one.accepted for one in judged)
     model, tries = run.identity.model, _cache_use(run, base)
     if as_json:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import typer
 
@@ -25,12 +26,15 @@ from smoothcert.errors import InvalidInput
 from smoothcert.execution.scheduler import Executor, Work, thread_safe
 from smoothcert.execution.screening_tasks import ScreeningTask, ScreeningTaskSpec, make_screener
 from smoothcert.files import make_folder, read_regular, require_new_file, similar, write_whole
-from smoothcert.methods.dataset import DatasetCertificate, ranked, recheck
-from smoothcert.methods.screening import Screening, Target, Verdict
+from smoothcert.methods.dataset import DatasetCertificate, ranked, recheck, verdicts
+from smoothcert.methods.screening import Screening, Verdict
+from smoothcert.methods.targets import MeanRadius, Relative, Target, in_numbers, read
+from smoothcert.report.acceptance import check_labels
 from smoothcert.report.claims import tried
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
+from smoothcert.summary import correct_radii
 from smoothcert.text import floor_to, level, percent, visible
 
 _CURVE = (0.0, 0.5, 1.0, 1.5)  # in sigmas
@@ -47,19 +51,42 @@ class ScreeningArguments:
     per_input: int
     alpha: float
     radii: str
-    accept: str | None
+    accept: Sequence[str]
     batch_size: int | None
     form: str | None = None
     out: Path | None = None
     overwrite: bool = False
+    accept_any: bool = False
+    targets: tuple[Target | MeanRadius, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be judged before anything is loaded."""
+        if self.accept_any and not self.accept:
+            raise InvalidInput("--accept-any judges by --accept, which is missing. Give both.")
+        read(self.accept)
+
+    def of(self, run: Run) -> Self:
+        """With what follows from the original's run."""
+        goals = read(self.accept)
+        form = self.form or run.identity.settings.reused_form
+        if not any(isinstance(goal, Relative) for goal in goals):
+            return replace(self, form=form, targets=in_numbers(goals, ()))
+        run.require_complete()
+        check_labels(run.labels, str(run.storage))
+        radii = correct_radii(run.certificates, run.labels)
+        for goal in goals:
+            if isinstance(goal, Relative):
+                (target,) = in_numbers([goal], radii)
+                console.say(f"{goal.text!r} asks for {target}: {goal.found(radii)}.")
+        return replace(self, form=form, targets=in_numbers(goals, radii))
 
     @property
     def screening(self) -> Screening:
         """The options, checked."""
-        target = Target.parse(self.accept) if self.accept else None
         radii = parse_radii(self.radii) if self.radii else ()
         settings, form = (self.per_input, self.alpha, radii), self.form or "binary"
-        return Screening(*settings, target=target, candidates=len(self.models), form=form)
+        screening = Screening(*settings, candidates=len(self.models), form=form)
+        return screening.asking(self.targets)
 
     def task_spec(self, run: Run) -> ScreeningTaskSpec:
         """For other processes."""
@@ -70,13 +97,14 @@ class ScreeningArguments:
 def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> None:
     """Screen models and print their dataset certificates, best first.
 
-    Exits with 3 unless a target, if there is one, is proven for every model.
+    Exits with 3 unless all targets, if there are any, are proven for every model, or with
+    `accept_any` for one of them.
     """
     if arguments.out is not None:
         require_new_file(arguments.out, arguments.overwrite)
     console.note(sanity.of_alpha(arguments.alpha))
     run = Run.open(arguments.base)
-    arguments = replace(arguments, form=arguments.form or run.identity.settings.reused_form)
+    arguments = arguments.of(run)
     source = recorded_source(run.manifest.origin, arguments.data)
     if compute.cluster is None:
         found = _screen_here(arguments, run, source, compute)
@@ -97,7 +125,8 @@ def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> No
         console.show_json(rows)
     else:
         _show(arguments, run, found)
-    if any(c.verdict not in (None, Verdict.ACCEPTED) for c in found):
+    accepted = [c.verdict in (None, Verdict.ACCEPTED) for c in found]
+    if not (any(accepted) if arguments.accept_any else all(accepted)):
         raise typer.Exit(NOT_ACCEPTED)
 
 
@@ -121,9 +150,9 @@ def _show(arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertif
         f"(docs/theory.md, section 10). {before}".strip()
     )
     for c in found:
-        if c.verdict:
-            accepted = "accepted" if c.verdict is Verdict.ACCEPTED else "not accepted"
-            console.show(visible(f"{accepted}: {c.name}: {c.verdict.value}"))
+        for target, verdict in verdicts(c):
+            accepted = "accepted" if verdict is Verdict.ACCEPTED else "not accepted"
+            console.show(visible(f"{accepted}: {c.name}, {target}: {verdict.value}"))
 
 
 def _screen_here(

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.bounds import adversary
-from smoothcert.methods.screening import Pool, Screening, Target, Verdict
+from smoothcert.methods.screening import Pool, Screening, Verdict
+from smoothcert.methods.targets import MeanRadius, Target
 
 # The guess of an input's flip rate against which its later draws are tested. Any rule is valid
 # that looks only at the cache and at earlier rounds; these constants make it a good one.
@@ -58,7 +59,7 @@ class DatasetCertificate:
         groups: pooled flips and limits.
         named: robust inputs at the named radii, by the better of both bounds.
         acr: lower bound of the average certified radius over the data set.
-        verdict: whether the target is proven, if there is one.
+        verdict: whether all targets are proven, if there are any; `verdicts` has each.
     """
 
     name: str
@@ -73,7 +74,7 @@ class DatasetCertificate:
 
     @property
     def decided(self) -> bool:
-        """Whether its target is decided, so that no more draws are needed."""
+        """Whether its targets are decided, so that no more draws are needed."""
         return self.verdict in (Verdict.ACCEPTED, Verdict.UNREACHABLE)
 
     @property
@@ -124,7 +125,7 @@ class DatasetCertificate:
             "alpha": self.alpha,
             "budget": dict(self.screening.budget),
             "groups": [asdict(group) for group in self.groups],
-            "screening": _without_defaults(self.screening, ("form",)),
+            "screening": _without_defaults(self.screening, ("form", "further")),
             "pool": _without_defaults(self.pool, ("off_grid", "form", "others")),
             "flips": [list(row) for row in self.flips],
         }
@@ -134,6 +135,7 @@ class DatasetCertificate:
         """Read back a row that `to_json` made; the curve is recomputed, not read."""
         settings = dict(row["screening"])
         target = settings.pop("target")
+        further = tuple(_goal(goal) for goal in settings.pop("further", ()))
         settings["radii"] = tuple(settings["radii"])
         pool: dict[str, Any] = {
             key: tuple(v) if isinstance(v, list) else v for key, v in row["pool"].items()
@@ -141,7 +143,7 @@ class DatasetCertificate:
         return cls(
             row["name"],
             row["fingerprint"],
-            Screening(**settings, target=target and Target(**target)),
+            Screening(**settings, target=target and Target(**target), further=further),
             Pool(**pool),
             tuple(tuple(flips) for flips in row["flips"]),
             tuple(Group(**group) for group in row["groups"]),
@@ -149,6 +151,11 @@ class DatasetCertificate:
             row["acr"],
             row["verdict"] and Verdict[row["verdict"]],
         )
+
+
+def _goal(row: Mapping[str, float]) -> Target | MeanRadius:
+    """A target as it was written."""
+    return MeanRadius(**row) if "least" in row else Target(**row)
 
 
 def _without_defaults(value: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -172,29 +179,25 @@ def certificate(
         flips: counts of each finished round, (rounds, eligible).
     """
     counts = np.array(flips, dtype=np.int64).reshape(len(flips), pool.eligible)
-    groups = _groups(screening, pool, counts)
-    limits, blocks = pool.bounds(screening.alpha_cache), pool.blocks(screening.groups)
-    sums = [
-        limits.of(block).radius_sum(group.limit)
-        for block, group in zip(blocks, groups, strict=True)
-    ]
-    off_grid = np.nextafter(pool.eligible * pool.off_grid, np.inf) if pool.off_grid else 0.0
-    curve = _pooled(pool, screening, groups, np.array(screening.named))
-    evident = _evident(screening, pool, counts)
-    named = [
-        Named(r, int(max(pair))) for r, *pair in zip(screening.named, curve, evident, strict=True)
-    ]
+    proven = _proven(screening, pool, counts)
     return DatasetCertificate(
         name,
         fingerprint,
         screening,
         pool,
         tuple(tuple(row) for row in counts.tolist()),
-        groups,
-        tuple(named),
-        max(0.0, float(np.nextafter(fsum([*sums, -off_grid]) / pool.inputs, 0) * (1 - 1e-15))),
-        _verdict(screening, pool, counts, named),
+        proven.groups,
+        proven.named,
+        proven.acr,
+        _together([verdict for _, verdict in _verdicts(screening, pool, counts, proven)]),
     )
+
+
+def verdicts(found: DatasetCertificate) -> tuple[tuple[Target | MeanRadius, Verdict], ...]:
+    """Each target of a certificate, and whether it is proven."""
+    counts = np.array(found.flips, dtype=np.int64).reshape(len(found.flips), found.pool.eligible)
+    proven = _Proven(found.groups, found.named, found.acr)
+    return _verdicts(found.screening, found.pool, counts, proven)
 
 
 def recheck(old: DatasetCertificate) -> DatasetCertificate:
@@ -294,21 +297,54 @@ def _guesses(
     return np.clip((_STRENGTH * rate + past) / (_STRENGTH + seen), 1e-6, 1 - 1e-6)
 
 
-def _verdict(
-    screening: Screening, pool: Pool, counts: NDArray[np.int64], named: list[Named]
-) -> Verdict | None:
-    target = screening.target
-    if target is None:
-        return None
-    (robust,) = (n.robust for n in named if n.radius == target.radius)
-    if robust >= target.needed(pool.inputs):
-        return Verdict.ACCEPTED
-    left = len(screening.rounds) - len(counts)
-    if left:
-        best = np.concatenate([counts, np.zeros((left, pool.eligible), np.int64)])
-        radii = np.array([target.radius])
-        hoped = _pooled(pool, screening, _groups(screening, pool, best), radii)
-        proven = _evident(screening, pool, best)[screening.named.index(target.radius)]
-        if max(int(hoped[0]), proven) < target.needed(pool.inputs):
-            return Verdict.UNREACHABLE
-    return Verdict.UNDECIDED
+@dataclass(frozen=True)
+class _Proven:
+    """What counts prove; see `DatasetCertificate`."""
+
+    groups: tuple[Group, ...]
+    named: tuple[Named, ...]
+    acr: float
+
+    def reaches(self, target: Target | MeanRadius, inputs: int) -> bool:
+        """Whether a target is among it."""
+        if isinstance(target, MeanRadius):
+            return self.acr >= target.least
+        (robust,) = (n.robust for n in self.named if n.radius == target.radius)
+        return robust >= target.needed(inputs)
+
+
+def _proven(screening: Screening, pool: Pool, counts: NDArray[np.int64]) -> _Proven:
+    groups = _groups(screening, pool, counts)
+    limits, blocks = pool.bounds(screening.alpha_cache), pool.blocks(screening.groups)
+    sums = [
+        limits.of(block).radius_sum(group.limit)
+        for block, group in zip(blocks, groups, strict=True)
+    ]
+    off_grid = np.nextafter(pool.eligible * pool.off_grid, np.inf) if pool.off_grid else 0.0
+    acr = max(0.0, float(np.nextafter(fsum([*sums, -off_grid]) / pool.inputs, 0) * (1 - 1e-15)))
+    curve = _pooled(pool, screening, groups, np.array(screening.named))
+    evident = _evident(screening, pool, counts)
+    pairs = zip(screening.named, curve, evident, strict=True)
+    return _Proven(groups, tuple(Named(r, int(max(pair))) for r, *pair in pairs), acr)
+
+
+def _verdicts(
+    screening: Screening, pool: Pool, counts: NDArray[np.int64], proven: _Proven
+) -> tuple[tuple[Target | MeanRadius, Verdict], ...]:
+    """Each target, and whether it is proven or can still be, if no more flips were to come."""
+    open_ = [t for t in screening.targets if not proven.reaches(t, pool.inputs)]
+    left, best = len(screening.rounds) - len(counts), proven
+    if open_ and left:
+        none = np.zeros((left, pool.eligible), np.int64)
+        best = _proven(screening, pool, np.concatenate([counts, none]))
+    found = dict.fromkeys(screening.targets, Verdict.ACCEPTED)
+    for target in open_:
+        hopeless = left and not best.reaches(target, pool.inputs)
+        found[target] = Verdict.UNREACHABLE if hopeless else Verdict.UNDECIDED
+    return tuple(found.items())
+
+
+def _together(found: Sequence[Verdict]) -> Verdict | None:
+    """Whether all targets are proven; one that cannot be ends it."""
+    order = (Verdict.UNREACHABLE, Verdict.UNDECIDED, Verdict.ACCEPTED)
+    return next((verdict for verdict in order if verdict in found), None)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from fractions import Fraction
 from math import fsum
 from typing import Self
 
@@ -15,6 +14,7 @@ from smoothcert.bounds import adversary, binomial, runner_up
 from smoothcert.certificate import Certification, Record, check_alpha, check_count
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.methods import scratch
+from smoothcert.methods.targets import MeanRadius, Target
 from smoothcert.scalars import settle
 from smoothcert.vocabulary import EXACT_FORMS
 
@@ -25,7 +25,10 @@ _FEWEST = 25  # inputs of the smallest group
 class Verdict(Enum):
     """Whether a target is proven, as a sentence."""
 
-    ACCEPTED = "Proven: the certified accuracy at the target's radius is at least the target."
+    ACCEPTED = (
+        "Proven: the certified accuracy, or average radius, of the whole data set is at least the "
+        "target."
+    )
     UNREACHABLE = (
         "Stopped early: even without any further flip these settings would not prove the target. "
         "This does not prove that the model misses it."
@@ -35,50 +38,6 @@ class Verdict(Enum):
         "per input may prove it, against an original certified with another seed: with this one "
         "it would be a second try."
     )
-
-
-@dataclass(frozen=True)
-class Target:
-    """A certified accuracy to be proven at a radius.
-
-    Args:
-        radius: l2 radius on the [0, 1] scale, >= 0.
-        accuracy: in (0, 1].
-    """
-
-    radius: float
-    accuracy: float
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not (np.isfinite(self.radius) and self.radius >= 0):
-            raise InvalidInput(f"the target's radius must be a number >= 0; got {self.radius}")
-        if not 0 < self.accuracy <= 1:
-            raise InvalidInput(f"the target's accuracy must be in (0, 1]; got {self.accuracy}")
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `ca@RADIUS>=ACCURACY`.
-
-        Raises:
-            InvalidInput: the text has another form, or a value is out of range.
-        """
-        name, _, rest = text.replace(" ", "").partition("@")
-        radius, _, accuracy = rest.partition(">=")
-        try:
-            values = float(radius), float(accuracy)
-        except ValueError:
-            values = None
-        if name != "ca" or values is None:
-            raise InvalidInput(
-                f"a target reads like 'ca@0.5>=0.40' (certified accuracy at radius 0.5 of at "
-                f"least 0.40); got {text!r}"
-            )
-        return cls(*values)
-
-    def needed(self, inputs: int) -> Fraction:
-        """The number of inputs that must be proven robust, as an exact fraction."""
-        return Fraction(repr(self.accuracy)) * inputs
 
 
 @dataclass(frozen=True)
@@ -93,6 +52,7 @@ class Screening:
             half of a candidate's alpha.
         groups: number of groups of inputs of similar vote share, fewer if they would be tiny.
         target: stop as soon as it is proven, or can no longer be.
+        further: targets that must be proven too.
         candidates: how many models share the cache.
         form: how the other classes are bounded. `binary` replays draws that voted for the class,
             and bounds each other class by 1 minus the class; `runner-up` replays draws of all kinds
@@ -107,12 +67,15 @@ class Screening:
     groups: int = 4
     target: Target | None = None
     candidates: int = 1
-    form: str = field(default="binary", repr=False)  # in no `Try` of before
+    form: str = field(default="binary", repr=False)  # in no `Try` of before, as the next
+    further: tuple[Target | MeanRadius, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         """Check every field."""
         require_one_of("form", self.form, EXACT_FORMS)
         settle(self, ("per_input", "groups", "candidates"), ("alpha",))
+        plain = (t.as_float() if isinstance(t, MeanRadius) else t for t in self.further)
+        object.__setattr__(self, "further", tuple(plain))
         check_count(self.per_input, "per_input")
         check_count(self.groups, "groups")
         check_count(self.candidates, "candidates")
@@ -121,15 +84,26 @@ class Screening:
             raise InvalidInput(f"radii must be numbers >= 0; got {self.radii}")
 
     @property
+    def targets(self) -> tuple[Target | MeanRadius, ...]:
+        """All of them, each once."""
+        return tuple(dict.fromkeys((*((self.target,) if self.target else ()), *self.further)))
+
+    def asking(self, targets: Sequence[Target | MeanRadius]) -> Self:
+        """With these targets, all of which must be proven."""
+        first = next((target for target in targets if isinstance(target, Target)), None)
+        further = tuple(target for target in targets if target is not first)
+        return replace(self, target=first, further=further)
+
+    @property
     def named(self) -> tuple[float, ...]:
         """The radii named in advance, the target's among them, ascending."""
-        extra = () if self.target is None else (self.target.radius,)
+        extra = (target.radius for target in self.targets if isinstance(target, Target))
         return tuple(sorted({float(r) for r in (*self.radii, *extra)}))
 
     @property
     def rounds(self) -> tuple[int, ...]:
         """Total draws per input after each round; one round if nothing is decided in between."""
-        if not self.named:
+        if not (self.named or self.targets):
             return (self.per_input,)
         seen = [self.per_input]
         while seen[-1] > 1 and seen[-1] > _FIRST_ROUND * self.per_input:
@@ -139,7 +113,7 @@ class Screening:
     @property
     def looks(self) -> int:
         """How often the pooled limits may be looked at: after each round if there is a target."""
-        return len(self.rounds) if self.target else 1
+        return len(self.rounds) if self.targets else 1
 
     @property
     def alpha_cache(self) -> float:

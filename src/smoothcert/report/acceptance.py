@@ -6,47 +6,22 @@ from fractions import Fraction
 from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smoothcert.certificate import Outcome
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import alpha_of
-from smoothcert.methods.screening import Target
+from smoothcert.methods.targets import Goal, MeanRadius, Relative, Target
 from smoothcert.report.claims import all_together
 from smoothcert.runs.store import Run
-from smoothcert.text import floor_to, level, many
+from smoothcert.summary import correct_radii
+from smoothcert.text import ceil_to, floor_to, level, many
 
-
-@dataclass(frozen=True)
-class MeanRadius:
-    """A target for the average certified radius.
-
-    Args:
-        least: on the [0, 1] scale, > 0.
-    """
-
-    least: float
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        if not (np.isfinite(self.least) and self.least > 0):
-            raise InvalidInput(f"the target's average radius must be above 0; got {self.least}")
-
-
-def parse_target(text: str) -> Target | MeanRadius:
-    """`ca@RADIUS>=ACCURACY`, or `acr>=RADIUS`.
-
-    Raises:
-        InvalidInput: another form, or a value out of range.
-    """
-    name, _, least = text.replace(" ", "").partition(">=")
-    if name != "acr":
-        return Target.parse(text)
-    try:
-        return MeanRadius(float(least))
-    except ValueError as error:
-        if isinstance(error, InvalidInput):
-            raise
-        raise InvalidInput(f"an average radius reads like 'acr>=0.3'; got {text!r}") from None
+_AGAINST = (
+    " The target is taken of the original's certificates of the same inputs, each wrong on its own "
+    "likewise with probability at most its α: certificates are compared with certificates, and "
+    "that the accuracy itself fell by no more is not proven."
+)
 
 
 def check_labels(labels: Sequence[int | None] | None, name: str) -> None:
@@ -67,12 +42,14 @@ class Judgement:
         found: what was counted, in words.
         alpha: probability that a single certificate is wrong.
         inputs: how many the run has.
+        against: what a comparison with the original does not say; empty where there is none.
     """
 
     accepted: bool
     found: str
     alpha: float
     inputs: int
+    against: str = ""
 
     @property
     def text(self) -> str:
@@ -80,23 +57,31 @@ class Judgement:
         return (
             f"{'accepted' if self.accepted else 'not accepted'}: {self.found}. This counts "
             f"certificates, each wrong with probability at most {level(self.alpha)} on its own; "
-            f"{all_together(self.inputs, self.alpha)}."
+            f"{all_together(self.inputs, self.alpha)}.{self.against}"
         )
 
 
-def judge(run: Run, target: Target | MeanRadius) -> Judgement:
+def judge(run: Run, goal: Goal, base: Run | None = None) -> Judgement:
     """Compare a finished run's certificates of the right class with a target.
 
     Nothing is rounded: 29 of 100 reaches the decimal 0.29, and a radius reaches a target only if
     it is at least as large. A target's radius is read as a float, as in all summaries, so that an
     input decided at 0.3 counts at 0.3.
 
+    Args:
+        run: a finished run with labels.
+        goal: the target.
+        base: the original's run, for a target that is relative to it: only its certificates of
+            the inputs of `run` count.
+
     Raises:
         StoreError: the run is unfinished or damaged.
-        InvalidInput: it has no labels.
+        InvalidInput: it has no labels, or the target is relative and cannot be put in numbers.
+        Mismatch: the original has no certificate of one of its inputs.
     """
     run.require_complete()
     check_labels(run.labels, str(run.storage))
+    target, said, against = _numbers(goal, run, base)
     radii = [
         Fraction(c.radius)
         for c, label in zip(run.certificates, run.labels, strict=True)
@@ -105,15 +90,55 @@ def judge(run: Run, target: Target | MeanRadius) -> Judgement:
     alpha, inputs = alpha_of(run.identity.settings, run.identity.method), len(run.labels)
     if isinstance(target, MeanRadius):
         mean = sum(radii, Fraction(0)) / inputs
+        least = f"{ceil_to(target.least, 6)} ({said})" if said else f"{float(target.least):g}"
         found = (
             f"the average certified radius of {many(inputs, 'input')} is {floor_to(mean, 6)}, "
-            f"where one without a certificate of its label counts 0; the target is {target.least:g}"
+            f"where one without a certificate of its label counts 0; the target is {least}"
         )
-        return Judgement(mean >= Fraction(target.least), found, alpha, inputs)
+        return Judgement(mean >= Fraction(target.least), found, alpha, inputs, against)
     needed = ceil(target.needed(inputs))
     robust = sum(radius >= target.radius for radius in radii)
     found = (
         f"{robust} of {many(inputs, 'input')} have a certificate of their label at radius "
-        f"{target.radius:g}; the target is {needed} ({target.accuracy:g})"
+        f"{target.radius:g}; the target is {needed} ({said or f'{target.accuracy:g}'})"
     )
-    return Judgement(robust >= needed, found, alpha, inputs)
+    return Judgement(robust >= needed, found, alpha, inputs, against)
+
+
+def _numbers(goal: Goal, run: Run, base: Run | None) -> tuple[Target | MeanRadius, str, str]:
+    """A target in numbers, where it comes from if it was relative, and what that does not say."""
+    if not isinstance(goal, Relative):
+        return goal, "", ""
+    before = _original_radii(goal, run, base)
+    return goal.of(before), f"{goal.asked}; {goal.found(before)}", _AGAINST
+
+
+def _original_radii(goal: Relative, run: Run, base: Run | None) -> NDArray[np.float64]:
+    """Radii of the original's certificates of a run's inputs, -1 without one of the label.
+
+    Raises:
+        StoreError: the original's run is unfinished.
+        InvalidInput: there is no original.
+        Mismatch: it lacks one of the inputs.
+    """
+    if base is None:
+        raise InvalidInput(no_base(goal))
+    base.require_complete()
+    at = {key: i for i, key in enumerate(zip(base.identity.indices, base.contents, strict=True))}
+    wanted = list(zip(run.identity.indices, run.contents, strict=True))
+    if missing := [index for index, content in wanted if (index, content) not in at]:
+        raise Mismatch(
+            f"{goal.text!r} compares with the original's certificates of the same inputs, "
+            f"but {base.storage} has none of {len(missing)} of {many(len(wanted), 'input')}, the "
+            f"first at index {missing[0]}. Give the run of the original on the same data."
+        )
+    before = base.certificates
+    return correct_radii([before[at[key]] for key in wanted], run.labels)
+
+
+def no_base(goal: Relative) -> str:
+    """Why a target cannot be judged where there is no original."""
+    return (
+        f"{goal.text!r} compares with the original, which a certification from scratch "
+        "does not have. Give a number, such as 'ca@0.5>=40%', or recertify with --base."
+    )

@@ -183,8 +183,7 @@ def _screening(content: Content) -> dict[str, Any]:
 
 
 def _target(certificate: DatasetCertificate) -> str:
-    target = certificate.screening.target
-    return "" if target is None else f"CA@{target.radius:g} ≥ {target.accuracy:g}"
+    return ", ".join(map(str, certificate.screening.targets))
 
 
 def _spent(run: Run, summary: Summary) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def _certify(
     onnx_engine.check(engine, arguments)
     with console.waiting("Loading data"):
         inputs = source.load()
-        arguments.check_labels(inputs.labels, inputs.name)
+        arguments.check_targets(inputs.labels, inputs.name)
         whole = settings(levels=inputs.levels, seed=number)
     console.note(sanity.of_settings(whole))
     total = arguments.remaining(len(inputs) * (whole.n0 + whole.n))

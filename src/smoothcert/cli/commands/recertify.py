@@ -102,7 +102,7 @@ def _recertify(
     arguments.require_unused()
     with console.waiting("Loading the base run"):
         original = Run.open(base)
-        arguments.check_labels(original.labels, str(original.storage))
+        arguments.check_targets(original.labels, str(original.storage), original)
         settings = original.identity.settings
         method = method_settings(settings, wanted)
         source = recorded_source(original.manifest.origin, data)

@@ -31,14 +31,8 @@ def screen(
         ),
     ] = 0.002,
     radii: Annotated[str, typer.Option(help="Radii to bound more tightly.")] = "",
-    accept: Annotated[
-        str | None,
-        typer.Option(
-            help="Target, such as 'ca@0.5>=0.40': stop when it is decided, and exit with 3 unless "
-            "it is proven for every model.",
-            show_default=False,
-        ),
-    ] = None,
+    accept: options.AcceptProven = None,
+    accept_any: options.AcceptAny = False,
     form: Annotated[
         str | None,
         typer.Option(
@@ -65,7 +59,8 @@ def screen(
     from smoothcert.cli.resources import Compute, Device
 
     compute = Compute(Device(device, threads), workers, cluster)
-    rest = (per_input, alpha, radii, accept, batch_size, form, out, overwrite)
+    after = (batch_size, form, out, overwrite, accept_any)
+    rest = (per_input, alpha, radii, accept or (), *after)
     asked = screenings.ScreeningArguments(tuple(models), base, data, *rest)
     with console.warnings_as_lines():
         screenings.screen(asked, compute, json)
