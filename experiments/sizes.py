@@ -225,9 +225,8 @@ def line(row: Row | Decided | Reused) -> list[str]:
         elif "evaluations" in field.name:
             shown.append(f"{value:,.0f}")
         else:
-            shown.append(
-                f"{value:.{4 if field.name == 'acr' else 3 if field.name == 'kept' else 2}f}"
-            )
+            digits = {"acr": 4, "kept": 3}.get(field.name, 2)
+            shown.append(f"{value:.{digits}f}")
     return shown
 
 

@@ -87,8 +87,7 @@ def recertify(
     """
     base = _matched(as_base(base), inputs := as_inputs(inputs))
     how = (per_input, policy, method, alpha, gamma, variant, form, stages, fresh_seed)
-    settings, chosen = base.settings, method_settings(base.settings, Wanted(*how))
-    check_sizes(base.method, chosen)
+    settings, chosen = base.settings, _chosen(base, Wanted(*how))
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     most = len(inputs) * chosen.draws(settings)
     ready = prepare(loaded, inputs.item(0), settings, most, batch_size)
@@ -97,6 +96,13 @@ def recertify(
     allocations, spent = _allocations(ready.sampler(settings), inputs, base, chosen)
     cases = map(Case, inputs, base.records, allocations)
     return certified(chosen, ready, inputs, settings, cases, progress, watchers, spent)
+
+
+def _chosen(base: Certification, wanted: "Wanted") -> Method:
+    """The method's settings, for a base that it can reuse."""
+    chosen = method_settings(base.settings, wanted)
+    check_base(base.method, chosen)
+    return chosen
 
 
 def _warned(new: Try, base: Certification) -> Try:
@@ -183,22 +189,22 @@ def _fresh(settings: Settings, policy: str, method: str, alpha: float, seed: int
     return Reuse(policy, "fresh", alpha, fresh_seed=seed)
 
 
-def check_base(method: Method | None) -> None:
-    """Raise Mismatch unless the base was certified from scratch, and not stopped by its votes."""
-    if not method_of(method).reusable:
-        raise Mismatch(
-            "The base was itself recertified, or decided at one radius; only a certification "
-            "from scratch leaves votes that can be reused. Certify the original without --radius."
-        )
-
-
-def check_sizes(base: Method | None, method: Method) -> None:
-    """Raise InvalidInput for a method that plans with as many cached draws of every input.
+def check_base(base: Method | None, method: Method) -> None:
+    """Refuse a base whose votes a method cannot reuse.
 
     Args:
         base: the method of the base.
         method: the one that is to reuse it.
+
+    Raises:
+        Mismatch: the base was not certified from scratch, or stopped by its votes.
+        InvalidInput: it was certified by plan, and the method takes as many draws of every input.
     """
+    if not method_of(base).reusable:
+        raise Mismatch(
+            "The base was itself recertified, or decided at one radius; only a certification "
+            "from scratch leaves votes that can be reused. Certify the original without --radius."
+        )
     if method_of(base).has_plan and not (isinstance(method, Exact) or method.is_fresh):
         raise InvalidInput(
             "The base was certified by plan, with its own number of draws for each input, which "
@@ -209,7 +215,6 @@ def check_sizes(base: Method | None, method: Method) -> None:
 
 def _matched(base: Certification, inputs: Inputs) -> Certification:
     """The base, once its inputs are checked, with the distance to the grid that they have now."""
-    check_base(base.method)
     if inputs.levels != base.settings.levels:
         raise Mismatch(
             f"The original was certified on the grid 1/{base.settings.levels}; the inputs are on "

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from smoothcert.api import sized
-from smoothcert.api.recertify import check_base, check_classes, check_sizes
+from smoothcert.api.recertify import check_base, check_classes
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier, Fronted
 from smoothcert.data.inputs import Inputs
@@ -164,8 +164,7 @@ class RunRequest:
         sized.check_budget(self.method, self.settings, len(inputs))
         if self.base is not None:
             self.base.require_complete()
-            check_base(self.base.identity.method)
-            check_sizes(self.base.identity.method, self.method)
+            check_base(self.base.identity.method, self.method)
             check_same_inputs(self.base, inputs)
             check_same_labels(self.base, inputs)
         if self.base is not None and self.method.prefix:

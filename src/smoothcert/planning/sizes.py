@@ -137,7 +137,7 @@ class Sizes:
         other = self._other[:, None, None] * (1 - p)
         radius, most = (
             (quantile(lower(k, m, half)) - quantile(upper(rest, m, half))) / 2
-            for k, rest in ((p * m, other * m), (m, 0.0))
+            for k, rest in ((p * m, other * m), (m, 0 * m))
         )
         return _Proofs(radius, (_deviation(p, m) + _deviation(other, m)) / 2, most)
 

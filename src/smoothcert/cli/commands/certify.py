@@ -11,9 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smoothcert.certificate import Settings
+    from smoothcert.classifiers.protocol import Classifier
+    from smoothcert.cli.console import Tick
     from smoothcert.cli.data_source import DataSource
     from smoothcert.cli.run_request import RunArguments
+    from smoothcert.data.inputs import Inputs
+    from smoothcert.execution.start import RunRequest
     from smoothcert.methods import Method
+    from smoothcert.runs.store import Run
 
 
 def certify(
@@ -110,10 +115,8 @@ def _certify(
     from smoothcert.cli import console, onnx_engine
     from smoothcert.cli.resources import run_on_cluster
     from smoothcert.cli.run_request import show_run
-    from smoothcert.execution.runner import carry_out, execute
     from smoothcert.execution.start import RunRequest
-    from smoothcert.methods import Decision, Sized
-    from smoothcert.runs.plan_file import read_plan
+    from smoothcert.methods import Decision
 
     wanted = options.parse_seed(seed, "--seed")
     number = arguments.seed(wanted, lambda run: run.identity.settings.seed)
@@ -141,16 +144,32 @@ def _certify(
         chosen = arguments.options(tick, source, origin, files)
         return RunRequest(arguments.storage, whole, method, options=chosen)
 
-    if classifier is not None and isinstance(method, Sized):
-        with console.bar("Selecting", len(inputs) * whole.n0) as tick:
-            opened = request(tick).open(classifier, inputs)
-        planned = sum(one.evaluations for one in read_plan(opened))
-        with console.bar("Certifying", arguments.remaining(planned)) as tick:
-            run = carry_out(request(tick), opened, classifier, inputs)
+    if classifier is not None:
+        run = _executed(request, classifier, inputs, arguments, total)
     else:
         with console.bar("Certifying", total) as tick:
-            if classifier is None:
-                run = run_on_cluster(request(tick), model, source, arguments.compute)
-            else:
-                run = execute(request(tick), classifier, inputs)
+            run = run_on_cluster(request(tick), model, source, arguments.compute)
     show_run(run, arguments.json, arguments.targets)
+
+
+def _executed(
+    request: "Callable[[Tick], RunRequest]",
+    classifier: "Classifier",
+    inputs: "Inputs",
+    arguments: "RunArguments",
+    total: int,
+) -> "Run":
+    """Compute the run here; one by plan shows first its selection, then what the plan leaves."""
+    from smoothcert.cli import console
+    from smoothcert.execution.runner import carry_out, execute
+    from smoothcert.runs.plan_file import read_plan
+
+    asked = request(lambda count: None)
+    if not asked.method.has_plan:
+        with console.bar("Certifying", total) as tick:
+            return execute(request(tick), classifier, inputs)
+    with console.bar("Selecting", len(inputs) * asked.settings.n0) as tick:
+        run = request(tick).open(classifier, inputs)
+    planned = sum(one.evaluations for one in read_plan(run))
+    with console.bar("Certifying", arguments.remaining(planned)) as tick:
+        return carry_out(request(tick), run, classifier, inputs)

@@ -77,9 +77,9 @@ def _reuse(run: "Run", method: str, alpha: float | None) -> "Planned":
     from smoothcert.methods import planned
 
     run.require_complete()
-    check_base(run.identity.method)
-    settings = run.identity.settings
-    reuse = planned(method_settings(settings, Wanted(method=method, alpha=alpha)))
+    wanted = method_settings(run.identity.settings, Wanted(method=method, alpha=alpha))
+    check_base(run.identity.method, wanted)
+    reuse = planned(wanted)
     if reuse is None:
         raise InvalidInput(
             f"{method} makes no plan; plan takes the methods auto, exact, joint, stratified"
