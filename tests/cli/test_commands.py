@@ -81,7 +81,47 @@ def test_plan_shows_costs_before_they_are_paid(folder, models):
     out, _ = run_in("plan", models / "int8.onnx", "--base", "base", *chosen, cwd=folder)
     found = json.loads(out)
     assert [p["policy"] for p in found["policies"]] == ["uniform:50", "radius:0.1"]
-    assert 0 < found["policies"][0]["evaluations"] <= 50 * 20
+    uniform = found["policies"][0]
+    # As recertify counts: the pilot is among them. Seconds are those at the speed that is said.
+    assert 0 < uniform["evaluations"] - found["pilot_evaluations"] <= 50 * 20
+    assert uniform["seconds"] == uniform["evaluations"] / found["evaluations_per_second"]
+    given = ("recertify", models / "int8.onnx", "--base", "base", "--policy", "uniform:50")
+    out, _ = run_in(*given, "--out", "planned", "--json", cwd=folder)
+    assert json.loads(out)["evaluations"] == pytest.approx(uniform["evaluations"], rel=0.1)
+
+
+def test_a_short_pilot_does_not_stand_for_the_speed(folder, models, monkeypatch):
+    """It is mostly what comes once; a long one is mostly evaluations, and a trial costs more."""
+    asked = ("plan", models / "int8.onnx", "--base", "base", "--policy", "uniform:50", "--json")
+    monkeypatch.setattr("smoothcert.sampling.tuning.speed", lambda *given: 1000.0)
+    found = json.loads(run_in(*asked, cwd=folder)[0])
+    assert found["evaluations_per_second"] == 1000.0
+    monkeypatch.setattr("smoothcert.sampling.tuning.speed", lambda *given: 0.0)  # it failed
+    found = json.loads(run_in(*asked, cwd=folder)[0])
+    assert found["evaluations_per_second"] not in (0.0, 1000.0)
+    monkeypatch.setattr("smoothcert.sampling.tuning.speed", lambda *given: 1 / 0)
+    monkeypatch.setattr(sys.modules["smoothcert.cli.commands.plan"], "_LONG", 0.0)
+    assert json.loads(run_in(*asked, cwd=folder)[0])["evaluations_per_second"] > 0
+
+
+def test_inputs_that_get_nothing_are_named(folder, models):
+    given = ("recertify", models / "int8.onnx", "--base", "base", "--policy", "budget:0.02")
+    _, err = run_in(*given, "--out", "little", cwd=folder)
+    out, _ = run_in(*given, "--out", "little", "--resume", "--json", cwd=folder)
+    nothing = json.loads(out)["without_evaluations"]
+    found = Run.open(folder / "little").certificates
+    assert nothing
+    assert nothing == [c.index for c in found if c.outcome.name == "UNSPENT"]
+    said = f"{len(nothing)} input{'s' if len(nothing) > 1 else ''} got no evaluations"
+    assert f"{said}: {', '.join(map(str, nothing))}." in " ".join(err.split())
+
+
+def test_many_inputs_that_get_nothing_are_counted():
+    from smoothcert.report.spending import nothing_spent
+
+    assert nothing_spent(()) == ""
+    assert "1 input got no evaluations: 7." in nothing_spent((7,))
+    assert "30 inputs got no evaluations: 0, 1, 2 and 27 more." in nothing_spent(range(30), most=3)
 
 
 def test_screen_ranks_models(folder, models):

@@ -20,6 +20,7 @@ from smoothcert.execution.runner import RunOptions
 from smoothcert.methods.targets import Goal, Relative, in_numbers, read
 from smoothcert.report.acceptance import check_labels, judge, no_base
 from smoothcert.report.claims import tried
+from smoothcert.report.spending import nothing_spent, without_evaluations
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import seed_use
 from smoothcert.runs.store import Run
@@ -210,13 +211,17 @@ def show_run(
     judged = [judge(run, target, base) for target in targets]
     accepted = all(one.accepted for one in judged)
     model, tries = run.identity.model, _cache_use(run, base)
+    nothing = without_evaluations(run.certificates)
     if as_json:
         why = "\n".join(one.text for one in judged)
         verdict = {"accepted": accepted, "why": why} if judged else {}
         cache = {"cache": tries.to_json(model)} if tries else {}
+        cache |= {"without_evaluations": nothing} if base is not None else {}
         console.show_json({"run": str(run.storage), **asdict(summary), **cache, **verdict})
     else:
         console.show_table(*summary_table([summary]))
+        if said := nothing_spent(nothing):
+            console.say(said)
         console.say(f"Written to {run.storage}")
         if base is not None:
             console.note(sanity.of_recertified(base.certificates, run.certificates))

@@ -7,6 +7,7 @@ import numpy as np
 
 from smoothcert.certificate import Certificate, Outcome
 from smoothcert.runs.store import Run
+from smoothcert.text import many
 from smoothcert.vocabulary import RESULTS
 
 _EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
@@ -53,6 +54,23 @@ def parts(run: Run) -> dict[str, int]:
 
 def _pilot(run: Run) -> tuple[str, int]:
     return "pilot", run.pilot_evaluations
+
+
+def without_evaluations(certificates: Sequence[Certificate]) -> tuple[int, ...]:
+    """Indices of the inputs on which the plan spent nothing, though the original proves them."""
+    return tuple(c.index for c in certificates if c.outcome is Outcome.UNSPENT)
+
+
+def nothing_spent(indices: Sequence[int], most: int = 20) -> str:
+    """The inputs that got nothing, in a sentence; empty if there are none."""
+    if not indices:
+        return ""
+    shown = ", ".join(map(str, indices[:most]))
+    more = f" and {len(indices) - most:,} more" if len(indices) > most else ""
+    return (
+        f"{many(len(indices), 'input')} got no evaluations: {shown}{more}. A larger budget, or "
+        "uniform:M for every input, would be a second try: take a fresh seed for it."
+    )
 
 
 def by_share(certificates: Sequence[Certificate]) -> tuple[Bin, ...]:

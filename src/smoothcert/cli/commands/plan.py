@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smoothcert.classifiers.protocol import Classifier
+    from smoothcert.data.inputs import Inputs
     from smoothcert.methods import Planned
     from smoothcert.runs.store import Run
+    from smoothcert.sampling.prepare import Prepared
 
 _SHOWN = ("budget:0.01", "budget:0.02", "budget:0.05", "budget:0.1", "retain:0.9", "retain:0.95")
+_LONG = 10.0  # seconds of a pilot, of which what comes once is a small part
 
 
 def plan(
@@ -61,13 +64,29 @@ def plan(
             ready = prepared(run, classifier, inputs, batch_size)
             start = time.perf_counter()
             expected = explored(run, ready, inputs, reuse)
-            speed = expected.pilot_evaluations / (time.perf_counter() - start)
+            pilot = expected.pilot_evaluations
+            speed = _speed(ready, inputs, run, pilot, time.perf_counter() - start)
         rows = []
         for policy in policies or _SHOWN:
             evaluations, radius = expected.expected(policy)
             radius *= run.identity.settings.sigma
-            rows.append((policy, evaluations, evaluations / speed, radius))
-        _show(run, classifier, rows, expected.pilot_evaluations, json, reuse)
+            rows.append((policy, pilot + evaluations, (pilot + evaluations) / speed, radius))
+        _show(run, classifier, rows, pilot, speed, json, reuse)
+
+
+def _speed(ready: "Prepared", inputs: "Inputs", run: "Run", pilot: int, seconds: float) -> float:
+    """Evaluations per second: of a long pilot, else of a trial.
+
+    A short pilot is mostly what comes once: votes to read, functions to load.
+    """
+    from smoothcert.sampling.tuning import BatchConfig, speed
+
+    if seconds < _LONG:
+        config = BatchConfig(ready.classifier, ready.batch_size)
+        found = speed(config, inputs.item(0), run.identity.settings.noise)
+        if found:
+            return found
+    return pilot / seconds
 
 
 def _reuse(run: "Run", method: str, alpha: float | None) -> "Planned":
@@ -92,6 +111,7 @@ def _show(
     classifier: "Classifier",
     rows: "Sequence[tuple[str, int, float, float]]",
     pilot_evaluations: int,
+    speed: float,
     as_json: bool,
     reuse: "Planned",
 ) -> None:
@@ -108,6 +128,7 @@ def _show(
         names = ("policy", "evaluations", "seconds", "expected_mean_radius")
         policies = [dict(zip(names, row, strict=True)) for row in rows]
         pilot = {"pilot_evaluations": pilot_evaluations, "original_mean_radius": whole}
+        pilot |= {"evaluations_per_second": speed}
         console.show_json(pilot | {"policies": policies})
         return
     table = [[p, f"{e:,}", f"{s:.1f}", f"{r:.4f}"] for p, e, s, r in rows]
@@ -123,7 +144,9 @@ def _show(
         "table, but not a model or a method."
     )
     console.say(
-        f"{of_base}The pilot took {pilot_evaluations:,} {may_choose} "
+        f"{of_base}The pilot took {pilot_evaluations:,} {may_choose} It is among the evaluations "
+        f"above, as in recertify. The seconds are those of the classifier, at {speed:,.0f}/s here; "
+        "a run also starts, proves and writes. "
         "Expected figures come from fitted flip rates and use no labels. "
         f"{tried(ledger.tries(run), classifier.fingerprint)}".strip()
     )
