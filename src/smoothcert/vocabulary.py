@@ -21,7 +21,9 @@ MODES = ("eager", "compiled", "fast")
 HUBS = {"timm": "from_timm", "torchvision": "from_torchvision", "hf": "from_transformers"}
 """Prefix of a reference, which is also the name of an extra, to the module that loads it."""
 
-DATA_FORMS = "digits, x.npz, x.parquet, a folder of Parquet files or images, or a Hugging Face id"
+DATA_FORMS = (
+    "digits, x.npz, x.csv, x.parquet, a folder of Parquet files or images, or a Hugging Face id"
+)
 """The forms of DATA."""
 
 FORMS = ("binary", "runner-up", "auto", "multiclass")

@@ -11,7 +11,7 @@ from smoothcert.classifiers.preprocessing import Preprocessing
 from smoothcert.classifiers.preprocessing_files import given
 from smoothcert.errors import InvalidInput
 
-_ANY_PURPOSE = "config.json"
+_ANY_PURPOSE, _COLUMNS = "config.json", "columns.json"
 _BESIDE = ("preprocess.json", "preprocessor_config.json", _ANY_PURPOSE)
 
 
@@ -47,6 +47,11 @@ class Seen:
         return len(self.shape) == 4 and self.shape[3] in (1, 3) and self.shape[1] not in (1, 3)
 
     @property
+    def _columns(self) -> bool:
+        """Whether the first file beside it says what a table's columns are."""
+        return bool(self.beside) and self.beside[0].name.endswith(_COLUMNS)
+
+    @property
     def proposed(self) -> tuple[str, ...]:
         """The options of `adapt` that the shape, the type and the files speak for."""
         found = []
@@ -56,7 +61,7 @@ class Seen:
             found.append("--scale 255")
         if self.channels_last:
             found.append("--layout nhwc")
-        elif len(self.shape) == 2:
+        elif len(self.shape) == 2 and not self._columns:
             found.append("--layout flat")
         return tuple(found)
 
@@ -70,7 +75,10 @@ class Seen:
         if self.channels_last:
             lines.append("That is channels last; images here have channels first.")
         elif len(self.shape) == 2:
-            lines.append("That is a row of values; images here are (B, C, H, W).")
+            lines.append(
+                "That is a row of values; images here are (B, C, H, W). For a table's rows, give "
+                "--preprocess and its columns file in place of --layout flat."
+            )
         if self.shape and isinstance(self.shape[0], int):
             lines.append(f"It takes only batches of {self.shape[0]}; adapt opens that if it can.")
         if self.normalizes:
@@ -137,7 +145,8 @@ class Seen:
 def beside(source: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """The files beside a model that can be put in front of it, and why others cannot."""
     usable, reasons = [], []
-    for file in (source.parent / name for name in _BESIDE):
+    columns = sorted(source.parent.glob(f"*{_COLUMNS}"))
+    for file in (*(source.parent / name for name in _BESIDE), *columns):
         if not file.is_file():
             continue
         try:
