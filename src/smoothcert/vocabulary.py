@@ -10,7 +10,7 @@ MODEL_FORMS = (
     "timm:NAME[@weights.safetensors], torchvision:NAME[@weights], hf:org/name, hf:/folder, "
     "package.module:factory[,width=24] or package.module:Class[,width=24]@weights.pth; "
     "x.onnx#logits names an output; "
-    "MODEL+preprocess.json puts preprocessing in front of a torch model; "
+    "MODEL+preprocess.json puts preprocessing in front of a torch model or function; "
     "the prefix compiled: or fast: sets a torch model's arithmetic"
 )
 """The forms of MODEL."""

@@ -152,7 +152,7 @@ CELLS = {
     "a huge exponent": ("18,1e999999999,no", "not a number"),
     "many digits": (f"18,{'9' * 5000},no", "not a number"),
     "too large": ("18,200500,no", "is 200500, and "),
-    "too small": ("17,0,no", "says 18 to 90. Leave such rows out, or widen the range"),
+    "too small": ("17,0,no", "says 18 to 90. Leave such rows out, or widen that range"),
     "off its step": (
         "18.5,0,no",
         "is 18.5, which is not 18 and whole steps of 1. Correct the step",

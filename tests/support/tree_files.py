@@ -1,4 +1,4 @@
-"""Forests of scikit-learn as ONNX files, in the forms in which skl2onnx and onnxmltools write them."""
+"""Forests of scikit-learn as ONNX files, in the forms that skl2onnx and onnxmltools write."""
 
 from typing import Any
 

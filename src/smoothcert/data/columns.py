@@ -86,7 +86,7 @@ class Column:
                 f"{shown(least)}, or another step."
             )
 
-    @property
+    @cached_property
     def span(self) -> Fraction:
         """From low to high: what 1 is, of noise and radii, in the column's own unit."""
         return self.high - self.low

@@ -1,6 +1,6 @@
 """Rows of numbers as inputs: each column on the grid, by what its columns file says."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import inf, nextafter
@@ -87,12 +87,13 @@ def _cells(table: Table, name: str, said: Columns) -> Sequence[Any]:
 
 def _placed(column: Column, cells: Sequence[Any], levels: int, said: Columns) -> _Placed:
     """The grid points of a column's cells; equal cells are looked at once."""
-    known = dict[Hashable, tuple[int, float]]()
+    known = dict[Any, tuple[int, float]]()
     for row, cell in enumerate(cells):
-        if not isinstance(cell, Hashable) or (value := number(cell)) is None:
+        if not isinstance(cell, list | dict) and cell in known:
+            continue
+        if (value := number(cell)) is None:
             raise _wrong(row, column, why_not(cell))
-        if cell not in known:
-            known[cell] = _nearest(column, value, row, levels, said)
+        known[cell] = _nearest(column, value, row, levels, said)
     found = [known[cell] for cell in cells]
     steps = np.fromiter((step for step, _ in found), np.int32, len(found))
     return _Placed(steps, np.fromiter((off for _, off in found), np.float64, len(found)))
@@ -102,22 +103,23 @@ def _nearest(
     column: Column, value: Fraction, row: int, levels: int, said: Columns
 ) -> tuple[int, float]:
     """The grid point nearest to a value, and the distance, at least the exact one."""
-    if not column.low <= value <= column.high:
+    # In whole numbers, which takes a third of the time of fractions.
+    (low, under), (span, over) = column.low.as_integer_ratio(), column.span.as_integer_ratio()
+    part = (value.numerator * under - low * value.denominator) * over
+    whole = value.denominator * under * span  # the value is part / whole of the range
+    if not 0 <= part <= whole:
         why = f"is {shown(value)}, and {said.file} says {shown(column.low)} to"
-        why += (
-            f" {shown(column.high)}. Leave such rows out, or widen the range there, which changes"
-        )
+        why += f" {shown(column.high)}. Leave such rows out, or widen that range, which changes"
         raise _wrong(row, column, f"{why} what radii mean")
-    place = (value - column.low) / column.span
     if column.step:
-        own = place * column.steps
+        own = Fraction(part * column.steps, whole)
         if abs(own - round(own)) > _OFF_STEP:
             why = f"is {shown(value)}, which is not {shown(column.low)} and whole steps of"
             why += f" {shown(column.step)}. Correct the step in {said.file}, or leave it out there"
             raise _wrong(row, column, why)
-    step = round(place * levels)
-    off = abs(place - Fraction(step, levels))
-    return step, nextafter(float(off), inf) if off else 0.0
+    step = (2 * part * levels + whole) // (2 * whole)
+    off = abs(part * levels - step * whole) / (whole * levels)
+    return step, nextafter(off, inf) if off else 0.0
 
 
 def _wrong(row: int, column: Column, why: str) -> InvalidInput:
