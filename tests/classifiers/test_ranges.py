@@ -208,6 +208,9 @@ def test_what_does_not_fit_is_refused(file, tmp_path):
 
 
 def test_adapt_proposes_the_columns_file_beside_a_model_of_rows(file, tmp_path):
+    (tmp_path / "another.columns.json").write_text(
+        json.dumps({"features": [{"name": "a", "low": 0, "high": 1}]})
+    )
     onnx.save(linear(), tmp_path / "m.onnx")
     found = seen(str(tmp_path / "m.onnx"))
     assert f"--preprocess {file} --out" in found.command

@@ -75,6 +75,10 @@ def test_a_model_of_scikit_learn_on_a_csv_file(folder):
     run_in("certify", model, "--data", "test.csv", *SETTINGS, "--out", "runs/csv", cwd=folder)
     run_in("verify", "runs/csv", "--replay", "10%", "--model", model, cwd=folder)
     run = Run.open(folder / "runs" / "csv")
+    unit = "18 and 90 of age, 0 and 200000 of income"
+    assert run.manifest.origin["unit"] == unit
+    run_in("report", "runs/csv", "--out", "report", cwd=folder)
+    assert unit in (folder / "report" / "index.html").read_text()
     assert run.identity.settings.levels == 3600
     certified = [c for c in run.certificates if c.predicted >= 0]
     assert sum(c.predicted == run.labels[c.index] for c in certified) >= 8

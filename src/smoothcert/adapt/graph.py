@@ -163,7 +163,7 @@ def look(reference: ModelReference, source: Path) -> Seen:
         classifier.session.get_inputs()[0].type == "tensor(uint8)",
         _first_arithmetic(model.graph, images.name),
         makers.get(classifier.output.name) in ("Softmax", "Sigmoid"),
-        *beside(source),
+        *beside(source, dims_of(images)),
         recorded(model),
     )
 

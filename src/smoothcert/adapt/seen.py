@@ -94,7 +94,7 @@ class Seen:
             )
         if self.beside:
             files = ", ".join(path.name for path in self.beside)
-            lines.append(f"Beside it there is {files}, which may say how images are prepared.")
+            lines.append(f"Beside it there is {files}, which may say how inputs are prepared.")
         lines += self.unusable
         if self.probabilities:
             lines.append("Its scores are probabilities, which are fine as they are.")
@@ -142,18 +142,24 @@ class Seen:
         return tuple(found)
 
 
-def beside(source: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """The files beside a model that can be put in front of it, and why others cannot."""
+def beside(source: Path, shape: Dims) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The files beside a model that can be put in front of it, and why others cannot.
+
+    Args:
+        source: the model's file.
+        shape: of its input. A columns file is for rows of as many values as it has features.
+    """
     usable, reasons = [], []
     columns = sorted(source.parent.glob(f"*{_COLUMNS}"))
     for file in (*(source.parent / name for name in _BESIDE), *columns):
         if not file.is_file():
             continue
         try:
-            given(file, {})
+            ranges = given(file, {})[0].ranges
         except InvalidInput as error:
             if file.name != _ANY_PURPOSE:
                 reasons.append(f"Not used: {error}")
         else:
-            usable.append(file)
+            if ranges is None or [*shape[1:]] == [len(ranges.low)]:
+                usable.append(file)
     return tuple(usable), tuple(reasons)

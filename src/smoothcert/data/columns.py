@@ -27,7 +27,7 @@ _KEYS, _FEATURE = ("features", "label", "classes"), ("name", "low", "high", "ste
 _LARGEST = 2**24  # whole numbers that float32 holds
 _NARROWEST = 2**12  # the largest value over the range; float32 then resolves 1/4096 of it
 _HUGE = 1e300
-_SHOWN = 3
+_SHOWN, _RECORDED = 3, 64
 _EXAMPLE = '{"features": [{"name": "age", "low": 0, "high": 100, "step": 1}], "label": "label"}'
 
 
@@ -185,8 +185,15 @@ class Columns:
                 )
         return levels
 
+    @property
+    def ranges(self) -> str:
+        """What 0 and 1 are in the first columns, for a record."""
+        some = [f"{shown(one.low)} and {shown(one.high)} of {one.name}" for one in self.features]
+        more = f" and {len(some) - _RECORDED} more" if len(some) > _RECORDED else ""
+        return ", ".join(some[:_RECORDED]) + more
+
     def unit(self) -> str:
-        """What a radius of 0.1 is in the columns' own units, in a sentence."""
+        """What a radius of 0.1 is in the first columns' own units, in a sentence."""
         some = [f"{shown(one.span / 10)} of {one.name}" for one in self.features[:_SHOWN]]
         more = " and so on" if len(self.features) > _SHOWN else ""
         alone = " alone" if len(self.features) > 1 else ""

@@ -52,6 +52,7 @@ class Inputs:
             point, which `read` returns; it is subtracted from every radius.
         notes: decisions made in reading the data, one sentence each; see `describe`.
         called: from an index to the input's name, such as its file's name.
+        unit: what 0 and 1 are in the inputs' own units; empty for images.
 
     Raises:
         InvalidInput: an empty set, a repeated index, or labels that do not match the inputs.
@@ -67,6 +68,7 @@ class Inputs:
     off_grid: float = 0.0
     notes: tuple[str, ...] = ()
     called: Callable[[int], str] | None = None
+    unit: str = ""
 
     def __post_init__(self) -> None:
         """Refuse an empty set, a repeated index, and labels that do not match the inputs."""

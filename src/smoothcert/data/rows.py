@@ -72,6 +72,7 @@ def inputs(path: Path, grid: float | Fraction | None) -> Inputs:
         off,
         tuple(_notes(table, said, levels, off)),
         "row {}".format,
+        said.ranges,
     )
 
 
