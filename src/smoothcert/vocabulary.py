@@ -10,7 +10,7 @@ MODEL_FORMS = (
     "timm:NAME[@weights.safetensors], torchvision:NAME[@weights], hf:org/name, hf:/folder, "
     "package.module:factory[,width=24] or package.module:Class[,width=24]@weights.pth; "
     "x.onnx#logits names an output; "
-    "MODEL+preprocess.json puts preprocessing in front of a torch model; "
+    "MODEL+preprocess.json puts preprocessing in front of a torch model or function; "
     "the prefix compiled: or fast: sets a torch model's arithmetic"
 )
 """The forms of MODEL."""
@@ -21,7 +21,9 @@ MODES = ("eager", "compiled", "fast")
 HUBS = {"timm": "from_timm", "torchvision": "from_torchvision", "hf": "from_transformers"}
 """Prefix of a reference, which is also the name of an extra, to the module that loads it."""
 
-DATA_FORMS = "digits, x.npz, x.parquet, a folder of Parquet files or images, or a Hugging Face id"
+DATA_FORMS = (
+    "digits, x.npz, x.csv, x.parquet, a folder of Parquet files or images, or a Hugging Face id"
+)
 """The forms of DATA."""
 
 FORMS = ("binary", "runner-up", "auto", "multiclass")

@@ -703,7 +703,11 @@ NO_COLUMNS = {
     ),
     "split-column": ({"label": [0, 1], "split": ["train", "test"]}, None, "has a column 'split'"),
     "two-pictures": ({"img": [b"x", b"y"]}, None, "several columns of images: img, image"),
-    "no-picture": ({"images_": [1, 2], "images": ()}, None, "The column of images must be called"),
+    "no-picture": (
+        {"images_": ["a", "b"], "images": ()},
+        None,
+        "The column of images must be called",
+    ),
     "gap": ({"images": cells(3, {"bytes": None, "path": "a.png"})}, None, "Row 2 of"),
     "null": ({"images": [*cells(1), None]}, None, "Row 1 of"),
     "broken": (
@@ -1033,7 +1037,7 @@ UNREAD = {
     "train-images.gz": "a packed file",
     "set.pkl": "a pickle by its name",
     "set.h5": "in a format that is not read",
-    "labels.csv": "a text table",
+    "labels.xlsx": "not a table that is read. Save a table of numbers as CSV",
     "data.arrow": "Dataset.to_parquet",
     "a.png": "one image. Give the folder that it is in",
     "notes": "not data that can be read",

@@ -61,6 +61,7 @@ SAME = {
     "scikit-learn, maps": (g.scikit(zipmap=True), ""),
     "scikit-learn, maps only": (g.scikit(zipmap=True, only=True), ""),
     "scikit-learn, other numbers, named": (g.scikit(classes=range(1, 11)), "prob"),
+    "scikit-learn, maps of other numbers, named": (g.scikit(True, range(10, 20)), "maps"),
     "(N, K, 1, 1)": (g.reshaped(-1, 10, 1, 1), ""),
     "(N, K, 1)": (g.reshaped(-1, 10, 1), ""),
     "(N, 1, K)": (g.reshaped(-1, 1, 10), ""),
@@ -130,7 +131,7 @@ REFUSED = {
     "best five, classes": (top(g.whole("i", 5)), "", "TopK"),
     "the label named": (g.scikit(), "label", "one whole number per row in its output 'label'"),
     "other numbers of classes": (g.scikit(classes=range(1, 11)), "", "classes 1, 2, 3, 4, ..."),
-    "maps of other numbers": (g.scikit(True, range(10, 20)), "maps", "classes 10, 11, 12, 13"),
+    "maps of other numbers": (g.scikit(True, range(10, 20)), "", "classes 10, 11, 12, 13"),
     "a sequence": (
         g.model(
             g.node("SequenceConstruct", "logits", "s"),

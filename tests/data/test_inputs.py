@@ -275,7 +275,7 @@ def test_bad_references(tmp_path):
     (tmp_path / "empty").mkdir()
     np.savez(tmp_path / "other.npz", z=np.zeros(3))
     np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
-    parquet.write_table(pa.table({"a": [1]}), tmp_path / "columns.parquet")
+    parquet.write_table(pa.table({"a": ["x"]}), tmp_path / "columns.parquet")
     parquet.write_table(pa.table({"img": [1]}), tmp_path / "numbers.parquet")
     for name, message in bad.items():
         with pytest.raises(InvalidInput, match=message):

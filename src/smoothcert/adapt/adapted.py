@@ -48,9 +48,10 @@ class Adapted:
     def describe(self) -> str:
         """What was done, a sentence a line."""
         front = self.preprocessing.describe() or "nothing in front"
+        inputs = "Rows" if self.preprocessing.ranges else "Images (B, C, H, W)"
         lines = [f"First, the denoiser {self.denoiser}."] if self.denoiser else []
         lines += [
-            f"Images (B, C, H, W) in [0, 1] are: {front}.",
+            f"{inputs} in [0, 1] are: {front}.",
             f"Checked against the original after the same by hand: {self.difference.describe()}.",
         ]
         if self.rows:

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from smoothcert.adapt.shapes import Dims, images_shape
 from smoothcert.classifiers.onnx_files import parts_of
 from smoothcert.classifiers.preprocessing import Preprocessing, per_channel
+from smoothcert.classifiers.ranges import Ranges
 from smoothcert.classifiers.resampling import RESAMPLINGS, SHARPNESS
 from smoothcert.compress.onnx_graph import FRONT, opset_of, with_opset
 from smoothcert.errors import ModelError
@@ -51,6 +52,8 @@ def with_front(model: onnx.ModelProto, wanted: Preprocessing) -> onnx.ModelProto
     if any(name.startswith(FRONT) for name in taken | {node.name for node in graph.node}):
         raise ModelError("It has operations of `adapt` in front already: adapt the original.")
     chain = _Chain("images" if "images" not in taken else f"{FRONT}images")
+    if wanted.ranges:
+        chain.columns(wanted.ranges)
     if wanted.resize:
         chain.resize(wanted.resize, wanted.resampling)
     if wanted.scale != 1:
@@ -148,7 +151,7 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _with_operators(model: onnx.ModelProto, wanted: Preprocessing) -> onnx.ModelProto:
     """A copy with the operator set that the nodes need."""
-    needed = _ROUNDS if wanted.whole else _BROADCASTS
+    needed = _ROUNDS if wanted.whole or wanted.ranges else _BROADCASTS
     if wanted.resize:
         needed = _ANTIALIASES if RESAMPLINGS[wanted.resampling][1] else _RESIZES
     model = _copy(model)
@@ -185,6 +188,18 @@ class _Chain:
 
     def constant(self, kind: str, array: ArrayLike, **attributes: Any) -> None:
         self.add(kind, self.store(array), **attributes)
+
+    def columns(self, ranges: Ranges) -> None:
+        self.add("Cast", to=TensorProto.DOUBLE)
+        self.constant("Mul", ranges.counts)
+        if ranges.stepped.any():
+            scaled = self.last
+            self.add("Round")  # half to even, as numpy.rint
+            name, self.last = self.last, self.store(ranges.stepped)
+            self.add("Where", name, scaled)
+        self.constant("Mul", ranges.units)
+        self.constant("Add", ranges.start)
+        self.add("Cast", to=TensorProto.FLOAT)
 
     def bytes(self) -> None:
         self.add("Round")  # half to even, as numpy.rint

@@ -45,7 +45,7 @@ def write(
     original_hash = fingerprint_file(source)
     made = _recorded(with_front(read, wanted), wanted, original_hash, original.output.name)
     with written_whole(out, overwrite) as aside:
-        rows, found = _written(original, made, wanted, aside)
+        rows, found = _written(original, reference.output, made, wanted, aside)
     return Adapted(out, wanted, original_hash, found, original.rows, rows)
 
 
@@ -99,7 +99,7 @@ def _recorded(
 
 
 def _written(
-    original: OnnxClassifier, made: onnx.ModelProto, wanted: Preprocessing, aside: Path
+    original: OnnxClassifier, asked: str, made: onnx.ModelProto, wanted: Preprocessing, aside: Path
 ) -> tuple[int | None, Difference]:
     """Write the first form of a model that computes what its original does.
 
@@ -110,7 +110,7 @@ def _written(
     for rows, form, by_row in _forms(made, original.rows):
         onnx_graph.save(form, aside)
         try:
-            found = _tried(original, OnnxClassifier.load(aside), wanted, shape)
+            found = _tried(original, OnnxClassifier.load(aside, asked), wanted, shape)
         except ModelError as error:
             failed = error
             continue
@@ -163,7 +163,7 @@ def look(reference: ModelReference, source: Path) -> Seen:
         classifier.session.get_inputs()[0].type == "tensor(uint8)",
         _first_arithmetic(model.graph, images.name),
         makers.get(classifier.output.name) in ("Softmax", "Sigmoid"),
-        *beside(source),
+        *beside(source, dims_of(images)),
         recorded(model),
     )
 

@@ -104,7 +104,7 @@ def look(reference: ModelReference, source: Path) -> Seen:
         False,
         _first_arithmetic(images),
         softmax,
-        *beside(source),
+        *beside(source, shape),
         "",
     )
 

@@ -11,7 +11,7 @@ from smoothcert.classifiers.preprocessing import Preprocessing
 from smoothcert.classifiers.preprocessing_files import given
 from smoothcert.errors import InvalidInput
 
-_ANY_PURPOSE = "config.json"
+_ANY_PURPOSE, _COLUMNS = "config.json", "columns.json"
 _BESIDE = ("preprocess.json", "preprocessor_config.json", _ANY_PURPOSE)
 
 
@@ -47,6 +47,11 @@ class Seen:
         return len(self.shape) == 4 and self.shape[3] in (1, 3) and self.shape[1] not in (1, 3)
 
     @property
+    def _columns(self) -> bool:
+        """Whether the first file beside it says what a table's columns are."""
+        return bool(self.beside) and self.beside[0].name.endswith(_COLUMNS)
+
+    @property
     def proposed(self) -> tuple[str, ...]:
         """The options of `adapt` that the shape, the type and the files speak for."""
         found = []
@@ -56,7 +61,7 @@ class Seen:
             found.append("--scale 255")
         if self.channels_last:
             found.append("--layout nhwc")
-        elif len(self.shape) == 2:
+        elif len(self.shape) == 2 and not self._columns:
             found.append("--layout flat")
         return tuple(found)
 
@@ -70,7 +75,10 @@ class Seen:
         if self.channels_last:
             lines.append("That is channels last; images here have channels first.")
         elif len(self.shape) == 2:
-            lines.append("That is a row of values; images here are (B, C, H, W).")
+            lines.append(
+                "That is a row of values; images here are (B, C, H, W). For a table's rows, give "
+                "--preprocess and its columns file in place of --layout flat."
+            )
         if self.shape and isinstance(self.shape[0], int):
             lines.append(f"It takes only batches of {self.shape[0]}; adapt opens that if it can.")
         if self.normalizes:
@@ -86,7 +94,7 @@ class Seen:
             )
         if self.beside:
             files = ", ".join(path.name for path in self.beside)
-            lines.append(f"Beside it there is {files}, which may say how images are prepared.")
+            lines.append(f"Beside it there is {files}, which may say how inputs are prepared.")
         lines += self.unusable
         if self.probabilities:
             lines.append("Its scores are probabilities, which are fine as they are.")
@@ -134,17 +142,24 @@ class Seen:
         return tuple(found)
 
 
-def beside(source: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """The files beside a model that can be put in front of it, and why others cannot."""
+def beside(source: Path, shape: Dims) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The files beside a model that can be put in front of it, and why others cannot.
+
+    Args:
+        source: the model's file.
+        shape: of its input. A columns file is for rows of as many values as it has features.
+    """
     usable, reasons = [], []
-    for file in (source.parent / name for name in _BESIDE):
+    columns = sorted(source.parent.glob(f"*{_COLUMNS}"))
+    for file in (*(source.parent / name for name in _BESIDE), *columns):
         if not file.is_file():
             continue
         try:
-            given(file, {})
+            ranges = given(file, {})[0].ranges
         except InvalidInput as error:
             if file.name != _ANY_PURPOSE:
                 reasons.append(f"Not used: {error}")
         else:
-            usable.append(file)
+            if ranges is None or [*shape[1:]] == [len(ranges.low)]:
+                usable.append(file)
     return tuple(usable), tuple(reasons)

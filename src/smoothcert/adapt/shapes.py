@@ -9,6 +9,15 @@ Dims = list[int | str]
 
 def images_shape(dims: Dims, wanted: Preprocessing) -> Dims:
     """The shape of images (B, C, H, W) for a network with an input of these sizes."""
+    if wanted.ranges:
+        _require(len(dims) in (0, 2), dims, "a columns file", "two axes, the batch and the columns")
+        count = len(wanted.ranges.low)
+        if len(dims) == 2 and isinstance(dims[1], int) and dims[1] != count:
+            raise ModelError(
+                f"It takes rows of {dims[1]} values, but the columns file has {count} features. "
+                "Give those that the model takes, in its order."
+            )
+        return [_batch(dims), count]
     if wanted.layout == "flat":
         _require(len(dims) in (0, 2), dims, "--layout flat", "two axes")
         return [_batch(dims), "channels", "height", "width"]

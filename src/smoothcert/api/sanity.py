@@ -171,8 +171,8 @@ def of_classes(model: Sequence[str], data: Sequence[str]) -> tuple[str, ...]:
     wrong = (
         f"The model and the data number {len(moved)} classes differently: {data[first]!r} is "
         f"class {first} of the data and class {mine.index(theirs[first])} of the model. Correct "
-        "predictions count as wrong there. List the classes in the model's order in a classes.txt "
-        "next to the data's folders, or renumber the labels."
+        "predictions count as wrong there. List the classes in the model's order (in a classes.txt "
+        "next to the data's folders, or a table's columns file), or renumber the labels."
     )
     return (wrong,)
 
@@ -231,14 +231,14 @@ def said(found: Look, sigma: float) -> tuple[tuple[str, ...], str]:
         order = ", ".join(f"class {k} as {p}" for k, p in list(moved.items())[:4])
         wrong = (
             f"The model nearly always predicts {order}: its classes seem to be in a different "
-            "order from the data's. List them in the model's order in a classes.txt next to the "
-            "data's folders, or renumber the labels."
+            "order from the data's. List them in the model's order (in a classes.txt next to the "
+            "data's folders, or a table's columns file), or renumber the labels."
         )
     elif _near_chance(right, labelled, found.classes):
         wrong = (
             f"{chance} Does it take inputs in [0, 1], with the normalization inside (if not, see "
-            "`smoothcert adapt`, or +preprocess.json behind a torch model), and are its classes "
-            "the data's?"
+            "`smoothcert adapt`, or +preprocess.json behind the model; for a table, its columns "
+            "file), and are its classes the data's?"
         )
     elif _by_chance(right, labelled, found.classes) < _PLAIN and _is_lost(
         hits, noisy, found.classes

@@ -1,14 +1,17 @@
 """Any function of arrays as a classifier: from scikit-learn, JAX, Keras, ART, or your own."""
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.blame import THEIRS, reason
+from smoothcert.classifiers.preprocessing import Preprocessing
 from smoothcert.classifiers.quiet import prints_to_stderr
 from smoothcert.errors import InvalidInput, ModelError, SmoothcertError
 
@@ -59,6 +62,34 @@ class FunctionClassifier:
         if found.dtype.kind not in "fiu":
             raise ModelError(f"The function of {self.name} must return numbers; got {found.dtype}")
         return found
+
+
+@dataclass(frozen=True)
+class _After:
+    """A function of what preprocessing makes of a batch."""
+
+    wanted: Preprocessing
+    scores: Scores
+
+    def __call__(self, images: NDArray[np.float32]) -> Any:
+        return self.scores(self.wanted.apply(images))
+
+
+def behind(wanted: Preprocessing, classifier: FunctionClassifier, file: Path) -> FunctionClassifier:
+    """The classifier with this in front, hence with another name and fingerprint.
+
+    Args:
+        wanted: the operations.
+        classifier: what gets their result.
+        file: where they were read, for the name.
+    """
+    said = json.dumps(wanted.record(), sort_keys=True)
+    return replace(
+        classifier,
+        scores=_After(wanted, classifier.scores),
+        name=f"{classifier.name}+{file.name}",
+        version=f"{classifier.version}\0{said}",
+    )
 
 
 def from_function(scores: Scores, name: str, version: str) -> FunctionClassifier:

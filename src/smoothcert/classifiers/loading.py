@@ -8,6 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from smoothcert import zoo
+from smoothcert.classifiers import from_function
 from smoothcert.classifiers.denoising import NOT_ONNX, Denoising
 from smoothcert.classifiers.factories import Factory, likely, refuse_others, refuse_random
 from smoothcert.classifiers.fitting import adapting
@@ -47,7 +48,8 @@ def load_classifier(
             every call, called with the arguments in `package.module:factory,width=24`, or a module
             itself; `package.module:Class@weights.pth`, the same with the weights of a file; a
             `torch.nn.Module`; or an object that already is a `Classifier`. `MODEL+preprocess.json`
-            puts what the file says in front of a torch model (see `preprocessing_files.given`).
+            puts what the file says in front of a torch model or of a `from_function` (see
+            `preprocessing_files.given`).
         device: `cpu`, or for torch models also `cuda`, `cuda:1`, ...
         threads: batches computed at once on the CPU, each on one core; one per core by default.
             It does not change any logit.
@@ -141,8 +143,13 @@ def _preprocessed(classifier: Classifier, file: Path, device: str) -> Classifier
     """The classifier behind what a JSON file says, and that behind its denoiser, if it has one."""
     wanted, _ = given(file, {})
     denoiser = denoiser_in(file)
+    if isinstance(classifier, FunctionClassifier) and denoiser is None:
+        return from_function.behind(wanted, classifier, file)
     if not isinstance(classifier, _pytorch().TorchClassifier):
-        raise ModelError(f"Only torch models can have +{file} in front; got {classifier.name}")
+        raise ModelError(
+            f"Only torch models{'' if denoiser else ' and functions'} can have +{file} in front; "
+            f"got {classifier.name}"
+        )
     preprocessed = import_module("smoothcert.classifiers.preprocessed")
     found = preprocessed.behind(wanted, classifier, file)
     return found if denoiser is None else behind_denoiser(denoiser, found, device)

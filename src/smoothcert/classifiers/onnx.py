@@ -46,6 +46,11 @@ class OnnxClassifier:
         """None: it takes batches of any size, whatever its session takes."""
         return None
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of its classes, if its file has them."""
+        return self.output.classes
+
     @staticmethod
     def load(path: Path, output: str = "", *, whole: bool = False) -> "OnnxClassifier":
         """Open a model file.
@@ -123,8 +128,8 @@ class OnnxClassifier:
                 f"{advice}({str(error).strip().splitlines()[0]})"
             ) from error
 
-        if self.output.mapped:
-            return np.array([[row[k] for k in range(len(row))] for row in logits], np.float32)
+        if keys := self.output.keys:
+            return np.array([[row[key] for key in keys] for row in logits], np.float32)
         if logits.ndim == 1 and self.rows == 1 and logits.size > 1:
             return logits.reshape(1, -1)  # squeezed
         if logits.ndim > 2 and sum(size != 1 for size in logits.shape[1:]) == 1:
@@ -160,9 +165,15 @@ def _rows_of(reference: str, inputs: Sequence[Any], types: Mapping[str, type]) -
     file = Path(reference).name
     found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
     if len(inputs) != 1:
+        columns = len(inputs) > 1 and all(list(one.shape[1:]) == [1] for one in inputs)
         raise ModelError(
             f"{file} must take one tensor of floats, the images; it takes {found or 'nothing'}. "
-            "Make the other inputs constants of the graph (initializers)."
+            + (
+                "Convert it with all columns in one tensor, as skl2onnx does with "
+                f"initial_types=[('x', FloatTensorType([None, {len(inputs)}]))]."
+                if columns
+                else "Make the other inputs constants of the graph (initializers)."
+            )
         )
     if inputs[0].type not in types:
         raise ModelError(

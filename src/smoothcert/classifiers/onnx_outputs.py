@@ -1,7 +1,7 @@
 """Which output of an ONNX graph holds the class scores, where that is certain."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from smoothcert.errors import ModelError, did_you_mean
 
 _FLOATS = {"tensor(float)", "tensor(float16)", "tensor(double)"}
 _NUMBERS = re.compile(r"tensor\((u?int\d+|bool)\)")
-_MAPS = re.compile(r"seq\(map\(int64,\s*tensor\(float\)\)\)")
+_MAPS = re.compile(r"seq\(map\((int64|string),\s*tensor\(float\)\)\)")
 _NO_SCORES = {
     "ArgMax": "numbers of classes",
     "ArgMin": "numbers of classes",
@@ -24,6 +24,7 @@ _PASSES = {
 """Operators after which the node before still determines what an output means."""
 
 _CLASSES = ("classlabels_ints", "classlabels_int64s")
+_NAMES = "classlabels_strings"
 _SCORES = "A certificate needs a score for each class, of which the largest counts"
 
 
@@ -35,13 +36,15 @@ class Output:
         name: its name in the graph.
         first: whether it is the file's first output, which a fingerprint does not mention.
         alone: whether it is the file's only output.
-        mapped: whether its rows are maps from classes 0 .. K - 1 to scores.
+        keys: where its rows are maps from classes to scores, the classes in their order.
+        classes: the names of the classes in their order, if the file has them.
     """
 
     name: str
     first: bool
     alone: bool
-    mapped: bool = False
+    keys: tuple[int | str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def chosen_output(file: str, model: onnx.ModelProto, there: Sequence[Any], asked: str) -> Output:
@@ -64,8 +67,10 @@ def chosen_output(file: str, model: onnx.ModelProto, there: Sequence[Any], asked
         raise ModelError(f"{file} has no output {asked!r}. It has: {_listed(there)}{near}")
     found = there[known[asked]] if asked else _only(file, model, there)
     _check(file, model, found, asked)
-    mapped = bool(_MAPS.fullmatch(found.type))
-    return Output(found.name, found is there[0], len(there) == 1, mapped)
+    keys = _keys(file, model.graph, found) if _MAPS.fullmatch(found.type) else ()
+    names = _of_classes(model.graph.node, (_NAMES,))
+    classes = tuple(map(str, names or ()))
+    return Output(found.name, found is there[0], len(there) == 1, keys, classes)
 
 
 def _only(file: str, model: onnx.ModelProto, there: Sequence[Any]) -> Any:
@@ -113,22 +118,38 @@ def _check(file: str, model: onnx.ModelProto, found: Any, asked: str) -> None:
             f"{file} gives one whole number per row in its output {found.name!r}. {_SCORES}: "
             "export the scores too."
         )
-    classes = _class_numbers(model.graph)
-    if classes in (None, list(range(len(classes or ())))):
+    classes = _of_classes(model.graph.node, _CLASSES)
+    if classes in (None, [*range(len(classes or ()))]) or asked:
         return
-    if not asked or _MAPS.fullmatch(found.type):
+    raise ModelError(
+        f"{file} was trained on the classes {', '.join(map(str, classes[:4]))}, ... Here the "
+        "classes are 0, 1, 2, ...: number the data's classes like that, in the same order (of a "
+        'table, by "classes" in its columns file), and name the output of the scores: '
+        f"{file}#NAME ({_listed_names(model)})"
+    )
+
+
+def _of_classes(
+    nodes: Iterable[onnx.NodeProto], attributes: Sequence[str]
+) -> list[int | str] | None:
+    """The classes in a graph from scikit-learn or its like, in their order, if any."""
+    for node in nodes:
+        for one in node.attribute:
+            if one.name in attributes and (one.ints or one.strings):
+                return [*one.ints, *(text.decode("utf-8", "replace") for text in one.strings)]
+    return None
+
+
+def _keys(file: str, graph: onnx.GraphProto, found: Any) -> tuple[int | str, ...]:
+    """The keys of an output's maps, in the order of the classes."""
+    makers = (node for node in graph.node if found.name in node.output)
+    keys = _of_classes(makers, (*_CLASSES, _NAMES))
+    if keys is None:
         raise ModelError(
-            f"{file} was trained on the classes {', '.join(map(str, classes[:4]))}, ... Here the "
-            "classes are 0, 1, 2, ...: number the data's classes like that, in the same order, "
-            f"and name the output with one score per column: {file}#NAME ({_listed_names(model)})"
+            f"{file} gives maps in its output {found.name!r}, and does not say which classes they "
+            "are of. Convert it with options={'zipmap': False}."
         )
-
-
-def _class_numbers(graph: onnx.GraphProto) -> list[int] | None:
-    """The numbers of the classes in a graph from scikit-learn, if any."""
-    found = (a for node in graph.node for a in node.attribute if a.name in _CLASSES and a.ints)
-    attribute = next(found, None)
-    return None if attribute is None else list(attribute.ints)
+    return tuple(keys)
 
 
 def _maker(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:

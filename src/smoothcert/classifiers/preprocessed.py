@@ -10,6 +10,7 @@ from torch import nn
 
 from smoothcert.classifiers.preprocessing import Preprocessing
 from smoothcert.classifiers.pytorch import TorchClassifier
+from smoothcert.classifiers.ranges import Ranges
 from smoothcert.classifiers.resampling import RESAMPLINGS
 
 
@@ -18,6 +19,10 @@ class Preprocessed(nn.Module):
 
     mean: torch.Tensor
     std: torch.Tensor
+    counts: torch.Tensor
+    units: torch.Tensor
+    start: torch.Tensor
+    stepped: torch.Tensor
 
     def __init__(self, network: nn.Module, wanted: Preprocessing) -> None:
         """Take a network, and what is done to images (B, C, H, W) in [0, 1] before it."""
@@ -26,14 +31,18 @@ class Preprocessed(nn.Module):
         self.wanted: Preprocessing = wanted
         for name, values in (("mean", wanted.mean), ("std", wanted.std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32))
+        if wanted.ranges is not None:
+            for name in ("counts", "units", "start", "stepped"):
+                self.register_buffer(name, torch.from_numpy(getattr(wanted.ranges, name)))
         self.training = False  # not of the network: an exported graph has no eval()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """From [0, 1] to logits."""
         wanted, values = self.wanted, images
-        any_shape = not wanted.resize and (wanted.channels, wanted.layout) == ("rgb", "nchw")
-        if images.ndim != 4 and not any_shape:
+        if not wanted.fits(images.ndim):
             raise ValueError(f"images of four axes are needed for: {wanted.describe()}")
+        if wanted.ranges is not None:
+            values = self._in_ranges(values, wanted.ranges)
         if wanted.resize:
             antialias = RESAMPLINGS[wanted.resampling][1]
             mode = wanted.resampling.removesuffix("-plain")
@@ -53,6 +62,14 @@ class Preprocessed(nn.Module):
         elif wanted.layout == "flat":
             values = values.flatten(1)
         return self.network(values)
+
+    def _in_ranges(self, values: torch.Tensor, ranges: Ranges) -> torch.Tensor:
+        """As `Ranges.apply`, to the bit."""
+        if values.ndim != 2 or values.shape[1] != len(ranges.low):
+            raise ValueError(ranges.mismatch(values.shape))
+        scaled = values.double() * self.counts
+        whole = torch.where(self.stepped, scaled.round(), scaled)
+        return (whole * self.units + self.start).float()
 
 
 def _per_channel(constants: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.classifiers.ranges import Ranges
 from smoothcert.classifiers.resampling import RESAMPLINGS, resized
-from smoothcert.errors import InvalidInput, did_you_mean
+from smoothcert.errors import InvalidInput, ModelError, did_you_mean
 from smoothcert.vocabulary import LAYOUTS, NORMALIZATIONS
 
 _BYTES = 255.0
@@ -31,6 +32,8 @@ class Preprocessing:
         std: what the difference is divided by, likewise.
         layout: `nchw`, `nhwc` (channels last) or `flat` (one row of values, channels first).
         whole: whether values are rounded (half to even) to bytes, and cut to 0..255.
+        ranges: of a table's columns, for inputs (B, D): what is done first, in place of all that
+            is for images.
 
     Raises:
         InvalidInput: numbers that cannot be what was meant.
@@ -44,6 +47,7 @@ class Preprocessing:
     std: tuple[float, ...] = ()
     layout: str = "nchw"
     whole: bool = False
+    ranges: Ranges | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -63,15 +67,45 @@ class Preprocessing:
             raise InvalidInput(f"mean has {len(self.mean)} numbers and std {len(self.std)}.")
         if any(not (math.isfinite(one) and one > 0) for one in self.std):
             raise InvalidInput(f"std must be positive numbers; got {_listed(self.std)}")
-        _check_units(self.mean, self.std, self.scale)
+        if self.ranges is None:
+            _check_units(self.mean, self.std, self.scale)
+        else:
+            self._check_columns(len(self.ranges.low))
+
+    def _check_columns(self, count: int) -> None:
+        for_rows = ("mean", "std", "ranges")
+        others = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        if others := [name for name in others if name not in for_rows]:
+            raise InvalidInput(
+                f"A columns file is for rows of numbers, and {', '.join(others)} for images. Leave "
+                "out one of them."
+            )
+        if {len(self.mean), len(self.std)} - {0, 1, count}:
+            raise InvalidInput(
+                f"mean and std must have a number for each of the {count} columns; got "
+                f"{len(self.mean)} and {len(self.std)}."
+            )
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
         return self != Preprocessing(resampling=self.resampling)
 
+    def fits(self, axes: int) -> bool:
+        """Whether it can be done to inputs of so many axes, with that of the batch."""
+        images = self.resize or (self.channels, self.layout) != ("rgb", "nchw")
+        return axes == 4 or not images
+
     def apply(self, images: NDArray[np.float32]) -> NDArray[Any]:
-        """What the network gets for images (B, C, H, W), in float32 or uint8."""
+        """What the network gets for images (B, C, H, W) or rows (B, D), in float32 or uint8.
+
+        Raises:
+            ModelError: it cannot be done to inputs of this shape.
+        """
         values = images
+        if not self.fits(values.ndim):
+            raise ModelError(f"Images of four axes are needed for: {self.describe()}.")
+        if self.ranges:
+            values = self.ranges.apply(values)
         if self.resize:
             values = resized(values, self.resize, self.resampling)
         if self.scale != 1:
@@ -95,13 +129,15 @@ class Preprocessing:
         plain = Preprocessing()
         found = {f.name: getattr(self, f.name) for f in fields(self)}
         kept = {k: v for k, v in found.items() if v != getattr(plain, k)}
+        if self.ranges:
+            kept |= kept.pop("ranges").record()
         if self.resize:
             kept["resampling"] = self.resampling
         return {k: list(v) if isinstance(v, tuple) else v for k, v in kept.items()}
 
     def describe(self) -> str:
         """The operations in their order, in words."""
-        parts = []
+        parts = [self.ranges.describe()] if self.ranges else []
         if self.resize:
             parts.append(f"resized to {self.resize[0]}x{self.resize[1]} ({self.resampling})")
         if self.scale != 1:

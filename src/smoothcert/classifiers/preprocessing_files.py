@@ -9,7 +9,9 @@ from typing import Any
 
 from smoothcert.classifiers.denoising import KEYS, Denoising, denoising
 from smoothcert.classifiers.preprocessing import Preprocessing, constants
+from smoothcert.classifiers.ranges import Ranges
 from smoothcert.classifiers.reference import ModelReference
+from smoothcert.data.columns import Columns, is_columns
 from smoothcert.errors import InvalidInput, did_you_mean
 from smoothcert.files import read_regular, similar
 from smoothcert.text import many
@@ -46,11 +48,13 @@ class _Stated:
         settings: by the names of the options.
         hub: what kind of hub's file it is; empty for our own.
         left_out: what it does to images that is not put in front, in words.
+        ranges: of the columns of a table.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     hub: str = ""
     left_out: str = ""
+    ranges: Ranges | None = None
 
 
 def given(
@@ -59,8 +63,8 @@ def given(
     """The preprocessing of a file and options, which count before it, and notes for a person.
 
     Args:
-        file: our own JSON, with the options' names as keys; Hugging Face's
-            `preprocessor_config.json`; or timm's `config.json`; or None.
+        file: our own JSON, with the options' names as keys; the columns file of a table; Hugging
+            Face's `preprocessor_config.json`; or timm's `config.json`; or None.
         asked: values of `resize`, `resampling`, `scale`, `channels`, `mean`, `std` and `layout`,
             as they are written.
 
@@ -90,6 +94,7 @@ def given(
         layout=settings.get("layout", "nchw"),
         mean=found["mean"],
         std=found["std"],
+        ranges=stated.ranges,
     )
     if "resampling" in asked and not made.resize:
         raise InvalidInput("--resampling says how --resize does it; give --resize HEIGHTxWIDTH.")
@@ -130,6 +135,8 @@ def _read(file: Path) -> _Stated:
         raise InvalidInput(f"{file} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise InvalidInput(f"{file} must hold one JSON object, {{...}}.")
+    if is_columns(content):
+        return _of_columns(Columns.of(content, file))
     timm = content.get("pretrained_cfg", content if "input_size" in content else None)
     if isinstance(timm, dict):
         return _of_timm(file, timm)
@@ -143,6 +150,16 @@ def _read(file: Path) -> _Stated:
                 f"{did_you_mean(key, known) or '.'}"
             )
     return _Stated(content)
+
+
+def _of_columns(said: Columns) -> _Stated:
+    """To each column's own numbers, then by what the model wants subtracted and divided by."""
+    settings: dict[str, Any] = {}
+    if any(one.mean for one in said.features):
+        settings["mean"] = [one.mean for one in said.features]
+    if any(one.std != 1 for one in said.features):
+        settings["std"] = [one.std for one in said.features]
+    return _Stated(settings, ranges=Ranges.of(said))
 
 
 def _of_hugging_face(file: Path, content: Mapping[str, Any]) -> _Stated:

@@ -1,11 +1,11 @@
-"""Data sets by reference: the embedded digits, .npz, image folders, Parquet, Hugging Face ids."""
+"""Data sets by reference: digits, .npz, tables of numbers, images, Parquet, Hugging Face ids."""
 
 import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from smoothcert.data import arrays, folders, shards, tables
+from smoothcert.data import arrays, cells, folders, rows, shards, tables
 from smoothcert.data.images import IMAGE_FILES, is_image
 from smoothcert.data.inputs import Inputs
 from smoothcert.data.layouts import children, some
@@ -19,7 +19,7 @@ from smoothcert.vocabulary import DATA_FORMS
 _PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 _SCIENCE = (".h5", ".hdf5", ".mat", ".nc", ".zarr", ".dcm", ".nii")
-_ROWS = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".xlsx")
+_ROWS = (".json", ".jsonl", ".txt", ".xlsx", ".xls", ".ods")
 _RECORDS = (".arrow", ".feather", ".tfrecord", ".tfrecords", ".mdb", ".lmdb", ".beton", ".orc")
 _ARRAYS = "Save its arrays with numpy.savez('data.npz', x=images, y=labels) and give that file"
 
@@ -29,8 +29,8 @@ _UNREAD = {
     **dict.fromkeys(_PICKLES, f"a pickle by its name, which could run code. {_ARRAYS}"),
     **dict.fromkeys(_SCIENCE, f"in a format that is not read. {_ARRAYS}"),
     **dict.fromkeys(
-        _ROWS, "a text table. For images, give the folder, with a metadata.csv in it; for numbers: "
-        + _ARRAYS[0].lower() + _ARRAYS[1:]
+        _ROWS, "not a table that is read. Save a table of numbers as CSV or Parquet; for images, "
+        "give the folder, with a metadata.csv in it"
     ),
     **dict.fromkeys(
         _RECORDS, "in a format that is not read. Write it as Parquet (Hugging Face's "
@@ -125,7 +125,8 @@ def _open(
     channels: int | None,
 ) -> Inputs:
     path, kind = Path(reference), Path(reference).suffix.lower()
-    if reference == "digits" or (kind == ".npz" and not path.is_dir()):
+    table = kind in (*cells.TEXT, *shards.PARQUET) and path.is_file() and cells.holds_rows(path)
+    if reference == "digits" or table or (kind == ".npz" and not path.is_dir()):
         for option, value in {"size": size, "channels": channels}.items():
             if value:
                 raise InvalidInput(
@@ -134,7 +135,7 @@ def _open(
                 )
         if reference == "digits":
             return arrays.digits(split, grid)
-        return arrays.archive(path, split, grid)
+        return rows.inputs(path, grid) if table else arrays.archive(path, split, grid)
     if grid is not None and grid_levels(grid) != 255:
         raise InvalidInput(
             f"Image files hold 8-bit values, whose grid is 1/255; got {grid}. Leave --grid out."

@@ -52,6 +52,7 @@ class Inputs:
             point, which `read` returns; it is subtracted from every radius.
         notes: decisions made in reading the data, one sentence each; see `describe`.
         called: from an index to the input's name, such as its file's name.
+        unit: what 0 and 1 are in the inputs' own units; empty for images.
 
     Raises:
         InvalidInput: an empty set, a repeated index, or labels that do not match the inputs.
@@ -67,6 +68,7 @@ class Inputs:
     off_grid: float = 0.0
     notes: tuple[str, ...] = ()
     called: Callable[[int], str] | None = None
+    unit: str = ""
 
     def __post_init__(self) -> None:
         """Refuse an empty set, a repeated index, and labels that do not match the inputs."""
@@ -244,16 +246,17 @@ def to_steps(images: NDArray[Any], levels: int, name: str) -> NDArray[np.int32]:
 
 
 def _off_grid(images: NDArray[Any], steps: NDArray[np.int32], levels: int) -> float:
-    """The largest l2 distance of an input from its grid point, rounded up to three digits.
-
-    Three digits are few enough to be the same on every machine, whatever the order of sums.
-    """
+    """The largest l2 distance of an input from its grid point."""
     if images.dtype == np.uint8:
         return 0.0
     rows = max(1, _AT_ONCE // max(1, prod(images.shape[1:])))
     parts = (slice(start, start + rows) for start in range(0, len(images), rows))
-    farthest = max(_farthest(images[part], steps[part], levels) for part in parts)
-    return float(Context(3, ROUND_CEILING).create_decimal_from_float(farthest))
+    return rounded_up(max(_farthest(images[part], steps[part], levels) for part in parts))
+
+
+def rounded_up(distance: float) -> float:
+    """A distance in three digits: the same on every machine, whatever the order of sums."""
+    return float(Context(3, ROUND_CEILING).create_decimal_from_float(distance))
 
 
 def _farthest(images: NDArray[Any], steps: NDArray[np.int32], levels: int) -> float:

@@ -17,7 +17,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.files import read_regular
 
 MOST_LIST_BYTES = 2**24  # of classes.txt
-_MOST_TABLE_BYTES = 2**28
+MOST_TABLE_BYTES = 2**28
 
 _NO_TEXT = re.compile("[\0\x80-\x84\x86-\x9f]")  # from UTF-16, Shift-JIS, Windows-1252 misread
 _INTEGER = re.compile(r"-?\d+(\.0*)?")
@@ -106,7 +106,7 @@ def listed(folder: Path) -> Listed | None:
 
 def _tiny_rows(path: Path) -> list[dict[str, Any]]:
     """File, class, and a box that is not needed, separated by tabs."""
-    lines = [line.split("\t") for line in text_of(path, _MOST_TABLE_BYTES).splitlines() if line]
+    lines = [line.split("\t") for line in text_of(path, MOST_TABLE_BYTES).splitlines() if line]
     if any(len(line) != 6 for line in lines):
         raise InvalidInput(
             f"{path} does not have Tiny-ImageNet's six columns. Write a metadata.csv instead."
@@ -115,7 +115,7 @@ def _tiny_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    text = text_of(path, _MOST_TABLE_BYTES)
+    text = text_of(path, MOST_TABLE_BYTES)
     try:
         if path.suffix.lower() == ".jsonl":
             lines = [line for line in text.split("\n") if line.strip()]
@@ -170,7 +170,7 @@ def _checked(path: Path, rows: Sequence[dict[str, Any]]) -> Listed | None:
         )
     if twice := [file for file, count in Counter(files).items() if count > 1]:
         raise InvalidInput(f"{path} names {some(twice)} twice. Remove the repeated rows.")
-    return Listed(path, files, _labels([row.get(column) for row in rows], path, column))
+    return Listed(path, files, label_values([row.get(column) for row in rows], path, column))
 
 
 def label_column(candidates: Sequence[str], where: Path | str) -> str | None:
@@ -189,8 +189,14 @@ def label_column(candidates: Sequence[str], where: Path | str) -> str | None:
     return candidates[0] if candidates else None
 
 
-def _labels(values: Sequence[Any], path: Path, column: str) -> tuple[int, ...] | tuple[str, ...]:
-    """All as whole numbers, or all as names."""
+def label_values(
+    values: Sequence[Any], path: Path, column: str
+) -> tuple[int, ...] | tuple[str, ...]:
+    """Labels, all as whole numbers or all as names.
+
+    Raises:
+        InvalidInput: some are neither, or are missing.
+    """
     texts = [value.strip() if isinstance(value, str) else value for value in values]
     if all(isinstance(v, str) and v for v in texts):
         texts = [_number(v) for v in texts]

@@ -31,15 +31,7 @@ def pictures(paths: Sequence[Path], reference: str, notes: tuple[str, ...] = ())
     """
     import pyarrow as pa
 
-    try:
-        table = pa.concat_tables([_unpacked(path) for path in paths])
-    except FileNotFoundError:
-        near = similar(Path(reference))
-        raise InvalidInput(f"There is no data file {reference}{near}") from None
-    except InvalidInput:
-        raise
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise InvalidInput(f"{reference} is not a readable Parquet file: {error}") from error
+    table = opened(paths, reference)
     if twice := [n for n, count in Counter(table.column_names).items() if count > 1]:
         raise InvalidInput(f"{reference} has the column {twice[0]!r} twice. Keep one of them.")
     structs = [f.name for f in table.schema if pa.types.is_struct(f.type)]
@@ -68,6 +60,25 @@ def pictures(paths: Sequence[Path], reference: str, notes: tuple[str, ...] = ())
         return column[index].as_py()
 
     return _pictures(reference, len(table), cell, known, names, labels, (*notes, *more))
+
+
+def opened(paths: Sequence[Path], reference: str) -> Any:
+    """The tables of some Parquet files, one after another, as one of pyarrow's.
+
+    Raises:
+        InvalidInput: no such files, or no tables of one form.
+    """
+    import pyarrow as pa
+
+    try:
+        return pa.concat_tables([_unpacked(path) for path in paths])
+    except FileNotFoundError:
+        near = similar(Path(reference))
+        raise InvalidInput(f"There is no data file {reference}{near}") from None
+    except InvalidInput:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise InvalidInput(f"{reference} is not a readable Parquet file: {error}") from error
 
 
 def _pictures(

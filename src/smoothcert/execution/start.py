@@ -231,6 +231,8 @@ def _prepare(
         }
     if isinstance(classifier, Fronted) and classifier.front:
         origin["front"] = classifier.front
+    if inputs.unit:
+        origin["unit"] = inputs.unit
     origin |= {"row_exact": ready.probe.row_exact, "probe_answers": ready.probe.answers}
     return ready, identity, origin
 

@@ -35,6 +35,7 @@ PHILOX_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 """Of Philox4x64-10 (Salmon et al., SC 2011), for kernels that make the same bits without NumPy."""
 
 _FINEST, _COARSEST = 4096, Fraction(1, 8)  # the sigmas, in grid steps, that the table covers
+_BYTES_UP_TO = 1024  # levels of a grid whose inputs may be images of 8 bits
 _MAX_LEVELS = 2**20  # so that a grid point plus noise stays exact in float32
 
 
@@ -96,7 +97,10 @@ class RoundedGaussian:
                 f"sigma must be a positive number (0.25, 0.5 and 1.0 are usual); got {self.sigma}"
             )
         if not _COARSEST <= self.ratio <= _FINEST:
-            scale = f" Did you mean {self.sigma:g}/255?" if self.ratio > _FINEST else ""
+            bytes_meant = self.ratio > _FINEST and levels < _BYTES_UP_TO
+            scale = f" Did you mean {self.sigma:g}/255?" if bytes_meant else ""
+            if levels >= _BYTES_UP_TO:
+                scale = " It is on the [0, 1] scale of the inputs, not in their own units."
             raise InvalidInput(
                 f"sigma must lie between 1/8 and {_FINEST} grid steps: with grid 1/{levels} from "
                 f"{float(_COARSEST / levels):.6g} to {_FINEST / levels:.6g}; got {self.sigma}. "

@@ -209,6 +209,7 @@ def _run_facts(run: Run) -> dict[str, Any]:
         "facts": [
             ("Model", visible(str(run.manifest.origin.get("model", "not recorded")))),
             *(("Before the model", visible(f)) for f in [run.manifest.origin.get("front")] if f),
+            *(("What 0 and 1 are", visible(u)) for u in [run.manifest.origin.get("unit")] if u),
             ("Model's fingerprint", visible(identity.model)),
             ("Data's fingerprint", identity.data),
             ("Distance to the grid", beside_grid(settings) or "none: all inputs are on it"),

@@ -111,7 +111,7 @@ def check_origin(origin: Any) -> None:
     _texts(
         {
             name: origin[name]
-            for name in ("model", "base", "front", "probe_answers")
+            for name in ("model", "base", "front", "unit", "probe_answers")
             if name in origin
         }
     )

@@ -142,8 +142,9 @@ def _varied(
             return chunk, found
     raise ModelError(
         f"{classifier.name} returns the same logits for different inputs, {len(others)} of them "
-        "far apart: they are constant. Check that trained weights were loaded and that the model "
-        "uses its input."
+        "far apart: they are constant. Check that trained weights were loaded, and that the model "
+        "uses its input and takes it in [0, 1] (one of a table's own numbers needs its columns "
+        "file in front)."
     )
 
 

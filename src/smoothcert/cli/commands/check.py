@@ -124,4 +124,6 @@ def _share(hits: int, count: int) -> str:
 
 def _named(k: int, inputs: "Inputs") -> str:
     """A class, by name where the data has one."""
+    if k < 0:
+        return "no class"
     return inputs.classes[k] if k < len(inputs.classes) else str(k)
