@@ -209,6 +209,65 @@ def test_every_command_takes_it(net, tmp_path):
     assert (after.argmax(1) == whole[0].logits(IMAGES).argmax(1)).mean() > 0.6
 
 
+DEPLOYED = {
+    "outside": ({"mean": "imagenet", "std": "imagenet"}, 3, lambda x: (x - MEAN) / STD),
+    "nhwc": (
+        {"layout": "nhwc", "mean": "half", "std": "half"},
+        3,
+        lambda x: (2 * x - 1).transpose(0, 2, 3, 1),
+    ),
+    "flat": ({"layout": "flat", "scale": 255.0}, 1, lambda x: 255 * x.reshape(len(x), -1)),
+    "bytes": ({"scale": 255.0}, 1, lambda x: np.rint(255 * x.clip(0, 1))),
+}
+MEAN = np.array([0.485, 0.456, 0.406]).reshape(3, 1, 1)
+STD = np.array([0.229, 0.224, 0.225]).reshape(3, 1, 1)
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_it_comes_before_what_a_deployed_model_needs(name, tmp_path):
+    options, channels, by_hand = DEPLOYED[name]
+    images = (0.5 + RNG.normal(size=(4, channels, 8, 8))).astype(np.float32)
+    shapes = {"nhwc": ["batch", 8, 8, 3], "flat": ["batch", 64]}
+    shape = shapes.get(name, ["batch", channels, 8, 8])
+    kind = TensorProto.UINT8 if name == "bytes" else graphs.FLOAT
+    matrix = RNG.normal(size=(64 * channels, 10)).astype(np.float32)
+    nodes = [
+        node("Cast", "x", "c", to=graphs.FLOAT),
+        *(node("Flatten", "c", "f"), node("MatMul", "f w", "logits")),
+    ]
+    onnx.save(
+        graphs.model(body=nodes, inputs=(value("x", shape, kind),), constants={"w": matrix}),
+        tmp_path / "net.onnx",
+    )
+    half = numpy_helper.from_array(np.float32(0.6), "w")
+    ends = [value(end, ["n", "c", "h", "k"]) for end in ("x", "logits")]
+    graph = helper.make_graph([node("Mul", "x w", "logits")], "d", ends[:1], ends[1:], [half])
+    sets = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=sets, ir_version=8), tmp_path / "d.onnx")
+    wanted = denoising({"denoiser": str(tmp_path / "d.onnx")})
+    front = given(None, options)[0]
+    done = adapt(tmp_path / "net.onnx", tmp_path / "w.onnx", front, denoiser=wanted)
+    clean = (images * np.float32(0.6)).clip(0, 1)
+    due = by_hand(clean).reshape(len(images), -1) @ matrix
+    assert agree(done.path, due, images)
+    assert not agree(done.path, by_hand(images).reshape(len(images), -1) @ matrix, images)
+
+
+def test_a_denoiser_that_looks_at_the_batch_is_said_and_not_certified(net, tmp_path):
+    model = onnx.load(denoiser(tmp_path / "d.onnx"))
+    model.graph.node[0].output[0] = "raw"
+    model.graph.node.extend(
+        [node("ReduceMean", "raw", "mean", axes=[0]), node("Sub", "raw mean", "logits")]
+    )
+    onnx.save(model, tmp_path / "d.onnx")
+    more = ("--denoiser", "d.onnx", "--out", "w.onnx")
+    said, _ = run_in("adapt", "net.onnx", *more, cwd=tmp_path)
+    assert "A row's scores depend on its batch" in said
+    more = ("--data", "digits", "--sigma", "0.25", "--limit", 4, "--n", 50, "--out", "base")
+    _, err = run_in("certify", "w.onnx", *more, cwd=tmp_path, code=2)
+    assert "--batch-size 1" in err
+
+
 def test_another_denoiser_is_another_classifier(net, tmp_path):
     prints = set()
     for name, settings in enumerate(

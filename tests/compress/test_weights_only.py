@@ -6,10 +6,12 @@ import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
+from torch import nn
 
 import smoothcert
 from smoothcert.classifiers.pytorch import read_weights, save_weights
 from smoothcert.compress import compress
+from smoothcert.compress.export import to_onnx
 from smoothcert.compress.symmetric import eights, integers, on_grid, scales
 from smoothcert.errors import InvalidInput, ModelError
 
@@ -154,6 +156,44 @@ def test_groups_have_their_own_scale(file, target, top, size, residual, tmp_path
         for c in (change, whole)
     ]
     assert error[0] < 0.8 * error[1] if size < 100 else error[0] == error[1]
+
+
+class Kinds(nn.Module):
+    """Every kind of layer that ONNX has weights for."""
+
+    def __init__(self):
+        super().__init__()
+        self.plain = nn.Conv2d(2, 6, 3, padding=1)
+        self.grouped = nn.Conv2d(6, 6, 3, padding=1, groups=3)
+        self.transposed = nn.ConvTranspose2d(6, 4, 2, stride=2)
+        self.gemm, self.matmul = nn.Linear(4, 7), nn.Linear(7, 5, bias=False)
+
+    def forward(self, x):
+        x = torch.relu(self.transposed(torch.relu(self.grouped(self.plain(x)))))
+        return self.matmul(torch.relu(self.gemm(x.mean((2, 3)))))
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "size"),
+    [("fp8-weights", "fp8", 0), ("int4-weights:5", "int4", 5), ("fp8-weights:3", "fp8", 3)],
+)
+def test_every_kind_of_layer_is_restored_in_its_own_order(target, precision, size, tmp_path):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Kinds().eval()
+    to_onnx(network, (2, 8, 8), tmp_path / "net.onnx")
+    compress(tmp_path / "net.onnx", target, tmp_path / "o.onnx")
+    images = torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = network(images).numpy()
+        for name, weight in network.named_parameters():
+            axis = 1 if name.startswith("transposed") else 0
+            if weight.ndim > 1:
+                rounded = on_grid(weight.numpy().copy(), axis, precision, size)
+                weight.copy_(torch.from_numpy(np.ascontiguousarray(rounded)))
+        due = network(images).numpy()
+    found = smoothcert.load_classifier(tmp_path / "o.onnx").logits(images.numpy())
+    assert np.abs(found - due).max() < 1e-3 * np.abs(before - due).max()
 
 
 def test_groups_along_another_axis_of_output_channels():
