@@ -142,11 +142,16 @@ TARGETS = {
     "fp16": Target("precision", "float16 weights and arithmetic (torch models; .pt2)"),
     "bf16-weights": Target("weights_only", "weights rounded to bfloat16, float32 arithmetic"),
     "fp16-weights": Target("weights_only", "weights rounded to float16, float32 arithmetic"),
+    "fp8-weights": Target(
+        "weights_only", "weights rounded to float8 times a scale per channel, float32 arithmetic"
+    ),
     "int8-weights": Target("weights_only", "weights on 255 levels per channel, float32 arithmetic"),
     "int7-weights": Target("weights_only", "the same with 127 levels"),
     "int6-weights": Target("weights_only", "the same with 63 levels"),
     "int5-weights": Target("weights_only", "the same with 31 levels"),
-    "int4-weights": Target("weights_only", "the same with 15 levels"),
+    "int4-weights": Target(
+        "weights_only", "the same with 15 levels; int4-weights:32 has a scale per 32 weights"
+    ),
     "int3-weights": Target("weights_only", "the same with 7 levels"),
     "prune": Target(
         "prune", "prune:F sets the fraction F of the weights, the smallest, to zero", "0.2"
@@ -170,9 +175,9 @@ TARGETS = {
 
 TARGET_FORMS = (
     "int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
-    "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, int8-weights to int3-weights "
-    "(weights only), prune:F, prune-layers:F, prune-channels:F, lowrank:F, "
-    "distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx."
+    "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, fp8-weights, int8-weights to "
+    "int3-weights (weights only; int4-weights:GROUP), prune:F, prune-layers:F, "
+    "prune-channels:F, lowrank:F, distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx."
 )
 """The same with their arguments, for help."""
 

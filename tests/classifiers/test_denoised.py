@@ -428,13 +428,3 @@ def test_adapt_writes_one_program_of_both(folder, tmp_path):
         for model in ("network.pt2+diffusion.json", tmp_path / "o.pt2")
     )
     assert np.abs(before - after).max() < 1e-5 * np.abs(before).max()
-
-
-def test_adapt_refuses_a_denoiser_before_an_onnx_file(folder, models, tmp_path):
-    pytest.importorskip("onnx", reason="the onnx extra is not installed")
-    (folder / "net.onnx").write_bytes((models / "net.onnx").read_bytes())
-    more = ("--preprocess", "d.json", "--out", tmp_path / "x.onnx")
-    _, err = run_in("adapt", "net.onnx", *more, cwd=folder, code=2)
-    assert "A denoiser is not put in front of an ONNX file" in err
-    with pytest.raises(ModelError, match="A denoiser is not put in front of an ONNX file"):
-        smoothcert.load_classifier("net.onnx+d.json")

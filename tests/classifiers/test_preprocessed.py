@@ -176,7 +176,7 @@ def test_refused_in_words(reference, message, folder):
 def test_an_onnx_model_is_adapted_instead_by_the_command_that_is_named(folder, models):
     pytest.importorskip("onnx", reason="the onnx extra is not installed")
     (folder / "net.onnx").write_bytes((models / "net.onnx").read_bytes())
-    with pytest.raises(ModelError, match="gets its preprocessing inside of its file") as refused:
+    with pytest.raises(ModelError, match="in front of it inside of its file") as refused:
         smoothcert.load_classifier("net.onnx+p.json")
     run_in(*shlex.split(str(refused.value).split("`")[1])[1:], cwd=folder)
     adapted = smoothcert.load_classifier("net-adapted.onnx")

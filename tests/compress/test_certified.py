@@ -10,6 +10,7 @@ CHAINS = [
     [("prune-channels:0.25", "a.safetensors"), ("finetune:2", "b.safetensors")],
     [("prune:0.5", "a.safetensors"), ("finetune:2", "b.safetensors"), ("onnx", "c.onnx")],
     [("lowrank:0.75", "a.pt2")],
+    [("prune-channels:0.25", "a.pt2"), ("finetune:2", "b.pt2"), ("int4-weights:32", "c.pt2")],
     [("lowrank:0.75", "a.onnx"), ("prune-layers:0.3", "b.onnx"), ("int8", "c.onnx")],
     [("distill:small_cnn,4", "a.safetensors"), ("prune-channels:0.1", "b.safetensors")],
 ]

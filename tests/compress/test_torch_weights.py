@@ -86,12 +86,15 @@ def test_a_network_is_not_changed_by_its_compression(own, data, tmp_path):
     assert smoothcert.load_classifier("own_network:build").fingerprint == before
 
 
-@pytest.mark.parametrize("target", ["int8-weights", "int4-weights"])
+@pytest.mark.parametrize(
+    "target", ["int8-weights", "int4-weights", "fp8-weights", "int4-weights:9"]
+)
 def test_rounded_weights_are_on_the_grid_of_each_output(target, own, data, tmp_path):
     compress("own_network:build", target, tmp_path / "q.pt2", inputs=data)
     before, after = own.build().state_dict(), state(tmp_path / "q.pt2")
     for name in LAYERS:
-        wanted = on_grid(before[name].numpy(), 0, target.partition("-")[0])
+        precision, _, group = target.partition("-weights")
+        wanted = on_grid(before[name].numpy(), 0, precision, int(group[1:] or 0))
         assert np.array_equal(after[name], wanted)
     assert np.array_equal(after["place"], before["place"].numpy())
 

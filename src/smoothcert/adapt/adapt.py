@@ -6,7 +6,7 @@ from typing import Any
 
 from smoothcert.adapt.adapted import Adapted
 from smoothcert.adapt.seen import Seen
-from smoothcert.classifiers.denoising import NOT_ONNX, Denoising
+from smoothcert.classifiers.denoising import Denoising
 from smoothcert.classifiers.loading import checked_file
 from smoothcert.classifiers.preprocessing import Preprocessing
 from smoothcert.classifiers.reference import ModelReference
@@ -35,7 +35,8 @@ def adapt(
         out: the file to write, with the same suffix; it appears complete, after the comparison, or
             not at all.
         wanted: what to put in front; bytes are known by the model's input.
-        denoiser: of a `.pt2`, what gets the images first; another `.pt2`, weights or a factory.
+        denoiser: what gets the images first: a `.pt2`, weights or a factory; of an ONNX file also
+            another one.
         overwrite: replace an existing `out`.
 
     Raises:
@@ -50,10 +51,6 @@ def adapt(
     if out.suffix != source.suffix:
         raise InvalidInput(f"adapt writes a {source.suffix} file; got {out.name!r}")
     require_new_file(out, overwrite)
-    if denoiser is None:
-        return module.write(reference, source, out, wanted, overwrite)
-    if source.suffix != ".pt2":
-        raise ModelError(NOT_ONNX)
     return module.write(reference, source, out, wanted, overwrite, denoiser)
 
 

@@ -36,9 +36,14 @@ class Difference:
     single: float
     batched: float
 
-    def allowed(self, wanted: Preprocessing) -> bool:
-        """Whether images one by one differ by no more than rounding explains."""
-        return self.single <= (_RESIZES if wanted.resize else _SUMS)
+    def allowed(self, wanted: Preprocessing, *, rounded: bool = False) -> bool:
+        """Whether images one by one differ by no more than rounding explains.
+
+        Args:
+            wanted: the preprocessing.
+            rounded: whether something before it is rounded, to bytes or float16.
+        """
+        return self.single <= (_RESIZES if wanted.resize or rounded else _SUMS)
 
     @property
     def by_row(self) -> bool:

@@ -51,7 +51,7 @@ def with_front(model: onnx.ModelProto, wanted: Preprocessing) -> onnx.ModelProto
     taken = names | {one.name for one in (*graph.initializer, *graph.input, *graph.output)}
     if any(name.startswith(FRONT) for name in taken | {node.name for node in graph.node}):
         raise ModelError("It has operations of `adapt` in front already: adapt the original.")
-    chain = _Chain("images" if "images" not in taken else f"{FRONT}images")
+    chain = Chain("images" if "images" not in taken else f"{FRONT}images")
     if wanted.ranges:
         chain.columns(wanted.ranges)
     if wanted.resize:
@@ -166,30 +166,40 @@ def _with_operators(model: onnx.ModelProto, wanted: Preprocessing) -> onnx.Model
         raise ModelError(f"{error} Or give --resampling {plain}, which needs less.") from error
 
 
-class _Chain:
-    """Nodes, each of which takes what the last one gives."""
+class Chain:
+    """Nodes, each of which takes what the last one gives.
 
-    def __init__(self, first: str) -> None:
-        self.first, self.last = first, first
+    Attributes:
+        first, last: names of the tensor before them, and of what they give by now.
+        nodes, constants: what goes into the graph.
+    """
+
+    def __init__(self, first: str, prefix: str = FRONT) -> None:
+        """Begin at a tensor; all names begin with the prefix."""
+        self.first, self.last, self.prefix = first, first, prefix
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
     def add(self, kind: str, *others: str, **attributes: Any) -> None:
-        name = f"{FRONT}{len(self.nodes)}_{kind}"
+        """Append a node of the last tensor, and of others."""
+        name = f"{self.prefix}{len(self.nodes)}_{kind}"
         self.nodes.append(
             helper.make_node(kind, [self.last, *others], [name], name=name, **attributes)
         )
         self.last = name
 
     def store(self, array: ArrayLike) -> str:
-        name = f"{FRONT}constant_{len(self.constants)}"
+        """The name of a constant."""
+        name = f"{self.prefix}constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
     def constant(self, kind: str, array: ArrayLike, **attributes: Any) -> None:
+        """Append a node of the last tensor and a constant."""
         self.add(kind, self.store(array), **attributes)
 
     def columns(self, ranges: Ranges) -> None:
+        """From the [0, 1] scale to a table's own values."""
         self.add("Cast", to=TensorProto.DOUBLE)
         self.constant("Mul", ranges.counts)
         if ranges.stepped.any():
@@ -202,11 +212,13 @@ class _Chain:
         self.add("Cast", to=TensorProto.FLOAT)
 
     def bytes(self) -> None:
+        """Round to bytes."""
         self.add("Round")  # half to even, as numpy.rint
         self.add("Clip", self.store(np.float32(0)), self.store(np.float32(255)))
         self.add("Cast", to=TensorProto.UINT8)
 
     def resize(self, size: tuple[int, int], resampling: str) -> None:
+        """Resize to (height, width)."""
         kernel, antialias = RESAMPLINGS[resampling]
         images = self.last
         self.add("Shape")

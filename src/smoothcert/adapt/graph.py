@@ -1,16 +1,21 @@
 """Preprocessing in front of an ONNX file, and what the file shows."""
 
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from smoothcert.adapt.adapted import Adapted, nothing
 from smoothcert.adapt.compared import Difference, difference, trial_images
+from smoothcert.adapt.denoiser import DenoiserGraph, denoiser_graph
 from smoothcert.adapt.front import dims_of, freed, images_of, with_front, with_rows
+from smoothcert.adapt.joined import joined
 from smoothcert.adapt.seen import Seen, beside
 from smoothcert.adapt.shapes import Dims
+from smoothcert.classifiers.denoising import Denoising
 from smoothcert.classifiers.onnx import OnnxClassifier
 from smoothcert.classifiers.preprocessing import Preprocessing
 from smoothcert.classifiers.reference import ModelReference
@@ -28,25 +33,90 @@ _PASSES = {"Cast", "Identity", "Transpose", "Reshape", "Gather", "Squeeze", "Uns
 _MOST_STEPS = 8
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """What an adapted model is run against.
+
+    Attributes:
+        original: the model.
+        wanted: the preprocessing in front of it.
+        first: the denoiser before that; None for none.
+        dims: of the adapted model's input.
+        output: that the reference names.
+    """
+
+    original: OnnxClassifier
+    wanted: Preprocessing
+    first: DenoiserGraph | None
+    dims: Dims
+    output: str = ""
+
+    def of(self, file: Path) -> Difference:
+        """How an adapted file differs, on images of the first size that the original takes."""
+        failed = ModelError("no size of images is known to try it with.")
+        last = self.original.session.get_inputs()[0].shape[-1:]
+        row = last if self.wanted.layout == "flat" else []
+        values = row[0] if row and isinstance(row[0], int) else 0
+        for images in trial_images(self.dims, self.wanted, values):
+            try:
+                clean = self.first.by_hand(images) if self.first else None
+                adapted = OnnxClassifier.load(file, self.output, whole=True)
+                return difference(self.original, adapted, self.wanted, images, clean)
+            except ModelError as error:
+                failed = error
+        raise failed
+
+    def allows(self, found: Difference) -> bool:
+        """Whether rounding explains it: also that of a denoiser, before rounding to bytes."""
+        rounded = self.first is not None and (self.first.rounds or self.wanted.whole)
+        return found.allowed(self.wanted, rounded=rounded)
+
+
 def write(
-    reference: ModelReference, source: Path, out: Path, wanted: Preprocessing, overwrite: bool
+    reference: ModelReference,
+    source: Path,
+    out: Path,
+    wanted: Preprocessing,
+    overwrite: bool,
+    denoiser: Denoising | None = None,
 ) -> Adapted:
     """Write an ONNX model with preprocessing in front; see `adapt.adapt`."""
     original = OnnxClassifier.load(source, reference.output, whole=True)
     wanted = _completed(original, wanted)
     read = onnx_graph.read(source)
     _require_first(source, read)
-    if not wanted and not original.rows and _takes_batches(original, read):
+    if not (wanted or denoiser or original.rows) and _takes_batches(original, read, source):
         raise nothing(reference.text, original.name)
     if reference.output:
         kept = [one for one in read.graph.output if one.name == original.output.name]
         read.graph.ClearField("output")
         read.graph.output.extend(kept)
-    original_hash = fingerprint_file(source)
-    made = _recorded(with_front(read, wanted), wanted, original_hash, original.output.name)
+    original_hash, made, rows = fingerprint_file(source), with_front(read, wanted), original.rows
+    record = {"front": wanted.record(), "original": original_hash, "output": original.output.name}
+    said, first = "", None
+    if denoiser is not None:
+        first = denoiser_graph(denoiser, dims_of(images_of(made)))
+        made, rows = _behind(first, made, rows)
+        record["denoiser"] = {"fingerprint": first.fingerprint} | denoiser.record()
+        said = f"{denoiser.model}, {denoiser.describe()}"
+    trial = _Trial(original, wanted, first, dims_of(images_of(made)), reference.output)
     with written_whole(out, overwrite) as aside:
-        rows, found = _written(original, reference.output, made, wanted, aside)
-    return Adapted(out, wanted, original_hash, found, original.rows, rows)
+        rows_after, found = _written(trial, _recorded(made, record), rows, aside)
+    return Adapted(out, wanted, original_hash, found, rows, rows_after, said)
+
+
+def _behind(
+    first: DenoiserGraph, made: onnx.ModelProto, rows: int | None
+) -> tuple[onnx.ModelProto, int | None]:
+    """A graph behind a denoiser's, and the only batch size that both take."""
+    if rows and first.rows and rows != first.rows:
+        raise ModelError(
+            f"The denoiser takes only batches of {first.rows}, and the classifier of {rows}. Open "
+            "the batch axis of one by `smoothcert adapt`, or export it with a dynamic one."
+        )
+    both = rows or first.rows
+    made = joined(first.model, made)
+    return (with_rows(made, both) if both else made), both
 
 
 def _completed(original: OnnxClassifier, wanted: Preprocessing) -> Preprocessing:
@@ -66,10 +136,11 @@ def recorded(model: onnx.ModelProto) -> str:
     return next((entry.value for entry in model.metadata_props if entry.key == RECORD), "")
 
 
-def _takes_batches(original: OnnxClassifier, model: onnx.ModelProto) -> bool:
+def _takes_batches(original: OnnxClassifier, model: onnx.ModelProto, source: Path) -> bool:
     """Whether it computes the same in batches, so that there is no batch of 1 inside to open."""
+    trial = _Trial(original, Preprocessing(), None, dims_of(images_of(model)))
     try:
-        return bool(_tried(original, original, Preprocessing(), dims_of(images_of(model))))
+        return bool(trial.of(source))
     except ModelError:
         return False
 
@@ -82,45 +153,37 @@ def _require_first(source: Path, graph: onnx.ModelProto) -> None:
         )
 
 
-def _recorded(
-    model: onnx.ModelProto, wanted: Preprocessing, original: str, output: str
-) -> onnx.ModelProto:
+def _recorded(model: onnx.ModelProto, record: Mapping[str, Any]) -> onnx.ModelProto:
     entry = model.metadata_props.add()
     entry.key = RECORD
-    entry.value = json.dumps(
-        {
-            "front": wanted.record(),
-            "original": original,
-            "output": output,
-            "smoothcert": __version__,
-        }
-    )
+    entry.value = json.dumps({**record, "smoothcert": __version__})
     return model
 
 
 def _written(
-    original: OnnxClassifier, asked: str, made: onnx.ModelProto, wanted: Preprocessing, aside: Path
+    trial: _Trial, made: onnx.ModelProto, fixed: int | None, aside: Path
 ) -> tuple[int | None, Difference]:
     """Write the first form of a model that computes what its original does.
 
     Returns:
         The only batch size that it takes, and how its scores differ.
     """
-    shape, failed = dims_of(images_of(made)), ModelError("")
-    for rows, form, by_row in _forms(made, original.rows):
+    failed = ModelError("")
+    for rows, form, by_row in _forms(made, fixed):
         onnx_graph.save(form, aside)
         try:
-            found = _tried(original, OnnxClassifier.load(aside, asked), wanted, shape)
+            found = trial.of(aside)
         except ModelError as error:
             failed = error
             continue
-        if found.allowed(wanted) and (found.by_row or not by_row):
+        if trial.allows(found) and (found.by_row or not by_row):
             return rows, found
         failed = ModelError(
             f"with this in front it computes something else than after the same by hand: scores "
             f"differ by {found.single:.2g} of the largest."
         )
-    raise ModelError(f"{original.name} cannot be adapted: {failed} Nothing was written.")
+    name = trial.original.name
+    raise ModelError(f"{name} cannot be adapted: {failed} Nothing was written.")
 
 
 def _forms(
@@ -133,21 +196,6 @@ def _forms(
     if rows:
         return [(None, freed(made, rows), True), (rows, made, False)]
     return [(None, made, False), (None, freed(made, 1), True), (1, with_rows(made, 1), False)]
-
-
-def _tried(
-    original: OnnxClassifier, adapted: OnnxClassifier, wanted: Preprocessing, shape: Dims
-) -> Difference:
-    """The difference on images of the first size that the original takes."""
-    failed = ModelError("no size of images is known to try it with.")
-    row = original.session.get_inputs()[0].shape[-1:] if wanted.layout == "flat" else []
-    values = row[0] if row and isinstance(row[0], int) else 0
-    for images in trial_images(shape, wanted, values):
-        try:
-            return difference(original, adapted, wanted, images)
-        except ModelError as error:
-            failed = error
-    raise failed
 
 
 def look(reference: ModelReference, source: Path) -> Seen:

@@ -35,7 +35,7 @@ def images_shape(dims: Dims, wanted: Preprocessing) -> Dims:
     if constants > 1 and isinstance(dims[1], int) and dims[1] != constants:
         raise ModelError(
             f"It takes {dims[1]} channels, but the preprocessing is for {constants}: its input is "
-            f"{_shown(dims)} with channels first. Give as many numbers as it has channels, and "
+            f"{shown(dims)} with channels first. Give as many numbers as it has channels, and "
             "--layout nhwc if its channels are last."
         )
     if wanted.resize:
@@ -56,8 +56,9 @@ def _batch(dims: Dims) -> int | str:
 
 def _require(holds: bool, dims: Dims, what: str, axes: str) -> None:
     if not holds:
-        raise ModelError(f"Its input is {_shown(dims)}, and {what} needs {axes}.")
+        raise ModelError(f"Its input is {shown(dims)}, and {what} needs {axes}.")
 
 
-def _shown(dims: Dims) -> str:
+def shown(dims: Dims) -> str:
+    """Sizes in round brackets, ? for an unknown one."""
     return f"({', '.join(str(size or '?') for size in dims)})"

@@ -20,13 +20,6 @@ KEYS = tuple(
 )
 """Keys of a preprocess.json that are about the denoiser."""
 
-NOT_ONNX = (
-    "A denoiser is not put in front of an ONNX file. Give the torch model that it was exported "
-    "from: `smoothcert compress MODEL+preprocess.json --to onnx --data D --out whole.onnx` writes "
-    'all of it, if the JSON file holds {"denoiser": "denoiser.pt2"}.'
-)
-"""Why an ONNX model gets none, and what to do."""
-
 _SIGMA = "sigma"
 _KINDS = {"linear": (1e-4, 0.02), "cosine": ()}
 _MOST_STEPS = 10**5

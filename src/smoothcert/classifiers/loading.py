@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from smoothcert import zoo
 from smoothcert.classifiers import from_function
-from smoothcert.classifiers.denoising import NOT_ONNX, Denoising
+from smoothcert.classifiers.denoising import Denoising
 from smoothcert.classifiers.factories import Factory, likely, refuse_others, refuse_random
 from smoothcert.classifiers.fitting import adapting
 from smoothcert.classifiers.from_function import FunctionClassifier
@@ -133,10 +133,8 @@ def _require_preprocessable(reference: ModelReference) -> None:
             f"denoiser is put in front. Leave out +{file}, or all but its keys denoiser_..."
         )
     if file and Path(reference.file).suffix == ".onnx":
-        if denoiser_in(Path(file)) is not None:
-            raise ModelError(NOT_ONNX)
         asked = adapting(reference.text.removesuffix(f"+{file}"), f"--preprocess {quote(file)}")
-        raise ModelError(f"An ONNX model gets its preprocessing inside of its file: {asked}")
+        raise ModelError(f"An ONNX model gets what is in front of it inside of its file: {asked}")
 
 
 def _preprocessed(classifier: Classifier, file: Path, device: str) -> Classifier:
@@ -181,6 +179,12 @@ def _denoiser(wanted: Denoising, device: str) -> Classifier:
         raise ModelError(
             "a denoiser is a file of weights or a program, or package.module:factory, without "
             f"{', '.join(f'{hub}:' for hub in HUBS)}, compiled:, fast: or +FILE.json."
+        )
+    if Path(reference.file).suffix == ".onnx":
+        raise ModelError(
+            "an ONNX denoiser is put in front of an ONNX classifier only. Write that by "
+            "`smoothcert compress MODEL --to onnx --data D --out net.onnx`, then both by "
+            f"`smoothcert adapt net.onnx --denoiser {quote(reference.text)} --out whole.onnx`."
         )
     if wanted.second is not None and Path(reference.file).suffix == ".pt2":
         path = checked_file(Path(reference.file))

@@ -10,7 +10,7 @@ from smoothcert.errors import ModelError
 FRONT = "smoothcert/"
 """How the names of the nodes that `adapt` puts in front begin; no compression touches them."""
 
-_INITIALIZERS = 4
+INITIALIZERS = 4
 """The first version of the format whose initializers need not be inputs."""
 
 _MOST_INLINE = 2**31 - 2**24
@@ -31,7 +31,7 @@ def read(path: Path) -> onnx.ModelProto:
         tensor.CopyFrom(values[0])
         tensor.name = node.output[0]
     if len(kept) < len(graph.node):
-        model.ir_version = max(model.ir_version, _INITIALIZERS)
+        model.ir_version = max(model.ir_version, INITIALIZERS)
         nodes = [type(node).FromString(node.SerializeToString()) for node in kept]
         graph.ClearField("node")
         graph.node.extend(nodes)

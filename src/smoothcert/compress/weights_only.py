@@ -3,11 +3,14 @@
 `bf16-weights` and `fp16-weights` round every weight to that type and back, as Ugare et al. (2024)
 did; compare `bf16` and `fp16`, which also compute in it. `int8-weights` to `int3-weights` put
 the weights of convolutions and matrix products on a symmetric grid of 255 to 7 levels per
-output channel. The files store the small numbers where their format allows it: ONNX with a Cast
-or DequantizeLinear before the layer, safetensors as a 16-bit type.
+output channel, `fp8-weights` on the 8-bit floating-point numbers e4m3fn times a scale per channel;
+`int4-weights:32` has a scale for every 32 weights of a channel. The files store the small numbers
+where their format allows it: ONNX with a Cast or DequantizeLinear before the layer, safetensors as
+a 16-bit type.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,17 @@ from numpy.typing import NDArray
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request
-from smoothcert.compress.symmetric import BITS, integers, levels, on_grid, scales
-from smoothcert.errors import ModelError
+from smoothcert.compress.symmetric import (
+    BITS,
+    FP8,
+    GRIDS,
+    eights,
+    integers,
+    levels,
+    on_grid,
+    scales,
+)
+from smoothcert.errors import InvalidInput, ModelError
 
 _PARAMETERS = (
     *("Conv", "ConvTranspose", "Gemm", "MatMul"),
@@ -27,56 +39,103 @@ _PARAMETERS = (
 _PACKED = tuple(name for name, bits in BITS.items() if bits <= 4)
 """What fits into ONNX's 4-bit integers; more bits take 8."""
 
+_MOST_IN_GROUP = 2**16
+
 Weights = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What weights are rounded to.
+
+    Attributes:
+        precision: one of `symmetric.GRIDS`, `bf16` or `fp16`.
+        group: on a grid, the weights of a channel that share a scale; 0 for all of it.
+    """
+
+    precision: str
+    group: int = 0
+
+    @property
+    def has_grid(self) -> bool:
+        """Whether there are scales; else it is a type of 16 bits."""
+        return self.precision in GRIDS
+
+    @property
+    def opset(self) -> int:
+        """The first operator set that restores it."""
+        if self.group or self.precision in _PACKED:
+            return 21
+        return 19 if self.precision == FP8 else 13
+
+    def on_grid(self, weights: NDArray[Any], axis: int) -> NDArray[np.float32]:
+        """A layer's weights on the grid, in float32."""
+        return on_grid(weights, axis, self.precision, self.group)
+
+    def describe(self) -> str:
+        """In words."""
+        if not self.has_grid:
+            return f"weights rounded to {'bfloat16' if self.precision == 'bf16' else 'float16'}"
+        per = f"{self.group} weights of an output channel" if self.group else "output channel"
+        if self.precision == FP8:
+            return f"weights rounded to float8 (e4m3fn) times a scale per {per}"
+        grid = f"a symmetric {BITS[self.precision]}-bit grid per {per}"
+        return f"weights rounded to {grid} ({2 * levels(self.precision) + 1} levels)"
+
+
+def _rounding(request: Request) -> Rounding:
+    precision, argument = request.target.partition("-")[0], request.argument
+    if not argument or precision not in GRIDS:
+        request.no_argument()
+        return Rounding(precision)
+    known = argument.isascii() and argument.isdecimal() and len(argument) < 8
+    if not known or not 2 <= int(argument) <= _MOST_IN_GROUP:
+        raise InvalidInput(
+            f"{request.kind} takes how many weights share a scale, 2 to {_MOST_IN_GROUP}, as "
+            f"in {request.kind}:32, or nothing for one scale per channel; got {argument!r:.30}"
+        )
+    return Rounding(precision, int(argument))
 
 
 def write(request: Request) -> CompressionReport:
     """Round the weights of an ONNX, safetensors or other torch model."""
-    request.no_argument()
-    precision, kept = request.target.partition("-")[0], "stored in that type"
+    wanted, kept = _rounding(request), "stored in that type"
     if request.file.suffix == ".onnx":
         request.check_suffix(".onnx")
         load_classifier(request.model)  # a wrong reference fails here, with its own message
-        before, after = _round_onnx(request.file, precision, request.out)
+        before, after = _round_onnx(request.file, wanted, request.out)
     elif request.reference.is_of_the_zoo and request.out.suffix != ".pt2":
         request.check_suffix(".safetensors")
-        before, after = _round_safetensors(request, precision)
-        kept = "stored as float32 on that grid" if precision in BITS else kept
+        before, after = _round_safetensors(request, wanted)
+        kept = "stored as float32 on that grid" if wanted.has_grid else kept
     else:
         from smoothcert.compress import torch_weights
 
-        every = precision not in BITS
-        before, after = torch_weights.rewrite(request, lambda w: _rounded(w, precision), every)
+        every = not wanted.has_grid
+        before, after = torch_weights.rewrite(request, lambda w: _rounded(w, wanted), every)
         kept = "stored as float32 on that grid"
     return CompressionReport(
         request.out,
-        f"{_words(precision)}, float32 arithmetic, {kept}",
+        f"{wanted.describe()}, float32 arithmetic, {kept}",
         *differences(before, after),
         request.bytes_before,
         request.out.stat().st_size,
     )
 
 
-def _rounded(weights: Mapping[str, NDArray[Any]], precision: str) -> Weights:
-    """On the grid of a precision, or as the 16-bit type has them."""
+def _rounded(weights: Mapping[str, NDArray[Any]], wanted: Rounding) -> Weights:
+    """On a grid, or as the 16-bit type has them."""
     import torch
 
-    if precision in BITS:
-        return {name: on_grid(w, 0, precision) for name, w in weights.items()}
-    kind = torch.bfloat16 if precision == "bf16" else torch.float16
+    if wanted.has_grid:
+        return {name: wanted.on_grid(w, 0) for name, w in weights.items()}
+    kind = torch.bfloat16 if wanted.precision == "bf16" else torch.float16
     after = {k: torch.from_numpy(w).to(kind).float().numpy() for k, w in weights.items()}
-    _check_finite(after, precision)
+    _check_finite(after, wanted.precision)
     return after
 
 
-def _words(precision: str) -> str:
-    if precision in BITS:
-        grid = f"a symmetric {BITS[precision]}-bit grid per output channel"
-        return f"weights rounded to {grid} ({2 * levels(precision) + 1} levels)"
-    return f"weights rounded to {'bfloat16' if precision == 'bf16' else 'float16'}"
-
-
-def _round_onnx(file: Path, precision: str, out: Path) -> tuple[Weights, Weights]:
+def _round_onnx(file: Path, wanted: Rounding, out: Path) -> tuple[Weights, Weights]:
     import onnx
     from onnx import numpy_helper
 
@@ -87,7 +146,7 @@ def _round_onnx(file: Path, precision: str, out: Path) -> tuple[Weights, Weights
     found = layers(model)
     axes = {layer.weight: layer.axis for layer in found}
     used = {name for n in model.graph.node if n.op_type in _PARAMETERS for name in n.input[1:]}
-    if precision in BITS:
+    if wanted.has_grid:
         before = weights_of(model, found)
     else:
         before = {
@@ -95,21 +154,22 @@ def _round_onnx(file: Path, precision: str, out: Path) -> tuple[Weights, Weights
             for t in model.graph.initializer
             if t.name in used and t.data_type == onnx.TensorProto.FLOAT
         }
-    model = with_opset(model, 21 if precision in _PACKED else 13)  # the first to restore it
+    model = with_opset(model, wanted.opset)
+    model.ir_version = max(model.ir_version, 9 if wanted.precision == FP8 else 0)
     graph = model.graph
     kept = [t for t in graph.initializer if t.name not in before]
     inputs = [i for i in graph.input if i.name not in before]
     nodes, after = [], {}
     for name, weights in before.items():
-        if precision in BITS:
-            made = _stored_integers(name, weights, axes[name], precision)
-            after[name] = on_grid(weights, axes[name], precision)
+        if wanted.has_grid:
+            made = _stored_steps(name, weights, axes[name], wanted)
+            after[name] = wanted.on_grid(weights, axes[name])
         else:
-            made = _stored_floats(name, weights, precision)
-            after[name] = numpy_helper.to_array(made[0][0]).astype(np.float32)
-        kept += made[0]
-        nodes.append(made[1])
-    _check_finite(after, precision)
+            made = _stored_floats(name, weights, wanted.precision)
+            after[name] = numpy_helper.to_array(made.tensors[0]).astype(np.float32)
+        kept += made.tensors
+        nodes += made.nodes
+    _check_finite(after, wanted.precision)
     nodes += graph.node
     for field, values in (("initializer", kept), ("input", inputs), ("node", nodes)):
         graph.ClearField(field)
@@ -118,23 +178,62 @@ def _round_onnx(file: Path, precision: str, out: Path) -> tuple[Weights, Weights
     return before, after
 
 
-def _stored_integers(name: str, weights: NDArray[Any], axis: int, precision: str) -> tuple:
-    """The tensors (integers, scales) and the node that makes float32 weights of them."""
+@dataclass(frozen=True)
+class _Stored:
+    """The tensors of one layer's weights, and the nodes that make float32 weights of them."""
+
+    tensors: list[Any]
+    nodes: list[Any]
+
+
+def _stored_steps(name: str, weights: NDArray[Any], axis: int, wanted: Rounding) -> _Stored:
+    """Small numbers and scales; with groups a row of numbers for each output channel."""
+    from onnx import helper, numpy_helper
+
+    steps = scales(weights, axis, wanted.precision, wanted.group)
+    small = (eights if wanted.precision == FP8 else integers)(
+        *(weights, axis, wanted.precision, wanted.group)
+    )
+    names = [f"{name}_{wanted.precision}", f"{name}_scale"]
+    scale = numpy_helper.from_array(steps, names[1])
+    axis = axis % weights.ndim
+    restored = f"{name}_restored"
+    if not wanted.group:
+        tensor = _small(names[0], small, wanted.precision)
+        node = helper.make_node("DequantizeLinear", names, [name], restored, axis=axis)
+        return _Stored([tensor, scale], [node])
+    moved = np.moveaxis(small, axis, 0)
+    rows = moved.reshape(len(moved), -1)
+    shape = numpy_helper.from_array(np.array(moved.shape, np.int64), f"{name}_shape")
+    back = np.argsort([axis, *(a for a in range(weights.ndim) if a != axis)])
+    chain = [f"{name}_rows", f"{name}_shaped"]
+    nodes = [
+        helper.make_node(
+            *("DequantizeLinear", names, [chain[0]], chain[0]),
+            axis=1,
+            block_size=min(wanted.group, rows.shape[1]),
+        ),
+        helper.make_node("Reshape", [chain[0], f"{name}_shape"], [chain[1]], chain[1]),
+        helper.make_node("Transpose", [chain[1]], [name], restored, perm=back.tolist()),
+    ]
+    return _Stored([_small(names[0], rows, wanted.precision), scale, shape], nodes)
+
+
+def _small(name: str, values: NDArray[Any], precision: str) -> Any:
+    """A tensor of 8 or 4 bits."""
+    import ml_dtypes
     from onnx import TensorProto, helper, numpy_helper
 
-    steps, names = integers(weights, axis, precision), [f"{name}_{precision}", f"{name}_scale"]
-    if precision not in _PACKED:
-        stored = numpy_helper.from_array(steps, names[0])
-    else:
-        stored = helper.make_tensor(names[0], TensorProto.INT4, steps.shape, steps.ravel())
-    scale = numpy_helper.from_array(scales(weights, axis, precision), names[1])
-    axis = axis % weights.ndim
-    node = helper.make_node("DequantizeLinear", names, [name], f"{name}_restored", axis=axis)
-    return [stored, scale], node
+    if precision == FP8:
+        raw = values.astype(ml_dtypes.float8_e4m3fn).tobytes()
+        return helper.make_tensor(name, TensorProto.FLOAT8E4M3FN, values.shape, raw, raw=True)
+    if precision in _PACKED:
+        return helper.make_tensor(name, TensorProto.INT4, values.shape, values.ravel())
+    return numpy_helper.from_array(np.ascontiguousarray(values), name)
 
 
-def _stored_floats(name: str, weights: NDArray[Any], precision: str) -> tuple:
-    """The 16-bit tensor, alone in a list, and the node that makes float32 weights of it."""
+def _stored_floats(name: str, weights: NDArray[Any], precision: str) -> _Stored:
+    """A 16-bit tensor."""
     import ml_dtypes
     from onnx import TensorProto, helper
 
@@ -148,10 +247,10 @@ def _stored_floats(name: str, weights: NDArray[Any], precision: str) -> tuple:
         raw = weights.astype(small).tobytes()
     tensor = helper.make_tensor(stored, kind, weights.shape, raw, raw=True)
     node = helper.make_node("Cast", [stored], [name], f"{name}_restored", to=TensorProto.FLOAT)
-    return [tensor], node
+    return _Stored([tensor], [node])
 
 
-def _round_safetensors(request: Request, precision: str) -> tuple[Weights, Weights]:
+def _round_safetensors(request: Request, wanted: Rounding) -> tuple[Weights, Weights]:
     import torch
 
     from smoothcert import zoo
@@ -159,17 +258,19 @@ def _round_safetensors(request: Request, precision: str) -> tuple[Weights, Weigh
 
     architecture, state = request.zoo_source()
     floating = [key for key, tensor in state.items() if tensor.is_floating_point()]
-    if precision in BITS:
+    if wanted.has_grid:
         chosen = [key for key in floating if state[key].ndim > 1]
-        rounded = {k: torch.from_numpy(on_grid(state[k].numpy(), 0, precision)) for k in chosen}
+        rounded = {k: torch.from_numpy(wanted.on_grid(state[k].numpy(), 0)) for k in chosen}
         network = zoo.rebuild(architecture, state | rounded)
     else:
-        chosen, kind = floating, torch.bfloat16 if precision == "bf16" else torch.float16
+        chosen = floating
+        kind = torch.bfloat16 if wanted.precision == "bf16" else torch.float16
         network = zoo.rebuild(architecture, state).to(kind)
     now = network.state_dict()
     after = {key: now[key].float().numpy() for key in chosen}
-    _check_finite(after, precision)
-    save_weights(network, architecture, request.out, rounded=precision)
+    _check_finite(after, wanted.precision)
+    said = f"{wanted.precision}:{wanted.group}" if wanted.group else wanted.precision
+    save_weights(network, architecture, request.out, rounded=said)
     return {key: state[key].numpy() for key in chosen}, after
 
 

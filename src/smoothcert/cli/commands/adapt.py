@@ -77,8 +77,9 @@ _Denoiser = Annotated[
     str | None,
     typer.Option(
         "--denoiser",
-        help="A torch model that gets the noisy images first and gives cleaner ones, for a .pt2. "
-        "The file of --preprocess says how it is called, by its keys denoiser_...",
+        help="What gets the noisy images first and gives cleaner ones: a torch model, or for an "
+        "ONNX file also another one. The file of --preprocess says how it is called, by its "
+        "keys denoiser_...",
         metavar="MODEL",
         show_default=False,
     ),
