@@ -63,6 +63,7 @@ AIMED_POLICIES = ("retain:", "radius:")
 
 POLICIES = ("uniform:1000", "budget:0.02", "retain:0.95", "radius:0.25")
 RECIPES = ("quick", "short", "finetune", "cohen2019")
+LOSSES = ("plain", "consistency", "macer")
 ARCHITECTURES = (
     "small_cnn",
     *(f"cifar_resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)),

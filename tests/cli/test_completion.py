@@ -10,6 +10,7 @@ import pytest
 from smoothcert import vocabulary, zoo
 from smoothcert.methods import SCRATCH, Decision, Exact, Irs, Reuse
 from smoothcert.planning import Policy
+from smoothcert.training.losses import LOSSES
 from smoothcert.training.recipe import RECIPES
 
 # As the installed script does, with a look at what was imported.
@@ -91,4 +92,5 @@ def test_the_names_are_those_of_the_modules_that_own_them():
     for target in vocabulary.TARGETS.values():
         assert callable(import_module(f"smoothcert.compress.{target.module}").write)
     assert tuple(RECIPES) == vocabulary.RECIPES
+    assert tuple(LOSSES) == vocabulary.LOSSES
     assert tuple(zoo.ARCHITECTURES) == vocabulary.ARCHITECTURES

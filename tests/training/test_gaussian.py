@@ -11,6 +11,7 @@ import smoothcert
 from smoothcert.errors import InvalidInput, ModelError, StoreError
 from smoothcert.training.checkpoint import Checkpoint
 from smoothcert.training.gaussian import _augmented, accuracy, train
+from smoothcert.training.losses import LOSSES
 from smoothcert.training.recipe import RECIPES, Recipe, optimizer_for, schedule_for
 from smoothcert.training.recipe import recipe as recipe_named
 
@@ -57,7 +58,7 @@ CROPPED = Recipe(
     rate=0.05,
     crop_and_flip=True,
     precision="bf16",
-    consistency=1.0,
+    loss=LOSSES["consistency"],
 )
 
 
@@ -133,8 +134,6 @@ def test_recipes_by_name():
         recipe_named("long", 0.5)
     with pytest.raises(InvalidInput, match="precision must be one of fp32, bf16; got 'fp8'"):
         replace(CROPPED, precision="fp8")
-    with pytest.raises(InvalidInput, match="consistency a number >= 0; got 0.02 and -1"):
-        replace(CROPPED, consistency=-1)
 
 
 def test_accuracy_is_counted():

@@ -162,8 +162,8 @@ def _cropped(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _noisy(clean: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    """One draw of noise per image, or two: those of all images, then all of them again."""
-    copies = torch.cat([clean, clean]) if recipe.consistency else clean
+    """The loss's draws of noise: one of every image, then another of every image, and so on."""
+    copies = torch.cat([clean] * recipe.loss.draws)
     return copies + recipe.sigma * torch.randn_like(copies)
 
 
@@ -176,18 +176,11 @@ def _logits(network: nn.Module, noisy: torch.Tensor, recipe: Recipe) -> torch.Te
 
 
 def _labelled(labels: torch.Tensor, recipe: Recipe) -> _Loss:
-    """Cross-entropy, and the noise-consistency term if the recipe has it."""
+    """The recipe's loss."""
 
     def loss(logits: torch.Tensor, _noisy: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        draws = len(logits) // len(rows)
-        known = labels[rows].repeat(draws)
-        fitted = F.cross_entropy(logits, known, label_smoothing=recipe.smoothing)
-        if not recipe.consistency:
-            return fitted
-        logs = F.log_softmax(logits, dim=1).view(draws, len(rows), -1)
-        mean = logs.exp().mean(0)
-        apart = F.kl_div(logs, mean.expand_as(logs), reduction="none").sum(2).mean()
-        return fitted + recipe.consistency * apart
+        by_draw = logits.unflatten(0, (recipe.loss.draws, len(rows)))
+        return recipe.loss.value(by_draw, labels[rows], recipe.sigma, recipe.smoothing)
 
     return loss
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from smoothcert.errors import InvalidInput, did_you_mean, require_one_of
+from smoothcert.training.losses import LOSSES, Loss
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("one-cycle", "step")
@@ -30,12 +31,10 @@ class Recipe:
         crop_and_flip: crop at random from an edge of four pixels, and mirror half the images.
         smoothing: label smoothing.
         precision: `fp32`, or `bf16` for autocast; weights stay float32.
-        consistency: weight of the noise-consistency term (Jeong and Shin 2020): two draws of
-            noise per image, and the divergence of each one's prediction from their mean.
-            0 trains on one draw, as Cohen et al. (2019).
+        loss: what a step minimizes, and of how many draws of noise per image.
 
     Raises:
-        InvalidInput: a number out of range or an unknown name.
+        InvalidInput: a number out of range, an unknown name, or MACER without noise.
     """
 
     architecture: str
@@ -49,7 +48,7 @@ class Recipe:
     crop_and_flip: bool = False
     smoothing: float = 0.02
     precision: str = "fp32"
-    consistency: float = 0.0
+    loss: Loss = LOSSES["plain"]
 
     def __post_init__(self) -> None:
         """Check the values; the architecture is checked when it is built."""
@@ -60,10 +59,12 @@ class Recipe:
                 "epochs and batch must be at least 1 and the rate positive; got "
                 f"{self.epochs}, {self.batch} and {self.rate}"
             )
-        if not 0 <= self.smoothing < 1 or not 0 <= self.consistency < np.inf:
+        if not 0 <= self.smoothing < 1:
+            raise InvalidInput(f"smoothing must be in [0, 1); got {self.smoothing}")
+        if self.loss.name == "macer" and self.sigma == 0:
             raise InvalidInput(
-                "smoothing must be in [0, 1) and consistency a number >= 0; got "
-                f"{self.smoothing} and {self.consistency}"
+                "The loss macer widens certified radii, which are 0 without noise; got sigma 0. "
+                "Give the sigma to certify at, or the loss plain."
             )
         for name, known in (
             ("optimizer", OPTIMIZERS),
@@ -93,7 +94,7 @@ RECIPES = {
         rate=0.01,
         optimizer="sgd",
         smoothing=0.0,
-        consistency=1.0,
+        loss=LOSSES["consistency"],
     ),
     "cohen2019": Recipe(
         "cifar_resnet110",
@@ -119,11 +120,13 @@ def recipe(
     epochs: int | None = None,
     batch: int | None = None,
     rate: float | None = None,
-    consistency: float | None = None,
+    loss: str | None = None,
     crop_and_flip: bool | None = None,
     seed: int = 0,
 ) -> Recipe:
     """A recipe by name, for this sigma, with the values that are not None in place of its own.
+
+    `loss` is a name, or more of it: `macer,weight=4` (see `Loss.parse`).
 
     Raises:
         InvalidInput: no recipe of this name, or a number out of range.
@@ -136,7 +139,7 @@ def recipe(
         "epochs": epochs,
         "batch": batch,
         "rate": rate,
-        "consistency": consistency,
+        "loss": None if loss is None else Loss.parse(loss),
         "crop_and_flip": crop_and_flip,
     }
     given = {key: value for key, value in changed.items() if value is not None}

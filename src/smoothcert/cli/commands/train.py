@@ -42,6 +42,16 @@ _Architecture = Annotated[
         autocompletion=options.complete(vocabulary.ARCHITECTURES),
     ),
 ]
+_Loss = Annotated[
+    str | None,
+    typer.Option(
+        "--loss",
+        help="plain, consistency, or macer (16 draws of noise per image and step), with "
+        "settings as in macer,weight=4,draws=8.",
+        show_default="the recipe's",
+        autocompletion=options.complete(vocabulary.LOSSES),
+    ),
+]
 _Augment = Annotated[
     bool | None,
     typer.Option(
@@ -70,8 +80,10 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images per step.")] = None,
     rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    loss: _Loss = None,
     consistency: Annotated[
-        float | None, typer.Option(help="Weight of the noise-consistency term.")
+        float | None,
+        typer.Option(help="W for --loss consistency,weight=W; 0 for --loss plain."),
     ] = None,
     augment: _Augment = None,
     seed: options.Seed = 0,
@@ -93,7 +105,11 @@ def train(
     if model is not None and arch is not None:
         raise InvalidInput("--arch names a network of the zoo to train from scratch; MODEL has one")
     source = DataSource(data, split, grid, limit, every, size, channels)
-    given = {"epochs": epochs, "batch": batch, "rate": rate, "consistency": consistency}
+    if consistency is not None and loss is not None:
+        raise InvalidInput("--consistency is short for --loss consistency,weight=W: give one")
+    if consistency is not None:
+        loss = f"consistency,weight={consistency}" if consistency else "plain"
+    given = {"epochs": epochs, "batch": batch, "rate": rate, "loss": loss}
     name = recipe or ("quick" if model is None else "finetune")
     chosen = make_recipe(name, sigma, architecture=arch, crop_and_flip=augment, seed=seed, **given)
     how = {"resume": resume, "overwrite": overwrite}
