@@ -68,6 +68,7 @@ ARCHITECTURES = (
     "small_cnn",
     *(f"cifar_resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)),
     "resnet50",
+    "lenet",
 )
 DEVICES = ("cpu", "cuda")
 SPLITS = ("test", "train")

@@ -14,11 +14,12 @@ from smoothcert import zoo
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.compress import compress
 from smoothcert.data.inputs import Inputs
-from smoothcert.errors import ModelError
+from smoothcert.errors import InvalidInput, ModelError
 from support.field_networks import (
     CIFAR10,
     IMAGENET,
     CifarResNet,
+    FieldLeNet,
     ImageNetResNet,
     InputCenterLayer,
     NormalizeLayer,
@@ -182,6 +183,33 @@ def test_a_full_resnet_50_has_the_shapes_of_the_published_one():
     with torch.device("meta"):
         count = sum(p.numel() for p in zoo.build("resnet50", 3, 1000).parameters())
     assert count == 25_557_032
+
+
+def test_a_lenet_of_the_field(tmp_path, monkeypatch):
+    """Behind an Identity in the successors' code; MACER saves the network alone."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    network = FieldLeNet()
+    torch.save(trained(nn.Sequential(nn.Identity(), network), arch="lenet"), "checkpoint.pth.tar")
+    torch.save({"net": network.state_dict(), "epoch": 440}, "440.pth")
+    batch = np.random.default_rng(0).random((5, 1, 28, 28), np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(batch)).numpy()
+    loaded = [smoothcert.load_classifier(m) for m in ("checkpoint.pth.tar", "lenet+none@440.pth")]
+    for classifier in loaded:
+        assert classifier.fingerprint == loaded[0].fingerprint
+        assert np.allclose(classifier.logits(batch), expected, atol=1e-6)
+    assert "nothing, as usual for the data set: the tensors' names begin" in loaded[0].front
+    refused("lenet@440.pth", "Give lenet.WORD@440.pth.* probably none")
+    torch.save(FieldLeNet(7).state_dict(), "7.pth")
+    assert smoothcert.load_classifier("lenet+mean=0.5@7.pth").logits(batch).shape == (5, 7)
+    refused("lenet+none@8.pth", "There is no model file")
+    torch.save(network.state_dict() | {"fc1.weight": torch.zeros(500, 1250)}, "32.pth")
+    refused(
+        "lenet+none@32.pth", r"fc1.weight has the shape \(500, 1250\) and should have \(500, 800\)"
+    )
+    with pytest.raises(InvalidInput, match="lenet takes images of 28x28; got 32x32"):
+        loaded[0].logits(np.zeros((2, 1, 32, 32), np.float32))
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_from_a_checkpoint_to_a_verified_run(folder):
     )
     front = (
         "Put before the network of c.pth.tar: the normalization cifar10 (mean 0.4914, 0.4822, "
-        "0.4465; std 0.2023, 0.1994, 0.201), the one of the data set, as the tensors' names begin "
+        "0.4465; std 0.2023, 0.1994, 0.201), as usual for the data set: the tensors' names begin "
         "with '1.module.', so a layer without weights stood there; if it was another, give "
         "cifar_resnet8+WORD@c.pth.tar."
     )

@@ -52,6 +52,23 @@ def test_what_a_removed_channel_added_counts_as_zero(tmp_path):
     np.testing.assert_allclose(logits(tmp_path / "p.safetensors"), logits(network), atol=1e-5)
 
 
+def test_lenet_loses_channels_of_its_first_convolution(tmp_path):
+    """It has no normalization, and biases."""
+    torch.manual_seed(0)
+    network = zoo.build("lenet", 1, 10).eval()
+    state = network.state_dict()
+    state["1.conv1.weight"][::4] *= 1e-3
+    file = saved(network, "lenet", tmp_path / "net.safetensors")
+    change = compress(file, "prune-channels:0.25", tmp_path / "p.safetensors")
+    assert "5 of 20 inner channels removed" in change.describe()
+    images = np.random.default_rng(0).random((3, 1, 28, 28), np.float32)
+    found = smoothcert.load_classifier(tmp_path / "p.safetensors").logits(images)
+    state["1.conv2.weight"][:, ::4] = 0
+    with torch.no_grad():
+        expected = network(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_the_smallest_filters_go(residual, tmp_path):
     compress(residual, "prune-channels:0.4", tmp_path / "p.safetensors")
     before, after = weights(residual), weights(tmp_path / "p.safetensors")

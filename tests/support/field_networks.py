@@ -1,8 +1,8 @@
 """Networks with the structure and names of those in the public code of the field.
 
 Written for these tests, from the papers. `CifarResNet` is that of Cohen et al. (2019), of any
-depth; `ImageNetResNet` has the names of torchvision's. `NormalizeLayer` keeps its constants as
-plain attributes, so that a state dict does not have them.
+depth; `ImageNetResNet` has the names of torchvision's; `FieldLeNet` is that of MACER and CAT-RS.
+`NormalizeLayer` keeps its constants as plain attributes, so that a state dict does not have them.
 """
 
 import torch
@@ -120,6 +120,21 @@ class ImageNetResNet(nn.Module):
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
+
+
+class FieldLeNet(nn.Module):
+    def __init__(self, num_classes=10):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 20, 5)
+        self.conv2 = nn.Conv2d(20, 50, 5)
+        self.fc1 = nn.Linear(800, 500)
+        self.fc2 = nn.Linear(500, num_classes)
+        self.pool = nn.MaxPool2d(2)
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        x = self.pool(self.relu(self.conv2(self.pool(self.relu(self.conv1(x))))))
+        return self.fc2(self.relu(self.fc1(x.reshape(len(x), 800))))
 
 
 def settled(network):

@@ -163,8 +163,8 @@ def _front(asked: Architecture, named: _Named, name: str) -> tuple[Normalization
     usual = zoo.usual_normalization(asked, named.tensors)
     if around.stood_behind and usual and not named.are_ours:
         return NORMALIZATIONS[usual], (
-            f"the one of the data set, as the tensors' names begin with {around.prefix!r:.60}, so "
-            f"a layer without weights stood there; if it was another, give {asked.base}+WORD@{name}"
+            f"as usual for the data set: the tensors' names begin with {around.prefix!r:.60}, so a "
+            f"layer without weights stood there; if it was another, give {asked.base}+WORD@{name}"
         )
     raise ModelError(
         f"{name} does not say how the network's inputs are normalized. Give "

@@ -16,11 +16,12 @@ def write(request: Request) -> CompressionReport:
     """Remove a fraction of the inner channels of a zoo network, as safetensors.
 
     Inner channels are those that one convolution writes and one other reads: in a residual block
-    those between its two convolutions, in `small_cnn` those of the first two convolutions. In
-    every such layer the filters with the smallest L1 norm are removed (Li et al. 2017, section 3.3
-    for residual blocks), the fraction rounded down to whole channels and never all of them. A
-    removed channel counts as zero in its reader; nothing is retrained, but `finetune` can do so.
-    The zoo reads the widths from the weights, so the result can be compressed further.
+    those between its two convolutions, in `small_cnn` those of the first two convolutions, in
+    `lenet` those of the first. In every such layer the filters with the smallest L1 norm are
+    removed (Li et al. 2017, section 3.3 for residual blocks), the fraction rounded down to whole
+    channels and never all of them. A removed channel counts as zero in its reader; nothing is
+    retrained, but `finetune` can do so. The zoo reads the widths from the weights, so the result
+    can be compressed further.
     """
     fraction = request.fraction()
     request.check_suffix(".safetensors")
@@ -57,7 +58,8 @@ def slimmed(
         norms = state[f"{convolution}.weight"].abs().sum((1, 2, 3))
         order = norms.argsort(stable=True)
         kept = order[part(fraction, len(order)) :].sort().values
-        names = [f"{convolution}.weight", *(f"{normalization}.{n}" for n in _OF_A_CHANNEL)]
+        owners = (convolution, normalization)
+        names = {f"{owner}.{what}" for owner in owners for what in _OF_A_CHANNEL} & state.keys()
         state |= {name: state[name][kept] for name in names}
         state[f"{reader}.weight"] = state[f"{reader}.weight"][:, kept]
     return state

@@ -23,6 +23,7 @@ ARCHITECTURES: dict[str, tuple[str, tuple[int, ...]]] = {
         for depth in (8, 14, 20, 32, 44, 56, 110)
     },
     "resnet50": ("smoothcert.zoo.resnet", (3, 4, 6, 3)),
+    "lenet": ("smoothcert.zoo.lenet", ()),
 }
 """Name to a module and the further arguments of its `build`. The module has
 
@@ -32,8 +33,8 @@ ARCHITECTURES: dict[str, tuple[str, tuple[int, ...]]] = {
   data set of that word has;
 - `OWN`, a tensor that only its own names have, and `from_published(state)`, the tensors under its
   own names if they have those of the field;
-- `inner_layers(state)`: (convolution, its normalization, the convolution that reads it) by name,
-  for every convolution that only one other reads, so that its width is free;
+- `inner_layers(state)`: (convolution, its normalization or "" without one, the convolution that
+  reads it) by name, for every convolution that only one other reads, so that its width is free;
 - `sizes(state)`: the input channels, the classes and the inner widths of these weights."""
 
 _SPARE = 2**22
