@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import smoothcert
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, OutOfMemory
 from smoothcert.training.gaussian import accuracy, train
 from smoothcert.training.losses import LOSSES, Loss
 from smoothcert.training.recipe import Recipe, recipe
@@ -188,6 +188,19 @@ def test_macer_trains_the_digits(tmp_path):
     for extra, name in ((("--consistency", 2), "consistency"), (("--consistency", 0), "plain")):
         out, _ = run_in(*more, *extra, "--out", f"{name}.safetensors", cwd=tmp_path)
         assert json.loads(out)["recipe"]["loss"]["name"] == name
+
+
+def test_a_step_that_does_not_fit_says_what_to_make_smaller():
+    data = smoothcert.load_inputs("digits", "train", limit=64)
+    for text, said in (
+        (
+            "macer,draws=10000000000",
+            r"64 images, .*\(--batch 32\), or fewer draws \(--loss macer,d",
+        ),
+        ("plain,draws=100000000000000", "ran out of memory"),
+    ):
+        with pytest.raises(OutOfMemory, match=said):
+            train(Recipe("small_cnn", 0.25, loss=Loss.parse(text)), data)
 
 
 def test_a_batch_of_more_draws_has_the_labels_of_its_images():

@@ -3,7 +3,8 @@
 Every image gets fresh noise of the sigma it will be certified at.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from smoothcert import zoo
 from smoothcert.classifiers.pytorch import set_training
 from smoothcert.classifiers.torch_modes import arithmetic
 from smoothcert.data.inputs import Inputs
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, OutOfMemory
+from smoothcert.sampling.memory import ran_out
 from smoothcert.training.checkpoint import Checkpoint
 from smoothcert.training.recipe import Recipe, optimizer_for, schedule_for
 
@@ -128,17 +130,34 @@ def _fit(
     for epoch in range(done, recipe.epochs):
         total = torch.zeros((), device=images.device)
         for rows in torch.randperm(len(images), device=images.device).split(recipe.batch):
-            noisy = _noisy(_augmented(images[rows], levels, recipe), recipe)
-            loss = loss_of(_logits(network, noisy, recipe), noisy, rows)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            with _explaining_memory(len(rows), recipe):
+                noisy = _noisy(_augmented(images[rows], levels, recipe), recipe)
+                loss = loss_of(_logits(network, noisy, recipe), noisy, rows)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
             schedule.step()
             total += loss.detach() * len(rows)
         if checkpoint is not None:
             checkpoint.save(epoch + 1, network, optimizer, schedule)
         if progress is not None:
             progress(epoch + 1, float(total) / len(images))
+
+
+@contextmanager
+def _explaining_memory(images: int, recipe: Recipe) -> Iterator[None]:
+    """Turn a step's error about memory into one that says what makes a step smaller."""
+    try:
+        yield
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        name, draws = recipe.loss.name, recipe.loss.draws
+        fewer = f", or fewer draws (--loss {name},draws={draws // 2})" if draws > 3 else ""
+        raise OutOfMemory(
+            f"A training step on {images} images, {draws} noisy draws of each, ran out of memory. "
+            f"Give train a smaller batch (--batch {max(1, images // 2)}){fewer}."
+        ) from error
 
 
 def _augmented(pixels: torch.Tensor, levels: int, recipe: Recipe) -> torch.Tensor:
@@ -163,7 +182,7 @@ def _cropped(pixels: torch.Tensor) -> torch.Tensor:
 
 def _noisy(clean: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     """The loss's draws of noise: one of every image, then another of every image, and so on."""
-    copies = torch.cat([clean] * recipe.loss.draws)
+    copies = clean.repeat(recipe.loss.draws, *[1] * (clean.ndim - 1))
     return copies + recipe.sigma * torch.randn_like(copies)
 
 
