@@ -28,6 +28,7 @@ _PARAMETERS = (
     *("Conv", "ConvTranspose", "Gemm", "MatMul"),
     *("BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"),
 )
+
 Weights = dict[str, NDArray[Any]]
 
 
