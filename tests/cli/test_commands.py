@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from smoothcert.runs.store import Run
+from smoothcert.runs.verify import verify
 from support.command_line import program, run_in
 
 
@@ -380,6 +381,10 @@ def test_quick_demo(tmp_path):
     assert result["original"]["acr"] > 0.2
     for line in result["recertified"]:
         assert 0 < line["recertified"]["acr"] <= result["original"]["acr"] * 1.05
+    original, int8 = result["by_plan"]
+    assert original["evaluations"] < result["original"]["evaluations"] / 2
+    assert int8["acr"] > 0.2
+    assert verify(Run.open(tmp_path / "d" / "runs" / "original-by-plan")).problems == ()
     assert len(result["screened"]) == 3
     assert all(c["acr"] > 0 for c in result["screened"])
     assert (tmp_path / "d" / "report" / "certified_accuracy.png").exists()
