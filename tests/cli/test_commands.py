@@ -77,7 +77,7 @@ def test_plan_shows_costs_before_they_are_paid(folder, models):
     assert "budget:0.02" in out
     assert "not proven" in out
     assert "choose a policy, a model or a method by this table" in " ".join(err.split())
-    assert "original's mean radius" not in err  # which counted draws decide
+    assert "original's ACR" not in err  # which counted draws decide
     chosen = ("--policy", "uniform:50", "--policy", "radius:0.1", "--json")
     out, _ = run_in("plan", models / "int8.onnx", "--base", "base", *chosen, cwd=folder)
     found = json.loads(out)
