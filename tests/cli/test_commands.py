@@ -113,7 +113,7 @@ def test_inputs_that_get_nothing_are_named(folder, models):
     found = Run.open(folder / "little").certificates
     assert nothing
     assert nothing == [c.index for c in found if c.outcome.name == "UNSPENT"]
-    said = f"{len(nothing)} input{'s' if len(nothing) > 1 else ''} got no evaluations"
+    said = f"{len(nothing)} input{'s' if len(nothing) > 1 else ''} got no draws from the plan"
     assert f"{said}: {', '.join(map(str, nothing))}." in " ".join(err.split())
 
 
@@ -121,8 +121,10 @@ def test_many_inputs_that_get_nothing_are_counted():
     from smoothcert.report.spending import nothing_spent
 
     assert nothing_spent(()) == ""
-    assert "1 input got no evaluations: 7." in nothing_spent((7,))
-    assert "30 inputs got no evaluations: 0, 1, 2 and 27 more." in nothing_spent(range(30), most=3)
+    assert "1 input got no draws from the plan: 7." in nothing_spent((7,))
+    assert "30 inputs got no draws from the plan: 0, 1, 2 and 27 more." in nothing_spent(
+        range(30), most=3
+    )
 
 
 def test_screen_ranks_models(folder, models):
