@@ -57,7 +57,7 @@ def _pilot(run: Run) -> tuple[str, int]:
 
 
 def without_evaluations(certificates: Sequence[Certificate]) -> tuple[int, ...]:
-    """Indices of the inputs on which the plan spent nothing, though it could have proven them."""
+    """Indices of the inputs on which a plan spent nothing."""
     return tuple(c.index for c in certificates if c.outcome is Outcome.UNSPENT)
 
 
