@@ -85,8 +85,8 @@ class Sizes:
         Of a budget that is what can be paid, of a share of the radius what it takes.
         """
         n, n0, types = self.settings.n, self.settings.n0, self._types[1]
-        worth = self.radii - _PRICES[:, None, None] * self.sizes
-        columns = worth.argmax(axis=2)[:, types]  # (prices, inputs)
+        best = [(self.radii - price * self.sizes).argmax(axis=1) for price in _PRICES.tolist()]
+        columns = np.stack(best)[:, types]  # (prices, inputs)
         retained = rule.kind == "retain"
         if retained:
             found, limit = self.radii[types, columns], rule.value * self.radii[types, -1].sum()
