@@ -17,6 +17,7 @@ from smoothcert.execution.estimate import (
 from smoothcert.report.tables import NAMELESS, filled
 from smoothcert.text import floor_to, many
 
+_SHORT = 10.0  # seconds, below which tenths are shown
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -53,9 +54,13 @@ def show(
 
 
 def _row(one: PolicyEstimate, shared: bool) -> list[str]:
-    time, on = duration(one.seconds), duration(one.seconds_shared) if shared else ""
+    time, on = _time(one.seconds), _time(one.seconds_shared) if shared else ""
     cells = [one.policy or "n for all", f"{one.evaluations:,}", time, on, _size(one.stored)]
     return [*cells, f"{one.acr:.4f}", *(f"{share:.1%}" for _, share in one.accuracy)]
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < _SHORT else duration(seconds)
 
 
 def _explained(found: Estimate, workers: Workers) -> str:
