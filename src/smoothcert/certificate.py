@@ -39,7 +39,7 @@ class Outcome(Enum):
         "with this seed it would be a second try on the same draws."
     )
     UNSPENT = (
-        "Abstained without evaluations: the plan spent nothing here. Another budget or policy is "
+        "Abstained: the plan spent nothing here. Another budget or policy is "
         "a second try, which needs draws of its own: a fresh seed, or a certification from "
         "scratch with another seed."
     )

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from smoothcert.runs.store import Run
+from smoothcert.runs.verify import verify
 from support.command_line import program, run_in
 
 
@@ -76,7 +77,7 @@ def test_plan_shows_costs_before_they_are_paid(folder, models):
     assert "budget:0.02" in out
     assert "not proven" in out
     assert "choose a policy, a model or a method by this table" in " ".join(err.split())
-    assert "original's mean radius" not in err  # which counted draws decide
+    assert "original's ACR" not in err  # which counted draws decide
     chosen = ("--policy", "uniform:50", "--policy", "radius:0.1", "--json")
     out, _ = run_in("plan", models / "int8.onnx", "--base", "base", *chosen, cwd=folder)
     found = json.loads(out)
@@ -112,7 +113,7 @@ def test_inputs_that_get_nothing_are_named(folder, models):
     found = Run.open(folder / "little").certificates
     assert nothing
     assert nothing == [c.index for c in found if c.outcome.name == "UNSPENT"]
-    said = f"{len(nothing)} input{'s' if len(nothing) > 1 else ''} got no evaluations"
+    said = f"{len(nothing)} input{'s' if len(nothing) > 1 else ''} got no draws from the plan"
     assert f"{said}: {', '.join(map(str, nothing))}." in " ".join(err.split())
 
 
@@ -120,8 +121,10 @@ def test_many_inputs_that_get_nothing_are_counted():
     from smoothcert.report.spending import nothing_spent
 
     assert nothing_spent(()) == ""
-    assert "1 input got no evaluations: 7." in nothing_spent((7,))
-    assert "30 inputs got no evaluations: 0, 1, 2 and 27 more." in nothing_spent(range(30), most=3)
+    assert "1 input got no draws from the plan: 7." in nothing_spent((7,))
+    assert "30 inputs got no draws from the plan: 0, 1, 2 and 27 more." in nothing_spent(
+        range(30), most=3
+    )
 
 
 def test_screen_ranks_models(folder, models):
@@ -380,6 +383,10 @@ def test_quick_demo(tmp_path):
     assert result["original"]["acr"] > 0.2
     for line in result["recertified"]:
         assert 0 < line["recertified"]["acr"] <= result["original"]["acr"] * 1.05
+    original, int8 = result["by_plan"]
+    assert original["evaluations"] < result["original"]["evaluations"] / 2
+    assert int8["acr"] > 0.2
+    assert verify(Run.open(tmp_path / "d" / "runs" / "original-by-plan")).problems == ()
     assert len(result["screened"]) == 3
     assert all(c["acr"] > 0 for c in result["screened"])
     assert (tmp_path / "d" / "report" / "certified_accuracy.png").exists()

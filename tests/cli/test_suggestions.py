@@ -96,7 +96,7 @@ def test_architectures():
 
     with pytest.raises(SmoothcertError) as caught:
         zoo.build("small_cmm", 3, 10)
-    assert "resnet50. Did you mean 'small_cnn'? For your own network" in str(caught.value)
+    assert "lenet. Did you mean 'small_cnn'? For your own network" in str(caught.value)
     assert str(caught.value).endswith("For your own network use package.module:factory.")
 
 

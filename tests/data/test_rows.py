@@ -209,8 +209,18 @@ def test_cells_of_parquet_that_are_refused(values, kind, message, tmp_path):
     assert message in refused(tmp_path, made, columns(), name="t.parquet")
 
 
-def test_dates_are_refused(tmp_path):
-    made = pa.table({"age": pa.array([0, 1], pa.timestamp("s")), "income": [0, 500]})
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([0, 1], pa.timestamp("s")),
+        ([0, 1], pa.timestamp("ns")),
+        ([2**50, 1], pa.timestamp("s")),  # a year that Python does not have
+        ([10**9, 1], pa.date32()),
+        ([1, 2], pa.duration("s")),
+    ],
+)
+def test_dates_are_refused(values, kind, tmp_path):
+    made = pa.table({"age": pa.array(values, kind), "income": [0, 500]})
     assert "Names, dates and the like" in refused(tmp_path, made, columns(), name="t.parquet")
 
 
@@ -328,6 +338,28 @@ def test_a_parquet_file_without_images_is_proposed_for_too(tmp_path):
     message = refused(tmp_path, made, None, name="t.parquet")
     assert '{"name": "age", "low": 1, "high": 2, "step": 1}],' in message
     assert "'__index_level_0__'" in message
+
+
+PIECES = [*',;\t"\n\r0123456789-.', "nan", "1e308", "9" * 50, "\0", "é", "null", "[", "{", "true"]
+
+
+@given(st.data(), st.booleans())
+def test_damaged_files_are_read_or_refused(tmp_path_factory, data, in_table):
+    """Pieces put into the table, or into what says what it is: never another kind of error."""
+    text, said = TEXT, json.dumps(LABELLED)
+    damaged = text if in_table else said
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(damaged)))
+        piece = data.draw(st.sampled_from(PIECES))
+        damaged = damaged[:at] + piece + damaged[at + data.draw(st.integers(0, 3)) :]
+    folder = tmp_path_factory.mktemp("t")
+    (folder / "t.columns.json").write_text(said if in_table else damaged)
+    try:
+        found = opened(folder, damaged if in_table else text, None)
+    except InvalidInput:
+        return
+    for item in found:
+        assert 0 <= item.pixels.min() <= item.pixels.max() <= found.levels
 
 
 @pytest.mark.parametrize(

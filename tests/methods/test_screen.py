@@ -223,6 +223,20 @@ def test_all_of_several_targets_must_be_proven(base, data):
     assert verdicts("acr>=0.9") == (Verdict.UNREACHABLE, [Verdict.UNREACHABLE])
 
 
+@pytest.mark.parametrize(
+    "further", [5, "ab", [5], [{"least": "x"}], [{"least": None}], [{"least": 1e999}], [{"a": 1}]]
+)
+def test_further_targets_of_a_stranger_are_refused(further, base, data):
+    from smoothcert.runs.validation import UNREADABLE
+
+    (c,) = screen(base, [PixelSum(28)], data, per_input=20, accept=["acr>=0.02", "ca@0.1>=0.5"])
+    row = json.loads(json.dumps(c.to_json()))
+    assert row["screening"]["further"] == [{"least": 0.02}]
+    row["screening"]["further"] = further
+    with pytest.raises(UNREADABLE):
+        DatasetCertificate.from_json(row)
+
+
 def test_further_targets_are_another_question(base):
     """The ledger tells screenings apart by all that they ask."""
     from smoothcert.api.screen import asked

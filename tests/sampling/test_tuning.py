@@ -144,3 +144,20 @@ def test_first_sizes(monkeypatch):
     assert tuning.first_size(Clock(), (3, 32, 32)) == 256
     assert tuning.first_size(Clock(device="cuda"), (3, 32, 32)) == 2048
     assert tuning.first_size(Clock(device="cuda", fixed_batch=5), (3, 32, 32)) == 5
+
+
+def test_a_slow_first_batch_does_not_count(monkeypatch):
+    """It compiles and loads; by a clock of our own it takes a minute, and the others a second."""
+    now = [0.0]
+
+    class First(Clock):
+        def logits(self, images):
+            now[0] += 1.0 if now[0] else 60.0
+            return images.reshape(len(images), -1)[:, :4]
+
+    monkeypatch.setattr(tuning, "_TRIAL", 10.0)
+    monkeypatch.setattr(tuning.time, "perf_counter", lambda: now[0])
+    found = tuning.speed(BatchConfig(First(), 256), ITEM, LAW)
+    assert (
+        200 <= found <= 320
+    )  # batches are made ahead of the clock, so one more or less is counted

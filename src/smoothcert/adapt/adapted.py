@@ -19,7 +19,7 @@ class Adapted:
         preprocessing: what is in front, also for bytes.
         original: SHA-256 of the original file, 32 hex digits.
         difference: how its scores differ from the original's after the same by hand.
-        rows_before: the only batch size that the original takes; None for any.
+        rows_before: the only batch size that the original, or its denoiser, takes; None for any.
         rows: the only batch size that the new file takes; None for any.
         denoiser: what gets the images before all that, in words; empty for none.
     """

@@ -46,8 +46,8 @@ class Planner(Protocol):
         """The plan of a policy, by default that of the settings."""
         ...
 
-    def expected(self, policy: str) -> tuple[int, float]:
-        """Evaluations of a policy, and the mean radius to expect in units of sigma."""
+    def expected(self, policy: str) -> tuple[int, NDArray[np.float64]]:
+        """Evaluations of a policy, and the radius of each input to expect, in units of sigma."""
         ...
 
 
@@ -94,10 +94,10 @@ class ReusePlanner:
         certain = proven(self.certificates, self.method.alpha)
         return plan(rule, k, n, certain, self.radii, tuple(self.aside))
 
-    def expected(self, policy: str) -> tuple[int, float]:
+    def expected(self, policy: str) -> tuple[int, NDArray[np.float64]]:
         """See `Planner`."""
         made = self.plan(policy)
-        return made.evaluations, float(made.radius.mean())
+        return made.evaluations, made.radius
 
 
 @dataclass(frozen=True, eq=False)

@@ -216,7 +216,7 @@ def show_run(
         why = "\n".join(one.text for one in judged)
         verdict = {"accepted": accepted, "why": why} if judged else {}
         cache = {"cache": tries.to_json(model)} if tries else {}
-        cache |= {"without_evaluations": nothing} if base is not None else {}
+        cache |= {"without_evaluations": nothing} if run.identity.method.has_plan else {}
         console.show_json({"run": str(run.storage), **asdict(summary), **cache, **verdict})
     else:
         console.show_table(*summary_table([summary]))

@@ -62,7 +62,15 @@ def read(path: Path) -> Table:
         return _text(path)
     table = tables.opened([path], str(path))
     _require_distinct(path, table.column_names)
-    return Table(path, {name: table[name].to_pylist() for name in table.column_names})
+    return Table(path, {name: _listed(table[name]) for name in table.column_names})
+
+
+def _listed(column: Any) -> Sequence[Any]:
+    """The cells of a column of Parquet; in place of dates that Python does not have, their type."""
+    try:
+        return column.to_pylist()
+    except (ArithmeticError, ValueError):
+        return [str(column.type)] * len(column)
 
 
 def holds_rows(path: Path) -> bool:

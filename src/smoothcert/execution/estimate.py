@@ -87,8 +87,9 @@ class PolicyEstimate:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without the draws of each input."""
-        names = ("policy", "evaluations", "seconds", "seconds_shared", "stored", "acr", "accuracy")
-        return {name: getattr(self, name) for name in names}
+        names = ("policy", "evaluations", "seconds", "seconds_shared")
+        expected = {"expected_acr": self.acr, "expected_accuracy": self.accuracy}
+        return {name: getattr(self, name) for name in names} | {"bytes": self.stored} | expected
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +125,10 @@ class Estimate:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         names = ("model", "fingerprint", "device", "inputs", "selected", "labelled", "batch_size")
-        names += ("block_inputs", "speed", "largest_radius")
+        names += ("block_inputs", "largest_radius")
         settings = {name: getattr(self.settings, name) for name in ("sigma", "n0", "n", "alpha")}
         plain = settings | {"form": self.settings.form, "seed": self.settings.seed}
+        plain |= {"evaluations_per_second": self.speed}
         rows = [one.to_json() for one in self.policies]
         return {name: getattr(self, name) for name in names} | plain | {"policies": rows}
 

@@ -93,6 +93,15 @@ class Table:
         replays, fresh = (np.where(x > 0, size, 0) for x in (found.replays, found.fresh))
         return Choice(replays, (found.others * part).astype(np.int64), fresh, found.radius)
 
+    def radius(self, chosen: Choice) -> NDArray[np.float64]:
+        """What a choice's evaluations prove by row, whatever they aim at; of both looks as one."""
+        sizes = (self.replays, chosen.cost), (self.fresh, chosen.fresh)
+        one, two = (
+            np.array([np.interp(m, *row) for m, *row in zip(asked, known, found, strict=True)])
+            for (known, asked), found in zip(sizes, (self.replayed, self.drawn), strict=True)
+        )
+        return np.where(chosen.fresh > 0, two, one)
+
     def _chosen(self, a: NDArray[Any], b: NDArray[Any], price: float) -> Choice:
         """The better of replays in columns `a` and fresh draws in columns `b`."""
         row = np.arange(len(self.replays))

@@ -116,9 +116,10 @@ class _Group:
         return np.where(self.known.proven[:, None], np.where(several, two, one), 0.0)
 
     def expected_radii(self, offer: _Offer) -> NDArray[np.float64]:
-        """In units of sigma, by selection draws alone."""
-        one = self._weights @ offer.binary.radius
-        return np.where(offer.several, offer.runner_up.radius, one)[self._types]
+        """In units of sigma, by selection draws alone; also where they miss what is aimed at."""
+        one, two = self.menu.binary, self.menu.runner_up(self._shares)
+        radius = self._weights @ one.radius(offer.binary)
+        return np.where(offer.several, two.radius(offer.runner_up), radius)[self._types]
 
     def allocations(self, offers: list[_Offer], place: NDArray[np.int64]) -> Iterator[Allocation]:
         """What each input gets at the place of its price."""
@@ -228,21 +229,17 @@ class PricedPlanner:
                 made[position] = one
         return Plan(tuple(made), radius)
 
-    def expected(self, policy: str) -> tuple[int, float]:
-        """Evaluations after the pilot, and mean radius in sigmas: by selection draws alone.
-
-        Of a policy with radii to reach, only what is reached counts.
-        """
+    def expected(self, policy: str) -> tuple[int, NDArray[np.float64]]:
+        """Evaluations after the pilot, and the inputs' radii in sigmas: by selection draws alone."""
         rule, stages = Policy.parse(policy).in_sigmas(self.settings), Exact.usual_stages(policy)
         offers = [group.offers(rule, stages) for group in self._groups]
         expected, last = self._by_input(offers, "expected").sum(axis=0), -1
         if rule.kind == "budget":
             last = max(int((expected <= self._total(rule)).sum()) - 1, 0)
-        radius = sum(
-            group.expected_radii(offered[last]).sum()
-            for group, offered in zip(self._groups, offers, strict=True)
-        )
-        return round(expected[last]), float(radius / len(self.known.k))
+        radius = np.zeros(len(self.known.k))
+        for group, offered in zip(self._groups, offers, strict=True):
+            radius[group.positions] = group.expected_radii(offered[last])
+        return round(expected[last]), radius
 
     @cached_property
     def _groups(self) -> tuple[_Group, ...]:

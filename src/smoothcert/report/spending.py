@@ -57,7 +57,7 @@ def _pilot(run: Run) -> tuple[str, int]:
 
 
 def without_evaluations(certificates: Sequence[Certificate]) -> tuple[int, ...]:
-    """Indices of the inputs on which the plan spent nothing, though the original proves them."""
+    """Indices of the inputs on which a plan spent nothing."""
     return tuple(c.index for c in certificates if c.outcome is Outcome.UNSPENT)
 
 
@@ -68,8 +68,8 @@ def nothing_spent(indices: Sequence[int], most: int = 20) -> str:
     shown = ", ".join(map(str, indices[:most]))
     more = f" and {len(indices) - most:,} more" if len(indices) > most else ""
     return (
-        f"{many(len(indices), 'input')} got no evaluations: {shown}{more}. A larger budget, or "
-        "uniform:M for every input, would be a second try: take a fresh seed for it."
+        f"{many(len(indices), 'input')} got no draws from the plan: {shown}{more}. To ask for more "
+        "is a second try, which needs draws of its own: recertify --fresh-seed, or certify --seed."
     )
 
 

@@ -100,6 +100,7 @@ def speed(arrangement: BatchConfig, item: Item, noise: RoundedGaussian) -> float
 
     def requests(seconds: float) -> Iterator[Request]:
         start = time.perf_counter()
+        yield Request(item, Stream.PROBE, range(size))  # at least one, also of the warm-up
         while time.perf_counter() - start < seconds:
             yield Request(item, Stream.PROBE, range(size))
 

@@ -190,6 +190,8 @@ def _of_base(
     """Run a pilot, and show what recertification by each policy is expected to cost and gain."""
     import time
 
+    import numpy as np
+
     from smoothcert.api import sanity
     from smoothcert.cli import console
     from smoothcert.cli.data_source import recorded_source
@@ -211,10 +213,16 @@ def _of_base(
         speed = _speed(ready, inputs, run, pilot, time.perf_counter() - start)
     rows = []
     for policy in policies:
-        evaluations, radius = expected.expected(policy)
-        radius *= run.identity.settings.sigma
-        rows.append((policy, pilot + evaluations, (pilot + evaluations) / speed, radius))
+        evaluations, radii = expected.expected(policy)
+        acr = run.identity.settings.sigma * float(np.where(_right(run), radii, 0).mean())
+        rows.append((policy, pilot + evaluations, (pilot + evaluations) / speed, acr))
     _show(run, classifier, rows, pilot, speed, as_json, reuse)
+
+
+def _right(run: "Run") -> "list[bool]":
+    """Whose radii count in an average: of inputs whose class is the label, or has none."""
+    pairs = zip(run.certificates, run.labels, strict=True)
+    return [label in (None, certificate.candidate) for certificate, label in pairs]
 
 
 def _speed(ready: "Prepared", inputs: "Inputs", run: "Run", pilot: int, seconds: float) -> float:
@@ -259,26 +267,25 @@ def _show(
     reuse: "Planned",
 ) -> None:
     """Print what each policy is expected to cost and to gain."""
-    import numpy as np
-
     from smoothcert.cli import console
     from smoothcert.methods import Exact
     from smoothcert.report.claims import tried
     from smoothcert.runs import ledger
+    from smoothcert.summary import summarize
 
-    whole = float(np.mean([c.radius for c in run.certificates]))
+    whole = summarize(run.certificates, run.labels).acr
     if as_json:
-        names = ("policy", "evaluations", "seconds", "expected_mean_radius")
+        names = ("policy", "evaluations", "seconds", "expected_acr")
         policies = [dict(zip(names, row, strict=True)) for row in rows]
-        pilot = {"pilot_evaluations": pilot_evaluations, "original_mean_radius": whole}
+        pilot = {"pilot_evaluations": pilot_evaluations, "original_acr": whole}
         pilot |= {"evaluations_per_second": speed}
         console.show_json(pilot | {"policies": policies})
         return
     table = [[p, f"{e:,}", f"{s:.1f}", f"{r:.4f}"] for p, e, s, r in rows]
-    heads = ["policy", "evaluations", "seconds", "expected mean radius"]
+    heads = ["policy", "evaluations", "seconds", "expected ACR"]
     console.show_table(heads, table, f"Expected of {classifier.name}, not proven")
     # The exact test's figures follow from selection draws alone, and the original's radii do not.
-    of_base = "" if isinstance(reuse, Exact) else f"The original's mean radius is {whole:.4f}. "
+    of_base = "" if isinstance(reuse, Exact) else f"The original's ACR is {whole:.4f}. "
     may_choose = (
         "evaluations on selection draws, which are never counted, so you may choose a policy, a "
         "model or a method by this table."
@@ -290,6 +297,6 @@ def _show(
         f"{of_base}The pilot took {pilot_evaluations:,} {may_choose} It is among the evaluations "
         f"above, as in recertify. The seconds are those of the classifier, at {speed:,.0f}/s here; "
         "a run also starts, proves and writes. "
-        "Expected figures come from fitted flip rates and use no labels. "
+        "Expected figures come from fitted flip rates; labels only decide whose radii count. "
         f"{tried(ledger.tries(run), classifier.fingerprint)}".strip()
     )
