@@ -200,12 +200,12 @@ def main() -> None:
     again = [row for place in small for row in reused(place)]
     write("reused.csv", again)
     page = HERE.parent / "docs" / "results.md"
-    put(page, "sizes", table(["original", "policy", *_OF_SIZES], [line(row) for row in sizes]))
+    put(page, "sizes", table(["original", "policy", *HEAD], [line(row) for row in sizes]))
     put(page, "sizes-radii", table(["original", *_OF_RADII], [line(row) for row in chances]))
     put(page, "sizes-reused", table(["original", "policy", *_OF_REUSE], [line(r) for r in again]))
 
 
-_OF_SIZES = (
+HEAD = (
     *("evaluations an image", "times fewer", "ACR kept", "certified", "of"),
     *("n for as much", "times fewer than that"),
 )

@@ -72,6 +72,30 @@ def test_retained_radii_are_about_what_was_asked(share):
     assert max(spent) < 0.9 * share
 
 
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.97, 1])
+def test_a_share_of_the_expected_radius_is_kept_and_little_more(share):
+    """Also where many inputs have the same votes, so that one price gives all of them the same."""
+    selected = np.repeat([[70, 20], [95, 3], [100, 0]], 50, axis=0)
+    found = Sizes(SETTINGS, selected, 10)
+    column = np.searchsorted(found.sizes, found.plan(Policy("retain", share)))
+    kept = found.radii[np.repeat(range(3), 50), column].sum() / (50 * found.radii[:, -1].sum())
+    assert share - 1e-9 <= kept < share + 1 / len(selected)
+
+
+def test_what_votes_suggest_depends_on_the_votes_of_all():
+    """All votes for the class are luck where most inputs miss some, not where most are sure."""
+    rng = np.random.default_rng(0)
+    expected, proven = [], []
+    for p in (0.9995, 0.97):
+        won = rng.binomial(N0, p, 2000)
+        expected.append(Sizes(SETTINGS, np.stack([won, N0 - won], axis=1), 10).radii[-1, -1])
+        proven.append(radii(np.array([N]), np.array([p]))[0])
+    alone = Sizes(SETTINGS, np.array([[N0, 0]]), 10).radii[-1, -1]
+    assert expected[1] < alone < expected[0]
+    errors = np.abs(np.subtract(expected, proven))
+    assert (errors < 0.5 * np.abs(np.subtract(alone, proven))).all()
+
+
 def test_a_loss_is_kept_on_each_input():
     p, _ = inputs()
     n = planned("loss:0.05")

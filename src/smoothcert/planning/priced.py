@@ -230,7 +230,7 @@ class PricedPlanner:
         return Plan(tuple(made), radius)
 
     def expected(self, policy: str) -> tuple[int, NDArray[np.float64]]:
-        """Evaluations after the pilot, and the inputs' radii in sigmas: by selection draws alone."""
+        """Evaluations after the pilot, and each radius in sigmas: by selection draws alone."""
         rule, stages = Policy.parse(policy).in_sigmas(self.settings), Exact.usual_stages(policy)
         offers = [group.offers(rule, stages) for group in self._groups]
         expected, last = self._by_input(offers, "expected").sum(axis=0), -1

@@ -23,6 +23,7 @@ from smoothcert.planning.policy import Policy
 _PRICES = np.geomspace(1.0, 1e-10, 600)  # of a draw, in units of sigma; falling
 _GROWTH, _FEWEST = 1.5, 20  # from one size to the next, and the smallest
 _ROWS = 200
+_PRIOR, _STEPS = 50, 20  # how fast the inputs' votes outweigh a vague prior; until little changes
 _WORTH = 8  # times n: the draws that it may take to prove a radius that is asked for
 
 
@@ -79,20 +80,26 @@ class Sizes:
         return self.sizes[column][types]
 
     def _priced(self, rule: Policy) -> NDArray[np.int64]:
-        """What is best at one price of a draw; the rest of a budget at the next price."""
+        """What is best at one price of a draw; the first inputs at the next price.
+
+        Of a budget that is what can be paid, of a share of the radius what it takes.
+        """
         n, n0, types = self.settings.n, self.settings.n0, self._types[1]
         worth = self.radii - _PRICES[:, None, None] * self.sizes
         columns = worth.argmax(axis=2)[:, types]  # (prices, inputs)
-        spent = self.sizes[columns].sum(axis=1)
-        if rule.kind == "retain":
-            radius = self.radii[types, columns].sum(axis=1)
-            reached = radius >= rule.value * self.radii[types, -1].sum()
-            return self.sizes[columns[reached.argmax() if reached.any() else -1]]
-        total = rule.total(len(types), n0 + n) - len(types) * n0
-        place = max(int((spent <= total).sum()) - 1, 0)
-        found, more = self.sizes[columns[[place, min(place + 1, len(_PRICES) - 1)]]]
-        affordable = np.cumsum(more - found) <= total - spent[place]
-        return np.where(affordable, more, found)
+        retained = rule.kind == "retain"
+        if retained:
+            found, limit = self.radii[types, columns], rule.value * self.radii[types, -1].sum()
+        else:
+            found = self.sizes[columns]
+            limit = rule.total(len(types), n0 + n) - len(types) * n0
+        place = max(int((found.sum(axis=1) <= limit).sum()) - 1, 0)
+        following = min(place + 1, len(_PRICES) - 1)
+        gained, rest = found[following] - found[place], limit - found[place].sum()
+        # The last input that gets more reaches a share of the radius, and keeps a budget.
+        reached = np.cumsum(gained)
+        more = reached - gained < rest if retained else reached <= rest
+        return self.sizes[np.where(more, columns[following], columns[place])]
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
@@ -154,11 +161,22 @@ class Sizes:
 
     @cached_property
     def _weights(self) -> NDArray[np.float64]:
-        """How likely each of them is after the selection votes; shape (types, shares)."""
+        """How likely each of them is after the selection votes; shape (types, shares).
+
+        The prior is what all inputs' votes suggest (an empirical Bayes method: Laird, JASA 1978),
+        with Jeffreys' as that of `_PRIOR` inputs more.
+        """
         k, n0 = self._types[0][:, :1], self.settings.n0
         below = special.betainc(k + 0.5, n0 - k + 0.5, self._shares[None])
-        below[:, -1] = 1
-        return np.diff(below, axis=1, prepend=0.0)
+        vague = special.betainc(0.5, 0.5, self._shares)
+        below[:, -1] = vague[-1] = 1
+        found, vague = np.diff(below, axis=1, prepend=0.0), np.diff(vague, prepend=0.0)
+        likelihoods, inputs = found / vague, np.bincount(self._types[1])
+        for _ in range(_STEPS):
+            prior = np.einsum("t,ts->s", inputs, found) + _PRIOR * vague
+            found = likelihoods * prior
+            found /= found.sum(axis=1, keepdims=True)
+        return found
 
     @cached_property
     def _other(self) -> NDArray[np.float64]:
