@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from smoothcert.data.datasets import load_inputs as load_inputs
     from smoothcert.data.inputs import Inputs as Inputs
     from smoothcert.errors import SmoothcertError as SmoothcertError
+    from smoothcert.execution.estimate import Estimate as Estimate
+    from smoothcert.execution.estimate import estimate as estimate
     from smoothcert.methods.dataset import DatasetCertificate as DatasetCertificate
     from smoothcert.noise.law import RoundedGaussian as RoundedGaussian
     from smoothcert.report.card import model_card as model_card
@@ -48,6 +50,7 @@ _HOMES = {
     "Certification": "certificate",
     "Classifier": "classifiers.protocol",
     "DatasetCertificate": "methods.dataset",
+    "Estimate": "execution.estimate",
     "Inputs": "data.inputs",
     "Outcome": "certificate",
     "RoundedGaussian": "noise.law",
@@ -61,6 +64,7 @@ _HOMES = {
     "certificates_table": "report.export",
     "certify": "api.certify",
     "decide": "api.decide",
+    "estimate": "execution.estimate",
     "export": "report.export",
     "from_function": "classifiers.from_function",
     "load_classifier": "classifiers.loading",

@@ -25,7 +25,8 @@ def size(speed, inputs=10_000, settings=SETTINGS, **changes):
     request = RunRequest(
         open_storage("r"), settings, method, options=replace(RunOptions(), **changes)
     )
-    return start._block_inputs(request, inputs, speed)
+    asked = request.options.block_inputs
+    return start.block_inputs(settings, request.draws, inputs, speed, asked)
 
 
 def test_a_short_run_has_the_size_that_needs_no_speed():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smoothcert.api.pilot import PilotVotes
 from smoothcert.api.selection import votes_for
@@ -60,7 +61,11 @@ def allocations(
         method: the method's settings.
         num_classes: number of classes.
     """
-    selected = np.array([votes_for(labels, scratch.candidate(labels)) for labels in votes.labels])
-    sizes = Sizes(settings, selected, num_classes)
+    sizes = Sizes(settings, selected(votes), num_classes)
     draws = sizes.plan(Policy.parse(method.policy, scratch=True)).tolist()
     return tuple(Allocation(Bound.SCRATCH, estimation=n) for n in draws)
+
+
+def selected(votes: PilotVotes) -> NDArray[np.int64]:
+    """Selection votes for the class and for the best other one, shape (inputs, 2)."""
+    return np.array([votes_for(labels, scratch.candidate(labels)) for labels in votes.labels])

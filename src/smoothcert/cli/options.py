@@ -172,6 +172,15 @@ Alpha = Annotated[
         "--alpha", help="Error probability per input.", parser=parse_real, metavar="FLOAT"
     ),
 ]
+Form = Annotated[
+    str,
+    typer.Option(
+        "--form",
+        help="Bound on the other classes: binary (1 - q), runner-up, auto (the better for each "
+        "input, by its selection draws), or multiclass.",
+        autocompletion=complete(vocabulary.FORMS),
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the file at --out if it exists.")
 ]

@@ -18,6 +18,7 @@ from smoothcert.cores import cores
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.execution.block_tasks import Job
+from smoothcert.execution.estimate import Workers
 from smoothcert.execution.processes import Load, Processes
 from smoothcert.execution.runner import finish
 from smoothcert.execution.scheduler import Executor, run_serially, thread_safe
@@ -149,6 +150,23 @@ class Compute:
     def process_device(self) -> Device:
         """What each of them gets."""
         return self.device.divided(self.processes)
+
+    @property
+    def alone(self) -> "Compute":
+        """One process here, whose speed tells that of the others: on a cluster, one worker's."""
+        threads = self.device.threads or (1 if self.cluster is not None else None)
+        return Compute(replace(self.device, threads=threads))
+
+    @property
+    def shared(self) -> Workers:
+        """The workers, by the speed of `alone`; those of one machine share its cores or GPUs."""
+        count = self.processes
+        places = float(self.device.count)
+        if self.cluster is not None:
+            places = count
+        elif self.device.name == "cpu":
+            places = cores() / (self.device.threads or cores())
+        return Workers(count, min(1.0, places / count))
 
     def executor(self, load: Load) -> Executor:
         """Those processes; the others load with `load` what this one has."""

@@ -216,7 +216,13 @@ def _prepare(
         shape=inputs.shape,
         num_classes=ready.probe.num_classes,
         batch_size=ready.batch_size,
-        block_inputs=_block_inputs(request, len(inputs), ready.speed),
+        block_inputs=block_inputs(
+            request.settings,
+            request.draws,
+            len(inputs),
+            ready.speed,
+            request.options.block_inputs,
+        ),
         device=device_kind(classifier),
         noise_hash=ready.probe.noise_hash,
         base=request.base.identity.hash if request.base else "",
@@ -257,16 +263,26 @@ def _log_choices(identity: Identity, ready: Prepared) -> None:
     _LOG.info("%d inputs in blocks of %d", inputs, min(block, inputs))
 
 
-def _block_inputs(request: RunRequest, inputs: int, speed: float) -> int:
-    """Inputs of a block: as asked for, or what wastes least; never more than can be read."""
-    each = request.settings.n0 + request.settings.n
-    usual = min(_MAX_BLOCK_INPUTS, _MAX_BLOCK_DRAWS // request.draws, MOST_DRAWS // each)
+def block_inputs(
+    settings: Settings, draws: int, inputs: int, speed: float, asked: int | None = None
+) -> int:
+    """Inputs of a block: as asked for, or what wastes least; never more than can be read.
+
+    Args:
+        settings: of the certification from scratch.
+        draws: about how many each input gets.
+        inputs: of the run.
+        speed: evaluations per second, 0 if not measured.
+        asked: a number of inputs that was asked for.
+    """
+    each = settings.n0 + settings.n
+    usual = min(_MAX_BLOCK_INPUTS, _MAX_BLOCK_DRAWS // draws, MOST_DRAWS // each)
     if speed > 0:
-        work = inputs * request.draws / speed
+        work = inputs * draws / speed
         seconds = best_block_seconds(work, _BLOCK_OVERHEAD, _FAILURES_PER_HOUR)
         # A power of two, so that small changes of speed seldom change the run of a command.
-        usual = min(usual, 2 ** int(math.log2(max(1.0, seconds * speed / request.draws))))
-    found = request.options.block_inputs or max(1, usual)
+        usual = min(usual, 2 ** int(math.log2(max(1.0, seconds * speed / draws))))
+    found = asked or max(1, usual)
     if min(found, inputs) * each > MOST_DRAWS:
         raise InvalidInput(
             f"A block of {min(found, inputs)} inputs with {each} draws each has more than the "

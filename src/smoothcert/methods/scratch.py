@@ -128,7 +128,7 @@ def certificate(
     counts = counted(votes.estimation, num_classes)
     form = _form(votes.selection, n, chosen, settings, shape, num_classes)
     q, runner_up = _limits(counts, n, chosen, form, settings, shape)
-    radius = float(settings.radius(q) if form == "binary" else settings.radius(q, runner_up))
+    radius = _radius(q, runner_up, form, settings)
     undecided = Outcome.UNDECIDED if n else Outcome.UNSPENT
     share = settings.alpha / 2
     budget = (("candidate", share), ("other classes", share))
@@ -146,6 +146,18 @@ def certificate(
         budget=(("estimation", settings.alpha),) if form == "binary" else budget,
         evaluations=len(votes.selection) + n,
     )
+
+
+def largest_radius(settings: Settings, shape: tuple[int, ...], num_classes: int) -> float:
+    """What n draws prove if all of them agree: no input gets more."""
+    counts = np.bincount([0], minlength=num_classes) * settings.n
+    facts = (settings, shape)
+    form = _form(np.zeros(settings.n0, np.int32), settings.n, 0, *facts, num_classes)
+    return _radius(*_limits(counts, settings.n, 0, form, *facts), form, settings)
+
+
+def _radius(q: float, runner_up: float, form: str, settings: Settings) -> float:
+    return float(settings.radius(q) if form == "binary" else settings.radius(q, runner_up))
 
 
 def counted(labels: NDArray[np.int32], num_classes: int) -> NDArray[np.int64]:

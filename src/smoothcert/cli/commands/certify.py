@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoothcert import vocabulary
 from smoothcert.cli import options
 
 if TYPE_CHECKING:
@@ -20,6 +19,15 @@ if TYPE_CHECKING:
     from smoothcert.methods import Method
     from smoothcert.runs.store import Run
 
+_DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Show what the run is expected to take and to prove, by selection draws, and write "
+        "nothing.",
+    ),
+]
+
 
 def certify(
     model: options.Model,
@@ -29,14 +37,7 @@ def certify(
     n0: options.Selection = 100,
     n: options.Estimation = 100_000,
     alpha: options.Alpha = 0.001,
-    form: Annotated[
-        str,
-        typer.Option(
-            help="Bound on the other classes: binary (1 - q), runner-up, auto (the better for "
-            "each input, by its selection draws), or multiclass.",
-            autocompletion=options.complete(vocabulary.FORMS),
-        ),
-    ] = "binary",
+    form: options.Form = "binary",
     keep_margins: options.KeepMargins = False,
     radius: Annotated[
         float | None,
@@ -59,6 +60,7 @@ def certify(
     cluster: options.Cluster = None,
     batch_size: options.BatchSize = None,
     block_inputs: options.BlockInputs = None,
+    dry_run: _DryRun = False,
     log: options.Log = None,
     accept: options.Accept = None,
     json: options.Json = False,
@@ -80,10 +82,11 @@ def certify(
     arguments = RunArguments(out, resume, compute, batch_size, block_inputs, shard, *after)
     draws = partial(Settings, sigma, n0=n0, n=n, alpha=alpha, form=form, keep_margins=keep_margins)
     with console.warnings_as_lines():
-        _certify(model, source, arguments, draws, _method(radius, policy), seed, engine)
+        method = _method(radius, policy, dry_run)
+        _certify(model, source, arguments, draws, method, seed, engine, dry_run)
 
 
-def _method(radius: float | None, policy: str | None) -> "Method":
+def _method(radius: float | None, policy: str | None, dry_run: bool) -> "Method":
     """The method that the options ask for."""
     from smoothcert.api.sized import by_policy
     from smoothcert.errors import InvalidInput
@@ -94,6 +97,11 @@ def _method(radius: float | None, policy: str | None) -> "Method":
             "--radius stops each input when it is decided, so there is nothing to plan. Leave "
             f"--policy out; or --policy radius:{radius:g} plans for that radius and keeps votes "
             "that a recertification can reuse."
+        )
+    if radius is not None and dry_run:
+        raise InvalidInput(
+            "--dry-run cannot say what --radius takes, which stops each input when it is decided. "
+            f"--policy radius:{radius:g} --dry-run shows a plan for that radius."
         )
     return by_policy(policy) if radius is None else Decision(radius)
 
@@ -106,6 +114,7 @@ def _certify(
     method: "Method",
     seed: str,
     engine: str | None,
+    dry_run: bool,
 ) -> None:
     """Certify from scratch, or decide one radius; print the summary.
 
@@ -128,6 +137,8 @@ def _certify(
         arguments.check_targets(inputs.labels, inputs.name)
         whole = settings(levels=inputs.levels, seed=number)
     console.note(sanity.of_settings(whole))
+    if dry_run:
+        return _estimate(model, inputs, whole, method, engine, arguments)
     total = arguments.remaining(len(inputs) * (whole.n0 + whole.n))
     classifier, origin, files = None, {"model": model}, {}
     if arguments.compute.cluster is None:
@@ -150,6 +161,38 @@ def _certify(
         with console.bar("Certifying", total) as tick:
             run = run_on_cluster(request(tick), model, source, arguments.compute)
     show_run(run, arguments.json, arguments.targets)
+
+
+def _estimate(
+    model: str,
+    inputs: "Inputs",
+    settings: "Settings",
+    method: "Method",
+    engine: str | None,
+    arguments: "RunArguments",
+) -> None:
+    """Show what the run is expected to take and to prove, and write nothing."""
+    from dataclasses import replace
+
+    from smoothcert.cli import console, estimates, onnx_engine
+    from smoothcert.execution.estimate import EstimateOptions
+    from smoothcert.methods import Sized
+
+    alone = replace(arguments, compute=arguments.compute.alone)
+    with console.waiting("Loading model"):
+        classifier = alone.load(model)
+    console.say(inputs.describe())
+    chosen = onnx_engine.choose(engine, model, classifier, inputs, settings, alone)
+    if arguments.resume or arguments.shard:
+        console.say("The figures are those of the whole run, not of what --resume or --shard left.")
+    asked = EstimateOptions(
+        policies=(method.policy,) if isinstance(method, Sized) else None,
+        workers=arguments.compute.shared,
+        batch_size=arguments.batch_size,
+        block_inputs=arguments.block_inputs,
+    )
+    exact = replace(settings, off_grid=inputs.off_grid)
+    estimates.show(chosen.classifier, inputs, exact, asked, arguments.json)
 
 
 def _executed(
