@@ -20,8 +20,8 @@ from smoothcert.sampling.tuning import BatchConfig, speed
 
 _ByPolicy = TypeVar("_ByPolicy", Sized, Exact, Reuse, Exact | Reuse)
 
-_USED = 0.96  # of the time; the rest is for the last batches, for writing and for the summary
-_MEASURED, _SHARE = 4.0, 0.05  # seconds, and of the time: what is measured at least
+_USED = 0.94  # of the time; the rest is for the ends of blocks, for writing and for the summary
+_MEASURED, _SHARE = 6.0, 0.08  # seconds, and of the time: what is measured at least
 _TUNED = 10  # minutes from which a search for the fastest batches, some seconds long, pays off
 _OTHERS = 0.9  # of the first process's speed, by each further one: they share a memory
 
@@ -32,6 +32,10 @@ def minutes_of(method: Method) -> float | None:
         return None
     rule = Policy.parse(method.policy, scratch=isinstance(method, Sized))
     return rule.value if rule.kind == "minutes" else None
+
+
+LATEST = 1.08
+"""Times the minutes: when a command stops whose machine became slower than it was measured."""
 
 
 def tuned_for(method: Method, evaluations: int) -> int:

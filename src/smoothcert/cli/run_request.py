@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from smoothcert.api import sanity
+from smoothcert.api.timed import LATEST, minutes_of
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import console, verbosity
@@ -21,6 +22,7 @@ from smoothcert.execution.block_tasks import ALL, Shard
 from smoothcert.execution.runner import RunOptions, carry_out, execute
 from smoothcert.execution.start import RunRequest
 from smoothcert.execution.time_limit import TimeIsUp, TimeLimit
+from smoothcert.methods import Method
 from smoothcert.methods.targets import Goal, Relative, in_numbers, read
 from smoothcert.report.acceptance import check_labels, judge, no_base
 from smoothcert.report.claims import tried
@@ -58,6 +60,7 @@ class RunArguments:
         accept: targets that the certificates must reach.
         log: loggers.
         minutes: when to stop, from the start of sampling.
+        allowed: the minutes of a policy, which makes the command stop a little after them.
         started: when the command was, on the clock of `time.monotonic`.
     """
 
@@ -71,6 +74,7 @@ class RunArguments:
     accept: Sequence[str] = ()
     log: Sequence[str] = ()
     minutes: float | None = None
+    allowed: float | None = None
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -103,10 +107,16 @@ class RunArguments:
         """The loggers that were asked for."""
         return tuple(logger(text) for text in self.log)
 
+    def allowing(self, method: Method) -> "RunArguments":
+        """With the minutes of the method's policy, if it says minutes."""
+        return replace(self, allowed=minutes_of(method))
+
     @cached_property
     def limit(self) -> TimeLimit | None:
         """When to stop; the time begins when this is first asked for."""
-        return None if self.minutes is None else TimeLimit(self.minutes)
+        given = [self.minutes] if self.minutes is not None else []
+        given += [LATEST * self.allowed] if self.allowed is not None else []
+        return TimeLimit(min(given)) if given else None
 
     @property
     def targets(self) -> tuple[Goal, ...]:
@@ -223,7 +233,8 @@ class RunArguments:
 
     def _left_out(self, known: int) -> str:
         """What is said when the time is over; `known` blocks were finished before."""
-        said = f"The {self.minutes:g} minutes are over"
+        assert self.limit is not None
+        said = f"The {self.minutes or self.allowed:g} minutes are over"
         if not self.storage.exists("run.json"):
             return (
                 f"{said} before the draws that the plan is made from were evaluated, so nothing is "
@@ -239,6 +250,11 @@ class RunArguments:
             return (
                 f"{state}, none of them in this time, as a block of {size} takes longer. Repeat "
                 "the command with --resume and more minutes."
+            )
+        if self.minutes is None:
+            return (
+                f"{state}, as the machine became slower than when the plan was made. Repeat the "
+                "command with --resume to do the rest of the plan."
             )
         return f"{state}. Repeat the command with --resume --minutes {self.minutes:g} to go on."
 

@@ -284,8 +284,8 @@ def _log_choices(identity: Identity, ready: Prepared) -> None:
 
 def _speed(request: RunRequest, ready: Prepared, inputs: Inputs) -> float:
     """Evaluations per second, 0 if nobody needs to know: a time limit needs short blocks."""
-    needed = request.options.limit and not request.options.block_inputs
-    if ready.speed or not needed:
+    options, minutes = request.options, timed.minutes_of(request.method)
+    if ready.speed or options.limit is None or options.block_inputs or minutes is not None:
         return ready.speed
     config = BatchConfig(ready.classifier, ready.batch_size)
     return speed(config, inputs.item(0), request.settings.noise)

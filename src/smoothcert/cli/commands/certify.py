@@ -117,6 +117,7 @@ def _certify(
     wanted = options.parse_seed(seed, "--seed")
     number = arguments.seed(wanted, lambda run: run.identity.settings.seed)
     assert number is not None
+    arguments = arguments.allowing(method)
     arguments.require_unused()
     onnx_engine.check(engine, arguments)
     with console.waiting("Loading data"):

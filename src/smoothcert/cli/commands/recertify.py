@@ -91,7 +91,7 @@ def _recertify(
         arguments: of the run.
         wanted: how to recertify.
     """
-    from smoothcert.api import sanity, timed
+    from smoothcert.api import sanity
     from smoothcert.api.recertify import default_alpha, method_settings
     from smoothcert.cli import console
     from smoothcert.cli.data_source import recorded_source
@@ -108,10 +108,11 @@ def _recertify(
         arguments.check_targets(original.labels, str(original.storage), original)
         settings = original.identity.settings
         method = method_settings(settings, wanted)
+        arguments = arguments.allowing(method)
         source = recorded_source(original.manifest.origin, data)
     alpha = default_alpha(settings, wanted.alpha)
     console.note(sanity.of_settings(settings, alpha, method.form_of(settings)))
-    by_time = timed.minutes_of(method) is not None  # then nobody knows yet how many
+    by_time = arguments.allowed is not None  # then nobody knows yet how many
     few = 0 if by_time else _expected_evaluations(original, method.policy_of(settings))
     total = arguments.remaining(few)
     classifier = inputs = None
