@@ -88,9 +88,8 @@ def recertify(
     base = _matched(as_base(base), inputs := as_inputs(inputs))
     how = (per_input, policy, method, alpha, gamma, variant, form, stages, fresh_seed)
     settings, chosen = base.settings, _chosen(base, Wanted(*how))
-    loaded = load_classifier(classifier)  # type: ignore[arg-type]
-    timing, most = timed.Timing.of(chosen), len(inputs) * chosen.draws(settings)
-    most = timed.tuned_for(chosen, most)
+    loaded, timing = load_classifier(classifier), timed.Timing.of(chosen)  # type: ignore[arg-type]
+    most = timed.tuned_for(chosen, len(inputs) * chosen.draws(settings))
     ready = prepare(loaded, inputs.item(0), settings, most, batch_size)
     check_classes(ready.probe.num_classes, base.num_classes)
     base.tries.add(_warned(chosen.question(loaded.fingerprint, settings), base))

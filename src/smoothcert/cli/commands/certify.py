@@ -1,5 +1,6 @@
 """certify: certificates of a model from scratch."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,8 +63,6 @@ def certify(
     verbose: options.Verbose = False,
 ) -> None:
     """Certify a classifier from scratch into a run directory."""
-    from functools import partial
-
     from smoothcert.certificate import Settings
     from smoothcert.cli import console
     from smoothcert.cli.data_source import DataSource
