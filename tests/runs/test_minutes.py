@@ -109,7 +109,16 @@ def test_minutes_are_a_budget_of_the_count_that_fits(run, tmp_path, tiny_inputs)
     assert again.certificates == run.certificates
 
 
-@pytest.mark.parametrize("method", [Exact("minutes:0.02"), Reuse("minutes:0.02", "joint")])
+@pytest.mark.parametrize(
+    "method",
+    [
+        Exact("minutes:0.02"),
+        Reuse("minutes:0.02", "joint"),
+        Reuse("minutes:0.02", "fresh", fresh_seed=7),
+    ],
+    ids=["exact", "joint", "fresh"],
+)
+@pytest.mark.filterwarnings("ignore::smoothcert.tries.SeedReused")
 def test_of_a_recertification_too(method, tmp_path, tiny_inputs, fits):
     base = run_certify(tmp_path / "base", PixelSum(28), tiny_inputs, SETTINGS, SMALL)
     new = run_recertify(tmp_path / "new", base, PixelSum(29), tiny_inputs, method, SMALL)
@@ -120,7 +129,9 @@ def test_of_a_recertification_too(method, tmp_path, tiny_inputs, fits):
     assert new.certificates == by_count.certificates
     assert verify(new, base).problems == ()
     assert evaluate_again(new, PixelSum(29), tiny_inputs, 0.2, base=base).problems == ()
-    how = {"method": method.method} if isinstance(method, Reuse) else {}
+    how = {}
+    if isinstance(method, Reuse):
+        how = {"method": method.method, "fresh_seed": method.fresh_seed}
     again = smoothcert.recertify(
         base.certification(), PixelSum(29), tiny_inputs, policy="minutes:0.02", **how
     )

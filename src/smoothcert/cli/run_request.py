@@ -234,7 +234,8 @@ class RunArguments:
     def _left_out(self, known: int) -> str:
         """What is said when the time is over; `known` blocks were finished before."""
         assert self.limit is not None
-        said = f"The {self.minutes or self.allowed:g} minutes are over"
+        by_option = self.limit.minutes == self.minutes
+        said = f"The {self.minutes if by_option else self.allowed:g} minutes are over"
         if not self.storage.exists("run.json"):
             return (
                 f"{said} before the draws that the plan is made from were evaluated, so nothing is "
@@ -251,7 +252,7 @@ class RunArguments:
                 f"{state}, none of them in this time, as a block of {size} takes longer. Repeat "
                 "the command with --resume and more minutes."
             )
-        if self.minutes is None:
+        if not by_option:
             return (
                 f"{state}, as the machine became slower than when the plan was made. Repeat the "
                 "command with --resume to do the rest of the plan."
