@@ -22,7 +22,6 @@ _ByPolicy = TypeVar("_ByPolicy", Sized, Exact, Reuse, Exact | Reuse)
 
 _USED = 0.94  # of the time; the rest is for the ends of blocks, for writing and for the summary
 _MEASURED, _SHARE = 6.0, 0.08  # seconds, and of the time: what is measured at least
-_TUNED = 10  # minutes from which a search for the fastest batches, some seconds long, pays off
 _OTHERS = 0.9  # of the first process's speed, by each further one: they share a memory
 
 
@@ -34,6 +33,9 @@ def minutes_of(method: Method) -> float | None:
     return rule.value if rule.kind == "minutes" else None
 
 
+TUNED = 10
+"""Minutes from which a search for the fastest batches, some seconds long, pays off."""
+
 LATEST = 1.08
 """Times the minutes: when a command stops whose machine became slower than it was measured."""
 
@@ -41,7 +43,7 @@ LATEST = 1.08
 def tuned_for(method: Method, evaluations: int) -> int:
     """The evaluations to choose a batch size for: 0 if there is no time for a search."""
     minutes = minutes_of(method)
-    return evaluations if minutes is None or minutes >= _TUNED else 0
+    return evaluations if minutes is None or minutes >= TUNED else 0
 
 
 def counted(method: _ByPolicy, budget: int | None) -> _ByPolicy:

@@ -229,6 +229,8 @@ def _prepare(
         )
         request = replace(request, options=options)
     evaluations = timed.tuned_for(request.method, len(inputs) * request.draws)
+    if request.options.limit and request.options.limit.minutes < timed.TUNED:
+        evaluations = 0
     ready = prepare(
         classifier, inputs.item(0), request.settings, evaluations, request.options.batch_size
     )
