@@ -22,7 +22,7 @@ _ByPolicy = TypeVar("_ByPolicy", Sized, Exact, Reuse, Exact | Reuse)
 
 _USED = 0.94  # of the time; the rest is for the ends of blocks, for writing and for the summary
 _MEASURED, _SHARE = 6.0, 0.08  # seconds, and of the time: what is measured at least
-_OTHERS = 0.9  # of the first process's speed, by each further one: they share a memory
+_OTHERS = 0.8  # of the first process's speed, by each further one: they share memory and cores
 
 
 def minutes_of(method: Method) -> float | None:
