@@ -56,12 +56,13 @@ ENGINES = ("torch", "onnx")
 
 POLICY_FORMS = (
     "uniform:M evaluations per input, budget:B in total (a count, or a fraction of the "
-    "cached draws), retain:R of the original's radius, or radius:R to decide."
+    "cached draws), minutes:M of time, retain:R of the original's radius, or radius:R to decide."
 )
 """The policies, for help."""
 
 SIZE_POLICY_FORMS = (
-    "budget:B in total (a count, or a fraction), retain:R of the average radius that n for all "
+    "budget:B in total (a count, or a fraction), minutes:M of time, retain:R of the average radius "
+    "that n for all "
     "would prove, loss:L of each input's radius at most, or radius:R to prove."
 )
 """The policies of a certification from scratch, for help."""
@@ -69,8 +70,8 @@ SIZE_POLICY_FORMS = (
 AIMED_POLICIES = ("retain:", "radius:")
 """How those begin that have a radius to reach on each input."""
 
-SIZE_POLICIES = ("budget:0.3", "retain:0.95", "loss:0.02", "radius:0.25")
-POLICIES = ("uniform:1000", "budget:0.02", "retain:0.95", "radius:0.25")
+SIZE_POLICIES = ("budget:0.3", "minutes:10", "retain:0.95", "loss:0.02", "radius:0.25")
+POLICIES = ("uniform:1000", "budget:0.02", "minutes:10", "retain:0.95", "radius:0.25")
 RECIPES = ("quick", "short", "finetune", "cohen2019")
 LOSSES = ("plain", "consistency", "macer")
 ARCHITECTURES = (

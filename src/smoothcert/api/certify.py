@@ -6,7 +6,7 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from smoothcert.api import sized
+from smoothcert.api import sized, timed
 from smoothcert.api.given import as_inputs
 from smoothcert.certificate import Certification, Settings
 from smoothcert.classifiers.loading import load_classifier
@@ -50,6 +50,7 @@ def certify(
         form: `binary`, `runner-up`, `auto` or `multiclass`, see `Settings`.
         policy: how many estimation draws each input gets, by all inputs' selection draws:
             `budget:B` evaluations in all (a count, or a fraction of n0 + n for every input),
+            `minutes:M`, as many as fit into M minutes at the speed of the selection draws,
             `retain:R`, the fewest that are expected to keep the share R of the average radius,
             `loss:L`, of each input's radius, or `radius:R`, what it takes to prove that radius.
         keep_margins: keep one more byte per draw, for recertification by `stratified`.
@@ -87,12 +88,13 @@ def from_scratch(
     method.check(settings, inputs.shape)  # before any evaluation
     sized.check_budget(method, settings, len(inputs))
     loaded = load_classifier(model)  # type: ignore[arg-type]
-    evaluations = len(inputs) * method.draws(settings)
+    timing = timed.Timing.of(method)
+    evaluations = timed.tuned_for(method, len(inputs) * method.draws(settings))
     ready = prepare(loaded, inputs.item(0), settings, evaluations, batch_size)
     warn_if_used(method.question(loaded.fingerprint, settings), depth=4)
     cases = map(Case, inputs)
     if isinstance(method, Sized):
-        votes = sized.select(ready.sampler(settings, progress), inputs)
+        votes = sized.select(ready.sampler(settings, progress), inputs, timing)
         plan = sized.allocations(votes, settings, method, ready.probe.num_classes)
         cases = map(Case, inputs, repeat(None), plan, votes.labels)
     return certified(method, ready, inputs, settings, cases, progress, watchers)

@@ -33,10 +33,12 @@ class PilotVotes:
     Attributes:
         positions: positions of the pilot's inputs, ascending, int64 of shape (pilot inputs,).
         labels: the labels of each input, in the order of `pilot_draws`.
+        budget: the evaluations that fit into the minutes of a policy; None for other policies.
     """
 
     positions: NDArray[np.int64]
     labels: tuple[NDArray[np.int32], ...]
+    budget: int | None = None
 
     @property
     def evaluations(self) -> int:

@@ -1,14 +1,14 @@
 """Planned recertification: a pilot, and the plan that follows from it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.api import selection
+from smoothcert.api import selection, timed
 from smoothcert.api.pilot import (
     PilotVotes,
     fit,
@@ -143,8 +143,9 @@ class Cache:
             shown: positions of earlier pilots, whose outcomes somebody has seen.
 
         Raises:
-            ValueError: the votes are not of a pilot of these inputs.
+            ValueError: the votes are not of a pilot of these inputs, or see `timed.counted`.
         """
+        method = timed.counted(method, votes.budget)
         if isinstance(method, Exact):
             facts = selection.known(self.counts, self.draws, method)
             records = self.at(votes.positions.tolist())
@@ -157,7 +158,13 @@ class Cache:
         return ReusePlanner.of(*facts, shown=bool(shown))
 
 
-def pilot(sampler: Sampler, inputs: Inputs, cache: Cache, method: Planned) -> PilotVotes:
+def pilot(
+    sampler: Sampler,
+    inputs: Inputs,
+    cache: Cache,
+    method: Planned,
+    timing: timed.Timing | None = None,
+) -> PilotVotes:
     """Run the pilot against a certification from scratch.
 
     Args:
@@ -165,9 +172,24 @@ def pilot(sampler: Sampler, inputs: Inputs, cache: Cache, method: Planned) -> Pi
         inputs: the certification's inputs.
         cache: what the certification has stored.
         method: its settings.
+        timing: for a policy of minutes, which a trial turns into a count before the pilot.
+
+    Raises:
+        InvalidInput: there is too little time for the pilot.
     """
+    budget = None
+    if timing is not None:
+        per_second = timing.trial(sampler, inputs)
+        if isinstance(method, Exact):
+            _ = cache.counts  # before the time that is left is looked at, as reading takes some
+        budget = timing.fits(per_second)
+        timing.require(budget, 1, "evaluations of the pilot")
+        method = timed.counted(method, budget)
     positions = cache.pilot_positions(method)
     where = (Stream.ESTIMATION, pilot_draws)
     if isinstance(method, Exact):
         where = (Stream.SELECTION, selection.draws)
-    return run_pilot(sampler, inputs, positions, cache.at(positions.tolist()), *where)
+    votes = run_pilot(sampler, inputs, positions, cache.at(positions.tolist()), *where)
+    if timing is not None and budget is not None:
+        timing.require(budget, votes.evaluations, "evaluations of the pilot")
+    return replace(votes, budget=budget)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from smoothcert.api import planned
+from smoothcert.api import planned, timed
 from smoothcert.api.certify import certified
 from smoothcert.api.given import Kept, as_base, as_inputs
 from smoothcert.certificate import Certification, Settings, check_count
@@ -88,12 +88,12 @@ def recertify(
     base = _matched(as_base(base), inputs := as_inputs(inputs))
     how = (per_input, policy, method, alpha, gamma, variant, form, stages, fresh_seed)
     settings, chosen = base.settings, _chosen(base, Wanted(*how))
-    loaded = load_classifier(classifier)  # type: ignore[arg-type]
-    most = len(inputs) * chosen.draws(settings)
+    loaded, timing = load_classifier(classifier), timed.Timing.of(chosen)  # type: ignore[arg-type]
+    most = timed.tuned_for(chosen, len(inputs) * chosen.draws(settings))
     ready = prepare(loaded, inputs.item(0), settings, most, batch_size)
     check_classes(ready.probe.num_classes, base.num_classes)
     base.tries.add(_warned(chosen.question(loaded.fingerprint, settings), base))
-    allocations, spent = _allocations(ready.sampler(settings), inputs, base, chosen)
+    allocations, spent = _allocations(ready.sampler(settings), inputs, base, chosen, timing)
     cases = map(Case, inputs, base.records, allocations)
     return certified(chosen, ready, inputs, settings, cases, progress, watchers, spent)
 
@@ -113,14 +113,18 @@ def _warned(new: Try, base: Certification) -> Try:
 
 
 def _allocations(
-    sampler: Sampler, inputs: Inputs, base: Certification, method: Method
+    sampler: Sampler,
+    inputs: Inputs,
+    base: Certification,
+    method: Method,
+    timing: timed.Timing | None,
 ) -> tuple[Iterable[Allocation | None], int]:
     """The plan's allocation for each input, if the method has a plan, and its pilot's cost."""
     chosen = planned_method(method)
     if chosen is None:
         return repeat(None, len(inputs)), 0
     cache = planned.Cache(base.certificates, base.records, base.settings)
-    votes = planned.pilot(sampler, inputs, cache, chosen)
+    votes = planned.pilot(sampler, inputs, cache, chosen, timing)
     return cache.planner(votes, chosen).plan().allocations, votes.evaluations
 
 

@@ -1,12 +1,14 @@
 """Certification by plan: the selection draws of all inputs, and the numbers that follow."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.api.pilot import PilotVotes
 from smoothcert.api.selection import votes_for
+from smoothcert.api.timed import Timing, counted
 from smoothcert.certificate import Settings
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
@@ -14,6 +16,7 @@ from smoothcert.methods import SCRATCH, Allocation, Bound, Method, Sized, scratc
 from smoothcert.noise.law import Stream
 from smoothcert.planning import Policy, Sizes
 from smoothcert.sampling.batches import Request
+from smoothcert.sampling.pace import Pace
 from smoothcert.sampling.sampler import Sampler
 
 
@@ -42,12 +45,23 @@ def check_budget(method: Method, settings: Settings, inputs: int) -> None:
         )
 
 
-def select(sampler: Sampler, inputs: Inputs) -> PilotVotes:
-    """Evaluate the selection draws of all inputs."""
-    draws = range(sampler.settings.n0)
+def select(sampler: Sampler, inputs: Inputs, timing: Timing | None = None) -> PilotVotes:
+    """Evaluate the selection draws of all inputs; with a timing, also what fits into it.
+
+    Raises:
+        InvalidInput: there is too little time for them.
+    """
+    pace, draws = Pace(sampler.progress), range(sampler.settings.n0)
+    total = len(inputs) * len(draws)
+    progress = pace if timing is None else timing.selecting(pace, total)
     requests = (Request(item, Stream.SELECTION, draws) for item in inputs)
-    labels = tuple(labels for _, labels in sampler.labels(requests))
-    return PilotVotes(np.arange(len(inputs)), labels)
+    labels = tuple(labels for _, labels in replace(sampler, progress=progress).labels(requests))
+    budget = None
+    if timing is not None:
+        long = pace.seconds >= timing.measured
+        budget = timing.fits(pace.speed if long else timing.trial(sampler, inputs), total)
+        timing.require(budget, total, "selection draws of all inputs")
+    return PilotVotes(np.arange(len(inputs)), labels, budget)
 
 
 def allocations(
@@ -56,13 +70,17 @@ def allocations(
     """The estimation draws of each input.
 
     Args:
-        votes: of the selection draws of all inputs.
+        votes: of the selection draws of all inputs, from `select`.
         settings: of the certification.
         method: the method's settings.
         num_classes: number of classes.
+
+    Raises:
+        ValueError: see `timed.counted`.
     """
     sizes = Sizes(settings, selected(votes), num_classes)
-    draws = sizes.plan(Policy.parse(method.policy, scratch=True)).tolist()
+    policy = counted(method, votes.budget).policy
+    draws = sizes.plan(Policy.parse(policy, scratch=True)).tolist()
     return tuple(Allocation(Bound.SCRATCH, estimation=n) for n in draws)
 
 

@@ -100,11 +100,15 @@ app: typer.Typer = _App(
     help="Certify classifiers by randomized smoothing, and recertify compressed versions of them "
     f"for a fraction of the cost. MODEL is {MODEL_FORMS}. DATA is {DATA_FORMS}. "
     "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 3: not what --accept "
-    "asks for; 4: a bug in smoothcert itself; 130: interrupted; 143: terminated.",
+    "asks for; 4: a bug in smoothcert itself; 5: the time of --minutes was over before all "
+    "was done; 130: interrupted; 143: terminated.",
 )
 
 CRASHED = 4
 """The exit code of an unforeseen error."""
+
+TIME_IS_UP = 5
+"""The exit code of a command that --minutes stopped."""
 
 
 def _crashed(error: BaseException) -> typer.Exit:
@@ -154,6 +158,7 @@ def with_exit_codes(function: Callable[..., None]) -> Callable[..., None]:
     def run(**options: Any) -> None:
         from smoothcert.errors import SmoothcertError, WorkerCrash
         from smoothcert.execution.signals import sigterm_as_interrupt
+        from smoothcert.execution.time_limit import TimeIsUp
         from smoothcert.text import visible
 
         # torch's threads otherwise spin while they wait for each other: with one other process
@@ -169,6 +174,9 @@ def with_exit_codes(function: Callable[..., None]) -> Callable[..., None]:
         except SmoothcertError as error:
             print(visible(f"Error: {error}", keep="\n"), file=sys.stderr)
             raise typer.Exit(2) from error
+        except TimeIsUp as stop:
+            print(visible(str(stop)), file=sys.stderr)
+            raise typer.Exit(TIME_IS_UP) from None
         except KeyboardInterrupt as stop:
             kept = "Nothing was written."
             if "resume" in options:

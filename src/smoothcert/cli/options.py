@@ -322,6 +322,17 @@ AcceptAny = Annotated[
     bool,
     typer.Option("--accept-any", help="Exit with 0 if --accept is proven for at least one model."),
 ]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes",
+        help="Stop after this time from the start of sampling; what is finished is kept, and "
+        "--resume goes on. Exit with 5 if anything is left.",
+        metavar="MINUTES",
+        parser=parse_real,
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Base = Annotated[str, typer.Option("--base", help="Run of the original model.", show_default=False)]
 SizePolicy = Annotated[

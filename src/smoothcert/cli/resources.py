@@ -224,7 +224,7 @@ def run_on_cluster(request: RunRequest, model: str, source: DataSource, compute:
     opened = cluster.open(request)
     request.register(opened.identity, Path(model).name)  # here, so that its warning is seen
     job = Job(opened, request.base, options.shard, thread_safe(options.progress))
-    return finish(job, None, cluster, options.watchers)
+    return finish(job, None, cluster, options.watchers, options.limit)
 
 
 def cluster_for_run(model: str, source: DataSource, compute: Compute) -> "Cluster":

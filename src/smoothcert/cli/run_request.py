@@ -1,6 +1,8 @@
 """What a command asks of a run: where to write, how to compute, which targets; and its summary."""
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import typer
 
 from smoothcert.api import sanity
+from smoothcert.api.timed import LATEST, minutes_of
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import console, verbosity
@@ -16,13 +19,17 @@ from smoothcert.cli.resources import Compute, ModelLoader, WorkerInputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.block_tasks import ALL, Shard
-from smoothcert.execution.runner import RunOptions
+from smoothcert.execution.runner import RunOptions, carry_out, execute
+from smoothcert.execution.start import RunRequest
+from smoothcert.execution.time_limit import TimeIsUp, TimeLimit
+from smoothcert.methods import Method
 from smoothcert.methods.targets import Goal, Relative, in_numbers, read
 from smoothcert.report.acceptance import check_labels, judge, no_base
 from smoothcert.report.claims import tried
 from smoothcert.report.spending import nothing_spent, without_evaluations
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import seed_use
+from smoothcert.runs.plan_file import read_plan
 from smoothcert.runs.store import Run
 from smoothcert.storage.base import Storage
 from smoothcert.storage.opening import open_storage
@@ -52,6 +59,9 @@ class RunArguments:
         json: print the result as JSON.
         accept: targets that the certificates must reach.
         log: loggers.
+        minutes: when to stop, from the start of sampling.
+        allowed: the minutes of a policy, which makes the command stop a little after them.
+        started: when the command was, on the clock of `time.monotonic`.
     """
 
     out: str
@@ -63,11 +73,16 @@ class RunArguments:
     json: bool = False
     accept: Sequence[str] = ()
     log: Sequence[str] = ()
+    minutes: float | None = None
+    allowed: float | None = None
+    started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         """Refuse impossible values before any work."""
         sizes = {"batch-size": self.batch_size, "block-inputs": self.block_inputs}
         _ = self.part, self.targets, self.watchers
+        if self.minutes is not None:
+            TimeLimit(self.minutes)
         if self.accept and self.shard:
             raise InvalidInput(
                 "--accept judges a whole run, but a shard is only a part. When all shards are "
@@ -91,6 +106,17 @@ class RunArguments:
     def watchers(self) -> tuple[Watcher, ...]:
         """The loggers that were asked for."""
         return tuple(logger(text) for text in self.log)
+
+    def allowing(self, method: Method) -> "RunArguments":
+        """With the minutes of the method's policy, if it says minutes."""
+        return replace(self, allowed=minutes_of(method))
+
+    @cached_property
+    def limit(self) -> TimeLimit | None:
+        """When to stop; the time begins when this is first asked for."""
+        given = [self.minutes] if self.minutes is not None else []
+        given += [LATEST * self.allowed] if self.allowed is not None else []
+        return TimeLimit(min(given)) if given else None
 
     @property
     def targets(self) -> tuple[Goal, ...]:
@@ -176,17 +202,91 @@ class RunArguments:
             self.batch_size,
             self.block_inputs,
             self.resume,
-            tick,
+            self.limit.watched(tick) if self.limit else tick,
             origin={**origin, "data": source.to_json()},
             files=files or {},
             shard=self.part,
             watchers=self.watchers,
             near=seed_use.runs_beside(self.storage),
+            limit=self.limit,
+            workers=None if self.compute.cluster is not None else self.compute.processes,
+            loading=time.monotonic() - self.started,
         )
         if self.compute.cluster is not None:
             return options
         load = WorkerInputs(ModelLoader(origin["model"], self.compute.process_device), source)
         return replace(options, executor=self.compute.executor(load))
+
+    @contextmanager
+    def until_time_is_up(self) -> Iterator[None]:
+        """Say what is left out, and how to go on, where --minutes stops the run.
+
+        Raises:
+            TimeIsUp: with that as its text.
+        """
+        before = self.resumed()
+        known = len(before.finished) if before else 0
+        try:
+            yield
+        except TimeIsUp:
+            raise TimeIsUp(self._left_out(known)) from None
+
+    def _left_out(self, known: int) -> str:
+        """What is said when the time is over; `known` blocks were finished before."""
+        assert self.limit is not None
+        by_option = self.limit.minutes == self.minutes
+        said = f"The {self.minutes if by_option else self.allowed:g} minutes are over"
+        if not self.storage.exists("run.json"):
+            return (
+                f"{said} before the draws that the plan is made from were evaluated, so nothing is "
+                "kept. Allow more minutes."
+            )
+        run = Run.open(self.storage)
+        if self.json:
+            show_run(run, as_json=True)
+        inputs = sum(len(run.blocks[block]) for block in run.finished)
+        state = f"{said}: {inputs:,} of {many(len(run.identity.indices), 'input')} are done"
+        if len(run.finished) == known:
+            size = many(run.identity.block_inputs, "input")
+            return (
+                f"{state}, none of them in this time, as a block of {size} takes longer. Repeat "
+                "the command with --resume and more minutes."
+            )
+        if not by_option:
+            return (
+                f"{state}, as the machine became slower than when the plan was made. Repeat the "
+                "command with --resume to do the rest of the plan."
+            )
+        return f"{state}. Repeat the command with --resume --minutes {self.minutes:g} to go on."
+
+
+def executed(
+    request: Callable[[console.Tick], RunRequest],
+    classifier: Classifier,
+    inputs: Inputs,
+    arguments: RunArguments,
+    bars: tuple[str, str],
+    totals: tuple[int, int],
+) -> Run:
+    """Compute a run here.
+
+    Args:
+        request: of the run, by what is told of its progress.
+        classifier: of the run.
+        inputs: of the run.
+        arguments: of the run.
+        bars: titles: of what its plan is made from, and of the rest.
+        totals: evaluations of the first, which has a bar of its own if there are any; and of all.
+    """
+    with arguments.until_time_is_up():
+        if not totals[0]:
+            with console.bar(bars[1], totals[1]) as tick:
+                return execute(request(tick), classifier, inputs)
+        with console.bar(bars[0], totals[0]) as tick:
+            run = request(tick).open(classifier, inputs)
+        planned = sum(one.evaluations for one in read_plan(run))
+        with console.bar(bars[1], arguments.remaining(planned)) as tick:
+            return carry_out(request(tick), run, classifier, inputs)
 
 
 def show_run(

@@ -14,6 +14,7 @@ from smoothcert.cli.screenings import read_screenings
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.execution.scheduler import thread_safe
 from smoothcert.execution.screening_tasks import make_screener, problems_of, replay_flips
+from smoothcert.execution.time_limit import TimeLimit
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.runs import seed_use
 from smoothcert.runs.store import Run
@@ -42,9 +43,38 @@ class Verification:
     unchecked: Sequence[Unchecked]
 
 
+@dataclass(frozen=True)
+class Replayed:
+    """What is to be evaluated again.
+
+    Attributes:
+        fraction: of the draws, or of a screening's inputs.
+        minutes: how long it may take from the start of sampling, or None.
+    """
+
+    fraction: float
+    minutes: float | None = None
+
+    @staticmethod
+    def parse(share: str | None, minutes: float | None) -> "Replayed | None":
+        """From the options; None where nothing is."""
+        if minutes is not None:
+            TimeLimit(minutes)
+        if share is None and minutes is not None:
+            raise InvalidInput(
+                "--minutes limits a replay, and none is asked for. Add --replay 100%, of which "
+                "as much is evaluated as fits."
+            )
+        return None if share is None else Replayed(parse_share(share), minutes)
+
+    def limit(self) -> TimeLimit | None:
+        """The time, which begins now."""
+        return None if self.minutes is None else TimeLimit(self.minutes)
+
+
 def verify_run_directory(
     path: str,
-    share: str | None,
+    part: Replayed | None,
     device: Device,
     *,
     model: str | None,
@@ -57,21 +87,31 @@ def verify_run_directory(
         original = _base_run(run, base)
         result = recompute(run, original)
     problems, replayed, unchecked = list(result.problems), 0, result.unchecked
-    if share is not None and not run.missing:
-        fraction = parse_share(share)
+    drawn = f", {many(0, 'draw')} replayed" if part is not None else ""
+    if part is not None and not run.missing:
         with console.waiting("Loading model and data"):
             reference = model or recorded_model(run)
             source = recorded_source(run.manifest.origin, data)
             console.say(f"Replaying with the model {reference} and the data {source.data}")
             load = device.load if model else device.load_recorded
             classifier, inputs = load(reference), source.load_and_describe(recorded=True)
-        total = round(sum(c.evaluations for c in run.certificates) * fraction)
-        with console.bar("Replaying", total) as tick:
-            again = evaluate_again(run, classifier, inputs, fraction, tick, original)
+        drawn_once = sum(c.evaluations for c in run.certificates)
+        limit = part.limit()
+        left = None if limit is None else lambda: limit.left
+        with console.bar("Replaying", round(drawn_once * part.fraction)) as tick:
+            fraction = part.fraction
+            again = evaluate_again(run, classifier, inputs, fraction, tick, original, left)
         problems += again.problems
-        replayed, unchecked = again.replayed, still_unchecked(unchecked, fraction)
+        replayed = again.replayed
+        whole = again.inputs == len(run.identity.indices)
+        unchecked = still_unchecked(unchecked, again.share if whole else 0.0, again.pilot)
+        drawn = f", {many(replayed, 'draw')} replayed"
+        if limit is not None:
+            drawn += (
+                f" in {part.minutes:g} minutes (about {100 * again.share:.3g} % of the draws of "
+                f"{again.inputs:,} of {many(len(run.identity.indices), 'input')})"
+            )
     against = "" if original is None else f", and their draws from {original.storage}"
-    drawn = f", {many(replayed, 'draw')} replayed" if share is not None else ""
     text = f"{many(result.certificates, 'certificate')} recomputed from the votes{against}{drawn}"
     return Verification(text, result.certificates, replayed, problems, unchecked)
 
@@ -113,7 +153,7 @@ class ScreeningOrigin:
 
 def verify_screenings(
     path: Path,
-    share: str | None,
+    part: Replayed | None,
     device: Device,
     *,
     model: str | None,
@@ -129,17 +169,21 @@ def verify_screenings(
     problems, replayed = list(problems_of(found, run)), 0
     unchecked = [Unchecked.FLIPS, Unchecked.TRUE_CLASSES, Unchecked.CHOICE]
     unchecked.append(Unchecked.SCREENED_BASE if run is None else Unchecked.BASE_VOTES)
-    if share is not None and not problems:
+    if part is not None and not problems:
         if run is None:
             raise InvalidInput(f"Replaying {path} needs the base run. Give it with --base.")
         models = _models(path, origin, model, len(found))
-        fraction = parse_share(share)
+        if part.minutes is not None:
+            raise InvalidInput(
+                "--minutes limits the replay of a run. Of a file of screenings give --replay a "
+                "smaller part of the inputs."
+            )
         load = device.load if model else device.load_recorded
-        replayed, wrong = _replayed(found, run, models, data, fraction, load)
+        replayed, wrong = _replayed(found, run, models, data, part.fraction, load)
         problems += wrong
-        unchecked = list(still_unchecked(unchecked, fraction))
+        unchecked = list(still_unchecked(unchecked, part.fraction))
     against = "" if run is None else f", and their inputs from {run.storage}"
-    drawn = f", {many(replayed, 'draw')} replayed" if share is not None else ""
+    drawn = f", {many(replayed, 'draw')} replayed" if part is not None else ""
     text = f"{many(len(found), 'certificate')} recomputed from the counts{against}{drawn}"
     return Verification(text, len(found), replayed, problems, unchecked)
 

@@ -12,6 +12,7 @@ from smoothcert.execution.block_tasks import Job, RunTask
 from smoothcert.execution.scheduler import Executor, thread_safe
 from smoothcert.execution.signals import deferred_signals
 from smoothcert.execution.start import DEFAULTS, RunOptions, RunRequest
+from smoothcert.execution.time_limit import TimeIsUp, TimeLimit
 from smoothcert.methods import Decision, Method, stated
 from smoothcert.runs.store import Run
 from smoothcert.sampling.tuning import in_layout
@@ -68,11 +69,15 @@ def carry_out(request: RunRequest, run: Run, classifier: Classifier, inputs: Inp
     options = request.options
     job = Job(run, request.base, options.shard, thread_safe(options.progress))
     local = RunTask(job, in_layout(classifier, run.identity.layout), inputs)
-    return finish(job, local, options.executor, options.watchers)
+    return finish(job, local, options.executor, options.watchers, options.limit)
 
 
 def finish(
-    job: Job, local: RunTask | None, executor: Executor, watchers: Sequence[Watcher] = ()
+    job: Job,
+    local: RunTask | None,
+    executor: Executor,
+    watchers: Sequence[Watcher] = (),
+    limit: TimeLimit | None = None,
 ) -> Run:
     """Compute the blocks of an opened run.
 
@@ -80,16 +85,23 @@ def finish(
         job: the run and which blocks of it.
         local: the task in this process, if it has model and data.
         executor: computes the blocks.
-        watchers: see `RunOptions`.
+        watchers, limit: see `RunOptions`.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM was received, and blocks are missing.
+        TimeIsUp: the time is over, and blocks are missing.
     """
+
+    def over() -> bool:
+        return limit is not None and limit.over
+
     with _notifying_of_blocks(job.run, watchers) as on_finished:
-        with deferred_signals() as received:
-            executor(job.work(local, on_finished), received)
+        with deferred_signals() as received, suppress(TimeIsUp):
+            executor(job.work(local, on_finished), lambda: received() or over())
         if job.missing and received():
             raise KeyboardInterrupt(received())
+        if job.missing and over():
+            raise TimeIsUp
     if not job.run.missing:
         job.run.storage.remove_temporary()
     found = Run.open(job.run.storage)

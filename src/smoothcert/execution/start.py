@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from smoothcert.api import sized
+from smoothcert.api import sized, timed
 from smoothcert.api.recertify import check_base, check_classes
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier, Fronted
@@ -15,6 +15,7 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.block_tasks import ALL, Shard, device_kind
 from smoothcert.execution.scheduler import Executor, best_block_seconds, run_serially
+from smoothcert.execution.time_limit import TimeLimit
 from smoothcert.methods import SCRATCH, Allocation, Method, Sized, planned
 from smoothcert.runs import pilots, plan_file, seed_use
 from smoothcert.runs.bases import (
@@ -29,7 +30,7 @@ from smoothcert.runs.store import Run
 from smoothcert.runs.validation import MOST_DRAWS
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
-from smoothcert.sampling.tuning import in_layout, layout_of
+from smoothcert.sampling.tuning import BatchConfig, in_layout, layout_of, speed
 from smoothcert.storage.base import Storage
 from smoothcert.watchers.base import Watcher
 
@@ -42,6 +43,7 @@ _MAX_BLOCK_INPUTS = 256
 # failures of a preemptible worker.
 _BLOCK_OVERHEAD = 0.02
 _FAILURES_PER_HOUR = 1 / 20
+_MOST_LOST = 0.05  # of the time of --minutes, by a block that it cuts off
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ class RunOptions:
         shard: the part of the blocks to compute; several shards may share a directory.
         watchers: called with certificates once a block is finished and stored, by any process.
         near: runs whose seeds a new one is compared with; see `seed_use.register`.
+        limit: when to stop, or None.
+        workers: processes of this machine that compute; None for those of a cluster.
+        loading: seconds that this process took to load model and data, as the others will.
     """
 
     batch_size: int | None = None
@@ -71,6 +76,9 @@ class RunOptions:
     shard: Shard = ALL
     watchers: Sequence[Watcher] = ()
     near: Sequence[Run] = ()
+    limit: TimeLimit | None = None
+    workers: int | None = 1
+    loading: float = 0.0
 
     @property
     def resumes(self) -> bool:
@@ -80,7 +88,7 @@ class RunOptions:
     @property
     def picklable(self) -> "RunOptions":
         """The options as they are sent to another process: without callbacks and executor."""
-        return replace(self, progress=None, executor=run_serially, watchers=())
+        return replace(self, progress=None, executor=run_serially, watchers=(), limit=None)
 
 
 DEFAULTS = RunOptions()
@@ -116,6 +124,7 @@ class RunRequest:
         if settings != self.settings:  # those of a base, or given without the inputs
             return replace(self, settings=settings).open(classifier, inputs)
         self._check(inputs)
+        timing = timed.Timing.of(self.method, self.options.workers or 1, self.options.loading)
         ready, identity, origin = _prepare(self, classifier, inputs)
         if self.base is not None:
             check_classes(identity.num_classes, self.base.identity.num_classes)
@@ -126,7 +135,7 @@ class RunRequest:
         try:
             self.storage.require_unused()
             self.register(identity, classifier.name)
-            return self._created(identity, origin, ready, inputs)
+            return self._created(identity, origin, ready, inputs, timing)
         except StoreError:
             if _existing(self) is None:
                 raise
@@ -137,17 +146,22 @@ class RunRequest:
         seed_use.register(identity, name, self.storage, self.base, self.options.near)
 
     def _created(
-        self, identity: Identity, origin: Mapping[str, Any], ready: Prepared, inputs: Inputs
+        self,
+        identity: Identity,
+        origin: Mapping[str, Any],
+        ready: Prepared,
+        inputs: Inputs,
+        timing: timed.Timing | None,
     ) -> Run:
-        extra = {}
+        extra, progress = {}, self.options.progress
         if isinstance(self.method, Sized):
-            votes = sized.select(ready.sampler(self.settings, self.options.progress), inputs)
+            votes = sized.select(ready.sampler(self.settings, progress), inputs, timing)
             plan = sized.allocations(votes, self.settings, self.method, identity.num_classes)
             extra = _planned(pilots.StoredPilot(votes), plan, identity)
         if reuse := planned(self.method):
             assert self.base is not None
             cache = cache_of(self.base, self.settings)
-            votes = run_pilot(cache, ready, inputs, reuse)
+            votes = run_pilot(cache, ready, inputs, reuse, progress, timing)
             origin = {**origin, "pilot_evaluations": votes.evaluations}
             # Kept: a resumed run must not plan again, and to verify it is to plan it again.
             pilot = pilots.of_method(self.base, reuse, votes)
@@ -162,6 +176,7 @@ class RunRequest:
         """Refuse what can be refused before any work."""
         self.method.check(self.settings, inputs.shape)
         sized.check_budget(self.method, self.settings, len(inputs))
+        self._check_minutes()
         if self.base is not None:
             self.base.require_complete()
             check_base(self.base.identity.method, self.method)
@@ -169,6 +184,16 @@ class RunRequest:
             check_same_labels(self.base, inputs)
         if self.base is not None and self.method.prefix:
             pilots.require_unseen(self.base, self.method.prefix)
+
+    def _check_minutes(self) -> None:
+        """Refuse to plan by time what several machines compute."""
+        several = self.options.shard != ALL or self.options.workers is None
+        if several and timed.minutes_of(self.method) is not None and _existing(self) is None:
+            raise InvalidInput(
+                "A policy of minutes is measured on the machine that computes the run, and "
+                "shards and clusters are several. Give budget:B, a count of evaluations, or "
+                "stop with --minutes."
+            )
 
     @property
     def draws(self) -> int:
@@ -203,7 +228,9 @@ def _prepare(
             block_inputs=request.options.block_inputs or was.block_inputs,
         )
         request = replace(request, options=options)
-    evaluations = len(inputs) * request.draws
+    evaluations = timed.tuned_for(request.method, len(inputs) * request.draws)
+    if request.options.limit and request.options.limit.minutes < timed.TUNED:
+        evaluations = 0
     ready = prepare(
         classifier, inputs.item(0), request.settings, evaluations, request.options.batch_size
     )
@@ -216,13 +243,7 @@ def _prepare(
         shape=inputs.shape,
         num_classes=ready.probe.num_classes,
         batch_size=ready.batch_size,
-        block_inputs=block_inputs(
-            request.settings,
-            request.draws,
-            len(inputs),
-            ready.speed,
-            request.options.block_inputs,
-        ),
+        block_inputs=_block_inputs(request, len(inputs), _speed(request, ready, inputs)),
         device=device_kind(classifier),
         noise_hash=ready.probe.noise_hash,
         base=request.base.identity.hash if request.base else "",
@@ -263,8 +284,32 @@ def _log_choices(identity: Identity, ready: Prepared) -> None:
     _LOG.info("%d inputs in blocks of %d", inputs, min(block, inputs))
 
 
+def _speed(request: RunRequest, ready: Prepared, inputs: Inputs) -> float:
+    """Evaluations per second, 0 if nobody needs to know: a time limit needs short blocks."""
+    options, minutes = request.options, timed.minutes_of(request.method)
+    if ready.speed or options.limit is None or options.block_inputs or minutes is not None:
+        return ready.speed
+    config = BatchConfig(ready.classifier, ready.batch_size)
+    return speed(config, inputs.item(0), request.settings.noise)
+
+
+def _block_inputs(request: RunRequest, inputs: int, speed: float) -> int:
+    """Inputs of a block of a run; see `block_inputs`."""
+    options, draws = request.options, request.draws
+    if minutes := timed.minutes_of(request.method):
+        speed = inputs * draws / (60 * minutes * (options.workers or 1))
+    # What is unfinished when the time is over is lost.
+    most = 60 * options.limit.minutes * _MOST_LOST if options.limit else math.inf
+    return block_inputs(request.settings, draws, inputs, speed, options.block_inputs, most)
+
+
 def block_inputs(
-    settings: Settings, draws: int, inputs: int, speed: float, asked: int | None = None
+    settings: Settings,
+    draws: int,
+    inputs: int,
+    speed: float,
+    asked: int | None = None,
+    most: float = math.inf,
 ) -> int:
     """Inputs of a block: as asked for, or what wastes least; never more than can be read.
 
@@ -274,12 +319,13 @@ def block_inputs(
         inputs: of the run.
         speed: evaluations per second, 0 if not measured.
         asked: a number of inputs that was asked for.
+        most: seconds that a block may take.
     """
     each = settings.n0 + settings.n
     usual = min(_MAX_BLOCK_INPUTS, _MAX_BLOCK_DRAWS // draws, MOST_DRAWS // each)
     if speed > 0:
         work = inputs * draws / speed
-        seconds = best_block_seconds(work, _BLOCK_OVERHEAD, _FAILURES_PER_HOUR)
+        seconds = min(most, best_block_seconds(work, _BLOCK_OVERHEAD, _FAILURES_PER_HOUR))
         # A power of two, so that small changes of speed seldom change the run of a command.
         usual = min(usual, 2 ** int(math.log2(max(1.0, seconds * speed / draws))))
     found = asked or max(1, usual)

@@ -16,15 +16,17 @@ _RANGES = {
     "retain": (0, 1),
     "loss": (0, 1e6),
     "radius": (0, 1e6),
+    "minutes": (0.001, 1e6),
 }
 _BUDGET = "budget:B (a count, or a fraction of a run from scratch)"
-_OF_REUSE = f"uniform:M, {_BUDGET}, retain:R, radius:R"
-_FROM_SCRATCH = f"{_BUDGET}, retain:R, loss:L, radius:R"
+_OF_REUSE = f"uniform:M, {_BUDGET}, minutes:M, retain:R, radius:R"
+_FROM_SCRATCH = f"{_BUDGET}, minutes:M, retain:R, loss:L, radius:R"
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A spending policy: `uniform`, `budget`, `retain`, `loss` or `radius`, and its number."""
+    """A spending policy: `uniform`, `budget`, `retain`, `loss`, `radius` or `minutes`, and its
+    number. A plan is made by minutes once they are a `budget`, see `api.timed`."""
 
     kind: str
     value: float
@@ -57,12 +59,22 @@ class Policy:
 
     def in_sigmas(self, settings: Settings) -> "Policy":
         """With a `radius` around the grid point, in units of sigma; the others as they are."""
+        self.require_counted()
         if self.kind != "radius":
             return self
         return Policy(self.kind, settings.from_grid_point(self.value) / settings.sigma)
 
+    def require_counted(self) -> None:
+        """Raise InvalidInput for minutes, into which nobody has measured what fits."""
+        if self.kind == "minutes":
+            raise InvalidInput(
+                f"How many evaluations fit into minutes:{self.value:g} is measured by certify and "
+                "recertify. Elsewhere give budget:B, a count of evaluations."
+            )
+
     def total(self, inputs: int, n: float) -> float:
         """The total evaluations it allows; a tenth of all cached draws where it sets no limit."""
+        self.require_counted()
         if self.kind == "uniform":
             return self.value * inputs
         if self.kind == "budget":

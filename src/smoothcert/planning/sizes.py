@@ -68,6 +68,7 @@ class Sizes:
                 n draws are expected to prove), `loss` (of radius, per input) or `radius`; radii on
                 the [0, 1] scale.
         """
+        rule.require_counted()
         settings, types = self.settings, self._types[1]
         if rule.kind in ("budget", "retain"):
             return self._priced(rule)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from smoothcert.api import planned as planning
 from smoothcert.api.pilot import PilotVotes
 from smoothcert.api.recertify import check_classes
+from smoothcert.api.timed import Timing
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
@@ -12,6 +13,7 @@ from smoothcert.errors import Mismatch
 from smoothcert.methods import Exact, Planned
 from smoothcert.runs import pilots, seed_use
 from smoothcert.runs.store import Run
+from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
 
 
@@ -65,9 +67,16 @@ def explored(base: Run, ready: Prepared, inputs: Inputs, reuse: Planned) -> plan
     return planner(cache, base, pilots.of_method(base, reuse, votes), reuse)
 
 
-def run_pilot(cache: planning.Cache, ready: Prepared, inputs: Inputs, reuse: Planned) -> PilotVotes:
+def run_pilot(
+    cache: planning.Cache,
+    ready: Prepared,
+    inputs: Inputs,
+    reuse: Planned,
+    progress: Progress | None = None,
+    timing: Timing | None = None,
+) -> PilotVotes:
     """Run the pilot against the cache of a base run."""
-    return planning.pilot(ready.sampler(cache.settings), inputs, cache, reuse)
+    return planning.pilot(ready.sampler(cache.settings, progress), inputs, cache, reuse, timing)
 
 
 def planner(
@@ -83,7 +92,7 @@ def planner(
 
     Raises:
         Damaged: a named pilot is missing, or was changed.
-        ValueError: the pilot is not of this base run.
+        ValueError: the pilot is not of this base run, or see `timed.counted`.
     """
     shown = pilots.positions_of(base, pilot.shown)
     return cache.planner(pilot.votes, reuse, shown)

@@ -22,7 +22,7 @@ from smoothcert.runs import vote_codec as codec
 from smoothcert.runs.manifest import method_form
 from smoothcert.runs.sealed import has_no_gaps, notes_of, read_table, rows_of, table_bytes
 from smoothcert.runs.store import Run
-from smoothcert.runs.validation import UNREADABLE, check_labels
+from smoothcert.runs.validation import UNREADABLE, check_labels, whole
 
 NAME = "pilot.parquet"
 FOLDER = "pilots"
@@ -49,7 +49,10 @@ def pilot_bytes(stored: StoredPilot, indices: tuple[int, ...]) -> bytes:
         "index": pa.array([indices[p] for p in stored.votes.positions.tolist()], pa.int64()),
         "labels": pa.array([codec.encode(labels) for labels in stored.votes.labels], pa.binary()),
     }
-    return table_bytes(pa.table(columns), {"shown": json.dumps(stored.shown)})
+    notes = {"shown": json.dumps(stored.shown)}
+    if stored.votes.budget is not None:
+        notes["budget"] = json.dumps(stored.votes.budget)
+    return table_bytes(pa.table(columns), notes)
 
 
 def keeps_pilot(run: Run) -> bool:
@@ -75,10 +78,14 @@ def read_pilot(run: Run, name: str = NAME) -> StoredPilot:
         labels = tuple(codec.decode(blob, most) for blob in table["labels"].to_pylist())
         for some in labels:
             check_labels(some, identity.num_classes)
-        shown = json.loads(notes_of(data).get("shown", "[]"))
+        notes = notes_of(data)
+        shown = json.loads(notes.get("shown", "[]"))
         if not all(isinstance(one, str) and _NAME.fullmatch(one) for one in shown):
             raise ValueError("it names files that are not pilots")
-        return StoredPilot(PilotVotes(positions, labels), tuple(shown))
+        budget = json.loads(notes["budget"]) if "budget" in notes else None
+        if budget is not None:
+            whole(budget, "budget", 1, 2**62)
+        return StoredPilot(PilotVotes(positions, labels, budget), tuple(shown))
     except UNREADABLE as error:
         where = run.storage.uri_of(name)
         raise Damaged(f"{where} is damaged: {error}. Make the run again.") from error

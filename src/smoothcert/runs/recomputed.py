@@ -7,6 +7,7 @@ import numpy as np
 
 from smoothcert.api import sized
 from smoothcert.api.planned import Cache
+from smoothcert.api.timed import counted
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import SmoothcertError
 from smoothcert.methods import Planned, Sized, planned
@@ -16,6 +17,7 @@ from smoothcert.runs.manifest import Identity, json_form
 from smoothcert.runs.pilots import StoredPilot
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
+from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared
 
 _INHERITED = ("settings", "data", "indices", "shape", "num_classes", "noise_law")
@@ -56,7 +58,12 @@ def plan_mismatches(run: Run, base: Run) -> Iterator[str]:
             f"{run.pilot_evaluations} evaluations"
         )
     cache = cache_of(base, run.identity.settings)
-    if not np.array_equal(pilot.votes.positions, cache.pilot_positions(reuse)):
+    try:
+        due = cache.pilot_positions(counted(reuse, pilot.votes.budget))
+    except ValueError as error:
+        yield f"its plan cannot be recomputed: {error}"
+        return
+    if not np.array_equal(pilot.votes.positions, due):
         yield "its pilot's inputs are not those that follow from base run and settings"
     yield from _plan_of(run, base, cache, pilot, reuse)
 
@@ -115,17 +122,23 @@ def size_mismatches(run: Run) -> Iterator[str]:
 
 
 def reevaluate_pilot(
-    run: Run, base: Run, ready: Prepared, inputs: Inputs, reuse: Planned
+    run: Run,
+    base: Run,
+    ready: Prepared,
+    inputs: Inputs,
+    reuse: Planned,
+    progress: Progress | None = None,
 ) -> tuple[int, int, tuple[str, ...]]:
     """Evaluate the pilot again: how many draws, how many of them differ, and what is wrong.
 
     Without a stored pilot (format 3) the plan is computed from this one.
     """
     cache = cache_of(base, run.identity.settings)
-    again = run_pilot(cache, ready, inputs, reuse)
     if not pilots.keeps_pilot(run):
+        again = run_pilot(cache, ready, inputs, reuse, progress)
         return again.evaluations, 0, tuple(_plan_of(run, base, cache, StoredPilot(again), reuse))
     stored = pilots.read_pilot(run).votes
+    again = run_pilot(cache, ready, inputs, counted(reuse, stored.budget), progress)
     pairs = list(zip(stored.labels, again.labels, strict=False))
     differing = sum(int((a != b).sum()) for a, b in pairs if len(a) == len(b))
     return again.evaluations, differing, ()

@@ -11,23 +11,18 @@ from enum import Enum
 from hashlib import sha256
 from itertools import repeat
 
-import numpy as np
-from numpy.typing import NDArray
-
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs, fingerprint_of
 from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
-from smoothcert.methods import Allocation, planned, replay
-from smoothcert.noise.law import Stream
+from smoothcert.methods import Allocation, planned
 from smoothcert.runs import ledger, pilots, plan_file, recomputed
 from smoothcert.runs.bases import check_same_inputs
+from smoothcert.runs.replaying import again, fitting, of_data, of_model
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
-from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress
-from smoothcert.sampling.prepare import Prepared, prepare
-from smoothcert.sampling.sampler import Sampler
+from smoothcert.sampling.prepare import prepare
 from smoothcert.sampling.tuning import in_layout
 from smoothcert.storage.base import MOST_BYTES
 
@@ -42,6 +37,9 @@ class Verification:
         differing: replayed draws whose label differs from the stored one.
         problems: one sentence each; empty means that all that was checked matches.
         unchecked: what was not checked.
+        share: of a replay: of every input's draws, those that it was to evaluate again.
+        inputs: of a replay: how many inputs it came to.
+        pilot: of a replay: whether the pilot was among it, if there is one.
     """
 
     certificates: int
@@ -49,6 +47,9 @@ class Verification:
     differing: int
     problems: tuple[str, ...]
     unchecked: tuple["Unchecked", ...] = ()
+    share: float = 0.0
+    inputs: int = 0
+    pilot: bool = True
 
 
 class Unchecked(Enum):
@@ -141,9 +142,12 @@ def _unchecked(run: Run, base: Run | None) -> Iterator[Unchecked]:
         yield Unchecked.SHOWN
 
 
-def still_unchecked(before: Sequence[Unchecked], fraction: float) -> tuple[Unchecked, ...]:
+def still_unchecked(
+    before: Sequence[Unchecked], fraction: float, pilot: bool = True
+) -> tuple[Unchecked, ...]:
     """What remains of `verify`'s list after a replay of this fraction of the draws."""
-    covered = {Unchecked.PILOT, Unchecked.PLAN, Unchecked.TRUE_CLASSES}
+    covered = {Unchecked.TRUE_CLASSES}
+    covered |= {Unchecked.PILOT, Unchecked.PLAN} if pilot else set()
     covered |= {Unchecked.LABELS} if fraction == 1 else set()
     return tuple(left for left in before if left not in covered)
 
@@ -266,6 +270,7 @@ def evaluate_again(
     fraction: float,
     progress: Progress | None = None,
     base: Run | None = None,
+    left: Callable[[], float] | None = None,
 ) -> Verification:
     """Evaluate a random part of a run's draws again and compare the labels.
 
@@ -278,6 +283,8 @@ def evaluate_again(
         fraction: fraction of the draws of every input, in (0, 1]; at least one draw each.
         progress: called with evaluations as they finish.
         base: the base run of a recertified run, if available.
+        left: the seconds that are left, if time is limited: then the fraction is at most what fits,
+            and the inputs that it does not come to are left out by chance.
 
     Raises:
         Mismatch: another model or other data.
@@ -295,79 +302,18 @@ def evaluate_again(
     check_same_inputs(run, inputs)
     classifier = in_layout(classifier, identity.layout)
     ready = prepare(classifier, inputs.item(0), identity.settings, 0, identity.batch_size)
-    problems = [*_of_data(run, inputs), *_of_model(run, ready)]
-    total, differing = _again(run, ready.sampler(identity.settings, progress), inputs, fraction)
-    if base is not None and (reuse := planned(identity.method)):
-        more, other, wrong = recomputed.reevaluate_pilot(run, base, ready, inputs, reuse)
-        total, differing, problems = total + more, differing + other, [*problems, *wrong]
+    problems = [*of_data(run, inputs), *of_model(run, ready)]
+    reuse = planned(identity.method) if base is not None else None
+    pilot, more, other = True, 0, 0
+    if left is not None:
+        fraction, pilot = fitting(run, ready, inputs, fraction, left)
+    sampler = ready.sampler(identity.settings, progress)
+    if base is not None and reuse is not None and pilot:
+        args = (run, base, ready, inputs, reuse, progress)
+        more, other, wrong = recomputed.reevaluate_pilot(*args)
+        problems += wrong
+    total, differing, seen = again(run, sampler, inputs, fraction, left or (lambda: 1.0))
+    total, differing = total + more, differing + other
     if differing:
         problems.insert(0, f"{differing} of {total} replayed draws have a different label")
-    return Verification(0, total, differing, tuple(problems))
-
-
-def _again(run: Run, sampler: Sampler, inputs: Inputs, fraction: float) -> tuple[int, int]:
-    """How many draws were evaluated again, and how many have a different label."""
-    rng = np.random.default_rng()  # the checked part must not be predictable
-    seed = run.identity.method.seed(run.identity.settings)
-    total = differing = 0
-    for positions in run.blocks:
-        stored = [
-            (position, *evaluated)
-            for position, record in zip(positions, run.records(positions), strict=True)
-            for evaluated in _evaluated(record)
-        ]
-        picks = [_pick(rng, len(labels), fraction) for _, _, _, labels in stored]
-        requests = (
-            Request(inputs.item(position), stream, draws[pick])
-            for (position, stream, draws, _), pick in zip(stored, picks, strict=True)
-        )
-        again = sampler.labels(requests, seed)
-        for (_, _, _, labels), pick, (_, new) in zip(stored, picks, again, strict=True):
-            total += len(pick)
-            differing += int((labels[pick] != new).sum())
-    return total, differing
-
-
-def _of_model(run: Run, ready: Prepared) -> Iterator[str]:
-    """Whether the model's logits on the run's first noise differ."""
-    try:
-        run.require_answers(ready.probe.answers)
-    except Mismatch as error:
-        yield str(error)
-
-
-def _of_data(run: Run, inputs: Inputs) -> Iterator[str]:
-    """Where the data has other classes than the run states, or is farther from the grid."""
-    if inputs.labels is not None:
-        wrong = sum(a not in (None, b) for a, b in zip(run.labels, inputs.labels, strict=True))
-        if wrong:
-            yield f"{wrong} true classes in inputs.parquet are not those of {inputs.name}"
-    stated = run.identity.settings.off_grid
-    if inputs.off_grid > stated:
-        yield (
-            f"its inputs are said to be at most {stated:g} from the grid, but {inputs.name} is up "
-            f"to {inputs.off_grid:g} from it, so its radii are too large"
-        )
-
-
-_Evaluated = tuple[Stream, NDArray[np.int64], NDArray[np.int32]]
-
-
-def _evaluated(record: Record) -> Iterator[_Evaluated]:
-    """Streams, draws and labels of a record that its own classifier evaluated."""
-    votes = record.votes
-    replayed = np.arange(len(votes.estimation))
-    if len(votes.roles):
-        replayed = replay.evaluated(votes.roles)
-    for stream, draws, labels in (
-        (Stream.SELECTION, np.arange(len(votes.selection)), votes.selection),
-        (Stream.ESTIMATION, replayed, votes.estimation),
-        (Stream.FRESH, np.arange(len(votes.fresh)), votes.fresh),
-    ):
-        if len(labels):
-            yield stream, draws, labels
-
-
-def _pick(rng: np.random.Generator, count: int, fraction: float) -> NDArray[np.int64]:
-    size = max(1, round(fraction * count))
-    return np.sort(rng.choice(count, size, replace=False)).astype(np.int64)
+    return Verification(0, total, differing, tuple(problems), (), fraction, seen, pilot)

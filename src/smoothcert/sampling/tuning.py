@@ -94,7 +94,9 @@ def _candidates(default: BatchConfig) -> Iterator[BatchConfig]:
                 yield BatchConfig(layout, some)
 
 
-def speed(arrangement: BatchConfig, item: Item, noise: RoundedGaussian) -> float:
+def speed(
+    arrangement: BatchConfig, item: Item, noise: RoundedGaussian, seconds: float = _TRIAL
+) -> float:
     """Evaluations per second of the engine itself, after a warm-up; 0 if it fails."""
     size = arrangement.batch_size
 
@@ -111,7 +113,7 @@ def speed(arrangement: BatchConfig, item: Item, noise: RoundedGaussian) -> float
     try:
         run(0.0)
         start = time.perf_counter()
-        return run(_TRIAL) / (time.perf_counter() - start)
+        return run(seconds) / (time.perf_counter() - start)
     except ModelError:  # some graphs only take the layout they were exported with
         return 0.0
 

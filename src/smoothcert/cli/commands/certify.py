@@ -1,5 +1,6 @@
 """certify: certificates of a model from scratch."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,14 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smoothcert.certificate import Settings
-    from smoothcert.classifiers.protocol import Classifier
-    from smoothcert.cli.console import Tick
     from smoothcert.cli.data_source import DataSource
     from smoothcert.cli.run_request import RunArguments
     from smoothcert.data.inputs import Inputs
-    from smoothcert.execution.start import RunRequest
     from smoothcert.methods import Method
-    from smoothcert.runs.store import Run
 
 _DryRun = Annotated[
     bool,
@@ -63,13 +60,12 @@ def certify(
     dry_run: _DryRun = False,
     log: options.Log = None,
     accept: options.Accept = None,
+    minutes: options.Minutes = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Certify a classifier from scratch into a run directory."""
-    from functools import partial
-
     from smoothcert.certificate import Settings
     from smoothcert.cli import console
     from smoothcert.cli.data_source import DataSource
@@ -78,7 +74,7 @@ def certify(
 
     source = DataSource(data, split, grid, limit, every, size, channels)
     compute = Compute(Device(device, threads), workers, cluster)
-    after = (json, accept or (), log or ())
+    after = (json, accept or (), log or (), minutes)
     arguments = RunArguments(out, resume, compute, batch_size, block_inputs, shard, *after)
     draws = partial(Settings, sigma, n0=n0, n=n, alpha=alpha, form=form, keep_margins=keep_margins)
     with console.warnings_as_lines():
@@ -123,13 +119,14 @@ def _certify(
     from smoothcert.api import sanity
     from smoothcert.cli import console, onnx_engine
     from smoothcert.cli.resources import run_on_cluster
-    from smoothcert.cli.run_request import show_run
+    from smoothcert.cli.run_request import executed, show_run
     from smoothcert.execution.start import RunRequest
     from smoothcert.methods import Decision
 
     wanted = options.parse_seed(seed, "--seed")
     number = arguments.seed(wanted, lambda run: run.identity.settings.seed)
     assert number is not None
+    arguments = arguments.allowing(method)
     arguments.require_unused()
     onnx_engine.check(engine, arguments)
     with console.waiting("Loading data"):
@@ -156,9 +153,11 @@ def _certify(
         return RunRequest(arguments.storage, whole, method, options=chosen)
 
     if classifier is not None:
-        run = _executed(request, classifier, inputs, arguments, total)
+        selection = len(inputs) * whole.n0 if method.has_plan else 0
+        bars = ("Selecting", "Certifying")
+        run = executed(request, classifier, inputs, arguments, bars, (selection, total))
     else:
-        with console.bar("Certifying", total) as tick:
+        with arguments.until_time_is_up(), console.bar("Certifying", total) as tick:
             run = run_on_cluster(request(tick), model, source, arguments.compute)
     show_run(run, arguments.json, arguments.targets)
 
@@ -193,26 +192,3 @@ def _estimate(
     )
     exact = replace(settings, off_grid=inputs.off_grid)
     estimates.show(chosen.classifier, inputs, exact, asked, arguments.json)
-
-
-def _executed(
-    request: "Callable[[Tick], RunRequest]",
-    classifier: "Classifier",
-    inputs: "Inputs",
-    arguments: "RunArguments",
-    total: int,
-) -> "Run":
-    """Compute the run here; one by plan shows first its selection, then what the plan leaves."""
-    from smoothcert.cli import console
-    from smoothcert.execution.runner import carry_out, execute
-    from smoothcert.runs.plan_file import read_plan
-
-    asked = request(lambda count: None)
-    if not asked.method.has_plan:
-        with console.bar("Certifying", total) as tick:
-            return execute(request(tick), classifier, inputs)
-    with console.bar("Selecting", len(inputs) * asked.settings.n0) as tick:
-        run = request(tick).open(classifier, inputs)
-    planned = sum(one.evaluations for one in read_plan(run))
-    with console.bar("Certifying", arguments.remaining(planned)) as tick:
-        return carry_out(request(tick), run, classifier, inputs)

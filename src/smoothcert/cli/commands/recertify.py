@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from smoothcert.runs.store import Run
 
 
+_PILOT = 64 * 45  # about as many evaluations as a pilot takes
+
+
 def recertify(
     model: options.Model,
     base: options.Base,
@@ -52,6 +55,7 @@ def recertify(
     block_inputs: options.BlockInputs = None,
     log: options.Log = None,
     accept: options.Accept = None,
+    minutes: options.Minutes = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -63,7 +67,7 @@ def recertify(
     from smoothcert.cli.run_request import RunArguments
 
     compute = Compute(Device(device, threads), workers, cluster)
-    after = (json, accept or (), log or ())
+    after = (json, accept or (), log or (), minutes)
     arguments = RunArguments(out, resume, compute, batch_size, block_inputs, shard, *after)
     seed = None if fresh_seed is None else options.parse_seed(fresh_seed, "--fresh-seed")
     wanted = Wanted(None, policy, method, alpha, gamma, variant, form, stages, seed)
@@ -92,8 +96,7 @@ def _recertify(
     from smoothcert.cli import console
     from smoothcert.cli.data_source import recorded_source
     from smoothcert.cli.resources import run_on_cluster
-    from smoothcert.cli.run_request import show_run
-    from smoothcert.execution.runner import execute
+    from smoothcert.cli.run_request import executed, show_run
     from smoothcert.execution.start import RunRequest
     from smoothcert.runs.store import Run
 
@@ -105,23 +108,30 @@ def _recertify(
         arguments.check_targets(original.labels, str(original.storage), original)
         settings = original.identity.settings
         method = method_settings(settings, wanted)
+        arguments = arguments.allowing(method)
         source = recorded_source(original.manifest.origin, data)
     alpha = default_alpha(settings, wanted.alpha)
     console.note(sanity.of_settings(settings, alpha, method.form_of(settings)))
-    total = arguments.remaining(_expected_evaluations(original, method.policy_of(settings)))
+    by_time = arguments.allowed is not None  # then nobody knows yet how many
+    few = 0 if by_time else _expected_evaluations(original, method.policy_of(settings))
+    total = arguments.remaining(few)
     classifier = inputs = None
     if arguments.compute.cluster is None:
         with console.waiting("Loading model and data"):
             classifier = arguments.load(model)
             inputs = source.load_and_describe(recorded=True)
         arguments.look(classifier, inputs, settings, total)
-    with console.bar("Recertifying", total) as tick:
+
+    def request(tick: console.Tick) -> RunRequest:
         run_options = arguments.options(tick, source, {"model": model, "base": base})
-        request = RunRequest(arguments.storage, settings, method, original, run_options)
-        if classifier is None or inputs is None:
-            run = run_on_cluster(request, model, source, arguments.compute)
-        else:
-            run = execute(request, classifier, inputs)
+        return RunRequest(arguments.storage, settings, method, original, run_options)
+
+    if classifier is None or inputs is None:
+        with arguments.until_time_is_up(), console.bar("Recertifying", total) as tick:
+            run = run_on_cluster(request(tick), model, source, arguments.compute)
+    else:
+        bars, totals = ("Pilot", "Recertifying"), (_PILOT if by_time else 0, total)
+        run = executed(request, classifier, inputs, arguments, bars, totals)
     show_run(run, arguments.json, arguments.targets, original)
 
 

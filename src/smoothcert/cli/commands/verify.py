@@ -33,19 +33,28 @@ def verify(
     ] = None,
     device: options.DeviceName = "cpu",
     threads: options.Threads = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="With --replay: stop after this time; the part that is replayed is what fits.",
+            parser=options.parse_real,
+            metavar="MINUTES",
+            show_default=False,
+        ),
+    ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Recompute what a run, or a file of `screen --out`, proves, and list what is not checked."""
     from smoothcert.cli.resources import Device
-    from smoothcert.cli.verification import verify_run_directory, verify_screenings
+    from smoothcert.cli.verification import Replayed, verify_run_directory, verify_screenings
 
-    on = Device(device, threads)
+    on, part = Device(device, threads), Replayed.parse(replay, minutes)
     if run.endswith(".json") and Path(run).name != "run.json":
-        found = verify_screenings(Path(run), replay, on, model=model, data=data, base=base)
+        found = verify_screenings(Path(run), part, on, model=model, data=data, base=base)
     else:
-        found = verify_run_directory(run, replay, on, model=model, data=data, base=base)
+        found = verify_run_directory(run, part, on, model=model, data=data, base=base)
     _show(run, found, json)
 
 
