@@ -307,21 +307,6 @@ Accept = Annotated[
         show_default=False,
     ),
 ]
-AcceptProven = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--accept",
-        help="Target, such as 'ca@0.5>=40%', 'ca@0.5>=base-2%' or 'acr>=0.9*base', where base is "
-        "what the original has certificates for: stop when it is decided, and exit with 3 unless "
-        "it is proven for every model. May be repeated; then all must be proven.",
-        metavar="TARGET",
-        show_default=False,
-    ),
-]
-AcceptAny = Annotated[
-    bool,
-    typer.Option("--accept-any", help="Exit with 0 if --accept is proven for at least one model."),
-]
 Minutes = Annotated[
     float | None,
     typer.Option(

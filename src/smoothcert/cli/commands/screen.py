@@ -8,6 +8,22 @@ import typer
 from smoothcert import vocabulary
 from smoothcert.cli import options
 
+_Accept = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        help="Target, such as 'ca@0.5>=40%', 'ca@0.5>=base-2%' or 'acr>=0.9*base', where base is "
+        "what the original has certificates for: stop when it is decided, and exit with 3 unless "
+        "it is proven for every model. May be repeated; then all must be proven.",
+        metavar="TARGET",
+        show_default=False,
+    ),
+]
+_AcceptAny = Annotated[
+    bool,
+    typer.Option("--accept-any", help="Exit with 0 if --accept is proven for at least one model."),
+]
+
 
 def screen(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", show_default=False)],
@@ -31,8 +47,8 @@ def screen(
         ),
     ] = 0.002,
     radii: Annotated[str, typer.Option(help="Radii to bound more tightly.")] = "",
-    accept: options.AcceptProven = None,
-    accept_any: options.AcceptAny = False,
+    accept: _Accept = None,
+    accept_any: _AcceptAny = False,
     form: Annotated[
         str | None,
         typer.Option(

@@ -36,6 +36,7 @@ def verify(
     minutes: Annotated[
         float | None,
         typer.Option(
+            "--minutes",
             help="With --replay: stop after this time; the part that is replayed is what fits.",
             parser=options.parse_real,
             metavar="MINUTES",
