@@ -176,7 +176,9 @@ class Chain:
 
     def __init__(self, first: str, prefix: str = FRONT) -> None:
         """Begin at a tensor; all names begin with the prefix."""
-        self.first, self.last, self.prefix = first, first, prefix
+        self.first: str = first
+        self.last: str = first
+        self.prefix: str = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
