@@ -14,14 +14,12 @@ from smoothcert.cli.screenings import screen_table
 from smoothcert.compress import compress
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
-from smoothcert.execution.runner import RunOptions, execute, run_certify, run_recertify
-from smoothcert.execution.start import RunRequest
+from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Exact, Irs, Sized
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report.page import report
 from smoothcert.report.tables import evaluations_for, filled, summarize_run
 from smoothcert.runs.store import Run
-from smoothcert.storage.opening import open_storage
 from smoothcert.summary import Summary
 from smoothcert.text import ceil_to, floor_to, percent
 
@@ -208,11 +206,9 @@ def _by_plan(
     folder, int8 = out / "runs", out / "models" / TARGETS["int8"]
     origin = {"model": model, "data": test.to_json()}
     with console.waiting(f"Certifying the original by plan ({POLICY})"):
-        options = RunOptions(origin=origin)
-        request = RunRequest(
-            open_storage(folder / "original-by-plan"), settings, Sized(POLICY), options=options
-        )
-        base = execute(request, size.device.load(model), inputs)
+        place, options = folder / "original-by-plan", RunOptions(origin=origin)
+        loaded = size.device.load(model)
+        base = run_certify(place, loaded, inputs, settings, options, Sized(POLICY))
     spent = summarize_run(Run.open(folder / int8.stem), RADII).evaluations
     with console.waiting("Recertifying int8 on it"):
         options = RunOptions(origin={**origin, "model": str(int8), "base": str(base.path)})

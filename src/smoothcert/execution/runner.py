@@ -13,7 +13,7 @@ from smoothcert.execution.scheduler import Executor, thread_safe
 from smoothcert.execution.signals import deferred_signals
 from smoothcert.execution.start import DEFAULTS, RunOptions, RunRequest
 from smoothcert.execution.time_limit import TimeIsUp, TimeLimit
-from smoothcert.methods import Decision, Method, stated
+from smoothcert.methods import SCRATCH, Decision, Method, stated
 from smoothcert.runs.store import Run
 from smoothcert.sampling.tuning import in_layout
 from smoothcert.storage.opening import open_storage
@@ -27,9 +27,10 @@ def run_certify(
     inputs: Inputs,
     settings: Settings,
     options: RunOptions = DEFAULTS,
+    method: Method = SCRATCH,
 ) -> Run:
-    """Certify from scratch into a run directory; see `certify`."""
-    request = RunRequest(open_storage(directory), settings, options=options)
+    """Certify from scratch into a run directory, by a method without a base; see `certify`."""
+    request = RunRequest(open_storage(directory), settings, method, options=options)
     return execute(request, classifier, inputs)
 
 
@@ -42,8 +43,7 @@ def run_decide(
     options: RunOptions = DEFAULTS,
 ) -> Run:
     """Decide one radius for every input, into a run directory; see `decide`."""
-    request = RunRequest(open_storage(directory), settings, decision, options=options)
-    return execute(request, classifier, inputs)
+    return run_certify(directory, classifier, inputs, settings, options, decision)
 
 
 def run_recertify(

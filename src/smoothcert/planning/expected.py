@@ -129,6 +129,22 @@ def _last_best(radius: NDArray[np.float64]) -> NDArray[np.int64]:
     return best
 
 
+def types_of(selected: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The different pairs of selection votes, and which of them each input has.
+
+    Args:
+        selected: votes for the class and for the best other one, shape (inputs, 2).
+    """
+    pairs, place = np.unique(selected, axis=0, return_inverse=True)
+    return pairs, place.reshape(-1)
+
+
+def second_share(selected: NDArray[np.int64], n0: int) -> NDArray[np.float64]:
+    """The best other class's share of the n0 votes that the class does not get; shape (rows,)."""
+    won, second = selected.T
+    return (second + 0.5) / (n0 - won + 1.0)
+
+
 def lower(k: NDArray[Any], n: NDArray[Any] | float, alpha: NDArray[Any] | float) -> NDArray[Any]:
     """Clopper and Pearson's (1934) lower limit at counts that need not be whole, for planning."""
     return special.betaincinv(np.maximum(k, 1e-9), n - k + 1, alpha)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from smoothcert.certificate import Settings
-from smoothcert.planning.expected import lower, upper
+from smoothcert.planning.expected import lower, second_share, upper
 
 _GRID = np.linspace(-3.0, 8.0, 441)  # of Φ⁻¹ of a probability
 _START, _WEIGHT = (1.5, 1.5), 2.0  # mean and deviation before any vote, and their worth in inputs
@@ -102,8 +102,7 @@ class Forecast:
     @cached_property
     def _other(self) -> NDArray[np.float64]:
         """The best other class's share of the votes that the class does not get, by input."""
-        won, second = self.selected.T
-        return (second + 0.5) / (self.settings.n0 - won + 1.0)
+        return second_share(self.selected, self.settings.n0)
 
 
 def _normal(mean: float, deviation: float) -> NDArray[np.float64]:

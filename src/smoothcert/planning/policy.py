@@ -18,9 +18,16 @@ _RANGES = {
     "radius": (0, 1e6),
     "minutes": (0.001, 1e6),
 }
-_BUDGET = "budget:B (a count, or a fraction of a run from scratch)"
-_OF_REUSE = f"uniform:M, {_BUDGET}, minutes:M, retain:R, radius:R"
-_FROM_SCRATCH = f"{_BUDGET}, minutes:M, retain:R, loss:L, radius:R"
+_FORMS = {
+    "uniform": "uniform:M",
+    "budget": "budget:B (a count, or a fraction of a run from scratch)",
+    "minutes": "minutes:M",
+    "retain": "retain:R",
+    "loss": "loss:L",
+    "radius": "radius:R",
+}
+_OF_REUSE = ("uniform", "budget", "minutes", "retain", "radius")
+_FROM_SCRATCH = ("budget", "minutes", "retain", "loss", "radius")
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,8 @@ class Policy:
         Raises:
             InvalidInput: an unknown kind, or a number out of range.
         """
-        said = _FROM_SCRATCH if scratch else _OF_REUSE
+        kinds = _FROM_SCRATCH if scratch else _OF_REUSE
+        said = ", ".join(_FORMS[name] for name in kinds)
         if not isinstance(text, str):
             raise InvalidInput(f"A policy must be {said}; got {text!r:.60}")
         kind, _, number = text.partition(":")
@@ -50,10 +58,9 @@ class Policy:
             value = float(number)
         except ValueError:
             value = float("nan")
-        ranges = {name: _RANGES[name] for name in _RANGES if f"{name}:" in said}
-        low, high = ranges.get(kind, (1, 0))
+        low, high = _RANGES[kind] if kind in kinds else (1, 0)
         if not low <= value <= high or (kind == "uniform" and value != int(value)):
-            near = "" if kind in ranges else did_you_mean(kind, ranges)
+            near = "" if kind in kinds else did_you_mean(kind, kinds)
             raise InvalidInput(f"A policy must be {said}; got {text!r}{near}")
         return Policy(kind, value)
 

@@ -18,6 +18,7 @@ from smoothcert.methods import Allocation, Bound
 from smoothcert.methods.exact import Exact
 from smoothcert.methods.steps import Step, Steps
 from smoothcert.planning import aims
+from smoothcert.planning.expected import types_of
 from smoothcert.planning.flips import FlipRates
 from smoothcert.planning.menu import Choice, Menu
 from smoothcert.planning.plan import Plan
@@ -46,8 +47,7 @@ class Known:
     @cached_property
     def types(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The different pairs of selection votes, and each input's."""
-        pairs, place = np.unique(self.selected, axis=0, return_inverse=True)
-        return pairs, place.reshape(-1)
+        return types_of(self.selected)
 
     def at(self, positions: NDArray[np.int64]) -> "Known":
         """Of these inputs."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from smoothcert.certificate import Settings
-from smoothcert.planning.expected import lower, upper
+from smoothcert.planning.expected import lower, second_share, types_of, upper
 from smoothcert.planning.menu import quantile
 from smoothcert.planning.policy import Policy
 
@@ -152,8 +152,7 @@ class Sizes:
     @cached_property
     def _types(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The different pairs of selection votes, and each input's."""
-        pairs, place = np.unique(self.selected, axis=0, return_inverse=True)
-        return pairs, place.reshape(-1)
+        return types_of(self.selected)
 
     @cached_property
     def _shares(self) -> NDArray[np.float64]:
@@ -182,8 +181,7 @@ class Sizes:
     @cached_property
     def _other(self) -> NDArray[np.float64]:
         """The best other class's share of the votes that the class does not get, by type."""
-        won, second = self._types[0].T
-        return (second + 0.5) / (self.settings.n0 - won + 1.0)
+        return second_share(self._types[0], self.settings.n0)
 
 
 def _deviation(p: NDArray[np.float64], m: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,16 +1,17 @@
 """What a recertified run must have inherited from its base run, computed again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smoothcert.api import sized
 from smoothcert.api.planned import Cache
 from smoothcert.api.timed import counted
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import SmoothcertError
-from smoothcert.methods import Planned, Sized, planned
+from smoothcert.methods import Allocation, Planned, Sized, planned
 from smoothcert.runs import pilots, plan_file
 from smoothcert.runs.bases import cache_of, planner, run_pilot
 from smoothcert.runs.manifest import Identity, json_form
@@ -78,14 +79,7 @@ def _plan_of(
     except (SmoothcertError, *UNREADABLE) as error:
         yield f"its plan cannot be recomputed: {error}"
         return
-    wrong = [i for i, a, b in zip(run.identity.indices, have, due, strict=True) if a != b]
-    if wrong:
-        made = {n: v for n, v in run.identity.versions.items() if n in ("numpy", "scipy")}
-        yield (
-            f"its plan gives {len(wrong)} inputs, the first {wrong[0]}, different draws from those "
-            "that follow from base run, settings and pilot (it was made with "
-            f"{', '.join(f'{name} {version}' for name, version in made.items())})"
-        )
+    yield from _differing(run, have, due, "base run, settings and pilot")
 
 
 def size_mismatches(run: Run) -> Iterator[str]:
@@ -95,30 +89,39 @@ def size_mismatches(run: Run) -> Iterator[str]:
         return
     try:
         votes, have = pilots.read_pilot(run).votes, plan_file.read_plan(run)
-        facts = (identity.settings, identity.method, identity.num_classes)
         if len(votes.labels) != len(identity.indices):
             raise ValueError("pilot.parquet does not have the selection draws of all inputs")
+        facts = (identity.settings, identity.method, identity.num_classes)
         due = sized.allocations(votes, *facts)
-        positions = [position for block in run.finished for position in run.blocks[block]]
-        other = [
-            position
-            for position, record in zip(positions, run.records(positions), strict=True)
-            if not np.array_equal(record.votes.selection, votes.labels[position])
-        ]
     except (SmoothcertError, *UNREADABLE) as error:
         yield f"its plan cannot be recomputed: {error}"
         return
-    if other:
-        yield (
-            f"the selection votes of {len(other)} inputs, the first {identity.indices[other[0]]}, "
-            "are not those that its plan was made from"
-        )
-    wrong = [i for i, a, b in zip(identity.indices, have, due, strict=True) if a != b]
+    yield from _differing(run, have, due, "settings and selection votes")
+
+
+def _differing(
+    run: Run, have: Sequence[Allocation], due: Sequence[Allocation], source: str
+) -> Iterator[str]:
+    """Say how a plan differs from the one that is due."""
+    wrong = [i for i, a, b in zip(run.identity.indices, have, due, strict=True) if a != b]
     if wrong:
+        made = {n: v for n, v in run.identity.versions.items() if n in ("numpy", "scipy")}
         yield (
-            f"its plan gives {len(wrong)} inputs, the first {wrong[0]}, other numbers of draws "
-            "than follow from its selection votes"
+            f"its plan gives {len(wrong)} inputs, the first {wrong[0]}, different draws from those "
+            f"that follow from {source} (it was made with "
+            f"{', '.join(f'{name} {version}' for name, version in made.items())})"
         )
+
+
+def selections(run: Run) -> Sequence[NDArray[np.int32]]:
+    """The selection votes that a run by plan was planned from, by position; else none."""
+    if not isinstance(run.identity.method, Sized):
+        return ()
+    try:
+        found = pilots.read_pilot(run).votes.labels
+    except SmoothcertError:
+        return ()  # named where the files are read
+    return found if len(found) == len(run.identity.indices) else ()
 
 
 def reevaluate_pilot(

@@ -11,6 +11,8 @@ from enum import Enum
 from hashlib import sha256
 from itertools import repeat
 
+import numpy as np
+
 from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs, fingerprint_of
@@ -170,7 +172,7 @@ def _blocks(run: Run, base: Run | None) -> tuple[int, list[str]]:
         != run.identity.data
     ):
         problems.append("inputs.parquet names different content than run.json")
-    allocations = _allocations(run)
+    allocations, selections = _allocations(run), recomputed.selections(run)
     for block in run.finished:
         try:
             positions = run.blocks[block]
@@ -179,9 +181,11 @@ def _blocks(run: Run, base: Run | None) -> tuple[int, list[str]]:
                 checked += 1
                 allocation = allocations[position] if allocations else None
                 problems += _checked(run, record, old, allocation)
+                index = record.certificate.index
                 if contents and record.certificate.content != contents[position]:
-                    index = record.certificate.index
                     problems.append(f"input {index}: inputs.parquet names different content")
+                if selections and not np.array_equal(record.votes.selection, selections[position]):
+                    problems.append(f"input {index}: the selection votes of its plan are others")
         except SmoothcertError as error:
             problems.append(str(error))
     return checked, problems
