@@ -4,9 +4,10 @@ python experiments/sizes.py
 
 For each original: what its policies spend, which share of the average certified radius (ACR) of n
 draws for every image they keep, and what one number of draws for all would have to be for as much.
-For radii: how many images reach them, next to the sequential test of `certify --radius`. And what
-int8 recertified on an original by plan reaches, for the same number of evaluations. Rows go to
-experiments/results/statistics (sizes.csv, radii.csv, reused.csv), tables into docs/results.md.
+For radii: how many images reach them, next to the sequential test of `certify --radius`. What int8
+recertified on an original by plan reaches, for the same number of evaluations. And what an original
+reaches that was extended to n. Rows go to experiments/results/statistics (sizes.csv, radii.csv,
+reused.csv, extended.csv), tables into docs/results.md.
 """
 
 import csv
@@ -22,12 +23,13 @@ from smoothcert import Certification
 from smoothcert.api import sized
 from smoothcert.api.pilot import PilotVotes
 from smoothcert.certificate import Record
-from smoothcert.methods import Case, Decision, Sized
+from smoothcert.methods import Case, Decision, Extended, Sized
 
 HERE = Path(__file__).parent
 POLICIES = ("retain:0.9", "retain:0.95", "retain:0.98", "retain:0.99", "budget:0.3", "loss:0.05")
 RADII = (0.25, 0.5, 0.75)
 BASES = (None, "retain:0.9", "retain:0.95", "retain:0.99")
+STEPS = (2, 5, 10, 20, 50, 100)
 SPENT = 0.02  # of n for all: the evaluations of int8's recertification
 
 
@@ -75,6 +77,24 @@ class Reused:
     original_evaluations: float
     evaluations: float
     acr: float
+
+
+@dataclass(frozen=True)
+class Grown:
+    """An original extended to n draws, from a part of them.
+
+    Attributes:
+        start: the share of the ACR of n draws that the run has which is extended.
+        kept: the share that it has then.
+    """
+
+    network: str
+    first: int
+    times: int
+    start: float
+    kept: float
+    certified: int
+    of: int
 
 
 def planned(whole: Certification, policy: str) -> Certification:
@@ -174,6 +194,25 @@ def reused(place: Place) -> list[Reused]:
     return found
 
 
+def grown(place: Place) -> list[Grown]:
+    """One original, from a half to a hundredth of its draws."""
+    read = Recorded.read(place)
+    whole = read.certification
+    best, found = radii(whole.records, read.classes).mean(), []
+    facts = (whole.settings, whole.shape, whole.num_classes)
+    for times in STEPS:
+        first = whole.settings.n // times
+        method = Extended(times)
+        records = tuple(replace(r, certificate=method.recheck(r, *facts)) for r in whole.records)
+        both = cut(whole, first).records, records
+        shares = (float(radii(made, read.classes).mean() / best) for made in both)
+        certified = (
+            sum(r.certificate.radius > 0 for r in made) for made in (records, whole.records)
+        )
+        found.append(Grown(title(place), first, times, *shares, *certified))
+    return found
+
+
 def title(place: Place) -> str:
     """For people."""
     return f"{place.architecture.removeprefix('cifar_')}, σ = {place.sigma:g}"
@@ -199,10 +238,13 @@ def main() -> None:
     small = [place for place in places if place.architecture == "cifar_resnet20"]
     again = [row for place in small for row in reused(place)]
     write("reused.csv", again)
+    more = [row for place in places for row in grown(place)]
+    write("extended.csv", more)
     page = HERE.parent / "docs" / "results.md"
     put(page, "sizes", table(["original", "policy", *HEAD], [line(row) for row in sizes]))
     put(page, "sizes-radii", table(["original", *_OF_RADII], [line(row) for row in chances]))
     put(page, "sizes-reused", table(["original", "policy", *_OF_REUSE], [line(r) for r in again]))
+    put(page, "sizes-extended", table(["original", *_OF_EXTENSIONS], [line(row) for row in more]))
 
 
 HEAD = (
@@ -216,7 +258,10 @@ _OF_RADII = (
 _OF_REUSE = "evaluations an image of the original", "of int8", "ACR of int8"
 
 
-def line(row: Row | Decided | Reused) -> list[str]:
+_OF_EXTENSIONS = "first n", "times", "ACR before", "ACR extended", "certified", "of"
+
+
+def line(row: Row | Decided | Reused | Grown) -> list[str]:
     """A row of a table."""
     shown = []
     for field, value in zip(fields(row), astuple(row), strict=True):
@@ -225,7 +270,7 @@ def line(row: Row | Decided | Reused) -> list[str]:
         elif "evaluations" in field.name:
             shown.append(f"{value:,.0f}")
         else:
-            digits = {"acr": 4, "kept": 3}.get(field.name, 2)
+            digits = {"acr": 4, "kept": 3, "start": 3}.get(field.name, 2)
             shown.append(f"{value:.{digits}f}")
     return shown
 

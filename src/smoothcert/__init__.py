@@ -16,6 +16,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from smoothcert.api.certify import certify as certify
     from smoothcert.api.decide import decide as decide
+    from smoothcert.api.extend import extend as extend
     from smoothcert.api.predict import predict as predict
     from smoothcert.api.recertify import recertify as recertify
     from smoothcert.api.screen import screen as screen
@@ -66,6 +67,7 @@ _HOMES = {
     "decide": "api.decide",
     "estimate": "execution.estimate",
     "export": "report.export",
+    "extend": "api.extend",
     "from_function": "classifiers.from_function",
     "load_classifier": "classifiers.loading",
     "load_inputs": "data.datasets",

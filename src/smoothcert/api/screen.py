@@ -248,6 +248,11 @@ def _checked_labels(base: Certification, inputs: Inputs) -> tuple[int, ...]:
             "The base of a screening must be a certification from scratch, neither recertified "
             "nor stopped early. The limits on its votes assume this."
         )
+    if made.continues:
+        raise InvalidInput(
+            "The base was extended when its certificates had been seen, and a screening leaves no "
+            "part of alpha for that. Screen on the run that was extended."
+        )
     if inputs.labels is None:
         raise InvalidInput(
             f"{inputs.name} has no labels, which certified accuracy needs. Give labels."

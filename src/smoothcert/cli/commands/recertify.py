@@ -107,7 +107,7 @@ def _recertify(
         original = Run.open(base)
         arguments.check_targets(original.labels, str(original.storage), original)
         settings = original.identity.settings
-        method = method_settings(settings, wanted)
+        method = method_settings(settings, original.identity.method, wanted)
         arguments = arguments.allowing(method)
         source = recorded_source(original.manifest.origin, data)
     alpha = default_alpha(settings, wanted.alpha)
