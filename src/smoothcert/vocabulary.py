@@ -71,6 +71,9 @@ AIMED_POLICIES = ("retain:", "radius:")
 """How those begin that have a radius to reach on each input."""
 
 SIZE_POLICIES = ("budget:0.3", "minutes:10", "retain:0.95", "loss:0.02", "radius:0.25")
+OBJECTIVES = ("size", "latency", "energy-proxy")
+"""What `search` makes small."""
+
 POLICIES = ("uniform:1000", "budget:0.02", "minutes:10", "retain:0.95", "radius:0.25")
 RECIPES = ("quick", "short", "finetune", "cohen2019")
 LOSSES = ("plain", "consistency", "macer")

@@ -78,6 +78,14 @@ def test_it_resumes_to_the_same_bytes_and_in_shards(run, base, tmp_path, tiny_in
         extend(run.path, base, tiny_inputs, 4000, resume=True)
 
 
+def test_whoever_resumes_with_more_draws_is_told_how(base, tiny_inputs):
+    resumed = replace(SMALL, resume=True)
+    for settings, told in ((replace(SETTINGS, n=800), True), (replace(SETTINGS, n=300), False)):
+        with pytest.raises(Mismatch) as error:
+            run_certify(base.path, PixelSum(28), tiny_inputs, settings, resumed)
+        assert ("smoothcert extend adds draws" in str(error.value)) == told
+
+
 def test_the_first_run_stays_as_it_is(base, tmp_path, tiny_inputs):
     before = bytes_of(base.path)
     extend(tmp_path / "run", base, tiny_inputs)

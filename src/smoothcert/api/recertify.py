@@ -230,9 +230,9 @@ def check_base(base: Method | None, method: Method) -> None:
             "The base was extended when its certificates had been seen, and only the exact test "
             "leaves a part of alpha for that. Use the method auto, or the run that was extended."
         )
-    if isinstance(method, Exact) and method.share != made.reuse_share:
+    if isinstance(method, Exact) and method.share > made.reuse_share:
         raise InvalidInput(
-            f"The base leaves {made.reuse_share:g} of alpha to what reuses it; got "
+            f"The base leaves {made.reuse_share:g} of alpha to what reuses it; got a share of "
             f"{method.share:g}. Take the method from `method.reusing(base)`."
         )
 

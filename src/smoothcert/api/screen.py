@@ -1,6 +1,6 @@
 """The original's certification and new classifiers in, dataset certificates out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -126,13 +126,17 @@ class Source:
         """Read the input."""
         return self.inputs.item(self.position)
 
-    def flips(self, start: int, new: NDArray[np.int32]) -> int:
-        """How many of its draws from start have a new label that may cost its class the lead.
+    def part(self, start: int, stop: int) -> "Source":
+        """With these of its draws alone."""
+        return replace(self, draws=self.draws[start:stop], cached=self.cached[start:stop])
+
+    def flips(self, new: NDArray[np.int32]) -> int:
+        """How many of its draws have a new label that may cost its class the lead.
 
         That is any but its class where the original had its class, and any other class than
         before where it had not (docs/theory.md, section 10).
         """
-        old, lost = self.cached[start : start + len(new)], new != self.candidate
+        old, lost = self.cached, new != self.candidate
         return int((lost & ((old == self.candidate) | ((new != old) & (new != NO_CLASS)))).sum())
 
 
@@ -194,9 +198,16 @@ class Screener:
 
     def flips(self, sampler: Sampler, start: int, stop: int) -> list[int]:
         """The flips of each source's draws from start to stop; see `Source.flips`."""
-        requests = (Request(s.item, Stream.ESTIMATION, s.draws[start:stop]) for s in self.sources)
-        answers = zip(self.sources, sampler.labels(requests), strict=True)
-        return [source.flips(start, new) for source, (_, new) in answers]
+        parts = [source.part(start, stop) for source in self.sources]
+        answers = self.answers(sampler, parts, Stream.ESTIMATION)
+        return [part.flips(new) for part, new in zip(parts, answers, strict=True)]
+
+    def answers(
+        self, sampler: Sampler, parts: Sequence[Source], stream: Stream
+    ) -> Iterator[NDArray[np.int32]]:
+        """The candidate's labels of the draws of these sources."""
+        requests = (Request(part.item, stream, part.draws) for part in parts)
+        return (labels for _, labels in sampler.labels(requests))
 
 
 def sources(base: Certification, inputs: Inputs, pool: Pool, per_input: int) -> tuple[Source, ...]:

@@ -165,7 +165,7 @@ def verify_screenings(
     if not found:
         raise InvalidInput(f"{path} has no certificates, so there is nothing to verify.")
     origin = ScreeningOrigin.read(path)
-    run = _screened_base(origin, base)
+    run = screened_base(origin, base)
     problems, replayed = list(problems_of(found, run)), 0
     unchecked = [Unchecked.FLIPS, Unchecked.TRUE_CLASSES, Unchecked.CHOICE]
     unchecked.append(Unchecked.SCREENED_BASE if run is None else Unchecked.BASE_VOTES)
@@ -173,13 +173,8 @@ def verify_screenings(
         if run is None:
             raise InvalidInput(f"Replaying {path} needs the base run. Give it with --base.")
         models = _models(path, origin, model, len(found))
-        if part.minutes is not None:
-            raise InvalidInput(
-                "--minutes limits the replay of a run. Of a file of screenings give --replay a "
-                "smaller part of the inputs."
-            )
         load = device.load if model else device.load_recorded
-        replayed, wrong = _replayed(found, run, models, data, part.fraction, load)
+        replayed, wrong = replayed_flips(found, run, models, data, part, load)
         problems += wrong
         unchecked = list(still_unchecked(unchecked, part.fraction))
     against = "" if run is None else f", and their inputs from {run.storage}"
@@ -188,7 +183,7 @@ def verify_screenings(
     return Verification(text, len(found), replayed, problems, unchecked)
 
 
-def _screened_base(origin: ScreeningOrigin, given: str | None) -> Run | None:
+def screened_base(origin: ScreeningOrigin, given: str | None) -> Run | None:
     """The base run: the given one, or the recorded one if it exists."""
     here = LocalFolder(Path(origin.base)) if origin.base else None
     if given is None and not (here and here.exists("run.json")):
@@ -215,15 +210,30 @@ def _models(path: Path, origin: ScreeningOrigin, given: str | None, count: int) 
     )
 
 
-def _replayed(
+def replayed_flips(
     found: Sequence[DatasetCertificate],
     base: Run,
     models: Sequence[str],
     data: str | None,
-    fraction: float,
+    part: Replayed,
     load: Callable[[str], Classifier],
 ) -> tuple[int, list[str]]:
-    """How many draws were evaluated again, and what differs."""
+    """How many draws were evaluated again, and what differs.
+
+    Args:
+        found: certificates on the same inputs.
+        base: the run whose draws were replayed.
+        models: references of their models.
+        data: where the base's data is now, if it moved.
+        part: what is evaluated again.
+        load: loads a model.
+    """
+    fraction = part.fraction
+    if part.minutes is not None:
+        raise InvalidInput(
+            "--minutes limits the replay of a run. Of a file of screenings, or of a search, give "
+            "--replay a smaller part of the inputs."
+        )
     if not 0 < fraction <= 1:
         raise InvalidInput(f"The replayed fraction must be in (0, 1]; got {fraction}")
     with console.waiting("Loading models, data and base run"):

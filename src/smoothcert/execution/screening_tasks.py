@@ -135,11 +135,11 @@ def problems_of(found: Sequence[DatasetCertificate], base: Run | None) -> Iterat
             yield f"{visible(c.name)}: it states what its counts do not prove"
         if not stops_when_due(c):
             yield f"{visible(c.name)}: its rounds break its rule, which stops when decided"
-    if base is not None and replace(pool, off_grid=0.0) != _pool_of(base, screening):
+    if base is not None and replace(pool, off_grid=0.0) != pool_of(base, screening):
         yield "its inputs and their cached votes are not those of the base run"
 
 
-def _pool_of(base: Run, screening: Screening) -> Pool:
+def pool_of(base: Run, screening: Screening) -> Pool:
     """What a base run says of its inputs, by the true classes that it keeps."""
     known = tuple(-1 if label is None else label for label in base.labels)
     share, form, per_input = screening.alpha_cache, screening.form, screening.per_input

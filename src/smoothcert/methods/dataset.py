@@ -133,17 +133,13 @@ class DatasetCertificate:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
         """Read back a row that `to_json` made; the curve is recomputed, not read."""
-        settings = dict(row["screening"])
-        target = settings.pop("target")
-        further = tuple(_goal(goal) for goal in settings.pop("further", ()))
-        settings["radii"] = tuple(settings["radii"])
         pool: dict[str, Any] = {
             key: tuple(v) if isinstance(v, list) else v for key, v in row["pool"].items()
         }
         return cls(
             row["name"],
             row["fingerprint"],
-            Screening(**settings, target=target and Target(**target), further=further),
+            screening_of(row["screening"]),
             Pool(**pool),
             tuple(tuple(flips) for flips in row["flips"]),
             tuple(Group(**group) for group in row["groups"]),
@@ -151,6 +147,15 @@ class DatasetCertificate:
             row["acr"],
             row["verdict"] and Verdict[row["verdict"]],
         )
+
+
+def screening_of(row: Mapping[str, Any]) -> Screening:
+    """Settings as they were written."""
+    settings = dict(row)
+    target = settings.pop("target")
+    further = tuple(_goal(goal) for goal in settings.pop("further", ()))
+    settings["radii"] = tuple(settings["radii"])
+    return Screening(**settings, target=target and Target(**target), further=further)
 
 
 def _goal(row: Mapping[str, float]) -> Target | MeanRadius:

@@ -19,6 +19,7 @@ from smoothcert.scalars import settle
 from smoothcert.vocabulary import EXACT_FORMS
 
 _FIRST_ROUND = 1 / 16  # of the draws; each later round doubles what has been seen
+_MOST_CANDIDATES = 2**900  # of a search, 2^length of a code word
 _FEWEST = 25  # inputs of the smallest group
 
 
@@ -78,7 +79,11 @@ class Screening:
         object.__setattr__(self, "further", tuple(plain))
         check_count(self.per_input, "per_input")
         check_count(self.groups, "groups")
-        check_count(self.candidates, "candidates")
+        if not 1 <= self.candidates <= _MOST_CANDIDATES:
+            raise InvalidInput(
+                f"candidates must be from 1 to 2^900; got {self.candidates!r:.40}. A code word of "
+                "more bits leaves no error that can be computed with."
+            )
         check_alpha(self.alpha)
         if not all(np.isfinite(r) and r >= 0 for r in self.radii):
             raise InvalidInput(f"radii must be numbers >= 0; got {self.radii}")

@@ -91,9 +91,11 @@ class Identity:
         wrong = [name for name in mine if mine[name] != theirs[name]]
         if wrong:
             shown = "; ".join(_differs(_WHAT[name], mine[name], theirs[name]) for name in wrong)
+            more = _more_draws(mine, theirs) and wrong == ["settings"]
+            advice = " smoothcert extend adds draws to a finished run." if more else ""
             raise Mismatch(
                 f"{directory} was made with {shown}. Resume with the same, or write to a new "
-                "directory."
+                f"directory.{advice}"
             )
 
 
@@ -181,6 +183,12 @@ def _method(raw: Mapping[str, Any] | None) -> Method:
     if raw is None:
         return SCRATCH
     return BY_KIND[raw["kind"]](**{name: raw[name] for name in raw if name != "kind"})
+
+
+def _more_draws(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether only more estimation draws are asked for than are stored."""
+    old, new = mine["settings"], theirs["settings"]
+    return mine["method"] is None and new == {**old, "n": new["n"]} and new["n"] > old["n"]
 
 
 def _differs(what: str, mine: Any, theirs: Any) -> str:

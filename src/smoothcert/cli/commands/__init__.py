@@ -18,12 +18,13 @@ from smoothcert.cli.commands.predict import predict
 from smoothcert.cli.commands.recertify import recertify
 from smoothcert.cli.commands.report import report
 from smoothcert.cli.commands.screen import screen
+from smoothcert.cli.commands.search import search
 from smoothcert.cli.commands.simulate import simulate
 from smoothcert.cli.commands.train import train
 from smoothcert.cli.commands.verify import verify
 
 COMMANDS = (
-    *(demo, adapt, train, check, certify, extend, recertify, plan, screen, compress),
+    *(demo, adapt, train, check, certify, extend, recertify, plan, screen, search, compress),
     *(report, model_card, export, merge, verify, predict, simulate, doctor),
 )
 """In the order of `--help`."""
