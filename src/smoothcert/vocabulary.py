@@ -149,7 +149,11 @@ TARGETS = {
     "fp8-weights": Target(
         "weights_only", "weights rounded to float8 times a scale per channel, float32 arithmetic"
     ),
-    "int8-weights": Target("weights_only", "weights on 255 levels per channel, float32 arithmetic"),
+    "int8-weights": Target(
+        "weights_only",
+        "weights on 255 levels per channel, float32 arithmetic; this and the others with -weights "
+        "take exceptions as int8 does, also bf16, fp16, fp8 and int3 to int8",
+    ),
     "int7-weights": Target("weights_only", "the same with 127 levels"),
     "int6-weights": Target("weights_only", "the same with 63 levels"),
     "int5-weights": Target("weights_only", "the same with 31 levels"),
@@ -180,7 +184,8 @@ TARGETS = {
 TARGET_FORMS = (
     "int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
     "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, fp8-weights, int8-weights to "
-    "int3-weights (weights only; int4-weights:GROUP), prune:F, prune-layers:F, "
+    "int3-weights (weights only; int4-weights:GROUP, and exceptions as for int8), prune:F, "
+    "prune-layers:F, "
     "prune-channels:F, lowrank:F, distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx."
 )
 """The same with their arguments, for help."""
