@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from smoothcert.report.export import certificates_table as certificates_table
     from smoothcert.report.export import export as export
     from smoothcert.runs.store import Run as Run
+    from smoothcert.searching.find import search as search
     from smoothcert.summary import Summary as Summary
     from smoothcert.summary import summarize as summarize
     from smoothcert.watchers.base import Watcher as Watcher
@@ -75,6 +76,7 @@ _HOMES = {
     "predict": "api.predict",
     "recertify": "api.recertify",
     "screen": "api.screen",
+    "search": "searching.find",
     "summarize": "summary",
 }
 

@@ -1,7 +1,7 @@
 """The prefix code of a search: every candidate has a word, and no word begins another."""
 
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_words_are_a_prefix_code_of_all_candidates(layers):
     words = [language.word(c) for c in candidates]
     assert [language.candidate(word) for word in words] == candidates
     ordered = sorted(words)
-    assert not any(b.startswith(a) for a, b in zip(ordered, ordered[1:], strict=False))
+    assert not any(b.startswith(a) for a, b in pairwise(ordered))
     assert 0.7 < sum(Fraction(1, 2 ** len(word)) for word in words) <= 1
 
 

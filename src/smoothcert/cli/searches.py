@@ -21,9 +21,10 @@ from smoothcert.errors import InvalidInput, SmoothcertError
 from smoothcert.execution.screening_tasks import pool_of
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, still_unchecked
+from smoothcert.runs.verify import verify as recompute
 from smoothcert.searching.find import SearchOptions, certify_winner
 from smoothcert.searching.find import search as find
-from smoothcert.searching.found import NAME, Found, missing_files, problems_of
+from smoothcert.searching.found import NAME, Found, missing_files, of_winner, problems_of
 from smoothcert.searching.page import HEADS, cells, sentence
 from smoothcert.text import level, many, visible
 
@@ -59,9 +60,13 @@ def search(
             arguments.model,
             inputs,
             arguments.out,
-            accept=list(arguments.accept),
+            accept=arguments.accept,
             calibration=calibration,
-            options=how,
+            objective=how.objective,
+            budget=how.budget,
+            alpha=how.alpha,
+            seed=how.seed,
+            batch_size=how.batch_size,
             progress=tick,
             say=console.say,
             load=device.load,
@@ -135,6 +140,9 @@ def verify_search(
     certified = [row for row in found.rows if row.certificate is not None]
     problems, replayed = list(problems_of(found, run and pool_of(run, found.screening))), 0
     problems += missing_files(found, folder)
+    if found.per_input:
+        alone = Run.open(folder / found.per_input)
+        problems += [*of_winner(found, alone), *recompute(alone, run).problems]
     unchecked = [Unchecked.FLIPS, Unchecked.TRUE_CLASSES, Unchecked.LANGUAGE, Unchecked.CHOICE]
     unchecked.append(Unchecked.SCREENED_BASE if run is None else Unchecked.BASE_VOTES)
     if part is not None and not problems:

@@ -1,7 +1,7 @@
 """The whole search, from a run and a model to what was found."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from smoothcert.api.screen import Screener, asked
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.compress.compress import compress
-from smoothcert.compress.layers import layers
+from smoothcert.compress.onnx_layers import layers
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.execution.runner import RunOptions, execute
@@ -48,7 +48,6 @@ class SearchOptions:
         objective: what to make small, one of `OBJECTIVES`.
         budget: evaluations of candidates, exploration included.
         alpha: error probability of everything that is stated.
-        per_input: counted draws per input of a candidate; by default what the budget allows.
         form: of the bounds, see `Screening`; the original's if None.
         seed: of calibration and training.
         batch_size: rows per forward pass, or None to choose.
@@ -57,7 +56,6 @@ class SearchOptions:
     objective: str = "size"
     budget: int = 200_000
     alpha: float = 0.002
-    per_input: int | None = None
     form: str | None = None
     seed: int = 0
     batch_size: int | None = None
@@ -69,38 +67,43 @@ class SearchOptions:
             raise InvalidInput(f"budget must be at least 1 evaluation; got {self.budget}")
 
 
-DEFAULTS = SearchOptions()
-
-
 def search(
-    base: Run,
-    model: str,
+    base: Run | str | Path,
+    model: str | Path,
     inputs: Inputs | str | Path,
     out: str | Path,
     *,
-    accept: str | Goal | list[str | Goal],
+    accept: str | Goal | Sequence[str | Goal],
     calibration: Inputs | str | Path,
-    options: SearchOptions = DEFAULTS,
+    objective: str = "size",
+    budget: int = 200_000,
+    alpha: float = 0.002,
+    form: str | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda text: None,
     load: Callable[[str], Classifier] = load_classifier,
 ) -> Found:
     """Find the smallest compressed model that is proven to reach its targets on a data set.
 
-    All that is stated of all candidates, and of any other of the language, holds together with
-    probability at least 1 - alpha, however the search chose what to try.
+    All that is stated of all candidates holds together with probability at least 1 - alpha,
+    however the search chose what to try.
 
     Args:
-        base: the original's run, certified from scratch.
-        model: reference of the original.
+        base: the original's run from scratch, or its folder.
+        model: its reference.
         inputs: the original's inputs, with labels.
-        out: folder to write; it must not exist or be empty.
+        out: folder to write; it must not exist, or be empty.
         accept: targets, as of `screen`; all must be proven.
         calibration: other data of the same kind, to calibrate and train on.
-        options: see `SearchOptions`.
-        progress: called with evaluations.
-        say: called with what is being done.
-        load: loads a candidate's file.
+        objective: what to make small: `size` (bytes as stored), `latency` or `energy-proxy`.
+        budget: evaluations of candidates, exploration included.
+        alpha: probability that anything that is stated is wrong.
+        form: how the other classes are bounded, see `screen`; by default as the original.
+        seed: of calibration and training.
+        batch_size, progress: see `screen`.
+        say, load: called with what is being done; loads a candidate's file.
 
     Returns:
         What was found; also written to `out`, with the models that were certified.
@@ -108,49 +111,61 @@ def search(
     Raises:
         InvalidInput: a setting is out of range, or the budget does not allow any proof.
         Mismatch: the inputs are not those of the run.
-        ModelError: the model is not usable, or has no layers to compress.
+        ModelError: the model is not usable.
 
     Source: docs/theory.md, sections 10 and 14.
     """
-    out, inputs, calibration = Path(out), as_inputs(inputs), as_inputs(calibration)
-    _require_empty(out)
-    screener = _screener(base, inputs, accept, options)
-    make_folder(out / "models")
-    plain = out / "models" / "original.onnx"
+    options = SearchOptions(objective, budget, alpha, form, seed, batch_size)
+    run = base if isinstance(base, Run) else Run.open(base)
+    folder, example = Path(out), as_inputs(calibration)
+    _require_empty(folder)
+    screener = _screener(run, as_inputs(inputs), accept, options)
+    make_folder(folder / "models")
+    one = _begun(run, screener, str(model), folder, example, options, progress, load)
+    one, tried = _tried(one, options, example.labels is not None, say)
+    found = _found(run, one, options, tried)
+    _keep(found, folder, tried)
+    return found
+
+
+def _begun(
+    run: Run,
+    screener: Screener,
+    model: str,
+    folder: Path,
+    calibration: Inputs,
+    options: SearchOptions,
+    progress: Progress | None,
+    load: Callable[[str], Classifier],
+) -> Search:
+    """A search before anything is known; its language has the layers in the model's order."""
+    plain = folder / "models" / "original.onnx"
     _export(model, plain, calibration)
-    names = tuple(layer.node for layer in layers(onnx.load(plain)))
-    sigma = base.identity.settings.sigma
+    names = tuple(one.node for one in layers(onnx.load(plain)) if not one.shared)
+    facts = (Language(names), calibration, run.identity.settings.sigma, options.seed, load)
+    workshop = Workshop(model, plain, folder / "models", *facts)
+    begin = _Begun(run, screener, str(folder))
     purse = Purse(options.budget, progress)
-    facts = (Language(names), calibration, sigma, options.seed, load)
-    begun = _Begun(base, screener, str(out))
-    workshop = Workshop(model, plain, out / "models", *facts)
-    one = Search(screener, Explorer.of(screener), workshop, purse, begun)
-    say(f"{len(names)} layers, one by one on draws that are never counted")
-    language = by_sensitivity(one, int(_SENSITIVITY * options.budget))
-    one = replace(one, workshop=replace(workshop, language=language))
-    tried = _tried(one, options, calibration.labels is not None, say)
-    (original,) = one.workshop.price([one.workshop.original], options.objective)
-    found = Found(
-        model=model,
-        base=str(base.storage),
-        base_hash=base.identity.hash,
+    return Search(screener, Explorer.of(screener), workshop, purse, begin)
+
+
+def _found(run: Run, one: Search, options: SearchOptions, tried: Sequence[Tried]) -> Found:
+    """The result."""
+    workshop = one.workshop
+    (original,) = workshop.price([workshop.original], options.objective)
+    return Found(
+        model=workshop.model,
+        base=str(run.storage),
+        base_hash=run.identity.hash,
         objective=options.objective,
         original=(original.size, original.cost),
-        screening=screener.screening,
-        language=language,
+        screening=one.screener.screening,
+        language=workshop.language,
         budget=options.budget,
-        spent=options.budget - purse.left,
+        spent=options.budget - one.purse.left,
         rows=tuple(_row(one, t) for t in tried),
-        refused=dict(one.workshop.refused),
+        refused=dict(workshop.refused),
     )
-    for t in tried:
-        if t.found is None:
-            t.made.file.unlink(missing_ok=True)
-    if found.best is not None:
-        shutil.copy(out / found.best.file, out / "winner.onnx")
-    found.write(out)
-    write_pages(found, out)
-    return found
 
 
 def certify_winner(
@@ -181,11 +196,8 @@ def certify_winner(
     share = made.reuse_share * 2.0 ** -len(best.word)
     exact = Exact(policy, found.screening.alpha, settings.reused_form, share=share)
     winner = out / "winner.onnx"
-    origin = {
-        "model": str(winner),
-        "base": str(base.storage),
-        "data": base.manifest.origin.get("data"),
-    }
+    origin = {"model": str(winner), "base": str(base.storage)}
+    origin |= {k: v for k, v in base.manifest.origin.items() if k == "data"}
     options = RunOptions(progress=progress, origin=origin)
     request = RunRequest(open_storage(out / "per-input"), settings, exact, base, options)
     execute(request, load(str(winner)), inputs)
@@ -195,17 +207,31 @@ def certify_winner(
     return kept
 
 
+def _keep(found: Found, folder: Path, tried: Sequence[Tried]) -> None:
+    """Write what was found, with the models that were certified and no others."""
+    for one in tried:
+        if one.found is None:
+            one.made.file.unlink(missing_ok=True)
+    if found.best is not None:
+        shutil.copy(folder / found.best.file, folder / "winner.onnx")
+    found.write(folder)
+    write_pages(found, folder)
+
+
 def _tried(
     one: Search, options: SearchOptions, trains: bool, say: Callable[[str], None]
-) -> list[Tried]:
-    """Make, explore and prove candidates."""
+) -> tuple[Search, list[Tried]]:
+    """Order the layers; make, explore and prove candidates."""
+    say(f"{len(one.workshop.language.layers)} layers, one by one on draws that are never counted")
+    language = by_sensitivity(one, int(_SENSITIVITY * options.budget))
+    one = replace(one, workshop=replace(one.workshop, language=language))
     candidates = proposals(one.workshop.language, options.objective, trains)
     say(f"making {len(candidates)} candidates")
     made = one.workshop.price(list(one.workshop.all_of(candidates)), options.objective)
     say(f"exploring {len(made)} candidates on draws that are never counted")
     tried = one.explored(made, int(_EXPLORING * options.budget))
     say("proving the cheapest that are expected to do")
-    return one.proven(tried)
+    return one, one.proven(tried)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +248,7 @@ class _Begun:
 
 
 def _screener(
-    base: Run, inputs: Inputs, accept: str | Goal | list[str | Goal], options: SearchOptions
+    base: Run, inputs: Inputs, accept: str | Goal | Sequence[str | Goal], options: SearchOptions
 ) -> Screener:
     """What all candidates are proven on."""
     base.require_complete()
@@ -236,7 +262,7 @@ def _screener(
     # In the form binary an input's winners are replayed; else nothing may depend on its votes.
     votes = (c.k for c in base.certificates if c.k > c.n / 2)
     most = min(votes, default=0) if form == "binary" else base.identity.settings.n // 2
-    draws = options.per_input or min(int(options.budget / each), most)
+    draws = min(int(options.budget / each), most)
     if draws < _FEWEST:
         raise InvalidInput(
             f"The budget of {options.budget:,} evaluations allows {draws} counted draws for each "

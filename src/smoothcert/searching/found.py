@@ -9,9 +9,11 @@ from typing import Any, Self
 
 from smoothcert.errors import InvalidInput, SmoothcertError
 from smoothcert.files import read_regular, write_whole
+from smoothcert.methods import Exact
 from smoothcert.methods.dataset import DatasetCertificate, recheck, screening_of
 from smoothcert.methods.screening import Pool, Screening, Verdict
 from smoothcert.methods.targets import MeanRadius, Target
+from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
 from smoothcert.searching.explored import share_reached
 from smoothcert.searching.language import Language, with_word
@@ -72,7 +74,7 @@ class Found:
         model: reference of the original.
         base, base_hash: the run whose draws were replayed, and its identity.
         objective: what was made small.
-        original: its bytes in float32 as ONNX, and its cost.
+        original: the bytes of its file (of its ONNX if it has none), and its cost.
         screening: the settings of one candidate that had all of alpha.
         language: what could be tried, fixed before any counted draw.
         budget, spent: evaluations.
@@ -200,6 +202,19 @@ def _problems(found: Found, row: Row) -> Iterator[str]:
         yield f"{row.target!r:.80} is not certified at the error of its word"
     elif recheck(one) != one:
         yield f"{row.target!r:.80}: it states what its counts do not prove"
+
+
+def of_winner(found: Found, run: Run) -> Iterator[str]:
+    """What is wrong with the winner's certificates by input, beside what `verify` finds."""
+    best, method = found.best, run.identity.method
+    if best is None or best.certificate is None:
+        yield "there are certificates by input, but no winner"
+    elif run.identity.model != best.certificate.fingerprint:
+        yield "the certificates by input are not of the winner"
+    elif run.identity.base != found.base_hash:
+        yield "the certificates by input are not from the base run of the search"
+    elif not isinstance(method, Exact) or method.share > 2.0 ** -len(best.word):
+        yield "the certificates by input are not at the error of the winner's word"
 
 
 def missing_files(found: Found, folder: Path) -> Iterator[str]:

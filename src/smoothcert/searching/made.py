@@ -7,7 +7,9 @@ from pathlib import Path
 
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.reference import ModelReference
 from smoothcert.compress.compress import compress
+from smoothcert.compress.request import bytes_of
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
 from smoothcert.searching.language import Candidate, Language
@@ -77,7 +79,7 @@ class Workshop:
         except (ModelError, InvalidInput, MissingExtra) as error:
             self.refused[target] = str(error)
             return None
-        size = file.stat().st_size
+        size = bytes_of(file)
         return Made(candidate, word, target, file, size, float(size))
 
     def price(self, made: Sequence[Made], objective: str) -> list[Made]:
@@ -86,8 +88,9 @@ class Workshop:
 
     @property
     def original(self) -> Made:
-        """The original itself, which is no candidate."""
-        size = self.plain.stat().st_size
+        """The original itself, which is no candidate: its own file, or its ONNX if it has none."""
+        own = ModelReference.parse(self.model).path
+        size = bytes_of(own if own is not None and own.is_file() else self.plain)
         return Made(Candidate("onnx"), "", "the original", self.plain, size, float(size))
 
     def all_of(self, candidates: Sequence[Candidate]) -> Iterator[Made]:

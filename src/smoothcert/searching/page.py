@@ -152,7 +152,7 @@ def sentence(found: Found) -> str:
     if best is not None:
         what = {"size": "smaller", "latency": "faster"}.get(found.objective, "cheaper")
         times = f"{found.original[1] / best.cost:.2f} times {what}"
-        return f"Proven: {best.target}, {times} than the original in float32, has {asked}."
+        return f"Proven: {best.target}, {times} than the original, has {asked}."
     if nearest is None:
         return f"Not proven: no candidate could be certified with this budget ({asked})."
     return (
