@@ -6,7 +6,7 @@ section 13, hold with all of alpha.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -64,7 +64,7 @@ class Exact(PlannedMethod):
     needs_base: ClassVar[bool] = True
     names: ClassVar[tuple[str, ...]] = EXACT_METHODS
     plan_columns: ClassVar[tuple[str, ...]] = ("winners", "others", "fresh", "steps")
-    added: ClassVar[tuple[str, ...]] = ("stages",)
+    added: ClassVar[Mapping[str, object]] = {"stages": 1}
 
     policy: str
     alpha: float = 0.002
