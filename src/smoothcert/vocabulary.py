@@ -32,6 +32,9 @@ FORMS = ("binary", "runner-up", "auto", "multiclass")
 EXACT_FORMS = ("binary", "runner-up", "auto")
 """The forms that `methods.exact` has."""
 
+PRIORS = ("selection", "none")
+"""What the bets of a decision of a radius start from; see `methods.sequential`."""
+
 EXACT_METHODS = ("auto", "exact")
 """What `recertify` calls `methods.exact`."""
 

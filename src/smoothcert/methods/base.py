@@ -5,7 +5,7 @@ to a certificate is pure, so anyone who has the votes can recompute it: `recheck
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Self
@@ -165,7 +165,8 @@ class Method(ABC):
         reusable: whether its votes can be reused by a recertification.
         names: what `recertify` calls it; see `vocabulary.METHODS`.
         plan_columns: the fields of `Allocation` that its plans have, in plan.parquet.
-        added: settings that run.json leaves out at their default, as older runs lack them.
+        added: settings that older runs lack, with the value that theirs had; run.json leaves them
+            out at that value.
         continues: whether it goes on with the draws of its base, which must be of the same model.
     """
 
@@ -177,7 +178,7 @@ class Method(ABC):
     reusable: ClassVar[bool] = False
     names: ClassVar[tuple[str, ...]] = ()
     plan_columns: ClassVar[tuple[str, ...]] = ()
-    added: ClassVar[tuple[str, ...]] = ()
+    added: ClassVar[Mapping[str, object]] = {}
     continues: ClassVar[bool] = False
 
     @classmethod

@@ -6,7 +6,7 @@ section 13, hold with all of alpha.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -67,7 +67,7 @@ class Exact(PlannedMethod):
     needs_base: ClassVar[bool] = True
     names: ClassVar[tuple[str, ...]] = EXACT_METHODS
     plan_columns: ClassVar[tuple[str, ...]] = ("winners", "others", "fresh", "steps")
-    added: ClassVar[tuple[str, ...]] = ("stages", "share")
+    added: ClassVar[Mapping[str, object]] = {"stages": 1, "share": 1.0}
 
     policy: str
     alpha: float = 0.002

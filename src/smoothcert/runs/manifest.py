@@ -173,8 +173,8 @@ def method_form(method: Method) -> dict[str, Any] | None:
     if not method.kind:
         return None
     plain = {"kind": method.kind, **asdict(method)}  # type: ignore[call-overload]
-    for name in method.added:
-        if plain[name] == getattr(type(method), name):
+    for name, before in method.added.items():
+        if plain[name] == before:
             del plain[name]
     return plain
 
@@ -182,7 +182,8 @@ def method_form(method: Method) -> dict[str, Any] | None:
 def _method(raw: Mapping[str, Any] | None) -> Method:
     if raw is None:
         return SCRATCH
-    return BY_KIND[raw["kind"]](**{name: raw[name] for name in raw if name != "kind"})
+    kind = BY_KIND[raw["kind"]]
+    return kind(**{**kind.added, **{name: raw[name] for name in raw if name != "kind"}})
 
 
 def _more_draws(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
