@@ -17,7 +17,6 @@ from smoothcert.errors import InvalidInput
 from smoothcert.execution.block_tasks import Shard
 from smoothcert.execution.runner import RunOptions, execute, run_certify, run_recertify
 from smoothcert.execution.start import RunRequest
-from smoothcert.execution.time_limit import TimeIsUp, TimeLimit
 from smoothcert.methods import SCRATCH, Exact, Reuse, Sized
 from smoothcert.planning import Policy
 from smoothcert.runs import pilots
@@ -25,6 +24,7 @@ from smoothcert.runs.plan_file import read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, still_unchecked, verify
 from smoothcert.sampling.pace import Pace
+from smoothcert.sampling.time_limit import TimeIsUp, TimeLimit
 from smoothcert.storage.opening import open_storage
 from support.executors import threads
 from support.known_truth import PixelSum

@@ -21,7 +21,6 @@ from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.block_tasks import ALL, Shard
 from smoothcert.execution.runner import RunOptions, carry_out, execute
 from smoothcert.execution.start import RunRequest
-from smoothcert.execution.time_limit import TimeIsUp, TimeLimit
 from smoothcert.methods import Method
 from smoothcert.methods.targets import Goal, Relative, in_numbers, read
 from smoothcert.report.acceptance import check_labels, judge, no_base
@@ -31,6 +30,7 @@ from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import seed_use
 from smoothcert.runs.plan_file import read_plan
 from smoothcert.runs.store import Run
+from smoothcert.sampling.time_limit import TimeIsUp, TimeLimit
 from smoothcert.storage.base import Storage
 from smoothcert.storage.opening import open_storage
 from smoothcert.summary import correct_radii

@@ -1,6 +1,5 @@
 """What a run, or a file of `screen --out`, proves: computed again, and some draws replayed."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +9,17 @@ from smoothcert.cli import console
 from smoothcert.cli.data_source import recorded_model, recorded_source, require_no_code
 from smoothcert.cli.options import parse_share
 from smoothcert.cli.resources import Device
-from smoothcert.cli.screenings import read_screenings
+from smoothcert.cli.screenings import ScreeningOrigin, read_screenings
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.execution.scheduler import thread_safe
 from smoothcert.execution.screening_tasks import make_screener, problems_of, replay_flips
-from smoothcert.execution.time_limit import TimeLimit
 from smoothcert.methods.dataset import DatasetCertificate
+from smoothcert.methods.standings import unfinished
 from smoothcert.runs import seed_use
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, still_unchecked
 from smoothcert.runs.verify import verify as recompute
+from smoothcert.sampling.time_limit import TimeLimit
 from smoothcert.storage.local import LocalFolder
 from smoothcert.text import many
 
@@ -127,30 +127,6 @@ def _base_run(run: Run, given: str | None) -> Run | None:
     return seed_use.recorded_base(run)
 
 
-@dataclass(frozen=True)
-class ScreeningOrigin:
-    """From what a screening says it was made; files of earlier versions say nothing.
-
-    Attributes:
-        base: where the base run is, or empty.
-        base_hash: its identity, or empty.
-        models: reference of each candidate, or empty.
-    """
-
-    base: str
-    base_hash: str
-    models: tuple[str, ...]
-
-    @staticmethod
-    def read(path: Path) -> "ScreeningOrigin":
-        """What a file of screenings says, whose certificates have been read already."""
-        rows = json.loads(path.read_bytes())
-        made = [row["made"] if isinstance(row.get("made"), dict) else {} for row in rows]
-        models = tuple(str(one.get("model", "")) for one in made)
-        base, base_hash = (str(made[0].get(name, "")) for name in ("base", "base_hash"))
-        return ScreeningOrigin(base, base_hash, models)
-
-
 def verify_screenings(
     path: Path,
     part: Replayed | None,
@@ -180,6 +156,8 @@ def verify_screenings(
     against = "" if run is None else f", and their inputs from {run.storage}"
     drawn = f", {many(replayed, 'draw')} replayed" if part is not None else ""
     text = f"{many(len(found), 'certificate')} recomputed from the counts{against}{drawn}"
+    if left := unfinished(found):
+        text += f" ({left})"
     return Verification(text, len(found), replayed, problems, unchecked)
 
 
@@ -246,6 +224,8 @@ def replayed_flips(
     total = round(sum(c.evaluations for c in found) * fraction)
     with console.bar("Replaying", total) as tick:
         for certificate, candidate in zip(found, candidates, strict=True):
+            if not certificate.begun:
+                continue
             progress = thread_safe(tick)
             draws, differing = replay_flips(certificate, screener, candidate, fraction, progress)
             replayed += draws

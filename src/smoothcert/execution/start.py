@@ -15,7 +15,6 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.block_tasks import ALL, Shard, device_kind
 from smoothcert.execution.scheduler import Executor, best_block_seconds, run_serially
-from smoothcert.execution.time_limit import TimeLimit
 from smoothcert.methods import SCRATCH, Allocation, Method, Sized, planned
 from smoothcert.runs import pilots, plan_file, seed_use
 from smoothcert.runs.bases import (
@@ -31,6 +30,7 @@ from smoothcert.runs.store import Run
 from smoothcert.runs.validation import MOST_DRAWS
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
+from smoothcert.sampling.time_limit import TimeLimit
 from smoothcert.sampling.tuning import BatchConfig, in_layout, layout_of, speed
 from smoothcert.storage.base import Storage
 from smoothcert.watchers.base import Watcher
