@@ -91,7 +91,7 @@ def models(network, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_inputs() -> Inputs:
     """Thirty inputs of shape (1, 2, 2) on the grid 1/16, all with true probability around 0.8."""
     images = np.full((30, 1, 2, 2), 8 / 16)

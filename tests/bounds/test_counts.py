@@ -99,7 +99,6 @@ def test_no_bound_is_left_out():
 def test_what_is_no_count_is_refused(name, bad):
     """2.5 flips were truncated to 2, or taken for 2.5; NaN compares as False."""
     call, good = CALLS[name]
-    call(*good)
     for place in range(len(good)):
         counts = [*good[:place], bad, *good[place + 1 :]]
         with pytest.raises(InvalidInput, match="must be whole numbers 0 <= "):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from smoothcert.runs.store import Run
-from support.command_line import program, run, run_in
+from support.command_line import run, run_in
 from support.run_files import bytes_of
 
 DATA = ("--data", "digits", "--limit", 12, "--sigma", 0.25, "--batch-size", 32)
@@ -18,14 +18,14 @@ def net(models):
 
 def test_a_stop_says_what_is_left_and_how_to_go_on(net, tmp_path):
     """A real clock: however fast the machine is, each command ends, and all of it is done once."""
-    certify = ("certify", net, *DATA, "--n", 20_000, "--block-inputs", 1)
+    certify = ("certify", net, *DATA, "--n", 5000, "--block-inputs", 1)
     run(*certify, "--out", tmp_path / "calm")
     out, stops = tmp_path / "r", 0
     command = (*certify, "--out", out)
     while stops < 100:
         resume = ("--resume",) if stops else ()
-        minutes = 0.002 * (1 + stops)
-        _, said = program(*command, *resume, "--minutes", minutes, cwd=tmp_path, code=5)
+        minutes = 0.0005 * (1 + stops)
+        _, said = run_in(*command, *resume, "--minutes", minutes, cwd=tmp_path, code=5)
         stops += 1
         done = len(Run.open(out).finished)
         assert f"The {minutes:g} minutes are over: {done} of 12 inputs are done" in said

@@ -277,7 +277,8 @@ def runner_up_worlds() -> dict[str, RunnerUpWorld]:
 RUNNER_UP = runner_up_worlds()
 
 
-@pytest.mark.parametrize("count", DATA_SETS)
+# Fewer, as each takes five times as long: a rate of 0.33 is seen with probability 0.99, not 0.25.
+@pytest.mark.parametrize("count", [150, *DATA_SETS[1:]])
 @pytest.mark.parametrize("name", sorted(RUNNER_UP))
 def test_all_statements_against_the_runner_up_hold_together(name, count):
     screening = Screening(40, ALPHA, radii=(0.0, 0.1), groups=2, form=FORM)
@@ -292,6 +293,16 @@ def sharp_pair(monkeypatch, less: float = 0.0) -> None:
         return Limits(SIGMA, np.full(size, 0.6), np.full(size, 0.2 - less))
 
     monkeypatch.setattr(Pool, "bounds", bounds)
+    known, radius_sum = {}, runner_up.radius_sum
+
+    def once(lower, upper, mean_rate, sigma):
+        """Thousands of data sets have the same limits, and a few tens of numbers of flips."""
+        key = lower.tobytes(), upper.tobytes(), float(mean_rate), sigma
+        if key not in known:
+            known[key] = radius_sum(lower, upper, mean_rate, sigma)
+        return known[key]
+
+    monkeypatch.setattr(runner_up, "radius_sum", once)
 
 
 EQUAL = RUNNER_UP["a third of equal ones just lost"]

@@ -135,7 +135,7 @@ def test_other_methods_have_no_error_for_an_extended_base(method, base, tiny_inp
 
 def test_a_screening_has_none_either(base, tiny_inputs):
     labels = tuple(c.candidate for c in base.certificates)
-    inputs = smoothcert.Inputs(**{**vars(tiny_inputs), "labels": labels})
+    inputs = replace(tiny_inputs, labels=labels)
     extended = smoothcert.extend(base, PixelSum(28), inputs, 2 * N)
     with pytest.raises(InvalidInput, match="Screen on the run that was extended"):
         smoothcert.screen(extended, [PixelSum(29)], inputs, per_input=50)

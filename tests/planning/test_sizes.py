@@ -1,6 +1,7 @@
 """Draws by input from scratch: what plans depend on, what they cost, and that limits stay valid."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -24,9 +25,14 @@ def inputs(seed=0, count=INPUTS):
     return p, np.stack([won, rng.binomial(N0 - won, 0.7)], axis=1)
 
 
-def planned(policy, form="binary", seed=0, settings=SETTINGS):
-    _, selected = inputs(seed)
-    return Sizes(replace(settings, form=form), selected, 10).plan(Policy.parse(policy, True))
+@cache
+def sizes(form, seed):
+    """Of the inputs; what is expected of them does not depend on the policy."""
+    return Sizes(replace(SETTINGS, form=form), inputs(seed)[1], 10)
+
+
+def planned(policy, form="binary", seed=0):
+    return sizes(form, seed).plan(Policy.parse(policy, True))
 
 
 def radii(n, p):
@@ -139,12 +145,12 @@ def test_expected_radii_are_near_the_mean_of_proven_ones():
     """For one type: over the probabilities that its selection votes leave open."""
     rng = np.random.default_rng(0)
     for won in (70, 90, 99):
-        sizes = Sizes(SETTINGS, np.array([[won, 100 - won]]), 10)
+        found = Sizes(SETTINGS, np.array([[won, 100 - won]]), 10)
         p = rng.beta(won + 0.5, N0 - won + 0.5, 4000)
-        for column, m in enumerate(sizes.sizes.tolist()):
+        for column, m in enumerate(found.sizes.tolist()):
             q = binomial.lower(rng.binomial(m, p), m, ALPHA)
             proven = np.maximum(special.ndtri(q), 0).mean()
-            assert sizes.radii[0, column] == pytest.approx(proven, abs=0.06)
+            assert found.radii[0, column] == pytest.approx(proven, abs=0.06)
 
 
 @pytest.mark.parametrize("n", [1, 5, 19, 20, 30, 31])

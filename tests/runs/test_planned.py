@@ -1,5 +1,6 @@
 """Planned recertification on disk: the plan is stored, the run resumes to it, verify knows it."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -24,12 +25,19 @@ from support.known_truth import PixelSum
 from support.run_files import bytes_of
 
 SETTINGS = Settings(0.25, 16, n0=20, n=2000)
-SMALL = RunOptions(batch_size=16, block_inputs=7)
+SMALL = RunOptions(batch_size=256, block_inputs=7)
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory, tiny_inputs):
+    folder = tmp_path_factory.mktemp("certified") / "base"
+    return run_certify(folder, PixelSum(28), tiny_inputs, SETTINGS, SMALL).path
 
 
 @pytest.fixture
-def base(tmp_path, tiny_inputs, pixel_sum):
-    return run_certify(tmp_path / "base", pixel_sum, tiny_inputs, SETTINGS, SMALL)
+def base(certified, tmp_path):
+    """A copy, as every use of a base is entered in it."""
+    return Run.open(shutil.copytree(certified, tmp_path / "base"))
 
 
 @pytest.mark.parametrize("method", ["auto", "joint", "stratified"])

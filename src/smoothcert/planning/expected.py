@@ -1,6 +1,7 @@
 """The radii to expect from evaluations, by the original's vote share; expected, not proven."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -96,13 +97,26 @@ def expected_radii(
         candidates: what an input may choose from, see `candidate_splits`.
         margins: whether the cache has the draws' margins.
     """
-    z = np.linspace(0.005, special.ndtri(1 - 0.3 / n), _ROWS)
-    m = np.unique(np.geomspace(_FEWEST, n, _COLUMNS).astype(int))
-    p, sizes = special.ndtr(z)[:, None], m[None, :].astype(float)
     splits = _CANDIDATES[candidates]
     if margins and candidates in ("strata", "stratified"):
         splits = (*splits, *_NEAR)
-    limits = [_limits(split, p, n, sizes, flips, reuse) for split in splits]
+    return _tabulated(n, flips, splits, reuse.budget, reuse.fresh_alpha, reuse.alpha)
+
+
+@lru_cache(maxsize=16)
+def _tabulated(
+    n: int,
+    flips: FlipRates,
+    splits: tuple[Split, ...],
+    budget: Budget,
+    fresh_alpha: float,
+    alpha: float,
+) -> ExpectedRadii:
+    """See `expected_radii`. It takes seconds, and a plan, its run and `verify` share one."""
+    z = np.linspace(0.005, special.ndtri(1 - 0.3 / n), _ROWS)
+    m = np.unique(np.geomspace(_FEWEST, n, _COLUMNS).astype(int))
+    p, sizes = special.ndtr(z)[:, None], m[None, :].astype(float)
+    limits = [_limits(split, p, n, sizes, flips, budget, fresh_alpha) for split in splits]
     values = np.maximum(special.ndtri(np.clip(np.stack(limits), 1e-12, 1 - 1e-12)), 0)
     best = values.argmax(axis=0)
     radius = np.take_along_axis(values, best[None], axis=0)[0]
@@ -114,7 +128,7 @@ def expected_radii(
         radius=np.pad(np.take_along_axis(radius, column, axis=1), ((0, 0), (1, 0))),
         chosen=np.pad(np.take_along_axis(best, column, axis=1), ((0, 0), (1, 0))),
         splits=splits,
-        alpha=reuse.alpha,
+        alpha=alpha,
         spent=np.pad(m[column], ((0, 0), (1, 0))),
     )
 
@@ -156,14 +170,20 @@ def upper(k: NDArray[Any], n: NDArray[Any] | float, alpha: NDArray[Any] | float)
 
 
 def _limits(
-    split: Split, p: NDArray[Any], n: int, m: NDArray[Any], flips: FlipRates, reuse: Reuse
+    split: Split,
+    p: NDArray[Any],
+    n: int,
+    m: NDArray[Any],
+    flips: FlipRates,
+    budget: Budget,
+    fresh_alpha: float,
 ) -> NDArray[Any]:
     """The approximate limit from m evaluations divided this way, shape (rows, columns)."""
     if split.bound is Bound.JOINT:
-        return _joint(p, n, m, flips, reuse.budget)
+        return _joint(p, n, m, flips, budget)
     if split.bound is Bound.FRESH:
-        return _fresh(p, m, flips, reuse.fresh_alpha)
-    return _stratified(p, n, m, split, flips, reuse.budget)
+        return _fresh(p, m, flips, fresh_alpha)
+    return _stratified(p, n, m, split, flips, budget)
 
 
 def _joint(
