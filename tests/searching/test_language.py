@@ -66,6 +66,10 @@ def test_what_compress_is_asked_for():
     assert falling.formats == ("fp32", "int8", "int4", "int4")
     assert falling.target(layers) == "int4-weights:conv1=fp32,conv2=int8"
     assert Candidate(("fp32",) * 4).target(layers) == "onnx"
+    assert falling.title == "1 fp32, 1 int8, 2 int4"
+    assert Candidate(("int4", "fp32", "int4", "int4")).title == "1 fp32, 3 int4 (mixed)"
+    assert Candidate("int8", kept=2).title == "int8, 2 fp32"
+    assert tuned.title == tuned.target(())
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,8 @@ def test_the_winner_is_the_cheapest_that_is_proven(folder, base):
     assert one["word"] == best.word
     page = (folder / "index.html").read_text()
     assert "Proven:" in page
-    assert f"{best.target} (winner)" in page
+    assert f"{found.language.candidate(best.word).title} (winner)" in page
+    assert f"<code>{best.target}</code>" in page
 
 
 def test_it_is_what_its_counts_prove(folder, base):

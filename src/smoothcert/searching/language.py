@@ -65,6 +65,17 @@ class Candidate:
         rest = ",".join(f"{layer}={level}" for layer, level in levels if level != usual)
         return f"{usual}-weights:{rest}" if rest else f"{usual}-weights"
 
+    @property
+    def title(self) -> str:
+        """For tables: `14 int8, 8 int4` counts levels; of falling ones the sensitive come first."""
+        if isinstance(self.formats, str):
+            kept = f", {self.kept} fp32" if self.kept else ""
+            return f"{self.target(())}{kept}"
+        counts = {level: self.formats.count(level) for level in LEVELS}
+        shown = ", ".join(f"{count} {level}" for level, count in counts.items() if count)
+        order = [LEVELS.index(level) for level in self.formats]
+        return shown if order == sorted(order) else f"{shown} (mixed)"
+
 
 @dataclass(frozen=True)
 class Language:

@@ -99,7 +99,7 @@ def _chart(found: Found) -> tuple[list[Point], Axis, Axis, float]:
     for row in found.rows:
         value = proven[row.word]
         said = "explored only" if value is None else f"proven {value:.4f}"
-        text = f"{row.target}: {row.size:,} bytes, {said}, expected {row.expected:.4f}"
+        text = f"{title_of(found, row)}: {row.size:,} bytes, {said}, expected {row.expected:.4f}"
         low = None if value is None else y.at(value)
         points.append(Point(x.at(row.cost), low, y.at(row.expected), found.best is row, text))
     return points, x, y, y.at(least)
@@ -125,7 +125,7 @@ def cells(found: Found, row: Row) -> list[str]:
     one = row.certificate
     verdict = one.verdict.name.lower() if one and one.verdict else "explored only"
     return [
-        row.target + (" (winner)" if found.best is row else ""),
+        title_of(found, row) + (" (winner)" if found.best is row else ""),
         str(len(row.word)),
         f"{row.size:,}",
         f"{found.original[0] / row.size:.2f}",
@@ -133,6 +133,11 @@ def cells(found: Found, row: Row) -> list[str]:
         f"{one.evaluations:,}" if one else "",
         verdict,
     ]
+
+
+def title_of(found: Found, row: Row) -> str:
+    """A candidate in a few words."""
+    return found.language.candidate(row.word).title
 
 
 def proven(row: Row) -> str:
@@ -152,10 +157,10 @@ def sentence(found: Found) -> str:
     if best is not None:
         what = {"size": "smaller", "latency": "faster"}.get(found.objective, "cheaper")
         times = f"{found.original[1] / best.cost:.2f} times {what}"
-        return f"Proven: {best.target}, {times} than the original, has {asked}."
+        return f"Proven: {title_of(found, best)}, {times} than the original, has {asked}."
     if nearest is None:
         return f"Not proven: no candidate could be certified with this budget ({asked})."
     return (
-        f"Not proven: {asked}. The nearest that was certified is {nearest.target}, with "
+        f"Not proven: {asked}. The nearest that was certified is {title_of(found, nearest)}, with "
         f"{proven(nearest)}. Ask for less, or allow a larger --budget."
     )
