@@ -4,10 +4,11 @@ python experiments/sizes.py
 
 For each original: what its policies spend, which share of the average certified radius (ACR) of n
 draws for every image they keep, and what one number of draws for all would have to be for as much.
-For radii: how many images reach them, next to the sequential test of `certify --radius`. What int8
-recertified on an original by plan reaches, for the same number of evaluations. And what an original
-reaches that was extended to n. Rows go to experiments/results/statistics (sizes.csv, radii.csv,
-reused.csv, extended.csv), tables into docs/results.md.
+For radii: how many images reach them, next to the sequential test of `certify --radius`, with bets
+as published and with bets that start from the selection votes. What int8 recertified on an original
+by plan reaches, for the same number of evaluations. And what an original reaches that was extended
+to n. Rows go to experiments/results/statistics (sizes.csv, radii.csv, reused.csv, extended.csv),
+tables into docs/results.md.
 """
 
 import csv
@@ -57,13 +58,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Decided:
-    """One radius: images that reach it and evaluations per image, by plan and one after another."""
+    """One radius: images that reach it and evaluations per image.
+
+    By plan; and one after another, by betting as published (Voracek, NeurIPS 2024) and as it is.
+    """
 
     network: str
     radius: float
     of_n: int
     planned: int
     planned_evaluations: float
+    published: int
+    published_evaluations: float
     sequential: int
     sequential_evaluations: float
 
@@ -153,28 +159,18 @@ def rows(place: Place) -> list[Row]:
 
 def decided(place: Place) -> list[Decided]:
     """Every radius on one original."""
-    read = Recorded.read(place)
-    whole, count, found = read.certification, len(read.classes), []
+    read, found = Recorded.read(place), []
+    whole, sampler = read.certification, LookUpSampler.of(read.lookup(), read.certification)
     for radius in RADII:
-        made = planned(whole, f"radius:{radius}")
-        sampler = LookUpSampler.of(read.lookup(), whole)
-        one = tuple(Decision(radius).records(sampler, map(Case, Shown.of(whole))))
-        reached = [
-            sum(record.certificate.radius >= radius for record in records)
-            for records in (whole.records, made.records, one)
-        ]
-        spent = sum(record.certificate.evaluations for record in one)
-        found.append(
-            Decided(
-                title(place),
-                radius,
-                reached[0],
-                reached[1],
-                made.evaluations / count,
-                reached[2],
-                spent / count,
-            )
-        )
+        ways = [planned(whole, f"radius:{radius}")]
+        for prior in ("none", "selection"):
+            decision = Decision(radius, prior=prior)
+            records = tuple(decision.records(sampler, map(Case, Shown.of(whole))))
+            ways.append(replace(whole, method=decision, records=records))
+        of_n, *reached = (sum(c.radius >= radius for c in w.certificates) for w in (whole, *ways))
+        spent = [way.evaluations / len(read.classes) for way in ways]
+        pairs = (value for pair in zip(reached, spent, strict=True) for value in pair)
+        found.append(Decided(title(place), radius, of_n, *pairs))
     return found
 
 
@@ -253,7 +249,8 @@ HEAD = (
 )
 _OF_RADII = (
     *("radius", "reached by n for all", "by plan", "evaluations an image"),
-    *("by betting", "evaluations an image"),
+    *("by betting as published", "evaluations an image"),
+    *("from the selection votes", "evaluations an image"),
 )
 _OF_REUSE = "evaluations an image of the original", "of int8", "ACR of int8"
 

@@ -141,6 +141,16 @@ def test_what_the_most_votes_reject_fewer_do_too(seen, alpha):
             assert betting.rejects(fewer, draws, above, alpha / 2, *start).all()
 
 
+def test_a_class_whose_bets_start_elsewhere_is_not_served_by_that_limit():
+    """The negative control of the test above."""
+    nine, draws = np.array(9), np.array(30)
+    test = replace(stops_at(0.1, 0.3), slack=0.0, seen=Seen(60, 30, 100))
+    above = np.linspace(test.lowest(Tally(nine * 0, nine, nine, draws))[1], 0.9, 50)
+    fewer = np.arange(10)[:, None]
+    assert betting.rejects(fewer, 30, above, 0.15, 30, 100).all()
+    assert not betting.rejects(fewer, 30, above, 0.15, 100, 100).all()
+
+
 @pytest.mark.parametrize("radius", RADII)
 def test_a_rival_that_is_not_the_runner_up_excludes_less(radius):
     """The selection draws may name another class than the true runner-up."""

@@ -155,7 +155,8 @@ def lower_near(
     """About `lower`, ten times faster, and proving nothing: to find what is worth computing.
 
     Arguments and errors as for `lower`. The evidence is convex in the logit, where each step of
-    Newton's goes; one that starts at the limit of a parabola is within 1e-9 of `lower`.
+    Newton's goes; one that starts at the limit of a parabola is within 1e-9 of `lower`, or above
+    where far more draws were seen earlier than are counted, as `lower` allows for their error.
     """
     hits, draws, alpha = _checked(hits, draws, alpha, "alpha must be error probabilities")
     seen = _seen(seen_hits, seen_draws)
@@ -169,10 +170,8 @@ def lower_near(
             short = hits * logit - draws * np.logaddexp(0, logit) - needed
             step = short / (hits - draws * special.expit(logit))
             logit = logit - step
-            if (
-                taken + 1 >= _NEWTON_STEPS
-                and not (np.abs(step) > _SMALL * (1 + np.abs(logit))).any()
-            ):
+            moving = np.abs(step) > _SMALL * (1 + np.abs(logit))
+            if taken + 1 >= _NEWTON_STEPS and not moving.any():
                 break
         return np.where((hits > 0) & (alpha > 0), special.expit(logit), 0.0)
 

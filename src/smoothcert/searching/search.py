@@ -115,36 +115,40 @@ class Search:
         return self.explorer.expected(tried.made.target, screening, tried.explored, scale)
 
     def proven(self, candidates: Sequence[Tried]) -> list[Tried]:
-        """Prove candidates by counted draws until the cheapest that can be is found.
+        """Prove candidates by counted draws, upwards from the cheapest that is expected to do.
 
-        It begins with the cheapest that is expected to do, goes up until one is proven, and then
-        down while a cheaper one may do.
+        When one is proven, cheaper ones that may do are tried downwards, until two fail. Where none
+        is proven, the likeliest is certified, for a figure of what can be.
         """
-        order = [t for t in candidates if t.explored.draws.sum()]
-        share = {t.made.word: self.share(t) for t in order}
-        start = next((i for i, t in enumerate(order) if share[t.made.word] >= 1), len(order))
         found = {t.made.word: t for t in candidates}
-        best = None
-        for i in range(start, len(order)):
-            if self.purse.left <= 0:
-                break
-            tried = found[order[i].made.word] = self.certified(order[i])
-            if tried.accepted:
-                best = i
-                break
-        below = start if best is None else min(best, start)
-        if best is None:  # nothing is expected to do, or nothing did: the likeliest, for a figure
-            rest = [t for t in order if found[t.made.word].found is None]
-            likely = sorted(rest, key=lambda t: share[t.made.word], reverse=True)[:1]
+        order = [t.made.word for t in candidates if t.explored.draws.sum()]
+        best = self._first(found, order)
+        if best is None:
+            rest = [w for w in order if found[w].found is None]
+            cheaper = sorted(rest, key=lambda w: self.share(found[w]), reverse=True)[:1]
         else:
-            likely = [t for t in reversed(order[:below]) if self.share(t, optimistic=True) >= 1]
+            open_ = (w for w in reversed(order[:best]) if found[w].found is None)
+            cheaper = [w for w in open_ if self.share(found[w], optimistic=True) >= 1]
         failed = 0
-        for one in likely:
-            if self.purse.left <= 0 or failed == 2:
+        for word in cheaper:
+            if failed == 2:
                 break
-            tried = found[one.made.word] = self.certified(one)
-            failed += not tried.accepted
+            found[word] = self.certified(found[word])
+            failed += not found[word].accepted
         return sorted(found.values(), key=lambda t: t.made.cost)
+
+    def _first(self, found: dict[str, Tried], order: Sequence[str]) -> int | None:
+        """The place of the cheapest candidate that is expected to do and is proven."""
+        for place, word in enumerate(order):
+            if self.share(found[word]) < 1:
+                continue
+            if self.purse.left >= _RUNGS[-1] * self.explorer.inputs:
+                found[word] = self._more(found[word], _RUNGS[-1])
+            if self.share(found[word]) >= 1:
+                found[word] = self.certified(found[word])
+                if found[word].accepted:
+                    return place
+        return None
 
     def certified(self, tried: Tried) -> Tried:
         """With its dataset certificate, round by round while it is open and there is a budget."""
