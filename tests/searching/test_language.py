@@ -60,7 +60,7 @@ def test_what_compress_is_asked_for():
     layers = ("conv1", "conv2", "conv3", "fc")
     assert Candidate("int8", "lowrank", 0.5).target(layers) == "lowrank:0.5+int8"
     tuned = Candidate("int4-weights", "prune-channels", 0.2, 4)
-    assert tuned.target(layers) == "prune-channels:0.2+finetune:4+int4-weights"
+    assert tuned.target(layers) == "prune-channels:0.2+finetune:4+onnx+int4-weights"
     assert Candidate("int8", kept=2).target(layers) == "int8:conv1=fp32,conv2=fp32"
     falling = Language(layers).falling((1, 1, 2))
     assert falling.formats == ("fp32", "int8", "int4", "int4")
@@ -69,7 +69,7 @@ def test_what_compress_is_asked_for():
     assert falling.title == "1 fp32, 1 int8, 2 int4"
     assert Candidate(("int4", "fp32", "int4", "int4")).title == "1 fp32, 3 int4 (mixed)"
     assert Candidate("int8", kept=2).title == "int8, 2 fp32"
-    assert tuned.title == tuned.target(())
+    assert tuned.title == "prune-channels:0.2+finetune:4+int4-weights"
 
 
 @pytest.mark.parametrize(

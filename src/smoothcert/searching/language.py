@@ -55,6 +55,8 @@ class Candidate:
         """What `compress` is asked for, with the layers of the language."""
         steps = [f"{self.shrink}:{self.fraction:g}"] if self.shrink else []
         steps += [f"finetune:{self.epochs}"] if self.epochs else []
+        if self.shrink and self.formats not in ("onnx", "int8"):
+            steps.append("onnx")  # a shrunk network is a torch one, and stored weights are ONNX's
         if isinstance(self.formats, str):
             rest = ",".join(f"{layer}=fp32" for layer in layers[: self.kept])
             return "+".join([*steps, f"{self.formats}:{rest}" if rest else self.formats])
@@ -70,7 +72,7 @@ class Candidate:
         """For tables: `14 int8, 8 int4` counts levels; of falling ones the sensitive come first."""
         if isinstance(self.formats, str):
             kept = f", {self.kept} fp32" if self.kept else ""
-            return f"{self.target(())}{kept}"
+            return f"{self.target(()).replace('+onnx+', '+')}{kept}"
         counts = {level: self.formats.count(level) for level in LEVELS}
         shown = ", ".join(f"{count} {level}" for level, count in counts.items() if count)
         order = [LEVELS.index(level) for level in self.formats]
