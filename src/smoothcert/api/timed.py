@@ -21,7 +21,7 @@ from smoothcert.sampling.tuning import BatchConfig, speed
 _ByPolicy = TypeVar("_ByPolicy", Sized, Exact, Reuse, Exact | Reuse)
 
 _USED = 0.97  # of the time; the rest is for the last blocks, which end apart, and for the summary
-_BLOCK = 0.012  # seconds that a block takes beside its evaluations: batches run out, it is written
+_BLOCK = 0.010  # seconds that a block takes beside its evaluations: batches run out, it is written
 _MEASURED, _SHARE = 6.0, 0.08  # seconds, and of the time: what is measured at least
 _OTHERS = 0.8  # of the first process's speed, by each further one: they share memory and cores
 
