@@ -135,6 +135,8 @@ class RunRequest:
         if run := _resumed(self, identity, origin["probe_answers"]):
             self.register(identity, classifier.name)
             return run
+        if timing is not None:
+            timing = replace(timing, blocks=-(-len(inputs) // identity.block_inputs))
         try:
             self.storage.require_unused()
             self.register(identity, classifier.name)
