@@ -226,6 +226,22 @@ def test_what_cannot_be_proven_ends_with_the_nearest(base, models, data, calibra
     assert "Not proven" in (tmp_path / "f" / "index.html").read_text()
 
 
+@pytest.mark.parametrize("objective", ["latency", "energy-proxy"])
+def test_other_objectives_have_costs_of_their_own(
+    objective, base, models, data, calibration, tmp_path
+):
+    how = {"objective": objective, "accept": "acr>=0.5*base"}
+    found = find(base, str(models / "net.onnx"), data, calibration, tmp_path / "out", **how)
+    assert list(problems_of(found, pool_of(base, found.screening))) == []
+    costs = [row.cost for row in found.rows]
+    assert costs == sorted(costs)
+    assert all(0 < cost != row.size for cost, row in zip(costs, found.rows, strict=True))
+    assert found.best is not None
+    if objective == "energy-proxy":
+        assert found.best.cost < found.original[1] / 2
+    assert objective in (tmp_path / "out" / "index.html").read_text()
+
+
 def test_every_candidate_that_is_proven_is_in_the_ledger(base, folder):
     asked = {entry["fingerprint"] for entry in ledger.entries(base)}
     proven = {r.certificate.fingerprint for r in Found.read(folder).rows if r.certificate}

@@ -28,7 +28,7 @@ from smoothcert.sampling.engine import Progress
 from smoothcert.searching.explored import Explorer, figure_of
 from smoothcert.searching.found import Found, Row
 from smoothcert.searching.language import Language
-from smoothcert.searching.made import Workshop, proposals
+from smoothcert.searching.made import Made, Workshop, proposals
 from smoothcert.searching.page import write_pages
 from smoothcert.searching.search import Purse, Search, Tried, by_sensitivity
 from smoothcert.storage.opening import open_storage
@@ -122,8 +122,8 @@ def search(
     screener = _screener(run, as_inputs(inputs), accept, options)
     make_folder(folder / "models")
     one = _begun(run, screener, str(model), folder, example, options, progress, load)
-    one, tried = _tried(one, options, example.labels is not None, say)
-    found = _found(run, one, options, tried)
+    one, original, tried = _tried(one, options, example.labels is not None, say)
+    found = _found(run, one, options, original, tried)
     _keep(found, folder, tried)
     return found
 
@@ -149,10 +149,11 @@ def _begun(
     return Search(screener, Explorer.of(screener), workshop, purse, begin)
 
 
-def _found(run: Run, one: Search, options: SearchOptions, tried: Sequence[Tried]) -> Found:
+def _found(
+    run: Run, one: Search, options: SearchOptions, original: Made, tried: Sequence[Tried]
+) -> Found:
     """The result."""
     workshop = one.workshop
-    (original,) = workshop.price([workshop.original], options.objective)
     return Found(
         model=workshop.model,
         base=str(run.storage),
@@ -220,18 +221,19 @@ def _keep(found: Found, folder: Path, tried: Sequence[Tried]) -> None:
 
 def _tried(
     one: Search, options: SearchOptions, trains: bool, say: Callable[[str], None]
-) -> tuple[Search, list[Tried]]:
+) -> tuple[Search, Made, list[Tried]]:
     """Order the layers; make, explore and prove candidates."""
     say(f"{len(one.workshop.language.layers)} layers, one by one on draws that are never counted")
     language = by_sensitivity(one, int(_SENSITIVITY * options.budget))
     one = replace(one, workshop=replace(one.workshop, language=language))
     candidates = proposals(one.workshop.language, options.objective, trains)
     say(f"making {len(candidates)} candidates")
-    made = one.workshop.price(list(one.workshop.all_of(candidates)), options.objective)
+    files = list(one.workshop.all_of(candidates))
+    (original, *made) = one.workshop.price([one.workshop.original, *files], options.objective)
     say(f"exploring {len(made)} candidates on draws that are never counted")
     tried = one.explored(made, int(_EXPLORING * options.budget))
     say("proving the cheapest that are expected to do")
-    return one, one.proven(tried)
+    return one, original, one.proven(tried)
 
 
 @dataclass(frozen=True, eq=False)

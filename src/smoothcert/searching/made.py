@@ -2,18 +2,21 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.compress.compress import compress
+from smoothcert.compress.energy import energy_proxy
+from smoothcert.compress.latency import measure_latency
 from smoothcert.compress.request import bytes_of
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
 from smoothcert.searching.language import Candidate, Language
 
+_SECONDS = 0.5  # of measuring the latency of each candidate
 _SOME = 24  # at most so many cuts of falling levels
 _GROUPED = ("int4-weights:64", "int4-weights:32", "int4-weights:16")
 
@@ -83,8 +86,16 @@ class Workshop:
         return Made(candidate, word, target, file, size, float(size))
 
     def price(self, made: Sequence[Made], objective: str) -> list[Made]:
-        """The same with their costs."""
-        return list(made)
+        """The same with their costs, those of latency measured in turns."""
+        files = [one.file for one in made]
+        if objective == "latency":
+            found = measure_latency(files, self.calibration, seconds=_SECONDS)
+            costs = [one.seconds for one in found]
+        elif objective == "energy-proxy":
+            costs = [energy_proxy(file, self.calibration).picojoules for file in files]
+        else:
+            costs = [float(one.size) for one in made]
+        return [replace(one, cost=cost) for one, cost in zip(made, costs, strict=True)]
 
     @property
     def original(self) -> Made:

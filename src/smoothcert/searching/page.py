@@ -17,7 +17,8 @@ from smoothcert.searching.found import Found, Row
 from smoothcert.text import floor_to, level, percent
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 544.0, 12.0, 292.0
-UNITS = {"size": "bytes as stored", "latency": "seconds for a row", "energy-proxy": "energy proxy"}
+UNITS = {"size": "bytes as stored", "latency": "seconds a row", "energy-proxy": "picojoules a row"}
+_BETTER = {"size": "smaller", "latency": "faster", "energy-proxy": "cheaper"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def html(found: Found) -> str:
         "x": x,
         "y": y,
         "floor": floor,
-        "heads": HEADS,
+        "heads": heads(found),
         "rows": [cells(found, row) for row in found.rows],
     }
     text = (files("smoothcert.searching") / "page.html.j2").read_text()
@@ -116,8 +117,11 @@ def _proven(found: Found, row: Row) -> float | None:
     return None if row.certificate is None else figure_of(row.certificate, found.target)
 
 
-HEADS = ("candidate", "bits", "bytes", "times smaller", "proven", "evaluations", "verdict")
-"""Of the table of candidates."""
+def heads(found: Found) -> list[str]:
+    """Of the table of candidates."""
+    cost = [] if found.objective == "size" else [UNITS[found.objective]]
+    times = f"times {_BETTER[found.objective]}"
+    return ["candidate", "bits", "bytes", *cost, times, "proven", "evaluations", "verdict"]
 
 
 def cells(found: Found, row: Row) -> list[str]:
@@ -128,7 +132,8 @@ def cells(found: Found, row: Row) -> list[str]:
         title_of(found, row) + (" (winner)" if found.best is row else ""),
         str(len(row.word)),
         f"{row.size:,}",
-        f"{found.original[0] / row.size:.2f}",
+        *([] if found.objective == "size" else [f"{row.cost:.4g}"]),
+        f"{found.original[1] / row.cost:.2f}",
         proven(row),
         f"{one.evaluations:,}" if one else "",
         verdict,
@@ -155,7 +160,9 @@ def sentence(found: Found) -> str:
     asked = " and ".join(map(str, found.screening.targets))
     best, nearest = found.best, found.nearest
     if best is not None:
-        what = {"size": "smaller", "latency": "faster"}.get(found.objective, "cheaper")
+        what = _BETTER[found.objective]
+        if best.cost >= found.original[1]:
+            return f"Nothing {what} than the original was proven to have {asked}."
         times = f"{found.original[1] / best.cost:.2f} times {what}"
         return f"Proven: {title_of(found, best)}, {times} than the original, has {asked}."
     if nearest is None:
