@@ -142,9 +142,9 @@ def test_what_cannot_be_counted_is_refused(images, tmp_path, monkeypatch):
     import sys
 
     code = """
-from smoothcert import from_function
+import smoothcert
 def build():
-    return from_function(lambda images: images.reshape(len(images), -1)[:, :2], "sums", "1")
+    return smoothcert.from_function(lambda x: x.reshape(len(x), -1)[:, :2], "f", "1")
 """
     (tmp_path / "energy_function.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
