@@ -342,7 +342,7 @@ def test_a_decision_by_the_runner_up_with_other_votes(kind, tmp_path):
 
 def screened(base, flips=None, **options):
     stage = make_screener(base, DATA, Screening(60, **options), 64)
-    honest = stage.screen(stage.prepared(NEW))
+    (honest,) = stage.screen([stage.prepared(NEW)])
     facts = (honest.name, honest.fingerprint, honest.screening, honest.pool)
     return stage, honest, facts
 
