@@ -20,6 +20,12 @@ from smoothcert.data.inputs import Inputs
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_itemcollected(item):
+    """What is full is slow, too, so that `-m "not slow"` leaves it out."""
+    if item.get_closest_marker("full"):
+        item.add_marker("slow")
+
+
 def pytest_runtest_setup(item):
     if item.get_closest_marker("cuda"):
         import torch

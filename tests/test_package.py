@@ -74,6 +74,7 @@ def test_importing_the_package_imports_nothing_heavy():
     assert loaded_after("import smoothcert") == set()
 
 
+@pytest.mark.slow
 def test_nor_does_the_mathematics_or_the_command_line():
     assert loaded_after("import smoothcert.bounds, smoothcert.api.recertify") == set()
     assert loaded_after("import smoothcert.cli.main, smoothcert.execution.runner") == set()
@@ -248,6 +249,7 @@ def test_the_changelog_says_of_every_entry_whether_certificates_can_differ():
         assert all("can differ" not in group for group in unchanged)
 
 
+@pytest.mark.slow
 def test_test_files_share_through_support_and_import_no_other():
     found = {}
     for file in sorted(Path(__file__).parent.rglob("*.py")):

@@ -124,6 +124,7 @@ def builds(tmp_path_factory) -> list[Path]:
     return made
 
 
+@pytest.mark.slow
 def test_two_builds_are_the_same_bytes(builds):
     one, two = ({f.name: f.read_bytes() for f in folder.iterdir()} for folder in builds)
     assert one == two
@@ -174,6 +175,7 @@ def installed(builds, tmp_path_factory) -> Path:
     return site
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_works_from_end_to_end(installed, tmp_path):
     """Its command, its weights, its page's template, and types; nothing comes from the source."""
     np.savez(tmp_path / "x.npz", x=np.zeros((2, 3, 32, 32)), y=np.zeros(2, int))

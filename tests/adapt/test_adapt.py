@@ -14,6 +14,8 @@ onnx = pytest.importorskip("onnx", reason="the onnx extra is not installed")
 from support import deployed_models as deployed  # noqa: E402
 from support.command_line import run_in  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 KINDS = deployed.KINDS
 
 

@@ -137,6 +137,7 @@ def test_a_hugging_face_file(tmp_path):
     assert read(flipped, tmp_path)[0] == Preprocessing(channels="bgr")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processor", ["ViTImageProcessor", "ConvNextImageProcessor"])
 def test_it_means_what_transformers_does(processor, tmp_path):
     transformers = pytest.importorskip("transformers", reason="the hf extra is not installed")

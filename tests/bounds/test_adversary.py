@@ -185,6 +185,7 @@ def test_no_division_of_the_flips_gives_a_smaller_sum(limits, mean_rate):
     assert found <= bound + 0.04 * radii(limits, np.zeros(4)).max()
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.floats(0.5001, 0.999999), min_size=1, max_size=40),
     st.floats(1e-6, 0.6),

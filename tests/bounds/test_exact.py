@@ -93,6 +93,7 @@ def test_the_error_is_alpha_and_never_more_at_full_size(n, m, alpha):
     test_the_error_is_alpha_and_never_more(n, m, alpha)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.3, 0.01])
 @pytest.mark.parametrize("seed", range(3))
 def test_any_function_of_the_votes_may_choose(seed, alpha):
@@ -130,6 +131,7 @@ def region_of(level, replays, fresh, z):
     return ordering.region_of(level, ordering.Looks(replays, fresh, none, none, none - 1), z)
 
 
+@pytest.mark.slow
 def test_a_supremum_read_off_a_grid_is_caught():
     """The control: the same search, with the supremum over five values of p and no cells."""
 

@@ -124,6 +124,7 @@ def test_the_error_is_alpha_and_never_more_at_full_size(sizes, alpha):
     assert 0.9 < check(fixed(*sizes), alpha) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.3, 0.05])
 @pytest.mark.parametrize("seed", range(3))
 def test_any_function_of_the_votes_may_choose(seed, alpha):
@@ -141,6 +142,7 @@ def test_any_function_of_the_votes_may_choose_at_full_size(seed, alpha):
     test_any_function_of_the_votes_may_choose(seed, alpha)
 
 
+@pytest.mark.slow
 def test_planners_that_change_sizes_after_the_count_are_caught():
     """The control: an input's own votes choose the sizes, each tested as if it were fixed."""
     n, alpha = 16, 0.05
@@ -151,6 +153,7 @@ def test_planners_that_change_sizes_after_the_count_are_caught():
     assert check(plan, alpha) <= 1
 
 
+@pytest.mark.slow
 def test_gains_that_cost_nothing_are_caught():
     """The control: the limit without gains, and the observed share of gains added to it."""
     n, winners, losers, alpha = 14, 4, 3, 0.05
@@ -213,6 +216,7 @@ def test_regions_hold_what_is_ordered_as_high(z, level):
             assert (sizes.get(k, np.zeros_like(wanted)) == wanted).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", range(3))
 def test_cells_bound_what_happens_inside_them(place):
     rng, n, alpha = np.random.default_rng(0), 60, 0.05

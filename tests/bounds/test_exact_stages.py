@@ -105,6 +105,7 @@ def test_the_error_is_alpha_and_never_more_at_full_size(rule, alpha):
     test_the_error_is_alpha_and_never_more(rule, alpha)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.3, 0.01])
 @pytest.mark.parametrize("seed", range(3))
 def test_any_rule_for_each_number_of_votes(seed, alpha):

@@ -22,6 +22,7 @@ def test_budgets_integrate_to_alpha_and_never_more(alpha, cells):
     assert budget.edges[-1] < 1
 
 
+@pytest.mark.slow
 def test_the_continuous_budget_of_the_theory_is_the_limit():
     assert Budget(0.002, cells=10**5).edges[0] == pytest.approx(1.4476e-4, rel=1e-4)
 
@@ -156,6 +157,7 @@ def test_stratified_follows_gains_upward():
     assert ours.mean() >= scratch.mean()
 
 
+@pytest.mark.slow
 def test_ten_thousand_inputs_take_seconds():
     """Measured in benchmarks; here only that it is vectorized."""
     rng = np.random.default_rng(0)

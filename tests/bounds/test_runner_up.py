@@ -35,6 +35,7 @@ def radii(lower, upper, rates) -> np.ndarray:
     return SIGMA / 2 * np.maximum(0, z - y)
 
 
+@pytest.mark.slow
 @given(pairs(1), st.one_of(st.just(0.0), st.floats(0, 1.5)))
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_breaking_rates_are_never_above_the_exact_ones(limits, radius):
@@ -182,6 +183,7 @@ def at_the_price(lower, upper, price: float) -> np.ndarray:
     return np.array(rates)
 
 
+@pytest.mark.slow
 @given(pairs(6), st.floats(1e-5, 0.3))
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_the_sum_is_what_direct_minimization_reaches(limits, mean_rate):

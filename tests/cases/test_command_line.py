@@ -487,6 +487,7 @@ def test_a_full_disk_behind_standard_output(buffered):
     assert "standard output cannot be written" in err
 
 
+@pytest.mark.slow
 @posix
 def test_a_full_disk_behind_a_result_names_out_only_where_it_is(base, tmp_path):
     _, err = program("verify", base, redirect="> /dev/full")
@@ -500,6 +501,7 @@ def test_a_full_disk_behind_a_result_names_out_only_where_it_is(base, tmp_path):
     assert (tmp_path / "report" / "index.html").exists()
 
 
+@pytest.mark.slow
 @posix
 def test_closed_streams(base):
     assert program("verify", base, redirect=">&- 2>&- <&-")[0] == b""
@@ -804,6 +806,7 @@ def test_hints_of_settings(changed, alpha, hint):
     assert (hint in found[0]) if hint else found == ()
 
 
+@pytest.mark.slow
 def test_hints_of_other_commands(base, tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     one = ("predict", "support.linear:good", tmp_path / "a.png", "--n", 20)

@@ -414,6 +414,7 @@ ENDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ENDS)
 def test_programs_with_odd_ends(case, tmp_path, plain):
     module, args, kwargs = ENDS[case]
@@ -584,6 +585,7 @@ class Full:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "target", "suffix"),
     [

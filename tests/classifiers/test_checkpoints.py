@@ -111,6 +111,7 @@ def votes(model, images):
     return [record.votes.estimation.tolist() for record in records]
 
 
+@pytest.mark.slow
 def test_every_form_is_one_network_with_the_votes_of_the_same_by_hand(network, images, tmp_path):
     by_hand = votes(nn.Sequential(NormalizeLayer(*CIFAR10), network), images)
     without = votes(network, images)
@@ -125,6 +126,7 @@ def test_every_form_is_one_network_with_the_votes_of_the_same_by_hand(network, i
         assert votes(classifier, images) == by_hand
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "front"),
     [
@@ -145,6 +147,7 @@ def test_another_normalization_is_named(word, front, network, images, tmp_path):
     assert votes(usual, images) != by_hand
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [20, 110])
 def test_a_resnet_of_the_field_at_its_depths(depth, images, tmp_path):
     torch.manual_seed(0)
@@ -157,6 +160,7 @@ def test_a_resnet_of_the_field_at_its_depths(depth, images, tmp_path):
     assert np.allclose(classifier.logits(batch), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_imagenet_resnet_50_of_the_field(images, tmp_path):
     torch.manual_seed(0)
     network = settled(ImageNetResNet(narrow=8))
@@ -522,6 +526,7 @@ def test_hostile_checkpoints(name, tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.slow
 def test_parameters_and_half_precision(network, tmp_path, monkeypatch):
     """What is saved as parameters, or in 16 bits, is read and pruned like tensors in float32."""
     monkeypatch.chdir(tmp_path)

@@ -150,6 +150,7 @@ def noisy(count=64):
     return images + SIGMA * torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.slow
 def test_it_is_worth_certificates(folder):
     inputs = smoothcert.load_inputs("digits", limit=40)
     right = []
@@ -332,6 +333,7 @@ def test_a_schedule_has_as_much_noise_as_it_says():
     assert kept[-1] < 1e-3
 
 
+@pytest.mark.slow
 def test_from_certify_to_a_screened_int8_model(folder, tmp_path):
     draws = ("--data", "digits", "--limit", 3, "--sigma", SIGMA)
     base = tmp_path / "base"
@@ -373,6 +375,7 @@ def test_another_sigma_is_noted(folder):
         assert any("is set for sigma 0.5" in hint for hint in found.hints) == noted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["onnx", "int8", "int8-pt2e", "bf16", "fp16-weights"])
 @pytest.mark.parametrize("front", ["own_parts:Denoiser@denoiser.pth", "own_parts:timed"])
 def test_compressed_pipelines_agree_with_their_originals(target, front, folder, tmp_path):

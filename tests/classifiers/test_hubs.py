@@ -175,6 +175,7 @@ def test_a_backbone_without_its_classifier_is_refused(vit, tmp_path):
         smoothcert.load_classifier(f"hf:{tmp_path / 'vit'}")
 
 
+@pytest.mark.slow
 def test_a_hugging_face_model_certifies_and_compresses(vit, tmp_path):
     data = Inputs.from_arrays((images(4) * 255).astype(np.uint8))
     model = f"hf:{tmp_path / 'vit'}"

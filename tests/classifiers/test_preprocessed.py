@@ -99,6 +99,7 @@ def exported(folder):
     torch.export.save(program, folder / "m.pt2")
 
 
+@pytest.mark.slow
 def test_from_certify_to_a_verified_run_of_the_int8_model(folder):
     """run.json names the file, so replays, other commands and compression find it."""
     exported(folder)

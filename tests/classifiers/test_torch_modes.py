@@ -91,6 +91,7 @@ def test_threads_share_a_mode_and_wait_for_another(users):
     assert settings() == users
 
 
+@pytest.mark.slow
 def test_compiled_logits_are_close_and_the_fingerprint_says_so(digits, models):
     reference = f"small_cnn@{models / 'net.safetensors'}"
     eager = smoothcert.load_classifier(reference)

@@ -9,6 +9,8 @@ from smoothcert.runs.store import Run
 from support.command_line import run_in
 from support.field_networks import CIFAR10, CifarResNet, NormalizeLayer, settled
 
+pytestmark = pytest.mark.slow
+
 MINE = """
 from support.field_networks import CifarResNet
 

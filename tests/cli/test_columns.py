@@ -70,6 +70,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_model_of_scikit_learn_on_a_csv_file(folder):
     model = "mine:boosted+columns.json"
     run_in("certify", model, "--data", "test.csv", *SETTINGS, "--out", "runs/csv", cwd=folder)
@@ -125,6 +126,7 @@ def test_radii_are_of_the_rows_as_they_are_given(folder, monkeypatch):
         assert min(abs(exact[one.index]) - 0.15, 0.3) < one.radius <= abs(exact[one.index])
 
 
+@pytest.mark.slow
 def test_a_network_and_its_int8_version(folder):
     standardized = [
         {**AGE, "mean": 54, "std": 36, "step": 1},

@@ -26,6 +26,7 @@ def folder(models, tmp_path_factory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_certify_writes_a_run_and_prints_its_summary(folder):
     base = Run.open(folder / "base")
     assert len(base.certificates) == 20
@@ -62,6 +63,7 @@ def test_verify(folder):
     assert found["certificates"] == 20
 
 
+@pytest.mark.slow
 def test_verify_exits_with_1_when_something_is_wrong(folder, tmp_path):
     import shutil
 
@@ -72,6 +74,7 @@ def test_verify_exits_with_1_when_something_is_wrong(folder, tmp_path):
     assert "is damaged" in out
 
 
+@pytest.mark.slow
 def test_plan_shows_costs_before_they_are_paid(folder, models):
     out, err = run_in("plan", models / "int8.onnx", "--base", "base", cwd=folder)
     assert "budget:0.02" in out
@@ -293,6 +296,7 @@ def test_misuse_is_one_line_and_exit_code_2(arguments, message, folder, models):
     assert not (folder / "x").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_ctrl_c_and_termination_say_how_to_go_on(models, tmp_path, name, code):
     import signal
@@ -349,6 +353,7 @@ def test_former_names_of_commands_work_and_are_hidden(former, name, folder, log)
     assert not re.search(rf"^ +{former} ", commands, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_misuse_of_a_program_is_one_line_too(tmp_path):
     _, err = program(
         "certify", "gone.onnx", "--data", "digits", "--sigma", 1, "--out", "x", cwd=tmp_path, code=2
@@ -374,6 +379,7 @@ def test_help_and_version():
     assert out.startswith("smoothcert 0.")
 
 
+@pytest.mark.slow
 def test_quick_demo(tmp_path):
     out, _ = program("demo", "--quick", "--out", "d", "--json", cwd=tmp_path)
     result = json.loads(out)

@@ -42,6 +42,7 @@ def bash(*words: str) -> list[str]:
     return answered(typed | {"_SMOOTHCERT_COMPLETE": "complete_bash"}).split()
 
 
+@pytest.mark.slow
 def test_commands_options_and_values_in_bash():
     assert bash("re") == ["recertify", "report"]
     assert bash("certify", "--keep") == ["--keep-margins"]

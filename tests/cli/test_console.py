@@ -103,6 +103,7 @@ def test_quiet_is_the_result_alone():
     assert "a-longer-name" in seen
 
 
+@pytest.mark.slow
 def test_quiet_and_verbose_before_and_after_the_command(models, tmp_path):
     def certify(*before: str, after: tuple[str, ...] = ()) -> str:
         out = str(len(list(tmp_path.iterdir())))
@@ -156,6 +157,7 @@ def lines_of(before: float, step: float) -> list[tuple[float, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_log_gets_its_first_line_in_time():
     """Also where a first count takes longer than that: nothing but the clock writes the line."""
     known, unknown = lines_of(0.0, 0.6), lines_of(6.5, 0.0)

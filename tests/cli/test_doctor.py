@@ -29,6 +29,7 @@ LINES = [
 ]
 
 
+@pytest.mark.slow
 def test_this_machine_can_certify():
     done = subprocess.run(
         [sys.executable, "-m", "smoothcert", "doctor", "--json"],

@@ -14,6 +14,8 @@ from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.runs.store import Run
 from support.command_line import run
 
+pytestmark = pytest.mark.slow
+
 COMMON = ("--data", "digits", "--limit", 6, "--sigma", 0.25, "--n", 300)
 OFFER = "An ONNX twin is often 1.5 times as fast or more: --engine onnx"
 

@@ -11,6 +11,7 @@ from support.command_line import run_in
 COMMON = ("--data", "digits", "--limit", 40, "--sigma", 0.25, "--n", 2000)
 
 
+@pytest.mark.slow
 def test_both_commands_say_the_same_and_write_nothing(models, tmp_path):
     model = models / "net.onnx"
     dry = ("certify", model, *COMMON, "--out", "runs/one", "--dry-run")
@@ -31,6 +32,7 @@ def test_both_commands_say_the_same_and_write_nothing(models, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_costs_what_was_said(models, tmp_path):
     policy = ("--policy", "retain:0.9")
     run = ("certify", models / "net.onnx", *COMMON, *policy, "--out", "run", "--json")

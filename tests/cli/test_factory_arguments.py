@@ -69,6 +69,7 @@ def here(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "model", "other"),
     [
@@ -97,6 +98,7 @@ def test_from_the_original_to_a_replayed_run(folder, name, model, other):
     assert "fingerprint" in said or "another model" in said
 
 
+@pytest.mark.slow
 def test_compressed_and_screened(folder):
     model = "args_mine:make,width=6,scale=3"
     run_in("certify", model, "--data", "d.npz", *DRAWS, "--out", "whole", cwd=folder)

@@ -16,6 +16,7 @@ def net(models):
     return models / "net.safetensors"
 
 
+@pytest.mark.slow
 def test_a_stop_says_what_is_left_and_how_to_go_on(net, tmp_path):
     """A real clock: however fast the machine is, each command ends, and all of it is done once."""
     certify = ("certify", net, *DATA, "--n", 5000, "--block-inputs", 1)
@@ -45,6 +46,7 @@ def test_in_json_a_stopped_run_is_an_unfinished_one(net, tmp_path):
     assert found["finished"] < 12
 
 
+@pytest.mark.slow
 def test_a_plan_by_minutes_is_computed_kept_and_resumed(net, tmp_path):
     command = ("certify", net, *DATA, "--n", 2000, "--policy", "minutes:2", "--out", "base")
     run_in(*command, cwd=tmp_path)

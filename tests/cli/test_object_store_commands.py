@@ -29,6 +29,7 @@ def there(bucket, tmp_path, monkeypatch):
 SIZES = ("--data", "digits", "--limit", 4, "--sigma", 0.25, "--n", 300, "--batch-size", 64)
 
 
+@pytest.mark.slow
 def test_every_command(there, models, tmp_path):
     base, new = there("base"), there("new")
     run("certify", models / "net.onnx", *SIZES, "--out", base, "--block-inputs", 1)
@@ -77,6 +78,7 @@ def test_models_in_the_store(there, models, tmp_path):
     assert "There is no model at s3://" in found.output
 
 
+@pytest.mark.slow
 def test_a_twin_in_the_store(there, models):
     weights = models / "net.safetensors"
     sizes = (f"small_cnn@{weights}", *SIZES, "--engine", "onnx", "--block-inputs", 2)

@@ -44,6 +44,7 @@ def said(text: str) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", text).split())
 
 
+@pytest.mark.slow
 def test_several_screenings_are_stated_with_the_sum_of_their_errors(made, models, tmp_path):
     """One file is one screening, however many candidates it has; given twice it is no other."""
     two = tmp_path / "two.json"

@@ -65,6 +65,7 @@ def check(certificates, folder):
         assert min(true - 0.15, 0.4) < certificate.radius <= true
 
 
+@pytest.mark.slow
 def test_a_table_through_every_command(folder):
     common = ("--data", "table.npz", "--grid", "1/100")
     settings = ("--sigma", 0.2, "--n0", 50, "--n", 2000)

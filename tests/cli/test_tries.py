@@ -79,6 +79,7 @@ def said(result) -> str:
     return " ".join(result.stderr.split())
 
 
+@pytest.mark.slow
 def test_how_often_the_cache_was_asked_is_said_after_the_table(folder):
     plan("g")
     once = said(recertify("g", "uniform:50", "a"))

@@ -17,6 +17,7 @@ from support.run_files import bytes_of
 CERTIFY = ("--data", "digits", "--limit", 6, "--sigma", 0.25, "--n", 600, "--block-inputs", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [(), ("--engine", "onnx")], ids=["as it is", "onnx"])
 def test_workers_change_no_byte(engine, models, tmp_path):
     bytes_by_workers = []
@@ -59,6 +60,7 @@ def test_the_cores_are_shared_out(monkeypatch):
     assert Device("cuda").divided(4).threads is None
 
 
+@pytest.mark.slow
 def test_screening_with_workers_proves_the_same(models, tmp_path):
     net, base = models / "net.safetensors", tmp_path / "base"
     run("certify", net, *CERTIFY, "--out", base)
@@ -73,6 +75,7 @@ def test_screening_with_workers_proves_the_same(models, tmp_path):
     assert (asked.results, asked.models) == (2, 2)  # with workers it was the same screening
 
 
+@pytest.mark.slow
 def test_a_run_can_be_finished_by_another_number_of_workers(models, tmp_path):
     net, out = models / "net.safetensors", tmp_path / "r"
     run("certify", net, *CERTIFY, "--out", out, "--workers", 2)
@@ -146,6 +149,7 @@ def certificates(file):
     return [{k: v for k, v in row.items() if k != "made"} for row in json.loads(file.read_text())]
 
 
+@pytest.mark.slow
 @pytest.mark.refused("169.254.169.254", "metadata.google.internal")  # see test_cluster.py
 def test_the_command_line_on_a_cluster(models, tmp_path):
     pytest.importorskip("ray", reason="needs ray: pip install 'smoothcert[cluster]'")

@@ -5,6 +5,8 @@ import pytest
 import smoothcert
 from smoothcert.compress import compress
 
+pytestmark = pytest.mark.slow
+
 CHAINS = [
     [("prune-layers:0.3", "a.safetensors")],
     [("prune-channels:0.25", "a.safetensors"), ("finetune:2", "b.safetensors")],

@@ -193,6 +193,7 @@ def weights(model):
     return {k: t.detach().numpy() for k, t in state.items() if t.ndim > 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INNER)
 @pytest.mark.parametrize("source", ["factory", "program", "fixed"])
 def test_it_computes_what_the_network_does_with_these_channels_zero(name, source, data, folder):
@@ -211,6 +212,7 @@ def test_it_computes_what_the_network_does_with_these_channels_zero(name, source
     assert narrower == {f"{layer}.weight" for pair in INNER[name].items() for layer in pair}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch's, on itself
 @pytest.mark.parametrize("name", INNER)
 def test_of_a_program_in_core_operators_what_is_found_is_right(name, data, folder):
@@ -271,6 +273,7 @@ def test_a_network_without_inner_channels_is_refused_with_the_reasons(name, reas
     assert not (folder / "o.pt2").exists()
 
 
+@pytest.mark.slow
 def test_the_zoo_as_a_program_loses_what_its_weights_lose(folder, data):
     """But `small_cnn` also channels of its last convolution, whose width the zoo cannot state."""
     file = saved(random_network("cifar_resnet8"), "cifar_resnet8", folder / "net.safetensors")
@@ -284,6 +287,7 @@ def test_the_zoo_as_a_program_loses_what_its_weights_lose(folder, data):
     assert sorted(w.shape[0] for w in weights(folder / "s.pt2").values()) == [8, 10, 16, 16]
 
 
+@pytest.mark.slow
 def test_every_command_takes_it_behind_its_preprocessing_too(data, folder):
     (folder / "p.json").write_text('{"mean": 0.4, "std": 0.3}')
     model, slim = f"own_shapes:make,name=Vgg+{folder}/p.json", folder / "slim.pt2"

@@ -131,6 +131,7 @@ def test_fewer_operations(residual, tmp_path):
     assert slim < 0.6 * full
 
 
+@pytest.mark.slow
 def test_slimmed_networks_are_compressed_further(residual, tmp_path):
     data = smoothcert.load_inputs("digits", "train", limit=64)
     slim = tmp_path / "slim.safetensors"

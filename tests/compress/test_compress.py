@@ -57,6 +57,7 @@ def test_int8_scales_are_per_channel(models):
     assert any(scale.size == 16 for scale in scales)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bf16", "fp16"])
 def test_reduced_precision_is_in_the_arithmetic(kind, models, train, tmp_path):
     reference = f"small_cnn@{models / 'net.safetensors'}"

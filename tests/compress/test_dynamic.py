@@ -13,6 +13,7 @@ def dynamic(residual, tmp_path_factory):
     return compress(residual / "net.onnx", "int8-dynamic", out)
 
 
+@pytest.mark.slow
 def test_it_says_that_it_is_batch_dependent(dynamic):
     assert dynamic.batch_dependent
     assert "BATCH-DEPENDENT: certify it with --batch-size 1" in dynamic.describe()

@@ -74,6 +74,7 @@ def of_rank(network, fraction):
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
 def test_a_network_of_low_rank_keeps_its_logits(suffix, data, tmp_path):
     network = of_rank(random_network("cifar_resnet8"), 0.25)
@@ -84,6 +85,7 @@ def test_a_network_of_low_rank_keeps_its_logits(suffix, data, tmp_path):
     assert np.abs(logits(tmp_path / f"less{suffix}") - logits(file)).max() > 0.01
 
 
+@pytest.mark.slow
 def test_the_exported_file_has_the_smaller_layers(residual, data, tmp_path):
     change = compress(residual, "lowrank:0.25", tmp_path / "l.onnx", inputs=data)
     shapes = {

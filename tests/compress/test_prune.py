@@ -31,6 +31,7 @@ def assert_smallest_are_zero(before, after, count):
     assert np.array_equal(before[~gone], after[~gone])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fraction", "percent"), [("0.3", 30), ("0.29", 29), ("0.999", 99.9)])
 def test_each_layer_loses_its_own_smallest(fraction, percent, colour, tmp_path):
     out = tmp_path / "p.safetensors"
@@ -120,6 +121,7 @@ def test_nothing_changed_is_said_loudly(colour, tmp_path):
     assert again.describe().startswith("NOTHING WAS CHANGED")
 
 
+@pytest.mark.slow
 def test_an_exported_program_is_pruned_itself_and_by_way_of_onnx(colour, tmp_path):
     data = smoothcert.Inputs.from_arrays(np.zeros((2, 3, 16, 16), np.uint8))
     change = compress(colour / "net.pt2", "prune-layers:0.2", tmp_path / "p.pt2", inputs=data)

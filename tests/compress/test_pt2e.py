@@ -22,6 +22,7 @@ def change(residual, tmp_path_factory):
     return compress(residual / "net.safetensors", "int8-pt2e", out, inputs=data, sigma=0.25)
 
 
+@pytest.mark.slow
 def test_quantized_operators_run(change):
     """Counted as they are dispatched, not as they are written."""
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -63,6 +64,7 @@ def test_it_certifies(change, certified_right):
     assert certified_right(change.path) >= 0.5
 
 
+@pytest.mark.slow
 def test_it_loads_without_torchao(change):
     code = (
         "import sys; sys.modules['torchao'] = None\n"

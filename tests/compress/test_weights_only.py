@@ -173,6 +173,7 @@ class Kinds(nn.Module):
         return self.matmul(torch.relu(self.gemm(x.mean((2, 3)))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "precision", "size"),
     [("fp8-weights", "fp8", 0), ("int4-weights:5", "int4", 5), ("fp8-weights:3", "fp8", 3)],
@@ -273,6 +274,7 @@ def test_twice_changes_nothing_and_says_so(residual, tmp_path):
     assert again.describe().startswith("NOTHING WAS CHANGED")
 
 
+@pytest.mark.slow
 def test_overflow_is_refused_before_anything_is_written(residual, tmp_path):
     network = smoothcert.load_classifier(residual / "net.safetensors").module
     with torch.no_grad():

@@ -139,6 +139,7 @@ METHODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_takes_it_off(method):
     """Also where the original was certified on the grid points themselves."""
@@ -193,6 +194,7 @@ def test_evidence_at_named_radii_looks_beyond_the_distance():
     assert (off.named[0].radius, on.named[0].radius) == (0.05, more)
 
 
+@pytest.mark.slow
 def test_runs_keep_the_distance_of_the_inputs_that_they_were_given(tmp_path):
     settings = Settings(SIGMA, 16, n0=20, n=300)
     base = run_certify(tmp_path / "base", ORIGINAL, ON, settings, RunOptions())

@@ -122,6 +122,7 @@ def base_run(prepared, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.stem)
 def test_the_blocks_of_a_page_run(page, prepared, base_run, tmp_path, monkeypatch):
     code = blocks(page)

@@ -4,6 +4,7 @@ import re
 
 import build_tutorial
 import nbformat
+import pytest
 
 
 def results(notebook) -> list[list[str]]:
@@ -17,6 +18,7 @@ def _form(output) -> str:
     return " ".join(sorted(output["data"]))
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_and_gives_what_is_kept_in_it(tmp_path):
     kept = nbformat.read(build_tutorial.NOTEBOOK, as_version=4)
     found = build_tutorial.executed(tmp_path)

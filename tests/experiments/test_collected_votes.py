@@ -61,6 +61,7 @@ def test_irs_looked_up_is_irs(base, lookup, images, variant):
         assert sum(c.flips for c in real.certificates) > 0 or m == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "policies"),
     [

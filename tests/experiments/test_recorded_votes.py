@@ -134,6 +134,7 @@ def test_stand_ins_change_little():
         Planner(base, alone.lookup(), 0.002).recertify("budget:10000", "joint")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["binary", "auto"])
 @pytest.mark.parametrize("sigma", [0.25, 1.0])
 def test_the_exact_test_keeps_budgets_and_proves_more_than_the_joint_bound(sigma, form):
@@ -153,6 +154,7 @@ def test_the_exact_test_keeps_budgets_and_proves_more_than_the_joint_bound(sigma
         assert found["exact"][0] > 1.01 * found["joint"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "proven", "excluded", "evaluations"),
     [("binary", 39, 54, 1316), ("runner-up", 52, 37, 2089), ("auto", 52, 37, 2088)],

@@ -16,6 +16,7 @@ def field():
     return Field.of(5, p=0.97, lost=0.093)
 
 
+@pytest.mark.slow
 def test_the_ledger_of_a_run_counts_them(field, tmp_path):
     """In real run directories; they were fixed beforehand, so their number divides alpha."""
     how, some = RunOptions(batch_size=256), field.candidates[:5]

@@ -65,6 +65,7 @@ def test_a_broken_bound_is_caught(broken):
     assert rejected(count, 2000, ALPHA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["runner-up", "auto", "multiclass"])
 def test_other_forms(form):
     data = inputs(2000)
@@ -74,6 +75,7 @@ def test_other_forms(form):
     assert not rejected(overclaims(result.certificates, truth(28)), 2000, ALPHA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("gamma", [0.75, 0.99])
 @pytest.mark.parametrize("threshold", [26, 27])
@@ -146,6 +148,7 @@ def _claims_too_much(method, settings, shape, n, a, b, flips, changed, allowed):
 GRID = [(p, u, v) for p in (0.7, 0.85, 0.92, 0.97) for u in (0, 0.05, 0.3) for v in (0, 0.5, 1.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", [10, 20])
 def test_irs_exactly_by_enumeration(m):
     """Every outcome of 30 cached and m new draws: budget-exact never exceeds alpha."""
@@ -198,6 +201,7 @@ def _claims_too_much_with(method, settings, a, b, law, allowed):
         stats.binom.pmf = original
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize(
     ("method", "policy"),

@@ -97,6 +97,7 @@ def test_labels_have_the_stated_joint_law():
 # Certifications that are independent.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", SIZES)
 @pytest.mark.parametrize("method", METHODS)
 def test_overclaims_are_as_rare_as_stated(method, count):
@@ -165,6 +166,7 @@ def test_selection_draws_that_are_used_again_are_caught(monkeypatch):
     assert refuted(certified(case, SMALL))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["from scratch", "fresh"])
 def test_alpha_spent_twice_is_caught(method):
     case = worst(method)[0]
@@ -195,6 +197,7 @@ def test_irs_without_its_disparity_is_caught(monkeypatch):
     assert refuted(certified(case, SMALL))
 
 
+@pytest.mark.slow
 def test_uncounted_flips_are_caught(monkeypatch):
     def none(k, n, flips, m, budget):
         return true(k, n, 0, m, budget)
@@ -204,6 +207,7 @@ def test_uncounted_flips_are_caught(monkeypatch):
     assert refuted(certified(worst("joint")[0], SMALL))
 
 
+@pytest.mark.slow
 def test_a_plan_that_looks_at_the_flips_is_caught():
     """Each size alone is sound; the largest radius of twenty sizes is not."""
     case, caches, wrong = Case("joint", 0.05, 4000, p=0.999, u=0.1), 500, []
@@ -224,6 +228,7 @@ def overclaimed(world, cached, cases, method):
     return too_much([record.certificate for record in new], world.changed_truth)
 
 
+@pytest.mark.slow
 def test_a_sample_of_the_surest_draws_is_caught(monkeypatch):
     """Strata by margin, the rest sampled from its far end instead of at random."""
     case, count = Case("stratified", 0.05, 100, p=0.95, u=0.2), 400
@@ -256,6 +261,7 @@ def test_looking_at_a_fixed_limit_at_every_draw_is_caught(monkeypatch):
 # Plans: the trial is a data set.
 
 
+@pytest.mark.slow
 def test_plans_overclaim_as_rarely_as_stated():
     """Would find a rate of 0.55 in six data sets; the full size one of 0.13."""
     assert dataset_overclaims.e_value_detects(6, 0.05) < 0.55
@@ -283,6 +289,7 @@ def test_the_e_value_is_one():
     assert dataset_overclaims.e_value_p(np.full(SETS, least * 0.999), alpha) > ERROR
 
 
+@pytest.mark.slow
 def test_a_plan_with_uncounted_flips_is_caught(monkeypatch):
     true, plan, world = joint.lower, plans()[0], World.of([Law.of_class(0.8, 0.2)])
     assert plan.method == "joint"

@@ -19,6 +19,8 @@ from smoothcert.bounds import exact, exact_stages
 from smoothcert.certificate import ABSTAIN
 from smoothcert.methods import exact as method
 
+pytestmark = pytest.mark.slow
+
 N0, N, ALPHA, BATCH = 100, 400, 0.05, 4096
 TWO = Law.of_class(0.8, u=0.06)
 THREE = Law(((0.10, 0.0, 0.0), (0.02, 0.60, 0.04), (0.0, 0.0, 0.24)))  # class 1, then class 2

@@ -93,6 +93,7 @@ def folders_of_photographs(root: Path) -> None:
         coarse.resize(size, Image.Resampling.BICUBIC).save(root / classes[number] / "a.jpg")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize(
     ("model", "n", "millions"),

@@ -1,6 +1,7 @@
 """Our votes against an independent, straightforward torch loop of the 2019 kind."""
 
 import numpy as np
+import pytest
 import torch
 from scipy import stats
 
@@ -35,6 +36,7 @@ def p_values(network, data, sigma: float) -> list[float]:
     return found
 
 
+@pytest.mark.slow
 def test_votes_agree_within_sampling_error(network, digits):
     assert min(p_values(network, digits, SIGMA)) > ERROR / len(digits)
 

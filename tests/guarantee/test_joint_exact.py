@@ -90,6 +90,7 @@ def error_when_stopping_at_will(alpha: float, u: float, m: int = 400) -> float:
     return error
 
 
+@pytest.mark.slow
 def test_a_planner_that_looks_at_the_flips_is_caught():
     """Replaying on until it looks good errs more than alpha; a length fixed before does not."""
     assert max(error_when_stopping_at_will(0.05, u) for u in (0.03, 0.05, 0.1)) > 0.05
@@ -118,6 +119,7 @@ def worst_stratified(n: int, alpha: float, winners, losers) -> float:
     return worst
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.05, 0.002])
 def test_stratified_never_errs_more_than_alpha(alpha):
     assert worst_stratified(24, alpha, lambda k: k // 2, lambda k: k // 3) <= alpha
@@ -141,6 +143,7 @@ def whole_or_few(budget: Budget, n: int, p: float, u: float, few: dict[int, int]
     return error
 
 
+@pytest.mark.slow
 def test_replaying_everything_where_the_cache_says_so_costs_its_share():
     """A plan by the cache; it errs with 0.3005 at 0.3 if whole replays are tested at all of it."""
     n, alpha, few = 40, 0.3, {27: 9, 28: 7, 29: 6}

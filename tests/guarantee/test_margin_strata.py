@@ -49,6 +49,7 @@ def errors(choose, count: int) -> int:
     return sum(trial(rng, choose) for _ in range(count))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", TRIALS)
 def test_near_strata_hold(count):
     """Rejected with probability 1e-6 if the error were exactly alpha."""

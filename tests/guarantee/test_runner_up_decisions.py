@@ -20,6 +20,8 @@ from smoothcert.certificate import Settings
 from smoothcert.methods import stopping
 from smoothcert.methods.stopping import RunnerUp, Tally
 
+pytestmark = pytest.mark.slow
+
 SIGMA, DRAWS = 0.5, 100
 ALPHAS = (0.3, 0.1, 0.02)
 RADII = (0.0, 0.1, 0.5)

@@ -93,6 +93,7 @@ def errors(world: World, screening: Screening, count: int, n: int = 20_000) -> i
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", DATA_SETS)
 @pytest.mark.parametrize("name", sorted(WORLDS))
 def test_all_statements_hold_together(name, count):
@@ -157,6 +158,7 @@ TOO_MUCH = Target(0.25, 41 / 60)
 TRUE = Target(0.25, 25 / 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [200, pytest.param(3000, marks=pytest.mark.full)])
 def test_stopping_early_accepts_no_false_target_too_often(count, monkeypatch):
     sharp(monkeypatch)
@@ -195,6 +197,7 @@ def errors_at_any_look(world: World, screening: Screening, count: int) -> int:
 ASKED = Screening(40, ALPHA, groups=1).asking([TOO_MUCH, Target(0.0, 0.9), MeanRadius(0.3)])
 
 
+@pytest.mark.slow
 def test_every_look_holds_so_any_target_does(monkeypatch):
     """Also one taken of the votes themselves, as of the original's certificates; and several."""
     sharp(monkeypatch)
@@ -271,6 +274,7 @@ RUNNER_UP = runner_up_worlds()
 
 
 # Fewer, as each takes five times as long: a rate of 0.33 is seen with probability 0.99, not 0.25.
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [150, *DATA_SETS[1:]])
 @pytest.mark.parametrize("name", sorted(RUNNER_UP))
 def test_all_statements_against_the_runner_up_hold_together(name, count):
@@ -305,6 +309,7 @@ def all_of(world: RunnerUpWorld) -> RunnerUpWorld:
     return replace(world, rates=np.full(INPUTS, world.rates.max()))
 
 
+@pytest.mark.slow
 def test_known_limits_against_the_runner_up_hold_too(monkeypatch):
     sharp_pair(monkeypatch)
     screening = Screening(40, ALPHA, radii=(0.1,), groups=1, form=FORM)

@@ -21,6 +21,8 @@ from smoothcert.methods.sequential import Decision
 from smoothcert.sampling.sampler import Sampler
 from support.known_truth import LEVELS, PixelSum, probability_above
 
+pytestmark = pytest.mark.slow
+
 ERROR = 1e-6
 SIGMA = 0.25
 ALPHA = 0.05

@@ -31,6 +31,7 @@ def rejected(counts: np.ndarray, allowed: int) -> bool:
     return stats.binom.sf((counts > allowed).sum() - 1, len(counts), BETA) < ERROR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", RUNS)
 def test_a_runs_certificates_together(runs):
     counts = wrong_counts(runs, 27)

@@ -121,6 +121,7 @@ def best_parts(base_record: Record, truth, counts: dict[bool, int]) -> np.ndarra
     return parts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [Bound.JOINT, Bound.STRATIFIED])
 def test_replayed_draws_that_were_chosen_after_seeing_them(how, base, honest, tmp_path):
     method = Reuse("uniform:60", how.value)
@@ -161,6 +162,7 @@ def fresh_forgery(base, true_run, method, folder, shares_too: bool) -> Run:
     return written(true_run, folder, records, tuple(shares) if shares_too else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shares_too", [False, True])
 def test_fresh_draws_stopped_at_their_best_length(shares_too, base, honest, tmp_path):
     method = Reuse("uniform:60", "joint")
@@ -171,6 +173,7 @@ def test_fresh_draws_stopped_at_their_best_length(shares_too, base, honest, tmp_
     assert caught(forged, base, words)
 
 
+@pytest.mark.slow
 def test_a_plan_with_the_pilot_that_would_give_it(base, honest, tmp_path):
     """Other pilot inputs show at once, other labels of the pilot when it is replayed."""
     true_run = honest(Reuse("uniform:60"))
@@ -188,6 +191,7 @@ def test_a_plan_with_the_pilot_that_would_give_it(base, honest, tmp_path):
     assert any("its plan cannot be recomputed" in p for p in verify(forged, base).problems)
 
 
+@pytest.mark.slow
 def test_a_run_without_its_pilot(base, honest, tmp_path):
     true_run = honest(Reuse("uniform:60"))
     (true_run.path / pilots.NAME).unlink()
@@ -376,6 +380,7 @@ def test_a_screening_with_other_inputs_or_without_its_other_candidates(base):
     assert any("divided over 3 candidates" in p for p in problems_of([one_of_three], base))
 
 
+@pytest.mark.slow
 def test_the_command_names_what_it_did_not_check(base, honest, tmp_path):
     true_run = honest(Reuse("uniform:60"))
     run = CliRunner().invoke(app, ["verify", str(true_run.path), "--json"])

@@ -8,6 +8,7 @@ import fuzz_tsv
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [fuzz_codec, fuzz_tsv, fuzz_run], ids=lambda m: m.__name__)
 def test_targets_take_anything(module):
     """No exception but the package's own, which they catch themselves."""

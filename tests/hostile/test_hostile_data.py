@@ -208,6 +208,7 @@ def test_labels_are_whole_numbers_or_listed(label, tmp_path):
         smoothcert.load_inputs(path)
 
 
+@pytest.mark.slow
 def test_a_parquet_bomb(tmp_path):
     """Three values as they are declared, or one that is repeated only when it is read."""
     for count, kind in ((3, "declared"), (12, "repeated")):

@@ -62,6 +62,7 @@ def resealed(run, change):
     return run.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "name", "value"),
     [
@@ -400,6 +401,7 @@ def test_a_twin_that_the_run_does_not_have(base):
         recorded_model(Run.open(path))
 
 
+@pytest.mark.slow
 def test_every_error_is_of_the_package(base):
     """A sweep: each byte range of each file overwritten and sealed again, then verified."""
     rng = np.random.default_rng(0)

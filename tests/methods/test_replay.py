@@ -149,6 +149,7 @@ def tiny():
     )
 
 
+@pytest.mark.slow
 def test_margins_change_no_certificate_and_serve_a_recertification(with_margins, tiny):
     plain = smoothcert.certify(PixelSum(28), tiny, 0.25, n0=20, n=2000)
     assert plain.certificates == with_margins.certificates

@@ -204,6 +204,7 @@ def test_bad_settings(change, message, tiny_inputs, pixel_sum):
         smoothcert.certify(pixel_sum, tiny_inputs, **{"sigma": 0.25, **change})
 
 
+@pytest.mark.slow
 def test_wrong_channels_are_named(models, tiny_inputs):
     with pytest.raises(ModelError, match=r"failed on a batch of shape \(256, 1, 2, 2\)"):
         smoothcert.certify(models / "int8.onnx", tiny_inputs, 0.25, n=10)

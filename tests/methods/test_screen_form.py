@@ -237,6 +237,7 @@ def test_files_of_the_binary_form_say_nothing_new(base, data):
     assert DatasetCertificate.from_json(json.loads(json.dumps(row))) == c
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["runner-up", "auto"])
 @pytest.mark.parametrize("accept", [None, "ca@0.01>=0.3", "ca@0.3>=0.9"])
 def test_recheck_and_json(form, accept, base, data):

@@ -310,6 +310,7 @@ def test_votes_by_class_are_counted_without_an_array_of_draws_by_classes():
     assert len(empty.draws) == len(empty.others) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.001, 0.3])
 @pytest.mark.parametrize("radius", [0.0, 0.2, 0.6])
 def test_no_draw_that_decides_is_passed_over(radius, alpha):
@@ -347,6 +348,7 @@ def test_both_sides_are_rounded_outward(radius):
         assert other > min(float(betting.upper(others, 1000, 0.0005)), 1 - q)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["runner-up", "auto"])
 def test_runs_of_several_classes(form, tiny_inputs, tmp_path):
     settings = forms(form, levels=LEVELS, n0=50, n=2000, seed=3)

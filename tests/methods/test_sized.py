@@ -16,6 +16,7 @@ def certify(inputs, policy=None, model=None, **how):
     return smoothcert.certify(model or PixelSum(28), inputs, 0.25, n0=N0, n=N, policy=policy, **how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["binary", "runner-up", "auto"])
 @pytest.mark.parametrize("policy", ["budget:0.2", "retain:0.9", "loss:0.01", "radius:0.05"])
 def test_votes_are_the_first_of_those_that_n_for_all_takes(policy, form, tiny_inputs):
@@ -50,6 +51,7 @@ def test_progress_counts_all_evaluations(tiny_inputs):
     assert sum(counts) == found.evaluations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "fresh"])
 @pytest.mark.parametrize("policy", ["uniform:300", "budget:0.2", "retain:0.4"])
 def test_the_exact_test_and_fresh_draws_follow_it(method, policy, tiny_inputs):

@@ -36,6 +36,7 @@ def test_the_oracle_agrees_with_fractions():
             assert abs(log_tail(k, n, p) - exact) < mpf(10) ** -13 * (1 + abs(exact))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "n",
     [1, 2, 10, 1000, 10**6, pytest.param(10**8, marks=pytest.mark.full), 10**9],

@@ -46,6 +46,7 @@ def errors_beyond_8_sigma(law: RoundedGaussian, every: int) -> list[mpf]:
         return [abs(int(table[j]) - exact_cdf(law, j - half)) for j in chosen]
 
 
+@pytest.mark.slow
 @every_law
 def test_thresholds_beyond_8_sigma(law):
     """Within half a unit of 2^64 times the exact probability; the upper tail mirrors the lower."""
@@ -283,6 +284,7 @@ def test_certificates_of_one_value_and_of_a_million(size):
     assert certificate.radius > 0 and certificate.k > 35
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [10**9])
 def test_a_certificate_of_a_billion_draws_is_finite(n):
     """A billion votes for one class: the limit, the slack of a million values, and the radius."""

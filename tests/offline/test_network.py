@@ -159,6 +159,7 @@ def test_the_kernel_lets_unix_sockets_be(kernel):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

@@ -43,6 +43,7 @@ def figures(radii):
     return np.array([radii.mean(), *((radii >= r).mean() for r in (0.25, 0.5, 1.0))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("mean", "deviation"), [(0.7, 0.8), (1.5, 1.0), (2.6, 0.8)])
 def test_forecasts_are_right_on_average(form, mean, deviation):

@@ -35,6 +35,7 @@ def test_bad_policies(text):
         Policy.parse(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["budget:0.01", "budget:200000", "budget:0.1"])
 def test_a_budget_is_kept_and_used(policy, what):
     k, proven = caches(2000)
@@ -103,6 +104,7 @@ def test_what_the_pilot_saw_is_counted_whole(what):
     assert counted > 30
 
 
+@pytest.mark.slow
 def test_an_input_never_chooses_between_two_p_values():
     """The joint bound and the strata are each proven alone, with fresh draws as a way out."""
     flips = FlipRates(away=0.05, back=0.05)
@@ -131,6 +133,7 @@ def test_auto_decides_by_what_is_to_be_spent(policy, method, choice):
     assert candidate_splits(Reuse(policy, method), 100, N) == choice
 
 
+@pytest.mark.slow
 def test_near_draws_are_planned_for_where_changes_are_near():
     flips = FlipRates(away=0.05, back=0.05).with_depths(np.full(50, 0.02), np.full(50, 0.02))
     assert flips.away_depth == pytest.approx(0.03, abs=0.012)

@@ -38,6 +38,7 @@ def with_votes(made, position, k):
     return replace(made, known=known)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["binary", "runner-up", "auto"])
 @pytest.mark.parametrize(
     ("policy", "stages"),
@@ -64,6 +65,7 @@ def test_a_plan_does_not_depend_on_the_inputs_own_votes_or_later_ones(policy, st
     assert (max(moved, default=position) > position) == follows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.005, 0.02, 0.1, 0.3])
 def test_budgets_are_kept(share):
     """With runner-ups too, on collected votes: tests/experiments/test_recorded_votes.py."""
@@ -84,6 +86,7 @@ def test_inputs_in_order_of_difficulty_keep_the_budget_too():
         assert total / (0.02 * N * INPUTS) == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [1, 2])
 @pytest.mark.parametrize("radius", [0.2, 0.4])
 def test_a_radius_that_is_aimed_at_is_reached(radius, stages):
@@ -160,6 +163,7 @@ def of_sizes(policy="budget:0.05", form="binary", stages=1):
     return replace(made, known=replace(made.known, k=k, n=n, proven=2 * k > 1.1 * n))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["binary", "runner-up", "auto"])
 @pytest.mark.parametrize(
     ("policy", "stages"),
@@ -209,6 +213,7 @@ def test_a_uniform_policy_is_taken_as_it_says():
         assert one.evaluations in (0, 137)
 
 
+@pytest.mark.slow
 def test_expected_figures_use_no_cached_votes():
     made = planner()
     again = with_votes(made, 3, 1999)

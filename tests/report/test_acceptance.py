@@ -89,6 +89,7 @@ def test_an_input_decided_at_a_radius_counts_there(tmp_path):
     assert not judge(run, Target(math.nextafter(0.3, 1), 1.0)).accepted
 
 
+@pytest.mark.slow
 def test_what_is_said_names_the_error_of_one_certificate_and_claims_no_more(run, tmp_path):
     from smoothcert.methods import Reuse
 

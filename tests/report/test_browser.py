@@ -77,6 +77,7 @@ def cells(page, column: int) -> list[str]:
     return page.locator("#certificates tbody tr:not(.detail)").evaluate_all(read, column)
 
 
+@pytest.mark.slow
 def test_every_certificate_is_explained_in_its_own_words(page, made):
     """What the page unpacks and fills in is what Certificate.explain says."""
     for number, run in enumerate(made[:2]):
@@ -186,6 +187,7 @@ def test_nothing_is_wider_than_the_window(page, width, scheme):
     assert (colours[1] == "rgb(255, 255, 255)") == (scheme == "light")
 
 
+@pytest.mark.slow
 def test_print_leaves_out_what_only_a_screen_can_use(page):
     page.set_viewport_size({"width": 720, "height": 1000})  # A4 with margins of a centimetre
     page.emulate_media(media="print")

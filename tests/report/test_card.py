@@ -63,6 +63,7 @@ def metadata(text: str) -> dict:
     return yaml.safe_load(text.split("---\n")[1])
 
 
+@pytest.mark.slow
 def test_it_says_what_was_certified_and_what_not(runs):
     text = smoothcert.model_card(runs, [0.0, 0.05])
     base, new = runs

@@ -49,6 +49,7 @@ def rows_of(path, delimiter=","):
     return list(csv.DictReader(io.StringIO(path.read_text()), delimiter=delimiter))
 
 
+@pytest.mark.slow
 def test_parquet_holds_what_the_certificates_say(runs, tmp_path):
     smoothcert.export(runs, tmp_path / "made" / "all.parquet")
     table = parquet.read_table(tmp_path / "made" / "all.parquet")

@@ -82,6 +82,7 @@ def steps(workflow: str) -> list[str]:
     return scripts[1:]
 
 
+@pytest.mark.slow
 def test_the_workflow_accepts_a_good_model_and_fails_for_a_bad_one(folder):
     recertify, original = [text for language, text in blocks("ci.md") if language == "yaml"]
     (certify,) = steps(original)

@@ -144,6 +144,7 @@ def test_candidates_and_their_verdicts(runs, tmp_path, tiny_inputs):
     assert "CA@0.01 ≥ 0.2" in page
 
 
+@pytest.mark.slow
 def test_a_page_of_many_runs_stays_small(runs, tmp_path):
     copies = []
     for number in range(50):
@@ -155,6 +156,7 @@ def test_a_page_of_many_runs_stays_small(runs, tmp_path):
     assert page.count(b"all inputs together</button>") == 50
 
 
+@pytest.mark.slow
 def test_a_page_that_would_be_too_large_has_fewer_rows(runs, tmp_path, monkeypatch):
     report(runs, tmp_path / "whole", (0.0,))
     whole = (tmp_path / "whole" / "index.html").stat().st_size
@@ -181,6 +183,7 @@ def test_every_method_is_cited():
         assert (citations([name]) == usual) == (result.section == 2)
 
 
+@pytest.mark.slow
 def test_the_page_says_how_often_a_cache_was_asked(runs, tmp_path, tiny_inputs):
     base, _ = runs
     report([base], tmp_path / "one", (0.0,))

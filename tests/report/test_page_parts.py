@@ -73,6 +73,7 @@ def test_packed_columns_come_back(lines):
     assert (unpack(pack(columns), 3) == columns).all()
 
 
+@pytest.mark.slow
 def test_rows_hold_limits_cut_to_the_safe_side(base, changed):
     for run in (base, *changed.values()):
         found = rows(run, {})
@@ -186,6 +187,7 @@ def test_tensors_have_no_pictures(data):
     assert sheet([(0, flat.item(0).content)], [flat], 10**6) == Sheet()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [Reuse("uniform:20", "joint"), Exact("uniform:20", form="auto")])
 @pytest.mark.parametrize("form", ["auto", "binary"])
 def test_certificates_with_and_without_runner_ups_are_not_compared_in_silence(

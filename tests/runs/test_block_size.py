@@ -73,6 +73,7 @@ class Steady(PixelSum):
         return super().logits(images)
 
 
+@pytest.mark.slow
 def test_a_long_run_measures_and_a_resumed_one_keeps_its_choice(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "_TRIAL", 0.05)
     data = Inputs.from_arrays(np.full((2_000, 1, 2, 2), 0.5), grid=1 / 16)

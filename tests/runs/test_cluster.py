@@ -30,7 +30,10 @@ from smoothcert.execution.start import RunRequest  # noqa: E402
 from smoothcert.storage.opening import open_storage  # noqa: E402
 
 # Ray asks them whose cloud this is, whatever it is told.
-pytestmark = pytest.mark.refused("169.254.169.254", "metadata.google.internal")
+pytestmark = [
+    pytest.mark.refused("169.254.169.254", "metadata.google.internal"),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture(scope="module")

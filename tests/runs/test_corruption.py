@@ -79,6 +79,7 @@ def flip(data: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 def test_nothing_flipped_nothing_found(run):
     assert found(run.path) == ()
     for file in files_of(run):
@@ -88,6 +89,7 @@ def test_nothing_flipped_nothing_found(run):
     assert kinds == {"run.json", "inputs.parquet", "votes", "events", "certificates"} | own
 
 
+@pytest.mark.slow
 def test_one_flipped_bit_anywhere_is_seen(run):
     """Random positions over all bytes, and some in every file; by verify and by a read."""
     rng = random.Random(run.name)
@@ -105,6 +107,7 @@ def test_one_flipped_bit_anywhere_is_seen(run):
     assert found(run.path) == ()
 
 
+@pytest.mark.slow
 def test_every_byte_of_the_manifest_and_the_small_files(run):
     rng = random.Random(1)
     small = [file for file in files_of(run) if file.suffix == ".json"]
@@ -129,6 +132,7 @@ def test_without_the_checksum_the_same_flips_are_missed(run, monkeypatch):
     assert found(run.path) == ()
 
 
+@pytest.mark.slow
 def test_a_cut_or_longer_file_is_seen(run):
     rng = random.Random(2)
     for file in files_of(run):

@@ -37,6 +37,7 @@ def found(inputs, settings=SETTINGS, **options):
     return estimated(PixelSum(28), inputs, settings, EstimateOptions(**options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["binary", "auto"])
 def test_estimates_and_runs_agree(mixed, tmp_path, form):
     settings = replace(SETTINGS, form=form)

@@ -26,6 +26,8 @@ from support.executors import SETTINGS, SMALL, backwards, threads
 from support.run_files import bytes_of
 from support.worker_faults import LoadPixelSum, missing_weights, thirty_inputs
 
+pytestmark = pytest.mark.slow
+
 EXECUTORS = {
     "backwards": lambda load: backwards,
     "threads": lambda load: threads,

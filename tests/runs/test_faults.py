@@ -49,6 +49,7 @@ def calm(tmp_path):
 # Disks
 
 
+@pytest.mark.slow
 def test_every_file_operation_can_fail(tmp_path, calm, monkeypatch):
     """As on a disk that is full from some moment on, at each such moment."""
     real = {name: getattr(os, name) for name in OPERATIONS if name not in ("unlink", "rmdir")}
@@ -78,6 +79,7 @@ def test_every_file_operation_can_fail(tmp_path, calm, monkeypatch):
     assert at > 40
 
 
+@pytest.mark.slow
 def test_a_limit_on_file_size_set_by_the_kernel(tmp_path):
     """Certificates are larger than 4 KiB, and votes are not: the first block is cut in two."""
     out = tmp_path / "r"
@@ -146,6 +148,7 @@ print("all of it ran")
 """
 
 
+@pytest.mark.slow
 def test_a_small_and_a_read_only_disk(tmp_path):
     alone = ["unshare", "--user", "--map-root-user", "--mount"]
     if not shutil.which("unshare") or subprocess.run([*alone, "true"], check=False).returncode:
@@ -177,6 +180,7 @@ def test_a_folder_without_permission(tmp_path):
 # Several processes, and copies
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_directory(tmp_path):
     """At once, on a new run and on an unfinished one: both end well, with the same bytes."""
     long = {"model": "slow", "inputs": 20, "n": 300}
@@ -191,6 +195,7 @@ def test_two_processes_on_one_directory(tmp_path):
             assert not [*out.rglob("*.tmp"), *tmp_path.glob(f".{out.name}.*")]
 
 
+@pytest.mark.slow
 def test_the_second_process_is_refused_without_resume(tmp_path):
     with KillableProcesses() as children:
         assert children.run(tmp_path / "calm") == 0
@@ -236,6 +241,7 @@ def test_blocks_that_another_worker_finished_are_not_done_again(tmp_path, calm):
     assert bytes_of(out) == calm
 
 
+@pytest.mark.slow
 def test_a_directory_copied_half_way(tmp_path, calm):
     """Any files missing and any cut: resuming gives the same bytes, or says what is damaged."""
     whole = tmp_path / "calm"
@@ -484,6 +490,7 @@ def test_an_error_that_is_not_about_memory_is_not_tried_again(tmp_path):
     assert calls == [256]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
 def test_a_limit_on_memory_set_by_the_kernel(tmp_path):
     """256 MiB a row and 3 GiB to be had: batches of 8 fit, with the probe's two at a time."""

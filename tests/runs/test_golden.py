@@ -65,6 +65,7 @@ def test_it_is_read_and_verified(name):
     assert (Unchecked.PILOT in result.unchecked) == (name in ("new-4", "exact-4"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_replayed(name):
     """The plan of a run of format 3 is made again from a pilot of now."""
@@ -131,6 +132,7 @@ def test_it_is_written_again_byte_for_byte(name, tmp_path):
             assert (new.path / file).read_bytes() == (old.path / file).read_bytes(), file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_sampled_again(name, tmp_path, monkeypatch):
     """The same votes on every machine, since this classifier is exact."""

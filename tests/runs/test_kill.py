@@ -12,6 +12,8 @@ from smoothcert.runs.verify import verify
 from support.killable_process import KillableProcesses, undisturbed
 from support.run_files import bytes_of
 
+pytestmark = pytest.mark.slow
+
 LONG = {"model": "slow", "inputs": 40, "n": 1500}
 
 

@@ -52,6 +52,7 @@ def stop(*_, **__):
 # On disk
 
 
+@pytest.mark.slow
 def test_six_budgets_for_one_model_are_six_results(base, tmp_path, tiny_inputs):
     for number in range(6):
         how = Irs(50 + number)
@@ -68,6 +69,7 @@ def test_six_budgets_for_one_model_are_six_results(base, tmp_path, tiny_inputs):
     assert counts(seed_use.tries_of_run(last)) == (6, 1, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "what"),
     [

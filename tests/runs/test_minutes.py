@@ -109,6 +109,7 @@ def test_minutes_are_a_budget_of_the_count_that_fits(run, tmp_path, tiny_inputs)
     assert again.certificates == run.certificates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [
@@ -228,6 +229,7 @@ def test_planners_do_not_guess_what_fits():
             ask()
 
 
+@pytest.mark.slow
 def test_blocks_of_minutes_do_not_depend_on_a_speed(tmp_path, tiny_inputs, fits):
     found = certify(tmp_path / "run", tiny_inputs, "minutes:2", block_inputs=None)
     assert found.identity.block_inputs == 1
@@ -247,6 +249,7 @@ def stopping(clock, minutes, seconds):
     return replace(SMALL, block_inputs=2, limit=limit, progress=limit.watched(tick))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", [None, threads], ids=["serial", "several"])
 @pytest.mark.parametrize("method", [SCRATCH, Sized("retain:0.9")])
 def test_what_is_finished_is_kept_and_resumes_to_the_same_bytes(

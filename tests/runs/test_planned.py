@@ -40,6 +40,7 @@ def base(certified, tmp_path):
     return Run.open(shutil.copytree(certified, tmp_path / "base"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "joint", "stratified"])
 @pytest.mark.parametrize("policy", ["uniform:300", "budget:0.1", "retain:0.8", "radius:0.1"])
 def test_a_planned_run(method, policy, base, tmp_path, tiny_inputs):
@@ -53,6 +54,7 @@ def test_a_planned_run(method, policy, base, tmp_path, tiny_inputs):
     assert run.identity.method == reuse
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["binary", "runner-up", "auto"])
 @pytest.mark.parametrize("policy", ["uniform:200", "budget:0.1", "retain:0.8", "radius:0.1"])
 def test_the_exact_method_in_memory_and_on_disk(
@@ -97,6 +99,7 @@ def counted_draws(run):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["joint", "stratified"])
 def test_what_a_plan_has_shown_is_not_counted(method, base, tmp_path, tiny_inputs):
     """`plan` shows what a pilot saw; a policy chosen by that counts none of the pilot's draws."""
@@ -142,6 +145,7 @@ def test_what_a_plan_has_shown_is_counted_by_no_other_method(base, tmp_path, tin
         make_screener(base, tiny_inputs, Screening(int(left) + 1), 16)
 
 
+@pytest.mark.slow
 def test_once_a_plan_was_shown_auto_is_one_family(base, tmp_path, tiny_inputs):
     """Between families nobody may choose by what the cache says, which a plan shows."""
     new, much = PixelSum(29), Reuse("uniform:600")
@@ -187,6 +191,7 @@ def test_decided_runs_verify_and_replay(tmp_path, tiny_inputs, pixel_sum):
     assert run.certificates == in_memory.certificates
 
 
+@pytest.mark.slow
 def test_margins_and_fresh_seeds_are_kept_and_verified(tmp_path, tiny_inputs, pixel_sum):
     settings = replace(SETTINGS, keep_margins=True)
     base = run_certify(tmp_path / "base", pixel_sum, tiny_inputs, settings, SMALL)
@@ -241,6 +246,7 @@ class Unusable(PixelSum):
 calls: list[int] = []
 
 
+@pytest.mark.slow
 def test_pilots_that_were_shown_are_named_by_verify_for_the_exact_test(base, tmp_path, tiny_inputs):
     """It sets no draws aside; its own pilot, on selection draws, may be shown to anyone."""
     explore(base, PixelSum(29), tiny_inputs, Exact("uniform:100"), 64)

@@ -16,6 +16,8 @@ from smoothcert.methods.screening import Screening
 from support.executors import SETTINGS, SMALL, backwards, threads
 from support.worker_faults import LoadPixelSum, thirty_inputs
 
+pytestmark = pytest.mark.slow
+
 THRESHOLDS = (28, 29, 27, 30, 28)
 EACH = 48  # draws per input
 

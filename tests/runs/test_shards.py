@@ -62,6 +62,7 @@ def test_merged_parts_are_the_run(calm, parts, tmp_path):
     assert not list(tmp_path.glob(".merged*"))
 
 
+@pytest.mark.slow
 def test_planned_shards(calm, tmp_path, tiny_inputs):
     def recertify(out, shard=None):
         how = replace(SMALL, shard=Shard(*shard)) if shard else SMALL

@@ -37,6 +37,7 @@ def run(tmp_path, tiny_inputs):
     return certify(tmp_path / "run", tiny_inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["budget:0.2", "retain:0.9", "loss:0.03", "radius:0.15"])
 def test_in_memory_and_on_disk_agree(policy, tmp_path, tiny_inputs):
     run = certify(tmp_path / "r", tiny_inputs, policy)
@@ -58,6 +59,7 @@ def test_a_resumed_run_keeps_its_plan(run, tiny_inputs):
         certify(run.path, tiny_inputs, "retain:0.95", resume=True)
 
 
+@pytest.mark.slow
 def test_shards_in_one_directory_and_in_several(run, tmp_path, tiny_inputs):
     out = tmp_path / "shared"
     with ThreadPoolExecutor(3) as pool:
@@ -107,6 +109,7 @@ def test_a_pilot_of_fewer_inputs_is_found_out(run):
     assert "cannot be recomputed" in problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["uniform:100", "budget:0.2", "retain:0.8"])
 @pytest.mark.parametrize("form", ["binary", "auto"])
 def test_recertified_runs_of_it_verify(policy, form, run, tmp_path, tiny_inputs):

@@ -74,6 +74,7 @@ def test_answers_on_the_device_are_those_of_the_host(answer, dtype):
     assert (found["label"] == expected["label"]).all()
 
 
+@pytest.mark.slow
 def test_compiled_noise_gives_the_same_votes(digits, network):
     classifier, some = TorchClassifier.of(network, "net"), list(batches(digits, 4))
     with (

@@ -124,6 +124,7 @@ def test_slack_bounds_the_total_variation():
     assert law.slack((2, 3)) == pytest.approx(6 * law.slack((1,)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.01, 0.5, 16.0])
 @pytest.mark.parametrize("size", [1, 3, 4, 1023, 1026, 3072])
 def test_compiled_noise_gives_the_same_bits(sigma, size):

@@ -43,6 +43,7 @@ def test_eager_gives_the_definitions_bits(sigma, seed):
         assert (found.numpy() == to_float(clean + steps, law.levels)).all()
 
 
+@pytest.mark.slow
 def test_compiled_gives_the_same_bits_and_compiles_once_for_a_shape():
     """Seeds, addresses and pixels are no part of what is compiled.
 
@@ -78,6 +79,7 @@ def test_layout_changes_no_value():
     assert (found == made(maker, 7, addresses, clean)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [1 / 8, 4, 255 / 2, 4096])
 def test_look_up_at_every_threshold(ratio):
     """The words at, just below and just above each threshold and each bucket, and the ends."""

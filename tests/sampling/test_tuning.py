@@ -73,6 +73,7 @@ def test_a_run_of_seconds_is_not_searched():
     assert autotuned(slow_when_large, 60_000).batch_size == 256
 
 
+@pytest.mark.slow
 def test_a_long_run_takes_the_faster_batch():
     small_is_fast = Clock(per_row=2e-4, slow_above=64)
     assert autotuned(small_is_fast).batch_size <= 64
@@ -80,6 +81,7 @@ def test_a_long_run_takes_the_faster_batch():
     assert autotuned(large_is_fast).batch_size == 256
 
 
+@pytest.mark.slow
 def test_a_long_run_takes_the_faster_layout():
     fast = Clock(per_row=2e-5, layout="fast")
     found = autotuned(Two(per_row=2e-4, other=fast))
@@ -89,6 +91,7 @@ def test_a_long_run_takes_the_faster_layout():
     assert layout_of(found.classifier) == ""
 
 
+@pytest.mark.slow
 def test_a_layout_that_fails_is_passed_over():
     @dataclass(frozen=True)
     class Refusing(Clock):

@@ -167,6 +167,7 @@ def test_macer_needs_noise():
         Recipe("small_cnn", 0.0, loss=LOSSES["macer"])
 
 
+@pytest.mark.slow
 def test_macer_trains_the_digits(tmp_path):
     """From scratch and further; what it learned is recorded, and it learned."""
     common = ("--data", "digits", "--limit", 300, "--sigma", 0.5, "--seed", 1, "--json")

@@ -122,6 +122,7 @@ def test_a_server_that_is_away_costs_a_warning(certified, monkeypatch):
     assert not run.missing
 
 
+@pytest.mark.slow
 def test_wandb_offline(certified, tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb", reason="needs wandb")
 

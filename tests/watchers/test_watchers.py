@@ -128,6 +128,7 @@ def test_recertify_and_decide_are_followed():
     assert (seen.ends[2].labelled, seen.ends[2].evaluations) == (False, decided.evaluations)
 
 
+@pytest.mark.slow
 def test_a_run_is_followed_block_by_block_and_ends_with_the_same_bytes(at_once, tmp_path):
     seen = Noting()
     run = run_certify(
@@ -149,6 +150,7 @@ def test_a_run_is_followed_block_by_block_and_ends_with_the_same_bytes(at_once, 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     "spawn" not in multiprocessing.get_all_start_methods(), reason="needs processes"
 )
