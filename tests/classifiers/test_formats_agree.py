@@ -108,6 +108,7 @@ PAIRS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS)
 def test_any_pair(pair, models, formats, digits):
     """The new certificates are the new model's own: it votes for their class on fresh noise."""

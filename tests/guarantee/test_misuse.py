@@ -32,6 +32,7 @@ def test_a_misuse_is_refuted(study, name):
     assert row(name, study).p_value < ERROR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REMEDIES)
 def test_a_remedy_is_not(study, name):
     assert row(name, study).p_value > ERROR
