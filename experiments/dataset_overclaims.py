@@ -253,7 +253,7 @@ class DataSet:
             cached = replace(base, records=base.records[start : start + self.size])
             screener = screen.Screener.of(cached, some, self.screening, BATCH)
             with patch.object(Prepared, "sampler", lambda *_: looked_up):
-                yield screener.screen(ready)
+                yield from screener.screen([ready])
 
 
 def says_something_false(

@@ -4,9 +4,11 @@ python experiments/sizes.py
 
 For each original: what its policies spend, which share of the average certified radius (ACR) of n
 draws for every image they keep, and what one number of draws for all would have to be for as much.
-For radii: how many images reach them, next to the sequential test of `certify --radius`. And what
-int8 recertified on an original by plan reaches, for the same number of evaluations. Rows go to
-experiments/results/statistics (sizes.csv, radii.csv, reused.csv), tables into docs/results.md.
+For radii: how many images reach them, next to the sequential test of `certify --radius`, with bets
+as published and with bets that start from the selection votes. What int8 recertified on an original
+by plan reaches, for the same number of evaluations. And what an original reaches that was extended
+to n. Rows go to experiments/results/statistics (sizes.csv, radii.csv, reused.csv, extended.csv),
+tables into docs/results.md.
 """
 
 import csv
@@ -22,12 +24,13 @@ from smoothcert import Certification
 from smoothcert.api import sized
 from smoothcert.api.pilot import PilotVotes
 from smoothcert.certificate import Record
-from smoothcert.methods import Case, Decision, Sized
+from smoothcert.methods import Case, Decision, Extended, Sized
 
 HERE = Path(__file__).parent
 POLICIES = ("retain:0.9", "retain:0.95", "retain:0.98", "retain:0.99", "budget:0.3", "loss:0.05")
 RADII = (0.25, 0.5, 0.75)
 BASES = (None, "retain:0.9", "retain:0.95", "retain:0.99")
+STEPS = (2, 5, 10, 20, 50, 100)
 SPENT = 0.02  # of n for all: the evaluations of int8's recertification
 
 
@@ -55,13 +58,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Decided:
-    """One radius: images that reach it and evaluations per image, by plan and one after another."""
+    """One radius: images that reach it and evaluations per image.
+
+    By plan; and one after another, by betting as published (Voracek, NeurIPS 2024) and as it is.
+    """
 
     network: str
     radius: float
     of_n: int
     planned: int
     planned_evaluations: float
+    published: int
+    published_evaluations: float
     sequential: int
     sequential_evaluations: float
 
@@ -75,6 +83,24 @@ class Reused:
     original_evaluations: float
     evaluations: float
     acr: float
+
+
+@dataclass(frozen=True)
+class Grown:
+    """An original extended to n draws, from a part of them.
+
+    Attributes:
+        start: the share of the ACR of n draws that the run has which is extended.
+        kept: the share that it has then.
+    """
+
+    network: str
+    first: int
+    times: int
+    start: float
+    kept: float
+    certified: int
+    of: int
 
 
 def planned(whole: Certification, policy: str) -> Certification:
@@ -133,28 +159,18 @@ def rows(place: Place) -> list[Row]:
 
 def decided(place: Place) -> list[Decided]:
     """Every radius on one original."""
-    read = Recorded.read(place)
-    whole, count, found = read.certification, len(read.classes), []
+    read, found = Recorded.read(place), []
+    whole, sampler = read.certification, LookUpSampler.of(read.lookup(), read.certification)
     for radius in RADII:
-        made = planned(whole, f"radius:{radius}")
-        sampler = LookUpSampler.of(read.lookup(), whole)
-        one = tuple(Decision(radius).records(sampler, map(Case, Shown.of(whole))))
-        reached = [
-            sum(record.certificate.radius >= radius for record in records)
-            for records in (whole.records, made.records, one)
-        ]
-        spent = sum(record.certificate.evaluations for record in one)
-        found.append(
-            Decided(
-                title(place),
-                radius,
-                reached[0],
-                reached[1],
-                made.evaluations / count,
-                reached[2],
-                spent / count,
-            )
-        )
+        ways = [planned(whole, f"radius:{radius}")]
+        for prior in ("none", "selection"):
+            decision = Decision(radius, prior=prior)
+            records = tuple(decision.records(sampler, map(Case, Shown.of(whole))))
+            ways.append(replace(whole, method=decision, records=records))
+        of_n, *reached = (sum(c.radius >= radius for c in w.certificates) for w in (whole, *ways))
+        spent = [way.evaluations / len(read.classes) for way in ways]
+        pairs = (value for pair in zip(reached, spent, strict=True) for value in pair)
+        found.append(Decided(title(place), radius, of_n, *pairs))
     return found
 
 
@@ -171,6 +187,25 @@ def reused(place: Place) -> list[Reused]:
         acr = float(radii(records, original.classes).mean())
         facts = (title(place), policy or "n for all", base.evaluations / count)
         found.append(Reused(*facts, spent / count, acr))
+    return found
+
+
+def grown(place: Place) -> list[Grown]:
+    """One original, from a half to a hundredth of its draws."""
+    read = Recorded.read(place)
+    whole = read.certification
+    best, found = radii(whole.records, read.classes).mean(), []
+    facts = (whole.settings, whole.shape, whole.num_classes)
+    for times in STEPS:
+        first = whole.settings.n // times
+        method = Extended(times)
+        records = tuple(replace(r, certificate=method.recheck(r, *facts)) for r in whole.records)
+        both = cut(whole, first).records, records
+        shares = (float(radii(made, read.classes).mean() / best) for made in both)
+        certified = (
+            sum(r.certificate.radius > 0 for r in made) for made in (records, whole.records)
+        )
+        found.append(Grown(title(place), first, times, *shares, *certified))
     return found
 
 
@@ -199,10 +234,13 @@ def main() -> None:
     small = [place for place in places if place.architecture == "cifar_resnet20"]
     again = [row for place in small for row in reused(place)]
     write("reused.csv", again)
+    more = [row for place in places for row in grown(place)]
+    write("extended.csv", more)
     page = HERE.parent / "docs" / "results.md"
     put(page, "sizes", table(["original", "policy", *HEAD], [line(row) for row in sizes]))
     put(page, "sizes-radii", table(["original", *_OF_RADII], [line(row) for row in chances]))
     put(page, "sizes-reused", table(["original", "policy", *_OF_REUSE], [line(r) for r in again]))
+    put(page, "sizes-extended", table(["original", *_OF_EXTENSIONS], [line(row) for row in more]))
 
 
 HEAD = (
@@ -211,12 +249,16 @@ HEAD = (
 )
 _OF_RADII = (
     *("radius", "reached by n for all", "by plan", "evaluations an image"),
-    *("by betting", "evaluations an image"),
+    *("by betting as published", "evaluations an image"),
+    *("from the selection votes", "evaluations an image"),
 )
 _OF_REUSE = "evaluations an image of the original", "of int8", "ACR of int8"
 
 
-def line(row: Row | Decided | Reused) -> list[str]:
+_OF_EXTENSIONS = "first n", "times", "ACR before", "ACR extended", "certified", "of"
+
+
+def line(row: Row | Decided | Reused | Grown) -> list[str]:
     """A row of a table."""
     shown = []
     for field, value in zip(fields(row), astuple(row), strict=True):
@@ -225,7 +267,7 @@ def line(row: Row | Decided | Reused) -> list[str]:
         elif "evaluations" in field.name:
             shown.append(f"{value:,.0f}")
         else:
-            digits = {"acr": 4, "kept": 3}.get(field.name, 2)
+            digits = {"acr": 4, "kept": 3, "start": 3}.get(field.name, 2)
             shown.append(f"{value:.{digits}f}")
     return shown
 

@@ -202,14 +202,16 @@ def strata(case: Case) -> Case:
 def sequential(case: Case) -> Case:
     """The truth next to the threshold: both decisions are possible, the wrong one by `u`.
 
-    `u` = 0: the truth is just below the radius, and proving it is wrong; 1: just above.
+    `u` = 0: the truth is just below the radius, and proving it is wrong; 1: just above. The bets
+    start from each outcome of the selection draws that chooses the class; without any, from none.
     """
-    alive, rate = np.ones(1), 0.0
+    seen, (n0, p) = np.arange(case.n0 + 1)[:, None], (case.n0, case.p)
+    alive, rate = pmf(n0, p)[:, None] * ((2 * seen > n0) | (n0 == 0)), 0.0
     for draws in range(1, case.n + 1):
-        alive = np.append(alive * (1 - case.p), 0) + np.append(0, alive * case.p)
+        alive = np.pad(alive * (1 - p), ((0, 0), (0, 1))) + np.pad(alive * p, ((0, 0), (1, 0)))
         hits = np.arange(draws + 1)
-        stop = betting.rejects(hits, draws, case.p, case.alpha)
-        above = hits > draws * case.p
+        stop = betting.rejects(hits, draws, p, case.alpha, seen, n0)
+        above = hits > draws * p
         rate += float(alive[stop & (above if case.u == 0 else ~above)].sum())
         alive[stop] = 0.0
     return replace(case, rate=rate)
@@ -307,8 +309,13 @@ def searches() -> Iterator[tuple[Case, dict[str, tuple[float, float]]]]:
         (0.001, 60, 0.5, 0.5),
     ):
         yield Case("stratified", alpha, n, winners=winners, losers=losers), _FLIPS
-    for alpha, n, u in ((0.05, 100, 0), (0.05, 100, 1), (0.05, 60, 0), (0.001, 150, 0)):
-        yield Case("sequential", alpha, n, p=0.8, u=u), {"p": (0.7, 0.97)}
+    for alpha, n, u, n0 in (
+        (0.05, 100, 0, 1),
+        (0.05, 100, 1, 1),
+        (0.05, 60, 0, 10),
+        (0.001, 150, 0, 1),
+    ):
+        yield Case("sequential", alpha, n, p=0.8, u=u, n0=n0), {"p": (0.7, 0.97)}
 
 
 def text(cases: list[Case]) -> str:

@@ -57,7 +57,7 @@ LAYERS = (
         "api",
     ),
     *("training", "compress", "adapt", "storage", "runs", "execution", "report", "simulation"),
-    *("cli", "__main__"),
+    *("searching", "cli", "__main__"),
 )
 
 

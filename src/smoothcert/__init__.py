@@ -16,6 +16,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from smoothcert.api.certify import certify as certify
     from smoothcert.api.decide import decide as decide
+    from smoothcert.api.extend import extend as extend
     from smoothcert.api.predict import predict as predict
     from smoothcert.api.recertify import recertify as recertify
     from smoothcert.api.screen import screen as screen
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from smoothcert.report.export import certificates_table as certificates_table
     from smoothcert.report.export import export as export
     from smoothcert.runs.store import Run as Run
+    from smoothcert.searching.find import search as search
     from smoothcert.summary import Summary as Summary
     from smoothcert.summary import summarize as summarize
     from smoothcert.watchers.base import Watcher as Watcher
@@ -66,6 +68,7 @@ _HOMES = {
     "decide": "api.decide",
     "estimate": "execution.estimate",
     "export": "report.export",
+    "extend": "api.extend",
     "from_function": "classifiers.from_function",
     "load_classifier": "classifiers.loading",
     "load_inputs": "data.datasets",
@@ -73,6 +76,7 @@ _HOMES = {
     "predict": "api.predict",
     "recertify": "api.recertify",
     "screen": "api.screen",
+    "search": "searching.find",
     "summarize": "summary",
 }
 

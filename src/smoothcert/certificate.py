@@ -35,8 +35,8 @@ class Outcome(Enum):
     )
     UNDECIDED = (
         "Abstained: these votes do not prove the class more likely than all others. Unless the "
-        "classifier is truly undecided here, a run with more draws and another seed may prove it; "
-        "with this seed it would be a second try on the same draws."
+        "classifier is truly undecided here, more draws may prove it: with another seed, or by "
+        "extend, which sets an error aside for that; with this seed anew it would be a second try."
     )
     UNSPENT = (
         "Abstained: the plan spent nothing here. Another budget or policy is "

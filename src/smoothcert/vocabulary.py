@@ -32,6 +32,9 @@ FORMS = ("binary", "runner-up", "auto", "multiclass")
 EXACT_FORMS = ("binary", "runner-up", "auto")
 """The forms that `methods.exact` has."""
 
+PRIORS = ("selection", "none")
+"""What the bets of a decision of a radius start from; see `methods.sequential`."""
+
 EXACT_METHODS = ("auto", "exact")
 """What `recertify` calls `methods.exact`."""
 
@@ -71,6 +74,9 @@ AIMED_POLICIES = ("retain:", "radius:")
 """How those begin that have a radius to reach on each input."""
 
 SIZE_POLICIES = ("budget:0.3", "minutes:10", "retain:0.95", "loss:0.02", "radius:0.25")
+OBJECTIVES = ("size", "latency", "energy-proxy")
+"""What `search` makes small."""
+
 POLICIES = ("uniform:1000", "budget:0.02", "minutes:10", "retain:0.95", "radius:0.25")
 RECIPES = ("quick", "short", "finetune", "cohen2019")
 LOSSES = ("plain", "consistency", "macer")
@@ -115,38 +121,73 @@ MODEL_FORMATS = {
 
 
 @dataclass(frozen=True)
+class Writes:
+    """The suffixes of what a target can write, by what it reads; empty if it cannot read that.
+
+    Attributes:
+        onnx: from an ONNX model.
+        zoo: from weights for a network of the zoo.
+        torch: from a torch network in code or of a hub.
+        program: from an exported program (.pt2).
+    """
+
+    onnx: tuple[str, ...] = ()
+    zoo: tuple[str, ...] = ()
+    torch: tuple[str, ...] = ()
+    program: tuple[str, ...] = ()
+
+
+_ONNX, _PT2, _WEIGHTS = (".onnx",), (".pt2",), (".safetensors",)
+_ANY_TO_ONNX = Writes(_ONNX, _ONNX, _ONNX, _ONNX)
+_SAME = Writes(_ONNX, (*_WEIGHTS, *_PT2), _PT2, _PT2)
+_NETWORK = Writes((), _PT2, _PT2)
+_FACTORIZED = Writes((), (*_PT2, *_ONNX), (*_PT2, *_ONNX))
+_SAME_IN_TORCH = Writes((), (*_WEIGHTS, *_PT2), _PT2, _PT2)
+
+
+@dataclass(frozen=True)
 class Target:
     """A compression target.
 
     Attributes:
         module: module of `compress` whose `write(request)` makes it.
         help: one line of help.
+        writes: what it reads and writes.
         example: an argument to offer, after a colon; empty if it takes none.
     """
 
     module: str
     help: str
+    writes: Writes = _SAME
     example: str = ""
 
 
 TARGETS = {
     "int8": Target(
-        "int8", "static int8 (.onnx); int8:LAYER=int4,LAYER=fp32 sets exceptions by layer"
+        "int8",
+        "static int8 (.onnx); int8:LAYER=int4,LAYER=fp32 sets exceptions by layer",
+        _ANY_TO_ONNX,
     ),
     "int8-dynamic": Target(
-        "dynamic", "dynamic int8 (.onnx); batch-dependent: certify in batches of 1"
+        "dynamic", "dynamic int8 (.onnx); batch-dependent: certify in batches of 1", _ANY_TO_ONNX
     ),
     "int8-pt2e": Target(
-        "pt2e", "static int8 by torchao, simulated in float32 (torch models; .pt2)"
+        "pt2e",
+        "static int8 by torchao, simulated in float32 (torch models; .pt2)",
+        Writes((), _PT2, _PT2, _PT2),
     ),
-    "bf16": Target("precision", "bfloat16 weights and arithmetic (torch models; .pt2)"),
-    "fp16": Target("precision", "float16 weights and arithmetic (torch models; .pt2)"),
+    "bf16": Target("precision", "bfloat16 weights and arithmetic (torch models; .pt2)", _NETWORK),
+    "fp16": Target("precision", "float16 weights and arithmetic (torch models; .pt2)", _NETWORK),
     "bf16-weights": Target("weights_only", "weights rounded to bfloat16, float32 arithmetic"),
     "fp16-weights": Target("weights_only", "weights rounded to float16, float32 arithmetic"),
     "fp8-weights": Target(
         "weights_only", "weights rounded to float8 times a scale per channel, float32 arithmetic"
     ),
-    "int8-weights": Target("weights_only", "weights on 255 levels per channel, float32 arithmetic"),
+    "int8-weights": Target(
+        "weights_only",
+        "weights on 255 levels per channel, float32 arithmetic; this and the others with -weights "
+        "take exceptions as int8 does, also bf16, fp16, fp8 and int3 to int8",
+    ),
     "int7-weights": Target("weights_only", "the same with 127 levels"),
     "int6-weights": Target("weights_only", "the same with 63 levels"),
     "int5-weights": Target("weights_only", "the same with 31 levels"),
@@ -155,30 +196,50 @@ TARGETS = {
     ),
     "int3-weights": Target("weights_only", "the same with 7 levels"),
     "prune": Target(
-        "prune", "prune:F sets the fraction F of the weights, the smallest, to zero", "0.2"
+        "prune", "prune:F sets the fraction F of the weights, the smallest, to zero", _SAME, "0.2"
     ),
-    "prune-layers": Target("prune", "prune-layers:F does so in each layer separately", "0.2"),
+    "prune-layers": Target(
+        "prune", "prune-layers:F does so in each layer separately", _SAME, "0.2"
+    ),
     "prune-channels": Target(
-        "channels", "prune-channels:F removes the fraction F of inner channels", "0.2"
+        "channels",
+        "prune-channels:F removes the fraction F of inner channels",
+        _SAME_IN_TORCH,
+        "0.2",
     ),
     "lowrank": Target(
-        "lowrank", "lowrank:F factorizes layers to the fraction F of their rank", "0.5"
+        "lowrank",
+        "lowrank:F factorizes layers to the fraction F of their rank",
+        _FACTORIZED,
+        "0.5",
     ),
     "distill": Target(
-        "distill", "distill:ARCH or distill:ARCH,EPOCHS trains a student of the zoo", "small_cnn"
+        "distill",
+        "distill:ARCH or distill:ARCH,EPOCHS trains a student of the zoo",
+        Writes(_WEIGHTS, _WEIGHTS, _WEIGHTS, _WEIGHTS),
+        "small_cnn",
     ),
     "finetune": Target(
-        "finetune", "finetune:EPOCHS continues training; zero weights stay zero", "4"
+        "finetune",
+        "finetune:EPOCHS continues training; zero weights stay zero",
+        _SAME_IN_TORCH,
+        "4",
     ),
-    "onnx": Target("export", "no approximation: the same float32 network (.onnx)"),
+    "onnx": Target(
+        "export",
+        "no approximation: the same float32 network (.onnx)",
+        Writes((), _ONNX, _ONNX, _ONNX),
+    ),
 }
 """By name. `NAME:ARGUMENT` gives the module an argument."""
 
 TARGET_FORMS = (
     "int8 (or with exceptions, int8:LAYER=int4,LAYER=fp32), int8-dynamic, int8-pt2e, "
     "bf16, fp16 (arithmetic), bf16-weights, fp16-weights, fp8-weights, int8-weights to "
-    "int3-weights (weights only; int4-weights:GROUP), prune:F, prune-layers:F, "
-    "prune-channels:F, lowrank:F, distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx."
+    "int3-weights (weights only; int4-weights:GROUP, and exceptions as for int8), prune:F, "
+    "prune-layers:F, "
+    "prune-channels:F, lowrank:F, distill:ARCH[,EPOCHS], finetune:EPOCHS or onnx; "
+    "A+B does B to the result of A."
 )
 """The same with their arguments, for help."""
 

@@ -80,6 +80,26 @@ def test_a_plan_that_the_machine_is_too_slow_for_stops_too(net, tmp_path, monkey
     assert "Allow more minutes" in said or "with --resume" in said
 
 
+def test_a_plan_that_was_stopped_is_finished_by_resuming(net, tmp_path, monkeypatch):
+    """However long that takes: nothing is planned or measured again, unless --minutes stops it."""
+    from smoothcert.api.timed import Timing
+
+    monkeypatch.setattr(Timing, "fits", lambda self, per_second, done=0: 10**7)
+    few = ("--n0", 20, "--n", 50_000, "--block-inputs", 1, "--out", "r")
+    minutes = 0.002
+    while not (tmp_path / "r").exists():
+        minutes *= 2
+        command = ("certify", net, *DATA, *few, "--policy", f"minutes:{minutes:g}")
+        _, said = run_in(*command, cwd=tmp_path, code=5)
+    assert "--resume to do the rest of the plan, or with --resume --minutes M" in said
+    monkeypatch.setattr(Timing, "fits", lambda *_: 1 / 0)
+    _, said = run_in(*command, "--resume", "--minutes", 0.0001, cwd=tmp_path, code=5)
+    assert "The 0.0001 minutes are over" in said
+    _, said = run_in(*command, "--resume", cwd=tmp_path)
+    assert f"The plan for {minutes:g} minutes was made when this run was begun" in said
+    assert Run.open(tmp_path / "r").missing == ()
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

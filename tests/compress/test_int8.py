@@ -6,7 +6,8 @@ import pytest
 from onnx import numpy_helper
 
 from smoothcert.compress import compress, int8
-from smoothcert.compress.layers import Layer, assigned, layers
+from smoothcert.compress.layers import Layer, assigned
+from smoothcert.compress.onnx_layers import layers
 from smoothcert.errors import InvalidInput, ModelError
 
 CONVOLUTIONS, ADDITIONS = 9, 3  # of a cifar_resnet8
@@ -96,7 +97,11 @@ def test_it_certifies(target, residual, train_inputs, certified_right, tmp_path)
     assert certified_right(tmp_path / "q.onnx") >= 0.5
 
 
-LAYERS = [Layer("conv1", "1.w", 0), Layer("conv2", "layer3.w", 0), Layer("fc", "11.w", 0)]
+LAYERS = [
+    Layer("conv1", "1.w", 0, 1200),
+    Layer("conv2", "layer3.w", 0),
+    Layer("fc", "11.w", 0),
+]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +110,9 @@ LAYERS = [Layer("conv1", "1.w", 0), Layer("conv2", "layer3.w", 0), Layer("fc", "
         ("", ("int8", "int8", "int8")),
         ("fc=fp32", ("int8", "int8", "fp32")),
         ("layer3=int4,fc=fp32", ("int8", "int4", "fp32")),
-        ("1.w=int4", ("int4", "int8", "int4")),  # a part of a name
+        ("1.=int4", ("int4", "int8", "int4")),  # a part of a name
+        ("1.w=int4", ("int4", "int8", "int8")),  # a whole name means that layer alone
+        ("11=int4", ("int8", "int8", "int4")),
         ("[1].w=int4", ("int4", "int8", "int8")),  # a glob is for the whole name
         ("*=int4,conv*=fp32,conv2=int8", ("fp32", "int8", "int4")),  # the last one counts
     ],
@@ -119,7 +126,7 @@ def test_patterns(text, expected):
     [
         (
             "conv3=int4",
-            r"No layer matches 'conv3'. The layers .* conv1 \(1.w\), conv2 \(layer3.w\)",
+            r"No layer matches 'conv3'. The layers .* conv1 \(1.w, 1,200\), conv2 \(layer3.w, 0\)",
         ),
         ("fc=int3", "PRECISION one of int8, int4, fp32; got 'fc=int3'"),
         ("fc", "LAYER=PRECISION with commas between them"),

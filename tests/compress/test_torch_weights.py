@@ -9,7 +9,7 @@ import smoothcert
 from smoothcert.compress import compress
 from smoothcert.compress.prune import without_smallest
 from smoothcert.compress.symmetric import on_grid
-from smoothcert.compress.torch_weights import layer_weights
+from smoothcert.compress.torch_weights import network_layers
 from smoothcert.errors import ModelError
 
 NETWORK = """
@@ -114,8 +114,12 @@ def test_what_has_no_weights_left_is_refused(models, data, tmp_path, own):
 
 
 def test_attention_counts_as_layers():
-    network = nn.TransformerEncoderLayer(8, 2, 16)
-    assert "self_attn.in_proj_weight" in layer_weights(network)
-    assert "linear1.weight" in layer_weights(network)
-    assert "norm1.weight" not in layer_weights(network)
-    assert layer_weights(nn.Linear(3, 2)) == ["weight"]
+    found = {one.weight: one for one in network_layers(nn.TransformerEncoderLayer(8, 2, 16))}
+    assert found["self_attn.in_proj_weight"].bias == "self_attn.in_proj_bias"
+    assert (found["linear1.weight"].node, found["linear1.weight"].bias) == (
+        "linear1",
+        "linear1.bias",
+    )
+    assert "norm1.weight" not in found
+    alone = network_layers(nn.Linear(3, 2, bias=False))
+    assert [(one.names, one.bias, one.parameters) for one in alone] == [(("weight",) * 3, "", 6)]

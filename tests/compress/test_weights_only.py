@@ -307,7 +307,7 @@ def test_the_grid_by_hand():
 @pytest.mark.parametrize(
     ("target", "out", "error", "message"),
     [
-        ("bf16-weights:3", "o.onnx", InvalidInput, "bf16-weights takes no argument"),
+        ("bf16-weights:3", "o.onnx", InvalidInput, "takes no argument but exceptions for layers"),
         ("int4-weights:1", "o.onnx", InvalidInput, "how many weights share a scale, 2 to 65536"),
         ("int4-weights:0.5", "o.onnx", InvalidInput, "as in int4-weights:32, or nothing"),
         ("fp8-weights:x", "o.onnx", InvalidInput, "fp8-weights takes how many weights share"),

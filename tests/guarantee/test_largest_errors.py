@@ -216,7 +216,8 @@ def test_decisions_err_as_in_the_worst_cases():
     sizes = replace(SMALL, radii=1)  # one radius, at p = 1/2
     one, every_radius = oracle_settings.decided(sizes, 0.3, betting.rejects)
     sides = [
-        worst_case.sequential(Case("sequential", 0.3, sizes.decide, 0.5, u=u)).rate for u in (0, 1)
+        worst_case.sequential(Case("sequential", 0.3, sizes.decide, 0.5, u=u, n0=0)).rate
+        for u in (0, 1)
     ]
     assert one.error == pytest.approx(max(sides))
     assert every_radius.error == pytest.approx(sum(sides))

@@ -7,6 +7,7 @@ be seen: two are. (Half of alpha is not needed by far: with all of it on each li
 the error stays below alpha here, which is no proof.)
 """
 
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from types import SimpleNamespace
@@ -18,7 +19,9 @@ from scipy import stats
 from smoothcert.bounds import betting, binomial
 from smoothcert.certificate import Settings
 from smoothcert.methods import stopping
-from smoothcert.methods.stopping import RunnerUp, Tally
+from smoothcert.methods.stopping import RunnerUp, Seen, Tally
+
+pytestmark = pytest.mark.slow
 
 pytestmark = pytest.mark.slow
 
@@ -113,6 +116,45 @@ def test_neither_decision_is_wrong_more_often_than_alpha(radius, alpha, third):
     assert excluded <= 1
 
 
+SEEN = (Seen(1, 0, 1), Seen(6, 3, 10), Seen(60, 30, 100), Seen(100, 0, 100), Seen(20, 70, 100))
+
+
+@pytest.mark.parametrize("seen", SEEN)
+def test_neither_decision_is_wrong_more_often_whatever_the_bets_start_from(seen):
+    """Given selection votes that agree with the law, and such as mislead."""
+    for radius, alpha in ((0.0, 0.3), (0.1, 0.1), (0.5, 0.3)):
+        laws = boundary(radius, third=True)[::5]
+        found = errors(replace(stops_at(radius, alpha), seen=seen), laws, third=True)
+        found = found.max(axis=1) / alpha
+        print(f"radius {radius} alpha {alpha} {seen}: {found.round(3)} of alpha")
+        assert (found <= 1).all()
+
+
+@pytest.mark.parametrize("alpha", [0.001, 0.3, 0.9])
+@pytest.mark.parametrize("seen", [Seen(), *SEEN])
+def test_what_the_most_votes_reject_fewer_do_too(seen, alpha):
+    """One limit serves all other classes, since the bets on each start alike."""
+    for draws in (1, 5, 30):
+        votes = np.arange(draws + 1)
+        test = replace(stops_at(0.1, alpha), slack=0.0, seen=seen)
+        limit = test.lowest(Tally(np.zeros_like(votes), votes, votes, np.array(draws)))[1]
+        for most in votes[limit < 1]:
+            above = np.linspace(limit[most], 1, 50, endpoint=False)
+            fewer = votes[: most + 1, None]
+            start = (seen.rival, seen.draws)
+            assert betting.rejects(fewer, draws, above, alpha / 2, *start).all()
+
+
+def test_a_class_whose_bets_start_elsewhere_is_not_served_by_that_limit():
+    """The negative control of the test above."""
+    nine, draws = np.array(9), np.array(30)
+    test = replace(stops_at(0.1, 0.3), slack=0.0, seen=Seen(60, 30, 100))
+    above = np.linspace(test.lowest(Tally(nine * 0, nine, nine, draws))[1], 0.9, 50)
+    fewer = np.arange(10)[:, None]
+    assert betting.rejects(fewer, 30, above, 0.15, 30, 100).all()
+    assert not betting.rejects(fewer, 30, above, 0.15, 100, 100).all()
+
+
 @pytest.mark.parametrize("radius", RADII)
 def test_a_rival_that_is_not_the_runner_up_excludes_less(radius):
     """The selection draws may name another class than the true runner-up."""
@@ -132,16 +174,18 @@ class SecondLargest(RunnerUp):
         return super().foreseen(Tally(tally.hits, third, tally.rival, tally.draws), margin)
 
 
-def test_the_third_class_for_the_second_is_caught():
-    wrong = SecondLargest(**vars(stops_at(0.1, 0.02)))
+@pytest.mark.parametrize("seen", [Seen(), Seen(50, 5, 100)])
+def test_the_third_class_for_the_second_is_caught(seen):
+    wrong = SecondLargest(**vars(replace(stops_at(0.1, 0.02), seen=seen)))
     assert errors(wrong, [(0.5, 0.45)], third=True)[0].max() > 10 * 0.02
 
 
 def test_limits_for_a_fixed_number_of_draws_are_caught(monkeypatch):
     """At every draw, which is what betting avoids: both decisions are wrong too often."""
     test = stops_at(0.1, 0.3)
-    monkeypatch.setattr(stopping.betting, "lower", binomial.lower)
-    monkeypatch.setattr(stopping.betting, "upper", binomial.upper)
-    monkeypatch.setattr(stopping.betting, "lower_near", lambda k, t, a: binomial.lower(k, t, a))
+    for name in ("lower", "upper"):
+        limit = getattr(binomial, name)
+        monkeypatch.setattr(betting, name, lambda k, t, a, *seen, limit=limit: limit(k, t, a))
+    monkeypatch.setattr(betting, "lower_near", lambda k, t, a, *seen: binomial.lower(k, t, a))
     found = errors(test, boundary(0.1, third=False), third=False).max(axis=1)
     assert (found > 0.3).all()

@@ -194,6 +194,7 @@ def errors_at_any_look(world: World, screening: Screening, count: int) -> int:
     return found
 
 
+TIMED = Screening(40, ALPHA, radii=(0.25,), groups=1, timed=True)
 ASKED = Screening(40, ALPHA, groups=1).asking([TOO_MUCH, Target(0.0, 0.9), MeanRadius(0.3)])
 
 
@@ -203,6 +204,12 @@ def test_every_look_holds_so_any_target_does(monkeypatch):
     sharp(monkeypatch)
     for name in ("a third just lost", "all just lost"):
         assert not rejected(errors_at_any_look(WORLDS[name], ASKED, 150), 150)
+
+
+def test_whatever_round_time_ends_it_after(monkeypatch):
+    sharp(monkeypatch)
+    for name in ("a third just lost", "all just lost"):
+        assert not rejected(errors_at_any_look(WORLDS[name], TIMED, 150), 150)
 
 
 def test_looks_at_an_estimate_are_caught(monkeypatch):

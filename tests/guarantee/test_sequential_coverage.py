@@ -90,7 +90,7 @@ def wrong_decisions(radius: float, wrong: Outcome) -> int:
     )
 
 
-def peeking(hits, draws, p, alpha):
+def peeking(hits, draws, p, alpha, *seen):
     """A fixed-n test at every draw, which is the mistake that betting avoids."""
     return (binomial.lower(hits, draws, alpha) > p) | (binomial.upper(hits, draws, alpha) < p)
 

@@ -302,7 +302,7 @@ def run(data, tmp_path_factory):
 
 def screened(run, data, **options):
     stage = make_screener(run, data, Screening(60, **options), 256)
-    found = stage.screen(stage.prepared(bands(23, 33)))
+    (found,) = stage.screen([stage.prepared(bands(23, 33))])
     return stage, found, (found.name, found.fingerprint, found.screening, found.pool)
 
 

@@ -16,6 +16,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.execution.runner import run_decide
 from smoothcert.methods import Case, sequential, stopping
 from smoothcert.methods.sequential import Decision
+from smoothcert.methods.stopping import Seen
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.sampling.sampler import Sampler
@@ -41,10 +42,11 @@ def radius_at(p: float) -> float:
 
 def test_proven_at_the_first_draw_that_shows_it():
     c = certificate(votes([1] * 10, [1] * 1000))
-    first = next(t for t in range(1, 1000) if betting.rejects(t, t, stats.norm.cdf(0.8), 0.001))
+    p, seen = stats.norm.cdf(0.8), (10, 10)
+    first = next(t for t in range(1, 1000) if betting.rejects(t, t, p, 0.001, *seen))
     assert (c.outcome, c.radius, c.predicted) == (Outcome.CERTIFIED, 0.2, 1)
     assert (c.k, c.n, c.method) == (first, first, "sequential")
-    assert c.q == pytest.approx(betting.lower(first, first, 0.001), abs=1e-9)
+    assert c.q == pytest.approx(betting.lower(first, first, 0.001, *seen), abs=1e-9)
     assert c.q >= stats.norm.cdf(0.8) - 1e-12
     assert SETTINGS.noise.radius(c.q) >= c.radius
     assert c.budget == (("sequential", 0.001),)
@@ -52,11 +54,11 @@ def test_proven_at_the_first_draw_that_shows_it():
 
 def test_excluded_at_the_first_draw_that_shows_it():
     c = certificate(votes([1] * 10, [1, 0] * 500))
-    counts = [(t // 2 + t % 2, t) for t in range(1, 1001)]
-    rejected = [(k, t) for k, t in counts if betting.rejects(k, t, stats.norm.cdf(0.8), 0.001)]
+    counts, p = [(t // 2 + t % 2, t) for t in range(1, 1001)], stats.norm.cdf(0.8)
+    rejected = [(k, t) for k, t in counts if betting.rejects(k, t, p, 0.001, 10, 10)]
     assert (c.outcome, c.radius, c.predicted) == (Outcome.EXCLUDED, 0.0, ABSTAIN)
     assert (c.k, c.n) == rejected[0]
-    assert betting.upper(c.k, c.n, 0.001) < stats.norm.cdf(0.8)
+    assert betting.upper(c.k, c.n, 0.001, 10, 10) < p
     assert "does not prove that an attack exists" in c.outcome.value
     assert f"{c.k} of {c.n} draws voted for class 1" in c.explain(SIGMA)
 
@@ -212,6 +214,8 @@ def test_bad_settings(change, message, tiny_inputs, pixel_sum):
         ({"first": 0}, "first must be a whole number from 1"),
         ({"growth": 1.0}, "growth must be a finite factor above 1; got 1.0"),
         ({"growth": float("inf")}, "growth must be a finite factor above 1"),
+        ({"prior": "cache"}, "prior must be selection or none; got 'cache'"),
+        ({"prior": None}, "prior must be selection or none; got None"),
     ],
 )
 def test_bad_looks(change, message):
@@ -254,9 +258,9 @@ def test_the_runner_up_proves_what_the_rest_as_one_class_cannot():
     assert c.budget == (("candidate", 0.0005), ("other classes", 0.0005))
     assert c.n < 1000
     counts = np.bincount(shared.estimation[: c.n])
-    assert c.q == pytest.approx(betting.lower(counts[1], c.n, 0.0005), abs=1e-9)
+    assert c.q == pytest.approx(betting.lower(counts[1], c.n, 0.0005, 6, 9), abs=1e-9)
     most = max(counts[0], counts[2], counts[3])
-    assert c.runner_up == pytest.approx(betting.upper(most, c.n, 0.0005), abs=1e-9)
+    assert c.runner_up == pytest.approx(betting.upper(most, c.n, 0.0005, 1, 9), abs=1e-9)
     assert SETTINGS.radius(c.q, c.runner_up) >= 0.1
     before = several(votes(shared.selection, shared.estimation[: c.n - 1]), decision=asked)
     assert before.outcome is Outcome.UNDECIDED
@@ -269,7 +273,8 @@ def test_excluded_by_the_class_that_the_selection_draws_name():
     close = [1, 2] * 500
     c = several(votes([1] * 6 + [2] * 4, close))
     assert (c.outcome, c.radius, c.predicted) == (Outcome.EXCLUDED, 0.0, ABSTAIN)
-    k, most = betting.upper(c.k, c.n, 0.0005), betting.lower(c.n - c.k, c.n, 0.0005)
+    k = betting.upper(c.k, c.n, 0.0005, 6, 10)
+    most = betting.lower(c.n - c.k, c.n, 0.0005, 4, 10)
     assert SIGMA / 2 * (stats.norm.ppf(k) - stats.norm.ppf(most)) < 0.2
     # 3 has no votes: beside it nothing is excluded.
     assert several(votes([1] * 6 + [3] * 4, close)).outcome is Outcome.UNDECIDED
@@ -312,11 +317,13 @@ def test_votes_by_class_are_counted_without_an_array_of_draws_by_classes():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seen", [Seen(), Seen(9, 1, 10), Seen(400, 300, 1000), Seen(100, 0, 100)])
 @pytest.mark.parametrize("alpha", [0.001, 0.3])
 @pytest.mark.parametrize("radius", [0.0, 0.2, 0.6])
-def test_no_draw_that_decides_is_passed_over(radius, alpha):
+def test_no_draw_that_decides_is_passed_over(radius, alpha, seen):
     """Against the limits computed at every draw."""
     test = stopping.runner_up(radius, forms("runner-up", alpha=alpha), (1, 2, 2))
+    test = replace(test, seen=seen)
     rng = np.random.default_rng(3)
     for law in rng.dirichlet((1, 1, 1, 0.3), 40):
         labels = rng.choice(4, 600, p=law).astype(np.int32)
@@ -368,17 +375,38 @@ def test_runs_of_several_classes(form, tiny_inputs, tmp_path):
         assert replace(a.certificate, evaluations=b.certificate.evaluations) == b.certificate
 
 
-def test_radii_out_of_reach_of_the_runner_up():
+@pytest.mark.parametrize("prior", ["none", "selection"])
+def test_radii_out_of_reach_of_the_runner_up(prior):
     """What half of alpha can prove, and no more."""
     settings = forms("runner-up", n=100)
-    q = betting.lower(100, 100, settings.alpha / 2)
+    all_seen = (10, 10) if prior == "selection" else ()
+    q = betting.lower(100, 100, settings.alpha / 2, *all_seen)
     reach = float(settings.radius(q, 1 - q))
-    Decision(reach - 1e-6).check(settings, (1, 2, 2))
+    inside, outside = (Decision(reach + step, prior=prior) for step in (-1e-6, 1e-6))
+    inside.check(settings, (1, 2, 2))
+    c = several(votes([1] * 10, [1] * 100), decision=inside, n=100)
+    assert c.outcome is Outcome.CERTIFIED
     for form in ("binary", "auto"):
-        Decision(reach + 1e-6).check(forms(form, n=100), (1, 2, 2))
-        c = several(votes([1] * 10, [1] * 100), form, Decision(reach + 1e-6), n=100)
+        outside.check(forms(form, n=100), (1, 2, 2))
+        c = several(votes([1] * 10, [1] * 100), form, outside, n=100)
         assert (c.outcome, len(c.budget)) == (Outcome.CERTIFIED, 1)
-        c = several(votes([1] * 5 + [2] * 5, [1] * 100), form, Decision(reach + 1e-6), n=100)
-        assert (c.outcome, len(c.budget)) == (Outcome.CERTIFIED, 1)
+        # Bets that start from half of the votes do not get so far in 100 draws.
+        c = several(votes([1] * 5 + [2] * 5, [1] * 100), form, outside, n=100)
+        assert ((c.outcome is Outcome.CERTIFIED), len(c.budget)) == (prior == "none", 1)
     with pytest.raises(InvalidInput, match=f"even 100 votes .* prove only {reach:.3f}"):
-        Decision(reach + 1e-6).check(settings, (1, 2, 2))
+        outside.check(settings, (1, 2, 2))
+
+
+@pytest.mark.parametrize("form", ["binary", "runner-up"])
+def test_bets_start_from_the_selection_votes_alone(form):
+    """Where they agree with the draws it takes fewer; without a prior they change nothing."""
+    estimation = np.random.default_rng(5).choice(4, 1000, p=(0.05, 0.9, 0.03, 0.02))
+    alike, apart = [1] * 9 + [0], [1] * 4 + [0, 0, 0, 2, 2, 3]
+    found = {
+        (prior, name): several(votes(selection, estimation), form, Decision(0.2, prior=prior))
+        for prior in ("none", "selection")
+        for name, selection in (("alike", alike), ("apart", apart))
+    }
+    assert found["none", "alike"] == found["none", "apart"]
+    assert found["selection", "alike"].n < found["none", "alike"].n < found["selection", "apart"].n
+    assert {c.outcome for c in found.values()} == {Outcome.CERTIFIED}

@@ -1,5 +1,7 @@
 """certify with a policy: in memory, what it costs, and what recertifications make of its votes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -88,7 +90,7 @@ def test_other_methods_are_told_that_they_cannot(method, tiny_inputs):
 def test_a_screening_takes_the_inputs_that_have_enough_draws(form, tiny_inputs):
     base = certify(tiny_inputs, "retain:0.9")
     labels = tuple(c.candidate for c in base.certificates)
-    inputs = smoothcert.Inputs(**{**vars(tiny_inputs), "labels": labels})
+    inputs = replace(tiny_inputs, labels=labels)
     (found,) = smoothcert.screen(base, [PixelSum(28)], inputs, per_input=150, form=form)
     enough = {c.index for c in base.certificates if c.n >= 300}
     assert set(found.pool.indices) <= enough

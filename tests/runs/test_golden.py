@@ -1,7 +1,8 @@
 """Run directories as they were first written: readable, and written again, forever.
 
-Those of format 3 are in `base` and `new`, those of the current one in `base-4`, `new-4` and
-`exact-4`, which `python tests/runs/test_golden.py` writes anew; only a new format is a reason.
+Those of format 3 are in `base` and `new`, those of the current one in `base-4`, `new-4`, `exact-4`,
+`decided-4` (from before bets started from the selection votes) and `informed-4` (since), which
+`python tests/runs/test_golden.py` writes anew; only a new format is a reason.
 """
 
 import hashlib
@@ -19,8 +20,8 @@ from pyarrow import parquet
 from smoothcert.certificate import Settings
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import StoreError
-from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
-from smoothcert.methods import Exact, Reuse
+from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
+from smoothcert.methods import Decision, Exact, Reuse
 from smoothcert.runs import ledger, manifest
 from smoothcert.runs.bases import explore
 from smoothcert.runs.manifest import FORMAT, Manifest
@@ -34,7 +35,9 @@ GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = Settings(0.25, 16, n0=20, n=60, keep_margins=True)
 SMALL = RunOptions(batch_size=16, block_inputs=2)
 DATA = Inputs.from_arrays(np.full((3, 1, 2, 2), 0.5), [1, 0, 1], grid=1 / 16)
-NAMES = ("base", "new", "base-4", "new-4", "exact-4")
+NAMES = ("base", "new", "base-4", "new-4", "exact-4", "decided-4", "informed-4")
+DECIDED = replace(SETTINGS, n=600, keep_margins=False)
+FILES = {"new": 9, "new-4": 10, "exact-4": 10}
 
 
 def write(folder: Path, plan: bool = True) -> None:
@@ -48,12 +51,15 @@ def write(folder: Path, plan: bool = True) -> None:
     run_recertify(folder / "new-4", base, PixelSum(29), DATA, Reuse("uniform:30"), SMALL)
     exact = Exact("uniform:20", form="runner-up")
     run_recertify(folder / "exact-4", base, PixelSum(29), DATA, exact, SMALL)
+    for name, prior in (("decided-4", "none"), ("informed-4", "selection")):
+        decision = Decision(0.02, prior=prior)
+        run_decide(folder / name, PixelSum(28), DATA, DECIDED, decision, SMALL)
 
 
 def base_of(name: str) -> Run | None:
     """The golden base run of a golden run."""
     known = GOLDEN / f"base{'-4' if name.endswith('-4') else ''}"
-    return None if name.startswith("base") else Run.open(known)
+    return Run.open(known) if name.startswith(("new", "exact")) else None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,7 +75,7 @@ def test_it_is_read_and_verified(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_replayed(name):
     """The plan of a run of format 3 is made again from a pilot of now."""
-    model = PixelSum(28 if "base" in name else 29)
+    model = PixelSum(28 if base_of(name) is None else 29)
     assert (
         evaluate_again(Run.open(GOLDEN / name), model, DATA, 1.0, base=base_of(name)).problems == ()
     )
@@ -98,7 +104,20 @@ def test_the_exact_runs_content_is_what_it_was():
     assert [c.method for c in run.certificates] == ["exact", "nothing", "nothing"]
 
 
+@pytest.mark.parametrize("name", ["decided-4", "informed-4"])
+def test_what_was_decided_is_what_it_was(name):
+    """A run that does not say what its bets start from means the rule of its time."""
+    run = Run.open(GOLDEN / name)
+    method, stored = run.identity.method, json.loads((run.path / "run.json").read_text())
+    assert isinstance(method, Decision)
+    assert method.prior == stored["identity"]["method"].get("prior", "none")
+    assert (method.prior == "none") == (name == "decided-4")
+    assert [(c.k, c.n, c.outcome.name) for c in run.certificates] == COUNTS[name]
+
+
 COUNTS = {
+    "decided-4": [(199, 302, "CERTIFIED"), (225, 345, "CERTIFIED"), (58, 162, "EXCLUDED")],
+    "informed-4": [(200, 303, "CERTIFIED"), (162, 245, "CERTIFIED"), (53, 147, "EXCLUDED")],
     "base": [(45, 60, "CERTIFIED"), (39, 60, "UNDECIDED"), (26, 60, "UNDECIDED")],
     "new": [(21, 30, "UNDECIDED"), (0, 0, "ORIGINAL_ABSTAINED"), (0, 0, "ORIGINAL_ABSTAINED")],
     "new-4": [(22, 23, "UNDECIDED"), (0, 0, "ORIGINAL_ABSTAINED"), (0, 0, "ORIGINAL_ABSTAINED")],
@@ -112,7 +131,7 @@ def test_it_is_written_again_byte_for_byte(name, tmp_path):
     """From what was read. pyarrow names itself in its files, so only the same one can."""
     old = Run.open(GOLDEN / name)
     extra = {}
-    if "base" not in name:
+    if base_of(name) is not None:
         extra["plan.parquet"] = plan_bytes(
             read_plan(old), old.identity.indices, old.identity.method.plan_columns
         )
@@ -126,7 +145,7 @@ def test_it_is_written_again_byte_for_byte(name, tmp_path):
     made_by = parquet.read_metadata(GOLDEN / name / "inputs.parquet").created_by
     same = parquet.read_metadata(new.path / "inputs.parquet").created_by == made_by
     names = [path.relative_to(new.path) for path in new.path.rglob("*") if path.is_file()]
-    assert len(names) == {"base": 8, "new": 9, "base-4": 8, "new-4": 10, "exact-4": 10}[name]
+    assert len(names) == FILES.get(name, 8)
     for file in names:
         if same or file.suffix == ".json":
             assert (new.path / file).read_bytes() == (old.path / file).read_bytes(), file

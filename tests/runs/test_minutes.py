@@ -17,7 +17,6 @@ from smoothcert.errors import InvalidInput
 from smoothcert.execution.block_tasks import Shard
 from smoothcert.execution.runner import RunOptions, execute, run_certify, run_recertify
 from smoothcert.execution.start import RunRequest
-from smoothcert.execution.time_limit import TimeIsUp, TimeLimit
 from smoothcert.methods import SCRATCH, Exact, Reuse, Sized
 from smoothcert.planning import Policy
 from smoothcert.runs import pilots
@@ -25,6 +24,7 @@ from smoothcert.runs.plan_file import read_plan
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, still_unchecked, verify
 from smoothcert.sampling.pace import Pace
+from smoothcert.sampling.time_limit import TimeIsUp, TimeLimit
 from smoothcert.storage.opening import open_storage
 from support.executors import threads
 from support.known_truth import PixelSum
@@ -84,13 +84,16 @@ def test_of_a_single_batch_the_pace_is_that_from_the_start():
 def test_what_fits_counts_from_the_start_and_by_workers():
     clock = Clock()
     timing = Timing(10, clock.now, clock=clock)
-    clock.now += 64
-    assert timing.left == 10 * 60 * timed._USED - 64 == 500
+    clock.now += 82
+    assert timing.left == 10 * 60 * timed._USED - 82 == 500
     assert timing.fits(100) == 50_000
     assert timing.fits(100, done=7) == 50_007
     two = replace(timing, workers=2, loading=100)
     assert two.fits(100) == 50_000 + int(timed._OTHERS * 40_000)
     assert replace(two, loading=1e4).fits(100) == 50_000  # never fewer than alone
+    some = replace(timing, blocks=250)
+    assert some.fits(100) == int(100 * (500 - 250 * timed._BLOCK))
+    assert replace(some, workers=2).left == 500 - 125 * timed._BLOCK
     clock.now += 1000
     assert replace(two, loading=0).fits(100, done=7) == 7
 
@@ -234,6 +237,15 @@ def test_blocks_of_minutes_do_not_depend_on_a_speed(tmp_path, tiny_inputs, fits)
     found = certify(tmp_path / "run", tiny_inputs, "minutes:2", block_inputs=None)
     assert found.identity.block_inputs == 1
     assert verify(found).problems == ()
+
+
+def test_the_time_that_blocks_take_is_set_aside(tmp_path, tiny_inputs, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        Timing, "fits", lambda self, per_second, done=0: seen.append(self.blocks) or COUNT
+    )
+    certify(tmp_path / "run", tiny_inputs, "minutes:2")
+    assert set(seen) == {5}  # 30 inputs, 7 in a block
 
 
 # Time as a stop.

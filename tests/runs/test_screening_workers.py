@@ -1,6 +1,7 @@
 """Screening by several workers: the certificates of one, whatever becomes of the others."""
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,9 +11,17 @@ from smoothcert.api.screen import screen
 from smoothcert.errors import Mismatch, ModelError
 from smoothcert.execution.processes import Processes
 from smoothcert.execution.runner import run_certify
-from smoothcert.execution.scheduler import Work, run_serially
-from smoothcert.execution.screening_tasks import ScreeningTask, ScreeningTaskSpec, make_screener
+from smoothcert.execution.scheduler import Work, run_serially, thread_safe
+from smoothcert.execution.screening_tasks import (
+    ScreeningTask,
+    ScreeningTaskSpec,
+    make_screener,
+    pool_of,
+    problems_of,
+)
 from smoothcert.methods.screening import Screening
+from smoothcert.methods.standings import Model, Standings, unfinished
+from smoothcert.sampling.time_limit import TimeIsUp, TimeLimit
 from support.executors import SETTINGS, SMALL, backwards, threads
 from support.worker_faults import LoadPixelSum, thirty_inputs
 
@@ -66,9 +75,10 @@ def screened(base, executor, load, told=None):
     here = ScreeningTask(
         screener, lambda number: screener.prepared(candidate_of(number)), progress, begin
     )
-    work = Work(spec, tuple(range(len(THRESHOLDS))), progress, here)
-    found = executor(work, lambda: 0)
-    return [found[number].to_json() for number in range(len(THRESHOLDS))]
+    models = [Model(f"model {number}", "") for number in range(len(THRESHOLDS))]
+    standings = Standings.of(screening, screener.pool, models)
+    executor(Work(spec, standings.blocks, progress, here, then=standings.add), lambda: 0)
+    return [c.to_json() for c in standings.certificates]
 
 
 EXECUTORS = {
@@ -85,6 +95,62 @@ def test_the_same_certificates(executor, base, expected):
     load = Loading(fault="none")
     assert screened(base, executor(load), load, told) == expected
     assert sum(told) == sum(c["evaluations"] for c in expected)
+
+
+class Clock:
+    """Moved by evaluations, wherever they are made."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def tick(self, count):
+        self.now += count
+
+
+def timed(base, executor, load, minutes, before=(), known=True):
+    """What was screened until a clock had counted 60 evaluations per minute."""
+    screening = Screening(EACH, candidates=len(THRESHOLDS), timed=True)
+    spec, clock = ScreeningTaskSpec(str(base.path), screening, 16), Clock()
+    limit = TimeLimit(minutes, clock)
+    progress = thread_safe(limit.watched(clock.tick))
+    screener, candidate_of = make_screener(base, thirty_inputs(), screening, 16), load(0)[0]
+    prepared = [screener.prepared(candidate_of(number)) for number in range(len(THRESHOLDS))]
+    begin = partial(spec.begin, base)
+    here = ScreeningTask(screener, prepared.__getitem__, progress, begin)
+    names = [p.classifier.fingerprint if known else "" for p in prepared]
+    models = [Model(f"model {number}", name) for number, name in enumerate(names)]
+    pool = screener.pool if known else replace(pool_of(base, screening), off_grid=0.5)
+    standings = Standings.of(screening, before[0].pool if before else pool, models, before)
+    work = Work(spec, standings.blocks, progress, here, then=standings.add)
+    with suppress(TimeIsUp):
+        executor(work, lambda: limit.over)
+    return standings.certificates
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["here", "elsewhere"])
+@pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS)
+def test_time_ends_it_and_it_goes_on_to_the_same(executor, known, base):
+    load = Loading(fault="none")
+    whole = timed(base, run_serially, load, 1e6)
+    assert not unfinished(whole)
+    total = sum(c.evaluations for c in whole)
+    some = timed(base, executor(load), load, total / 60 / 3, known=known)
+    assert unfinished(some)
+    assert 0 < sum(c.evaluations for c in some) < total
+    assert list(problems_of(some, base)) == []
+    again = timed(base, executor(load), load, 1e6, some, known)
+    assert [replace(c, name="") for c in again] == [replace(c, name="") for c in whole]
+
+
+def test_workers_that_load_another_model_are_refused(base):
+    load = Loading(fault="none")
+    some = timed(base, run_serially, load, 40.0, known=False)
+    assert some[0].flips
+    other = [replace(c, fingerprint=c.fingerprint and "other") for c in some]
+    with pytest.raises(Mismatch, match="same models in the same order"):
+        timed(base, run_serially, load, 1e6, other, known=False)
 
 
 def test_a_lost_worker_costs_its_candidate(base, expected, tmp_path):

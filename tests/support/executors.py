@@ -9,7 +9,12 @@ SMALL = RunOptions(batch_size=16, block_inputs=3)
 
 
 def backwards(work, stop):
-    return {block: work.local.compute(block) for block in reversed(work.blocks)}
+    waiting, results = list(work.blocks), {}
+    while waiting:
+        block = waiting.pop()
+        results[block] = work.local.compute(block)
+        waiting.extend(work.then(block, results[block]))
+    return results
 
 
 class InThread:
@@ -26,4 +31,6 @@ class InThread:
 
 
 def threads(work, stop):
-    return run_workers([lambda: InThread(work.local)] * 3, BlockQueue(work.blocks, stop))
+    return run_workers(
+        [lambda: InThread(work.local)] * 3, BlockQueue(work.blocks, stop, then=work.then)
+    )

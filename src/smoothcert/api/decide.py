@@ -33,6 +33,8 @@ def decide(
 ) -> Certification:
     """Decide for every input whether it is certified at a radius, with as few draws as needed.
 
+    The bets on an input start from its selection votes, so more of them (n0) leave less to draw.
+
     Args:
         classifier: a `Classifier`, or anything `load_classifier` takes.
         inputs: as for `certify`.

@@ -85,7 +85,7 @@ def recertify(
 
     Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7, 8 and 13.
     """
-    base = _matched(as_base(base), inputs := as_inputs(inputs))
+    base = matched(as_base(base), inputs := as_inputs(inputs))
     how = (per_input, policy, method, alpha, gamma, variant, form, stages, fresh_seed)
     settings, chosen = base.settings, _chosen(base, Wanted(*how))
     loaded, timing = load_classifier(classifier), timed.Timing.of(chosen)  # type: ignore[arg-type]
@@ -100,9 +100,7 @@ def recertify(
 
 def _chosen(base: Certification, wanted: "Wanted") -> Method:
     """The method's settings, for a base that it can reuse."""
-    chosen = method_settings(base.settings, wanted)
-    check_base(base.method, chosen)
-    return chosen
+    return method_settings(base.settings, base.method, wanted)
 
 
 def _warned(new: Try, base: Certification) -> Try:
@@ -143,12 +141,20 @@ class Wanted:
     fresh_seed: Seed | None = None
 
 
-def method_settings(settings: Settings, wanted: Wanted) -> Method:
-    """The settings of the requested method, for an original with these settings.
+def method_settings(settings: Settings, base: Method | None, wanted: Wanted) -> Method:
+    """The settings of the requested method, for an original with these settings and method.
 
     Raises:
         InvalidInput: a setting out of range, or a policy that the method does not take.
+        Mismatch: see `check_base`.
     """
+    found = _asked_for(settings, wanted).reusing(method_of(base))
+    check_base(base, found)
+    return found
+
+
+def _asked_for(settings: Settings, wanted: Wanted) -> Method:
+    """The requested method, for an original from scratch."""
     method, per_input = wanted.method, wanted.per_input
     require_one_of("method", method, METHODS)
     if per_input is not None and wanted.policy is not None:
@@ -202,22 +208,36 @@ def check_base(base: Method | None, method: Method) -> None:
 
     Raises:
         Mismatch: the base was not certified from scratch, or stopped by its votes.
-        InvalidInput: it was certified by plan, and the method takes as many draws of every input.
+        InvalidInput: it was certified by plan, and the method takes as many draws of every input;
+            or it was extended, which the method leaves no error for.
     """
-    if not method_of(base).reusable:
+    made, counts = method_of(base), not (isinstance(method, Exact) or method.is_fresh)
+    if not made.reusable:
         raise Mismatch(
             "The base was itself recertified, or decided at one radius; only a certification "
             "from scratch leaves votes that can be reused. Certify the original without --radius."
         )
-    if method_of(base).has_plan and not (isinstance(method, Exact) or method.is_fresh):
+    if method.continues:
+        return
+    if made.has_plan and counts:
         raise InvalidInput(
             "The base was certified by plan, with its own number of draws for each input, which "
             "only the exact test replays. Use the method auto, or certify the original without a "
             "policy."
         )
+    if made.continues and counts:
+        raise InvalidInput(
+            "The base was extended when its certificates had been seen, and only the exact test "
+            "leaves a part of alpha for that. Use the method auto, or the run that was extended."
+        )
+    if isinstance(method, Exact) and method.share > made.reuse_share:
+        raise InvalidInput(
+            f"The base leaves {made.reuse_share:g} of alpha to what reuses it; got a share of "
+            f"{method.share:g}. Take the method from `method.reusing(base)`."
+        )
 
 
-def _matched(base: Certification, inputs: Inputs) -> Certification:
+def matched(base: Certification, inputs: Inputs) -> Certification:
     """The base, once its inputs are checked, with the distance to the grid that they have now."""
     if inputs.levels != base.settings.levels:
         raise Mismatch(

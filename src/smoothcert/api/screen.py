@@ -1,8 +1,13 @@
 """The original's certification and new classifiers in, dataset certificates out."""
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +18,12 @@ from smoothcert.certificate import Certification
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs, Item
-from smoothcert.errors import InvalidInput, Mismatch
+from smoothcert.errors import InvalidInput, Mismatch, SmoothcertWarning
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods import method_of
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening
+from smoothcert.methods.standings import Evaluated, Model, Standings, unfinished
 from smoothcert.methods.targets import Goal, in_numbers, read
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.answers import NO_CLASS
@@ -25,9 +31,14 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.sampling.sampler import Sampler
+from smoothcert.sampling.time_limit import TimeIsUp, TimeLimit
 from smoothcert.scalars import real, rows
 from smoothcert.summary import correct_radii
 from smoothcert.tries import Try
+
+
+class Unfinished(SmoothcertWarning):
+    """The time was over before all candidates of a screening were finished."""
 
 
 def screen(
@@ -41,13 +52,15 @@ def screen(
     groups: int = 4,
     accept: str | Goal | Sequence[str | Goal] | None = None,
     form: str | None = None,
+    minutes: float | None = None,
+    resume: Sequence[DatasetCertificate] = (),
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[DatasetCertificate, ...]:
     """Bound the certified accuracy and mean radius of changed classifiers on a data set.
 
     Candidates of one call may be compared and one of them chosen, since alpha covers them all. Each
-    counts as a try on the base's draws, in `base.tries`, for later questions about these draws.
+    counts as a try on the base's draws, in `base.tries`, for later questions about them.
 
     Args:
         base: the original's certification, from `certify`, or its run, from `Run.open`.
@@ -58,9 +71,11 @@ def screen(
         radii: radii at which a tighter bound is wanted; see `Screening`.
         groups: number of groups of inputs of similar vote share.
         accept: a target such as `ca@0.5>=0.40` or `acr>=0.9*base` (`base`: the original's own
-            certificates), or several; a candidate is stopped as soon as it is proven to reach
-            all of them, or can no longer be proven to with these evaluations.
+            certificates), or several; a candidate stops once all are proven, or one cannot be.
         form: how the other classes are bounded, see `Screening`; by default as the original.
+        minutes: when to stop, from the start of sampling. Candidates get rounds in turn, and prove
+            what those prove that were finished; `Unfinished` warns of those that lack some.
+        resume: what an equal call with `minutes` returned, to go on from.
         batch_size: rows per forward pass; chosen from the input size by default.
         progress: called with the number of evaluations after every batch.
 
@@ -68,35 +83,50 @@ def screen(
         A certificate for each candidate, in the given order; `methods.dataset.ranked` sorts them.
 
     Raises:
-        Mismatch: inputs, grid or classes differ from the original's, or the original was itself
-            recertified or stopped early.
+        Mismatch: inputs, grid or classes are not the original's, that is no certification from
+            scratch, or `resume` is of another screening.
         InvalidInput: a setting is out of range, there are no labels, or an input has fewer
-            cached draws of its class than are to be replayed; in the form `runner-up`, no draw
-            is left that is not replayed.
+            cached draws of its class, or in the form `runner-up` of all, than are replayed.
         ModelError: a candidate is not a usable classifier, or its rows depend on each other.
 
     Source: docs/theory.md, section 10.
     """
-    if isinstance(classifiers, str) or not isinstance(classifiers, Iterable):
-        classifiers = [classifiers]  # type: ignore[list-item]
-    classifiers = list(classifiers)
-    if not classifiers:
-        raise InvalidInput("There is nothing to screen: give at least one classifier.")
-    named, goals = tuple(real(r, "a radius") for r in radii), read(accept)
+    several, goals = _several(classifiers), read(accept)
+    named = tuple(real(r, "a radius") for r in radii)
     original, data = as_base(base), as_inputs(inputs)
-    form = form or original.settings.reused_form
-    screening = Screening(per_input, alpha, named, groups, None, len(classifiers), form)
+    form, timed = form or original.settings.reused_form, minutes is not None
+    timed = resume[0].screening.timed if resume else timed
+    screening = Screening(per_input, alpha, named, groups, None, len(several), form, timed=timed)
     screening = screening.asking(in_numbers(goals, _radii(original, data)))
     screener = Screener.of(original, data, screening, batch_size)
-    loaded = [screener.prepared(load_classifier(c)) for c in classifiers]  # type: ignore[arg-type]
-    return tuple(screener.screen(candidate, progress) for candidate in loaded)
+    loaded = [screener.prepared(load_classifier(c)) for c in several]
+    return _with_warning(screener.screen(loaded, progress, minutes, resume))
+
+
+def _with_warning(found: tuple[DatasetCertificate, ...]) -> tuple[DatasetCertificate, ...]:
+    """The same, with a warning where the time was over."""
+    if left := unfinished(found):
+        said = f"The time was over: {left}. Give what is returned as resume= to go on."
+        warnings.warn(Unfinished(said), stacklevel=3)
+    return found
+
+
+def _several(classifiers: Sequence[Any]) -> list[Any]:
+    """As a list; a single one need not be in one."""
+    if isinstance(classifiers, str) or not isinstance(classifiers, Iterable):
+        return [classifiers]
+    if not (found := list(classifiers)):
+        raise InvalidInput("There is nothing to screen: give at least one classifier.")
+    return found
 
 
 def asked(model: str, screening: Screening, seed: int) -> Try:
     """What a screening asks of the draws of a base's seed about one candidate."""
     what = f"{screening.per_input} per input, {screening.candidates} candidates"
     what, settings = f"{what}, alpha {screening.alpha:g}", (screening, screening.form)
-    if screening.further:
+    if screening.timed:
+        settings = (*settings, screening.further, "timed")
+    elif screening.further:
         settings = (*settings, screening.further)
     elif screening.form == "binary":
         return Try.of("screen", model, what, seed, screening)  # its key is that of before
@@ -126,13 +156,17 @@ class Source:
         """Read the input."""
         return self.inputs.item(self.position)
 
-    def flips(self, start: int, new: NDArray[np.int32]) -> int:
-        """How many of its draws from start have a new label that may cost its class the lead.
+    def part(self, start: int, stop: int) -> "Source":
+        """With these of its draws alone."""
+        return replace(self, draws=self.draws[start:stop], cached=self.cached[start:stop])
+
+    def flips(self, new: NDArray[np.int32]) -> int:
+        """How many of its draws have a new label that may cost its class the lead.
 
         That is any but its class where the original had its class, and any other class than
         before where it had not (docs/theory.md, section 10).
         """
-        old, lost = self.cached[start : start + len(new)], new != self.candidate
+        old, lost = self.cached, new != self.candidate
         return int((lost & ((old == self.candidate) | ((new != old) & (new != NO_CLASS)))).sum())
 
 
@@ -178,25 +212,68 @@ class Screener:
         """What is asked of the base's draws about a candidate, by its fingerprint."""
         return asked(model, self.screening, self.base.settings.seed)
 
-    def screen(self, ready: Prepared, progress: Progress | None = None) -> DatasetCertificate:
-        """Evaluate one candidate round by round until its target is decided."""
+    def screen(
+        self,
+        candidates: Sequence[Prepared],
+        progress: Progress | None = None,
+        minutes: float | None = None,
+        before: Sequence[DatasetCertificate] = (),
+    ) -> tuple[DatasetCertificate, ...]:
+        """Evaluate candidates until they are decided, or the time is over.
+
+        Args:
+            candidates: prepared.
+            progress: called with evaluations.
+            minutes: when to stop; only for a screening that is timed.
+            before: see `Standings.of`.
+        """
+        models = [Model(c.classifier.name, c.classifier.fingerprint) for c in candidates]
+        standings = Standings.of(self.screening, self.pool, models, before)
+        waiting = deque(standings.blocks)
+        if limit := None if minutes is None else TimeLimit(minutes):
+            progress = limit.watched(progress or (lambda evaluations: None))
+        with suppress(TimeIsUp):
+            while waiting and not (limit and limit.over):
+                number, rounds = standings.place(block := waiting.popleft())
+                found = self.evaluate(candidates[number], rounds, progress)
+                waiting.extend(standings.add(block, found))
+        return standings.certificates
+
+    def evaluate(
+        self, ready: Prepared, rounds: int = 0, progress: Progress | None = None
+    ) -> Evaluated:
+        """Evaluate one candidate: a round if the screening is timed, else until it is decided.
+
+        Args:
+            ready: the candidate.
+            rounds: how many it has.
+            progress: called with evaluations.
+        """
         classifier, sampler = ready.classifier, ready.sampler(self.base.settings, progress)
         self.base.tries.add(self.asked(classifier.fingerprint))
-        flips: list[list[int]] = []
+        flips: list[tuple[int, ...]] = []
         facts = (classifier.name, classifier.fingerprint, self.screening, self.pool, flips)
-        seen, found = 0, pooled.certificate(*facts)
-        for until in self.screening.rounds:
-            if found.decided:
+        ends = (0, *self.screening.rounds)
+        last = rounds + 2 if self.screening.timed else len(ends)
+        for start, stop in pairwise(ends[rounds:last]):
+            if rounds == 0 and pooled.certificate(*facts).decided:
                 break
-            flips.append(self.flips(sampler, seen, until))
-            seen, found = until, pooled.certificate(*facts)
-        return found
+            flips.append(tuple(self.flips(sampler, start, stop)))
+        model = Model(classifier.name, classifier.fingerprint)
+        return Evaluated(model, self.pool, tuple(flips))
 
     def flips(self, sampler: Sampler, start: int, stop: int) -> list[int]:
         """The flips of each source's draws from start to stop; see `Source.flips`."""
-        requests = (Request(s.item, Stream.ESTIMATION, s.draws[start:stop]) for s in self.sources)
-        answers = zip(self.sources, sampler.labels(requests), strict=True)
-        return [source.flips(start, new) for source, (_, new) in answers]
+        parts = [source.part(start, stop) for source in self.sources]
+        answers = self.answers(sampler, parts, Stream.ESTIMATION)
+        return [part.flips(new) for part, new in zip(parts, answers, strict=True)]
+
+    def answers(
+        self, sampler: Sampler, parts: Sequence[Source], stream: Stream
+    ) -> Iterator[NDArray[np.int32]]:
+        """The candidate's labels of the draws of these sources."""
+        requests = (Request(part.item, stream, part.draws) for part in parts)
+        return (labels for _, labels in sampler.labels(requests))
 
 
 def sources(base: Certification, inputs: Inputs, pool: Pool, per_input: int) -> tuple[Source, ...]:
@@ -247,6 +324,11 @@ def _checked_labels(base: Certification, inputs: Inputs) -> tuple[int, ...]:
         raise Mismatch(
             "The base of a screening must be a certification from scratch, neither recertified "
             "nor stopped early. The limits on its votes assume this."
+        )
+    if made.continues:
+        raise InvalidInput(
+            "The base was extended when its certificates had been seen, and a screening leaves no "
+            "part of alpha for that. Screen on the run that was extended."
         )
     if inputs.labels is None:
         raise InvalidInput(

@@ -47,9 +47,9 @@ def known(counts: NDArray[np.int64], n: NDArray[np.int64], method: Exact) -> Kno
     k, other = counts[:, 2], counts[:, 3]
     proven = np.zeros(len(k), dtype=bool)
     if method.form != "runner-up":
-        proven |= binomial.lower(k, n, method.alpha) > 0.5
+        proven |= binomial.lower(k, n, method.spent) > 0.5
     if method.form != "binary":
-        share = method.alpha / 2
+        share = method.spent / 2
         q, most = binomial.lower(k, n, share), binomial.upper(other, n, share)
         proven |= q > most
     return Known(counts[:, :2], k, n, proven)

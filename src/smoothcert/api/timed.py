@@ -20,7 +20,8 @@ from smoothcert.sampling.tuning import BatchConfig, speed
 
 _ByPolicy = TypeVar("_ByPolicy", Sized, Exact, Reuse, Exact | Reuse)
 
-_USED = 0.94  # of the time; the rest is for the ends of blocks, for writing and for the summary
+_USED = 0.97  # of the time; the rest is for the last blocks, which end apart, and for the summary
+_BLOCK = 0.010  # seconds that a block takes beside its evaluations: batches run out, it is written
 _MEASURED, _SHARE = 6.0, 0.08  # seconds, and of the time: what is measured at least
 _OTHERS = 0.8  # of the first process's speed, by each further one: they share memory and cores
 
@@ -71,6 +72,7 @@ class Timing:
         started: when they began, on the clock.
         workers: processes of this machine that compute, this one included.
         loading: seconds until another one has loaded model and data.
+        blocks: of the run.
         clock: gives seconds.
     """
 
@@ -78,6 +80,7 @@ class Timing:
     started: float
     workers: int = 1
     loading: float = 0.0
+    blocks: int = 0
     clock: Callable[[], float] = time.monotonic
 
     @staticmethod
@@ -89,7 +92,8 @@ class Timing:
     @property
     def left(self) -> float:
         """Seconds that are left for evaluations."""
-        return self.minutes * 60 * _USED - (self.clock() - self.started)
+        beside = self.blocks * _BLOCK / self.workers
+        return self.minutes * 60 * _USED - beside - (self.clock() - self.started)
 
     @property
     def measured(self) -> float:

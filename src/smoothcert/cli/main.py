@@ -158,7 +158,7 @@ def with_exit_codes(function: Callable[..., None]) -> Callable[..., None]:
     def run(**options: Any) -> None:
         from smoothcert.errors import SmoothcertError, WorkerCrash
         from smoothcert.execution.signals import sigterm_as_interrupt
-        from smoothcert.execution.time_limit import TimeIsUp
+        from smoothcert.sampling.time_limit import TimeIsUp
         from smoothcert.text import visible
 
         # torch's threads otherwise spin while they wait for each other: with one other process
@@ -179,10 +179,10 @@ def with_exit_codes(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(TIME_IS_UP) from None
         except KeyboardInterrupt as stop:
             kept = "Nothing was written."
-            if "resume" in options:
-                kept = "Finished work is kept; repeat the command with --resume to continue."
-            elif "out" not in options:
+            if options.get("out") is None:
                 kept = "Repeat the command."
+            elif "resume" in options:
+                kept = "Finished work is kept; repeat the command with --resume to continue."
             print(f"\nInterrupted. {kept}", file=sys.stderr)
             raise typer.Exit(128 + (stop.args[0] if stop.args else 2)) from None
         except (typer.Exit, typer.Abort, typer.BadParameter, SystemExit):

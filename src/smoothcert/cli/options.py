@@ -319,6 +319,20 @@ Minutes = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Extended = Annotated[
+    str, typer.Option("--base", help="Run of this model to add draws to.", show_default=False)
+]
+Total = Annotated[
+    int,
+    typer.Option(
+        "--n",
+        help="Estimation draws per input in all: 2, 5, 10, 20, 50, ... times those of the first "
+        "run; by plan, the most of an input.",
+        parser=parse_count,
+        metavar="INTEGER",
+        show_default=False,
+    ),
+]
 Base = Annotated[str, typer.Option("--base", help="Run of the original model.", show_default=False)]
 SizePolicy = Annotated[
     str | None,

@@ -21,7 +21,6 @@ from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.block_tasks import ALL, Shard
 from smoothcert.execution.runner import RunOptions, carry_out, execute
 from smoothcert.execution.start import RunRequest
-from smoothcert.execution.time_limit import TimeIsUp, TimeLimit
 from smoothcert.methods import Method
 from smoothcert.methods.targets import Goal, Relative, in_numbers, read
 from smoothcert.report.acceptance import check_labels, judge, no_base
@@ -31,6 +30,7 @@ from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import seed_use
 from smoothcert.runs.plan_file import read_plan
 from smoothcert.runs.store import Run
+from smoothcert.sampling.time_limit import TimeIsUp, TimeLimit
 from smoothcert.storage.base import Storage
 from smoothcert.storage.opening import open_storage
 from smoothcert.summary import correct_radii
@@ -60,7 +60,7 @@ class RunArguments:
         accept: targets that the certificates must reach.
         log: loggers.
         minutes: when to stop, from the start of sampling.
-        allowed: the minutes of a policy, which makes the command stop a little after them.
+        allowed: the minutes of a policy, which makes a new run stop a little after them.
         started: when the command was, on the clock of `time.monotonic`.
     """
 
@@ -108,8 +108,19 @@ class RunArguments:
         return tuple(logger(text) for text in self.log)
 
     def allowing(self, method: Method) -> "RunArguments":
-        """With the minutes of the method's policy, if it says minutes."""
-        return replace(self, allowed=minutes_of(method))
+        """With the minutes of the method's policy, if it says minutes and is still to be planned.
+
+        A plan that exists is finished, however long that takes: nothing is measured again.
+        """
+        minutes = minutes_of(method)
+        if minutes is None or self.resumed() is None:
+            return replace(self, allowed=minutes)
+        until = "" if self.minutes is None else f", for {self.minutes:g} minutes"
+        console.say(
+            f"The plan for {minutes:g} minutes was made when this run was begun, and is gone on "
+            f"with{until}."
+        )
+        return self
 
     @cached_property
     def limit(self) -> TimeLimit | None:
@@ -246,16 +257,17 @@ class RunArguments:
             show_run(run, as_json=True)
         inputs = sum(len(run.blocks[block]) for block in run.finished)
         state = f"{said}: {inputs:,} of {many(len(run.identity.indices), 'input')} are done"
+        if not by_option:
+            return (
+                f"{state}, as the machine became slower than when the plan was made. Repeat the "
+                "command with --resume to do the rest of the plan, or with --resume --minutes M to "
+                "do what fits into M more minutes."
+            )
         if len(run.finished) == known:
             size = many(run.identity.block_inputs, "input")
             return (
                 f"{state}, none of them in this time, as a block of {size} takes longer. Repeat "
                 "the command with --resume and more minutes."
-            )
-        if not by_option:
-            return (
-                f"{state}, as the machine became slower than when the plan was made. Repeat the "
-                "command with --resume to do the rest of the plan."
             )
         return f"{state}. Repeat the command with --resume --minutes {self.minutes:g} to go on."
 

@@ -1,12 +1,12 @@
 """What a cache proves of models on a whole data set: computed, shown, and read from a file."""
 
 import json
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import typer
 
@@ -22,18 +22,26 @@ from smoothcert.cli.resources import (
     cluster_for_screening,
 )
 from smoothcert.cli.run_request import NOT_ACCEPTED
-from smoothcert.errors import InvalidInput
+from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.execution.scheduler import Executor, Work, thread_safe
-from smoothcert.execution.screening_tasks import ScreeningTask, ScreeningTaskSpec, make_screener
+from smoothcert.execution.screening_tasks import (
+    ScreeningTask,
+    ScreeningTaskSpec,
+    make_screener,
+    pool_of,
+)
 from smoothcert.files import make_folder, read_regular, require_new_file, similar, write_whole
 from smoothcert.methods.dataset import DatasetCertificate, ranked, recheck, verdicts
 from smoothcert.methods.screening import Screening, Verdict
+from smoothcert.methods.standings import Evaluated, Model, Standings, unfinished
 from smoothcert.methods.targets import MeanRadius, Relative, Target, in_numbers, read
 from smoothcert.report.acceptance import check_labels
 from smoothcert.report.claims import tried
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
+from smoothcert.sampling.engine import Progress
+from smoothcert.sampling.time_limit import TimeIsUp, TimeLimit
 from smoothcert.summary import correct_radii
 from smoothcert.text import floor_to, level, percent, visible
 
@@ -57,10 +65,20 @@ class ScreeningArguments:
     out: Path | None = None
     overwrite: bool = False
     accept_any: bool = False
+    minutes: float | None = None
+    resume: bool = False
     targets: tuple[Target | MeanRadius, ...] = ()
+    before: tuple[DatasetCertificate, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be judged before anything is loaded."""
+        """Refuse what cannot be judged or gone on with before anything is loaded."""
+        if self.minutes is not None:
+            TimeLimit(self.minutes)
+        if self.resume and (self.out is None or self.overwrite):
+            raise InvalidInput(
+                "--resume goes on from the file that --out has written. Give that --out, and not "
+                "--overwrite, which begins anew."
+            )
         if self.accept_any and not self.accept:
             raise InvalidInput("--accept-any judges by --accept, which is missing. Give both.")
         read(self.accept)
@@ -69,6 +87,8 @@ class ScreeningArguments:
         """With what follows from the original's run."""
         goals = read(self.accept)
         form = self.form or run.identity.settings.reused_form
+        if self.resume and not self.before and (before := self._written(run)):
+            return replace(self, before=before).of(run)
         if not any(isinstance(goal, Relative) for goal in goals):
             return replace(self, form=form, targets=in_numbers(goals, ()))
         run.require_complete()
@@ -80,12 +100,30 @@ class ScreeningArguments:
                 console.say(f"{goal.text!r} asks for {target}: {goal.found(radii)}.")
         return replace(self, form=form, targets=in_numbers(goals, radii))
 
+    def _written(self, run: Run) -> tuple[DatasetCertificate, ...]:
+        """The certificates to go on from; none if there is no file yet.
+
+        Raises:
+            Mismatch: they are of another base run or of other models.
+        """
+        if self.out is None or not self.out.exists():
+            return ()
+        found, origin = read_screenings(self.out), ScreeningOrigin.read(self.out)
+        if (origin.base_hash, origin.models) != (run.identity.hash, self.models):
+            raise Mismatch(
+                f"{self.out} is of the base run {origin.base} and the models "
+                f"{', '.join(origin.models)}, in this order. A screening goes on with the same; "
+                "begin another in a new file."
+            )
+        return found
+
     @property
     def screening(self) -> Screening:
         """The options, checked."""
+        timed = self.before[0].screening.timed if self.before else self.minutes is not None
         radii = parse_radii(self.radii) if self.radii else ()
         settings, form = (self.per_input, self.alpha, radii), self.form or "binary"
-        screening = Screening(*settings, candidates=len(self.models), form=form)
+        screening = Screening(*settings, candidates=len(self.models), form=form, timed=timed)
         return screening.asking(self.targets)
 
     def task_spec(self, run: Run) -> ScreeningTaskSpec:
@@ -99,9 +137,12 @@ def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> No
 
     Exits with 3 unless all targets, if there are any, are proven for every model, or with
     `accept_any` for one of them.
+
+    Raises:
+        TimeIsUp: candidates are left unfinished; its text says which, and how to go on.
     """
     if arguments.out is not None:
-        require_new_file(arguments.out, arguments.overwrite)
+        require_new_file(arguments.out, arguments.overwrite or arguments.resume)
     console.note(sanity.of_alpha(arguments.alpha))
     run = Run.open(arguments.base)
     arguments = arguments.of(run)
@@ -110,24 +151,55 @@ def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> No
         found = _screen_here(arguments, run, source, compute)
     else:
         executor = cluster_for_screening(arguments.models, source, compute)
+        # Whoever loads the models says what they are, and how far the inputs are from the grid.
+        models = tuple(Model(name, "") for name in arguments.models)
+        pool = pool_of(run, arguments.screening)
+        standings = Standings.of(arguments.screening, pool, models, arguments.before)
         with _bar(arguments, run) as tick:
-            found = _execute(arguments, run, None, tick, executor)
+            found = _execute(arguments, run, standings, tick, executor)
     for c in found:  # again, so that its warning is seen here
-        arguments.task_spec(run).begin(run, c.fingerprint, c.name)
-    rows = [
-        c.to_json() | {"made": _origin(run, m)}
-        for c, m in zip(found, arguments.models, strict=True)
-    ]
-    if arguments.out is not None:
-        make_folder(arguments.out.parent)
-        write_whole(arguments.out, (json.dumps(rows, indent=1) + "\n").encode())
+        if c.begun:
+            arguments.task_spec(run).begin(run, c.fingerprint, c.name)
     if as_json:
-        console.show_json(rows)
-    else:
+        console.show_json(_rows(arguments, run, found))
+    elif any(c.begun for c in found):
         _show(arguments, run, found)
+    if left := unfinished(found):
+        raise TimeIsUp(_left_out(arguments, found, left))
     accepted = [c.verdict in (None, Verdict.ACCEPTED) for c in found]
     if not (any(accepted) if arguments.accept_any else all(accepted)):
         raise typer.Exit(NOT_ACCEPTED)
+
+
+def _left_out(arguments: ScreeningArguments, found: Sequence[DatasetCertificate], left: str) -> str:
+    """What is said when the time is over."""
+    said = f"The {arguments.minutes:g} minutes are over: {left}."
+    if arguments.out is None:
+        return f"{said} Repeat the command with --out FILE, from which --resume can go on."
+    if not any(c.begun for c in found):
+        return f"{said} Nothing is kept. Repeat the command with more minutes."
+    if tuple(found) == arguments.before:
+        return (
+            f"{said} No round was finished in this time. Repeat the command with --resume and "
+            "more minutes."
+        )
+    return f"{said} Repeat the command with --resume --minutes {arguments.minutes:g} to go on."
+
+
+def _rows(
+    arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertificate]
+) -> list[dict[str, Any]]:
+    """As they are written."""
+    pairs = zip(found, arguments.models, strict=True)
+    return [c.to_json() | {"made": _origin(run, model)} for c, model in pairs]
+
+
+def _write(arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertificate]) -> None:
+    """Write what is known to the file of --out, if there is one."""
+    if arguments.out is not None:
+        make_folder(arguments.out.parent)
+        rows = _rows(arguments, run, found)
+        write_whole(arguments.out, (json.dumps(rows, indent=1) + "\n").encode())
 
 
 def _origin(run: Run, model: str) -> dict[str, str]:
@@ -141,7 +213,7 @@ def _show(arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertif
         *screen_table(found, named or [r * sigma for r in _CURVE]), "Proven for the whole data set"
     )
     seed = run.identity.settings.seed
-    mine = [question(c.fingerprint, arguments.screening, seed) for c in found]
+    mine = [question(c.fingerprint, arguments.screening, seed) for c in found if c.begun]
     before = tried(ledger.tries(run).beside(mine), beside="this screening")
     if found[0].pool.form != "binary":
         console.say("Every other class is bounded by the runner-up, not by 1 minus the class.")
@@ -149,7 +221,7 @@ def _show(arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertif
         f"All of this holds together with probability at least 1 − {level(arguments.alpha)} "
         f"(docs/theory.md, section 10). {before}".strip()
     )
-    for c in found:
+    for c in (c for c in found if c.begun):
         for target, verdict in verdicts(c):
             accepted = "accepted" if verdict is Verdict.ACCEPTED else "not accepted"
             console.show(visible(f"{accepted}: {c.name}, {target}: {verdict.value}"))
@@ -168,29 +240,72 @@ def _screen_here(
         ]
     models = tuple(ModelLoader(model, compute.process_device) for model in arguments.models)
     executor = compute.executor(CandidateInputs(models, source))
-    with _bar(arguments, run) as tick:
+    names = [Model(c.classifier.name, c.classifier.fingerprint) for c in candidates]
+    facts = (arguments.screening, screener.pool, names, arguments.before)
+    standings = Standings.of(*facts)
+
+    def here(progress: Progress) -> ScreeningTask:
         begin = partial(arguments.task_spec(run).begin, run)
-        here = ScreeningTask(screener, candidates.__getitem__, thread_safe(tick), begin)
-        return _execute(arguments, run, here, tick, executor)
+        return ScreeningTask(screener, candidates.__getitem__, progress, begin)
+
+    with _bar(arguments, run) as tick:
+        return _execute(arguments, run, standings, tick, executor, here)
 
 
 def _bar(arguments: ScreeningArguments, run: Run) -> AbstractContextManager[console.Tick]:
     total = len(arguments.models) * len(run.identity.indices) * arguments.per_input
-    return console.bar("Screening", total)
+    return console.bar("Screening", total - sum(c.evaluations for c in arguments.before))
 
 
 def _execute(
     arguments: ScreeningArguments,
     run: Run,
-    here: ScreeningTask | None,
+    standings: Standings,
     tick: console.Tick,
     executor: Executor,
+    here: Callable[[Progress], ScreeningTask] | None = None,
 ) -> tuple[DatasetCertificate, ...]:
-    """In the order of the candidates."""
-    progress = here.progress if here else thread_safe(tick)
-    numbers = tuple(range(len(arguments.models)))
-    found = executor(Work(arguments.task_spec(run), numbers, progress, here), lambda: 0)
-    return tuple(found[number] for number in numbers)
+    """What the candidates prove when all are finished, or the time is over.
+
+    What is known is written whenever more is.
+    """
+    limit = None if arguments.minutes is None else TimeLimit(arguments.minutes)
+    progress = thread_safe(limit.watched(tick) if limit else tick)
+
+    def then(block: int, found: Evaluated) -> Sequence[int]:
+        more = standings.add(block, found)
+        _write(arguments, run, standings.certificates)
+        return more
+
+    spec, task = arguments.task_spec(run), here(progress) if here else None
+    work = Work(spec, standings.blocks, progress, task, then=then)
+    with suppress(TimeIsUp):
+        executor(work, lambda: limit is not None and limit.over)
+    return standings.certificates
+
+
+@dataclass(frozen=True)
+class ScreeningOrigin:
+    """From what a screening says it was made; files of earlier versions say nothing.
+
+    Attributes:
+        base: where the base run is, or empty.
+        base_hash: its identity, or empty.
+        models: reference of each candidate, or empty.
+    """
+
+    base: str
+    base_hash: str
+    models: tuple[str, ...]
+
+    @staticmethod
+    def read(path: Path) -> "ScreeningOrigin":
+        """What a file of screenings says, whose certificates have been read already."""
+        rows = json.loads(path.read_bytes())
+        made = [row["made"] if isinstance(row.get("made"), dict) else {} for row in rows]
+        models = tuple(str(one.get("model", "")) for one in made)
+        base, base_hash = (str(made[0].get(name, "")) for name in ("base", "base_hash"))
+        return ScreeningOrigin(base, base_hash, models)
 
 
 def read_screenings(path: Path) -> tuple[DatasetCertificate, ...]:
@@ -222,10 +337,12 @@ def screen_table(
 ) -> tuple[list[str], list[list[str]]]:
     """Heads and rows, best first."""
     heads = ["model", "ACR ≥", *(f"CA@{r:g} ≥" for r in radii), "evaluations"]
-    judged = any(c.verdict for c in found)
+    judged, partial_ = any(c.verdict for c in found), not all(c.finished for c in found)
     rows = []
-    for c in ranked(found):
+    for c in sorted(ranked(found), key=lambda c: not c.begun):
         curve = [percent(float(share), c.pool.inputs) for share in c.certified_accuracy(radii)]
-        row = [c.name, floor_to(c.acr, 4), *curve, f"{c.evaluations:,}"]
+        figures = [floor_to(c.acr, 4), *curve] if c.begun else ["–"] * (1 + len(curve))
+        row = [c.name, *figures, f"{c.evaluations:,}"]
+        row += [f"{len(c.flips)} of {len(c.screening.rounds)}"] if partial_ else []
         rows.append([*row, c.verdict.name.lower() if c.verdict else ""] if judged else row)
-    return ([*heads, "verdict"] if judged else heads), rows
+    return [*heads, *(["rounds"] if partial_ else []), *(["verdict"] if judged else [])], rows

@@ -1,6 +1,5 @@
 """What a run, or a file of `screen --out`, proves: computed again, and some draws replayed."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +9,17 @@ from smoothcert.cli import console
 from smoothcert.cli.data_source import recorded_model, recorded_source, require_no_code
 from smoothcert.cli.options import parse_share
 from smoothcert.cli.resources import Device
-from smoothcert.cli.screenings import read_screenings
+from smoothcert.cli.screenings import ScreeningOrigin, read_screenings
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.execution.scheduler import thread_safe
 from smoothcert.execution.screening_tasks import make_screener, problems_of, replay_flips
-from smoothcert.execution.time_limit import TimeLimit
 from smoothcert.methods.dataset import DatasetCertificate
+from smoothcert.methods.standings import unfinished
 from smoothcert.runs import seed_use
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, still_unchecked
 from smoothcert.runs.verify import verify as recompute
+from smoothcert.sampling.time_limit import TimeLimit
 from smoothcert.storage.local import LocalFolder
 from smoothcert.text import many
 
@@ -127,30 +127,6 @@ def _base_run(run: Run, given: str | None) -> Run | None:
     return seed_use.recorded_base(run)
 
 
-@dataclass(frozen=True)
-class ScreeningOrigin:
-    """From what a screening says it was made; files of earlier versions say nothing.
-
-    Attributes:
-        base: where the base run is, or empty.
-        base_hash: its identity, or empty.
-        models: reference of each candidate, or empty.
-    """
-
-    base: str
-    base_hash: str
-    models: tuple[str, ...]
-
-    @staticmethod
-    def read(path: Path) -> "ScreeningOrigin":
-        """What a file of screenings says, whose certificates have been read already."""
-        rows = json.loads(path.read_bytes())
-        made = [row["made"] if isinstance(row.get("made"), dict) else {} for row in rows]
-        models = tuple(str(one.get("model", "")) for one in made)
-        base, base_hash = (str(made[0].get(name, "")) for name in ("base", "base_hash"))
-        return ScreeningOrigin(base, base_hash, models)
-
-
 def verify_screenings(
     path: Path,
     part: Replayed | None,
@@ -165,7 +141,7 @@ def verify_screenings(
     if not found:
         raise InvalidInput(f"{path} has no certificates, so there is nothing to verify.")
     origin = ScreeningOrigin.read(path)
-    run = _screened_base(origin, base)
+    run = screened_base(origin, base)
     problems, replayed = list(problems_of(found, run)), 0
     unchecked = [Unchecked.FLIPS, Unchecked.TRUE_CLASSES, Unchecked.CHOICE]
     unchecked.append(Unchecked.SCREENED_BASE if run is None else Unchecked.BASE_VOTES)
@@ -173,22 +149,19 @@ def verify_screenings(
         if run is None:
             raise InvalidInput(f"Replaying {path} needs the base run. Give it with --base.")
         models = _models(path, origin, model, len(found))
-        if part.minutes is not None:
-            raise InvalidInput(
-                "--minutes limits the replay of a run. Of a file of screenings give --replay a "
-                "smaller part of the inputs."
-            )
         load = device.load if model else device.load_recorded
-        replayed, wrong = _replayed(found, run, models, data, part.fraction, load)
+        replayed, wrong = replayed_flips(found, run, models, data, part, load)
         problems += wrong
         unchecked = list(still_unchecked(unchecked, part.fraction))
     against = "" if run is None else f", and their inputs from {run.storage}"
     drawn = f", {many(replayed, 'draw')} replayed" if part is not None else ""
     text = f"{many(len(found), 'certificate')} recomputed from the counts{against}{drawn}"
+    if left := unfinished(found):
+        text += f" ({left})"
     return Verification(text, len(found), replayed, problems, unchecked)
 
 
-def _screened_base(origin: ScreeningOrigin, given: str | None) -> Run | None:
+def screened_base(origin: ScreeningOrigin, given: str | None) -> Run | None:
     """The base run: the given one, or the recorded one if it exists."""
     here = LocalFolder(Path(origin.base)) if origin.base else None
     if given is None and not (here and here.exists("run.json")):
@@ -215,15 +188,30 @@ def _models(path: Path, origin: ScreeningOrigin, given: str | None, count: int) 
     )
 
 
-def _replayed(
+def replayed_flips(
     found: Sequence[DatasetCertificate],
     base: Run,
     models: Sequence[str],
     data: str | None,
-    fraction: float,
+    part: Replayed,
     load: Callable[[str], Classifier],
 ) -> tuple[int, list[str]]:
-    """How many draws were evaluated again, and what differs."""
+    """How many draws were evaluated again, and what differs.
+
+    Args:
+        found: certificates on the same inputs.
+        base: the run whose draws were replayed.
+        models: references of their models.
+        data: where the base's data is now, if it moved.
+        part: what is evaluated again.
+        load: loads a model.
+    """
+    fraction = part.fraction
+    if part.minutes is not None:
+        raise InvalidInput(
+            "--minutes limits the replay of a run. Of a file of screenings, or of a search, give "
+            "--replay a smaller part of the inputs."
+        )
     if not 0 < fraction <= 1:
         raise InvalidInput(f"The replayed fraction must be in (0, 1]; got {fraction}")
     with console.waiting("Loading models, data and base run"):
@@ -236,6 +224,8 @@ def _replayed(
     total = round(sum(c.evaluations for c in found) * fraction)
     with console.bar("Replaying", total) as tick:
         for certificate, candidate in zip(found, candidates, strict=True):
+            if not certificate.begun:
+                continue
             progress = thread_safe(tick)
             draws, differing = replay_flips(certificate, screener, candidate, fraction, progress)
             replayed += draws

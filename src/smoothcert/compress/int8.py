@@ -26,8 +26,9 @@ from smoothcert.classifiers.loading import checked_file, load_classifier
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.calibration import batches_of, noisy_batches
 from smoothcert.compress.export import to_onnx
-from smoothcert.compress.layers import Layer, assigned, layers, weights_of
+from smoothcert.compress.layers import Layer, assigned
 from smoothcert.compress.onnx_graph import FRONT, opset_of, with_opset
+from smoothcert.compress.onnx_layers import layers, weights_of
 from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request, bytes_of
 from smoothcert.compress.symmetric import along, scales

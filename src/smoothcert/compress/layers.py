@@ -1,32 +1,36 @@
-"""The layers of an ONNX graph: convolutions and matrix products with stored weights."""
+"""The layers whose weights a compression can change, and exceptions for some of them by name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-import numpy as np
-import onnx
-from numpy.typing import NDArray
-from onnx import numpy_helper
-
-from smoothcert.errors import InvalidInput, ModelError, did_you_mean
-
-_OPERATORS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 1, "MatMul": -1}
+from smoothcert.errors import InvalidInput, did_you_mean
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One node and the initializer that is its weight.
+    """A convolution or matrix product and the tensor that is its weight.
 
     Attributes:
-        node: the node's name.
-        weight: the initializer's name.
+        node: the node of an ONNX graph, or the module of a torch network.
+        weight: the weight's name: of the initializer, or in the network's state.
         axis: the weight's axis of output channels.
+        parameters: the entries of the weight.
+        bias: the bias' name; empty if there is none.
+        shared: the name by which another layer has the same weight; empty if none has.
     """
 
     node: str
     weight: str
     axis: int
+    parameters: int = 0
+    bias: str = ""
+    shared: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What names this layer alone: node, weight, and the weight without `.weight`."""
+        return self.node, self.weight, self.weight.removesuffix(".weight")
 
     def matches(self, pattern: str) -> bool:
         """Whether a pattern matches this layer.
@@ -39,35 +43,13 @@ class Layer:
         return pattern in self.node or pattern in self.weight
 
 
-def layers(model: onnx.ModelProto) -> list[Layer]:
-    """The layers in the order of the graph; nodes without a name get one, in the model."""
-    stored = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
-    found = []
-    for number, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{number}"
-        if node.op_type in _OPERATORS and len(node.input) > 1 and node.input[1] in stored:
-            found.append(Layer(node.name, node.input[1], _axis(node)))
-    if not found:
-        raise ModelError(
-            "The ONNX graph has no convolution or matrix product with stored float32 weights, so "
-            "there is nothing to quantize. If it is a compressed model, use its original."
-        )
-    return found
-
-
-def weights_of(model: onnx.ModelProto, chosen: Sequence[Layer]) -> dict[str, NDArray[np.float32]]:
-    """The weight of each layer by its name."""
-    names = {layer.weight for layer in chosen}
-    tensors = [t for t in model.graph.initializer if t.name in names]
-    return {t.name: numpy_helper.to_array(t) for t in tensors}
-
-
 def assigned(
     text: str, chosen: Sequence[Layer], default: str, allowed: Sequence[str]
 ) -> Mapping[str, str]:
     """Node name to precision, from exceptions such as `layer3=int4,fc=fp32`.
 
-    If several exceptions match a layer, the last one counts.
+    A pattern that is a layer's name means that layer; any other, all that it matches. If several
+    exceptions match a layer, the last one counts.
 
     Raises:
         InvalidInput: another form, an unknown precision, or a pattern that matches no layer; that
@@ -81,14 +63,17 @@ def assigned(
                 f"Exceptions must be LAYER=PRECISION with commas between them, PRECISION one of "
                 f"{', '.join(allowed)}; got {exception!r}{did_you_mean(precision, allowed)}"
             )
-        matched = [layer.node for layer in chosen if layer.matches(pattern)]
+        named = [layer for layer in chosen if pattern in layer.names]
+        matched = named or [layer for layer in chosen if layer.matches(pattern)]
         if not matched:
-            names = ", ".join(f"{layer.node} ({layer.weight})" for layer in chosen)
-            raise InvalidInput(f"No layer matches {pattern!r}. The layers (weights) are: {names}")
-        found.update(dict.fromkeys(matched, precision))
+            raise InvalidInput(f"No layer matches {pattern!r}. {listed(chosen)}")
+        found.update(dict.fromkeys((layer.node for layer in matched), precision))
     return found
 
 
-def _axis(node: onnx.NodeProto) -> int:
-    transposed = any(a.name == "transB" and a.i for a in node.attribute)
-    return 0 if transposed else _OPERATORS[node.op_type]
+def listed(chosen: Sequence[Layer]) -> str:
+    """A sentence with the layers' names and sizes."""
+    if not chosen:
+        return "It has no layers that exceptions can name."
+    names = ", ".join(f"{one.node} ({one.weight}, {one.parameters:,})" for one in chosen)
+    return f"The layers (weights, and how many) are: {names}"

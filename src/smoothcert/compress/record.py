@@ -47,6 +47,8 @@ class CompressionReport:
             batches of one.
         accuracy_before: the original's accuracy on held-out inputs, None if not measured.
         accuracy_after: the new model's accuracy on the same inputs under the same noise.
+        steps: how many compressions were done one after the other; with several, the counts are of
+            the one that changed the largest fraction of its weights.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class CompressionReport:
     batch_dependent: bool = False
     accuracy_before: Accuracy | None = None
     accuracy_after: Accuracy | None = None
+    steps: int = 1
 
     @property
     def nothing_changed(self) -> bool:
@@ -80,9 +83,10 @@ class CompressionReport:
                 f"NOTHING WAS CHANGED: {self.method} left all {self.tensors} weight tensors "
                 "unchanged, so recertifying would compare a model with itself"
             )
+        most = " in the step that changed most" if self.steps > 1 else ""
         return (
             f"{self.method}: {self.tensors_changed} of {self.tensors} weight tensors, "
-            f"{100 * self.fraction_changed:.1f} % of the weights changed; "
+            f"{100 * self.fraction_changed:.1f} % of the weights changed{most}; "
             f"{self.bytes_before:,} to {self.bytes_after:,} bytes"
         )
 

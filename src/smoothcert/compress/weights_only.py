@@ -7,11 +7,13 @@ output channel, `fp8-weights` on the 8-bit floating-point numbers e4m3fn times a
 `int4-weights:32` has a scale for every 32 weights of a channel. The files store the small numbers
 where their format allows it: ONNX with a Cast or DequantizeLinear before the layer, safetensors as
 a 16-bit type.
+
+`int8-weights:conv1=int4,fc=fp32` makes exceptions of layers, by names as for `int8` (see
+`layers.assigned`); what an exception does to a layer is in `rounding.weight_formats`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request
-from smoothcert.compress.rounding import PACKED, Rounding, rounding
+from smoothcert.compress.rounding import HALVES, PACKED, Rounding, WeightFormats, weight_formats
 from smoothcert.compress.symmetric import FP8, eights, integers, scales
 from smoothcert.errors import ModelError
 
@@ -29,73 +31,92 @@ _PARAMETERS = (
     *("BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"),
 )
 
-Weights = dict[str, NDArray[Any]]
+Weights = Mapping[str, NDArray[Any]]
 
 
 def write(request: Request) -> CompressionReport:
     """Round the weights of an ONNX, safetensors or other torch model."""
-    wanted, kept = rounding(request), "stored in that type"
     if request.file.suffix == ".onnx":
         request.check_suffix(".onnx")
         load_classifier(request.model)  # a wrong reference fails here, with its own message
-        before, after = _round_onnx(request.file, wanted, request.out)
+        done = _round_onnx(request)
     elif request.reference.is_of_the_zoo and request.out.suffix != ".pt2":
         request.check_suffix(".safetensors")
-        before, after = _round_safetensors(request, wanted)
-        kept = "stored as float32 on that grid" if wanted.has_grid else kept
+        done = _round_safetensors(request)
     else:
-        from smoothcert.compress import torch_weights
-
-        every = not wanted.has_grid
-        before, after = torch_weights.rewrite(request, lambda w: _rounded(w, wanted), every)
-        kept = "stored as float32 on that grid"
+        done = _round_torch(request)
     return CompressionReport(
         request.out,
-        f"{wanted.describe()}, float32 arithmetic, {kept}",
-        *differences(before, after),
+        f"{done.formats.describe()}, float32 arithmetic, {done.stored}",
+        *differences(done.before, done.after),
         request.bytes_before,
         request.out.stat().st_size,
     )
 
 
-def _rounded(weights: Mapping[str, NDArray[Any]], wanted: Rounding) -> Weights:
-    """On a grid, or as the 16-bit type has them."""
+@dataclass(frozen=True)
+class _Done:
+    """What was rounded to what, and how it is stored."""
+
+    formats: WeightFormats
+    before: Weights
+    after: Weights
+    stored: str
+
+
+def _rounded(weights: Mapping[str, NDArray[Any]], formats: WeightFormats) -> Weights:
+    """Each tensor on its grid, or as its 16-bit type has it."""
     import torch
 
-    if wanted.has_grid:
-        return {name: wanted.on_grid(w, 0) for name, w in weights.items()}
-    kind = torch.bfloat16 if wanted.precision == "bf16" else torch.float16
-    after = {k: torch.from_numpy(w).to(kind).float().numpy() for k, w in weights.items()}
-    _check_finite(after, wanted.precision)
+    after = dict(weights)
+    for name, wanted in formats.of.items():
+        if wanted.has_grid:
+            after[name] = wanted.on_grid(weights[name], 0)
+        else:
+            kind = getattr(torch, HALVES[wanted.precision])
+            after[name] = torch.from_numpy(weights[name]).to(kind).float().numpy()
+    _check_finite(after, formats)
     return after
 
 
-def _round_onnx(file: Path, wanted: Rounding, out: Path) -> tuple[Weights, Weights]:
+def _round_torch(request: Request) -> _Done:
+    from smoothcert.compress import torch_weights
+
+    network = torch_weights.opened(request)
+    floating = [key for key, t in network.state_dict().items() if t.is_floating_point()]
+    formats = weight_formats(request, torch_weights.network_layers(network), floating)
+    names = [key for key in floating if key in formats.names]
+    before, after = torch_weights.written(
+        request, network, names, lambda weights: _rounded(weights, formats)
+    )
+    return _Done(formats, before, after, _stored(formats, halves=False))
+
+
+def _round_onnx(request: Request) -> _Done:
     import onnx
     from onnx import numpy_helper
 
-    from smoothcert.compress.layers import layers, weights_of
     from smoothcert.compress.onnx_graph import read, save, with_opset
+    from smoothcert.compress.onnx_layers import layers
 
-    model = read(file)
+    model = read(request.file)
     found = layers(model)
     axes = {layer.weight: layer.axis for layer in found}
     used = {name for n in model.graph.node if n.op_type in _PARAMETERS for name in n.input[1:]}
-    if wanted.has_grid:
-        before = weights_of(model, found)
-    else:
-        before = {
-            t.name: numpy_helper.to_array(t)
-            for t in model.graph.initializer
-            if t.name in used and t.data_type == onnx.TensorProto.FLOAT
-        }
-    model = with_opset(model, wanted.opset)
-    model.ir_version = max(model.ir_version, 9 if wanted.precision == FP8 else 0)
+    floats = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
+    formats = weight_formats(request, found, [t.name for t in floats if t.name in used])
+    before = {t.name: numpy_helper.to_array(t) for t in floats if t.name in formats.names}
+    model = with_opset(model, max(wanted.opset for wanted in formats.of.values()))
+    eights = any(wanted.precision == FP8 for wanted in formats.of.values())
+    model.ir_version = max(model.ir_version, 9 if eights else 0)
     graph = model.graph
-    kept = [t for t in graph.initializer if t.name not in before]
-    inputs = [i for i in graph.input if i.name not in before]
-    nodes, after = [], {}
+    kept = [t for t in graph.initializer if t.name not in formats.of]
+    inputs = [i for i in graph.input if i.name not in formats.of]
+    nodes, after = [], dict(before)
     for name, weights in before.items():
+        wanted = formats.of.get(name)
+        if wanted is None:
+            continue
         if wanted.has_grid:
             made = _stored_steps(name, weights, axes[name], wanted)
             after[name] = wanted.on_grid(weights, axes[name])
@@ -104,13 +125,13 @@ def _round_onnx(file: Path, wanted: Rounding, out: Path) -> tuple[Weights, Weigh
             after[name] = numpy_helper.to_array(made.tensors[0]).astype(np.float32)
         kept += made.tensors
         nodes += made.nodes
-    _check_finite(after, wanted.precision)
+    _check_finite(after, formats)
     nodes += graph.node
     for field, values in (("initializer", kept), ("input", inputs), ("node", nodes)):
         graph.ClearField(field)
         getattr(graph, field).extend(values)
-    save(model, out)
-    return before, after
+    save(model, request.out)
+    return _Done(formats, before, after, "stored in that type")
 
 
 @dataclass(frozen=True)
@@ -163,7 +184,10 @@ def _small(name: str, values: NDArray[Any], precision: str) -> Any:
         raw = values.astype(ml_dtypes.float8_e4m3fn).tobytes()
         return helper.make_tensor(name, TensorProto.FLOAT8E4M3FN, values.shape, raw, raw=True)
     if precision in PACKED:
-        return helper.make_tensor(name, TensorProto.INT4, values.shape, values.ravel())
+        flat = np.pad(values.ravel(), (0, values.size % 2)).astype(np.uint8) & 15
+        pairs = flat.reshape(-1, 2)
+        raw = (pairs[:, 0] | pairs[:, 1] << 4).tobytes()  # the first in the lower half
+        return helper.make_tensor(name, TensorProto.INT4, values.shape, raw, raw=True)
     return numpy_helper.from_array(np.ascontiguousarray(values), name)
 
 
@@ -185,33 +209,45 @@ def _stored_floats(name: str, weights: NDArray[Any], precision: str) -> _Stored:
     return _Stored([tensor], [node])
 
 
-def _round_safetensors(request: Request, wanted: Rounding) -> tuple[Weights, Weights]:
+def _round_safetensors(request: Request) -> _Done:
     import torch
 
     from smoothcert import zoo
     from smoothcert.classifiers.pytorch import save_weights
+    from smoothcert.compress.torch_weights import network_layers
 
     architecture, state = request.zoo_source()
     floating = [key for key, tensor in state.items() if tensor.is_floating_point()]
-    if wanted.has_grid:
-        chosen = [key for key in floating if state[key].ndim > 1]
-        rounded = {k: torch.from_numpy(wanted.on_grid(state[k].numpy(), 0)) for k in chosen}
-        network = zoo.rebuild(architecture, state | rounded)
-    else:
-        chosen = floating
-        kind = torch.bfloat16 if wanted.precision == "bf16" else torch.float16
-        network = zoo.rebuild(architecture, state).to(kind)
-    now = network.state_dict()
-    after = {key: now[key].float().numpy() for key in chosen}
-    _check_finite(after, wanted.precision)
-    said = f"{wanted.precision}:{wanted.group}" if wanted.group else wanted.precision
+    layers = network_layers(zoo.rebuild(architecture, state))
+    formats = weight_formats(request, layers, floating)
+    before = {key: state[key].numpy() for key in floating if key in formats.names}
+    after = _rounded(before, formats)
+    rounded = {key: torch.from_numpy(values) for key, values in after.items()}
+    network = zoo.rebuild(architecture, state | rounded)
+    for key, tensor in network.state_dict(keep_vars=True).items():
+        wanted = formats.of.get(key)
+        if wanted is not None and not wanted.has_grid:  # exact, as its values are of that type
+            tensor.data = tensor.data.to(getattr(torch, HALVES[wanted.precision]))
+    said = request.target.replace("-weights", "", 1)
     save_weights(network, architecture, request.out, rounded=said)
-    return {key: state[key].numpy() for key in chosen}, after
+    return _Done(formats, before, after, _stored(formats, formats.halves))
 
 
-def _check_finite(weights: Weights, precision: str) -> None:
+def _stored(formats: WeightFormats, halves: bool) -> str:
+    """How torch's formats hold the weights: as numbers of 16 bits, if they can, and of 32."""
+    if not halves or not formats.halves:
+        return "stored as float32 on that grid"
+    return (
+        "stored in 16 bits, and in 32 where they have scales"
+        if formats.grids
+        else "stored in that type"
+    )
+
+
+def _check_finite(weights: Weights, formats: WeightFormats) -> None:
     for name, values in weights.items():
         if not np.isfinite(values).all():
             raise ModelError(
-                f"The weights {name!r} exceed the range of {precision}; use bf16-weights."
+                f"The weights {name!r} exceed the range of {formats.of[name].precision}; use "
+                "bf16-weights, or for this layer alone the exception LAYER=bf16."
             )

@@ -80,7 +80,7 @@ class Processes:
         others = range(1, min(self.count, len(work.blocks)))
         return run_workers(
             [lambda: _ThisProcess(local), *map(remote, others)],
-            BlockQueue(work.blocks, stop, work.on_finished),
+            BlockQueue(work.blocks, stop, work.on_finished, work.then),
         )
 
 

@@ -86,7 +86,7 @@ class Cluster:
         actor_class = ray.remote(
             num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0, max_concurrency=2
         )(_Worker)
-        blocks = BlockQueue(work.blocks, stop, work.on_finished)
+        blocks = BlockQueue(work.blocks, stop, work.on_finished, work.then)
 
         def start(number: int) -> _Actor | None:
             while self.workers is None and number >= self._capacity(ray):

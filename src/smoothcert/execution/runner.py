@@ -12,9 +12,9 @@ from smoothcert.execution.block_tasks import Job, RunTask
 from smoothcert.execution.scheduler import Executor, thread_safe
 from smoothcert.execution.signals import deferred_signals
 from smoothcert.execution.start import DEFAULTS, RunOptions, RunRequest
-from smoothcert.execution.time_limit import TimeIsUp, TimeLimit
 from smoothcert.methods import SCRATCH, Decision, Method, stated
 from smoothcert.runs.store import Run
+from smoothcert.sampling.time_limit import TimeIsUp, TimeLimit
 from smoothcert.sampling.tuning import in_layout
 from smoothcert.storage.opening import open_storage
 from smoothcert.text import visible

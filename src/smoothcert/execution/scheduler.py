@@ -82,6 +82,7 @@ class Work:
         progress: called with evaluations as they finish; thread-safe.
         local: the task in this process, if it has model and data.
         on_finished: called with each finished block, by any thread.
+        then: what else to compute after a finished block, by its result; by one thread at a time.
     """
 
     spec: TaskSpec
@@ -89,6 +90,7 @@ class Work:
     progress: Progress
     local: BlockTask | None
     on_finished: Callable[[int], None] = lambda block: None
+    then: Callable[[int, Any], Iterable[int]] = lambda block, result: ()
 
 
 class Executor(Protocol):
@@ -110,11 +112,11 @@ class Executor(Protocol):
 def run_serially(work: Work, stop: Callable[[], int], /) -> dict[int, Any]:
     """Compute blocks in this process, one after the other: the default executor."""
     assert work.local is not None
-    results = {}
-    for block in work.blocks:
-        if stop():
-            break
+    waiting, results = deque(work.blocks), {}
+    while waiting and not stop():
+        block = waiting.popleft()
         results[block] = work.local.compute(block)
+        waiting.extend(work.then(block, results[block]))
         work.on_finished(block)
     return results
 
@@ -171,7 +173,7 @@ def wait_for_block(
     wanted: Callable[[], bool],
     heartbeat_timeout: float = HEARTBEAT_TIMEOUT,
 ) -> Any:
-    """Wait until a remote worker has finished its block.
+    """Wait until a remote worker has finished its block, and return what the task returned.
 
     Args:
         poll: waits a moment, and returns the evaluations since the last call (the heartbeat), or
@@ -179,9 +181,6 @@ def wait_for_block(
         progress: called with evaluations.
         wanted: as of `Worker.compute`.
         heartbeat_timeout: seconds that the worker may be silent.
-
-    Returns:
-        What the task returned.
 
     Raises:
         WorkerLost: the worker died, hangs, or its block is no longer wanted.
@@ -208,6 +207,7 @@ class BlockQueue:
         missing: Iterable[int],
         stop: Callable[[], int],
         on_finished: Callable[[int], None] = lambda block: None,
+        then: Callable[[int, Any], Iterable[int]] = lambda block, result: (),
     ) -> None:
         """Queue the missing blocks; once `stop` returns something, no more is started."""
         self._waiting = deque(missing)
@@ -217,7 +217,7 @@ class BlockQueue:
         self._failures: Counter[int] = Counter()
         self._changed = threading.Condition()
         self._results: dict[int, Any] = {}
-        self._stop, self._on_finished = stop, on_finished
+        self._stop, self._on_finished, self._then = stop, on_finished, then
         self._error: BaseException | None = None
 
     def take(self) -> int | None:
@@ -264,6 +264,7 @@ class BlockQueue:
                 self._results[block] = value
                 self._durations.append(time.monotonic() - self._started.pop(block))
                 del self._running[block]
+                self._waiting.extend(self._then(block, value))
             self._changed.notify_all()
         if first:
             self._on_finished(block)

@@ -1,8 +1,8 @@
-"""The candidates of a screening as tasks, for this process or for others."""
+"""The candidates of a screening, or rounds of them, as tasks for this process or for others."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods.dataset import DatasetCertificate, recheck, stops_when_due
 from smoothcert.methods.screening import Pool, Screening
+from smoothcert.methods.standings import Evaluated
 from smoothcert.runs import ledger, pilots
 from smoothcert.runs.bases import check_same_inputs, check_same_labels
 from smoothcert.runs.store import Run
@@ -28,7 +29,7 @@ PrepareCandidate = Callable[[int], Prepared]
 
 @dataclass(frozen=True, eq=False)
 class ScreeningTask:
-    """Screens candidates by their numbers.
+    """Evaluates candidates, or rounds of them, by the numbers of `Standings`.
 
     Attributes:
         screener: the inputs that they are screened on.
@@ -42,11 +43,13 @@ class ScreeningTask:
     progress: Progress
     begin: Callable[[str, str], None]
 
-    def compute(self, block: int) -> DatasetCertificate:
-        """Screen the candidate of a number."""
-        candidate = self.prepare(block)
-        self.begin(candidate.classifier.fingerprint, candidate.classifier.name)
-        return self.screener.screen(candidate, self.progress)
+    def compute(self, block: int) -> Evaluated:
+        """Evaluate a block; see `Standings`."""
+        rounds, number = divmod(block, self.screener.screening.candidates)
+        candidate = self.prepare(number)
+        if not rounds:
+            self.begin(candidate.classifier.fingerprint, candidate.classifier.name)
+        return self.screener.evaluate(candidate, rounds, self.progress)
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,10 @@ class ScreeningTaskSpec:
         """
         run = Run.open(self.base)
         screener = make_screener(run, inputs, self.screening, self.batch_size)
-        begin = partial(self.begin, run)
-        return ScreeningTask(
-            screener, lambda number: screener.prepared(load(number)), progress, begin
-        )
+        # Where candidates get their rounds in turn, each comes back.
+        kept = lru_cache(None if self.screening.timed else 1)
+        prepare = kept(lambda number: screener.prepared(load(number)))
+        return ScreeningTask(screener, prepare, progress, partial(self.begin, run))
 
     def begin(self, run: Run, model: str, name: str) -> None:
         """Enter a candidate, by its fingerprint and name, in the base's ledger."""
@@ -134,13 +137,16 @@ def problems_of(found: Sequence[DatasetCertificate], base: Run | None) -> Iterat
         if recheck(c) != c:
             yield f"{visible(c.name)}: it states what its counts do not prove"
         if not stops_when_due(c):
-            yield f"{visible(c.name)}: its rounds break its rule, which stops when decided"
-    if base is not None and replace(pool, off_grid=0.0) != _pool_of(base, screening):
+            yield (
+                f"{visible(c.name)}: its rounds break its rule, which stops when decided (what was "
+                "interrupted is finished by `screen --resume`)"
+            )
+    if base is not None and replace(pool, off_grid=0.0) != pool_of(base, screening):
         yield "its inputs and their cached votes are not those of the base run"
 
 
-def _pool_of(base: Run, screening: Screening) -> Pool:
-    """What a base run says of its inputs, by the true classes that it keeps."""
+def pool_of(base: Run, screening: Screening) -> Pool:
+    """What a base run says of its inputs, by the true classes that it keeps, without `off_grid`."""
     known = tuple(-1 if label is None else label for label in base.labels)
     share, form, per_input = screening.alpha_cache, screening.form, screening.per_input
     found = Pool.of(base.certification(), known, share, form, per_input)

@@ -15,11 +15,11 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.block_tasks import ALL, Shard, device_kind
 from smoothcert.execution.scheduler import Executor, best_block_seconds, run_serially
-from smoothcert.execution.time_limit import TimeLimit
 from smoothcert.methods import SCRATCH, Allocation, Method, Sized, planned
 from smoothcert.runs import pilots, plan_file, seed_use
 from smoothcert.runs.bases import (
     cache_of,
+    check_continued,
     check_same_inputs,
     check_same_labels,
     planner,
@@ -30,6 +30,7 @@ from smoothcert.runs.store import Run
 from smoothcert.runs.validation import MOST_DRAWS
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
+from smoothcert.sampling.time_limit import TimeLimit
 from smoothcert.sampling.tuning import BatchConfig, in_layout, layout_of, speed
 from smoothcert.storage.base import Storage
 from smoothcert.watchers.base import Watcher
@@ -128,10 +129,14 @@ class RunRequest:
         ready, identity, origin = _prepare(self, classifier, inputs)
         if self.base is not None:
             check_classes(identity.num_classes, self.base.identity.num_classes)
+            if self.method.continues:
+                check_continued(self.base, identity, origin["probe_answers"])
         inputs.check_labels(identity.num_classes)
         if run := _resumed(self, identity, origin["probe_answers"]):
             self.register(identity, classifier.name)
             return run
+        if timing is not None:
+            timing = replace(timing, blocks=-(-len(inputs) // identity.block_inputs))
         try:
             self.storage.require_unused()
             self.register(identity, classifier.name)
@@ -217,16 +222,15 @@ def _prepare(
 ) -> tuple[Prepared, Identity, Mapping[str, Any]]:
     """The classifier as it will run, what the run will be, and what to record of these choices.
 
-    What a resumed run has chosen stays; another machine might choose otherwise.
+    What a resumed run has chosen stays; another machine might choose otherwise. A run that goes on
+    with the draws of its base must compute them as these were.
     """
-    if before := _existing(request):
-        was = before.identity
+    before = _existing(request)
+    if same := before or (request.base if request.method.continues else None):
+        was, size, block = same.identity, request.options.batch_size, request.options.block_inputs
         classifier = in_layout(classifier, was.layout)
-        options = replace(
-            request.options,
-            batch_size=request.options.batch_size or was.batch_size,
-            block_inputs=request.options.block_inputs or was.block_inputs,
-        )
+        block = block or (was.block_inputs if before else None)
+        options = replace(request.options, batch_size=size or was.batch_size, block_inputs=block)
         request = replace(request, options=options)
     evaluations = timed.tuned_for(request.method, len(inputs) * request.draws)
     if request.options.limit and request.options.limit.minutes < timed.TUNED:

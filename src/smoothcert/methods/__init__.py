@@ -3,6 +3,7 @@
 from smoothcert.certificate import Certificate, Record, Settings
 from smoothcert.methods.base import Allocation, Bound, Case, Method, RecertifyOptions
 from smoothcert.methods.exact import Exact
+from smoothcert.methods.extended import Extended
 from smoothcert.methods.irs import Irs
 from smoothcert.methods.replay import Reuse
 from smoothcert.methods.scratch import Scratch
@@ -18,6 +19,7 @@ __all__ = [
     "Case",
     "Decision",
     "Exact",
+    "Extended",
     "Irs",
     "Method",
     "Planned",
@@ -35,7 +37,7 @@ __all__ = [
 SCRATCH = Scratch()
 
 BY_KIND: dict[str, type[Method]] = {
-    method.kind: method for method in (Irs, Reuse, Exact, Decision, Sized)
+    method.kind: method for method in (Irs, Reuse, Exact, Decision, Sized, Extended)
 }
 """The other methods by their names in run.json."""
 

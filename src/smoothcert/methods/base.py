@@ -5,7 +5,7 @@ to a certificate is pure, so anyone who has the votes can recompute it: `recheck
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Self
@@ -165,7 +165,9 @@ class Method(ABC):
         reusable: whether its votes can be reused by a recertification.
         names: what `recertify` calls it; see `vocabulary.METHODS`.
         plan_columns: the fields of `Allocation` that its plans have, in plan.parquet.
-        added: settings that run.json leaves out at their default, as older runs lack them.
+        added: settings that older runs lack, with the value that theirs had; run.json leaves them
+            out at that value.
+        continues: whether it goes on with the draws of its base, which must be of the same model.
     """
 
     kind: ClassVar[str]
@@ -176,7 +178,8 @@ class Method(ABC):
     reusable: ClassVar[bool] = False
     names: ClassVar[tuple[str, ...]] = ()
     plan_columns: ClassVar[tuple[str, ...]] = ()
-    added: ClassVar[tuple[str, ...]] = ()
+    added: ClassVar[Mapping[str, object]] = {}
+    continues: ClassVar[bool] = False
 
     @classmethod
     def of(cls, options: RecertifyOptions) -> Self:
@@ -235,6 +238,19 @@ class Method(ABC):
             settings: of the certification from scratch.
             shape: shape of the input.
         """
+
+    @property
+    def reuse_share(self) -> float:
+        """The part of alpha that is left for what reuses its votes."""
+        return 1.0
+
+    def reusing(self, base: "Method") -> Self:
+        """The method with what follows from its base."""
+        return self
+
+    def of_base(self, settings: Settings) -> Settings:
+        """The settings of the base of a run with these settings."""
+        return settings
 
     def check(self, settings: Settings, shape: tuple[int, ...]) -> None:
         """Refuse, before any evaluation, settings that cannot prove anything on such inputs.

@@ -10,7 +10,7 @@ section 10).
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import fsum
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,6 +78,16 @@ class DatasetCertificate:
         return self.verdict in (Verdict.ACCEPTED, Verdict.UNREACHABLE)
 
     @property
+    def begun(self) -> bool:
+        """Whether anything is known of it: a round, or that none could prove its targets."""
+        return bool(self.flips) or self.decided
+
+    @property
+    def finished(self) -> bool:
+        """Whether its targets are decided, or it has all rounds; else the time was over before."""
+        return self.decided or len(self.flips) == len(self.screening.rounds)
+
+    @property
     def evaluations(self) -> int:
         """Forward passes of the model that the certificate cost."""
         return sum(group.draws for group in self.groups)
@@ -107,50 +117,62 @@ class DatasetCertificate:
         return self.robust(radii) / self.pool.inputs
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: the statements, the budget, and the counts they follow from."""
-        grid = np.linspace(0, 4, 33) * self.pool.sigma
+        """Plain values: the statements, the budget, and the counts they follow from.
+
+        Of a candidate that was not begun there are no figures.
+        """
+        grid = np.linspace(0, 4, 33) * self.pool.sigma if self.begun else np.empty(0)
+        rounds = {"rounds": len(self.flips), "finished": self.finished}
         return {
             "name": self.name,
             "fingerprint": self.fingerprint,
             "inputs": self.pool.inputs,
             "eligible": self.pool.eligible,
             "evaluations": self.evaluations,
-            "acr": self.acr,
+            **(rounds if self.screening.timed or not self.finished else {}),
+            "acr": self.acr if self.begun else None,
             "certified_accuracy": [
                 {"radius": n.radius, "robust": n.robust, "accuracy": n.robust / self.pool.inputs}
                 for n in self.named
+                if self.begun
             ],
             "curve": np.stack([grid, self.certified_accuracy(grid)], axis=1).tolist(),
             "verdict": self.verdict and self.verdict.name,
             "alpha": self.alpha,
             "budget": dict(self.screening.budget),
             "groups": [asdict(group) for group in self.groups],
-            "screening": _without_defaults(self.screening, ("form", "further")),
+            "screening": _without_defaults(self.screening, ("form", "further", "timed")),
             "pool": _without_defaults(self.pool, ("off_grid", "form", "others")),
             "flips": [list(row) for row in self.flips],
         }
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Self:
+    def from_json(cls, row: Mapping[str, Any]) -> "DatasetCertificate":
         """Read back a row that `to_json` made; the curve is recomputed, not read."""
-        settings = dict(row["screening"])
-        target = settings.pop("target")
-        further = tuple(_goal(goal) for goal in settings.pop("further", ()))
-        settings["radii"] = tuple(settings["radii"])
         pool: dict[str, Any] = {
             key: tuple(v) if isinstance(v, list) else v for key, v in row["pool"].items()
         }
+        screening = screening_of(row["screening"])
+        flips = tuple(tuple(flips) for flips in row["flips"])
+        facts = (row["name"], row["fingerprint"], screening, Pool(**pool), flips)
+        if row["acr"] is None:  # it was not begun, and states nothing
+            return certificate(*facts)
         return cls(
-            row["name"],
-            row["fingerprint"],
-            Screening(**settings, target=target and Target(**target), further=further),
-            Pool(**pool),
-            tuple(tuple(flips) for flips in row["flips"]),
+            *facts,
             tuple(Group(**group) for group in row["groups"]),
             tuple(Named(n["radius"], n["robust"]) for n in row["certified_accuracy"]),
             row["acr"],
             row["verdict"] and Verdict[row["verdict"]],
         )
+
+
+def screening_of(row: Mapping[str, Any]) -> Screening:
+    """Settings as they were written."""
+    settings = dict(row)
+    target = settings.pop("target")
+    further = tuple(_goal(goal) for goal in settings.pop("further", ()))
+    settings["radii"] = tuple(settings["radii"])
+    return Screening(**settings, target=target and Target(**target), further=further)
 
 
 def _goal(row: Mapping[str, float]) -> Target | MeanRadius:
@@ -206,12 +228,15 @@ def recheck(old: DatasetCertificate) -> DatasetCertificate:
 
 
 def stops_when_due(found: DatasetCertificate) -> bool:
-    """Whether it has the rounds that the rule requires: up to the first that decides, or all."""
+    """Whether it has the rounds that the rule requires: up to the first that decides, or all.
+
+    Fewer only if its settings say that the time may be over after any.
+    """
     facts = (found.name, found.fingerprint, found.screening, found.pool)
     for rounds in range(len(found.flips)):
         if certificate(*facts, found.flips[:rounds]).decided:
             return False
-    return found.decided or len(found.flips) == len(found.screening.rounds)
+    return found.finished or found.screening.timed
 
 
 def screenings(
@@ -337,14 +362,13 @@ def _verdicts(
     if open_ and left:
         none = np.zeros((left, pool.eligible), np.int64)
         best = _proven(screening, pool, np.concatenate([counts, none]))
-    found = dict.fromkeys(screening.targets, Verdict.ACCEPTED)
-    for target in open_:
-        hopeless = left and not best.reaches(target, pool.inputs)
-        found[target] = Verdict.UNREACHABLE if hopeless else Verdict.UNDECIDED
-    return tuple(found.items())
+    hopeless = [t for t in open_ if left and not best.reaches(t, pool.inputs)]
+    rest = Verdict.UNFINISHED if left and not hopeless else Verdict.UNDECIDED
+    found = dict.fromkeys(screening.targets, Verdict.ACCEPTED) | dict.fromkeys(open_, rest)
+    return tuple((found | dict.fromkeys(hopeless, Verdict.UNREACHABLE)).items())
 
 
 def _together(found: Sequence[Verdict]) -> Verdict | None:
     """Whether all targets are proven; one that cannot be ends it."""
-    order = (Verdict.UNREACHABLE, Verdict.UNDECIDED, Verdict.ACCEPTED)
+    order = (Verdict.UNREACHABLE, Verdict.UNFINISHED, Verdict.UNDECIDED, Verdict.ACCEPTED)
     return next((verdict for verdict in order if verdict in found), None)

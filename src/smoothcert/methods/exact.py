@@ -6,7 +6,7 @@ section 13, hold with all of alpha.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -26,6 +26,7 @@ from smoothcert.methods.base import (
     Bound,
     Cached,
     Case,
+    Method,
     PlannedMethod,
     RecertifyOptions,
     blank,
@@ -52,6 +53,8 @@ class Exact(PlannedMethod):
         pilot: the most inputs on which the pilot is run.
         stages: looks at an input's replays, 1 or 2: the second where the first leaves open whether
             the radius that the policy aims at is proven.
+        share: the part of alpha that is spent, where the base is an extension: its total was chosen
+            when certificates had been seen, and other totals have the rest.
     """
 
     kind: ClassVar[str] = "exact"
@@ -64,13 +67,14 @@ class Exact(PlannedMethod):
     needs_base: ClassVar[bool] = True
     names: ClassVar[tuple[str, ...]] = EXACT_METHODS
     plan_columns: ClassVar[tuple[str, ...]] = ("winners", "others", "fresh", "steps")
-    added: ClassVar[tuple[str, ...]] = ("stages",)
+    added: ClassVar[Mapping[str, object]] = {"stages": 1, "share": 1.0}
 
     policy: str
     alpha: float = 0.002
     form: str = "binary"
     pilot: int = 64
     stages: int = 1
+    share: float = 1.0
 
     @classmethod
     def of(cls, options: RecertifyOptions) -> Self:
@@ -85,8 +89,10 @@ class Exact(PlannedMethod):
 
     def __post_init__(self) -> None:
         """Check the fields; the policy's text is checked where it is parsed."""
-        settle(self, ("pilot", "stages"), ("alpha",))
+        settle(self, ("pilot", "stages"), ("alpha", "share"))
         check_alpha(self.alpha)
+        if not 0 < self.share <= 1:
+            raise InvalidInput(f"share must be in (0, 1]; got {self.share}")
         require_one_of("form", self.form, EXACT_FORMS)
         if not 1 <= self.pilot <= 10**6:
             raise InvalidInput(f"pilot must be from 1 to 10^6 inputs; got {self.pilot}")
@@ -97,6 +103,15 @@ class Exact(PlannedMethod):
                 "Two stages need a policy with a radius to reach, such as retain:0.95 or "
                 f"radius:0.25; got {self.policy!r}. Leave stages out, or choose such a policy."
             )
+
+    @property
+    def spent(self) -> float:
+        """The error probability of each certificate at its base's own total."""
+        return self.alpha * self.share
+
+    def reusing(self, base: Method) -> Self:
+        """See `Method`."""
+        return replace(self, share=base.reuse_share)
 
     def describe(self, settings: Settings) -> str:
         """See `Method`."""
@@ -188,12 +203,15 @@ def certificate(
     rest = sum_above(1.0, -q)
     runner_up = min(rest, sum_above(runner_up, slack)) if several else rest
     radius = float(settings.radius(q, runner_up) if several else settings.radius(q))
-    undecided = spared(cached, method.alpha) if bound is Bound.NOTHING else Outcome.UNDECIDED
+    undecided = spared(cached, method.spent) if bound is Bound.NOTHING else Outcome.UNDECIDED
     labels = votes.fresh if bound is Bound.EXACT_FRESH else votes.estimation
     won = votes.original[votes.roles > 0] == cached.candidate
     kept = votes.estimation == cached.candidate
-    share = method.alpha / 2
-    one, two = ("cache and replay", method.alpha), (("candidate", share), ("other classes", share))
+    share = method.spent / 2
+    one = (("cache and replay", method.spent),)
+    budget = (("candidate", share), ("other classes", share)) if several else one
+    if method.share < 1:
+        budget = (*budget, ("other extensions", method.alpha - method.spent))
     return Certificate(
         index=cached.index,
         content=cached.content,
@@ -209,7 +227,7 @@ def certificate(
         cached_n=cached.n,
         flips=int((won & ~kept).sum()),
         losers=int((~won).sum()),
-        budget=two if several else (one,),
+        budget=budget,
         evaluations=len(labels),
     )
 
@@ -232,8 +250,8 @@ def _replayed(plan: Steps, cached: Cached, votes: Votes, method: Exact) -> tuple
         again = goes_on(looks, k, lost)
         if again:
             lost = _lost(*sides, k, int(looks.first[k] + looks.more[k]))
-        return _limit(k, n, lost, plan.flat, method.alpha, again), 1.0
-    share, counts = method.alpha / 2, votes.cached
+        return _limit(k, n, lost, plan.flat, method.spent, again), 1.0
+    share, counts = method.spent / 2, votes.cached
     classes = max(cached.candidate, int(new.max(initial=NO_CLASS)))
     if counts.sum() > n or len(counts) <= classes or counts[cached.candidate] != k:
         raise InvalidInput(f"The cached votes are {counts!r:.80}, of {n}, with {k} for the class")
@@ -266,9 +284,9 @@ def _fresh(plan: Steps, cached: Cached, votes: Votes, method: Exact) -> tuple[fl
     step, labels = plan.at(cached.k), votes.fresh
     if len(labels) != step.fresh:
         raise InvalidInput(f"{len(labels)} fresh draws where the plan has {step.fresh}")
-    hits, share = int((labels == cached.candidate).sum()), method.alpha / 2
+    hits, share = int((labels == cached.candidate).sum()), method.spent / 2
     if not step.others:
-        return _limit(cached.k, cached.n, hits, plan.flat, method.alpha), 1.0
+        return _limit(cached.k, cached.n, hits, plan.flat, method.spent), 1.0
     most = np.bincount(labels[(labels != cached.candidate) & (labels != NO_CLASS)], minlength=1)
     q = float(binomial.lower(hits, len(labels), share))
     return q, float(binomial.upper(most.max(), len(labels), share))

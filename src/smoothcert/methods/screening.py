@@ -19,6 +19,7 @@ from smoothcert.scalars import settle
 from smoothcert.vocabulary import EXACT_FORMS
 
 _FIRST_ROUND = 1 / 16  # of the draws; each later round doubles what has been seen
+_MOST_CANDIDATES = 2**900  # of a search, 2^length of a code word
 _FEWEST = 25  # inputs of the smallest group
 
 
@@ -32,6 +33,10 @@ class Verdict(Enum):
     UNREACHABLE = (
         "Stopped early: even without any further flip these settings would not prove the target. "
         "This does not prove that the model misses it."
+    )
+    UNFINISHED = (
+        "Not decided when the time was over. The rest of this screening's evaluations may decide "
+        "it (`screen --resume`), and are no second try."
     )
     UNDECIDED = (
         "Not proven with these evaluations. Unless the model misses the target, more evaluations "
@@ -59,6 +64,8 @@ class Screening:
             and bounds the other classes by themselves; `auto` is the one of these two that the
             original's selection votes let expect the larger sum of radii. With two classes all
             are `binary`.
+        timed: the time may be over after any round, and what is stated then must hold. So there
+            are rounds and looks as with a target, whether or not there is one.
     """
 
     per_input: int
@@ -69,6 +76,7 @@ class Screening:
     candidates: int = 1
     form: str = field(default="binary", repr=False)  # in no `Try` of before, as the next
     further: tuple[Target | MeanRadius, ...] = field(default=(), repr=False)
+    timed: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -78,8 +86,14 @@ class Screening:
         object.__setattr__(self, "further", tuple(plain))
         check_count(self.per_input, "per_input")
         check_count(self.groups, "groups")
-        check_count(self.candidates, "candidates")
+        if not 1 <= self.candidates <= _MOST_CANDIDATES:
+            raise InvalidInput(
+                f"candidates must be from 1 to 2^900; got {self.candidates!r:.40}. A code word of "
+                "more bits leaves no error that can be computed with."
+            )
         check_alpha(self.alpha)
+        if not isinstance(self.timed, bool):
+            raise InvalidInput(f"timed must be true or false; got {self.timed!r}")
         if not all(np.isfinite(r) and r >= 0 for r in self.radii):
             raise InvalidInput(f"radii must be numbers >= 0; got {self.radii}")
 
@@ -103,7 +117,7 @@ class Screening:
     @property
     def rounds(self) -> tuple[int, ...]:
         """Total draws per input after each round; one round if nothing is decided in between."""
-        if not (self.named or self.targets):
+        if not (self.named or self.targets or self.timed):
             return (self.per_input,)
         seen = [self.per_input]
         while seen[-1] > 1 and seen[-1] > _FIRST_ROUND * self.per_input:
@@ -112,8 +126,11 @@ class Screening:
 
     @property
     def looks(self) -> int:
-        """How often the pooled limits may be looked at: after each round if there is a target."""
-        return len(self.rounds) if self.targets else 1
+        """How often the pooled limits may be looked at: after each round if that may be the last.
+
+        A target may end it there, or the time.
+        """
+        return len(self.rounds) if self.targets or self.timed else 1
 
     @property
     def alpha_cache(self) -> float:

@@ -2,10 +2,10 @@
 
 Confidence sequences of the class's probability, and in the form `runner-up` of other classes' too,
 are checked after every draw until they leave what the radius takes on one side (arXiv 2406.17830;
-docs/theory.md, section 9). The tests are in `stopping`.
+docs/theory.md, section 9). Their bets start from the selection votes. The tests are in `stopping`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil, inf
@@ -23,6 +23,7 @@ from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.scalars import settle
+from smoothcert.vocabulary import PRIORS
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,20 @@ class Decision(Method):
         growth: the total number of draws grows by this factor (above 1) while undecided. The test
             looks at every draw, so `first` and `growth` do not change a decision, only how many
             evaluations come after it.
+        prior: what the bets start from, one of `vocabulary.PRIORS`: the selection votes, or `none`,
+            as in runs that do not say.
     """
 
     kind: ClassVar[str] = "sequential"
     verb: ClassVar[str] = "decide"
     results: ClassVar[tuple[str, ...]] = ("sequential",)
     vote_kinds: ClassVar[tuple[str, ...]] = ("selection", "estimation", "margins")
+    added: ClassVar[Mapping[str, object]] = {"prior": "none"}
 
     radius: float
     first: int = 32
     growth: float = 1.25
+    prior: str = "selection"
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -56,6 +61,8 @@ class Decision(Method):
         check_count(self.first, "first")
         if not 1 < self.growth < inf:
             raise InvalidInput(f"growth must be a finite factor above 1; got {self.growth}")
+        if self.prior not in PRIORS:
+            raise InvalidInput(f"prior must be {' or '.join(PRIORS)}; got {self.prior!r:.60}")
 
     def look(self, draws: int, n: int) -> int:
         """The total number of draws, at most n, to evaluate next, after `draws`."""
@@ -63,7 +70,7 @@ class Decision(Method):
 
     def check(self, settings: Settings, shape: tuple[int, ...]) -> None:
         """See `stopping.check`."""
-        stopping.check(self.radius, settings, shape)
+        stopping.check(self.radius, settings, shape, self.prior)
 
     def describe(self, settings: Settings) -> str:
         """See `Method`."""
@@ -124,7 +131,8 @@ class Decision(Method):
         yield from scratch.wrong_selection(votes, settings)
         # Whether the form is the one that the rule gives the input is seen by `recheck`.
         form = "binary" if len(record.certificate.budget) == 1 else "runner-up"
-        contest = stopping.contest(votes.selection, self.radius, form, settings, shape)
+        facts = (settings, shape, self.prior)
+        contest = stopping.contest(votes.selection, self.radius, form, *facts)
         due = contest.stop(votes.estimation) or settings.n
         if (drawn := len(votes.estimation)) != due:
             yield f"its draws should stop after {due}, where they decide, but {drawn} are stored"
@@ -212,8 +220,9 @@ def _contest(
     num_classes: int,
 ) -> stopping.Contest:
     """What the selection draws of an input fix."""
-    form = stopping.form_of(selection, decision.radius, settings, shape, num_classes)
-    return stopping.contest(selection, decision.radius, form, settings, shape)
+    radius, prior = decision.radius, decision.prior
+    form = stopping.form_of(selection, radius, settings, shape, num_classes, prior)
+    return stopping.contest(selection, radius, form, settings, shape, prior)
 
 
 def _evaluated(stopped: int, decision: Decision, n: int) -> int:

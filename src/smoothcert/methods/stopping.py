@@ -4,7 +4,7 @@ A test looks at the counts after every draw and at nothing else, so that it does
 many rounds the draws are evaluated.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf
 
@@ -72,6 +72,21 @@ def _occurrence(labels: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """The selection votes from which the bets start; none are counted.
+
+    Attributes:
+        hits: votes for the class.
+        rival: votes for the other class with most of them.
+        draws: how many draws.
+    """
+
+    hits: int = 0
+    rival: int = 0
+    draws: int = 0
+
+
+@dataclass(frozen=True)
 class Binary:
     """The class's probability against what the radius takes where all the rest is one class.
 
@@ -81,6 +96,7 @@ class Binary:
         alpha: error probability of both together.
         slack: of the noise, see `RoundedGaussian.slack`.
         needed: a float not below the exact probability under exact noise.
+        seen: what the bets start from.
     """
 
     proves: float
@@ -88,6 +104,7 @@ class Binary:
     alpha: float
     slack: float
     needed: float
+    seen: Seen = Seen()
 
     @property
     def budget(self) -> tuple[tuple[str, float], ...]:
@@ -97,8 +114,9 @@ class Binary:
     def crossings(self, tally: Tally) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """After each of these draws, whether the radius is proven, and whether it is excluded."""
         hits, draws = tally.hits, tally.draws
-        proven = betting.rejects(hits, draws, self.proves, self.alpha)
-        excluded = betting.rejects(hits, draws, self.excludes, self.alpha)
+        seen = self.seen.hits, self.seen.draws
+        proven = betting.rejects(hits, draws, self.proves, self.alpha, *seen)
+        excluded = betting.rejects(hits, draws, self.excludes, self.alpha, *seen)
         return proven & (hits > draws * self.proves), excluded & (hits < draws * self.excludes)
 
     def first(self, tally: Tally) -> int | None:
@@ -108,7 +126,8 @@ class Binary:
 
     def limits(self, tally: Tally) -> tuple[float, float]:
         """After one draw: the class's lower limit, and the upper limit of every other class."""
-        limit = float(betting.lower(tally.hits, tally.draws, self.alpha))
+        seen = self.seen.hits, self.seen.draws
+        limit = float(betting.lower(tally.hits, tally.draws, self.alpha, *seen))
         q = difference_below(limit, self.slack)
         if self.crossings(tally)[0]:
             # What was tested may be above the limit by less than the bisection's last step.
@@ -130,6 +149,8 @@ class RunnerUp:
         radius: around the grid point, rounded up, which is to be proven.
         below: the same rounded down; excluded is what lies below it.
         alpha: error probability of each of the two decisions.
+        seen: what the bets start from: on the class, and alike on every other class as on the one
+            that the selection draws name.
     """
 
     noise: RoundedGaussian
@@ -137,6 +158,7 @@ class RunnerUp:
     radius: float
     below: float
     alpha: float
+    seen: Seen = Seen()
 
     @property
     def budget(self) -> tuple[tuple[str, float], ...]:
@@ -145,17 +167,28 @@ class RunnerUp:
 
     def lowest(self, tally: Tally) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Limits that prove: of the class from below, of the others from above."""
-        q = betting.lower(tally.hits, tally.draws, self.alpha / 2)
+        seen, half = self.seen, self.alpha / 2
+        q = betting.lower(tally.hits, tally.draws, half, seen.hits, seen.draws)
         q = np.maximum(0, np.nextafter(q - self.slack, -inf))
-        other = betting.upper(tally.others, tally.draws, self.alpha / 2)
+        other = betting.upper(tally.others, tally.draws, half, seen.rival, seen.draws)
+        other = np.maximum(other, self._falls_from(tally))
         other = np.nextafter(other + self.slack, inf)
         return q, np.minimum(other, np.minimum(1, np.nextafter(1 - q, inf)))
 
+    def _falls_from(self, tally: Tally) -> NDArray[np.float64]:
+        """Above this probability fewer votes for a class are more evidence against it.
+
+        So what the most votes of another class reject, those of every other class do.
+        """
+        peak = (self.seen.rival + tally.others - 0.5) / np.maximum(1, self.seen.draws + tally.draws)
+        return np.minimum(1, np.nextafter(np.maximum(0, peak), inf))
+
     def highest(self, tally: Tally) -> NDArray[np.float64]:
         """The largest radius, rounded up, that the class can have beside its rival."""
-        most = betting.upper(tally.hits, tally.draws, self.alpha / 2)
+        seen, half = self.seen, self.alpha / 2
+        most = betting.upper(tally.hits, tally.draws, half, seen.hits, seen.draws)
         most = np.minimum(1, np.nextafter(most + self.slack, inf))
-        rival = betting.lower(tally.rival, tally.draws, self.alpha / 2)
+        rival = betting.lower(tally.rival, tally.draws, half, seen.rival, seen.draws)
         rival = np.maximum(0, np.nextafter(rival - self.slack, -inf))
         apart = normal.quantile_above(most) - normal.quantile_below(rival)
         return np.nextafter(self.noise.sigma * np.nextafter(apart, inf) / 2, inf)
@@ -169,7 +202,10 @@ class RunnerUp:
         """About `crossings`, for less work; with a margin in quantiles, more of them."""
         needed = 2 * self.radius / self.noise.sigma
         counts = (tally.hits, tally.draws - tally.others, tally.draws - tally.hits, tally.rival)
-        limits = betting.lower_near(np.stack(counts), tally.draws, self.alpha / 2)
+        hits, rival, draws = self.seen.hits, self.seen.rival, self.seen.draws
+        seen = np.array([[hits], [draws - rival], [draws - hits], [rival]])
+        limits = betting.lower_near(np.stack(counts), tally.draws, self.alpha / 2, seen, draws)
+        limits[1] = np.minimum(limits[1], 1 - self._falls_from(tally))
         q, rest, misses, rival = np.maximum(0, limits - self.slack)
         low = special.ndtri(q) - special.ndtri(np.minimum(1 - rest, 1 - q))
         high = special.ndtri(1 - misses) - special.ndtri(rival)
@@ -228,12 +264,21 @@ def contest(
     form: str,
     settings: Settings,
     shape: tuple[int, ...],
+    prior: str,
 ) -> Contest:
-    """The contest of an input with these selection votes, in the form binary or runner-up."""
+    """The contest of an input with these selection votes, in the form binary or runner-up.
+
+    `prior` is what the bets start from, one of `vocabulary.PRIORS`.
+    """
     chosen = scratch.candidate(selection)
+    rival = _rival(selection, chosen)
+    seen = Seen()
+    if prior == "selection":
+        hits, others = (int((selection == label).sum()) for label in (chosen, rival))
+        seen = Seen(hits, others, len(selection))
     if form == "binary":
-        return Contest(chosen, None, binary(radius, settings, shape))
-    return Contest(chosen, _rival(selection, chosen), runner_up(radius, settings, shape))
+        return Contest(chosen, None, replace(binary(radius, settings, shape), seen=seen))
+    return Contest(chosen, rival, replace(runner_up(radius, settings, shape), seen=seen))
 
 
 def form_of(
@@ -242,6 +287,7 @@ def form_of(
     settings: Settings,
     shape: tuple[int, ...],
     num_classes: int,
+    prior: str,
 ) -> str:
     """The settings' form, where `auto` is the one that is expected to prove the radius first.
 
@@ -259,7 +305,9 @@ def form_of(
     draws = np.unique(np.geomspace(1, settings.n, _FORESEEN).astype(np.int64))
     hits, others = (np.rint(draws * p) for p in (shares[chosen], np.delete(shares, chosen).max()))
     tally = Tally(hits, others, others, draws)
-    one, two = binary(radius, settings, shape), runner_up(radius, settings, shape)
+    facts = (settings, shape, prior)
+    one, two = (contest(selection, radius, form, *facts).test for form in ("binary", "runner-up"))
+    assert isinstance(two, RunnerUp)
     first = one.crossings(tally)[0], two.foreseen(tally)[0]
     when = [int(proven.argmax()) if proven.any() else len(draws) for proven in first]
     sooner = when[0] < len(draws) and when[0] <= when[1]
@@ -272,8 +320,10 @@ def _rival(selection: NDArray[np.int32], chosen: int) -> int:
     return int(np.bincount(others).argmax()) if len(others) else int(chosen == 0)
 
 
-def check(radius: float, settings: Settings, shape: tuple[int, ...]) -> None:
+def check(radius: float, settings: Settings, shape: tuple[int, ...], prior: str) -> None:
     """Refuse a form without a test, and a radius that n draws cannot prove.
+
+    Not even if all selection votes are for the class too, where the bets start from them.
 
     Raises:
         InvalidInput: either of these.
@@ -285,7 +335,9 @@ def check(radius: float, settings: Settings, shape: tuple[int, ...]) -> None:
             "alpha among them."
         )
     test = (runner_up if settings.form == "runner-up" else binary)(radius, settings, shape)
-    n = settings.n
+    n, n0 = settings.n, settings.n0
+    if prior == "selection":
+        test = replace(test, seen=Seen(n0, 0, n0))
     if not _provable(test, n):
         reach = float(settings.radius(*test.limits(_unanimous(n))))
         raise InvalidInput(

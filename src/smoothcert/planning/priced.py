@@ -246,7 +246,7 @@ class PricedPlanner:
         """By number of cached draws."""
         groups = []
         for n in np.unique(self.known.n[self.known.n > 0]).tolist():
-            menu = Menu(n, self.settings.n0, self.flips, self.method.alpha, self.settings.n)
+            menu = Menu(n, self.settings.n0, self.flips, self.method.spent, self.settings.n)
             (positions,) = np.nonzero(self.known.n == n)
             groups.append(_Group(self.method.form, menu, self.known.at(positions), positions))
         return tuple(groups)

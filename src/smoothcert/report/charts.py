@@ -24,7 +24,7 @@ def certified_accuracy(
     most = points(2 * len(runs) + len(screened))
     alone = [per_input(run, most) for run in runs]
     both = [of_all(run, most) for run in runs]
-    candidates = [of_screening(c, most) for c in screened]
+    candidates = [of_screening(c, most) for c in screened if c.begun]
     farthest = max(float(curve.x[-1]) for curve in (*alone, *candidates)) or 1.0
     x = Axis("ℓ₂ radius", 0, farthest * 1.02, _LEFT, _RIGHT)
     y = Axis("certified accuracy", 0, 1, _BOTTOM, _TOP)

@@ -28,7 +28,7 @@ from smoothcert.runs import seed_use
 from smoothcert.runs.manifest import json_form
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
-from smoothcert.text import ceil_to, floor_to, level, percent, visible
+from smoothcert.text import ceil_to, floor_to, level, many, percent, visible
 from smoothcert.vocabulary import RESULTS
 
 MOST_BYTES = 2_000_000
@@ -164,11 +164,11 @@ def _screening(content: Content) -> dict[str, Any]:
         "alpha": level(*(g[0].alpha for g in groups)),
         "candidates": [
             {
-                "name": visible(c.name),
+                "name": visible(c.name) + _rounds(c),
                 "number": numbers[c],
-                "acr": floor_to(c.acr, 4),
+                "acr": floor_to(c.acr, 4) if c.begun else "–",
                 "accuracy": [
-                    percent(float(share), c.pool.inputs)
+                    percent(float(share), c.pool.inputs) if c.begun else "–"
                     for share in c.certified_accuracy(content.radii)
                 ],
                 "evaluations": f"{c.evaluations:,}",
@@ -180,6 +180,14 @@ def _screening(content: Content) -> dict[str, Any]:
         "radii": [f"{radius:g}" for radius in content.radii],
         "verdicts": list(dict.fromkeys(c.verdict for c in numbers if c.verdict)),
     }
+
+
+def _rounds(certificate: DatasetCertificate) -> str:
+    """How far a candidate is that is not finished."""
+    if certificate.finished:
+        return ""
+    rounds = many(len(certificate.screening.rounds), "round")
+    return f" ({len(certificate.flips)} of {rounds})" if certificate.begun else " (not begun)"
 
 
 def _target(certificate: DatasetCertificate) -> str:

@@ -12,6 +12,7 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Exact, Planned
 from smoothcert.runs import pilots, seed_use
+from smoothcert.runs.manifest import Identity
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
@@ -96,6 +97,30 @@ def planner(
     """
     shown = pilots.positions_of(base, pilot.shown)
     return cache.planner(pilot.votes, reuse, shown)
+
+
+def check_continued(base: Run, new: Identity, answers: str) -> None:
+    """Raise Mismatch unless a run can go on with the draws of a base.
+
+    Args:
+        base: the run that is extended.
+        new: what the run will be.
+        answers: the model's logits on the first noise, see `known_answers`.
+    """
+    old, due = base.identity, new.method.of_base(new.settings)
+    pairs = {
+        "settings": (replace(old.settings, off_grid=0.0), replace(due, off_grid=0.0)),
+        "model": (old.model, new.model),
+        "kind of device": (old.device, new.device),
+        "noise": (old.noise_hash, new.noise_hash),
+        "batch size": (old.batch_size, new.batch_size),
+    }
+    if wrong := [name for name, (then, now) in pairs.items() if then != now]:
+        raise Mismatch(
+            f"{base.storage} was made with another {', '.join(wrong)}, and an extension goes on "
+            "with its draws. Give the same; a changed model is recertified instead."
+        )
+    base.require_answers(answers)
 
 
 def check_same_inputs(base: Run, inputs: Inputs) -> None:

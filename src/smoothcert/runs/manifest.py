@@ -91,9 +91,11 @@ class Identity:
         wrong = [name for name in mine if mine[name] != theirs[name]]
         if wrong:
             shown = "; ".join(_differs(_WHAT[name], mine[name], theirs[name]) for name in wrong)
+            more = _more_draws(mine, theirs) and wrong == ["settings"]
+            advice = " smoothcert extend adds draws to a finished run." if more else ""
             raise Mismatch(
                 f"{directory} was made with {shown}. Resume with the same, or write to a new "
-                "directory."
+                f"directory.{advice}"
             )
 
 
@@ -171,8 +173,8 @@ def method_form(method: Method) -> dict[str, Any] | None:
     if not method.kind:
         return None
     plain = {"kind": method.kind, **asdict(method)}  # type: ignore[call-overload]
-    for name in method.added:
-        if plain[name] == getattr(type(method), name):
+    for name, before in method.added.items():
+        if plain[name] == before:
             del plain[name]
     return plain
 
@@ -180,7 +182,14 @@ def method_form(method: Method) -> dict[str, Any] | None:
 def _method(raw: Mapping[str, Any] | None) -> Method:
     if raw is None:
         return SCRATCH
-    return BY_KIND[raw["kind"]](**{name: raw[name] for name in raw if name != "kind"})
+    kind = BY_KIND[raw["kind"]]
+    return kind(**{**kind.added, **{name: raw[name] for name in raw if name != "kind"}})
+
+
+def _more_draws(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether only more estimation draws are asked for than are stored."""
+    old, new = mine["settings"], theirs["settings"]
+    return mine["method"] is None and new == {**old, "n": new["n"]} and new["n"] > old["n"]
 
 
 def _differs(what: str, mine: Any, theirs: Any) -> str:

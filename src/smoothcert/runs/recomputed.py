@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from smoothcert.api import sized
 from smoothcert.api.planned import Cache
+from smoothcert.api.recertify import check_base
 from smoothcert.api.timed import counted
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import SmoothcertError
@@ -26,10 +27,16 @@ _INHERITED = ("settings", "data", "indices", "shape", "num_classes", "noise_law"
 
 def base_mismatches(run: Run, base: Run) -> Iterator[str]:
     """Where settings, data or true classes of a run differ from its base's."""
-    mine, theirs = (json_form(_on_the_grid(one.identity)) for one in (run, base))
+    due = run.identity.method.of_base(run.identity.settings)
+    due = replace(run.identity, settings=due)
+    mine, theirs = (json_form(_on_the_grid(one)) for one in (due, base.identity))
     for name in _INHERITED:
         if mine[name] != theirs[name]:
             yield f"its {name.replace('_', ' ')} are not those of the base run"
+    try:
+        check_base(base.identity.method, run.identity.method)
+    except SmoothcertError as error:
+        yield f"it cannot be made from the base run: {error}"
     try:
         pairs = zip(run.labels, base.labels, strict=False)
         wrong = sum(a != b for a, b in pairs if None not in (a, b))

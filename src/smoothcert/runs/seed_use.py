@@ -40,6 +40,8 @@ def register(
         near: runs next to it.
     """
     one, method, near = question_of(identity), identity.method, tuple(near)
+    if method.continues:
+        return  # it is no second try: its error is set aside
     if base is None or method.is_fresh:
         known = () if base is None else tuple(_known(base))
         warn_if_used(one, known, (t for run in near for t in _known(run)), depth=2)

@@ -86,6 +86,10 @@ class Unchecked(Enum):
         "Everything from the base run: the eligible inputs and their cached votes. Give the base "
         "run with --base."
     )
+    LANGUAGE = (
+        "That the order of the layers in the search's language was fixed before a counted draw "
+        "was evaluated."
+    )
     SHOWN = (
         "Whether the pilots in the base run whose draws are not set aside here were shown before "
         "this run was planned."

@@ -242,13 +242,13 @@ def _speed(ready: "Prepared", inputs: "Inputs", run: "Run", pilot: int, seconds:
 
 def _reuse(run: "Run", method: str, alpha: float | None) -> "Planned":
     """The method that is planned, on a run that it can be planned for."""
-    from smoothcert.api.recertify import Wanted, check_base, method_settings
+    from smoothcert.api.recertify import Wanted, method_settings
     from smoothcert.errors import InvalidInput
     from smoothcert.methods import planned
 
     run.require_complete()
-    wanted = method_settings(run.identity.settings, Wanted(method=method, alpha=alpha))
-    check_base(run.identity.method, wanted)
+    settings, made = run.identity.settings, run.identity.method
+    wanted = method_settings(settings, made, Wanted(method=method, alpha=alpha))
     reuse = planned(wanted)
     if reuse is None:
         raise InvalidInput(

@@ -93,6 +93,7 @@ def _recertify(
     """
     from smoothcert.api import sanity
     from smoothcert.api.recertify import default_alpha, method_settings
+    from smoothcert.api.timed import minutes_of
     from smoothcert.cli import console
     from smoothcert.cli.data_source import recorded_source
     from smoothcert.cli.resources import run_on_cluster
@@ -107,12 +108,12 @@ def _recertify(
         original = Run.open(base)
         arguments.check_targets(original.labels, str(original.storage), original)
         settings = original.identity.settings
-        method = method_settings(settings, wanted)
+        method = method_settings(settings, original.identity.method, wanted)
         arguments = arguments.allowing(method)
         source = recorded_source(original.manifest.origin, data)
     alpha = default_alpha(settings, wanted.alpha)
     console.note(sanity.of_settings(settings, alpha, method.form_of(settings)))
-    by_time = arguments.allowed is not None  # then nobody knows yet how many
+    by_time = minutes_of(method) is not None  # then nobody knows yet how many
     few = 0 if by_time else _expected_evaluations(original, method.policy_of(settings))
     total = arguments.remaining(few)
     classifier = inputs = None

@@ -23,6 +23,12 @@ _AcceptAny = Annotated[
     bool,
     typer.Option("--accept-any", help="Exit with 0 if --accept is proven for at least one model."),
 ]
+_Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on from the file of --out, where the time was over or it was stopped."
+    ),
+]
 
 
 def screen(
@@ -61,6 +67,8 @@ def screen(
     data: options.MovedData = None,
     out: Annotated[Path | None, typer.Option(help="Also write the certificates as JSON.")] = None,
     overwrite: options.Overwrite = False,
+    minutes: options.Minutes = None,
+    resume: _Resume = False,
     device: options.DeviceName = "cpu",
     threads: options.Threads = None,
     workers: options.Workers = None,
@@ -75,7 +83,7 @@ def screen(
     from smoothcert.cli.resources import Compute, Device
 
     compute = Compute(Device(device, threads), workers, cluster)
-    after = (batch_size, form, out, overwrite, accept_any)
+    after = (batch_size, form, out, overwrite, accept_any, minutes, resume)
     rest = (per_input, alpha, radii, accept or (), *after)
     asked = screenings.ScreeningArguments(tuple(models), base, data, *rest)
     with console.warnings_as_lines():

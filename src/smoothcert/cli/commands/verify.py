@@ -1,4 +1,4 @@
-"""verify: what a run or a file of screenings proves, computed again; see `verification`."""
+"""verify: what a run, a search or a file of screenings proves, again; see `verification`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,12 +47,16 @@ def verify(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Recompute what a run, or a file of `screen --out`, proves, and list what is not checked."""
+    """Recompute what a run, a search or a file of `screen --out` proves, and list what is not
+    checked."""
     from smoothcert.cli.resources import Device
+    from smoothcert.cli.searches import is_search, verify_search
     from smoothcert.cli.verification import Replayed, verify_run_directory, verify_screenings
 
     on, part = Device(device, threads), Replayed.parse(replay, minutes)
-    if run.endswith(".json") and Path(run).name != "run.json":
+    if is_search(run):
+        found = verify_search(Path(run), part, on, model=model, data=data, base=base)
+    elif run.endswith(".json") and Path(run).name != "run.json":
         found = verify_screenings(Path(run), part, on, model=model, data=data, base=base)
     else:
         found = verify_run_directory(run, part, on, model=model, data=data, base=base)

@@ -1,0 +1,299 @@
+"""The whole search, from a run and a model to what was found."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+
+from smoothcert.api.given import as_inputs
+from smoothcert.api.screen import Screener, asked
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.compress.compress import compress
+from smoothcert.compress.onnx_layers import layers
+from smoothcert.data.inputs import Inputs
+from smoothcert.errors import InvalidInput, require_one_of
+from smoothcert.execution.runner import RunOptions, execute
+from smoothcert.execution.screening_tasks import make_screener
+from smoothcert.execution.start import RunRequest
+from smoothcert.files import make_folder
+from smoothcert.methods import Exact, method_of
+from smoothcert.methods.screening import Screening
+from smoothcert.methods.targets import Goal, in_numbers, read
+from smoothcert.runs import ledger
+from smoothcert.runs.store import Run
+from smoothcert.sampling.engine import Progress
+from smoothcert.searching.explored import Explorer, figure_of
+from smoothcert.searching.found import Found, Row
+from smoothcert.searching.language import Language
+from smoothcert.searching.made import Made, Workshop, proposals
+from smoothcert.searching.page import write_pages
+from smoothcert.searching.search import Purse, Search, Tried, by_sensitivity
+from smoothcert.storage.opening import open_storage
+from smoothcert.summary import correct_radii
+from smoothcert.vocabulary import OBJECTIVES
+
+_SENSITIVITY, _EXPLORING = 0.15, 0.35  # of the evaluations
+_PROOFS = 4  # for how many candidates the rest should do
+_FEWEST = 20  # replayed draws per input
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How to search.
+
+    Attributes:
+        objective: what to make small, one of `OBJECTIVES`.
+        budget: evaluations of candidates, exploration included.
+        alpha: error probability of everything that is stated.
+        form: of the bounds, see `Screening`; the original's if None.
+        seed: of calibration and training.
+        batch_size: rows per forward pass, or None to choose.
+    """
+
+    objective: str = "size"
+    budget: int = 200_000
+    alpha: float = 0.002
+    form: str | None = None
+    seed: int = 0
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        require_one_of("objective", self.objective, OBJECTIVES)
+        if self.budget < 1:
+            raise InvalidInput(f"budget must be at least 1 evaluation; got {self.budget}")
+
+
+def search(
+    base: Run | str | Path,
+    model: str | Path,
+    inputs: Inputs | str | Path,
+    out: str | Path,
+    *,
+    accept: str | Goal | Sequence[str | Goal],
+    calibration: Inputs | str | Path,
+    objective: str = "size",
+    budget: int = 200_000,
+    alpha: float = 0.002,
+    form: str | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    load: Callable[[str], Classifier] = load_classifier,
+) -> Found:
+    """Find the smallest compressed model that is proven to reach its targets on a data set.
+
+    All that is stated of all candidates holds together with probability at least 1 - alpha,
+    however the search chose what to try.
+
+    Args:
+        base: the original's run from scratch, or its folder.
+        model: its reference.
+        inputs: the original's inputs, with labels.
+        out: folder to write; it must not exist, or be empty.
+        accept: targets, as of `screen`; all must be proven.
+        calibration: other data of the same kind, to calibrate and train on.
+        objective: what to make small: `size` (bytes as stored), `latency` or `energy-proxy`.
+        budget: evaluations of candidates, exploration included.
+        alpha: probability that anything that is stated is wrong.
+        form: how the other classes are bounded, see `screen`; by default as the original.
+        seed: of calibration and training.
+        batch_size, progress: see `screen`.
+        say, load: called with what is being done; loads a candidate's file.
+
+    Returns:
+        What was found; also written to `out`, with the models that were certified.
+
+    Raises:
+        InvalidInput: a setting is out of range, or the budget does not allow any proof.
+        Mismatch: the inputs are not those of the run.
+        ModelError: the model is not usable.
+
+    Source: docs/theory.md, sections 10 and 14.
+    """
+    options = SearchOptions(objective, budget, alpha, form, seed, batch_size)
+    run = base if isinstance(base, Run) else Run.open(base)
+    folder, example = Path(out), as_inputs(calibration)
+    _require_empty(folder)
+    screener = _screener(run, as_inputs(inputs), accept, options)
+    make_folder(folder / "models")
+    one = _begun(run, screener, str(model), folder, example, options, progress, load)
+    one, original, tried = _tried(one, options, example.labels is not None, say)
+    found = _found(run, one, options, original, tried)
+    _keep(found, folder, tried)
+    return found
+
+
+def _begun(
+    run: Run,
+    screener: Screener,
+    model: str,
+    folder: Path,
+    calibration: Inputs,
+    options: SearchOptions,
+    progress: Progress | None,
+    load: Callable[[str], Classifier],
+) -> Search:
+    """A search before anything is known; its language has the layers in the model's order."""
+    plain = folder / "models" / "original.onnx"
+    _export(model, plain, calibration)
+    names = tuple(one.node for one in layers(onnx.load(plain)) if not one.shared)
+    facts = (Language(names), calibration, run.identity.settings.sigma, options.seed, load)
+    workshop = Workshop(model, plain, folder / "models", *facts)
+    begin = _Begun(run, screener, str(folder))
+    purse = Purse(options.budget, progress)
+    return Search(screener, Explorer.of(screener), workshop, purse, begin)
+
+
+def _found(
+    run: Run, one: Search, options: SearchOptions, original: Made, tried: Sequence[Tried]
+) -> Found:
+    """The result."""
+    workshop = one.workshop
+    return Found(
+        model=workshop.model,
+        base=str(run.storage),
+        base_hash=run.identity.hash,
+        objective=options.objective,
+        original=(original.size, original.cost),
+        screening=one.screener.screening,
+        language=workshop.language,
+        budget=options.budget,
+        spent=options.budget - one.purse.left,
+        rows=tuple(_row(one, t) for t in tried),
+        refused=dict(workshop.refused),
+    )
+
+
+def certify_winner(
+    found: Found,
+    base: Run,
+    inputs: Inputs,
+    out: Path,
+    policy: str,
+    progress: Progress | None = None,
+    load: Callable[[str], Classifier] = load_classifier,
+) -> Found:
+    """Certify the winner of a search input by input, at the error of its code word.
+
+    Args:
+        found: with a winner.
+        base, inputs: of the search.
+        out: its folder; the run is written to `per-input` in it.
+        policy: see `recertify`; chosen before the search.
+        progress: called with evaluations.
+        load: loads the winner's file.
+
+    Source: docs/theory.md, section 14.
+    """
+    best = found.best
+    if best is None:
+        raise InvalidInput("Nothing was proven, so there is no winner to certify.")
+    settings, made = base.identity.settings, method_of(base.identity.method)
+    share = made.reuse_share * 2.0 ** -len(best.word)
+    exact = Exact(policy, found.screening.alpha, settings.reused_form, share=share)
+    winner = out / "winner.onnx"
+    origin = {"model": str(winner), "base": str(base.storage)}
+    origin |= {k: v for k, v in base.manifest.origin.items() if k == "data"}
+    options = RunOptions(progress=progress, origin=origin)
+    request = RunRequest(open_storage(out / "per-input"), settings, exact, base, options)
+    execute(request, load(str(winner)), inputs)
+    kept = replace(found, per_input="per-input")
+    kept.write(out)
+    write_pages(kept, out)
+    return kept
+
+
+def _keep(found: Found, folder: Path, tried: Sequence[Tried]) -> None:
+    """Write what was found, with the models that were certified and no others."""
+    for one in tried:
+        if one.found is None:
+            one.made.file.unlink(missing_ok=True)
+    if found.best is not None:
+        shutil.copy(folder / found.best.file, folder / "winner.onnx")
+    found.write(folder)
+    write_pages(found, folder)
+
+
+def _tried(
+    one: Search, options: SearchOptions, trains: bool, say: Callable[[str], None]
+) -> tuple[Search, Made, list[Tried]]:
+    """Order the layers; make, explore and prove candidates."""
+    say(f"{len(one.workshop.language.layers)} layers, one by one on draws that are never counted")
+    language = by_sensitivity(one, int(_SENSITIVITY * options.budget))
+    one = replace(one, workshop=replace(one.workshop, language=language))
+    candidates = proposals(one.workshop.language, options.objective, trains)
+    say(f"making {len(candidates)} candidates")
+    files = list(one.workshop.all_of(candidates))
+    (original, *made) = one.workshop.price([one.workshop.original, *files], options.objective)
+    say(f"exploring {len(made)} candidates on draws that are never counted")
+    tried = one.explored(made, int(_EXPLORING * options.budget))
+    say("proving the cheapest that are expected to do")
+    return one, original, one.proven(tried)
+
+
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """Enters a candidate in the base's ledger before its first counted evaluation."""
+
+    base: Run
+    screener: Screener
+    out: str
+
+    def __call__(self, fingerprint: str, name: str) -> None:
+        new = asked(fingerprint, self.screener.screening, self.base.identity.settings.seed)
+        ledger.enter(self.base, new, name, self.out)
+
+
+def _screener(
+    base: Run, inputs: Inputs, accept: str | Goal | Sequence[str | Goal], options: SearchOptions
+) -> Screener:
+    """What all candidates are proven on."""
+    base.require_complete()
+    goals = in_numbers(read(accept), correct_radii(base.certificates, base.labels))
+    if not goals:
+        raise InvalidInput("A search needs a target, such as 'ca@0.5>=0.95*base': give --accept.")
+    form = options.form or base.identity.settings.reused_form
+    pairs = zip(base.certificates, base.labels, strict=True)
+    matching = max(1, sum(c.candidate == label for c, label in pairs))
+    each = _PROOFS * matching / (1 - _SENSITIVITY - _EXPLORING)
+    # In the form binary an input's winners are replayed; else nothing may depend on its votes.
+    votes = (c.k for c in base.certificates if c.k > c.n / 2)
+    most = min(votes, default=0) if form == "binary" else base.identity.settings.n // 2
+    draws = min(int(options.budget / each), most)
+    if draws < _FEWEST:
+        raise InvalidInput(
+            f"The budget of {options.budget:,} evaluations allows {draws} counted draws for each "
+            f"of {matching} inputs and {_PROOFS} candidates. Allow at least "
+            f"{int(_FEWEST * each) + 1:,}, or certify the original with a larger n."
+        )
+    screening = Screening(draws, options.alpha, form=form).asking(goals)
+    return make_screener(base, inputs, screening, options.batch_size)
+
+
+def _export(model: str, plain: Path, example: Inputs) -> None:
+    """The original in float32 as an ONNX file."""
+    if model.endswith(".onnx"):
+        shutil.copy(model, plain)
+    else:
+        compress(model, "onnx", plain, inputs=example)
+
+
+def _row(one: Search, tried: Tried) -> Row:
+    """For what is written."""
+    made, seen = tried.made, tried.explored
+    kept = f"models/{made.file.name}" if tried.found is not None else ""
+    counts = (int(seen.flips.sum()), int(seen.draws.sum()))
+    figure = figure_of(one.expected(tried), one.screener.screening.targets[0]) if counts[1] else 0.0
+    return Row(made.word, made.target, made.size, made.cost, *counts, figure, tried.found, kept)
+
+
+def _require_empty(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InvalidInput(
+            f"{out} already exists and is not an empty folder. Choose another --out."
+        )

@@ -1,0 +1,145 @@
+"""Candidates as files, each made once, with what it costs to store and to run."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from smoothcert.classifiers.loading import load_classifier
+from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.reference import ModelReference
+from smoothcert.compress.compress import compress
+from smoothcert.compress.energy import energy_proxy
+from smoothcert.compress.latency import measure_latency
+from smoothcert.compress.request import bytes_of
+from smoothcert.data.inputs import Inputs
+from smoothcert.errors import InvalidInput, MissingExtra, ModelError
+from smoothcert.searching.language import Candidate, Language
+
+_SECONDS = 0.5  # of measuring the latency of each candidate
+_SOME = 24  # at most so many cuts of falling levels
+_GROUPED = ("int4-weights:64", "int4-weights:32", "int4-weights:16")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A candidate that was written.
+
+    Attributes:
+        candidate: which.
+        word: its code word.
+        target: what `compress` was asked for.
+        file: where it is.
+        size: bytes as stored.
+        cost: of the objective; equal to the size, seconds for a row, or a proxy of energy.
+    """
+
+    candidate: Candidate
+    word: str
+    target: str
+    file: Path
+    size: int
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Workshop:
+    """Where candidates are made.
+
+    Attributes:
+        model: reference of the original.
+        plain: the original in float32 as an ONNX file.
+        folder: for files.
+        language: names layers and words.
+        calibration: data that is not certified, for calibration and training.
+        sigma: noise on it.
+        seed: of everything drawn at random while candidates are made.
+        load: loads a candidate's file.
+        refused: the targets that cannot be made, and why.
+    """
+
+    model: str
+    plain: Path
+    folder: Path
+    language: Language
+    calibration: Inputs
+    sigma: float
+    seed: int = 0
+    load: Callable[[str], Classifier] = load_classifier
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def make(self, candidate: Candidate) -> Made | None:
+        """The candidate's file, or None if it cannot be made, which is remembered."""
+        word, target = self.language.word(candidate), candidate.target(self.language.layers)
+        file = self.folder / f"{word}.onnx"
+        source = self.model if candidate.shrink else str(self.plain)
+        try:
+            if target == "onnx":
+                shutil.copy(self.plain, file)
+            elif not file.exists():
+                data, sigma = self.calibration, self.sigma
+                compress(source, target, file, inputs=data, sigma=sigma, seed=self.seed)
+        except (ModelError, InvalidInput, MissingExtra) as error:
+            self.refused[target] = str(error)
+            return None
+        size = bytes_of(file)
+        return Made(candidate, word, target, file, size, float(size))
+
+    def price(self, made: Sequence[Made], objective: str) -> list[Made]:
+        """The same with their costs, those of latency measured in turns."""
+        files = [one.file for one in made]
+        if objective == "latency":
+            found = measure_latency(files, self.calibration, seconds=_SECONDS)
+            costs = [one.seconds for one in found]
+        elif objective == "energy-proxy":
+            costs = [energy_proxy(file, self.calibration).picojoules for file in files]
+        else:
+            costs = [float(one.size) for one in made]
+        return [replace(one, cost=cost) for one, cost in zip(made, costs, strict=True)]
+
+    @property
+    def original(self) -> Made:
+        """The original itself, which is no candidate: its own file, or its ONNX if it has none."""
+        own = ModelReference.parse(self.model).path
+        size = bytes_of(own if own is not None and own.is_file() else self.plain)
+        return Made(Candidate("onnx"), "", "the original", self.plain, size, float(size))
+
+    def all_of(self, candidates: Sequence[Candidate]) -> Iterator[Made]:
+        """Those that can be made."""
+        return (made for made in map(self.make, candidates) if made is not None)
+
+
+def proposals(language: Language, objective: str, trains: bool) -> tuple[Candidate, ...]:
+    """What is tried first; a search may try anything else of the language.
+
+    Args:
+        language: of the search.
+        objective: one of `OBJECTIVES`.
+        trains: whether there is labelled data to fine-tune on.
+    """
+    count = len(language.layers)
+    tuned = (0, 4) if trains else (0,)
+    cut = [Candidate(f, s, x, e) for s, x, f in _shrunk(objective) for e in tuned]
+    if objective == "latency":
+        kept = sorted({k for k in (1, 2, 4, count // 4, count // 2) if 0 < k < count})
+        return (
+            Candidate("onnx"),
+            Candidate("int8"),
+            *(Candidate("int8", kept=k) for k in kept),
+            *cut,
+        )
+    cuts = sorted({round(k * count / _SOME) for k in range(1, _SOME)} & set(range(1, count)))
+    ladder = [language.falling((0, 0, k)) for k in cuts]
+    ladder += [language.falling((k, k, count)) for k in cuts[:: max(1, len(cuts) // 4)]]
+    plain = [
+        Candidate(f) for f in ("onnx", "bf16-weights", "int8-weights", "int4-weights", *_GROUPED)
+    ]
+    return (*plain, Candidate("int8"), *ladder, *cut)
+
+
+def _shrunk(objective: str) -> Iterator[tuple[str, float, str]]:
+    formats = ("onnx", "int8") if objective == "latency" else ("int8-weights", "int4-weights")
+    for shrink, fractions in (("lowrank", (0.5, 0.7)), ("prune-channels", (0.1, 0.2, 0.3))):
+        for fraction in fractions:
+            for each in formats:
+                yield shrink, fraction, each

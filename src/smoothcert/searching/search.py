@@ -1,0 +1,204 @@
+"""The search: candidates made, explored on draws that nothing counts, and proven by the cache."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from smoothcert.api.screen import Screener
+from smoothcert.methods import dataset as pooled
+from smoothcert.methods.dataset import DatasetCertificate
+from smoothcert.methods.screening import Verdict
+from smoothcert.sampling.engine import Progress
+from smoothcert.sampling.prepare import Prepared
+from smoothcert.searching.explored import Explored, Explorer, share_reached
+from smoothcert.searching.language import Candidate, Language, with_word
+from smoothcert.searching.made import Made, Workshop
+
+_RUNGS = (4, 16, 64)  # selection draws of an input that a candidate is explored with
+_KEPT = 0.5  # of the candidates after each rung, the cheapest that may still do
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """A candidate and what became of it.
+
+    Attributes:
+        made: the candidate.
+        explored: its flips on selection draws; expected figures follow from them, no claim.
+        fingerprint: of the classifier.
+        found: its dataset certificate, at the error of its word; None if it was only explored.
+    """
+
+    made: Made
+    explored: Explored
+    fingerprint: str = ""
+    found: DatasetCertificate | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether all targets are proven."""
+        return self.found is not None and self.found.verdict is Verdict.ACCEPTED
+
+
+@dataclass(eq=False)
+class Purse:
+    """The evaluations that may be spent.
+
+    Attributes:
+        left: of them.
+        progress: called with what is spent.
+    """
+
+    left: int
+    progress: Progress | None = None
+
+    def spend(self, count: int) -> None:
+        """Take so many."""
+        self.left -= count
+        if self.progress is not None:
+            self.progress(count)
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """Candidates against one cache.
+
+    Attributes:
+        screener: inputs and counted draws; its settings are those of one candidate with all of
+            alpha.
+        explorer: of the same inputs.
+        workshop: makes candidates.
+        purse: evaluations.
+        begin: called with a candidate's fingerprint and name before its first counted evaluation.
+    """
+
+    screener: Screener
+    explorer: Explorer
+    workshop: Workshop
+    purse: Purse
+    begin: Callable[[str, str], None]
+
+    def explored(self, candidates: Sequence[Made], spend: int) -> list[Tried]:
+        """Candidates by successive halving on selection draws; cheapest first, the hopeless last.
+
+        Args:
+            candidates: to begin with.
+            spend: evaluations at most.
+        """
+        known = {m.word: Tried(m, Explored.none(self.explorer.inputs)) for m in candidates}
+        left, floor = sorted(candidates, key=lambda m: m.cost), self.purse.left - spend
+        for until in _RUNGS:
+            for made in left:
+                if self.purse.left - until * self.explorer.inputs < floor:
+                    break
+                known[made.word] = self._more(known[made.word], until)
+            may = [m for m in left if self.share(known[m.word], optimistic=True) >= 1]
+            left = may[: max(3, round(len(may) * _KEPT))]
+        return sorted(known.values(), key=lambda t: t.made.cost)
+
+    def _more(self, tried: Tried, until: int) -> Tried:
+        ready = self._prepared(tried.made)
+        sampler = ready.sampler(self.screener.base.settings, self.purse.spend)
+        explored = self.explorer.more(sampler, tried.explored, until)
+        return replace(tried, explored=explored, fingerprint=ready.classifier.fingerprint)
+
+    def _prepared(self, made: Made) -> Prepared:
+        return self.screener.prepared(self.workshop.load(str(made.file)))
+
+    def share(self, tried: Tried, optimistic: bool = False) -> float:
+        """The share of its targets that it is expected to reach."""
+        return share_reached(self.expected(tried, tried.explored.least if optimistic else 1.0))
+
+    def expected(self, tried: Tried, scale: float = 1.0) -> DatasetCertificate:
+        """The certificate that is expected, at flip rates times a scale."""
+        screening = with_word(self.screener.screening, tried.made.word)
+        return self.explorer.expected(tried.made.target, screening, tried.explored, scale)
+
+    def proven(self, candidates: Sequence[Tried]) -> list[Tried]:
+        """Prove candidates by counted draws, upwards from the cheapest that is expected to do.
+
+        When one is proven, cheaper ones that may do are tried downwards, until two fail. Where none
+        is proven, the likeliest is certified, for a figure of what can be.
+        """
+        found = {t.made.word: t for t in candidates}
+        order = [t.made.word for t in candidates if t.explored.draws.sum()]
+        best = self._first(found, order)
+        if best is None:
+            rest = [w for w in order if found[w].found is None]
+            cheaper = sorted(rest, key=lambda w: self.share(found[w]), reverse=True)[:1]
+        else:
+            open_ = (w for w in reversed(order[:best]) if found[w].found is None)
+            cheaper = [w for w in open_ if self.share(found[w], optimistic=True) >= 1]
+        failed = 0
+        for word in cheaper:
+            if failed == 2:
+                break
+            found[word] = self.certified(found[word])
+            failed += not found[word].accepted
+        return sorted(found.values(), key=lambda t: t.made.cost)
+
+    def _first(self, found: dict[str, Tried], order: Sequence[str]) -> int | None:
+        """The place of the cheapest candidate that is expected to do and is proven."""
+        for place, word in enumerate(order):
+            if self.share(found[word]) < 1:
+                continue
+            if self.purse.left >= _RUNGS[-1] * self.explorer.inputs:
+                found[word] = self._more(found[word], _RUNGS[-1])
+            if self.share(found[word]) >= 1:
+                found[word] = self.certified(found[word])
+                if found[word].accepted:
+                    return place
+        return None
+
+    def certified(self, tried: Tried) -> Tried:
+        """With its dataset certificate, round by round while it is open and there is a budget."""
+        ready = self._prepared(tried.made)
+        sampler = ready.sampler(self.screener.base.settings, self.purse.spend)
+        screening = with_word(self.screener.screening, tried.made.word)
+        self.begin(ready.classifier.fingerprint, tried.made.target)
+        flips: list[list[int]] = []
+        pool, fingerprint = self.screener.pool, ready.classifier.fingerprint
+        facts = (tried.made.target, fingerprint, screening, pool, flips)
+        seen, found = 0, pooled.certificate(*facts)
+        for until in screening.rounds:
+            if found.decided or self.purse.left < (until - seen) * pool.eligible:
+                break
+            flips.append(self.screener.flips(sampler, seen, until))
+            seen, found = until, pooled.certificate(*facts)
+        return replace(tried, found=found, fingerprint=fingerprint)
+
+
+def by_sensitivity(search: Search, spend: int) -> Language:
+    """The language with the layers that lose most for what 4 bits save in them first.
+
+    Each layer alone is rounded to 4 bits and its flips on selection draws are counted.
+
+    Args:
+        search: its workshop's language has all layers, in any order.
+        spend: evaluations at most.
+    """
+    names, workshop = search.workshop.language.layers, search.workshop
+    each = max(1, min(20, spend // max(1, len(names) * search.explorer.inputs)))
+    loss: dict[str, float] = {}
+    plain = workshop.plain.stat().st_size
+    for i, name in enumerate(names):
+        levels = tuple("int4" if j == i else "fp32" for j in range(len(names)))
+        made = workshop.make(Candidate(levels))
+        if made is None:
+            loss[name] = math.inf
+            continue
+        rate = search._more(Tried(made, Explored.none(search.explorer.inputs)), each).explored.rate
+        loss[name] = (rate + 1e-6) / max(1, plain - made.size)
+        made.file.unlink()
+    return Language(tuple(sorted(names, key=lambda name: loss[name], reverse=True)))
+
+
+def best_of(tried: Sequence[Tried]) -> Tried | None:
+    """The cheapest candidate that is proven, or None."""
+    return min((t for t in tried if t.accepted), key=lambda t: t.made.cost, default=None)
+
+
+def nearest_of(tried: Sequence[Tried]) -> Tried | None:
+    """What came nearest to its targets, of all that were certified."""
+    certified = [t for t in tried if t.found is not None]
+    return max(certified, key=lambda t: share_reached(t.found), default=None)  # type: ignore[arg-type]
