@@ -131,6 +131,7 @@ def test_two_builds_are_the_same_bytes(builds):
     assert [Path(name).suffix for name in sorted(one)] == [".whl", ".gz"]
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_package_and_nothing_else(builds):
     (file,) = builds[0].glob("*.whl")
     with zipfile.ZipFile(file) as wheel:

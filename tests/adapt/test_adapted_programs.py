@@ -44,6 +44,7 @@ def write(path, form="plain", rows=None):
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "rows", "wanted"),
     [

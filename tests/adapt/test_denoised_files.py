@@ -301,6 +301,7 @@ def test_names_of_inner_graphs_are_kept_apart(net, tmp_path):
     assert agree(done.path, scores(blurred(IMAGES).clip(0, 1)))
 
 
+@pytest.mark.slow
 def test_a_torch_denoiser_stands_before_an_onnx_classifier(net, tmp_path):
     torch = pytest.importorskip("torch", reason="the torch extra is not installed")
     conv = torch.nn.Conv2d(1, 1, 3, padding=1, bias=False)

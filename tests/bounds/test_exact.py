@@ -76,6 +76,7 @@ def ragged(n, seed):
     return replays, np.where(replays == 0, rng.integers(0, 12, n + 1), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize(("n", "m"), [(20, 5), (12, 12)])
 def test_the_error_is_alpha_and_never_more(n, m, alpha):
@@ -164,6 +165,7 @@ def chance_at(edge, replays, theta, p):
     )
 
 
+@pytest.mark.slow
 def test_cells_bound_what_happens_inside_them():
     """The tangent's bound against the chance itself, at widths from tiny to half of all."""
     rng, (replays, fresh) = np.random.default_rng(0), ragged(60, 1)

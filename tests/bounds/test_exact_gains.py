@@ -192,6 +192,7 @@ def plans(n):
     yield rng.integers(0, np.minimum(votes, 14) + 1), rng.integers(0, np.minimum(n - votes, 9) + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.4, 0.6, 0.8])
 @pytest.mark.parametrize("z", [0.0, 1.5, 3.0])
 def test_regions_hold_what_is_ordered_as_high(z, level):

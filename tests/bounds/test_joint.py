@@ -105,6 +105,7 @@ def buehler(k: int, n: int, x: int, m: int, alpha: float) -> float:
     return float(optimize.brentq(lambda psi: supremum(psi) - alpha, 0.6, k / n, xtol=2e-5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("h", "published"), [(0.0003, 0.7870), (0.002, 0.7848), (0.007, 0.7774)])
 def test_within_0004_of_the_exact_limit(h, published):
     """THEORY's cases: alpha = 0.001, N = 10^4, m = 1000 winners, p = 0.8, h = P[a=1, b=0]."""

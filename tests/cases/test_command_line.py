@@ -143,6 +143,7 @@ def test_given_twice(arguments, named):
     assert "given 2 times, and only one counts" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("targets", "code"),
     [
@@ -515,6 +516,7 @@ def test_a_reader_that_leaves_is_no_error():
     assert (out, err) == (b"", "code 0\n")
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_figures_in_another_encoding(encoding, base):

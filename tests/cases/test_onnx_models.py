@@ -453,6 +453,7 @@ class Branches(torch.nn.Module):
         return x.flatten(1) if float(x.sum()) > 1 else -x.flatten(1)
 
 
+@pytest.mark.slow
 def test_an_export_that_fails_says_why(tmp_path, train):
     from smoothcert.compress.export import to_onnx
 
@@ -660,6 +661,7 @@ def test_a_model_that_cannot_be_used_is_not_kept(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs permissions")
 @pytest.mark.parametrize(("file", "mask"), [("m.onnx", 0o027), ("net.safetensors", 0o002)])
 def test_modes_follow_the_umask(file, mask, models, tmp_path):

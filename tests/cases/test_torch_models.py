@@ -38,6 +38,7 @@ def three():
     return smoothcert.load_inputs("digits", limit=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", cases.CERTIFIED)
 def test_certified_with_its_own_votes(row, three):
     """In threads, from copies or in turns, a module votes as it does in a plain loop."""

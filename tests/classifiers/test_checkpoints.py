@@ -216,6 +216,7 @@ def test_a_lenet_of_the_field(tmp_path, monkeypatch):
         loaded[0].logits(np.zeros((2, 1, 32, 32), np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "classes", "word"),
     [("cifar100_resnet110", 100, "cifar100"), ("imagenet32_resnet110", 1000, "cifar10")],
@@ -272,6 +273,7 @@ def test_a_normalization_in_the_file_and_another_in_the_reference(network, tmp_p
     refused("cifar_resnet8@c.pth", r"c.pth \(0.means, 0.sds\).* is not for inputs in \[0, 1\]")
 
 
+@pytest.mark.slow
 def test_several_networks_in_a_file(network, images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mean = {"n_averaged": torch.tensor(3)} | renamed(network.state_dict(), "module.")

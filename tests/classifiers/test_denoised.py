@@ -166,6 +166,7 @@ def test_it_is_worth_certificates(folder):
     assert wide[1] >= wide[0] + 6, wide  # 23 against 11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("front", ["own_parts:Denoiser@denoiser.pth", "denoiser.pt2"])
 @pytest.mark.parametrize("range_", [[0, 1], [-1, 1]])
 def test_logits_are_those_of_the_composition_by_hand(front, range_, folder, files):

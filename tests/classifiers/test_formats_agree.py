@@ -41,7 +41,6 @@ def formats(network, tmp_path_factory):
     return folders
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["small_cnn", "cifar_resnet8"])
 def test_three_formats_vote_alike(architecture, formats, digits):
     """Where two formats disagree, the logits were a tie up to the tolerance."""
@@ -63,7 +62,6 @@ def test_three_formats_vote_alike(architecture, formats, digits):
         assert (votes[0] == logits[0].argmax(axis=1))[clear].all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["small_cnn", "cifar_resnet8"])
 @pytest.mark.parametrize(("base", "new"), [(0, 2), (2, 0), (1, 2), (0, 1)])
 def test_another_format_of_the_same_network_flips_almost_nothing(

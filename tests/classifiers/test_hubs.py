@@ -73,6 +73,7 @@ def vit(transformers, tmp_path):
     return saved(transformers, tmp_path / "vit", network)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 def test_a_folder_of_hugging_face(kind, transformers, tmp_path):
     torch.manual_seed(0)

@@ -118,6 +118,7 @@ def test_from_certify_to_a_verified_run_of_the_int8_model(folder):
     assert "model" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["bf16", "fp16", "onnx", "int8", "int8-pt2e"])
 def test_compressed_factories_agree_with_their_originals(target, folder):
     """Normalization is not rounded with the network: 255 x - 100 in bfloat16 would be."""
@@ -133,6 +134,7 @@ def test_compressed_factories_agree_with_their_originals(target, folder):
     assert np.abs(before - after).mean() < close * np.abs(before).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["onnx", "fp16-weights", "bf16"])
 def test_compress_keeps_it_in_front_of_programs_or_refuses(target, folder):
     exported(folder)

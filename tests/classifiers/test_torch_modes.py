@@ -104,6 +104,7 @@ def test_compiled_logits_are_close_and_the_fingerprint_says_so(digits, models):
     assert [m.fingerprint for m in modes[:2]] == [eager.fingerprint, compiled.fingerprint]
 
 
+@pytest.mark.slow
 def test_compiled_votes_are_eagers_but_for_near_ties_and_threads_share_what_is_compiled(
     digits, network
 ):

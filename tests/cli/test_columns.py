@@ -89,6 +89,7 @@ def test_a_model_of_scikit_learn_on_a_csv_file(folder):
     assert again.identity.data == run.identity.data
 
 
+@pytest.mark.slow
 def test_a_forest_as_onnx_on_a_csv_file(folder):
     table = pd.read_csv(folder / "train.csv")
     forest = RandomForestClassifier(9, random_state=0)

@@ -33,6 +33,7 @@ def test_certify_writes_a_run_and_prints_its_summary(folder):
     assert base.manifest.origin["data"]["limit"] == 20
 
 
+@pytest.mark.slow
 def test_json_is_one_document(folder, models):
     out, _ = run_in(
         *("certify", models / "net.onnx", "--data", "digits", "--limit", 5, "--sigma", 0.25),
@@ -186,6 +187,7 @@ def test_certify_decides_a_radius(folder, models):
     assert "only a certification from scratch leaves votes" in err
 
 
+@pytest.mark.slow
 def test_report(folder):
     out, _ = run_in("report", "base", "int8", "--out", "report", "--radii", "0,0.3", cwd=folder)
     assert "CA@0.3" in out

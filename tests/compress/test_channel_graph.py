@@ -310,6 +310,7 @@ def test_every_command_takes_it_behind_its_preprocessing_too(data, folder):
     assert widest == [20, 15, 12]
 
 
+@pytest.mark.slow
 def test_nothing_and_bad_requests_are_said(models, data, folder):
     model = "own_shapes:make,name=Vgg"
     change = compress(model, "prune-channels:0.01", folder / "o.pt2", inputs=data)

@@ -32,6 +32,7 @@ def winners(model, images):
     return smoothcert.load_classifier(model).logits(images).argmax(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["net.safetensors", "net.onnx", "bf16.pt2"])
 def test_the_student_learns_its_teacher(teacher, models, data, noisy, tmp_path):
     agreement = {}

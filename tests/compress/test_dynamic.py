@@ -20,6 +20,7 @@ def test_it_says_that_it_is_batch_dependent(dynamic):
     assert "one activation scale per batch" in dynamic.method
 
 
+@pytest.mark.slow
 def test_convolutions_are_integer(dynamic, residual, executed, logits):
     assert executed(dynamic.path)["ConvInteger"] == 9
     assert (dynamic.tensors_changed, dynamic.tensors) == (9, 10)  # the runtime leaves Gemm

@@ -49,6 +49,7 @@ def test_each_layer_loses_its_own_smallest(fraction, percent, colour, tmp_path):
     assert change.bytes_before == (colour / "net.safetensors").stat().st_size
 
 
+@pytest.mark.slow
 def test_the_whole_network_is_ranked_together(colour, tmp_path):
     compress(colour / "net.safetensors", "prune:0.7", tmp_path / "p.safetensors")
     before, after = (

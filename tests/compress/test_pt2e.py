@@ -41,6 +41,7 @@ def test_quantized_operators_run(change):
     assert "simulated: floating-point arithmetic on the int8 grids" in change.describe()
 
 
+@pytest.mark.slow
 def test_weights_are_stored_as_int8_and_only_so(change):
     smoothcert.load_classifier(change.path)  # registers the operators
     state = torch.export.load(change.path).state_dict

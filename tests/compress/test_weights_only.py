@@ -138,6 +138,7 @@ def test_float8_is_rounded_by_torch_with_a_scale_per_channel(file, residual, tmp
 GROUPS = [("int4-weights:32", 7, 32), ("int3-weights:5", 3, 5), ("int8-weights:4096", 127, 4096)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FORMATS)
 @pytest.mark.parametrize(("target", "top", "size"), GROUPS)
 def test_groups_have_their_own_scale(file, target, top, size, residual, tmp_path):
@@ -258,6 +259,7 @@ def test_float32_arithmetic_is_not_bf16_arithmetic(residual, train_inputs, logit
     assert 0 < apart[0] < apart[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "target", ["int8-weights", "int4-weights", "int4-weights:32", "fp8-weights", *TYPES]
 )

@@ -33,6 +33,7 @@ def overclaims(certificates, p: float) -> int:
 COUNTS = [2000, pytest.param(20_000, marks=pytest.mark.full)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("threshold", [24, 27, 29])
 def test_from_scratch(threshold, count):
@@ -52,6 +53,7 @@ def test_the_votes_themselves_have_the_true_probability():
     assert stats.binomtest(k, 300_000, wrong).pvalue < 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["estimate", "twice alpha"])
 def test_a_broken_bound_is_caught(broken):
     """The point estimate, and a bound at twice its alpha, must both be rejected."""

@@ -302,6 +302,7 @@ def test_a_plan_with_uncounted_flips_is_caught(monkeypatch):
 # Dataset certificates.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0.005, pytest.param(1.0, marks=pytest.mark.full)])
 @pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.name)
 def test_dataset_certificates_say_nothing_false_too_often(kind, part):

@@ -41,6 +41,7 @@ def test_votes_agree_within_sampling_error(network, digits):
     assert min(p_values(network, digits, SIGMA)) > ERROR / len(digits)
 
 
+@pytest.mark.slow
 def test_another_sigma_is_noticed(network, digits):
     """The control: noise 20 % stronger must not pass."""
     assert min(p_values(network, digits, 1.2 * SIGMA)) < ERROR / len(digits)

@@ -234,6 +234,7 @@ def planners(family: str, n: int, alpha: float) -> Joint | Strata:
     return Strata.of(n, budget, parts="parts" in family)
 
 
+@pytest.mark.slow
 def test_the_stored_errors_are_those_of_the_enumeration():
     """Of the joint bound and strata at their stored laws, at the largest and smallest alpha."""
     rows = [row for row in stored(RESULTS) if row.method.startswith(("joint", "strata"))]

@@ -26,7 +26,6 @@ def refuted(wrong) -> bool:
     return p_value(int(wrong.sum()), len(wrong), ALPHA) < ERROR
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MISUSES)
 def test_a_misuse_is_refuted(study, name):
     assert row(name, study).p_value < ERROR
@@ -37,7 +36,6 @@ def test_a_remedy_is_not(study, name):
     assert row(name, study).p_value > ERROR
 
 
-@pytest.mark.slow
 def test_what_is_refuted_is_the_choice(study):
     """Each result alone holds, at ERROR in all."""
     several = study.many.wrong, study.budgets(ALPHA), study.seeds()

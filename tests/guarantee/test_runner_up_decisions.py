@@ -23,6 +23,8 @@ from smoothcert.methods.stopping import RunnerUp, Seen, Tally
 
 pytestmark = pytest.mark.slow
 
+pytestmark = pytest.mark.slow
+
 SIGMA, DRAWS = 0.5, 100
 ALPHAS = (0.3, 0.1, 0.02)
 RADII = (0.0, 0.1, 0.5)

@@ -23,6 +23,7 @@ def test_targets_take_anything(module):
         module.target(bytes(data))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [fuzz_run._PARQUET, fuzz_run._VERIFY])
 def test_files_on_disk_and_whole_runs_are_mutated_too(kind, monkeypatch):
     """What is rare in fuzzing, every time; each run is afterwards as it was."""

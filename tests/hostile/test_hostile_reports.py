@@ -119,6 +119,7 @@ def test_cells_and_names():
     assert [is_plain_file(name) for name in good + bad] == [True] * 2 + [False] * 10
 
 
+@pytest.mark.slow
 def test_the_terminal_obeys_no_name(named, tmp_path):
     """`verify` and an error print names of others: stray files among them."""
     stray = named.path / "votes" / "\x1b[2Jstray\u202e"

@@ -181,6 +181,7 @@ def test_absurd_certificates(base, columns):
     assert verify(base).problems
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "column", ["selection", "estimation", "original", "fresh", "margins", "roles"]
 )

@@ -120,6 +120,7 @@ LAWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selection", [[0] * 6 + [1] * 3 + [2], [0] * 5 + [2] * 3, [0] * 9])
 @pytest.mark.parametrize("form", ["runner-up", "auto", "multiclass"])
 def test_no_form_errs_more_often_than_alpha(form, selection):

@@ -95,6 +95,7 @@ def test_the_world_is_one_of_runner_ups(data):
     assert true_radii(ORIGINAL, data)[10:].min() > 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["runner-up", "auto"])
 @pytest.mark.parametrize("model", [Bands(), bands(23, 33), bands(22, 32), bands(23, 32)])
 def test_never_more_than_the_truth(model, form, base, data):

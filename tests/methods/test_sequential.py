@@ -138,6 +138,7 @@ def test_decide_where_the_truth_is_known(p0, outcome, tiny_inputs, pixel_sum):
         assert Certificate.from_json(old.to_json()) == old
 
 
+@pytest.mark.slow
 def test_a_decision_depends_on_its_own_draws_only(tiny_inputs, pixel_sum):
     radius = radius_at(0.55)
     result = decide(pixel_sum, tiny_inputs, SIGMA, radius, n=2000)

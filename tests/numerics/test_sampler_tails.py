@@ -62,6 +62,7 @@ def test_every_threshold_beyond_8_sigma(law):
     assert max(errors_beyond_8_sigma(law, 1)) <= mpf("0.5") + mpf(10) ** -40
 
 
+@pytest.mark.slow
 @every_law
 def test_the_ends_of_the_law(law):
     """No step further out has half a unit of 2^64; the outermost is drawn as often as it should."""

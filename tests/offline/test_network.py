@@ -98,6 +98,7 @@ def test_does_not():
 """
 
 
+@pytest.mark.slow
 def test_a_swallowed_attempt_fails_its_test(tmp_path):
     (tmp_path / "test_quiet.py").write_text(QUIET)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = refused: see support\n")

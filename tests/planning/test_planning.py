@@ -45,6 +45,7 @@ def test_a_budget_is_kept_and_used(policy, what):
     assert 0.85 * total <= made.evaluations <= total
 
 
+@pytest.mark.slow
 def test_more_budget_is_never_worse_and_beats_uniform(what):
     k, proven = caches(2000)
     expected = []

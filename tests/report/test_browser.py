@@ -171,6 +171,7 @@ def test_inputs_have_pictures_and_classes_their_names(page):
     assert cells(page, 1)[0] == "1 (<i>dog</i>)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 1100])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_window(page, width, scheme):

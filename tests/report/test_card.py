@@ -90,6 +90,7 @@ def test_it_says_what_was_certified_and_what_not(runs):
     assert "at that cache" not in alone
 
 
+@pytest.mark.slow
 def test_of_several_runs_at_once_the_errors_add_up(runs):
     """docs/theory.md, section 11: runs on one cache share its draws."""
     total = sum(alpha_of(run.identity.settings, run.identity.method) for run in runs)

@@ -66,6 +66,7 @@ def test_parquet_holds_what_the_certificates_say(runs, tmp_path):
     assert (types["label"], types["outcome"]) == (pa.int32(), pa.string())
 
 
+@pytest.mark.slow
 def test_parquet_says_what_the_runs_were(runs):
     table = smoothcert.certificates_table(*runs)
     facts = json.loads(table.schema.metadata[b"smoothcert"])

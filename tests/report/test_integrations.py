@@ -41,6 +41,7 @@ def folder(models, tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_integrations_page_runs(folder, capsys):
     for package in ("tensorboard", "pandas", "sklearn"):
         pytest.importorskip(package, reason=f"the page uses {package}")

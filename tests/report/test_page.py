@@ -58,6 +58,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.slow
 def test_everything_is_written(written):
     _, summaries, out = written
     names = {path.name for path in out.iterdir()}
@@ -167,6 +168,7 @@ def test_a_page_that_would_be_too_large_has_fewer_rows(runs, tmp_path, monkeypat
     assert "of 30 inputs, evenly chosen" in page
 
 
+@pytest.mark.slow
 def test_citations_are_of_what_was_used(runs, tmp_path):
     report(runs[:1], tmp_path / "one", (0.0,))
     one = (tmp_path / "one" / "index.html").read_text()

@@ -95,6 +95,7 @@ def test_even_positions(count, most):
     assert found[-1] < count
 
 
+@pytest.mark.slow
 def test_rows_that_do_not_fit_are_thinned_out(base, changed):
     found = [rows(base, {}), rows(changed["irs"], {})]
     assert [r.count for r in fitting(found, 10**6)] == [60, 60]

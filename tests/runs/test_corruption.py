@@ -122,6 +122,7 @@ def test_every_byte_of_the_manifest_and_the_small_files(run):
     assert found(run.path) == ()
 
 
+@pytest.mark.slow
 def test_without_the_checksum_the_same_flips_are_missed(run, monkeypatch):
     """The tests above can fail: a bit that only the checksum sees goes unseen without it."""
     file = run.path / "votes" / "00000.parquet"
@@ -148,6 +149,7 @@ def test_a_cut_or_longer_file_is_seen(run):
     assert found(run.path) == ()
 
 
+@pytest.mark.slow
 def test_a_changed_file_name_is_seen(run):
     """One flipped bit in the name of a file or folder, where a file system would take it."""
     rng = random.Random(3)

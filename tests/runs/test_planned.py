@@ -64,6 +64,7 @@ def test_the_exact_method_in_memory_and_on_disk(
     agree(method, base, tmp_path, tiny_inputs, pixel_sum)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["joint", "stratified"])
 def test_in_memory_and_on_disk_agree(method, base, tmp_path, tiny_inputs, pixel_sum):
     agree(Reuse("uniform:200", method), base, tmp_path, tiny_inputs, pixel_sum)
@@ -82,6 +83,7 @@ def agree(method, base, tmp_path, tiny_inputs, pixel_sum):
     assert summarize_run(run, [0.0]).evaluations == again.evaluations
 
 
+@pytest.mark.slow
 def test_resume_keeps_the_plan(base, tmp_path, tiny_inputs):
     reuse, out = Reuse("budget:0.1"), tmp_path / "new"
     run = run_recertify(out, base, PixelSum(29), tiny_inputs, reuse, SMALL)

@@ -30,6 +30,7 @@ def made(maker, seed, addresses, clean, **options):
         return maker.images(maker.seed(seed), places, torch.from_numpy(clean), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("sigma", [0.01, 0.5, 16.0])
 def test_eager_gives_the_definitions_bits(sigma, seed):
