@@ -12,11 +12,14 @@ import smoothcert
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput
 from smoothcert.execution.runner import RunOptions, run_certify
-from smoothcert.execution.screening_tasks import pool_of
+from smoothcert.execution.screening_tasks import make_screener, pool_of
+from smoothcert.methods.screening import Screening
+from smoothcert.methods.targets import Target
 from smoothcert.noise.law import Stream
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
+from smoothcert.searching.explored import Explorer
 from smoothcert.searching.find import certify_winner
 from smoothcert.searching.found import Found, missing_files, of_winner, problems_of
 from smoothcert.searching.language import Candidate, Language
@@ -185,6 +188,17 @@ def test_nothing_but_selection_draws_is_evaluated_before_the_first_proof(
     assert set(seen[:first]) == {Stream.SELECTION}
     assert first > 4
     assert set(seen[first:]) == {"proof", Stream.ESTIMATION}
+
+
+def test_the_language_is_ordered_by_inputs_that_no_counted_vote_chose(base, data):
+    """Inputs that fail to be proven are looked at all the same."""
+    screening = Screening(50).asking([Target(0.0, 0.5)])
+    screener = make_screener(base, data, screening, None)
+    matching = [c.candidate == y for c, y in zip(base.certificates, data.labels, strict=True)]
+    assert Explorer.of_matching(screener).inputs == sum(matching)
+    none = replace(screener, sources=(), pool=replace(screener.pool, indices=(), k=(), n=()))
+    assert Explorer.of_matching(none).inputs == sum(matching)
+    assert Explorer.of(none).inputs == 0
 
 
 def test_candidates_do_not_depend_on_the_noise_that_certifies(

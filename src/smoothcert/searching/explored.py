@@ -4,7 +4,8 @@ Everything here may be looked at and may decide what is tried, since given the s
 counted ones are independent of it (docs/theory.md, sections 10 and 14). Nothing here is a claim.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
@@ -68,13 +69,24 @@ class Explorer:
 
     @staticmethod
     def of(screener: Screener) -> "Explorer":
-        """The selection draws of the screener's inputs: those of the class, or all."""
-        found = []
-        for source in screener.sources:
-            labels = screener.base.records[source.position].votes.selection
-            all_ = screener.pool.form != "binary"
-            draws = np.flatnonzero(all_ | (labels == source.candidate))
-            found.append(replace(source, draws=draws, cached=labels[draws]))
+        """The selection draws of the inputs that can be proven: those of the class, or all."""
+        return Explorer._at(screener, [source.position for source in screener.sources])
+
+    @staticmethod
+    def of_matching(screener: Screener) -> "Explorer":
+        """Those of all inputs whose class is their label, which no counted vote decides."""
+        labels = screener.inputs.labels or ()
+        pairs = zip(screener.base.certificates, labels, strict=True)
+        return Explorer._at(screener, [i for i, (c, y) in enumerate(pairs) if c.candidate == y])
+
+    @staticmethod
+    def _at(screener: Screener, positions: Sequence[int]) -> "Explorer":
+        found, every = [], screener.pool.form != "binary"
+        for position in positions:
+            record = screener.base.records[position]
+            labels, chosen = record.votes.selection, record.certificate.candidate
+            draws = np.flatnonzero(every | (labels == chosen))
+            found.append(Source(screener.inputs, position, chosen, draws, labels[draws]))
         return Explorer(screener, tuple(found))
 
     @property

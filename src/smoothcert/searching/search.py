@@ -25,13 +25,11 @@ class Tried:
     Attributes:
         made: the candidate.
         explored: its flips on selection draws; expected figures follow from them, no claim.
-        fingerprint: of the classifier.
         found: its dataset certificate, at the error of its word; None if it was only explored.
     """
 
     made: Made
     explored: Explored
-    fingerprint: str = ""
     found: DatasetCertificate | None = None
 
     @property
@@ -79,7 +77,7 @@ class Search:
     begin: Callable[[str, str], None]
 
     def explored(self, candidates: Sequence[Made], spend: int) -> list[Tried]:
-        """Candidates by successive halving on selection draws; cheapest first, the hopeless last.
+        """What selection draws say of candidates, by successive halving; the cheapest first.
 
         Args:
             candidates: to begin with.
@@ -97,10 +95,13 @@ class Search:
         return sorted(known.values(), key=lambda t: t.made.cost)
 
     def _more(self, tried: Tried, until: int) -> Tried:
-        ready = self._prepared(tried.made)
-        sampler = ready.sampler(self.screener.base.settings, self.purse.spend)
-        explored = self.explorer.more(sampler, tried.explored, until)
-        return replace(tried, explored=explored, fingerprint=ready.classifier.fingerprint)
+        explored = self.looked_at(self.explorer, tried.made, tried.explored, until)
+        return replace(tried, explored=explored)
+
+    def looked_at(self, explorer: Explorer, made: Made, known: Explored, until: int) -> Explored:
+        """What is known of a candidate, with each input's selection draws up to this number."""
+        sampler = self._prepared(made).sampler(self.screener.base.settings, self.purse.spend)
+        return explorer.more(sampler, known, until)
 
     def _prepared(self, made: Made) -> Prepared:
         return self.screener.prepared(self.workshop.load(str(made.file)))
@@ -165,20 +166,22 @@ class Search:
                 break
             flips.append(self.screener.flips(sampler, seen, until))
             seen, found = until, pooled.certificate(*facts)
-        return replace(tried, found=found, fingerprint=fingerprint)
+        return replace(tried, found=found)
 
 
 def by_sensitivity(search: Search, spend: int) -> Language:
     """The language with the layers that lose most for what 4 bits save in them first.
 
-    Each layer alone is rounded to 4 bits and its flips on selection draws are counted.
+    Each layer alone is rounded to 4 bits and its flips on selection draws are counted, of inputs
+    that selection draws choose: the language may not depend on a counted vote.
 
     Args:
         search: its workshop's language has all layers, in any order.
         spend: evaluations at most.
     """
     names, workshop = search.workshop.language.layers, search.workshop
-    each = max(1, min(20, spend // max(1, len(names) * search.explorer.inputs)))
+    explorer = Explorer.of_matching(search.screener)
+    each = max(1, min(20, spend // max(1, len(names) * explorer.inputs)))
     loss: dict[str, float] = {}
     plain = workshop.plain.stat().st_size
     for i, name in enumerate(names):
@@ -187,18 +190,7 @@ def by_sensitivity(search: Search, spend: int) -> Language:
         if made is None:
             loss[name] = math.inf
             continue
-        rate = search._more(Tried(made, Explored.none(search.explorer.inputs)), each).explored.rate
-        loss[name] = (rate + 1e-6) / max(1, plain - made.size)
+        seen = search.looked_at(explorer, made, Explored.none(explorer.inputs), each)
+        loss[name] = (seen.rate + 1e-6) / max(1, plain - made.size)
         made.file.unlink()
     return Language(tuple(sorted(names, key=lambda name: loss[name], reverse=True)))
-
-
-def best_of(tried: Sequence[Tried]) -> Tried | None:
-    """The cheapest candidate that is proven, or None."""
-    return min((t for t in tried if t.accepted), key=lambda t: t.made.cost, default=None)
-
-
-def nearest_of(tried: Sequence[Tried]) -> Tried | None:
-    """What came nearest to its targets, of all that were certified."""
-    certified = [t for t in tried if t.found is not None]
-    return max(certified, key=lambda t: share_reached(t.found), default=None)  # type: ignore[arg-type]
