@@ -10,7 +10,6 @@ the error stays below alpha here, which is no proof.)
 from dataclasses import replace
 from functools import cache
 from itertools import product
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,30 +22,10 @@ from smoothcert.methods.stopping import RunnerUp, Seen, Tally
 
 pytestmark = pytest.mark.slow
 
-pytestmark = pytest.mark.slow
-
 SIGMA, DRAWS = 0.5, 100
 ALPHAS = (0.3, 0.1, 0.02)
 RADII = (0.0, 0.1, 0.5)
 SHAPE = (3, 32, 32)
-
-
-@cache
-def limits(name: str, alpha: float) -> np.ndarray:
-    """That function of `betting` at all counts, (votes, draws)."""
-    votes, draws = np.indices((DRAWS + 1, DRAWS + 1))
-    return getattr(betting, name)(np.minimum(votes, draws), draws, alpha)
-
-
-def looked_up(name: str):
-    return lambda votes, draws, alpha: limits(name, alpha)[votes, draws]
-
-
-@pytest.fixture(autouse=True)
-def each_limit_once(monkeypatch):
-    """Each takes a bisection, and thousands of pairs of counts share a hundred."""
-    found = {name: looked_up(name) for name in ("lower", "upper", "lower_near")}
-    monkeypatch.setattr(stopping, "betting", SimpleNamespace(**found))
 
 
 def stops_at(radius: float, alpha: float) -> RunnerUp:
@@ -67,11 +46,10 @@ def errors(test, laws, third: bool) -> np.ndarray:
     alive[:, 0, 0] = 1
     total = np.zeros((2, len(laws)))
     for draws in range(1, DRAWS + 1):
-        reached = alive[:, : draws + 1, : draws + 1]
-        before, (p, q) = reached.copy(), (laws[:, 0], laws[:, 1])
-        reached *= 1 - p - q
-        reached[:, 1:] += before[:, :-1] * p
-        reached[:, :, 1:] += before[:, :, :-1] * q
+        before, (p, q) = alive, (laws[:, 0], laws[:, 1])
+        alive = before * (1 - p - q)
+        alive[:, 1:] += before[:, :-1] * p
+        alive[:, :, 1:] += before[:, :, :-1] * q
         tally, places = counts(draws, third)
         maybe = np.flatnonzero(np.logical_or(*test.foreseen(tally, 1e-6)))
         if not len(maybe):
