@@ -207,6 +207,7 @@ def test_irs_with_fresh_draws_is_read_and_verified(base, honest):
         shutil.rmtree(true_run.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fresh", [False, True])
 def test_irs_with_a_prefix_or_a_branch_that_was_chosen(fresh, base, honest, tmp_path):
     method = Irs(60)
@@ -342,7 +343,7 @@ def test_a_decision_by_the_runner_up_with_other_votes(kind, tmp_path):
 
 def screened(base, flips=None, **options):
     stage = make_screener(base, DATA, Screening(60, **options), 64)
-    honest = stage.screen(stage.prepared(NEW))
+    (honest,) = stage.screen([stage.prepared(NEW)])
     facts = (honest.name, honest.fingerprint, honest.screening, honest.pool)
     return stage, honest, facts
 
