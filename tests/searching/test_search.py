@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import onnx
 import pytest
 
 import smoothcert
@@ -120,6 +121,12 @@ def test_what_is_changed_is_found(folder, base):
     ladder = [row for row in found.rows if ":node" in row.target or "=" in row.target]
     assert ladder
     assert any("is of" in problem for problem in problems_of(turned, pool))
+
+
+def test_no_file_is_larger_by_notes_of_its_exporter(folder):
+    for file in (folder / "models").iterdir():
+        model = onnx.load(file)
+        assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
 
 
 def test_missing_and_exchanged_files_are_found(folder, tmp_path):

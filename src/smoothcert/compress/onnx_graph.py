@@ -38,6 +38,18 @@ def read(path: Path) -> onnx.ModelProto:
     return model
 
 
+def without_notes(path: Path) -> onnx.ModelProto:
+    """A complete model without what exporters note of the source, which computes nothing.
+
+    It can be a quarter of a small file, and names paths of the machine that exported it.
+    """
+    model = read(path)
+    for part in (model.graph, *model.graph.node, *model.graph.value_info):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    return model
+
+
 def save(model: onnx.ModelProto, out: Path) -> None:
     """Write a graph: one file, or with large tensors in a separate `NAME.onnx.data`.
 

@@ -11,6 +11,7 @@ from smoothcert.api.given import as_inputs
 from smoothcert.api.screen import Screener, asked
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.compress import onnx_graph
 from smoothcert.compress.compress import compress
 from smoothcert.compress.onnx_layers import layers
 from smoothcert.data.inputs import Inputs
@@ -277,10 +278,10 @@ def _screener(
 
 def _export(model: str, plain: Path, example: Inputs) -> None:
     """The original in float32 as an ONNX file."""
-    if model.endswith(".onnx"):
-        shutil.copy(model, plain)
-    else:
+    source = Path(model) if model.endswith(".onnx") else plain
+    if source == plain:
         compress(model, "onnx", plain, inputs=example)
+    onnx_graph.save(onnx_graph.without_notes(source), plain)
 
 
 def _row(one: Search, tried: Tried) -> Row:

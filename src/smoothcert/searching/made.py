@@ -8,6 +8,7 @@ from pathlib import Path
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.classifiers.reference import ModelReference
+from smoothcert.compress import onnx_graph
 from smoothcert.compress.compress import compress
 from smoothcert.compress.energy import energy_proxy
 from smoothcert.compress.latency import measure_latency
@@ -79,6 +80,7 @@ class Workshop:
             elif not file.exists():
                 data, sigma = self.calibration, self.sigma
                 compress(source, target, file, inputs=data, sigma=sigma, seed=self.seed)
+                onnx_graph.save(onnx_graph.without_notes(file), file)
         except (ModelError, InvalidInput, MissingExtra) as error:
             self.refused[target] = str(error)
             return None
