@@ -141,6 +141,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(builds):
     assert names == {name for name in there if "__pycache__" not in name}
 
 
+@pytest.mark.slow
 def test_the_sdist_holds_what_its_tests_need(builds):
     (file,) = builds[0].glob("*.tar.gz")
     with tarfile.open(file) as archive:

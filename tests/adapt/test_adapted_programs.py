@@ -68,6 +68,7 @@ def test_a_program_computes_what_its_owner_did_by_hand(form, rows, wanted, tmp_p
     assert np.abs(wrong - expected).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_it_is_seen_adapted_and_certified_by_commands(tmp_path):
     write(tmp_path / "m.pt2", "nhwc")
     out, _ = run_in("adapt", "m.pt2", cwd=tmp_path)

@@ -153,6 +153,7 @@ def test_many_limits_take_a_moment():
     assert time.perf_counter() - start < 60
 
 
+@pytest.mark.slow
 def test_safe_and_close_on_random_large_counts():
     rng = np.random.default_rng(2)
     for _ in range(40):

@@ -181,6 +181,7 @@ def test_cells_bound_what_happens_inside_them():
         assert max(inside) <= bound * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_narrow_cells_cost_little():
     """The bound is not merely true: it nears the chance with the square of the width."""
     replays, fresh = fixed(1000, 100)

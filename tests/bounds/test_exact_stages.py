@@ -88,6 +88,7 @@ def ragged(n, seed):
 RULES = [(16, 4, 10, 1, 2), (12, 3, 12, 0, 1), (14, 5, 9, 1, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("rule", RULES)
 def test_the_error_is_alpha_and_never_more(rule, alpha):

@@ -442,6 +442,7 @@ def test_programs_that_do_not_fit(module, args, message, tmp_path):
         votes(tmp_path / "m.pt2")
 
 
+@pytest.mark.slow
 def test_a_program_with_a_maximum_batch_is_converted(tmp_path, plain, train):
     exported(tmp_path / "m.pt2", torch.nn.Identity(), min=2, max=16)
     compress(tmp_path / "m.pt2", "onnx", tmp_path / "m.onnx", inputs=train, sigma=0.25)

@@ -215,6 +215,7 @@ def test_the_step_is_the_one_with_nearest_noise(kind, sigma):
     assert plain.second == by_search(sigma, betas_of(kind), doubled=False)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", ["own_parts:timed", "timed.pt2"])
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
 def test_one_step_of_a_diffusion_model(reference, kind, folder, files):
@@ -405,6 +406,7 @@ def test_training_trains_the_denoiser_too(folder, tmp_path):
     assert not torch.equal(after[0], before["layers.0.bias"])
 
 
+@pytest.mark.slow
 def test_adapt_writes_one_program_of_both(folder, tmp_path):
     out = tmp_path / "whole.pt2"
     write(folder, "only.json", {"mean": 0.5, "std": 0.5, "denoiser_range": [-1, 1]})

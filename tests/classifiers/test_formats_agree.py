@@ -20,6 +20,8 @@ from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.training.gaussian import train
 from smoothcert.training.recipe import recipe
 
+pytestmark = pytest.mark.slow
+
 SIGMA, N = 0.25, 1000
 TOLERANCE = 1e-4  # of the largest logit
 FORMATS = ["net.safetensors", "net.pt2", "net.onnx"]

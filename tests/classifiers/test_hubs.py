@@ -89,6 +89,7 @@ def test_a_folder_of_hugging_face(kind, transformers, tmp_path):
     assert expected.std(axis=0).max() > 1e-4  # the images do matter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "mean", "std"),
     [

@@ -52,6 +52,7 @@ def test_formats_of_one_network_agree(models, exported, digits, network):
         assert np.abs(other - logits[0]).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_weights_that_come_with_the_package(models, tmp_path, monkeypatch):
     """A reference without a path, for every command that takes one, pruning among them."""
     monkeypatch.setattr(zoo, "PRETRAINED", tmp_path / "pretrained")

@@ -144,6 +144,7 @@ def test_a_network_that_is_no_single_graph_is_refused_in_compiled_mode():
         broken.logits(np.ones((2, 3), np.float32))
 
 
+@pytest.mark.slow
 def test_a_run_in_one_mode_is_not_resumed_in_another(digits, models, tmp_path):
     from smoothcert.certificate import Settings
     from smoothcert.errors import Mismatch

@@ -19,6 +19,7 @@ def base(models, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_certify_and_recertify_exit_with_3_unless_accepted(base, models, tmp_path):
     net = models / "net.onnx"
     again = ("certify", net, *CERTIFY, "--out", base, "--resume")

@@ -44,6 +44,7 @@ def test_json_is_one_document(folder, models):
     assert (summary["inputs"], summary["evaluations"]) == (5, 5 * 200)
 
 
+@pytest.mark.slow
 def test_resume_and_refusals(folder, models):
     common = ("certify", models / "net.onnx", "--data", "digits", "--limit", 20, "--n0", 20)
     _, err = run_in(*common, "--sigma", 0.25, "--n", 500, "--out", "base", cwd=folder, code=2)

@@ -62,6 +62,7 @@ def test_a_stranger_s_run_names_no_address_that_is_asked(there, models, bucket):
     assert bucket.requests == []
 
 
+@pytest.mark.slow
 def test_models_in_the_store(there, models, tmp_path):
     for name in ("net.onnx", "net.safetensors"):
         store, path = fs.FileSystem.from_uri(there(name))

@@ -86,6 +86,7 @@ def test_a_run_can_be_finished_by_another_number_of_workers(models, tmp_path):
     assert Run.open(out).missing == ()
 
 
+@pytest.mark.slow
 def test_shards_and_merge(models, tmp_path):
     net, batch = models / "net.safetensors", ("--batch-size", 32)
     run("certify", net, *CERTIFY, *batch, "--out", tmp_path / "whole")

@@ -235,6 +235,7 @@ def test_of_a_program_in_core_operators_what_is_found_is_right(name, data, folde
     assert np.allclose(scores(folder / "slim.pt2"), by_hand(expected), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_layers_that_are_found():
     for name, pairs in INNER.items():
         found = widths(program(built(name)).module())

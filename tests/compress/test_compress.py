@@ -109,6 +109,7 @@ def test_nothing_changed_is_said_loudly(models, tmp_path):
     assert again.describe().startswith("NOTHING WAS CHANGED")
 
 
+@pytest.mark.slow
 def test_export_is_not_called_an_approximation(models, train, tmp_path):
     change = compress(models / "net.safetensors", "onnx", tmp_path / "n.onnx", inputs=train)
     assert "the same weights in another format" in change.describe()

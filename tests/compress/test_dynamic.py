@@ -28,6 +28,7 @@ def test_convolutions_are_integer(dynamic, residual, executed, logits):
     assert 0 < difference.mean() < 0.1 * np.abs(logits(residual / "net.onnx")).max()
 
 
+@pytest.mark.slow
 def test_batches_are_refused_and_the_fix_is_named(dynamic, certified_right):
     with pytest.raises(ModelError, match="is batch-dependent: .* pass --batch-size 1"):
         certified_right(dynamic.path, batch_size=32)

@@ -116,6 +116,7 @@ def test_layers_stay_whole_where_nothing_is_saved():
     assert [type(p) for p in factorized(nn.Linear(10, 10), 0.4)] == [nn.Linear, nn.Linear]
 
 
+@pytest.mark.slow
 def test_what_stays_whole_is_said(residual, data, tmp_path):
     some = compress(residual, "lowrank:0.9", tmp_path / "l.pt2", inputs=data)
     # 3x3 convolutions with 16 outputs from 16, 32 from 32, 64 from 32 and 64 from 64 channels:

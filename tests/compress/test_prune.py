@@ -59,6 +59,7 @@ def test_the_whole_network_is_ranked_together(colour, tmp_path):
     assert_smallest_are_zero(before, after, 7 * before.size // 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["prune:0.95", "prune-layers:0.7"])
 def test_onnx_normalization_is_no_weight(target, colour, tmp_path):
     """Its divisors have several dimensions too; one of them at zero would be infinite logits."""

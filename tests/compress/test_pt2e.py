@@ -51,6 +51,7 @@ def test_weights_are_stored_as_int8_and_only_so(change):
     assert not [k for k, t in state.items() if t.is_floating_point() and t.ndim > 3]
 
 
+@pytest.mark.slow
 def test_close_to_the_original_in_any_batch(change, residual, logits):
     classifier = smoothcert.load_classifier(change.path)
     assert classifier.fixed_batch is None

@@ -86,6 +86,7 @@ def test_a_network_is_not_changed_by_its_compression(own, data, tmp_path):
     assert smoothcert.load_classifier("own_network:build").fingerprint == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "target", ["int8-weights", "int4-weights", "fp8-weights", "int4-weights:9"]
 )

@@ -52,6 +52,7 @@ def test_it_is_under_fifty_lines_of_code():
     assert len([line for line in CODE.splitlines() if line.strip()]) < 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [0, 1])
 def test_its_noise_is_the_packages(page, stream):
     law = smoothcert.RoundedGaussian(SETTINGS["sigma"], 1 / page.images.levels)

@@ -89,6 +89,7 @@ def test_certificates_are_those_of_the_bounds(sigma):
     assert 30 < certified < 99
 
 
+@pytest.mark.slow
 def test_stored_votes_give_the_certificates_of_their_run():
     """ACR and changed labels as the run itself had them; a shifted difference would show."""
     original, new = (

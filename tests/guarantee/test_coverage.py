@@ -93,6 +93,7 @@ def test_irs(gamma, threshold, count):
         assert {c.method for c in new.certificates} == {"irs", "irs-fresh"}
 
 
+@pytest.mark.slow
 def test_irs_without_its_disparity_is_caught():
     data = inputs(2000)
     base = smoothcert.certify(PixelSum(26), data, SIGMA, n0=10, n=300, alpha=ALPHA / 2, seed=3)

@@ -248,6 +248,7 @@ def test_a_sample_of_the_surest_draws_is_caught(monkeypatch):
     assert p_value() < ERROR
 
 
+@pytest.mark.slow
 def test_looking_at_a_fixed_limit_at_every_draw_is_caught(monkeypatch):
     def peeking(hits, draws, p, alpha, *seen):
         above = binomial.lower(hits, draws, alpha) > p

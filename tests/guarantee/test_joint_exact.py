@@ -40,6 +40,7 @@ REPLAYED = {
 SIZES = [40, pytest.param(60, marks=pytest.mark.full)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("alpha", [0.05, 0.002])
 @pytest.mark.parametrize("name", REPLAYED)

@@ -16,6 +16,8 @@ from overclaims import ERROR, detects, p_value
 
 import smoothcert
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=[80, pytest.param(2000, marks=pytest.mark.full)])
 def study(request):

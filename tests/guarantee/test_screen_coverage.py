@@ -110,6 +110,7 @@ def plain_mean(flips, draws, alpha) -> float:
     return float(np.sum(flips) / (len(flips) * draws)) if draws else 1.0
 
 
+@pytest.mark.slow
 def test_known_limits_hold_too(monkeypatch):
     """The harder case: nothing is lost to the cache, and the rates stand at their thresholds."""
     sharp(monkeypatch)
@@ -167,6 +168,7 @@ def test_stopping_early_accepts_no_false_target_too_often(count, monkeypatch):
     assert not rejected(wrong, count)
 
 
+@pytest.mark.slow
 def test_stopping_early_with_an_estimate_is_caught(monkeypatch):
     sharp(monkeypatch)
     monkeypatch.setattr(adversary, "mean_flip_limit", plain_mean)
@@ -212,6 +214,7 @@ def test_whatever_round_time_ends_it_after(monkeypatch):
         assert not rejected(errors_at_any_look(WORLDS[name], TIMED, 150), 150)
 
 
+@pytest.mark.slow
 def test_looks_at_an_estimate_are_caught(monkeypatch):
     sharp(monkeypatch)
     monkeypatch.setattr(adversary, "mean_flip_limit", plain_mean)

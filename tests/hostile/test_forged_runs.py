@@ -207,6 +207,7 @@ def test_irs_with_fresh_draws_is_read_and_verified(base, honest):
         shutil.rmtree(true_run.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fresh", [False, True])
 def test_irs_with_a_prefix_or_a_branch_that_was_chosen(fresh, base, honest, tmp_path):
     method = Irs(60)

@@ -112,6 +112,7 @@ def test_absurd_values_in_a_sealed_run_json(base, part, name, value):
         Run.open(resealed(base, change))
 
 
+@pytest.mark.slow
 def test_a_sealed_run_json_of_another_form(base):
     resealed(base, lambda body: body.update(origin=[]))
     with pytest.raises(Damaged, match="its origin is not an object"):
@@ -350,6 +351,7 @@ def recorded(base):
     return of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model", ["evil_of_a_run:make", "compiled:evil_of_a_run:make", "os:getcwd", "evil_of_a_run:x.y"]
 )

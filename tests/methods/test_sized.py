@@ -79,6 +79,7 @@ def test_a_budget_of_a_recertification_is_of_the_draws_there_are(tiny_inputs):
     assert found.evaluations < 0.22 * drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["irs", "joint", "stratified"])
 def test_other_methods_are_told_that_they_cannot(method, tiny_inputs):
     base = certify(tiny_inputs, "retain:0.9")

@@ -91,6 +91,7 @@ def by_definition(law: RoundedGaussian, words: np.ndarray) -> np.ndarray:
     return np.searchsorted(law.table, words, side="right") - len(law.table) // 2
 
 
+@pytest.mark.slow
 @every_law
 def test_draws_are_monotone_and_symmetric_in_the_word(law):
     words = hard_words(law)

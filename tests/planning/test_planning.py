@@ -63,6 +63,7 @@ def test_more_budget_is_never_worse_and_beats_uniform(what):
     assert (np.diff(expected) > 0).all()
 
 
+@pytest.mark.slow
 def test_the_unproven_get_nothing(what):
     k, proven = caches(500)
     for text in ("uniform:100", "budget:0.05", "retain:0.9", "radius:0.5"):
@@ -157,6 +158,7 @@ def test_flips_are_fitted_to_what_was_seen():
     assert found.back == pytest.approx(0.03, rel=0.02)
 
 
+@pytest.mark.slow
 def test_expectations_are_near_what_comes(tiny_inputs, pixel_sum):
     """The planned mean radius against the proven one, on a pair with known truth."""
     data = smoothcert.Inputs.from_arrays(np.full((60, 1, 2, 2), 0.5), grid=1 / 16)

@@ -40,6 +40,7 @@ def radii(n, p):
     return np.maximum(special.ndtri(binomial.lower(np.round(n * p).astype(int), n, ALPHA)), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("share", [0.03, 0.1, 0.3, 0.8])
 def test_a_budget_is_what_is_spent(share, form):

@@ -97,6 +97,7 @@ def test_every_certificate_is_explained_in_its_own_words(page, made):
         assert seen == list(range(120))
 
 
+@pytest.mark.slow
 def test_the_table_filters(page, made):
     certificates = made[0].certificates
     page.locator("[name=outcome]").select_option("undecided")
@@ -166,6 +167,7 @@ def test_curves_are_read_with_the_keyboard(page):
     assert "ℓ₂ radius 0.000: <b>base 0.6" in page.locator("#accuracy .reading").inner_text()
 
 
+@pytest.mark.slow
 def test_inputs_have_pictures_and_classes_their_names(page):
     assert page.get_by_role("img", name="picture of input 7", exact=True).is_visible()
     assert cells(page, 1)[0] == "1 (<i>dog</i>)"

@@ -99,6 +99,7 @@ def test_of_several_runs_at_once_the_errors_add_up(runs):
     assert "hold at once with" not in smoothcert.model_card(runs[:1])
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_summary_and_never_above(runs):
     radii = [0.0, 0.03, 0.05]
     text = smoothcert.model_card(runs, radii, model_index=True)

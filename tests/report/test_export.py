@@ -78,6 +78,7 @@ def test_parquet_says_what_the_runs_were(runs):
     assert base["settings"]["n"] == 300
 
 
+@pytest.mark.slow
 def test_every_form_agrees_with_the_reports(runs, tmp_path):
     written = smoothcert.export(runs, tmp_path / "a.csv")
     smoothcert.export(runs, str(tmp_path / "a.tsv"))

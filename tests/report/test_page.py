@@ -68,6 +68,7 @@ def test_everything_is_written(written):
     assert png.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_bytes(written, tmp_path):
     """The vector figures too, which would otherwise hold the time and random names."""
     runs, _, out = written

@@ -105,6 +105,7 @@ def test_rows_that_do_not_fit_are_thinned_out(base, changed):
     assert [r.count for r in fitting(found, 10)] == [1, 1]
 
 
+@pytest.mark.slow
 def test_what_was_spent_adds_up(base, changed, data, tmp_path):
     from smoothcert.methods import Decision
 

@@ -167,6 +167,7 @@ def test_a_changed_file_name_is_seen(run):
     assert found(run.path) == ()
 
 
+@pytest.mark.slow
 def test_a_missing_file_is_seen(run):
     for file in files_of(run):
         if file.parent.name in ("events", "ledger"):

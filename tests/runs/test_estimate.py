@@ -112,6 +112,7 @@ def test_workers_take_blocks_as_they_are_free():
     assert Workers(2, 0.5).seconds(0.0, blocks) == pytest.approx(10.0)
 
 
+@pytest.mark.slow
 def test_policies_that_cannot_be_are_refused_or_left_out(mixed):
     few = replace(SETTINGS, n=200)
     assert "budget:0.1" not in [row.policy for row in found(mixed, few).policies]

@@ -169,6 +169,7 @@ def test_a_count_that_no_policy_asks_for_is_found_out(tmp_path, tiny_inputs):
         counted(Exact("budget:0.1"), COUNT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0, -5, 1.5, True, "9000"])
 def test_a_count_that_is_none_is_damage(budget, run):
     votes = replace(pilots.read_pilot(run).votes, budget=budget)
@@ -354,6 +355,7 @@ def test_other_labels_are_found_in_the_part_that_fits(tmp_path, tiny_inputs, mon
     assert any("replayed draws have a different label" in problem for problem in found.problems)
 
 
+@pytest.mark.slow
 def test_a_pilot_that_does_not_fit_stays_unchecked(tmp_path, tiny_inputs, monkeypatch):
     base = run_certify(tmp_path / "base", PixelSum(28), tiny_inputs, SETTINGS, SMALL)
     exact = Exact("budget:0.1")

@@ -183,6 +183,7 @@ def test_several_workers(bucket, tmp_path):
     assert stored(run) == bytes_of(calm.path)
 
 
+@pytest.mark.slow
 def test_shards_and_merging_between_folders_and_buckets(bucket, calm, tmp_path):
     certify(bucket.uri(f"{tmp_path.name}/a"), replace(SMALL, shard=Shard(1, 2)))
     certify(tmp_path / "b", replace(SMALL, shard=Shard(2, 2)))

@@ -161,6 +161,7 @@ def test_once_a_plan_was_shown_auto_is_one_family(base, tmp_path, tiny_inputs):
     assert verify(after, base).problems == verify(before, base).problems == ()
 
 
+@pytest.mark.slow
 def test_the_ledger_counts_results_and_models(base, tmp_path, tiny_inputs):
     for number, (threshold, draws) in enumerate([(29, 50), (30, 50), (29, 50), (29, 60)]):
         out = tmp_path / f"new{number}"

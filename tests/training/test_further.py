@@ -49,6 +49,7 @@ def noisy(file, sigma=0.75):
     )
 
 
+@pytest.mark.slow
 def test_noise_is_learned_by_a_factory_and_by_a_program(folder):
     """A program keeps its normalization statistics, and its dropout is left out."""
     assert noisy(folder / "plain.pt2", 0.0) > 0.8
@@ -66,6 +67,7 @@ def test_noise_is_learned_by_a_factory_and_by_a_program(folder):
     assert not any("running" in k for k in moved)
 
 
+@pytest.mark.slow
 def test_a_program_behind_its_preprocessing_is_trained_and_pruned(folder):
     """Which was refused as a fault of this package, and as a network without weights."""
     (folder / "p.json").write_text('{"mean": 0.1, "std": 0.9}')
