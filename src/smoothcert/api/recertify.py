@@ -87,7 +87,7 @@ def recertify(
     """
     base = matched(as_base(base), inputs := as_inputs(inputs))
     how = (per_input, policy, method, alpha, gamma, variant, form, stages, fresh_seed)
-    settings, chosen = base.settings, _chosen(base, Wanted(*how))
+    settings, chosen = base.settings, method_settings(base.settings, base.method, Wanted(*how))
     loaded, timing = load_classifier(classifier), timed.Timing.of(chosen)  # type: ignore[arg-type]
     most = timed.tuned_for(chosen, len(inputs) * chosen.draws(settings))
     ready = prepare(loaded, inputs.item(0), settings, most, batch_size)
@@ -96,11 +96,6 @@ def recertify(
     allocations, spent = _allocations(ready.sampler(settings), inputs, base, chosen, timing)
     cases = map(Case, inputs, base.records, allocations)
     return certified(chosen, ready, inputs, settings, cases, progress, watchers, spent)
-
-
-def _chosen(base: Certification, wanted: "Wanted") -> Method:
-    """The method's settings, for a base that it can reuse."""
-    return method_settings(base.settings, base.method, wanted)
 
 
 def _warned(new: Try, base: Certification) -> Try:

@@ -53,8 +53,8 @@ class Exact(PlannedMethod):
         pilot: the most inputs on which the pilot is run.
         stages: looks at an input's replays, 1 or 2: the second where the first leaves open whether
             the radius that the policy aims at is proven.
-        share: the part of alpha that is spent, where the base is an extension: its total was chosen
-            when certificates had been seen, and other totals have the rest.
+        share: the part of alpha that is spent, where the base's total or the model was chosen when
+            certificates had been seen: other totals, or the other words of a search, have the rest.
     """
 
     kind: ClassVar[str] = "exact"
@@ -211,7 +211,7 @@ def certificate(
     one = (("cache and replay", method.spent),)
     budget = (("candidate", share), ("other classes", share)) if several else one
     if method.share < 1:
-        budget = (*budget, ("other extensions", method.alpha - method.spent))
+        budget = (*budget, ("set aside for others", method.alpha - method.spent))
     return Certificate(
         index=cached.index,
         content=cached.content,

@@ -128,10 +128,10 @@ class Extended(Method):
         assert case.cached is not None
         known = case.cached.votes
         had = len(known.estimation)
-        draws = range(had, self._total(had))
+        draws = range(had, self.total(had))
         return _Request(case.item, Stream.ESTIMATION, draws, known)
 
-    def _total(self, had: int) -> int:
+    def total(self, had: int) -> int:
         """The draws of an input that had these before."""
         return had // self.before * self.times
 
@@ -148,7 +148,7 @@ class Extended(Method):
         mine = replace(settings, alpha=settings.alpha * self.share)
         found = scratch.certificate(index, content, votes, mine, shape, num_classes)
         rest = ("other extensions", settings.alpha - mine.alpha)
-        new = found.n - found.n // self.times * self.before
+        new = found.n - found.n // self.times * self.before  # without those that it had
         return replace(found, budget=(*found.budget, rest), evaluations=new)
 
     def recheck(
@@ -175,7 +175,7 @@ class Extended(Method):
         if cached is None:
             return
         old = cached.votes
-        if drawn != self._total(len(old.estimation)):
+        if drawn != self.total(len(old.estimation)):
             yield f"{drawn} estimation draws are stored where {len(old.estimation)} were extended"
         elif not (
             np.array_equal(votes.selection, old.selection)

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 
 from smoothcert.api.given import as_inputs
+from smoothcert.api.recertify import Wanted, method_settings
 from smoothcert.api.screen import Screener, asked
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
@@ -20,7 +21,7 @@ from smoothcert.execution.runner import RunOptions, execute
 from smoothcert.execution.screening_tasks import make_screener
 from smoothcert.execution.start import RunRequest
 from smoothcert.files import make_folder
-from smoothcert.methods import Exact, method_of
+from smoothcert.methods import Exact
 from smoothcert.methods.screening import Screening
 from smoothcert.methods.targets import Goal, in_numbers, read
 from smoothcert.runs import ledger
@@ -194,9 +195,11 @@ def certify_winner(
     best = found.best
     if best is None:
         raise InvalidInput("Nothing was proven, so there is no winner to certify.")
-    settings, made = base.identity.settings, method_of(base.identity.method)
-    share = made.reuse_share * 2.0 ** -len(best.word)
-    exact = Exact(policy, found.screening.alpha, settings.reused_form, share=share)
+    settings = base.identity.settings
+    wanted = Wanted(policy=policy, alpha=found.screening.alpha, stages=1)
+    exact = method_settings(settings, base.identity.method, wanted)
+    assert isinstance(exact, Exact)
+    exact = replace(exact, share=2.0 ** -len(best.word))
     winner = out / "winner.onnx"
     origin = {"model": str(winner), "base": str(base.storage)}
     origin |= {k: v for k, v in base.manifest.origin.items() if k == "data"}

@@ -44,9 +44,7 @@ def extend(
         method = Extended.to(n, old.settings, old.method)
         settings = method.extended(old.settings)
         source = recorded_source(original.manifest.origin, data)
-        new = sum(
-            c.n // method.before * (method.times - method.before) for c in original.certificates
-        )
+        new = sum(method.total(c.n) - c.n for c in original.certificates)
         total = arguments.remaining(new)
 
         def request(tick: console.Tick) -> RunRequest:
