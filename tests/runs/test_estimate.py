@@ -91,10 +91,10 @@ def test_the_largest_radius_is_that_of_draws_that_all_agree(form, off_grid, clas
 
 def test_a_part_of_the_inputs_stands_for_all(mixed, monkeypatch):
     """Where their selection draws would take too long."""
-    whole = found(mixed, policies=("retain:0.9", "budget:0.2", "budget:40000"))
+    whole = found(mixed, policies=("retain:0.9", "budget:0.2", "budget:40000"), block_inputs=16)
     monkeypatch.setattr(module, "_SECONDS", 0.0)
     monkeypatch.setattr(module, "_FEWEST", 20)
-    part = found(mixed, policies=("retain:0.9", "budget:0.2", "budget:40000"))
+    part = found(mixed, policies=("retain:0.9", "budget:0.2", "budget:40000"), block_inputs=16)
     assert (whole.selected, part.selected, part.inputs) == (60, 20, 60)
     for mine, all_of_them in zip(part.policies, whole.policies, strict=True):
         assert len(mine.draws) == 60
