@@ -92,16 +92,14 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a rehearsal of seconds on a CPU")
     chosen = parser.parse_args()
     base, limit, device = (TINY, 128, "cpu") if chosen.tiny else (RECIPE, None, chosen.device)
+    seconds = 1.0 if chosen.tiny else 60 * chosen.minutes
     chosen.out.mkdir(parents=True, exist_ok=True)
     jobs = []
     for sigma in map(float, chosen.sigmas.split(",")):
         out = chosen.out / f"{base.architecture}-{sigma:.2f}.safetensors"
         if not out.exists():
-            jobs.append(
-                Job(
-                    replace(base, sigma=sigma), chosen.data, limit, device, 60 * chosen.minutes, out
-                )
-            )
+            recipe_there = replace(base, sigma=sigma)
+            jobs.append(Job(recipe_there, chosen.data, limit, device, seconds, out))
     with ProcessPoolExecutor(max(1, len(jobs)), get_context("spawn")) as pool:
         for found in pool.map(network, jobs):
             print(json.dumps(found), flush=True)
