@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Outcome, Settings
@@ -268,9 +269,7 @@ def _by_chance(hits: int, count: int, classes: int) -> float:
     """The probability of at least this many hits when guessing uniformly among the classes."""
     if hits == 0:
         return 1.0
-    from scipy.stats import binom
-
-    return float(binom.sf(hits - 1, count, 1 / max(2, classes)))
+    return float(special.bdtrc(hits - 1, count, 1 / max(2, classes)))
 
 
 def _collapsed(found: Look) -> tuple[str, ...]:

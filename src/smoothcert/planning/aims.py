@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from smoothcert.planning.expected import lower
 from smoothcert.planning.menu import Choice, Menu, SecondLooks, Table, quantile
@@ -193,6 +193,8 @@ def _replayed(menu: Menu, p: Any, m: Any, alpha: float) -> NDArray[np.float64]:
 
 def _drawn(menu: Menu, p: Any, m: Any, alpha: float) -> NDArray[np.float64]:
     """The same from m fresh draws, where both flip rates have such a law too."""
+    from scipy import stats  # takes a third of a second, which few commands need
+
     m, (u, v) = np.maximum(m, 1), menu.flips.rates(p)
     found = []
     for away, back, part in zip(_PARTS, *(_PARTS[order] for order in _MIXED), strict=True):

@@ -71,10 +71,16 @@ def build(
         layers.append(nn.Sequential(*blocks))
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)]
     network = nn.Sequential(*layers)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    initialize(network)
     return network
+
+
+def initialize(network: nn.Module) -> None:
+    """Draw the weights of convolutions as He et al. (2015) do."""
+    for module in network.modules():
+        # On the meta device there is nothing to draw, and torch would load its compiler for it.
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def inner_layers(state: Mapping[str, torch.Tensor]) -> tuple[tuple[str, str, str], ...]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from smoothcert.zoo.cifar_resnet import initialize
 from smoothcert.zoo.names import NORMALIZATIONS, Normalization
 from smoothcert.zoo.normalize import layer
 
@@ -37,9 +38,7 @@ def build(
     if len(inner) != len(usual):
         raise ValueError(f"it has {len(usual) // 2} blocks, not {len(inner) / 2:g}")
     network = ResNet(in_channels, num_classes, blocks, inner)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    initialize(network)
     return nn.Sequential(layer(normalization, in_channels), network)
 
 
