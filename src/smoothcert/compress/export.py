@@ -12,6 +12,7 @@ from torch import nn
 from smoothcert.classifiers.blame import first_line
 from smoothcert.classifiers.pytorch import set_training
 from smoothcert.classifiers.quiet import quiet
+from smoothcert.compress import onnx_graph
 from smoothcert.compress.record import CompressionReport
 from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError
@@ -39,7 +40,7 @@ Rows = int | range | None
 
 
 def to_onnx(module: nn.Module, shape: tuple[int, ...], out: Path, rows: Rows = None) -> None:
-    """Export with torch.onnx (dynamo), one self-contained file.
+    """Export with torch.onnx (dynamo), one self-contained file without notes of its source.
 
     Args:
         module: the network.
@@ -64,6 +65,7 @@ def to_onnx(module: nn.Module, shape: tuple[int, ...], out: Path, rows: Rows = N
         )
         assert program is not None  # dynamo=True always returns one
         program.save(str(out), external_data=False)
+    onnx_graph.save(onnx_graph.without_notes(out), out)
 
 
 def to_pt2(module: nn.Module, shape: tuple[int, ...], out: Path) -> None:

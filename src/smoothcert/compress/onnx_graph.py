@@ -44,7 +44,8 @@ def without_notes(path: Path) -> onnx.ModelProto:
     It can be a quarter of a small file, and names paths of the machine that exported it.
     """
     model = read(path)
-    for part in (model.graph, *model.graph.node, *model.graph.value_info):
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
         part.doc_string = ""
         del part.metadata_props[:]
     return model
