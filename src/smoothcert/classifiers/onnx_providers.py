@@ -1,0 +1,165 @@
+"""Where ONNX Runtime computes, and how: sessions on the CPU, by CUDA or by TensorRT.
+
+The modes of an ONNX model on CUDA: `eager`, strict float32 and cuDNN's own choice of algorithms;
+`fast`, TensorFloat-32 products and algorithms found by trial; `tensorrt`, engines that TensorRT
+builds by trial, in its own precision, with `eager` for what it lacks. What is found by trial may
+differ in another process.
+"""
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnxruntime
+
+from smoothcert.errors import MissingExtra, ModelError, SmoothcertWarning
+from smoothcert.vocabulary import MODES, TENSORRT
+
+if TYPE_CHECKING:
+    import torch
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_TENSORRT = "TensorrtExecutionProvider"
+_STRICT = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+_FAST = {"use_tf32": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}
+# Growing by powers of two would take memory that torch needs for noise.
+_MEMORY = {"arena_extend_strategy": "kSameAsRequested"}
+_OPTIONS = {
+    MODES[0]: {CUDA: _STRICT | _MEMORY},
+    "fast": {CUDA: _FAST | _MEMORY},
+    TENSORRT: {_TENSORRT: {}, CUDA: _STRICT | _MEMORY},
+}
+"""What is asked of the providers, by mode; the first one is to compute."""
+
+_RECORD = "session.record_ep_graph_assignment_info"
+# Sizes and places of tensors, which ONNX Runtime computes on the host even on a GPU, since its
+# kernels need them there.
+_OF_SHAPES = {
+    *("Shape", "Size", "Gather", "Concat", "Slice", "Squeeze", "Unsqueeze", "Cast", "Range"),
+    *("Add", "Sub", "Mul", "Div", "Mod", "Equal", "Where", "ConstantOfShape", "ReduceProd"),
+}
+
+
+class OnTheCpu(SmoothcertWarning):
+    """Parts of an ONNX model that should run on a GPU run on the CPU: slower, and not wrong."""
+
+
+@dataclass(frozen=True)
+class OpenedSession:
+    """A session on its device.
+
+    Attributes:
+        session: of ONNX Runtime.
+        stream: in which it computes, on CUDA: its own, as it takes torch's default one for none.
+    """
+
+    session: onnxruntime.InferenceSession
+    stream: "torch.cuda.Stream | None" = None
+
+
+def opened_session(
+    model: Path, options: onnxruntime.SessionOptions, device: str, mode: str
+) -> OpenedSession:
+    """Open a model file on a device.
+
+    Args:
+        model: the file.
+        options: of the session.
+        device: `cpu`, `cuda`, `cuda:1`, ...
+        mode: `eager`; on CUDA also `fast` or `tensorrt`.
+
+    Raises:
+        ModelError: there is no such device here, or ONNX Runtime does not compute on it.
+        MissingExtra: torch, which keeps what is on a GPU, is not installed.
+    """
+    name = model.name
+    check_mode(name, mode)
+    if device == "cpu":
+        if mode != MODES[0]:
+            raise ModelError(
+                f"{name} can be {mode!r} on CUDA only: give --device cuda, or leave out {mode!r}."
+            )
+        return OpenedSession(onnxruntime.InferenceSession(str(model), options, providers=[CPU]))
+    try:
+        import torch  # first: it loads the libraries of CUDA that ONNX Runtime needs too
+
+        from smoothcert.classifiers.pytorch import check_device
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", "onnx-gpu") from error
+    check_device(device)
+    found = torch.device(device)
+    if found.type != "cuda":
+        raise ModelError(f"ONNX models run on cpu, cuda or cuda:N; got {device!r}")
+    wanted = next(iter(_OPTIONS[mode]))
+    require_available(wanted)
+    number = torch.cuda.current_device() if found.index is None else found.index
+    stream = torch.cuda.Stream(number)
+    place = {"device_id": str(number), "user_compute_stream": str(stream.cuda_stream)}
+    options.add_session_config_entry(_RECORD, "1")
+    session = onnxruntime.InferenceSession(
+        str(model),
+        options,
+        providers=[(provider, place | more) for provider, more in _OPTIONS[mode].items()],
+        enable_fallback=0,
+    )
+    require_active(session, wanted)
+    warn_of_the_cpu(session, name)
+    return OpenedSession(session, stream)
+
+
+def check_mode(name: str, mode: str) -> None:
+    """Raise ModelError for a mode that ONNX models do not have anywhere."""
+    if mode not in _OPTIONS:
+        raise ModelError(
+            f"{name} cannot be {mode!r}: an ONNX model is {', '.join(_OPTIONS)}, the last two on "
+            "CUDA."
+        )
+
+
+def require_available(provider: str) -> None:
+    """Raise ModelError unless the installed ONNX Runtime was built with a provider."""
+    there = onnxruntime.get_available_providers()
+    if provider not in there:
+        raise ModelError(
+            f"The installed ONNX Runtime {onnxruntime.__version__} lacks the {provider}; it has "
+            f"{', '.join(there)}. Replace it by the build for GPUs, which has the same files: "
+            f"{REPLACE}; or use --device cpu."
+        )
+
+
+REPLACE = "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'smoothcert[onnx-gpu]'"
+"""How to get ONNX Runtime for GPUs; beside the other build it does not work."""
+
+
+def require_active(session: onnxruntime.InferenceSession, provider: str) -> None:
+    """Raise ModelError if a provider could not be started: then the CPU would do its work."""
+    if session.get_providers()[0] == provider:
+        return
+    import torch
+
+    with_library = " and TensorRT" if provider == _TENSORRT else ""
+    raise ModelError(
+        f"ONNX Runtime {onnxruntime.__version__} could not start its {provider}, and would compute "
+        f"by {session.get_providers()[0]}. Its libraries of CUDA, cuDNN{with_library} are missing "
+        f"or of another version (torch {torch.__version__} is for CUDA {torch.version.cuda}): "
+        "install the versions that onnxruntime.ai lists for this provider, or use "
+        f"{'eager or fast' if with_library else '--device cpu'}."
+    )
+
+
+def warn_of_the_cpu(session: onnxruntime.InferenceSession, name: str) -> None:
+    """Warn of operators that the CPU computes, because the session's other providers lack them."""
+    subgraphs: Any = session.get_provider_graph_assignment_info()
+    places = [(one.ep_name, node.op_type) for one in subgraphs for node in one.get_nodes()]
+    slow = Counter(kind for place, kind in places if place == CPU and kind not in _OF_SHAPES)
+    if slow:
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in slow.most_common(4))
+        more = ", ..." if len(slow) > 4 else ""
+        text = (
+            f"Of the {len(places)} operators of {name}, {slow.total()} run on the CPU, as "
+            f"{session.get_providers()[0]} lacks them: {kinds}{more}. That is slower and changes "
+            "no certificate's validity; --device cpu may be faster."
+        )
+        warnings.warn(text, OnTheCpu, stacklevel=2)
