@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnxruntime
 
-from smoothcert.errors import MissingExtra, ModelError, SmoothcertWarning
+from smoothcert.errors import ONNX_FOR_GPUS, MissingExtra, ModelError, SmoothcertWarning
 from smoothcert.vocabulary import MODES, TENSORRT
 
 if TYPE_CHECKING:
@@ -124,13 +124,9 @@ def require_available(provider: str) -> None:
     if provider not in there:
         raise ModelError(
             f"The installed ONNX Runtime {onnxruntime.__version__} lacks the {provider}; it has "
-            f"{', '.join(there)}. Replace it by the build for GPUs, which has the same files: "
-            f"{REPLACE}; or use --device cpu."
+            f"{', '.join(there)}. Replace it by the build for GPUs: {ONNX_FOR_GPUS}; or use "
+            "--device cpu."
         )
-
-
-REPLACE = "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'smoothcert[onnx-gpu]'"
-"""How to get ONNX Runtime for GPUs; beside the other build it does not work."""
 
 
 def require_active(session: onnxruntime.InferenceSession, provider: str) -> None:

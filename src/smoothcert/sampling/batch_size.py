@@ -48,7 +48,10 @@ def _power_of_two(rows: int) -> int:
 
 
 def _by_free_memory(classifier: OnDevice, shape: tuple[int, ...]) -> int:
-    """Rows that should fit into memory, estimated from a small batch."""
+    """Rows that should fit into memory, estimated from a small batch.
+
+    ONNX Runtime's own memory is not seen: for its models the attempts alone find the size.
+    """
     device = torch.device(classifier.device)
     if device.type != "cuda":
         return _MOST_ROWS
