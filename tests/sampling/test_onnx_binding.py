@@ -18,7 +18,7 @@ from onnx import TensorProto
 import smoothcert
 from smoothcert.classifiers import onnx_providers
 from smoothcert.classifiers.onnx_binding import BoundSession
-from smoothcert.classifiers.onnx_providers import OnTheCpu, OpenedSession
+from smoothcert.classifiers.onnx_providers import ComputedElsewhere, OpenedSession
 from smoothcert.compress import compress
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import MissingExtra, ModelError, OutOfMemory
@@ -245,21 +245,22 @@ def test_a_provider_that_is_not_there_or_did_not_start_is_an_error():
     onnx_providers.require_active(fallen, "CPUExecutionProvider")
 
 
-def test_operators_that_fall_back_to_the_cpu_are_said():
+def test_operators_that_another_provider_computes_are_said():
     """A provider that is active and takes no operator; what computes shapes is no matter."""
     providers = ["AzureExecutionProvider", "CPUExecutionProvider"]
     if providers[0] not in onnxruntime.get_available_providers():
         pytest.skip("this build of ONNX Runtime has no provider that takes nothing")
     told = (
-        r"Of the 2 operators of x.onnx, 2 run on the CPU, as AzureEx.* Flatten \(1\), MatMul \(1\)"
+        r"The AzureExecutionProvider lacks 2 of the 2 operators of x.onnx: 1 Flatten \(CPU\), 1 Mat"
     )
-    with pytest.warns(OnTheCpu, match=told):
-        onnx_providers.warn_of_the_cpu(session(graphs.model(), providers), "x.onnx")
+    with pytest.warns(ComputedElsewhere, match=told):
+        onnx_providers.warn_of_others(session(graphs.model(), providers), "x.onnx", providers[0])
     shape = graphs.model(
         body=[graphs.node("Shape", "x", "y")],
         outputs=[graphs.value("y", [4], TensorProto.INT64)],
     )
-    onnx_providers.warn_of_the_cpu(session(shape, providers), "x.onnx")
+    onnx_providers.warn_of_others(session(shape, providers), "x.onnx", providers[0])
+    onnx_providers.warn_of_others(session(graphs.model(), providers), "x.onnx", providers[1])
 
 
 def test_without_torch_a_gpu_needs_its_extra(models, monkeypatch):
@@ -310,7 +311,7 @@ def test_another_mode_is_another_model_and_other_options(models, as_on_cuda):
     path = models / "net.onnx"
 
     def loaded(model, device, mode="eager"):
-        with pytest.warns(OnTheCpu, match="run on the CPU"):
+        with pytest.warns(ComputedElsewhere, match="The CUDAExecutionProvider lacks 9 of the"):
             return smoothcert.load_classifier(model, device=device, mode=mode)
 
     plain = loaded(path, "cuda")

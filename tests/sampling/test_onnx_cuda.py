@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto
 
 import smoothcert
-from smoothcert.classifiers.onnx_providers import OnTheCpu
+from smoothcert.classifiers.onnx_providers import ComputedElsewhere
 from smoothcert.compress import compress
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import ModelError, OutOfMemory
@@ -105,7 +105,7 @@ def test_rows_do_not_depend_on_their_batch(mode, resnet, pictures):
 def test_strict_float32_is_near_the_cpus_and_all_of_it_is_on_the_gpu(resnet, pictures):
     """The control: products in TensorFloat-32 are far less near."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error", OnTheCpu)
+        warnings.simplefilter("error", ComputedElsewhere)
         there = smoothcert.load_classifier(resnet, device="cuda")
     here = smoothcert.load_classifier(resnet)
     images = np.random.default_rng(0).normal(0.5, 0.5, (256, 3, 32, 32)).astype(np.float32)

@@ -42,8 +42,8 @@ _OF_SHAPES = {
 }
 
 
-class OnTheCpu(SmoothcertWarning):
-    """Parts of an ONNX model that should run on a GPU run on the CPU: slower, and not wrong."""
+class ComputedElsewhere(SmoothcertWarning):
+    """Operators of an ONNX model are not computed by the provider that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def opened_session(
         enable_fallback=0,
     )
     require_active(session, wanted)
-    warn_of_the_cpu(session, name)
+    warn_of_others(session, name, wanted)
     return OpenedSession(session, stream)
 
 
@@ -145,17 +145,21 @@ def require_active(session: onnxruntime.InferenceSession, provider: str) -> None
     )
 
 
-def warn_of_the_cpu(session: onnxruntime.InferenceSession, name: str) -> None:
-    """Warn of operators that the CPU computes, because the session's other providers lack them."""
+def warn_of_others(session: onnxruntime.InferenceSession, name: str, provider: str) -> None:
+    """Warn of operators that a provider lacks, so that others of its session compute them."""
     subgraphs: Any = session.get_provider_graph_assignment_info()
     places = [(one.ep_name, node.op_type) for one in subgraphs for node in one.get_nodes()]
-    slow = Counter(kind for place, kind in places if place == CPU and kind not in _OF_SHAPES)
-    if slow:
-        kinds = ", ".join(f"{kind} ({count})" for kind, count in slow.most_common(4))
-        more = ", ..." if len(slow) > 4 else ""
+    others = Counter(
+        f"{kind} ({place.removesuffix('ExecutionProvider')})"
+        for place, kind in places
+        if place != provider and kind not in _OF_SHAPES
+    )
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(4))
+        more = " and more" if len(others) > 4 else ""
         text = (
-            f"Of the {len(places)} operators of {name}, {slow.total()} run on the CPU, as "
-            f"{session.get_providers()[0]} lacks them: {kinds}{more}. That is slower and changes "
-            "no certificate's validity; --device cpu may be faster."
+            f"The {provider} lacks {others.total()} of the {len(places)} operators of {name}: "
+            f"{kinds}{more}. Certificates hold all the same; the CPU's are slow there, and "
+            "--device cpu may be faster."
         )
-        warnings.warn(text, OnTheCpu, stacklevel=2)
+        warnings.warn(text, ComputedElsewhere, stacklevel=2)
