@@ -16,6 +16,7 @@ import torch
 from onnx import TensorProto
 
 import smoothcert
+from smoothcert.classifiers import onnx as onnx_classifier
 from smoothcert.classifiers import onnx_providers
 from smoothcert.classifiers.onnx_binding import BoundSession
 from smoothcert.classifiers.onnx_providers import ComputedElsewhere, OpenedSession
@@ -224,6 +225,19 @@ def test_too_little_memory_halves_batches_or_says_what_to_do(load, digits):
         fitting_batch(load(hungry(0)), (1, 8, 8))
 
 
+def test_too_little_memory_for_the_weights_is_no_damaged_file(load, monkeypatch):
+    """The runtime's own error, at the place where a GPU would raise it."""
+    with pytest.raises(OutOfMemory) as found:
+        load(hungry(0)).logits(IMAGES)
+
+    def full(*_):
+        raise found.value.__cause__
+
+    monkeypatch.setattr(onnx_classifier, "opened_session", full)
+    with pytest.raises(OutOfMemory, match=r"^cuda:1 has too little memory for x\.onnx\.$"):
+        load(graphs.model(), device="cuda:1")
+
+
 def session(model, providers):
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry(onnx_providers._RECORD, "1")
@@ -302,6 +316,7 @@ def as_on_cuda(monkeypatch):
     )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "Stream", lambda _: Stream("its stream", log))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: Stream("torch's", log))
     return SimpleNamespace(log=log, asked=asked)
@@ -328,8 +343,8 @@ def test_another_mode_is_another_model_and_other_options(models, as_on_cuda):
     assert fast.device == "cuda:1"
     with pytest.raises(ModelError, match=r"fast:net\.onnx already has a mode; got also 'tensorrt'"):
         fast.in_mode("tensorrt")
-    for made in (plain, fast):
-        assert made.stream is not None
+    with pytest.raises(ModelError, match="the last CUDA device that torch sees is 'cuda:1'"):
+        smoothcert.load_classifier(path, device="cuda:2")
 
 
 def test_torch_waits_for_the_session_and_it_for_torch(models, as_on_cuda):

@@ -19,7 +19,7 @@ from smoothcert.classifiers.onnx_providers import OpenedSession, check_mode, ope
 from smoothcert.classifiers.out_of_memory import enough_memory, ran_out
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cores import cores
-from smoothcert.errors import ModelError, SmoothcertError
+from smoothcert.errors import ModelError, OutOfMemory, SmoothcertError
 from smoothcert.vocabulary import MODES
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class OnnxClassifier:
         except SmoothcertError:
             raise
         except Exception as error:  # protobuf and the runtime each have their own kinds
+            if ran_out(error):
+                raise OutOfMemory(f"{device} has too little memory for {path.name}.") from error
             raise not_loaded(path, error) from error
         reference = f"{path}#{output}" if output else str(path)
         session = ready.session

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnxruntime
 
+from smoothcert.classifiers.quiet import prints_to_stderr
 from smoothcert.errors import ONNX_FOR_GPUS, MissingExtra, ModelError, SmoothcertWarning
 from smoothcert.vocabulary import MODES, TENSORRT
 
@@ -98,6 +99,9 @@ def opened_session(
     stream = torch.cuda.Stream(number)
     place = {"device_id": str(number), "user_compute_stream": str(stream.cuda_stream)}
     options.add_session_config_entry(_RECORD, "1")
+    options.use_deterministic_compute = mode == MODES[0]
+    with prints_to_stderr:  # what of CUDA's libraries torch has not loaded
+        onnxruntime.preload_dlls()
     session = onnxruntime.InferenceSession(
         str(model),
         options,

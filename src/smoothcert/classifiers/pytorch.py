@@ -373,8 +373,15 @@ def has_program(module: nn.Module) -> bool:
 def check_device(device: str) -> None:
     """Raise ModelError unless torch has the device."""
     try:
-        kind = torch.device(device).type
+        asked = torch.device(device)
     except RuntimeError as error:
         raise ModelError(f"{device!r} is not a device; give cpu, cuda or cuda:N") from error
-    if kind == "cuda" and not torch.cuda.is_available():
+    if asked.type != "cuda":
+        return
+    if not torch.cuda.is_available():
         raise ModelError("device 'cuda' was asked for, but torch sees no CUDA device; use cpu")
+    if (asked.index or 0) >= (count := torch.cuda.device_count()):
+        raise ModelError(
+            f"device {device!r} was asked for, but the last CUDA device that torch sees is "
+            f"'cuda:{count - 1}'"
+        )
