@@ -20,6 +20,7 @@ from smoothcert.classifiers import onnx as onnx_classifier
 from smoothcert.classifiers import onnx_providers
 from smoothcert.classifiers.onnx_binding import BoundSession
 from smoothcert.classifiers.onnx_providers import ComputedElsewhere, OpenedSession
+from smoothcert.cli.resources import Device
 from smoothcert.compress import compress
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import MissingExtra, ModelError, OutOfMemory
@@ -248,7 +249,7 @@ def session(model, providers):
         )
 
 
-def test_a_provider_that_is_not_there_or_did_not_start_is_an_error():
+def test_a_provider_that_is_not_there_or_did_not_start_is_an_error(monkeypatch):
     with pytest.raises(ModelError, match=r"lacks the CUDAExecutionProvider; it has .*CPU.* pip un"):
         onnx_providers.require_available("CUDAExecutionProvider")
     fallen = session(graphs.model(), ["CUDAExecutionProvider"])
@@ -257,6 +258,10 @@ def test_a_provider_that_is_not_there_or_did_not_start_is_an_error():
     with pytest.raises(ModelError, match=r"its Tensorrt.* cuDNN and TensorRT .* eager or fast\.$"):
         onnx_providers.require_active(fallen, "TensorrtExecutionProvider")
     onnx_providers.require_active(fallen, "CPUExecutionProvider")
+    onnx_providers.require_available("CPUExecutionProvider")
+    monkeypatch.delattr(onnxruntime.InferenceSession.__base__, onnx_providers._PLACES)
+    with pytest.raises(ModelError, match=r"cannot say which .* 'onnxruntime-gpu>=1\.26'"):
+        onnx_providers.require_available("CPUExecutionProvider")
 
 
 def test_operators_that_another_provider_computes_are_said():
@@ -281,6 +286,8 @@ def test_without_torch_a_gpu_needs_its_extra(models, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtra, match=r"'torch'.* pip install 'smoothcert\[onnx-gpu\]'"):
         smoothcert.load_classifier(models / "net.onnx", device="cuda")
+    with pytest.raises(MissingExtra, match=r"'torch'.* pip install 'smoothcert\[torch\]'"):
+        _ = Device("cuda").count
     assert smoothcert.load_classifier(models / "net.onnx").logits(IMAGES).shape == (32, 10)
 
 

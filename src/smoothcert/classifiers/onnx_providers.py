@@ -34,7 +34,7 @@ _OPTIONS = {
 }
 """What is asked of the providers, by mode; the first one is to compute."""
 
-_RECORD = "session.record_ep_graph_assignment_info"
+_RECORD, _PLACES = "session.record_ep_graph_assignment_info", "get_provider_graph_assignment_info"
 # Sizes and places of tensors, which ONNX Runtime computes on the host even on a GPU, since its
 # kernels need them there.
 _OF_SHAPES = {
@@ -123,13 +123,18 @@ def check_mode(name: str, mode: str) -> None:
 
 
 def require_available(provider: str) -> None:
-    """Raise ModelError unless the installed ONNX Runtime was built with a provider."""
+    """Raise ModelError unless ONNX Runtime was built with a provider, and can say what it does."""
     there = onnxruntime.get_available_providers()
     if provider not in there:
         raise ModelError(
             f"The installed ONNX Runtime {onnxruntime.__version__} lacks the {provider}; it has "
             f"{', '.join(there)}. Replace it by the build for GPUs: {ONNX_FOR_GPUS}; or use "
             "--device cpu."
+        )
+    if not hasattr(onnxruntime.InferenceSession, _PLACES):
+        raise ModelError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot say which provider computes what. "
+            "Upgrade it: pip install -U 'onnxruntime-gpu>=1.26', or use --device cpu."
         )
 
 
@@ -151,7 +156,7 @@ def require_active(session: onnxruntime.InferenceSession, provider: str) -> None
 
 def warn_of_others(session: onnxruntime.InferenceSession, name: str, provider: str) -> None:
     """Warn of operators that a provider lacks, so that others of its session compute them."""
-    subgraphs: Any = session.get_provider_graph_assignment_info()
+    subgraphs: Any = getattr(session, _PLACES)()
     places = [(one.ep_name, node.op_type) for one in subgraphs for node in one.get_nodes()]
     others = Counter(
         f"{kind} ({place.removesuffix('ExecutionProvider')})"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.data.inputs import to_float
+from smoothcert.errors import MissingExtra, SmoothcertError
 from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
 
 ONNX_BUILDS = ("onnxruntime", "onnxruntime-gpu")
@@ -126,10 +127,11 @@ def _why_not() -> str:
 
 def onnx_problem(device: str) -> str:
     """Why ONNX Runtime does not compute on a device, by trying it; empty if it does."""
-    from onnx import TensorProto, helper, save
-
+    try:
+        from onnx import TensorProto, helper, save
+    except ImportError as error:
+        return str(MissingExtra(error.name or "onnx", "onnx-gpu"))
     from smoothcert.classifiers.loading import load_classifier
-    from smoothcert.errors import SmoothcertError
 
     ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 2]) for n in "xy"]
     graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "g", ends[:1], ends[1:])
