@@ -47,11 +47,11 @@ class OnnxClassifier:
     rows: int | None
     reference: str
     device: str = "cpu"
+    mode: str = field(default=MODES[0], kw_only=True)
+    stream: "torch.cuda.Stream | None" = field(default=None, kw_only=True)
     threads: int = field(default_factory=cores, kw_only=True)
     output: Output = field(kw_only=True)
     in_training: str = field(default="", kw_only=True)
-    mode: str = field(default=MODES[0], kw_only=True)
-    stream: "torch.cuda.Stream | None" = field(default=None, kw_only=True)
 
     @property
     def fixed_batch(self) -> int | None:
@@ -111,10 +111,10 @@ class OnnxClassifier:
             name = f"{mode}:{name}"
         loaded = OnnxClassifier(
             *(session, name, fingerprint, rows, reference, device),
-            output=found,
-            in_training=in_training(model),
             mode=mode,
             stream=ready.stream,
+            output=found,
+            in_training=in_training(model),
         )
         if device != "cpu":
             _ = loaded._bound  # what it lacks is said now
