@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -141,7 +141,7 @@ class OnnxClassifier:
         """The session itself: many threads may call it, and it computes in the caller's thread."""
         yield [self] * self.threads
 
-    channels_last = False
+    channels_last: ClassVar[bool] = False
     """How its file takes images does not change with their order in memory."""
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.floating]:
