@@ -1,7 +1,7 @@
 """Certification against the bare forward pass, and against the loops people use now.
 
 python benchmarks/throughput.py [--seconds 3] [--rounds 7] [--device cpu] [--network cifar_resnet20]
-    [--mode eager]
+    [--mode eager] [--engine torch]
 
 In one run, on the same network and device, in rounds that are interleaved so that a slow moment of
 the machine meets all of them:
@@ -14,7 +14,8 @@ the machine meets all of them:
 - plain: a loop of 2019: torch, batch 1,000, `randn_like`, one input at a time, counts to the host;
 - copied: the same with the noise made by the CPU and copied (on a CPU there is nothing to copy).
 
-Ratios are medians over the rounds of ratios within a round.
+Ratios are medians over the rounds of ratios within a round. On an accelerator, `--engine onnx`
+takes the network's ONNX twin for limit, ours and mixed (not yet run on a GPU).
 """
 
 import argparse
@@ -31,7 +32,7 @@ import torch
 
 import smoothcert
 from smoothcert import zoo
-from smoothcert.classifiers.protocol import HasMemoryLayouts
+from smoothcert.classifiers.protocol import Classifier, HasMemoryLayouts
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.compress.compress import compress
 from smoothcert.data.inputs import Inputs
@@ -39,7 +40,7 @@ from smoothcert.noise.law import RoundedGaussian, Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.engine import sample
 from smoothcert.sampling.tuning import BatchConfig, autotuned, first_size, layout_of
-from smoothcert.vocabulary import MODES
+from smoothcert.vocabulary import ENGINES, MODES
 
 SIGMA, LEVELS = 0.5, 255
 NOISE = RoundedGaussian(SIGMA, 1 / LEVELS)
@@ -80,14 +81,14 @@ def bare(classifier, batch: np.ndarray, together: bool) -> Timed:
     return timed
 
 
-def bare_on_device(classifier: TorchClassifier, batch: np.ndarray) -> Timed:
+def bare_on_device(classifier, batch: np.ndarray) -> Timed:
     """The forward pass alone on an accelerator, labels left there."""
     resident = torch.from_numpy(batch).to(classifier.device)
 
     def call() -> None:
         with torch.inference_mode():
             for _ in range(8):
-                labels = classifier.module_logits(resident).argmax(1)
+                labels = classifier.tensor_logits(resident).argmax(1)
             labels.cpu()  # waits
 
     return lambda seconds: repeated(call, 8 * len(batch), seconds)
@@ -203,6 +204,29 @@ def compare(name: str, ways: dict[str, Timed], rounds: int, seconds: float) -> d
     return medians
 
 
+def write_onnx(module: torch.nn.Module, inputs: Inputs, folder: Path) -> Path:
+    """The network as f.onnx, for batches of any size."""
+    program = torch.export.export(
+        module.eval(),
+        (torch.zeros(2, *inputs.shape),),
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
+    torch.export.save(program, folder / "f.pt2")
+    compress(str(folder / "f.pt2"), "onnx", folder / "f.onnx", inputs=inputs)
+    return folder / "f.onnx"
+
+
+def loaded(
+    module: torch.nn.Module, inputs: Inputs, device: str, mode: str, engine: str
+) -> Classifier:
+    """The network on an accelerator, by torch or by ONNX Runtime."""
+    if engine == "torch":
+        return TorchClassifier.of(module, "torch", device).in_mode(mode)
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_onnx(module, inputs, Path(folder))
+        return smoothcert.load_classifier(model, device=device, mode=mode)
+
+
 def on_cpu(module: torch.nn.Module, inputs: Inputs, seconds: float, rounds: int) -> None:
     """torch, its ONNX twin and int8, each against its own limit and against the plain loop."""
     import onnxruntime
@@ -211,13 +235,7 @@ def on_cpu(module: torch.nn.Module, inputs: Inputs, seconds: float, rounds: int)
     loop = plain(module, inputs, "cpu", 1000 if inputs.shape[-1] < 64 else 32, False)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        program = torch.export.export(
-            module.eval(),
-            (torch.zeros(2, *inputs.shape),),
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-        )
-        torch.export.save(program, folder / "f.pt2")
-        compress(str(folder / "f.pt2"), "onnx", folder / "f.onnx", inputs=inputs)
+        write_onnx(module, inputs, folder)
         compress(str(folder / "f.onnx"), "int8", folder / "int8.onnx", inputs=inputs, sigma=SIGMA)
         for name in ("torch", "f.onnx", "int8.onnx"):
             classifier = original
@@ -241,11 +259,11 @@ def on_cpu(module: torch.nn.Module, inputs: Inputs, seconds: float, rounds: int)
 
 
 def on_device(
-    module: torch.nn.Module, inputs: Inputs, device: str, mode: str, seconds: float, rounds: int
+    module: torch.nn.Module, classifier: Classifier, inputs: Inputs, seconds: float, rounds: int
 ) -> None:
     """The same on an accelerator. The plain loops have torch's own settings: there, convolutions
     multiply in TensorFloat-32, which our `eager` does not and our `fast` does."""
-    classifier = TorchClassifier.of(module, "torch", device).in_mode(mode)
+    device = classifier.device
     start = time.perf_counter()
     way, limit = limits(classifier, None, inputs, seconds)
     best = searched(classifier, inputs)
@@ -259,7 +277,7 @@ def on_device(
         "plain": plain(module, inputs, device, batch, False),
         "copied": plain(module, inputs, device, batch, True),
     }
-    compare(f"{device}, {mode}", ways, rounds, seconds)
+    compare(f"{device}, {classifier.name}", ways, rounds, seconds)
 
 
 def main() -> None:
@@ -275,10 +293,11 @@ def main() -> None:
     parser.add_argument(
         "--tiny", action="store_true", help="rehearse what runs on an accelerator, on a CPU"
     )
+    parser.add_argument("--engine", default="torch", choices=ENGINES, help="on an accelerator")
     chosen = parser.parse_args()
     if chosen.tiny:
         network, inputs = zoo.build("cifar_resnet8", 3, 10).eval(), images(2, 32)
-        on_device(network, inputs, "cpu", "eager", 0.05, 1)
+        on_device(network, TorchClassifier.of(network, "torch"), inputs, 0.05, 1)
         return
     torch.manual_seed(0)
     if chosen.network == "resnet50":
@@ -299,7 +318,8 @@ def main() -> None:
     if chosen.device == "cpu":
         on_cpu(module, inputs, chosen.seconds, chosen.rounds)
     else:
-        on_device(module, inputs, chosen.device, chosen.mode, chosen.seconds, chosen.rounds)
+        classifier = loaded(module, inputs, chosen.device, chosen.mode, chosen.engine)
+        on_device(module, classifier, inputs, chosen.seconds, chosen.rounds)
 
 
 if __name__ == "__main__":

@@ -39,8 +39,20 @@ def required(extra: str) -> set[Requirement]:
 def test_every_requirement_is_pinned_to_a_version_it_allows():
     asked = set(map(Requirement, PROJECT["dependencies"])).union(*map(required, EXTRAS))
     for requirement in asked:
-        if requirement.name != "torchvision":  # must be the build that belongs to the torch at hand
+        # torchvision must be the build for the torch at hand. ONNX Runtime for GPUs was not run
+        # yet, and constraints.txt says what was.
+        if requirement.name not in ("torchvision", "onnxruntime-gpu"):
             assert VERSIONS[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_the_two_builds_of_onnx_runtime_are_never_asked_for_together():
+    """They have the same files, so the one installed last would break the other."""
+    for extra in EXTRAS:
+        names = {requirement.name for requirement in required(extra)}
+        assert not {"onnxruntime", "onnxruntime-gpu"} <= names, extra
+    builds = {"onnx": "onnxruntime", "onnx-gpu": "onnxruntime-gpu"}
+    for extra, build in builds.items():
+        assert build in {requirement.name for requirement in required(extra)}
 
 
 def test_locks_and_constraints_name_the_same_versions():

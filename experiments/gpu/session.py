@@ -44,17 +44,19 @@ def steps(data: str, out: Path, tiny: bool) -> list[Step]:
         speed("cifar_resnet110", "fast", 110, tiny),
         speed("resnet50", "fast", 160, tiny),
         speed("cifar_resnet20", "eager", 45, tiny),
+        speed("cifar_resnet20", "eager", 60, tiny, "onnx"),
         Step("million", 300, (*commands, str(out / "million"), *million)),
         Step("votes", 300, ("experiments/collect.py", data, *votes, *weights)),
         Step("train", 200, ("experiments/gpu/train.py", data, str(out / "train"), *small)),
     ]
 
 
-def speed(network: str, mode: str, seconds: float, tiny: bool) -> Step:
+def speed(network: str, mode: str, seconds: float, tiny: bool, engine: str = "torch") -> Step:
     """Throughput against the bare forward pass, the loop of 2019, and noise from the CPU."""
-    of = ("--device", "cuda", "--network", network, "--mode", mode, "--seconds", "1.5")
-    arguments = ("benchmarks/throughput.py", *(("--tiny",) if tiny else of))
-    return Step(f"speed-{network}-{mode}", seconds, arguments)
+    of = ("--device", "cuda", "--network", network, "--mode", mode, "--engine", engine)
+    arguments = ("benchmarks/throughput.py", *(("--tiny",) if tiny else (*of, "--seconds", "1.5")))
+    name = f"speed-{network}-{mode if engine == 'torch' else engine}"
+    return Step(name, seconds, arguments)
 
 
 def run(step: Step, out: Path, limit: float) -> int:

@@ -57,6 +57,10 @@ class MissingExtra(SmoothcertError, ImportError):
         )
 
 
+ONNX_FOR_GPUS = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'smoothcert[onnx-gpu]'"
+"""The command that replaces ONNX Runtime by its build for GPUs, whose files have the same names."""
+
+
 def did_you_mean(got: str, known: Iterable[str]) -> str:
     """The end of a message: `. Did you mean 'certify'?`, or nothing if no name is similar.
 

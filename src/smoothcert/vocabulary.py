@@ -11,12 +11,16 @@ MODEL_FORMS = (
     "package.module:factory[,width=24] or package.module:Class[,width=24]@weights.pth; "
     "x.onnx#logits names an output; "
     "MODEL+preprocess.json puts preprocessing in front of a torch model or function; "
-    "the prefix compiled: or fast: sets a torch model's arithmetic"
+    "the prefix compiled: or fast: sets a torch model's arithmetic, "
+    "fast: or tensorrt: that of an ONNX model on CUDA"
 )
 """The forms of MODEL."""
 
-MODES = ("eager", "compiled", "fast")
-"""The arithmetics of torch models; see `classifiers.arithmetic`. All but the first are prefixes."""
+TENSORRT = "tensorrt"
+
+MODES = ("eager", "compiled", "fast", TENSORRT)
+"""Arithmetics: of torch models the first three (`classifiers.torch_modes`), of ONNX models on CUDA
+all but `compiled` (`classifiers.onnx_providers`). All but the first are prefixes."""
 
 HUBS = {"timm": "from_timm", "torchvision": "from_torchvision", "hf": "from_transformers"}
 """Prefix of a reference, which is also the name of an extra, to the module that loads it."""

@@ -129,13 +129,14 @@ def test_bad_references(reference, message):
 def test_bad_objects_and_devices(models):
     with pytest.raises(ModelError, match="A model must be a reference .* got int"):
         smoothcert.load_classifier(3)
-    with pytest.raises(ModelError, match="ONNX models run on device 'cpu'; got 'cuda'"):
-        smoothcert.load_classifier(models / "net.onnx", device="cuda")
+    with pytest.raises(ModelError, match="ONNX models run on cpu, cuda or cuda:N; got 'meta'"):
+        smoothcert.load_classifier(models / "net.onnx", device="meta")
     with pytest.raises(ModelError, match="'fast' is not a device"):
         smoothcert.load_classifier(models / "net.safetensors", device="fast")
     if not torch.cuda.is_available():
-        with pytest.raises(ModelError, match="torch sees no CUDA device"):
-            smoothcert.load_classifier(models / "net.safetensors", device="cuda")
+        for name in ("net.safetensors", "net.onnx"):
+            with pytest.raises(ModelError, match="torch sees no CUDA device"):
+                smoothcert.load_classifier(models / name, device="cuda")
 
 
 @pytest.mark.parametrize("file", FILES)

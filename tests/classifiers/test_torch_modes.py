@@ -125,10 +125,20 @@ def test_compiled_votes_are_eagers_but_for_near_ties_and_threads_share_what_is_c
 
 
 def test_a_mode_that_a_model_cannot_have(models, network):
-    with pytest.raises(InvalidInput, match="one of eager, compiled, fast; got 'quick'"):
+    with pytest.raises(InvalidInput, match="one of eager, compiled, fast, .* got 'quick'"):
         smoothcert.load_classifier(network, mode="quick")
-    with pytest.raises(ModelError, match="Only torch models can be 'compiled'; got net.onnx"):
+    with pytest.raises(ModelError, match="net.onnx cannot be 'compiled': an ONNX model is eager"):
         smoothcert.load_classifier(f"compiled:{models / 'net.onnx'}")
+    with pytest.raises(ModelError, match=r"Only an ONNX model on CUDA can be 'tensorrt'; got .*"):
+        smoothcert.load_classifier(network, mode="tensorrt")
+    for mode in ("fast", "tensorrt"):
+        with pytest.raises(ModelError, match=f"net.onnx can be '{mode}' on CUDA only: give"):
+            smoothcert.load_classifier(f"{mode}:{models / 'net.onnx'}")
+        with pytest.raises(ModelError, match=f"net.onnx can be '{mode}' on CUDA only: give"):
+            smoothcert.load_classifier(models / "net.onnx", mode=mode)
+    function = smoothcert.from_function(lambda x: x, "mine", "1")
+    with pytest.raises(ModelError, match=r"torch models, and ONNX models on CUDA, .* got mine"):
+        smoothcert.load_classifier(function, mode="fast")
     with pytest.raises(ModelError, match="already has a mode"):
         smoothcert.load_classifier(f"fast:small_cnn@{models / 'net.safetensors'}", mode="compiled")
 

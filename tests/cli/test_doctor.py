@@ -170,6 +170,80 @@ def test_devices(cuda, nvidia, lines, monkeypatch):
     assert shown(installation._devices(cuda, nvidia)) == lines
 
 
+CPUS, GPUS = ("CPUExecutionProvider",), ("CUDAExecutionProvider", "CPUExecutionProvider")
+BOTH = "onnxruntime and onnxruntime-gpu are both installed, and have overwritten each other's files"
+REPLACE = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'smoothcert[onnx-gpu]'"
+
+
+@pytest.mark.parametrize(
+    ("providers", "builds", "gpu", "problem", "lines"),
+    [
+        (CPUS, 1, "", "", [f" ok onnxruntime: {CPUS[0]}; the CPU's is used"]),
+        (GPUS, 1, "", "", [f" ok onnxruntime: {', '.join(GPUS)}; the CPU's is used"]),
+        (
+            CPUS,
+            1,
+            "cuda:0",
+            "",
+            [
+                f" -- onnxruntime: {CPUS[0]}; without CUDA's, ONNX models do not run on cuda:0",
+                f"    {REPLACE}",
+            ],
+        ),
+        (
+            GPUS,
+            1,
+            "cuda:0",
+            "",
+            [f" ok onnxruntime: {', '.join(GPUS)}; CUDA's computes on cuda:0"],
+        ),
+        (GPUS, 1, "cuda:0", "it fails", [" !  onnxruntime: it fails", "    --device cpu"]),
+        (
+            CPUS,
+            2,
+            "",
+            "",
+            [
+                f" !  onnxruntime: {BOTH}",
+                f"    {REPLACE}",
+            ],
+        ),
+    ],
+)
+def test_onnx_runtime(providers, builds, gpu, problem, lines, monkeypatch):
+    monkeypatch.setattr(devices, "onnx_problem", lambda _: problem)
+    assert shown([installation._onnx(providers, devices.ONNX_BUILDS[:builds], gpu)]) == lines
+
+
+def test_onnx_runtime_is_tried():
+    assert devices.onnx_problem("cpu") == ""
+    assert "run on cpu, cuda or cuda:N" in devices.onnx_problem("meta")
+    assert devices.onnx_builds()
+
+
+@pytest.mark.parametrize(("one", "other"), [devices.ONNX_BUILDS, devices.ONNX_BUILDS[::-1]])
+def test_a_build_of_onnx_runtime_is_never_put_beside_the_other(one, other, monkeypatch):
+    """The fix is right for whoever types it: the two have files of the same names."""
+    monkeypatch.setattr(devices, "onnx_builds", lambda: (one,))
+    versions = {one: "1.32.0", "onnx": "1.23.0"}
+
+    def version(name):
+        if name not in versions:
+            raise metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(installation.metadata, "version", version)
+    lines = [f"{one}>=1.24; extra == 'here'", f"{other}>=1.24; extra == 'there'"]
+    required = installation.by_extra([*lines, "gone; extra == 'more'"], ["here", "there", "more"])
+    assert shown(installation._extras(required)) == [
+        f" ok here: {one} 1.32.0",
+        f" -- there: {other} is not installed",
+        f"    pip uninstall -y {one} && pip install 'smoothcert[there]'",
+        " -- more: gone is not installed",
+        "    pip install 'smoothcert[more]'",
+    ]
+
+
 def test_the_noise_is_compared_with_its_definition():
     assert devices.compiled_noise()[0] == 0
     assert devices.torch_noise("cpu") == 0

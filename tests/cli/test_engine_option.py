@@ -91,7 +91,11 @@ def test_an_onnx_model_is_its_own_twin(certify):
     ("model", "options", "message"),
     [
         ("net.safetensors", ("--engine", "tvm"), "--engine must be torch or onnx; got 'tvm'"),
-        ("net.safetensors", ("--engine", "onnx", "--device", "cuda"), "onnx runs on the CPU"),
+        (
+            "net.safetensors",
+            ("--engine", "onnx", "--device", "cuda"),
+            "smoothcert compress MODEL --to onnx",
+        ),
         ("net.onnx", ("--engine", "torch"), "net.onnx is not a torch model"),
         ("bf16.pt2", ("--engine", "onnx"), "ONNX Runtime cannot run the twin of bf16.pt2"),
     ],

@@ -48,6 +48,7 @@ NOT_RUN = {
     r"path/to/": "the data does not come with the package",
     r"s3://": "needs an object store; tests/cli and tests/runs have one",
     r"^python experiments/": "takes hours",
+    r"--device cuda": "needs a GPU; tests marked cuda have commands for one",
 }
 """Lines that are parsed only, and why."""
 

@@ -50,13 +50,14 @@ def load_classifier(
             `torch.nn.Module`; or an object that already is a `Classifier`. `MODEL+preprocess.json`
             puts what the file says in front of a torch model or of a `from_function` (see
             `preprocessing_files.given`).
-        device: `cpu`, or for torch models also `cuda`, `cuda:1`, ...
+        device: `cpu`, or for torch and ONNX models also `cuda`, `cuda:1`, ...
         threads: batches computed at once on the CPU, each on one core; one per core by default.
             It does not change any logit.
         mode: the arithmetic of a torch model: `eager`, strict float32; `compiled`, strict float32
             by torch.compile; `fast`, compiled, and on CUDA with TensorFloat-32 and convolution
-            algorithms found by trial. It is part of the fingerprint, and of a reference that
-            begins with it: `compiled:arch@weights.safetensors`.
+            algorithms found by trial. An ONNX model on CUDA is `eager`, `fast` likewise, or
+            `tensorrt`. It is part of the fingerprint, and of a reference that begins with it:
+            `compiled:arch@weights.safetensors`.
 
     Returns:
         A classifier; a `Classifier` is returned unchanged unless threads are given.
@@ -119,8 +120,10 @@ def checked_file(path: Path) -> Path:
 def _in_mode(classifier: Classifier, mode: str) -> Classifier:
     if mode == MODES[0]:
         return classifier
-    if not isinstance(classifier, _pytorch().TorchClassifier):
-        raise ModelError(f"Only torch models can be {mode!r}; got {classifier.name}")
+    if not hasattr(classifier, "in_mode"):
+        raise ModelError(
+            f"Only torch models, and ONNX models on CUDA, can be {mode!r}; got {classifier.name}"
+        )
     return classifier.in_mode(mode)  # type: ignore[attr-defined]
 
 
@@ -178,7 +181,7 @@ def _denoiser(wanted: Denoising, device: str) -> Classifier:
     if reference.hub or reference.preprocessing or reference.mode != MODES[0]:
         raise ModelError(
             "a denoiser is a file of weights or a program, or package.module:factory, without "
-            f"{', '.join(f'{hub}:' for hub in HUBS)}, compiled:, fast: or +FILE.json."
+            f"{', '.join(f'{prefix}:' for prefix in (*HUBS, *MODES[1:]))} or +FILE.json."
         )
     if Path(reference.file).suffix == ".onnx":
         raise ModelError(

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Classifier(Protocol):
@@ -80,6 +83,26 @@ class HasMemoryLayouts(Protocol):
 
     def layouts(self) -> Sequence[Classifier]:
         """Itself, and classifiers in other orders, equal up to the last bits of logits."""
+        ...
+
+
+@runtime_checkable
+class TakesTensors(Protocol):
+    """A classifier that computes on torch tensors where they are, so that nothing is copied.
+
+    What runs on a GPU must be one.
+    """
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether images should have their channels next to each other in memory."""
+        ...
+
+    def tensor_logits(self, batch: "torch.Tensor") -> "torch.Tensor":
+        """Logits (B, K) of float32 images (B, *shape) on its device, of the type of `logits`.
+
+        They are in the order of torch's current stream; nothing waits for them.
+        """
         ...
 
 

@@ -25,11 +25,13 @@ from smoothcert.classifiers.fingerprints import (
     structure_and_weights,
 )
 from smoothcert.classifiers.fitting import fitting
+from smoothcert.classifiers.out_of_memory import enough_memory
 from smoothcert.classifiers.quiet import prints_to_stderr
 from smoothcert.classifiers.recognized import why_unreadable
-from smoothcert.classifiers.torch_modes import arithmetic, check_mode, enough_memory
+from smoothcert.classifiers.torch_modes import arithmetic, check_mode
 from smoothcert.cores import cores
 from smoothcert.errors import ModelError, OutOfMemory, SmoothcertError
+from smoothcert.vocabulary import TENSORRT
 
 METADATA = "smoothcert"
 """The safetensors metadata key under which `save_weights` writes a JSON object."""
@@ -86,6 +88,11 @@ class TorchClassifier:
             InvalidInput: not one of `vocabulary.MODES`.
         """
         check_mode(mode)
+        if mode == TENSORRT:
+            raise ModelError(
+                f"Only an ONNX model on CUDA can be {mode!r}; got {self.name}. Write one by "
+                "`smoothcert compress MODEL --to onnx --data DATA --out net.onnx`."
+            )
         if mode == self.mode:
             return self
         if self.mode != "eager":
@@ -150,10 +157,16 @@ class TorchClassifier:
             enough_memory(self.name, self.device, len(images)),
         ):
             batch = torch.tensor(images, device=self.device)  # a copy: it may change it in place
-            return self.module_logits(batch).float().cpu().numpy()
+            return self.tensor_logits(batch).cpu().numpy()
 
-    def module_logits(self, batch: torch.Tensor) -> torch.Tensor:
-        """The module's logits, on its device; errors name the shape that caused them."""
+    @cached_property
+    def channels_last(self) -> bool:
+        """Whether the weights of its convolutions are, so that no layer has to convert."""
+        kernels = [p for p in self.module.parameters() if p.dim() == 4 and not p.is_contiguous()]
+        return any(k.is_contiguous(memory_format=torch.channels_last) for k in kernels)
+
+    def tensor_logits(self, batch: torch.Tensor) -> torch.Tensor:
+        """The module's logits as float32; errors name the shape that caused them."""
         if self.layout == CHANNELS_LAST and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         try:
@@ -182,8 +195,8 @@ class TorchClassifier:
                 f"in a module that {_the_tensor(logits)}."
             )
         if logits.layout != torch.strided or logits.is_quantized:
-            return logits.dequantize() if logits.is_quantized else logits.to_dense()
-        return logits
+            logits = logits.dequantize() if logits.is_quantized else logits.to_dense()
+        return logits.float()
 
     @property
     def _other_type(self) -> str:
@@ -360,8 +373,15 @@ def has_program(module: nn.Module) -> bool:
 def check_device(device: str) -> None:
     """Raise ModelError unless torch has the device."""
     try:
-        kind = torch.device(device).type
+        asked = torch.device(device)
     except RuntimeError as error:
         raise ModelError(f"{device!r} is not a device; give cpu, cuda or cuda:N") from error
-    if kind == "cuda" and not torch.cuda.is_available():
+    if asked.type != "cuda":
+        return
+    if not torch.cuda.is_available():
         raise ModelError("device 'cuda' was asked for, but torch sees no CUDA device; use cpu")
+    if (asked.index or 0) >= (count := torch.cuda.device_count()):
+        raise ModelError(
+            f"device {device!r} was asked for, but the last CUDA device that torch sees is "
+            f"'cuda:{count - 1}'"
+        )

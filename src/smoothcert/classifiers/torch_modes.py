@@ -1,4 +1,4 @@
-"""The arithmetic with which torch runs a network, and the message when memory is too small.
+"""The arithmetic with which torch runs a network.
 
 Its modes: `eager`, layer by layer in float32 as in IEEE 754; repeated, it gives the same bits.
 `compiled`, the same by torch.compile, whose sums differ from eager's in the last bits. `fast`,
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from smoothcert.errors import InvalidInput, OutOfMemory, did_you_mean
+from smoothcert.errors import InvalidInput, did_you_mean
 from smoothcert.vocabulary import MODES
 
 
@@ -33,22 +33,6 @@ def arithmetic(mode: str) -> Iterator[None]:
         yield
     finally:
         _SETTINGS.leave()
-
-
-@contextmanager
-def enough_memory(name: str, device: str, rows: int) -> Iterator[None]:
-    """Replace torch.OutOfMemoryError by an error that says what to do.
-
-    Raises:
-        OutOfMemory: always.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"{device} has too little memory for {name} on batches of {rows} rows. Pass a smaller "
-            f"--batch-size (batch_size=), such as {max(1, rows // 2)}."
-        ) from error
 
 
 @dataclass(eq=False)

@@ -4,14 +4,18 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.data.inputs import to_float
+from smoothcert.errors import MissingExtra, SmoothcertError
 from smoothcert.noise.law import Addresses, RoundedGaussian, Stream
 
+ONNX_BUILDS = ("onnxruntime", "onnxruntime-gpu")
 _LAW = RoundedGaussian(0.5, Fraction(1, 255))
 _SEED = 2**63 + 11
 _SHAPE = (3, 32, 32)
@@ -119,6 +123,40 @@ def _why_not() -> str:
     except (RuntimeError, AssertionError) as error:
         return str(error).partition("\n")[0]
     return "no device"
+
+
+def onnx_problem(device: str) -> str:
+    """Why ONNX Runtime does not compute on a device, by trying it; empty if it does."""
+    try:
+        from onnx import TensorProto, helper, save
+    except ImportError as error:
+        return str(MissingExtra(error.name or "onnx", "onnx-gpu"))
+    from smoothcert.classifiers.loading import load_classifier
+
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 2]) for n in "xy"]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "g", ends[:1], ends[1:])
+    sets = [helper.make_opsetid("", 17)]
+    ones = np.ones((3, 2), np.float32)
+    try:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "twice.onnx"
+            save(helper.make_model(graph, opset_imports=sets, ir_version=8), path)
+            found = load_classifier(path, device).logits(ones)
+    except SmoothcertError as error:
+        return str(error)
+    return "" if (found == 2 * ones).all() else "it computes 1 + 1 wrongly"
+
+
+def onnx_builds() -> tuple[str, ...]:
+    """The distributions of ONNX Runtime that are installed; of two, one has broken the other."""
+    return tuple(name for name in ONNX_BUILDS if _is_installed(name))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def onnx_providers() -> tuple[str, ...]:

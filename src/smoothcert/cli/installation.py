@@ -14,6 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from smoothcert.cli import devices
 from smoothcert.cli.devices import Cuda, Gpu
 from smoothcert.cores import cores
+from smoothcert.errors import ONNX_FOR_GPUS
 from smoothcert.version import __version__
 
 NAME = "smoothcert"
@@ -253,7 +254,24 @@ def _devices(cuda: Cuda | None, nvidia: bool) -> Iterator[Finding]:
     else:
         yield Finding("cuda", "no GPU here; torch and ONNX models run on the CPU")
     if providers := devices.onnx_providers():
-        yield Finding("onnxruntime", f"{', '.join(providers)}; the CPU's is used")
+        gpu = cuda.gpus[0].name if cuda and cuda.gpus else ""
+        yield _onnx(providers, devices.onnx_builds(), gpu)
+
+
+def _onnx(providers: Sequence[str], builds: Sequence[str], gpu: str) -> Finding:
+    """Where ONNX models run."""
+    there = ", ".join(providers)
+    if len(builds) > 1:
+        text = f"{' and '.join(builds)} are both installed, and have overwritten each other's files"
+        return Finding("onnxruntime", text, State.WARNING, ONNX_FOR_GPUS)
+    if not gpu:
+        return Finding("onnxruntime", f"{there}; the CPU's is used")
+    if "CUDAExecutionProvider" not in providers:
+        text = f"{there}; without CUDA's, ONNX models do not run on {gpu}"
+        return Finding("onnxruntime", text, State.MISSING, ONNX_FOR_GPUS)
+    if problem := devices.onnx_problem(gpu):
+        return Finding("onnxruntime", problem, State.WARNING, "--device cpu")
+    return Finding("onnxruntime", f"{there}; CUDA's computes on {gpu}")
 
 
 def _gpu(gpu: Gpu) -> Finding:
@@ -271,8 +289,17 @@ def _extras(required: Mapping[str, Sequence[Requirement]]) -> Iterator[Finding]:
         lacking = [t for t, p in zip(shown, packages, strict=True) if not p.satisfied]
         if lacking:
             more = f" and {len(lacking) - 2} more" if len(lacking) > 2 else ""
-            fix = f"pip install 'smoothcert[{extra}]'"
+            fix = f"{_without_rival(packages)}pip install 'smoothcert[{extra}]'"
             yield Finding(extra, ", ".join(lacking[:2]) + more, State.MISSING, fix)
         elif packages:
             short = shown if len(shown) <= 5 else [f"all {len(shown)} packages"]
             yield Finding(extra, ", ".join(short))
+
+
+def _without_rival(packages: Iterable[Package]) -> str:
+    """Remove the other build of ONNX Runtime first, where one of the two is lacking."""
+    lacking = {p.required.name for p in packages if p.version is None}
+    rivals = [name for name in devices.onnx_builds() if name not in lacking]
+    return (
+        f"pip uninstall -y {rivals[0]} && " if rivals and lacking & {*devices.ONNX_BUILDS} else ""
+    )

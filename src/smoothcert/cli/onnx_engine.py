@@ -40,7 +40,9 @@ def check(engine: str | None, arguments: RunArguments) -> None:
     device = arguments.compute.device.name
     if engine == "onnx" and device != "cpu":
         raise InvalidInput(
-            f"--engine onnx runs on the CPU; got --device {device}. Leave out one of the two."
+            f"--engine onnx converts and runs on the CPU; got --device {device}. Convert first "
+            "(smoothcert compress MODEL --to onnx --data DATA --out net.onnx), then certify "
+            "net.onnx there."
         )
     if arguments.compute.cluster is not None and engine is not None:
         raise InvalidInput(

@@ -209,7 +209,7 @@ DeviceName = Annotated[
     str,
     typer.Option(
         "--device",
-        help="cpu, or for torch models also cuda, cuda:1, ...",
+        help="cpu, or for torch and ONNX models also cuda, cuda:1, ...",
         autocompletion=complete(vocabulary.DEVICES),
     ),
 ]

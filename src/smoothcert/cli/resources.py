@@ -16,7 +16,7 @@ from smoothcert.cli import console
 from smoothcert.cli.data_source import DataSource, with_advice
 from smoothcert.cores import cores
 from smoothcert.data.inputs import Inputs
-from smoothcert.errors import InvalidInput, ModelError
+from smoothcert.errors import InvalidInput, MissingExtra, ModelError
 from smoothcert.execution.block_tasks import Job
 from smoothcert.execution.estimate import Workers
 from smoothcert.execution.processes import Load, Processes
@@ -78,8 +78,10 @@ class Device:
         """How many devices there are: all GPUs of the machine for `cuda`, else one."""
         if self.name != "cuda":
             return 1
-        import torch
-
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingExtra("torch", "torch") from error
         return max(1, torch.cuda.device_count())
 
     def divided(self, processes: int) -> "Device":

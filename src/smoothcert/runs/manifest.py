@@ -208,7 +208,7 @@ def _short(value: Any) -> str:
 def library_versions() -> dict[str, str]:
     """Versions of what can change a logit or a limit, without libraries not installed."""
     found = {"python": platform.python_version()}
-    numerical = ("smoothcert", "numpy", "scipy", "torch", "onnxruntime")
+    numerical = ("smoothcert", "numpy", "scipy", "torch", "onnxruntime", "onnxruntime-gpu")
     for name in dict.fromkeys((*numerical, *(one.package for one in MODEL_FORMATS.values()))):
         try:
             found[name] = version(name)

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from smoothcert.classifiers.pytorch import TorchClassifier
-from smoothcert.classifiers.torch_modes import enough_memory
+from smoothcert.classifiers.out_of_memory import enough_memory
 from smoothcert.errors import OutOfMemory
+from smoothcert.sampling.gpu import OnDevice
 from smoothcert.sampling.memory import fitting
 
 _VALUES = 2**27  # float32 values in the largest batch: 512 MB, which keeps any GPU busy
@@ -13,7 +13,7 @@ _MOST_ROWS, _FIRST_ROWS = 4096, 16
 _SHARE = 0.8  # of the free memory: noise, answers and fragments need some
 
 
-def fitting_batch(classifier: TorchClassifier, shape: tuple[int, ...]) -> int:
+def fitting_batch(classifier: OnDevice, shape: tuple[int, ...]) -> int:
     """The largest batch of the sizes tried that the classifier's device has memory for.
 
     Sizes are powers of two, from one by the input's shape downwards. Free memory, and so the
@@ -47,8 +47,11 @@ def _power_of_two(rows: int) -> int:
     return 1 << max(0, rows.bit_length() - 1)
 
 
-def _by_free_memory(classifier: TorchClassifier, shape: tuple[int, ...]) -> int:
-    """Rows that should fit into memory, estimated from a small batch."""
+def _by_free_memory(classifier: OnDevice, shape: tuple[int, ...]) -> int:
+    """Rows that should fit into memory, estimated from a small batch.
+
+    ONNX Runtime's own memory is not seen: for its models the attempts alone find the size.
+    """
     device = torch.device(classifier.device)
     if device.type != "cuda":
         return _MOST_ROWS
@@ -66,13 +69,13 @@ def _by_free_memory(classifier: TorchClassifier, shape: tuple[int, ...]) -> int:
     return _power_of_two(int(_SHARE * free / max(row, 1)))
 
 
-def _forward(classifier: TorchClassifier, shape: tuple[int, ...], rows: int) -> None:
+def _forward(classifier: OnDevice, shape: tuple[int, ...], rows: int) -> None:
     with torch.no_grad(), enough_memory(classifier.name, classifier.device, rows):
         batch = torch.full((rows, *shape), 0.5, device=classifier.device)
-        classifier.module_logits(batch).sum().item()  # waits until it has run
+        classifier.tensor_logits(batch).sum().item()  # waits until it has run
 
 
-def _release(classifier: TorchClassifier) -> None:
+def _release(classifier: OnDevice) -> None:
     """Release what the attempts left in torch's cache, after the error that held it is gone."""
     if torch.device(classifier.device).type == "cuda":
         torch.cuda.empty_cache()

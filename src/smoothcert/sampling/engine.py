@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.classifiers.protocol import Classifier
+from smoothcert.classifiers.protocol import Classifier, TakesTensors
 from smoothcert.errors import ModelError
 from smoothcert.noise.law import RoundedGaussian
 from smoothcert.sampling.answers import LABEL
@@ -130,12 +130,11 @@ def _labels(
         from smoothcert.sampling.cpu import on_host
 
         return on_host(classifier, noise, seed, answer)
-    from smoothcert.classifiers.pytorch import TorchClassifier
     from smoothcert.sampling.gpu import on_device
 
-    if not isinstance(classifier, TorchClassifier):
+    if not isinstance(classifier, TakesTensors):
         raise ModelError(
-            f"Only torch classifiers run on device {classifier.device!r}; "
+            f"Only torch and ONNX models run on device {classifier.device!r}; "
             f"got {classifier.name}. Load it with device='cpu'."
         )
     return on_device(classifier, noise, seed, answer)

@@ -1,21 +1,21 @@
 """Batches on a GPU: only pixels and addresses are sent, and only answers return.
 
 Only reading a batch's answers waits for the device, and by then the following batches are in its
-queue. All work and copies are in one stream, so they happen in order.
+queue. All work and copies are in one stream, or wait for each other, so they happen in order.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smoothcert.classifiers.pytorch import TorchClassifier
-from smoothcert.classifiers.torch_modes import enough_memory
+from smoothcert.classifiers.out_of_memory import enough_memory
+from smoothcert.classifiers.protocol import Classifier, TakesTensors
 from smoothcert.errors import Mismatch
 from smoothcert.noise.law import Addresses, RoundedGaussian
 from smoothcert.noise.numba_kernel import NoisyImages
@@ -26,9 +26,13 @@ from smoothcert.sampling.batches import Batch
 _CHECKED_VALUES = 2**20  # of a run's first batch
 
 
+class OnDevice(Classifier, TakesTensors, Protocol):
+    """A classifier on a torch device."""
+
+
 @contextmanager
 def on_device(
-    classifier: TorchClassifier,
+    classifier: OnDevice,
     noise: RoundedGaussian,
     seed: int,
     answer: np.dtype,
@@ -52,7 +56,7 @@ def on_device(
 class DeviceLabels:
     """Labels under noise; everything but the labels stays on the classifier's device."""
 
-    classifier: TorchClassifier
+    classifier: OnDevice
     noise: RoundedGaussian
     maker: TorchNoise
     seed: int
@@ -64,7 +68,8 @@ class DeviceLabels:
     def __post_init__(self) -> None:
         """Send the seed."""
         self._key = self.maker.seed(self.seed)
-        self._layout = _layout(self.classifier.module)
+        last = self.classifier.channels_last
+        self._layout = torch.channels_last if last else torch.contiguous_format
 
     @torch.no_grad()
     def submit(self, batch: Batch) -> "Launched":
@@ -79,7 +84,7 @@ class DeviceLabels:
             clean = pixels[places[0]]  # outside of the graph: their number varies
             images = self.maker.images(self._key, places[1:], clean, self._layout)
             self._check(images, batch)
-            found = packed(self.classifier.module_logits(images), self.answer)
+            found = packed(self.classifier.tensor_logits(images), self.answer)
             return self._received(found, (sent_pixels, sent_places))
 
     def _sent(self, array: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -151,14 +156,15 @@ class Launched:
 
 def packed(logits: torch.Tensor, answer: np.dtype) -> torch.Tensor:
     """What `answers.answers_of` says of (B, K) logits, as the rows of one int32 tensor."""
-    logits = logits.float()  # as the host sees them
     best, top = logits.max(dim=1)
     decided = (logits == best[:, None]).sum(dim=1) == 1  # a NaN equals nothing
     labels = torch.where(decided, top, -1).to(torch.int32)
     if answer == LABEL:
         return labels[None]
+    if logits.dtype == torch.float16:
+        logits, best = logits.float(), best.float()  # in which the host subtracts
     near, second = logits.scatter(1, top[:, None], -torch.inf).max(dim=1)
-    gap = torch.nan_to_num(best - near, nan=0.0).float()
+    gap = torch.nan_to_num((best - near).float(), nan=0.0)
     return torch.stack((labels, second.to(torch.int32), gap.view(torch.int32)))
 
 
@@ -170,11 +176,3 @@ def unpacked(columns: NDArray[np.int32], answer: np.dtype) -> NDArray[Any]:
     for name, column in zip(answer.names or (), columns, strict=True):
         found[name] = column.view(answer[name])
     return found
-
-
-def _layout(module: torch.nn.Module) -> torch.memory_format:
-    """Channels last if the weights of convolutions are, so that no layer has to convert."""
-    last = torch.channels_last
-    kernels = [p for p in module.parameters() if p.dim() == 4 and not p.is_contiguous()]
-    found = any(k.is_contiguous(memory_format=last) for k in kernels)
-    return last if found else torch.contiguous_format

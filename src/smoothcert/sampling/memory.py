@@ -5,26 +5,10 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from smoothcert.classifiers.blame import message_of
+from smoothcert.classifiers.out_of_memory import ran_out
 from smoothcert.errors import OutOfMemory
 
 _Found = TypeVar("_Found")
-_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad allocation")
-
-
-def ran_out(error: BaseException | None) -> bool:
-    """Whether an error, or its cause, is about memory.
-
-    Frameworks have their own types for it (torch.OutOfMemoryError), or only a text.
-    """
-    seen: list[BaseException] = []  # an error's own text may raise it again, as its own context
-    while error is not None and error not in seen:
-        seen.append(error)
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            return True
-        if isinstance(error, RuntimeError) and any(w in message_of(error).lower() for w in _WORDS):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def fitting(

@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from smoothcert import zoo
+from smoothcert.classifiers.out_of_memory import ran_out
 from smoothcert.classifiers.pytorch import set_training
 from smoothcert.classifiers.torch_modes import arithmetic
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, OutOfMemory
-from smoothcert.sampling.memory import ran_out
 from smoothcert.training.checkpoint import Checkpoint
 from smoothcert.training.recipe import Recipe, optimizer_for, schedule_for
 
