@@ -59,3 +59,14 @@ def test_what_is_refused(folder, models):
     )
     assert "Allow at least" in said
     assert not (folder / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [("retain:1.5", "retain"), ("keep:0.9", "keep"), ("uniform:900", "n = 800 draws")],
+)
+def test_a_policy_is_refused_before_the_search(policy, reason, folder, models):
+    command = search(models / "net.safetensors", "--accept", "acr>=0.6*base", "--out", "p")
+    _, said = program(*command, "--per-input", policy, cwd=folder, code=2)
+    assert reason in said
+    assert not (folder / "p").exists()

@@ -22,7 +22,7 @@ from smoothcert.execution.screening_tasks import pool_of
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, still_unchecked
 from smoothcert.runs.verify import verify as recompute
-from smoothcert.searching.find import SearchOptions, certify_winner
+from smoothcert.searching.find import SearchOptions, certify_winner, winner_method
 from smoothcert.searching.find import search as find
 from smoothcert.searching.found import NAME, Found, missing_files, of_winner, problems_of
 from smoothcert.searching.page import cells, heads, sentence
@@ -50,6 +50,8 @@ def search(
     """Search, and print what was found; exits with 3 if nothing was proven to reach the targets."""
     device = Device("cpu", threads)
     run = Run.open(arguments.base)
+    if arguments.per_input is not None:
+        winner_method(run, arguments.per_input, how.alpha)  # refused now, not after the search
     source = recorded_source(run.manifest.origin, arguments.data)
     with console.waiting("Loading data"):
         inputs = source.load_and_describe(recorded=True)

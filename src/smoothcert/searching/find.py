@@ -196,9 +196,7 @@ def certify_winner(
     if best is None:
         raise InvalidInput("Nothing was proven, so there is no winner to certify.")
     settings = base.identity.settings
-    wanted = Wanted(policy=policy, alpha=found.screening.alpha, stages=1)
-    exact = method_settings(settings, base.identity.method, wanted)
-    assert isinstance(exact, Exact)
+    exact = winner_method(base, policy, found.screening.alpha)
     exact = replace(exact, share=2.0 ** -len(best.word))
     winner = out / "winner.onnx"
     origin = {"model": str(winner), "base": str(base.storage)}
@@ -210,6 +208,19 @@ def certify_winner(
     kept.write(out)
     write_pages(kept, out)
     return kept
+
+
+def winner_method(base: Run, policy: str, alpha: float) -> Exact:
+    """How the winner is certified input by input, but for the share of its word.
+
+    Raises:
+        InvalidInput: no such policy, or one that the exact test or this base does not take.
+        Mismatch: the base is no run that certificates by input can reuse.
+    """
+    wanted = Wanted(policy=policy, alpha=alpha, stages=1)
+    exact = method_settings(base.identity.settings, base.identity.method, wanted)
+    assert isinstance(exact, Exact)
+    return exact
 
 
 def _keep(found: Found, folder: Path, tried: Sequence[Tried]) -> None:
