@@ -162,6 +162,7 @@ def _found(
         base_hash=run.identity.hash,
         objective=options.objective,
         original=(original.size, original.cost),
+        seconds=original.seconds,
         screening=one.screener.screening,
         language=workshop.language,
         budget=options.budget,
@@ -244,7 +245,7 @@ def _tried(
     candidates = proposals(one.workshop.language, options.objective, trains)
     say(f"making {len(candidates)} candidates")
     files = list(one.workshop.all_of(candidates))
-    (original, *made) = one.workshop.price([one.workshop.original, *files], options.objective)
+    (original, *made) = one.workshop.price(one.workshop.original, files, options.objective)
     say(f"exploring {len(made)} candidates on draws that are never counted")
     tried = one.explored(made, int(_EXPLORING * options.budget))
     say("proving the cheapest that are expected to do")
@@ -304,7 +305,8 @@ def _row(one: Search, tried: Tried) -> Row:
     kept = f"models/{made.file.name}" if tried.found is not None else ""
     counts = (int(seen.flips.sum()), int(seen.draws.sum()))
     figure = figure_of(one.expected(tried), one.screener.screening.targets[0]) if counts[1] else 0.0
-    return Row(made.word, made.target, made.size, made.cost, *counts, figure, tried.found, kept)
+    facts = (made.word, made.target, made.size, made.cost, *counts, figure)
+    return Row(*facts, tried.found, kept, made.seconds)
 
 
 def _require_empty(out: Path) -> None:

@@ -36,6 +36,7 @@ class Row:
         expected: what these let expect that a certificate states at the first target.
         certificate: at the error of its word; None if it was only explored.
         file: of the model, relative to the search's folder; empty if it was not kept.
+        seconds: for a row in ONNX Runtime, measured while searching; None if it was not.
     """
 
     word: str
@@ -47,6 +48,7 @@ class Row:
     expected: float
     certificate: DatasetCertificate | None = None
     file: str = ""
+    seconds: float | None = None
 
     @property
     def accepted(self) -> bool:
@@ -81,6 +83,7 @@ class Found:
         rows: the candidates, by cost.
         refused: targets that could not be made, and why.
         per_input: folder of the winner's certificates by input; empty without them.
+        seconds: of the original for a row in ONNX Runtime; None if it was not measured.
     """
 
     model: str
@@ -95,6 +98,7 @@ class Found:
     rows: tuple[Row, ...]
     refused: Mapping[str, str]
     per_input: str = ""
+    seconds: float | None = None
 
     @property
     def target(self) -> Target | MeanRadius:
@@ -127,6 +131,7 @@ class Found:
             "format": _FORMAT,
             **{k: v for k, v in vars(self).items() if isinstance(v, str | int)},
             "original": list(self.original),
+            "seconds": self.seconds,
             "screening": asdict(self.screening),
             "layers": list(self.language.layers),
             "refused": dict(self.refused),
@@ -154,6 +159,7 @@ class Found:
                 language=Language(tuple(map(str, body["layers"]))),
                 rows=tuple(map(Row.from_json, body["rows"])),
                 refused={str(k): str(v) for k, v in body["refused"].items()},
+                seconds=body.get("seconds"),  # earlier versions measured none
             )
         except (*UNREADABLE, SmoothcertError) as error:
             raise InvalidInput(
@@ -196,6 +202,8 @@ def _problems(found: Found, row: Row) -> Iterator[str]:
         yield f"the word {row.word} is of {target!r:.80}, not of {row.target!r:.80}"
     if found.objective == "size" and row.cost != row.size:
         yield f"{row.target!r:.80} costs {row.cost:g} where it has {row.size} bytes"
+    if found.objective == "latency" and row.seconds is not None and row.cost != row.seconds:
+        yield f"{row.target!r:.80} costs {row.cost:g} where {row.seconds:g} seconds were measured"
     if (one := row.certificate) is None:
         return
     if one.screening != with_word(found.screening, row.word):

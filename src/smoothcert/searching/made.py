@@ -17,7 +17,8 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
 from smoothcert.searching.language import Candidate, Language
 
-_SECONDS = 0.5  # of measuring the latency of each candidate
+_SECONDS = 0.5  # of measuring the latency of each candidate, where it is the objective
+_BRIEF = 0.1  # where it is only shown
 _SOME = 24  # at most so many cuts of falling levels
 _GROUPED = ("int4-weights:64", "int4-weights:32", "int4-weights:16")
 
@@ -33,6 +34,7 @@ class Made:
         file: where it is.
         size: bytes as stored.
         cost: of the objective; equal to the size, seconds for a row, or a proxy of energy.
+        seconds: for a row in ONNX Runtime on one core, measured here; None before.
     """
 
     candidate: Candidate
@@ -41,6 +43,7 @@ class Made:
     file: Path
     size: int
     cost: float = 0.0
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,17 +90,28 @@ class Workshop:
         size = bytes_of(file)
         return Made(candidate, word, target, file, size, float(size))
 
-    def price(self, made: Sequence[Made], objective: str) -> list[Made]:
-        """The same with their costs, those of latency measured in turns."""
-        files = [one.file for one in made]
-        if objective == "latency":
-            found = measure_latency(files, self.calibration, seconds=_SECONDS)
-            costs = [one.seconds for one in found]
-        elif objective == "energy-proxy":
-            costs = [energy_proxy(file, self.calibration).picojoules for file in files]
-        else:
-            costs = [float(one.size) for one in made]
-        return [replace(one, cost=cost) for one, cost in zip(made, costs, strict=True)]
+    def price(self, original: Made, made: Sequence[Made], objective: str) -> list[Made]:
+        """The original and candidates with their latencies, measured in turns, and their costs.
+
+        What the original took when it was measured before, if it was, is the unit of all later
+        measurements: the machine may be busier then.
+        """
+        files = [one.file for one in (original, *made)]
+        long = _SECONDS if objective == "latency" else _BRIEF
+        seconds = [t.seconds for t in measure_latency(files, self.calibration, seconds=long)]
+        unit = seconds[0] if original.seconds is None else original.seconds
+        timed = [
+            replace(one, seconds=unit * (each / seconds[0]))
+            for one, each in zip((original, *made), seconds, strict=True)
+        ]
+        return [replace(one, cost=self._cost(one, objective)) for one in timed]
+
+    def _cost(self, made: Made, objective: str) -> float:
+        if objective == "energy-proxy":
+            return energy_proxy(made.file, self.calibration).picojoules
+        if objective == "latency" and made.seconds is not None:
+            return made.seconds
+        return float(made.size)
 
     @property
     def original(self) -> Made:
