@@ -83,7 +83,7 @@ def test_the_winner_is_the_cheapest_that_is_proven(folder, base):
     assert "Proven:" in page
     assert f"{found.language.candidate(best.word).title} (winner)" in page
     assert f"<code>{best.target}</code>" in page
-    assert "<th scope=\"col\">ms a row</th>" in page
+    assert '<th scope="col">ms a row</th>' in page
     assert f"<td>{1e3 * best.seconds:.3g}</td>" in page
 
 

@@ -16,7 +16,7 @@ from smoothcert.methods.targets import MeanRadius, Target
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
 from smoothcert.searching.explored import share_reached
-from smoothcert.searching.language import Language, with_word
+from smoothcert.searching.language import Language, file_of, with_word
 
 NAME = "search.json"
 _FORMAT = 1
@@ -84,6 +84,7 @@ class Found:
         refused: targets that could not be made, and why.
         per_input: folder of the winner's certificates by input; empty without them.
         seconds: of the original for a row in ONNX Runtime; None if it was not measured.
+        finished: whether the search ended, or was stopped by its time.
     """
 
     model: str
@@ -99,6 +100,7 @@ class Found:
     refused: Mapping[str, str]
     per_input: str = ""
     seconds: float | None = None
+    finished: bool = True
 
     @property
     def target(self) -> Target | MeanRadius:
@@ -123,7 +125,8 @@ class Found:
         facts = {"accept": asked, "objective": self.objective, "alpha": self.screening.alpha}
         facts |= {"original": list(self.original), "evaluations": self.spent}
         rows = {"winner": best and best.to_json(), "nearest": nearest and nearest.to_json()}
-        return facts | rows | {"candidates": len(self.rows), "per_input": self.per_input}
+        facts |= {"candidates": len(self.rows), "finished": self.finished}
+        return facts | rows | {"per_input": self.per_input}
 
     def write(self, folder: Path) -> None:
         """Write `search.json`."""
@@ -160,6 +163,7 @@ class Found:
                 rows=tuple(map(Row.from_json, body["rows"])),
                 refused={str(k): str(v) for k, v in body["refused"].items()},
                 seconds=body.get("seconds"),  # earlier versions measured none
+                finished=bool(body.get("finished", True)),
             )
         except (*UNREADABLE, SmoothcertError) as error:
             raise InvalidInput(
@@ -230,7 +234,7 @@ def missing_files(found: Found, folder: Path) -> Iterator[str]:
     for row in found.rows:
         if row.certificate is None:
             continue
-        if PurePosixPath(row.file).parts != ("models", f"{row.word}.onnx"):
+        if PurePosixPath(row.file).parts != ("models", file_of(row.word)):
             yield f"{row.target!r:.80} names the file {row.file!r:.80}, which is not its own"
         elif not (folder / row.file).is_file():
             yield f"the model of {row.target!r:.80} is missing: {row.file}"

@@ -71,8 +71,8 @@ def pareto(found: Found) -> str:
     """The table of all candidates as CSV, by cost."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = "word,candidate,bytes,cost,seconds,flips_explored,draws_explored,expected,proven,verdict"
-    writer.writerow([*names.split(","), "evaluations", "winner"])
+    names = "word,candidate,bytes,cost,seconds,flips_explored,draws_explored,expected,proven"
+    writer.writerow([*names.split(","), "verdict", "evaluations", "winner"])
     for row in found.rows:
         one = row.certificate
         facts = ["", "", ""]
@@ -169,15 +169,18 @@ def sentence(found: Found) -> str:
     """What was found, in words."""
     asked = " and ".join(map(str, found.screening.targets))
     best, nearest = found.best, found.nearest
+    so_far = "" if found.finished else " so far"
     if best is not None:
         what = _BETTER[found.objective]
         if best.cost >= found.original[1]:
-            return f"Nothing {what} than the original was proven to have {asked}."
+            return f"Nothing {what} than the original was proven{so_far} to have {asked}."
         times = f"{found.original[1] / best.cost:.2f} times {what}"
-        return f"Proven: {title_of(found, best)}, {times} than the original, has {asked}."
+        return f"Proven{so_far}: {title_of(found, best)}, {times} than the original, has {asked}."
     if nearest is None:
-        return f"Not proven: no candidate could be certified with this budget ({asked})."
+        why = "yet" if so_far else "with this budget"
+        return f"Not proven{so_far}: no candidate could be certified {why} ({asked})."
+    advice = "" if so_far else " Ask for less, or allow a larger --budget."
     return (
-        f"Not proven: {asked}. The nearest that was certified is {title_of(found, nearest)}, with "
-        f"{proven(nearest)}. Ask for less, or allow a larger --budget."
+        f"Not proven{so_far}: {asked}. The nearest that was certified is "
+        f"{title_of(found, nearest)}, with {proven(nearest)}.{advice}"
     )
