@@ -1,7 +1,7 @@
 """The whole search, from a run and a model to what was found."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,14 +54,14 @@ class SearchOptions:
     """How to search.
 
     Attributes:
-        objective: what to make small, one of `OBJECTIVES`.
+        objective: what to make small: `size` (bytes as stored), `latency` or `energy-proxy`.
         budget: evaluations of candidates, exploration included.
-        alpha: error probability of everything that is stated.
+        alpha: probability that anything that is stated is wrong.
         form: of the bounds, see `Screening`; the original's if None.
         seed: of calibration and training.
         batch_size: rows per forward pass, or None to choose.
-        minutes: when to stop, or None.
-        resume: go on in a folder that has a part of the same search.
+        minutes: when to stop, or None; what is found until then is written, but not `finished`.
+        resume: go on with the same search in a folder, where it was stopped, to the same end.
     """
 
     objective: str = "size"
@@ -114,14 +114,8 @@ def search(
         out: folder to write; it must not exist, or be empty, but to go on.
         accept: targets, as of `screen`; all must be proven.
         calibration: other data of the same kind, to calibrate and train on.
-        objective: what to make small: `size` (bytes as stored), `latency` or `energy-proxy`.
-        budget: evaluations of candidates, exploration included.
-        alpha: probability that anything that is stated is wrong.
-        form: how the other classes are bounded, see `screen`; by default as the original.
-        seed: of calibration and training.
-        minutes: when to stop; what is found until then is written, and is not `finished`.
-        resume: go on with a search of the same in `out` that was stopped, to the same end.
-        batch_size, progress: see `screen`.
+        objective, budget, alpha, form, seed, batch_size, minutes, resume: see `SearchOptions`.
+        progress: called with evaluations.
         say, load: called with what is being done; loads a candidate's file.
 
     Returns:
@@ -136,24 +130,26 @@ def search(
     """
     options = SearchOptions(objective, budget, alpha, form, seed, batch_size, minutes, resume)
     run = base if isinstance(base, Run) else Run.open(base)
-    limit = None if minutes is None else TimeLimit(minutes)
     folder, example = Path(out), as_inputs(calibration)
     screener = _screener(run, as_inputs(inputs), accept, options)
-    if not (resume and (folder / _STEPS).is_dir()):
-        _require_empty(folder)
     asked_for = _asked_for(run, screener, load(str(model)), example, options)
-    journal = Journal.begun(folder / _STEPS, asked_for, limit)
+    journal = _opened(folder, asked_for, options)
     if (folder / NAME).is_file() and (found := Found.read(folder)).finished:
         return found
-    make_folder(folder / "models")
-    if limit is not None:
-        progress = limit.watched(progress or (lambda evaluations: None))
     one = _begun(run, screener, str(model), folder, example, options, progress, load, journal)
     found = _searched(run, one, options, example.labels is not None, say)
     _keep(found, folder)
     if found.finished:
         journal.end()
     return found
+
+
+def _opened(folder: Path, asked_for: Mapping[str, Any], options: SearchOptions) -> Journal:
+    """The journal in a folder that is empty, or in which a search goes on."""
+    limit = None if options.minutes is None else TimeLimit(options.minutes)
+    if not (options.resume and (folder / _STEPS).is_dir()):
+        _require_empty(folder)
+    return Journal.begun(folder / _STEPS, asked_for, limit)
 
 
 def _asked_for(
@@ -184,7 +180,10 @@ def _begun(
     journal: Journal,
 ) -> Search:
     """A search before anything is known; its language has the layers in the model's order."""
+    if journal.limit is not None:
+        progress = journal.limit.watched(progress or (lambda evaluations: None))
     plain = folder / "models" / _PLAIN
+    make_folder(plain.parent)
     journal.step("original", lambda: _export(model, plain, calibration))
     names = tuple(one.node for one in layers(onnx.load(plain)) if not one.shared)
     facts = (Language(names), calibration, run.identity.settings.sigma, options.seed, journal, load)
