@@ -38,6 +38,17 @@ def test_found_verified_and_certified_by_input(folder, models):
     assert "it states what its counts do not prove" in said
 
 
+def test_a_search_stops_when_its_time_is_over(folder, models):
+    command = search(models / "net.safetensors", "--accept", "acr>=0.6*base", "--out", "late")
+    shown, said = run_in(*command, "--minutes", "0.01", cwd=folder, code=5)
+    assert "so far" in shown
+    assert "Repeat the command with --resume" in said
+    said, _ = run_in("verify", "late", cwd=folder)
+    assert "0 candidates recomputed" in said
+    _, said = run_in(*command, "--minutes", "0.01", cwd=folder, code=2)
+    assert "--resume goes on" in said
+
+
 def test_not_found_ends_with_the_nearest_and_3(folder, models):
     net = models / "net.safetensors"
     command = search(net, "--accept", "ca@0.5>=0.999*base", "--out", "none")
@@ -59,3 +70,14 @@ def test_what_is_refused(folder, models):
     )
     assert "Allow at least" in said
     assert not (folder / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [("retain:1.5", "retain"), ("keep:0.9", "keep"), ("uniform:900", "n = 800 draws")],
+)
+def test_a_policy_is_refused_before_the_search(policy, reason, folder, models):
+    command = search(models / "net.safetensors", "--accept", "acr>=0.6*base", "--out", "p")
+    _, said = program(*command, "--per-input", policy, cwd=folder, code=2)
+    assert reason in said
+    assert not (folder / "p").exists()

@@ -26,6 +26,7 @@ ROUNDS = [2000, pytest.param(10_000, marks=pytest.mark.full)]
 SETS = 400
 _MASKS = np.random.default_rng(5).random((64, INPUTS)) < 0.5
 MASK_BITS = 6
+LONGEST = 200  # bits; nothing that a word of more claims is false, which is tested
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def _spread(total: int) -> np.ndarray:
 
 
 def share_of_words(seen: Seen) -> np.ndarray:
-    """Each candidate's part of alpha; words of more than 60 bits claim nothing that could fail."""
-    return ALPHA * 2.0 ** -np.minimum(seen.length, 60)
+    """Each candidate's part of alpha; longer words than LONGEST count as that long."""
+    return ALPHA * 2.0 ** -np.minimum(seen.length, LONGEST)
 
 
 def rejected(errors: int) -> bool:
@@ -101,6 +102,12 @@ def test_all_that_a_search_states_holds_together(rounds, greedy):
     seen = hill_climb(rounds, greedy, seed=1)
     assert len(seen.flips) == MODELS + rounds
     assert not rejected(overclaims(seen, share_of_words(seen)))
+
+
+def test_the_longest_words_claim_nothing_false():
+    """Without a flip the limit is above the rate, so it does not matter how long they are."""
+    share = ALPHA * 2.0**-LONGEST
+    assert adversary.mean_flip_limit(_spread(0), DRAWS, share) > RATE
 
 
 def test_the_errors_of_all_words_are_at_most_alpha_together():

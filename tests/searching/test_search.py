@@ -23,6 +23,7 @@ from smoothcert.searching.explored import Explorer
 from smoothcert.searching.find import certify_winner
 from smoothcert.searching.found import Found, missing_files, of_winner, problems_of
 from smoothcert.searching.language import Candidate, Language
+from smoothcert.searching.page import html
 
 BUDGET = 40_000
 INPUTS = 40
@@ -74,12 +75,16 @@ def test_the_winner_is_the_cheapest_that_is_proven(folder, base):
     with (folder / "pareto.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(found.rows)
+    assert all(float(row["seconds"]) > 0 for row in rows)
+    assert found.seconds > 0
     (one,) = (row for row in rows if row["winner"] == "1")
     assert one["word"] == best.word
     page = (folder / "index.html").read_text()
     assert "Proven:" in page
     assert f"{found.language.candidate(best.word).title} (winner)" in page
     assert f"<code>{best.target}</code>" in page
+    assert '<th scope="col">ms a row</th>' in page
+    assert f"<td>{1e3 * best.seconds:.3g}</td>" in page
 
 
 def test_it_is_what_its_counts_prove(folder, base):
@@ -238,6 +243,18 @@ def test_the_winner_input_by_input(base, models, data, folder, tmp_path):
     assert "not at the error of the winner's word" in said
 
 
+def test_folders_of_earlier_versions_have_no_latencies(folder, base, tmp_path):
+    body = json.loads((folder / "search.json").read_text())
+    del body["seconds"]
+    for row in body["rows"]:
+        del row["seconds"]
+    (tmp_path / "search.json").write_text(json.dumps(body))
+    found = Found.read(tmp_path)
+    assert list(problems_of(found, pool_of(base, found.screening))) == []
+    assert found.seconds is None
+    assert "<td></td>" in html(found)
+
+
 def test_what_cannot_be_proven_ends_with_the_nearest(base, models, data, calibration, tmp_path):
     accept = "ca@0.25>=0.999*base"
     found = find(base, str(models / "net.onnx"), data, calibration, tmp_path / "f", accept)
@@ -258,6 +275,10 @@ def test_other_objectives_have_costs_of_their_own(
     assert costs == sorted(costs)
     assert all(0 < cost != row.size for cost, row in zip(costs, found.rows, strict=True))
     assert found.best is not None
+    if objective == "latency":
+        assert all(row.cost == row.seconds for row in found.rows)
+        wrong = changed(found, cost=found.best.cost / 2)
+        assert any("were measured" in said for said in problems_of(wrong, None))
     if objective == "energy-proxy":
         assert found.best.cost < found.original[1] / 2
     assert objective in (tmp_path / "out" / "index.html").read_text()

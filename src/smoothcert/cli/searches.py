@@ -1,5 +1,6 @@
 """A search from the command line: run, shown, and read again to be verified."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,10 +23,11 @@ from smoothcert.execution.screening_tasks import pool_of
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, still_unchecked
 from smoothcert.runs.verify import verify as recompute
-from smoothcert.searching.find import SearchOptions, certify_winner
+from smoothcert.sampling.time_limit import TimeIsUp, TimeLimit
+from smoothcert.searching.find import SearchOptions, certify_winner, winner_method
 from smoothcert.searching.find import search as find
 from smoothcert.searching.found import NAME, Found, missing_files, of_winner, problems_of
-from smoothcert.searching.page import cells, heads, sentence
+from smoothcert.searching.page import cells, heads, milliseconds, sentence
 from smoothcert.text import level, many, visible
 
 _CALIBRATION = 512  # inputs at most
@@ -47,13 +49,20 @@ class SearchArguments:
 def search(
     arguments: SearchArguments, how: SearchOptions, threads: int | None, as_json: bool
 ) -> None:
-    """Search, and print what was found; exits with 3 if nothing was proven to reach the targets."""
+    """Search, and print what was found; exits with 3 if nothing was proven to reach the targets.
+
+    Raises:
+        TimeIsUp: the time was over before the end; its text says how to go on.
+    """
     device = Device("cpu", threads)
     run = Run.open(arguments.base)
+    if arguments.per_input is not None:
+        winner_method(run, arguments.per_input, how.alpha)  # refused now, not after the search
     source = recorded_source(run.manifest.origin, arguments.data)
     with console.waiting("Loading data"):
         inputs = source.load_and_describe(recorded=True)
         calibration = _calibration(source, arguments.calibration, inputs)
+    limit = None if how.minutes is None else TimeLimit(how.minutes)
     with console.bar("Searching", how.budget) as tick:
         found = find(
             run,
@@ -67,14 +76,22 @@ def search(
             say=console.say,
             load=device.load,
         )
-    if arguments.per_input and found.best:
-        with console.bar("Certifying the winner", 0) as tick:
-            rest = (arguments.out, arguments.per_input, tick, device.load)
-            found = certify_winner(found, run, inputs, *rest)
+    late = not found.finished
+    if arguments.per_input and found.best and not late:
+        late = True
+        with console.bar("Certifying the winner", 0) as tick, suppress(TimeIsUp):
+            rest = (arguments.out, arguments.per_input, tick, device.load, limit)
+            found, late = certify_winner(found, run, inputs, *rest), False
     if as_json:
         console.show_json(found.summary())
     else:
         _show(found, arguments.out)
+    if late:
+        raise TimeIsUp(
+            f"The {how.minutes:g} minutes are over after {found.spent:,} of {found.budget:,} "
+            "evaluations. Repeat the command with --resume to go on, with more minutes if these "
+            "were no more than before."
+        )
     if found.best is None:
         raise typer.Exit(NOT_ACCEPTED)
 
@@ -101,6 +118,9 @@ def _show(found: Found, out: Path) -> None:
     certified = [row for row in found.rows if row.certificate is not None]
     rows = [cells(found, row) for row in certified]
     console.show_table(heads(found), rows, "Proven for the whole data set")
+    if found.seconds is not None:
+        took = milliseconds(found.seconds)
+        console.say(f"The original takes {took} ms a row, by ONNX Runtime on one core, like these.")
     if seen := len(found.rows) - len(certified):
         console.say(
             f"{seen} more were explored on draws that are never counted; "

@@ -1,9 +1,12 @@
 """The whole search, from a run and a model to what was found."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -27,19 +30,23 @@ from smoothcert.methods.targets import Goal, in_numbers, read
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
+from smoothcert.sampling.time_limit import TimeIsUp, TimeLimit
 from smoothcert.searching.explored import Explorer, figure_of
-from smoothcert.searching.found import Found, Row
+from smoothcert.searching.found import NAME, Found, Row
+from smoothcert.searching.journal import Journal
 from smoothcert.searching.language import Language
-from smoothcert.searching.made import Made, Workshop, proposals
+from smoothcert.searching.made import Made, Workshop, neighbours, proposals
 from smoothcert.searching.page import write_pages
 from smoothcert.searching.search import Purse, Search, Tried, by_sensitivity
 from smoothcert.storage.opening import open_storage
 from smoothcert.summary import correct_radii
+from smoothcert.version import __version__
 from smoothcert.vocabulary import OBJECTIVES
 
 _SENSITIVITY, _EXPLORING = 0.15, 0.35  # of the evaluations
 _PROOFS = 4  # for how many candidates the rest should do
 _FEWEST = 20  # replayed draws per input
+_STEPS, _PLAIN, _PER_INPUT = "steps", "original.onnx", "per-input"
 
 
 @dataclass(frozen=True)
@@ -47,12 +54,14 @@ class SearchOptions:
     """How to search.
 
     Attributes:
-        objective: what to make small, one of `OBJECTIVES`.
+        objective: what to make small: `size` (bytes as stored), `latency` or `energy-proxy`.
         budget: evaluations of candidates, exploration included.
-        alpha: error probability of everything that is stated.
+        alpha: probability that anything that is stated is wrong.
         form: of the bounds, see `Screening`; the original's if None.
         seed: of calibration and training.
         batch_size: rows per forward pass, or None to choose.
+        minutes: when to stop, or None; what is found until then is written, but not `finished`.
+        resume: go on with the same search in a folder, where it was stopped, to the same end.
     """
 
     objective: str = "size"
@@ -61,9 +70,13 @@ class SearchOptions:
     form: str | None = None
     seed: int = 0
     batch_size: int | None = None
+    minutes: float | None = None
+    resume: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
+        if self.minutes is not None:
+            TimeLimit(self.minutes)
         require_one_of("objective", self.objective, OBJECTIVES)
         if self.budget < 1:
             raise InvalidInput(f"budget must be at least 1 evaluation; got {self.budget}")
@@ -83,6 +96,8 @@ def search(
     form: str | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    minutes: float | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda text: None,
     load: Callable[[str], Classifier] = load_classifier,
@@ -96,15 +111,11 @@ def search(
         base: the original's run from scratch, or its folder.
         model: its reference.
         inputs: the original's inputs, with labels.
-        out: folder to write; it must not exist, or be empty.
+        out: folder to write; it must not exist, or be empty, but to go on.
         accept: targets, as of `screen`; all must be proven.
         calibration: other data of the same kind, to calibrate and train on.
-        objective: what to make small: `size` (bytes as stored), `latency` or `energy-proxy`.
-        budget: evaluations of candidates, exploration included.
-        alpha: probability that anything that is stated is wrong.
-        form: how the other classes are bounded, see `screen`; by default as the original.
-        seed: of calibration and training.
-        batch_size, progress: see `screen`.
+        objective, budget, alpha, form, seed, batch_size, minutes, resume: see `SearchOptions`.
+        progress: called with evaluations.
         say, load: called with what is being done; loads a candidate's file.
 
     Returns:
@@ -112,22 +123,49 @@ def search(
 
     Raises:
         InvalidInput: a setting is out of range, or the budget does not allow any proof.
-        Mismatch: the inputs are not those of the run.
+        Mismatch: the inputs are not those of the run, or the search in `out` is another.
         ModelError: the model is not usable.
 
     Source: docs/theory.md, sections 10 and 14.
     """
-    options = SearchOptions(objective, budget, alpha, form, seed, batch_size)
+    options = SearchOptions(objective, budget, alpha, form, seed, batch_size, minutes, resume)
     run = base if isinstance(base, Run) else Run.open(base)
     folder, example = Path(out), as_inputs(calibration)
-    _require_empty(folder)
     screener = _screener(run, as_inputs(inputs), accept, options)
-    make_folder(folder / "models")
-    one = _begun(run, screener, str(model), folder, example, options, progress, load)
-    one, original, tried = _tried(one, options, example.labels is not None, say)
-    found = _found(run, one, options, original, tried)
-    _keep(found, folder, tried)
+    asked_for = _asked_for(run, screener, load(str(model)), example, options)
+    journal = _opened(folder, asked_for, options)
+    if (folder / NAME).is_file() and (found := Found.read(folder)).finished:
+        return found
+    one = _begun(run, screener, str(model), folder, example, options, progress, load, journal)
+    found = _searched(run, one, options, example.labels is not None, say)
+    _keep(found, folder)
+    if found.finished:
+        journal.end()
     return found
+
+
+def _opened(folder: Path, asked_for: Mapping[str, Any], options: SearchOptions) -> Journal:
+    """The journal in a folder that is empty, or in which a search goes on."""
+    limit = None if options.minutes is None else TimeLimit(options.minutes)
+    if not (options.resume and (folder / _STEPS).is_dir()):
+        _require_empty(folder)
+    return Journal.begun(folder / _STEPS, asked_for, limit)
+
+
+def _asked_for(
+    run: Run, screener: Screener, model: Classifier, calibration: Inputs, options: SearchOptions
+) -> dict[str, Any]:
+    """All that the course of a search depends on."""
+    kept = ("objective", "budget", "alpha", "seed", "batch_size")
+    return {
+        "version of smoothcert": __version__,
+        "base run": run.identity.hash,
+        "model": model.fingerprint,
+        "calibration": calibration.fingerprint,
+        "accept": list(map(str, screener.screening.targets)),
+        "form": screener.screening.form,
+        **{name.replace("_", " "): getattr(options, name) for name in kept},
+    }
 
 
 def _begun(
@@ -139,36 +177,66 @@ def _begun(
     options: SearchOptions,
     progress: Progress | None,
     load: Callable[[str], Classifier],
+    journal: Journal,
 ) -> Search:
     """A search before anything is known; its language has the layers in the model's order."""
-    plain = folder / "models" / "original.onnx"
-    _export(model, plain, calibration)
+    if journal.limit is not None:
+        progress = journal.limit.watched(progress or (lambda evaluations: None))
+    plain = folder / "models" / _PLAIN
+    make_folder(plain.parent)
+    journal.step("original", lambda: _export(model, plain, calibration))
     names = tuple(one.node for one in layers(onnx.load(plain)) if not one.shared)
-    facts = (Language(names), calibration, run.identity.settings.sigma, options.seed, load)
+    facts = (Language(names), calibration, run.identity.settings.sigma, options.seed, journal, load)
     workshop = Workshop(model, plain, folder / "models", *facts)
     begin = _Begun(run, screener, str(folder))
     purse = Purse(options.budget, progress)
-    return Search(screener, Explorer.of(screener), workshop, purse, begin)
+    return Search(screener, Explorer.of(screener), workshop, purse, begin, journal)
 
 
-def _found(
-    run: Run, one: Search, options: SearchOptions, original: Made, tried: Sequence[Tried]
+def _searched(
+    run: Run, one: Search, options: SearchOptions, trains: bool, say: Callable[[str], None]
 ) -> Found:
-    """The result."""
-    workshop = one.workshop
+    """What a search finds until it ends, or its time does."""
+    original, finished = one.workshop.original, False
+    with suppress(TimeIsUp):
+        layers_ = one.workshop.language.layers
+        say(f"{len(layers_)} layers, one by one on draws that are never counted")
+        language = by_sensitivity(one, int(_SENSITIVITY * options.budget))
+        one = replace(one, workshop=replace(one.workshop, language=language))
+        candidates = proposals(language, options.objective, trains)
+        say(f"making {len(candidates)} candidates")
+        files = list(one.workshop.all_of(candidates))
+        original, *made = one.workshop.price(original, files, options.objective)
+        say(f"exploring {len(made)} candidates on draws that are never counted")
+        one.explore(made, int(_EXPLORING * options.budget))
+        say("proving the cheapest that are expected to do")
+        one.prove()
+        say("trying what is next to the winner")
+        one.improve(partial(_next, one.workshop, original, options.objective, trains))
+        finished = True
     return Found(
-        model=workshop.model,
+        model=one.workshop.model,
         base=str(run.storage),
         base_hash=run.identity.hash,
         objective=options.objective,
         original=(original.size, original.cost),
+        seconds=original.seconds,
         screening=one.screener.screening,
-        language=workshop.language,
+        language=one.workshop.language,
         budget=options.budget,
         spent=options.budget - one.purse.left,
-        rows=tuple(_row(one, t) for t in tried),
-        refused=dict(workshop.refused),
+        rows=tuple(_row(one, t) for t in one.tried),
+        refused=dict(one.workshop.refused),
+        finished=finished,
     )
+
+
+def _next(
+    workshop: Workshop, original: Made, objective: str, trains: bool, best: Made
+) -> list[Made]:
+    """What is next to a winner, with its costs."""
+    made = list(workshop.all_of(list(neighbours(workshop.language, best.candidate, trains))))
+    return workshop.price(original, made, objective)[1:] if made else []
 
 
 def certify_winner(
@@ -179,8 +247,11 @@ def certify_winner(
     policy: str,
     progress: Progress | None = None,
     load: Callable[[str], Classifier] = load_classifier,
+    limit: TimeLimit | None = None,
 ) -> Found:
     """Certify the winner of a search input by input, at the error of its code word.
+
+    A run of this that was stopped is continued.
 
     Args:
         found: with a winner.
@@ -189,6 +260,10 @@ def certify_winner(
         policy: see `recertify`; chosen before the search.
         progress: called with evaluations.
         load: loads the winner's file.
+        limit: when to stop, or None.
+
+    Raises:
+        TimeIsUp: the time is over, and inputs are left.
 
     Source: docs/theory.md, section 14.
     """
@@ -196,48 +271,45 @@ def certify_winner(
     if best is None:
         raise InvalidInput("Nothing was proven, so there is no winner to certify.")
     settings = base.identity.settings
-    wanted = Wanted(policy=policy, alpha=found.screening.alpha, stages=1)
-    exact = method_settings(settings, base.identity.method, wanted)
-    assert isinstance(exact, Exact)
+    exact = winner_method(base, policy, found.screening.alpha)
     exact = replace(exact, share=2.0 ** -len(best.word))
     winner = out / "winner.onnx"
     origin = {"model": str(winner), "base": str(base.storage)}
     origin |= {k: v for k, v in base.manifest.origin.items() if k == "data"}
-    options = RunOptions(progress=progress, origin=origin)
-    request = RunRequest(open_storage(out / "per-input"), settings, exact, base, options)
+    resume = (out / _PER_INPUT).is_dir()
+    options = RunOptions(progress=progress, origin=origin, limit=limit, resume=resume)
+    request = RunRequest(open_storage(out / _PER_INPUT), settings, exact, base, options)
     execute(request, load(str(winner)), inputs)
-    kept = replace(found, per_input="per-input")
+    kept = replace(found, per_input=_PER_INPUT)
     kept.write(out)
     write_pages(kept, out)
     return kept
 
 
-def _keep(found: Found, folder: Path, tried: Sequence[Tried]) -> None:
-    """Write what was found, with the models that were certified and no others."""
-    for one in tried:
-        if one.found is None:
-            one.made.file.unlink(missing_ok=True)
+def winner_method(base: Run, policy: str, alpha: float) -> Exact:
+    """How the winner is certified input by input, but for the share of its word.
+
+    Raises:
+        InvalidInput: no such policy, or one that the exact test or this base does not take.
+        Mismatch: the base is no run that certificates by input can reuse.
+    """
+    wanted = Wanted(policy=policy, alpha=alpha, stages=1)
+    exact = method_settings(base.identity.settings, base.identity.method, wanted)
+    assert isinstance(exact, Exact)
+    return exact
+
+
+def _keep(found: Found, folder: Path) -> None:
+    """Write what was found; once it is finished, with no models but those that were certified."""
     if found.best is not None:
         shutil.copy(folder / found.best.file, folder / "winner.onnx")
     found.write(folder)
     write_pages(found, folder)
-
-
-def _tried(
-    one: Search, options: SearchOptions, trains: bool, say: Callable[[str], None]
-) -> tuple[Search, Made, list[Tried]]:
-    """Order the layers; make, explore and prove candidates."""
-    say(f"{len(one.workshop.language.layers)} layers, one by one on draws that are never counted")
-    language = by_sensitivity(one, int(_SENSITIVITY * options.budget))
-    one = replace(one, workshop=replace(one.workshop, language=language))
-    candidates = proposals(one.workshop.language, options.objective, trains)
-    say(f"making {len(candidates)} candidates")
-    files = list(one.workshop.all_of(candidates))
-    (original, *made) = one.workshop.price([one.workshop.original, *files], options.objective)
-    say(f"exploring {len(made)} candidates on draws that are never counted")
-    tried = one.explored(made, int(_EXPLORING * options.budget))
-    say("proving the cheapest that are expected to do")
-    return one, original, one.proven(tried)
+    if found.finished:
+        kept = {Path(row.file).name for row in found.rows if row.file} | {_PLAIN}
+        for file in (folder / "models").iterdir():
+            if file.name not in kept:
+                file.unlink()
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,11 +365,13 @@ def _row(one: Search, tried: Tried) -> Row:
     kept = f"models/{made.file.name}" if tried.found is not None else ""
     counts = (int(seen.flips.sum()), int(seen.draws.sum()))
     figure = figure_of(one.expected(tried), one.screener.screening.targets[0]) if counts[1] else 0.0
-    return Row(made.word, made.target, made.size, made.cost, *counts, figure, tried.found, kept)
+    facts = (made.word, made.target, made.size, made.cost, *counts, figure)
+    return Row(*facts, tried.found, kept, made.seconds)
 
 
 def _require_empty(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        begun = " --resume goes on with the search in it." if (out / _STEPS).is_dir() else ""
         raise InvalidInput(
-            f"{out} already exists and is not an empty folder. Choose another --out."
+            f"{out} already exists and is not an empty folder. Choose another --out.{begun}"
         )

@@ -16,7 +16,7 @@ from smoothcert.methods.targets import MeanRadius, Target
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
 from smoothcert.searching.explored import share_reached
-from smoothcert.searching.language import Language, with_word
+from smoothcert.searching.language import Language, file_of, with_word
 
 NAME = "search.json"
 _FORMAT = 1
@@ -36,6 +36,7 @@ class Row:
         expected: what these let expect that a certificate states at the first target.
         certificate: at the error of its word; None if it was only explored.
         file: of the model, relative to the search's folder; empty if it was not kept.
+        seconds: for a row in ONNX Runtime, measured while searching; None if it was not.
     """
 
     word: str
@@ -47,6 +48,7 @@ class Row:
     expected: float
     certificate: DatasetCertificate | None = None
     file: str = ""
+    seconds: float | None = None
 
     @property
     def accepted(self) -> bool:
@@ -81,6 +83,8 @@ class Found:
         rows: the candidates, by cost.
         refused: targets that could not be made, and why.
         per_input: folder of the winner's certificates by input; empty without them.
+        seconds: of the original for a row in ONNX Runtime; None if it was not measured.
+        finished: whether the search ended, or was stopped by its time.
     """
 
     model: str
@@ -95,6 +99,8 @@ class Found:
     rows: tuple[Row, ...]
     refused: Mapping[str, str]
     per_input: str = ""
+    seconds: float | None = None
+    finished: bool = True
 
     @property
     def target(self) -> Target | MeanRadius:
@@ -119,7 +125,8 @@ class Found:
         facts = {"accept": asked, "objective": self.objective, "alpha": self.screening.alpha}
         facts |= {"original": list(self.original), "evaluations": self.spent}
         rows = {"winner": best and best.to_json(), "nearest": nearest and nearest.to_json()}
-        return facts | rows | {"candidates": len(self.rows), "per_input": self.per_input}
+        facts |= {"candidates": len(self.rows), "finished": self.finished}
+        return facts | rows | {"per_input": self.per_input}
 
     def write(self, folder: Path) -> None:
         """Write `search.json`."""
@@ -127,6 +134,7 @@ class Found:
             "format": _FORMAT,
             **{k: v for k, v in vars(self).items() if isinstance(v, str | int)},
             "original": list(self.original),
+            "seconds": self.seconds,
             "screening": asdict(self.screening),
             "layers": list(self.language.layers),
             "refused": dict(self.refused),
@@ -154,6 +162,8 @@ class Found:
                 language=Language(tuple(map(str, body["layers"]))),
                 rows=tuple(map(Row.from_json, body["rows"])),
                 refused={str(k): str(v) for k, v in body["refused"].items()},
+                seconds=body.get("seconds"),  # earlier versions measured none
+                finished=bool(body.get("finished", True)),
             )
         except (*UNREADABLE, SmoothcertError) as error:
             raise InvalidInput(
@@ -196,6 +206,8 @@ def _problems(found: Found, row: Row) -> Iterator[str]:
         yield f"the word {row.word} is of {target!r:.80}, not of {row.target!r:.80}"
     if found.objective == "size" and row.cost != row.size:
         yield f"{row.target!r:.80} costs {row.cost:g} where it has {row.size} bytes"
+    if found.objective == "latency" and row.seconds is not None and row.cost != row.seconds:
+        yield f"{row.target!r:.80} costs {row.cost:g} where {row.seconds:g} seconds were measured"
     if (one := row.certificate) is None:
         return
     if one.screening != with_word(found.screening, row.word):
@@ -222,7 +234,7 @@ def missing_files(found: Found, folder: Path) -> Iterator[str]:
     for row in found.rows:
         if row.certificate is None:
             continue
-        if PurePosixPath(row.file).parts != ("models", f"{row.word}.onnx"):
+        if PurePosixPath(row.file).parts != ("models", file_of(row.word)):
             yield f"{row.target!r:.80} names the file {row.file!r:.80}, which is not its own"
         elif not (folder / row.file).is_file():
             yield f"the model of {row.target!r:.80} is missing: {row.file}"

@@ -7,6 +7,7 @@ states holds together (docs/theory.md, section 14).
 """
 
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from math import comb
 
 from smoothcert.errors import InvalidInput
@@ -198,6 +199,11 @@ class Language:
 def with_word(screening: Screening, word: str) -> Screening:
     """The settings at which a word's candidate is proven: 2^-length of the candidates' part."""
     return replace(screening, candidates=2 ** len(word))
+
+
+def file_of(word: str) -> str:
+    """The name of a candidate's file; long words are hashed, as file systems limit names."""
+    return f"{word if len(word) <= 128 else sha256(word.encode()).hexdigest()}.onnx"
 
 
 def _rank(levels: list[int]) -> int:

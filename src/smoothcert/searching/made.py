@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
@@ -15,11 +16,20 @@ from smoothcert.compress.latency import measure_latency
 from smoothcert.compress.request import bytes_of
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError
-from smoothcert.searching.language import Candidate, Language
+from smoothcert.searching.journal import Journal
+from smoothcert.searching.language import FRACTIONS, LEVELS, Candidate, Language, file_of
 
-_SECONDS = 0.5  # of measuring the latency of each candidate
+_SECONDS = 0.5  # of measuring the latency of each candidate, where it is the objective
+_BRIEF = 0.1  # where it is only shown
 _SOME = 24  # at most so many cuts of falling levels
 _GROUPED = ("int4-weights:64", "int4-weights:32", "int4-weights:16")
+_SMALLER = (
+    *("onnx", "bf16-weights", "int8-weights", "int4-weights:16", "int4-weights:32"),
+    *("int4-weights:64", "int4-weights", "int3-weights"),
+)
+"""Formats whose files get smaller."""
+_CUTS = ("lowrank", "prune-channels")  # shrinks that make files smaller
+_EPOCHS = 4  # of fine-tuning
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,7 @@ class Made:
         file: where it is.
         size: bytes as stored.
         cost: of the objective; equal to the size, seconds for a row, or a proxy of energy.
+        seconds: for a row in ONNX Runtime on one core, measured here; None before.
     """
 
     candidate: Candidate
@@ -41,6 +52,7 @@ class Made:
     file: Path
     size: int
     cost: float = 0.0
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +67,7 @@ class Workshop:
         calibration: data that is not certified, for calibration and training.
         sigma: noise on it.
         seed: of everything drawn at random while candidates are made.
+        journal: keeps what was made and measured.
         load: loads a candidate's file.
         refused: the targets that cannot be made, and why.
     """
@@ -65,39 +78,66 @@ class Workshop:
     language: Language
     calibration: Inputs
     sigma: float
-    seed: int = 0
+    seed: int
+    journal: Journal
     load: Callable[[str], Classifier] = load_classifier
     refused: dict[str, str] = field(default_factory=dict)
 
     def make(self, candidate: Candidate) -> Made | None:
         """The candidate's file, or None if it cannot be made, which is remembered."""
         word, target = self.language.word(candidate), candidate.target(self.language.layers)
-        file = self.folder / f"{word}.onnx"
-        source = self.model if candidate.shrink else str(self.plain)
-        try:
-            if target == "onnx":
-                shutil.copy(self.plain, file)
-            elif not file.exists():
-                data, sigma = self.calibration, self.sigma
-                compress(source, target, file, inputs=data, sigma=sigma, seed=self.seed)
-                onnx_graph.save(onnx_graph.without_notes(file), file)
-        except (ModelError, InvalidInput, MissingExtra) as error:
-            self.refused[target] = str(error)
+        file = self.folder / file_of(word)
+
+        def write() -> list[Any]:
+            try:
+                self._write(candidate, target, file)
+            except (ModelError, InvalidInput, MissingExtra) as error:
+                return [0, str(error)]
+            return [bytes_of(file), ""]
+
+        size, refused = self.journal.step(f"made {target} as {self.folder.name}/{word}", write)
+        if refused:
+            self.refused[target] = refused
             return None
-        size = bytes_of(file)
         return Made(candidate, word, target, file, size, float(size))
 
-    def price(self, made: Sequence[Made], objective: str) -> list[Made]:
-        """The same with their costs, those of latency measured in turns."""
-        files = [one.file for one in made]
-        if objective == "latency":
-            found = measure_latency(files, self.calibration, seconds=_SECONDS)
-            costs = [one.seconds for one in found]
-        elif objective == "energy-proxy":
-            costs = [energy_proxy(file, self.calibration).picojoules for file in files]
-        else:
-            costs = [float(one.size) for one in made]
-        return [replace(one, cost=cost) for one, cost in zip(made, costs, strict=True)]
+    def _write(self, candidate: Candidate, target: str, file: Path) -> None:
+        if target == "onnx":
+            shutil.copy(self.plain, file)
+            return
+        source, data = self.model if candidate.shrink else str(self.plain), self.calibration
+        how = {"inputs": data, "sigma": self.sigma, "seed": self.seed}
+        compress(source, target, file, **how, overwrite=True)
+        onnx_graph.save(onnx_graph.without_notes(file), file)
+
+    def price(self, original: Made, made: Sequence[Made], objective: str) -> list[Made]:
+        """The original and candidates with their latencies, measured in turns, and their costs.
+
+        What the original took when it was measured before, if it was, is the unit of all later
+        measurements: the machine may be busier then.
+        """
+        files = [one.file for one in (original, *made)]
+        long = _SECONDS if objective == "latency" else _BRIEF
+
+        def measure() -> list[float]:
+            rows = self.load(str(self.plain)).fixed_batch or 1
+            found = measure_latency(files, self.calibration, batch_size=rows, seconds=long)
+            return [one.seconds for one in found]
+
+        seconds = self.journal.step(f"latency of {[one.word for one in made]}", measure)
+        unit = seconds[0] if original.seconds is None else original.seconds
+        timed = [
+            replace(one, seconds=unit * (each / seconds[0]))
+            for one, each in zip((original, *made), seconds, strict=True)
+        ]
+        return [replace(one, cost=self._cost(one, objective)) for one in timed]
+
+    def _cost(self, made: Made, objective: str) -> float:
+        if objective == "energy-proxy":
+            return energy_proxy(made.file, self.calibration).picojoules
+        if objective == "latency" and made.seconds is not None:
+            return made.seconds
+        return float(made.size)
 
     @property
     def original(self) -> Made:
@@ -120,7 +160,7 @@ def proposals(language: Language, objective: str, trains: bool) -> tuple[Candida
         trains: whether there is labelled data to fine-tune on.
     """
     count = len(language.layers)
-    tuned = (0, 4) if trains else (0,)
+    tuned = (0, _EPOCHS) if trains else (0,)
     cut = [Candidate(f, s, x, e) for s, x, f in _shrunk(objective) for e in tuned]
     if objective == "latency":
         kept = sorted({k for k in (1, 2, 4, count // 4, count // 2) if 0 < k < count})
@@ -137,6 +177,35 @@ def proposals(language: Language, objective: str, trains: bool) -> tuple[Candida
         Candidate(f) for f in ("onnx", "bf16-weights", "int8-weights", "int4-weights", *_GROUPED)
     ]
     return (*plain, Candidate("int8"), *ladder, *cut)
+
+
+def neighbours(language: Language, best: Candidate, trains: bool) -> Iterator[Candidate]:
+    """What is one step further than a candidate: a layer's level, the next format, a shrink's next.
+
+    Args:
+        language: all of these are in it.
+        best: the candidate.
+        trains: whether there is labelled data to fine-tune on.
+    """
+    formats, last = best.formats, len(LEVELS) - 1
+    if not isinstance(formats, str):
+        for i, level in enumerate(map(LEVELS.index, formats)):
+            if level < last:
+                yield Candidate((*formats[:i], LEVELS[level + 1], *formats[i + 1 :]))
+        return
+    if best.kept:
+        yield replace(best, kept=best.kept - 1)
+        return
+    if formats in _SMALLER[:-1]:
+        yield replace(best, formats=_SMALLER[_SMALLER.index(formats) + 1])
+    for shrink in (best.shrink,) if best.shrink else _CUTS:
+        # Of ranks a share is kept, of weights and channels a share goes.
+        order = (0.0, *(FRACTIONS[::-1] if shrink == "lowrank" else FRACTIONS))
+        if (place := order.index(best.fraction) + 1) < len(order):
+            one = replace(best, shrink=shrink, fraction=order[place])
+            yield one
+            if trains and not best.epochs:
+                yield replace(one, epochs=_EPOCHS)
 
 
 def _shrunk(objective: str) -> Iterator[tuple[str, float, str]]:

@@ -59,6 +59,7 @@ def html(found: Found) -> str:
         "y": y,
         "floor": floor,
         "heads": heads(found),
+        "latency": milliseconds(found.seconds),
         "rows": [cells(found, row) for row in found.rows],
     }
     text = (files("smoothcert.searching") / "page.html.j2").read_text()
@@ -70,8 +71,8 @@ def pareto(found: Found) -> str:
     """The table of all candidates as CSV, by cost."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = "word,candidate,bytes,cost,flips_explored,draws_explored,expected,proven,verdict"
-    writer.writerow([*names.split(","), "evaluations", "winner"])
+    names = "word,candidate,bytes,cost,seconds,flips_explored,draws_explored,expected,proven"
+    writer.writerow([*names.split(","), "verdict", "evaluations", "winner"])
     for row in found.rows:
         one = row.certificate
         facts = ["", "", ""]
@@ -79,7 +80,8 @@ def pareto(found: Found) -> str:
             verdict = one.verdict.name.lower() if one.verdict else ""
             facts = [f"{figure_of(one, found.target):.6f}", verdict, str(one.evaluations)]
         seen = [row.flips, row.draws, f"{row.expected:.6f}"]
-        plain = [row.word, row.target, row.size, repr(row.cost), *seen, *facts]
+        seconds = "" if row.seconds is None else repr(row.seconds)
+        plain = [row.word, row.target, row.size, repr(row.cost), seconds, *seen, *facts]
         writer.writerow([*plain, int(found.best is row)])
     return out.getvalue()
 
@@ -101,6 +103,7 @@ def _chart(found: Found) -> tuple[list[Point], Axis, Axis, float]:
         value = proven[row.word]
         said = "explored only" if value is None else f"proven {value:.4f}"
         text = f"{title_of(found, row)}: {row.size:,} bytes, {said}, expected {row.expected:.4f}"
+        text += "" if row.seconds is None else f", {milliseconds(row.seconds)} ms a row"
         low = None if value is None else y.at(value)
         points.append(Point(x.at(row.cost), low, y.at(row.expected), found.best is row, text))
     return points, x, y, y.at(least)
@@ -119,9 +122,10 @@ def _proven(found: Found, row: Row) -> float | None:
 
 def heads(found: Found) -> list[str]:
     """Of the table of candidates."""
-    cost = [] if found.objective == "size" else [UNITS[found.objective]]
+    cost = [UNITS[found.objective]] if found.objective == "energy-proxy" else []
     times = f"times {_BETTER[found.objective]}"
-    return ["candidate", "bits", "bytes", *cost, times, "proven", "evaluations", "verdict"]
+    costs = ["bytes", "ms a row", *cost, times]
+    return ["candidate", "bits", *costs, "proven", "evaluations", "verdict"]
 
 
 def cells(found: Found, row: Row) -> list[str]:
@@ -132,12 +136,18 @@ def cells(found: Found, row: Row) -> list[str]:
         title_of(found, row) + (" (winner)" if found.best is row else ""),
         str(len(row.word)),
         f"{row.size:,}",
-        *([] if found.objective == "size" else [f"{row.cost:.4g}"]),
+        milliseconds(row.seconds),
+        *([f"{row.cost:.4g}"] if found.objective == "energy-proxy" else []),
         f"{found.original[1] / row.cost:.2f}",
         proven(row),
         f"{one.evaluations:,}" if one else "",
         verdict,
     ]
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A latency for tables; empty where none was measured."""
+    return "" if seconds is None else f"{1e3 * seconds:.3g}"
 
 
 def title_of(found: Found, row: Row) -> str:
@@ -159,15 +169,18 @@ def sentence(found: Found) -> str:
     """What was found, in words."""
     asked = " and ".join(map(str, found.screening.targets))
     best, nearest = found.best, found.nearest
+    so_far = "" if found.finished else " so far"
     if best is not None:
         what = _BETTER[found.objective]
         if best.cost >= found.original[1]:
-            return f"Nothing {what} than the original was proven to have {asked}."
+            return f"Nothing {what} than the original was proven{so_far} to have {asked}."
         times = f"{found.original[1] / best.cost:.2f} times {what}"
-        return f"Proven: {title_of(found, best)}, {times} than the original, has {asked}."
+        return f"Proven{so_far}: {title_of(found, best)}, {times} than the original, has {asked}."
     if nearest is None:
-        return f"Not proven: no candidate could be certified with this budget ({asked})."
+        why = "yet" if so_far else "with this budget"
+        return f"Not proven{so_far}: no candidate could be certified {why} ({asked})."
+    advice = "" if so_far else " Ask for less, or allow a larger --budget."
     return (
-        f"Not proven: {asked}. The nearest that was certified is {title_of(found, nearest)}, with "
-        f"{proven(nearest)}. Ask for less, or allow a larger --budget."
+        f"Not proven{so_far}: {asked}. The nearest that was certified is "
+        f"{title_of(found, nearest)}, with {proven(nearest)}.{advice}"
     )

@@ -1,16 +1,23 @@
 """The search: candidates made, explored on draws that nothing counts, and proven by the cache."""
 
 import math
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
 
 from smoothcert.api.screen import Screener
+from smoothcert.files import make_folder
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.screening import Verdict
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared
 from smoothcert.searching.explored import Explored, Explorer, share_reached
+from smoothcert.searching.journal import Journal
 from smoothcert.searching.language import Candidate, Language, with_word
 from smoothcert.searching.made import Made, Workshop
 
@@ -68,6 +75,8 @@ class Search:
         workshop: makes candidates.
         purse: evaluations.
         begin: called with a candidate's fingerprint and name before its first counted evaluation.
+        journal: keeps what was evaluated.
+        known: the candidates by their words, with what is known of them so far.
     """
 
     screener: Screener
@@ -75,33 +84,65 @@ class Search:
     workshop: Workshop
     purse: Purse
     begin: Callable[[str, str], None]
+    journal: Journal
+    known: dict[str, Tried] = field(default_factory=dict)
 
-    def explored(self, candidates: Sequence[Made], spend: int) -> list[Tried]:
-        """What selection draws say of candidates, by successive halving; the cheapest first.
+    @property
+    def tried(self) -> list[Tried]:
+        """The candidates so far, the cheapest first."""
+        return sorted(self.known.values(), key=lambda t: t.made.cost)
+
+    @property
+    def best(self) -> Tried | None:
+        """The cheapest that is proven so far."""
+        return next((t for t in self.tried if t.accepted), None)
+
+    def explore(self, candidates: Sequence[Made], spend: int) -> None:
+        """What selection draws say of candidates, by successive halving.
 
         Args:
             candidates: to begin with.
             spend: evaluations at most.
         """
-        known = {m.word: Tried(m, Explored.none(self.explorer.inputs)) for m in candidates}
+        none = Explored.none(self.explorer.inputs)
+        self.known.update({m.word: Tried(m, none) for m in candidates})
         left, floor = sorted(candidates, key=lambda m: m.cost), self.purse.left - spend
         for until in _RUNGS:
             for made in left:
                 if self.purse.left - until * self.explorer.inputs < floor:
                     break
-                known[made.word] = self._more(known[made.word], until)
-            may = [m for m in left if self.share(known[m.word], optimistic=True) >= 1]
+                self._more(made.word, until)
+            may = [m for m in left if self.share(self.known[m.word], optimistic=True) >= 1]
             left = may[: max(3, round(len(may) * _KEPT))]
-        return sorted(known.values(), key=lambda t: t.made.cost)
 
-    def _more(self, tried: Tried, until: int) -> Tried:
+    def _more(self, word: str, until: int) -> None:
+        tried = self.known[word]
         explored = self.looked_at(self.explorer, tried.made, tried.explored, until)
-        return replace(tried, explored=explored)
+        self.known[word] = replace(tried, explored=explored)
 
     def looked_at(self, explorer: Explorer, made: Made, known: Explored, until: int) -> Explored:
         """What is known of a candidate, with each input's selection draws up to this number."""
-        sampler = self._prepared(made).sampler(self.screener.base.settings, self.purse.spend)
-        return explorer.more(sampler, known, until)
+
+        def look() -> list[list[int]]:
+            sampler = self._prepared(made).sampler(self.screener.base.settings, self.purse.spend)
+            seen = explorer.more(sampler, known, until)
+            return [seen.flips.tolist(), seen.draws.tolist()]
+
+        inputs = [source.position for source in explorer.sources]
+        found = self.step(f"explored {made.target} on {inputs} until {until}", look)
+        return Explored(*(np.array(each, np.int64) for each in found))
+
+    def step(self, name: str, compute: Callable[[], Any]) -> Any:
+        """A step of the journal, with the evaluations that it spent, now or when it was done."""
+        before = self.purse.left
+
+        def computed() -> Any:
+            found = compute()
+            return [found, before - self.purse.left]
+
+        found, spent = self.journal.step(name, computed)
+        self.purse.left = before - spent
+        return found
 
     def _prepared(self, made: Made) -> Prepared:
         return self.screener.prepared(self.workshop.load(str(made.file)))
@@ -115,47 +156,60 @@ class Search:
         screening = with_word(self.screener.screening, tried.made.word)
         return self.explorer.expected(tried.made.target, screening, tried.explored, scale)
 
-    def proven(self, candidates: Sequence[Tried]) -> list[Tried]:
+    def prove(self) -> None:
         """Prove candidates by counted draws, upwards from the cheapest that is expected to do.
 
         When one is proven, cheaper ones that may do are tried downwards, until two fail. Where none
         is proven, the likeliest is certified, for a figure of what can be.
         """
-        found = {t.made.word: t for t in candidates}
-        order = [t.made.word for t in candidates if t.explored.draws.sum()]
-        best = self._first(found, order)
+        order = [t.made.word for t in self.tried if t.explored.draws.sum()]
+        best = self._first(order)
         if best is None:
-            rest = [w for w in order if found[w].found is None]
-            cheaper = sorted(rest, key=lambda w: self.share(found[w]), reverse=True)[:1]
+            rest = [w for w in order if self.known[w].found is None]
+            cheaper = sorted(rest, key=lambda w: self.share(self.known[w]), reverse=True)[:1]
         else:
-            open_ = (w for w in reversed(order[:best]) if found[w].found is None)
-            cheaper = [w for w in open_ if self.share(found[w], optimistic=True) >= 1]
+            open_ = (w for w in reversed(order[:best]) if self.known[w].found is None)
+            cheaper = [w for w in open_ if self.share(self.known[w], optimistic=True) >= 1]
         failed = 0
         for word in cheaper:
             if failed == 2:
                 break
-            found[word] = self.certified(found[word])
-            failed += not found[word].accepted
-        return sorted(found.values(), key=lambda t: t.made.cost)
+            self.certify(word)
+            failed += not self.known[word].accepted
 
-    def _first(self, found: dict[str, Tried], order: Sequence[str]) -> int | None:
+    def improve(self, proposed: Callable[[Made], Sequence[Made]]) -> None:
+        """Go on from the winner to what is next to it, until nothing cheaper is proven.
+
+        Args:
+            proposed: what may be tried next, of a winner, with its costs.
+        """
+        while (best := self.best) is not None:
+            new = [m for m in proposed(best.made) if m.cost < best.made.cost]
+            new = [m for m in new if m.word not in self.known]
+            self.explore(new, self.purse.left // 2)
+            order = [m.word for m in sorted(new, key=lambda m: m.cost)]
+            if self._first([w for w in order if self.known[w].explored.draws.sum()]) is None:
+                return
+
+    def _first(self, order: Sequence[str]) -> int | None:
         """The place of the cheapest candidate that is expected to do and is proven."""
         for place, word in enumerate(order):
-            if self.share(found[word]) < 1:
+            if self.share(self.known[word]) < 1:
                 continue
             if self.purse.left >= _RUNGS[-1] * self.explorer.inputs:
-                found[word] = self._more(found[word], _RUNGS[-1])
-            if self.share(found[word]) >= 1:
-                found[word] = self.certified(found[word])
-                if found[word].accepted:
+                self._more(word, _RUNGS[-1])
+            if self.share(self.known[word]) >= 1:
+                self.certify(word)
+                if self.known[word].accepted:
                     return place
         return None
 
-    def certified(self, tried: Tried) -> Tried:
-        """With its dataset certificate, round by round while it is open and there is a budget."""
+    def certify(self, word: str) -> None:
+        """Prove a candidate for the data set, by rounds while it is open and there is a budget."""
+        tried = self.known[word]
         ready = self._prepared(tried.made)
         sampler = ready.sampler(self.screener.base.settings, self.purse.spend)
-        screening = with_word(self.screener.screening, tried.made.word)
+        screening = with_word(self.screener.screening, word)
         self.begin(ready.classifier.fingerprint, tried.made.target)
         flips: list[list[int]] = []
         pool, fingerprint = self.screener.pool, ready.classifier.fingerprint
@@ -164,9 +218,11 @@ class Search:
         for until in screening.rounds:
             if found.decided or self.purse.left < (until - seen) * pool.eligible:
                 break
-            flips.append(self.screener.flips(sampler, seen, until))
+            name = f"counted {fingerprint} of {word} from {seen} until {until}"
+            flips.append(self.step(name, partial(self.screener.flips, sampler, seen, until)))
             seen, found = until, pooled.certificate(*facts)
-        return replace(tried, found=found)
+            self.known[word] = replace(tried, found=found)
+        self.known[word] = replace(tried, found=found)
 
 
 def by_sensitivity(search: Search, spend: int) -> Language:
@@ -179,11 +235,13 @@ def by_sensitivity(search: Search, spend: int) -> Language:
         search: its workshop's language has all layers, in any order.
         spend: evaluations at most.
     """
-    names, workshop = search.workshop.language.layers, search.workshop
+    names, plain = search.workshop.language.layers, search.workshop.plain.stat().st_size
+    # Apart, as the same word is another candidate in the language that comes of it.
+    workshop = replace(search.workshop, folder=search.workshop.folder / "layers")
+    make_folder(workshop.folder)
     explorer = Explorer.of_matching(search.screener)
     each = max(1, min(20, spend // max(1, len(names) * explorer.inputs)))
     loss: dict[str, float] = {}
-    plain = workshop.plain.stat().st_size
     for i, name in enumerate(names):
         levels = tuple("int4" if j == i else "fp32" for j in range(len(names)))
         made = workshop.make(Candidate(levels))
@@ -192,5 +250,6 @@ def by_sensitivity(search: Search, spend: int) -> Language:
             continue
         seen = search.looked_at(explorer, made, Explored.none(explorer.inputs), each)
         loss[name] = (seen.rate + 1e-6) / max(1, plain - made.size)
-        made.file.unlink()
+        made.file.unlink(missing_ok=True)  # a search that goes on has none
+    shutil.rmtree(workshop.folder)
     return Language(tuple(sorted(names, key=lambda name: loss[name], reverse=True)))

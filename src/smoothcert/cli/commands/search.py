@@ -51,6 +51,19 @@ _PerInput = Annotated[
         show_default=False,
     ),
 ]
+_Minutes = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes",
+        help="Stop after this time and show what is proven so far; --resume goes on. Exit with 5.",
+        metavar="MINUTES",
+        parser=options.parse_real,
+        show_default=False,
+    ),
+]
+_Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the search in --out that was stopped.")
+]
 
 
 def search(
@@ -75,6 +88,8 @@ def search(
     seed: options.Seed = 0,
     threads: options.Threads = None,
     batch_size: options.BatchSize = None,
+    minutes: _Minutes = None,
+    resume: _Resume = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -83,7 +98,8 @@ def search(
     from smoothcert.cli import console, searches
     from smoothcert.searching.find import SearchOptions
 
-    how = SearchOptions(objective, budget, alpha, seed=seed, batch_size=batch_size)
+    after = {"batch_size": batch_size, "minutes": minutes, "resume": resume}
+    how = SearchOptions(objective, budget, alpha, seed=seed, **after)
     asked = searches.SearchArguments(model, base, tuple(accept), out, calibration, data, per_input)
     with console.warnings_as_lines():
         searches.search(asked, how, threads, json)
