@@ -42,7 +42,7 @@ SMALLER = {
 """What a page says to what the test does instead: the same with less of it."""
 
 NOT_RUN = {
-    r"^python3 -m venv|pip install|^git clone": "installs packages",
+    r"^python3 -m venv|pip (un)?install|^git clone": "installs packages",
     r"^\.venv/bin/pytest": "runs these tests",
     r"^smoothcert demo\b": "takes minutes; tests/cli runs demo --quick",
     r"path/to/": "the data does not come with the package",
