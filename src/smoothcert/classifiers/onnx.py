@@ -13,6 +13,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.fitting import adapting, fitting
+from smoothcert.classifiers.hardware import SATURATING
+from smoothcert.classifiers.integer_products import has_integer_products, saturates
 from smoothcert.classifiers.onnx_files import in_training, not_loaded, opened
 from smoothcert.classifiers.onnx_outputs import Output, chosen_output
 from smoothcert.classifiers.reference import ModelReference
@@ -39,12 +41,23 @@ class OnnxClassifier:
     device: str = "cpu"
     threads: int = field(default_factory=cores, kw_only=True)
     output: Output = field(kw_only=True)
+    path: Path = field(kw_only=True)
     in_training: str = field(default="", kw_only=True)
 
     @property
     def fixed_batch(self) -> int | None:
         """None: it takes batches of any size, whatever its session takes."""
         return None
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """What executes it."""
+        return tuple(self.session.get_providers())
+
+    @cached_property
+    def products(self) -> str:
+        """`saturating` where this processor's sums of its products of integers are inexact."""
+        return SATURATING if has_integer_products(self.path) and saturates() else ""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -87,6 +100,7 @@ class OnnxClassifier:
         return OnnxClassifier(
             *(session, name, fingerprint, rows, reference),
             output=found,
+            path=path,
             in_training=in_training(model),
         )
 

@@ -97,6 +97,21 @@ class ThreadReplicable(Protocol):
 
 
 @runtime_checkable
+class ChoosesKernels(Protocol):
+    """A classifier whose runtime chooses kernels by the processor, for integers too."""
+
+    @property
+    def providers(self) -> Sequence[str]:
+        """What executes it, by the runtime's names."""
+        ...
+
+    @property
+    def products(self) -> str:
+        """`saturating` where sums of its products of integers are inexact here; else empty."""
+        ...
+
+
+@runtime_checkable
 class Exported(Protocol):
     """A classifier read from a graph, whose mode was fixed at export."""
 

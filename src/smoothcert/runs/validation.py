@@ -100,7 +100,7 @@ def check_identity(raw: Mapping[str, Any]) -> None:
     for name in ("batch_size", "block_inputs"):
         whole(raw[name], name, 1, 2**31 - 1)
     names = ("model", "data", "device", "noise_hash", "base", "layout", "noise_law")
-    _texts({name: raw[name] for name in names})
+    _texts({name: raw[name] for name in names} | {"products": raw.get("products", "")})
     _texts(dict(raw["versions"].items()))
 
 
@@ -118,9 +118,20 @@ def check_origin(origin: Any) -> None:
     whole(origin.get("pilot_evaluations", 0), "pilot_evaluations", 0, 2**63 - 1)
     known_answers.read(origin.get("probe_answers", "1x1:AAAAAA=="))
     check_attached(origin.get("files", {}))
-    for name in ("data", "twin_of"):
+    for name in ("data", "twin_of", "machine"):
         if not isinstance(origin.get(name, {}), dict):
             raise TypeError(f"{name} is not an object")
+    _check_machine(origin.get("machine", {}))
+
+
+def _check_machine(machine: Mapping[str, Any]) -> None:
+    """Texts, lists of them, and of a GPU an object of them; members may be absent."""
+    for name, value in machine.items():
+        inner = value if isinstance(value, dict | list) else [value]
+        if len(inner) > 64:
+            raise ValueError(f"{name} of its machine has {len(inner)} entries")
+        values = inner.items() if isinstance(inner, dict) else enumerate(inner)
+        _texts({f"{name} of its machine": "" if type(v) is int else v for _, v in values})
 
 
 def check_attached(files: Mapping[str, str]) -> None:
