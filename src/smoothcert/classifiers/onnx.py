@@ -13,6 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.fitting import adapting, fitting
+from smoothcert.classifiers.integer_products import can_saturate
 from smoothcert.classifiers.onnx_files import in_training, not_loaded, opened
 from smoothcert.classifiers.onnx_outputs import Output, chosen_output
 from smoothcert.classifiers.reference import ModelReference
@@ -50,6 +51,12 @@ class OnnxClassifier:
     def class_names(self) -> tuple[str, ...]:
         """The names of its classes, if its file has them."""
         return self.output.classes
+
+    @cached_property
+    def can_saturate(self) -> bool:
+        """Whether some processors clip its sums of integer products."""
+        path = ModelReference.parse(self.reference).path
+        return path is not None and can_saturate(path)
 
     @staticmethod
     def load(path: Path, output: str = "", *, whole: bool = False) -> "OnnxClassifier":
