@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from smoothcert.classifiers.protocol import ChoosesKernels, Classifier
+from smoothcert.classifiers.protocol import AddsIntegers, Classifier
 
 UNKNOWN = "unknown"
 
@@ -43,8 +43,8 @@ def machine_of(classifier: Classifier) -> dict[str, Any]:
         found["gpu"] = _gpu(classifier.device)
     if isinstance(threads := getattr(classifier, "threads", None), int):
         found["threads"] = threads
-    if isinstance(classifier, ChoosesKernels):
-        found["providers"] = list(classifier.providers)
+    if isinstance(providers := getattr(classifier, "providers", None), tuple):
+        found["providers"] = list(providers)
     return found
 
 
@@ -55,7 +55,13 @@ def device_kind(classifier: Classifier) -> str:
 
 def products_of(classifier: Classifier) -> str:
     """What this processor does to the classifier's products of integers: `saturating`, or empty."""
-    return classifier.products if isinstance(classifier, ChoosesKernels) else ""
+    if device_kind(classifier) != "cpu" or not isinstance(classifier, AddsIntegers):
+        return ""
+    if not classifier.can_saturate:
+        return ""
+    from smoothcert.classifiers.integer_products import saturates  # loads ONNX Runtime
+
+    return SATURATING if saturates() else ""
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

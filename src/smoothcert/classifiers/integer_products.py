@@ -6,7 +6,7 @@ instruction (vpmaddubsw) that adds two adjacent products in 16 bits and saturate
 everywhere with uint8 weights. So one file can give different labels on two processors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,28 +15,30 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from smoothcert.classifiers.onnx_files import parts_of
+from smoothcert.classifiers.onnx_files import constants, parts_of
 
-LARGEST_SUM = 32767 // 255
-"""The largest sum of two weights of one sign whose products with activations fit into 16 bits."""
+_LARGEST_SUM = 32767 // 255
+"""Two weights of one sign whose sum is no larger: their products with bytes fit into 16 bits."""
 
-_FLOAT_PRODUCTS = {"Conv": 1, "Gemm": 1, "MatMul": 1}
-"""Operators that are computed in integers if both factors are dequantized, and the weight's place
-among their inputs."""
+_FLOAT_PRODUCTS = {"Conv", "Gemm", "MatMul"}
+"""Operators that are computed in integers if both of their first inputs are dequantized."""
 
 _INTEGER_PRODUCTS = {
-    "QLinearConv": 3,
-    "QLinearMatMul": 3,
-    "ConvInteger": 1,
-    "MatMulInteger": 1,
-    "QGemm": 3,
-    "MatMulIntegerToFloat": 1,
-    "DynamicQuantizeMatMul": 1,
-    "QAttention": 1,
-    "DynamicQuantizeLSTM": 1,
+    "QLinearConv": (3,),
+    "QLinearMatMul": (3,),
+    "ConvInteger": (1,),
+    "MatMulInteger": (1,),
+    "QGemm": (3,),
+    "MatMulIntegerToFloat": (1,),
+    "DynamicQuantizeMatMul": (1,),
+    "QAttention": (1,),
+    "DynamicQuantizeLSTM": (1, 2),
 }
+"""Operators on integers, and which of their inputs are weights."""
+
 _MOVES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "MaxPool"}
 """Operators that ONNX Runtime applies to the integers themselves."""
 
@@ -59,7 +61,23 @@ def has_integer_products(path: Path) -> bool:
     Raises:
         OSError, google.protobuf.message.DecodeError: not a readable file, or not ONNX.
     """
-    return any(True for _ in _products(onnx.load(path, load_external_data=False)))
+    return any(_products(onnx.load(path, load_external_data=False)))
+
+
+def can_saturate(path: Path) -> bool:
+    """Whether the sum of two products in this ONNX file can exceed 16 bits, so that some
+    processors clip it.
+
+    By the weights alone: for any activations, and whichever two products of a sum a kernel adds
+    first. So False is certain; True means that no input rules it out, not that one was found.
+
+    Raises:
+        OSError, google.protobuf.message.DecodeError: not a readable file, or not ONNX.
+    """
+    model = onnx.load(path)
+    stored = constants(model)
+    makers = _makers(model)
+    return any(_exceeds(one, stored, makers) for one in _products(model))
 
 
 @dataclass(frozen=True)
@@ -119,25 +137,67 @@ def _run(probe: _Probe) -> tuple[set[int], set[int]]:
     return set(np.unique(found).tolist()), {200 if quantized else exact}
 
 
-def _products(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:
-    """The nodes that multiply integers, and the name of the integers that are their weights.
+@dataclass(frozen=True)
+class _Product:
+    """A node that multiplies integers, and the name of the integers that are its weights."""
 
-    Names are looked up in the whole model, as if it were a single graph.
-    """
-    nodes = list(parts_of(model, onnx.NodeProto))
-    makers = {name: node for node in nodes for name in node.output}
-    for node in nodes:
-        if node.op_type in _INTEGER_PRODUCTS:
-            yield node, node.input[_INTEGER_PRODUCTS[node.op_type]]
-        elif node.op_type in _FLOAT_PRODUCTS:
-            factors = [_quantized(name, makers) for name in node.input[:2]]
-            if all(factors):
-                yield node, factors[1]
+    node: onnx.NodeProto
+    weight: str
+
+    def of_outputs(self, weights: NDArray[Any]) -> NDArray[Any]:
+        """The weights with those of one sum, and no others, along the last axis."""
+        if "Conv" in self.node.op_type:
+            return weights.reshape(len(weights), -1)
+        if weights.ndim < 2 or any(a.name == "transB" and a.i for a in self.node.attribute):
+            return weights
+        return np.swapaxes(weights, -1, -2)
 
 
-def _quantized(name: str, makers: dict[str, onnx.NodeProto]) -> str:
+def _makers(model: onnx.ModelProto) -> Mapping[str, onnx.NodeProto]:
+    """The node that makes each value. Names are looked up in the whole model, as if it were a
+    single graph."""
+    return {name: node for node in parts_of(model, onnx.NodeProto) for name in node.output}
+
+
+def _products(model: onnx.ModelProto) -> Iterator[_Product]:
+    makers = _makers(model)
+    for node in parts_of(model, onnx.NodeProto):
+        for place in _INTEGER_PRODUCTS.get(node.op_type, ()):
+            yield _Product(node, node.input[place])
+        if node.op_type in _FLOAT_PRODUCTS:
+            first, second = (_quantized(name, makers) for name in node.input[:2])
+            if first and second:
+                yield _Product(node, second)
+
+
+def _quantized(name: str, makers: Mapping[str, onnx.NodeProto]) -> str:
     """The integers that these floats were dequantized from; empty if they were not."""
     node = makers.get(name)
     while node is not None and node.op_type in _MOVES:
         node = makers.get(node.input[0])
     return node.input[0] if node is not None and node.op_type == "DequantizeLinear" else ""
+
+
+def _exceeds(
+    product: _Product, stored: Mapping[str, TensorProto], makers: Mapping[str, onnx.NodeProto]
+) -> bool:
+    tensor = stored.get(product.weight)
+    if tensor is None:
+        return _may_be_signed(makers.get(product.weight), stored)
+    if tensor.data_type != TensorProto.INT8:
+        return False
+    sums = product.of_outputs(numpy_helper.to_array(tensor).astype(np.int16))
+    if sums.shape[-1] < 2:
+        return False
+    signed = np.stack([sums, -sums]).clip(0)
+    return bool((np.partition(signed, -2)[..., -2:].sum(axis=-1) > _LARGEST_SUM).any())
+
+
+def _may_be_signed(maker: onnx.NodeProto | None, stored: Mapping[str, TensorProto]) -> bool:
+    """Whether integers that are computed may be int8; they are bytes if nothing is said."""
+    if maker is None or maker.op_type not in ("QuantizeLinear", "DynamicQuantizeLinear"):
+        return True
+    kinds = [a.i for a in maker.attribute if a.name == "output_dtype" and a.i]
+    for name in maker.input[2:3]:
+        kinds.append(stored[name].data_type if name in stored else TensorProto.INT8)
+    return TensorProto.INT8 in kinds

@@ -13,8 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.fitting import adapting, fitting
-from smoothcert.classifiers.hardware import SATURATING
-from smoothcert.classifiers.integer_products import has_integer_products, saturates
+from smoothcert.classifiers.integer_products import can_saturate
 from smoothcert.classifiers.onnx_files import in_training, not_loaded, opened
 from smoothcert.classifiers.onnx_outputs import Output, chosen_output
 from smoothcert.classifiers.reference import ModelReference
@@ -41,7 +40,6 @@ class OnnxClassifier:
     device: str = "cpu"
     threads: int = field(default_factory=cores, kw_only=True)
     output: Output = field(kw_only=True)
-    path: Path = field(kw_only=True)
     in_training: str = field(default="", kw_only=True)
 
     @property
@@ -54,15 +52,16 @@ class OnnxClassifier:
         """What executes it."""
         return tuple(self.session.get_providers())
 
-    @cached_property
-    def products(self) -> str:
-        """`saturating` where this processor's sums of its products of integers are inexact."""
-        return SATURATING if has_integer_products(self.path) and saturates() else ""
-
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of its classes, if its file has them."""
         return self.output.classes
+
+    @cached_property
+    def can_saturate(self) -> bool:
+        """Whether some processors clip its sums of integer products."""
+        path = ModelReference.parse(self.reference).path
+        return path is not None and can_saturate(path)
 
     @staticmethod
     def load(path: Path, output: str = "", *, whole: bool = False) -> "OnnxClassifier":
@@ -100,7 +99,6 @@ class OnnxClassifier:
         return OnnxClassifier(
             *(session, name, fingerprint, rows, reference),
             output=found,
-            path=path,
             in_training=in_training(model),
         )
 

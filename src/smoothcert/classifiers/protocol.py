@@ -97,27 +97,22 @@ class ThreadReplicable(Protocol):
 
 
 @runtime_checkable
-class ChoosesKernels(Protocol):
-    """A classifier whose runtime chooses kernels by the processor, for integers too."""
-
-    @property
-    def providers(self) -> Sequence[str]:
-        """What executes it, by the runtime's names."""
-        ...
-
-    @property
-    def products(self) -> str:
-        """`saturating` where sums of its products of integers are inexact here; else empty."""
-        ...
-
-
-@runtime_checkable
 class Exported(Protocol):
     """A classifier read from a graph, whose mode was fixed at export."""
 
     @property
     def in_training(self) -> str:
         """Its operators that are in training mode, for messages; empty if there are none."""
+        ...
+
+
+@runtime_checkable
+class AddsIntegers(Protocol):
+    """A classifier that may multiply 8-bit integers, whose sums some processors clip."""
+
+    @property
+    def can_saturate(self) -> bool:
+        """Whether sums can be so large that they do."""
         ...
 
 

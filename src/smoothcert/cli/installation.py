@@ -254,6 +254,20 @@ def _devices(cuda: Cuda | None, nvidia: bool) -> Iterator[Finding]:
         yield Finding("cuda", "no GPU here; torch and ONNX models run on the CPU")
     if providers := devices.onnx_providers():
         yield Finding("onnxruntime", f"{', '.join(providers)}; the CPU's is used")
+    if (clipped := devices.saturates()) is not None:
+        yield _int8(clipped)
+
+
+def _int8(clipped: bool) -> Finding:
+    if not clipped:
+        text = "products are added exactly here; x86 processors without VNNI clip large sums"
+        return Finding("int8", text)
+    text = (
+        "this processor clips large sums of products (no VNNI): int8 models give other labels here "
+        "than elsewhere, unless they are made by"
+    )
+    fix = "smoothcert compress MODEL --to int8 --data DATA --sigma SIGMA --out OUT.onnx"
+    return Finding("int8", text, State.WARNING, fix)
 
 
 def _gpu(gpu: Gpu) -> Finding:
