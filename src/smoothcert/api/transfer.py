@@ -24,10 +24,10 @@ from smoothcert.sampling.prepare import prepare
 from smoothcert.watchers.base import Watcher
 
 KEPT = 0.98
-"""Of the average radius that can be expected when everything is replayed."""
+"""Of the original's average radius, as far as a budget is expected to keep it."""
 
-PILOT = "budget:0.2"
-"""The policy whose pilot chooses."""
+PILOT = "budget:1"
+"""The policy whose pilot chooses, the largest one."""
 
 SHARES = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.5)
 """The budgets that are tried, in fractions of the cached draws."""
@@ -106,8 +106,8 @@ def chooser(settings: Settings, base: Method | None, alpha: float | None) -> Exa
 
 
 def cheapest(planner: Planner) -> str:
-    """The smallest budget that is expected to keep `KEPT` of the original's average radius, or of
-    what all its draws would give.
+    """The smallest budget that is expected to keep `KEPT` of the original's average radius; half of
+    its draws if none is.
 
     For the exact test what is expected follows from selection draws, so this may choose.
     """
@@ -116,6 +116,5 @@ def cheapest(planner: Planner) -> str:
     def expected(share: float) -> float:
         return float(planner.expected(f"budget:{share:g}")[1].sum())
 
-    original = float(planner.original(planner.settings.alpha).sum())
-    enough = KEPT * min(original, expected(1.0))
-    return next(f"budget:{share:g}" for share in (*SHARES, 1.0) if expected(share) >= enough)
+    enough = KEPT * float(planner.original(planner.settings.alpha).sum())
+    return f"budget:{next((s for s in SHARES[:-1] if expected(s) >= enough), SHARES[-1]):g}"

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.api import selection
 from smoothcert.certificate import Record
 from smoothcert.classifiers import hardware
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Mismatch
-from smoothcert.methods import replay
+from smoothcert.methods import Exact, replay
 from smoothcert.noise.law import Stream
+from smoothcert.runs import pilots
 from smoothcert.runs.manifest import library_versions
 from smoothcert.runs.store import Run
 from smoothcert.sampling.batches import Request
@@ -91,17 +93,28 @@ class Moved:
 
 
 def moved(old: Run, new: Run) -> Moved:
-    """How many votes differ between two runs of the same inputs and noise."""
+    """How many votes differ between two runs of the same inputs and noise, the pilot's too."""
     compared = differing = 0
     everything = range(len(old.identity.indices))
-    for one, other in zip(old.records(everything), new.records(everything), strict=True):
+    pairs = zip(old.records(everything), new.records(everything), strict=True)
+    planned_from = _pilot(new) if isinstance(new.identity.method, Exact) else {}
+    for position, (one, other) in enumerate(pairs):
         known = {stream: (draws, labels) for stream, draws, labels in _evaluated(one)}
-        for stream, draws, labels in _evaluated(other):
+        now = list(_evaluated(other))
+        if position in planned_from and len(one.votes.selection):
+            now.append((Stream.SELECTION, selection.draws(one)[0], planned_from[position]))
+        for stream, draws, labels in now:
             before, votes = known.get(stream, (draws[:0], labels[:0]))
             _, a, b = np.intersect1d(before, draws, assume_unique=True, return_indices=True)
             compared += len(a)
             differing += int((votes[a] != labels[b]).sum())
     return Moved(compared, differing)
+
+
+def _pilot(run: Run) -> dict[int, NDArray[np.int32]]:
+    """The labels of the pilot of the exact test, on selection draws, by position."""
+    votes = pilots.read_pilot(run).votes
+    return dict(zip(votes.positions.tolist(), votes.labels, strict=True))
 
 
 def machine(run: Run) -> str:
