@@ -26,6 +26,9 @@ _FEATURES = {
 }
 """Instructions that choose a kernel, as Linux and macOS call them."""
 
+_LISTS = ("flags", "features", "machdep.cpu.features", "machdep.cpu.leaf7_features")
+"""Where they are listed."""
+
 _VOTES = ("architecture", "vendor", "processor", "features", "gpu")
 """What is recorded of a machine that can change a vote."""
 
@@ -89,7 +92,7 @@ def description(machine: Mapping[str, Any], products: str = "") -> str:
 def _processor() -> Mapping[str, Any]:
     """Of this machine."""
     facts = _facts()
-    words = {word for value in facts.values() for word in value.lower().split()}
+    words = {word for name in _LISTS for word in facts.get(name, "").lower().split()}
     words |= {name for name, value in facts.items() if value == "1"}
     features = [name for name, theirs in _FEATURES.items() if words & {*theirs}]
     return {

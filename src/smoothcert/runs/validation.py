@@ -47,6 +47,7 @@ UNREADABLE = (
 """What json, pyarrow (whose errors are also ValueErrors, OSErrors and MemoryErrors) and access to
 what they return raise for content that was not written by this package."""
 
+_MOST_FACTS = 64  # of one kind about a machine
 _BUDGET = re.compile(r"[A-Za-z][A-Za-z _-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CONTENT = re.compile(r"[0-9a-f]{16}")
@@ -126,12 +127,14 @@ def check_origin(origin: Any) -> None:
 
 def _check_machine(machine: Mapping[str, Any]) -> None:
     """Texts, lists of them, and of a GPU an object of them; members may be absent."""
+    kinds = {"features": list, "providers": list, "gpu": dict, "threads": int}
     for name, value in machine.items():
-        inner = value if isinstance(value, dict | list) else [value]
-        if len(inner) > 64:
-            raise ValueError(f"{name} of its machine has {len(inner)} entries")
-        values = inner.items() if isinstance(inner, dict) else enumerate(inner)
-        _texts({f"{name} of its machine": "" if type(v) is int else v for _, v in values})
+        kind = kinds.get(name, str)
+        if type(value) is not kind or (kind in (list, dict) and len(value) > _MOST_FACTS):
+            raise TypeError(f"{name} of its machine is {value!r:.60}")
+        inner = value if kind is list else value.values() if kind is dict else [str(value)]
+        for text in inner:
+            _texts({f"{name} of its machine": text})
 
 
 def check_attached(files: Mapping[str, str]) -> None:
