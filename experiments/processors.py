@@ -84,21 +84,20 @@ class Emulated:
 
 def optimized(path: Path, precise: bool = False) -> onnx.ModelProto:
     """The graph that ONNX Runtime makes of a file and runs."""
-    options = _options()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    if precise:
-        options.add_session_config_entry("session.x64quantprecision", "1")
+    options = session_options(precise)
     with tempfile.TemporaryDirectory() as folder:
         options.optimized_model_filepath = f"{folder}/optimized.onnx"
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         return onnx.load(options.optimized_model_filepath)
 
 
-def _options() -> onnxruntime.SessionOptions:
+def session_options(precise: bool = False) -> onnxruntime.SessionOptions:
+    """One core, and uint8 weights in place of int8 where that is asked for."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if precise:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 
@@ -137,9 +136,11 @@ def _by_onnx_runtime(node: onnx.NodeProto, model: onnx.ModelProto) -> Step:
             alone = helper.make_model(
                 graph, opset_imports=model.opset_import, ir_version=model.ir_version
             )
+            options = session_options()
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             sessions.append(
                 onnxruntime.InferenceSession(
-                    alone.SerializeToString(), _options(), providers=["CPUExecutionProvider"]
+                    alone.SerializeToString(), options, providers=["CPUExecutionProvider"]
                 )
             )
         return sessions[0].run(None, feeds)[0]

@@ -6,13 +6,16 @@ The other processor is emulated (experiments/processors.py).
 import functools
 
 import numpy as np
+import onnx
 import pytest
 from processors import Emulated
 
 import smoothcert
 from smoothcert.api import sanity
 from smoothcert.classifiers.integer_products import can_saturate, saturates
-from smoothcert.compress import compress, int8
+from smoothcert.compress import compress, int8, symmetric
+from smoothcert.errors import ModelError
+from support import onnx_graphs
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +29,7 @@ def images():
 @pytest.fixture
 def full_range(monkeypatch):
     """All 8 bits for weights, as ONNX Runtime quantizes by default and smoothcert once did."""
-    plain = int8.quantize_static
-    monkeypatch.setattr(
-        int8, "quantize_static", lambda *a, **k: plain(*a, **(k | {"reduce_range": False}))
-    )
+    monkeypatch.setattr(int8, "pair_scales", lambda w, axis: symmetric.scales(w, axis, "int8"))
 
 
 def made(residual, train_inputs, out, target="int8"):
@@ -57,6 +57,33 @@ def test_all_8_bits_would_change_labels(residual, train_inputs, images, tmp_path
     assert (exact.argmax(axis=1) != clipped.argmax(axis=1)).any()
     precise = Emulated(path, saturating=True, precise=True)
     assert (precise.logits(images) == exact).all()
+
+
+@pytest.mark.parametrize("scale", [1, 1e-30, 1e38, 1e-37, 1e-42])
+@pytest.mark.parametrize("count", [1, 2, 9, 100])
+def test_scales_leave_room_for_any_two_weights(count, scale):
+    rng = np.random.default_rng(count)
+    weights = (rng.standard_normal((500, count)).clip(-3, 3) * scale).astype(np.float32)
+    weights[0], weights[1, :2] = 0, scale  # zeros, and the two largest equal
+    steps = symmetric.pair_scales(weights, 0)
+    found = np.rint(weights / steps[:, None]).astype(int)
+    ordered = np.sort(np.pad(found, ((0, 0), (0, 1))))
+    assert np.abs(found).max() <= 127
+    assert (ordered[:, -2:].clip(0).sum(axis=1) <= 128).all()
+    assert (ordered[:, :2].clip(None, 0).sum(axis=1) >= -128).all()
+    if scale > 1e-36:  # below, a step is no normal number
+        assert (np.abs(found).max(axis=1)[1:] >= 63).all()  # and none is wasted
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("target", ["int8", "int8:*=int4"])
+def test_weights_without_a_scale_are_refused(bad, target, train_inputs, tmp_path):
+    weights = onnx_graphs.WEIGHTS.copy()
+    weights[3, 2] = bad
+    onnx.save(onnx_graphs.model(constants={"w": weights}), tmp_path / "bad.onnx")
+    with pytest.raises(ModelError, match="'w' are not all finite"):
+        compress(tmp_path / "bad.onnx", target, tmp_path / "q.onnx", inputs=train_inputs, sigma=1.0)
+    assert not (tmp_path / "q.onnx").exists()
 
 
 @pytest.mark.parametrize("target", ["int8", "int8:5.=int4", "int8-dynamic", "lowrank:0.5+int8"])

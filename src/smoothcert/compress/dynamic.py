@@ -28,7 +28,7 @@ def write(request: Request) -> CompressionReport:
             quantize_dynamic(
                 *(source, request.out),
                 per_channel=True,
-                reduce_range=True,  # as in `int8`
+                reduce_range=True,  # so that no processor clips sums, as in `int8`
                 weight_type=QuantType.QInt8,
             )
         method = "dynamic int8 (per-channel weights of 7 bits, one activation scale per batch)"
