@@ -8,7 +8,7 @@ import pytest
 from processors import Emulated
 
 from smoothcert.classifiers import hardware, integer_products, onnx
-from smoothcert.compress import compress, int8
+from smoothcert.compress import compress, int8, symmetric
 
 PLAIN = {"architecture": "x86_64", "vendor": "Maker"}
 EXACT = {**PLAIN, "processor": "New 2", "features": ["AVX2", "AVX-512", "AVX-512 VNNI"]}
@@ -43,8 +43,6 @@ def on(facts: dict, saturating: bool | None = None) -> Iterator[None]:
 
 def full_range(model: str, out: Path, data) -> None:
     """An int8 file with all 8 bits for weights, as ONNX Runtime makes it by default."""
-    plain = int8.quantize_static
     with pytest.MonkeyPatch.context() as patch:
-        wide = lambda *a, **k: plain(*a, **(k | {"reduce_range": False}))  # noqa: E731
-        patch.setattr(int8, "quantize_static", wide)
+        patch.setattr(int8, "pair_scales", lambda w, axis: symmetric.scales(w, axis, "int8"))
         compress(model, "int8", out, inputs=data, sigma=0.25)
