@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,14 @@ def test_this_machine_is_described():
     assert hardware.description({**here, "gpu": gpu}).startswith("GPU Name, compute capability 9.0")
     assert hardware.differences(here, {**here, "threads": -1, "providers": []}) == []
     assert hardware.description({}) == "unknown (unknown, unknown)"
+
+
+def test_a_gpu_of_which_torch_knows_nothing_is_unknown():
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("torch knows the GPU")
+    found = hardware.machine_of(replace(PixelSum(28), device="cuda:0"))
+    assert found["gpu"]["GPU"] == found["gpu"]["compute capability"] == "unknown"
 
 
 @pytest.mark.parametrize(

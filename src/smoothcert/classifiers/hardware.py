@@ -126,11 +126,15 @@ def _pairs(lines: Sequence[str]) -> dict[str, str]:
 
 
 def _gpu(device: str) -> dict[str, str]:
-    import torch
+    """Of a device; where torch cannot say it, as beside ONNX Runtime alone, less is known."""
+    try:
+        import torch
 
-    found = torch.cuda.get_device_properties(device)
-    capability = f"{found.major}.{found.minor}"
-    return {"GPU": found.name, "compute capability": capability, "driver": _driver()}
+        found = torch.cuda.get_device_properties(device)
+        name, capability = found.name, f"{found.major}.{found.minor}"
+    except (ImportError, RuntimeError, AssertionError):
+        name = capability = UNKNOWN
+    return {"GPU": name, "compute capability": capability, "driver": _driver()}
 
 
 def _driver() -> str:

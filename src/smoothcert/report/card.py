@@ -143,8 +143,8 @@ def _what(run: Run) -> str:
         f"σ = {settings.sigma:g}, α = {level(alpha)} per input, noise seed {settings.seed}",
         code(method.made(settings)) if method.kind else method.made(settings),
         all_together(len(identity.indices), alpha),
-        beside_grid(settings),
         f"evaluated on {code(where)}" if (where := machine(run)) else "",
+        beside_grid(settings),
     ]
     model = identity.model if identity.base else ""
     asked = tried(seed_use.tries_of_run(run), model, method, advice=False)
