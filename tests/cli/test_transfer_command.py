@@ -91,6 +91,7 @@ def test_a_run_from_before_machines_were_recorded_goes_on(folder):
         run_in(*again, "--resume", cwd=folder)
 
 
+@pytest.mark.slow
 def test_transfer_gives_an_ordinary_run_of_this_machine(folder):
     with on(CLIPS):
         shown, said = run_in("transfer", "there", "--out", "here", cwd=folder)
@@ -115,6 +116,7 @@ def test_transfer_gives_an_ordinary_run_of_this_machine(folder):
         run_in("verify", "here", "--replay", "100%", cwd=folder, code=6)
 
 
+@pytest.mark.slow
 def test_its_certificates_are_those_of_recertify_for_what_this_machine_computes(folder):
     with on(CLIPS):
         run_in("transfer", "there", "--policy", "budget:0.3", "--out", "here", cwd=folder)
@@ -166,6 +168,7 @@ def test_where_the_machine_is_the_same_other_votes_are_wrong(folder):
     assert "Another machine" not in shown
 
 
+@pytest.mark.slow
 def test_an_old_run_says_what_it_knows(folder):
     edit(folder / "there", lambda body: body["origin"].pop("machine"))
     with on(CLIPS):
@@ -178,6 +181,7 @@ def test_an_old_run_says_what_it_knows(folder):
     assert "evaluated on" not in card
 
 
+@pytest.mark.slow
 def test_another_file_is_recertified_instead(folder, models):
     with on(CLIPS):
         other = ("transfer", "there", "--model", models / "int8.onnx", "--out", "here")
@@ -197,6 +201,7 @@ def test_another_file_is_recertified_instead(folder, models):
     assert one == other
 
 
+@pytest.mark.slow
 def test_a_recertified_run_is_made_again_from_its_base(folder):
     with on(EXACT):
         to = ("--base", "there", "--policy", "uniform:300", "--out", "new")
@@ -217,6 +222,7 @@ def test_a_recertified_run_is_made_again_from_its_base(folder):
     assert str(moved(new, here)) in shown
 
 
+@pytest.mark.slow
 def test_what_cannot_be_reused_is_refused_with_a_way_out(folder):
     with on(EXACT):
         to = ("--base", "there", "--fresh-seed", 5, "--policy", "uniform:300", "--out", "new")
@@ -240,6 +246,7 @@ def test_what_cannot_be_reused_is_refused_with_a_way_out(folder):
         smoothcert.transfer(certification, str(folder / "wide.onnx"), data)
 
 
+@pytest.mark.slow
 def test_extend_does_not_mix_two_arithmetics(folder):
     to = ("extend", "wide.onnx", "--base", "there", "--n", 4000, "--out", "more")
     with on(CLIPS):
@@ -252,6 +259,7 @@ def test_extend_does_not_mix_two_arithmetics(folder):
     assert Run.open(folder / "here").identity.method.share == 0.5
 
 
+@pytest.mark.slow
 def test_a_twin_comes_along(models, tmp_path):
     net = models / "net.safetensors"
     run_in("certify", net, *CERTIFY, "--engine", "onnx", "--out", "there", cwd=tmp_path)
