@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from smoothcert.api.recertify import recertify as recertify
     from smoothcert.api.screen import screen as screen
     from smoothcert.api.smooth import Smooth as Smooth
+    from smoothcert.api.transfer import transfer as transfer
     from smoothcert.certificate import ABSTAIN as ABSTAIN
     from smoothcert.certificate import Certificate as Certificate
     from smoothcert.certificate import Certification as Certification
@@ -78,6 +79,7 @@ _HOMES = {
     "screen": "api.screen",
     "search": "searching.find",
     "summarize": "summary",
+    "transfer": "api.transfer",
 }
 
 

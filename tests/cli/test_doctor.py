@@ -167,6 +167,7 @@ H200 = Gpu("cuda:0", "NVIDIA H200", 150_754_820_096, 0)
 )
 def test_devices(cuda, nvidia, lines, monkeypatch):
     monkeypatch.setattr(devices, "onnx_providers", tuple)
+    monkeypatch.setattr(devices, "saturates", lambda: None)
     assert shown(installation._devices(cuda, nvidia)) == lines
 
 
@@ -242,6 +243,27 @@ def test_a_build_of_onnx_runtime_is_never_put_beside_the_other(one, other, monke
         " -- more: gone is not installed",
         "    pip install 'smoothcert[more]'",
     ]
+
+
+def test_what_this_processor_does_to_int8(monkeypatch):
+    monkeypatch.setattr(devices, "cuda", lambda: None)
+    from smoothcert.classifiers.integer_products import saturates
+
+    assert devices.saturates() is saturates()
+    for clipped, lines in (
+        (False, [" ok int8: products are added exactly here; x86 processors without VNNI"]),
+        (
+            True,
+            [
+                " !  int8: this processor clips large sums of products (no VNNI): int8 models",
+                "    smoothcert compress MODEL --to int8 ",
+            ],
+        ),
+    ):
+        assert [
+            line.startswith(start)
+            for line, start in zip(shown([installation._int8(clipped)]), lines, strict=True)
+        ] == [True] * len(lines)
 
 
 def test_the_noise_is_compared_with_its_definition():

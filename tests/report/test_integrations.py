@@ -85,7 +85,8 @@ def steps(workflow: str) -> list[str]:
 
 @pytest.mark.slow
 def test_the_workflow_accepts_a_good_model_and_fails_for_a_bad_one(folder):
-    recertify, original = [text for language, text in blocks("ci.md") if language == "yaml"]
+    workflows = [text for language, text in blocks("ci.md") if language == "yaml"]
+    recertify, transfer, original = workflows
     (certify,) = steps(original)
     assert run(certify) == 0
     good = steps(recertify)
@@ -93,11 +94,15 @@ def test_the_workflow_accepts_a_good_model_and_fails_for_a_bad_one(folder):
     assert [run(line, summary) for script in good for line in script.splitlines()] == [0] * 4
     assert "| `model-int8.onnx` | 20 |" in summary.read_text()
     assert (folder / "report" / "index.html").exists()
+    gate = [line for script in steps(transfer) for line in script.splitlines()]
+    assert [run(line) for line in gate] == [0, 0]
     (screen,) = [text for language, text in blocks("ci.md") if language == "sh"]
-    assert [run(line) for line in screen.splitlines()] == [0, 0, 0]
+    assert [run(line) for line in screen.splitlines()] == [0, 0, 0, 0]
     shutil.rmtree("runs/new")
+    shutil.rmtree("runs/here")
     with_classes_reversed("model-int8.onnx")
     assert [run(line, summary) for script in good for line in script.splitlines()] == [3, 0, 0, 0]
+    assert [run(line) for line in gate] == [3, 0]
     assert run(screen.splitlines()[1]) == 3
     assert re.search(r"`model-int8.onnx` \| 20 \| \d+ \| 0.0\d{3} ", summary.read_text())
 
@@ -108,7 +113,7 @@ def test_the_workflow_is_one_that_github_takes():
         assert {"name", "jobs"} < found.keys()
         assert True in found  # YAML 1.1 reads `on` as a truth value
         (job,) = found["jobs"].values()
-        assert job["runs-on"] == "ubuntu-latest"
+        assert job["runs-on"] in ("ubuntu-latest", ["self-hosted", "serving"])
         for step in job["steps"]:
             assert ("uses" in step) != ("run" in step)
             if "uses" in step:

@@ -14,7 +14,7 @@ from scipy import special
 
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certificate, Outcome, Settings
-from smoothcert.classifiers.protocol import Classifier, Denoises, Exported, Named
+from smoothcert.classifiers.protocol import AddsIntegers, Classifier, Denoises, Exported, Named
 from smoothcert.data.inputs import Inputs, to_float
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.answers import NO_CLASS, labels_of
@@ -130,11 +130,23 @@ def of_pair(classifier: Classifier, inputs: Inputs, sigma: float) -> tuple[str, 
     hints = of_labels(inputs.labels, len(inputs.classes))
     if isinstance(classifier, Exported) and classifier.in_training:
         hints = (*hints, of_training(classifier.name, classifier.in_training))
+    if isinstance(classifier, AddsIntegers) and classifier.can_saturate:
+        hints = (*hints, of_saturation(classifier.name))
     if isinstance(classifier, Named):
         hints = (*hints, *of_classes(classifier.class_names, inputs.classes))
     if isinstance(classifier, Denoises) and classifier.denoises not in (None, sigma):
         hints = (*hints, of_denoiser(classifier.denoises, sigma))
     return hints
+
+
+def of_saturation(name: str) -> str:
+    """The warning for integer products whose sums x86 processors without VNNI clip."""
+    return (
+        f"Sums of integer products in {name} can exceed 16 bits, and x86 processors without VNNI "
+        "clip them: its labels, and so its certificates, may differ between processors. Certify it "
+        "where it is served, or make it again from its original with `smoothcert compress --to "
+        "int8`, whose sums fit. `smoothcert doctor` says what this processor does."
+    )
 
 
 def of_denoiser(meant: float, sigma: float) -> str:

@@ -13,6 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.fitting import adapting, fitting
+from smoothcert.classifiers.integer_products import can_saturate, has_integer_products
 from smoothcert.classifiers.onnx_files import in_training, not_loaded, opened
 from smoothcert.classifiers.onnx_outputs import Output, chosen_output
 from smoothcert.classifiers.onnx_providers import OpenedSession, check_mode, opened_session
@@ -52,11 +53,17 @@ class OnnxClassifier:
     threads: int = field(default_factory=cores, kw_only=True)
     output: Output = field(kw_only=True)
     in_training: str = field(default="", kw_only=True)
+    can_saturate: bool = field(default=False, kw_only=True)
 
     @property
     def fixed_batch(self) -> int | None:
         """None: it takes batches of any size, whatever its session takes."""
         return None
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """What executes it."""
+        return tuple(self.session.get_providers())
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -115,6 +122,7 @@ class OnnxClassifier:
             stream=ready.stream,
             output=found,
             in_training=in_training(model),
+            can_saturate=has_integer_products(path) and can_saturate(path),
         )
         if device != "cpu":
             _ = loaded._bound  # what it lacks is said now

@@ -104,24 +104,30 @@ def _foreign(path: Path) -> str:
 
 def in_training(model: onnx.ModelProto) -> str:
     """The operators of a graph that were exported in training mode, or empty."""
-    nodes = list(parts_of(model, onnx.NodeProto))
-    constants = {t.name: t for t in parts_of(model, onnx.TensorProto) if t.name}
-    for node in nodes:
+    stored = constants(model)
+    nodes = parts_of(model, onnx.NodeProto)
+    return ", ".join(sorted({n.op_type for n in nodes if _trains(n, stored)}))
+
+
+def constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The tensors in a model, by every name that they have in its graphs."""
+    found = {t.name: t for t in parts_of(model, onnx.TensorProto) if t.name}
+    for node in parts_of(model, onnx.NodeProto):
         if node.op_type == "Constant":
             values = [a.t for a in node.attribute if a.name == "value"]
-            constants |= dict.fromkeys(node.output, *values) if values else {}
-        elif node.op_type == "Identity" and node.input[0] in constants:
-            constants[node.output[0]] = constants[node.input[0]]
-    return ", ".join(sorted({n.op_type for n in nodes if _trains(n, constants)}))
+            found |= dict.fromkeys(node.output, *values) if values else {}
+        elif node.op_type == "Identity" and node.input[0] in found:
+            found[node.output[0]] = found[node.input[0]]
+    return found
 
 
-def _trains(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
+def _trains(node: onnx.NodeProto, stored: Mapping[str, onnx.TensorProto]) -> bool:
     if node.op_type == "BatchNormalization":
         # Up to operator set 13, only additional outputs show it.
         return any(a.name == "training_mode" and a.i for a in node.attribute) or (
             sum(map(bool, node.output)) > 3
         )
-    mode = constants.get(node.input[2]) if len(node.input) > 2 else None
+    mode = stored.get(node.input[2]) if len(node.input) > 2 else None
     if node.op_type != "Dropout" or mode is None or mode.external_data:
         return False
     return bool(numpy_helper.to_array(mode).any())

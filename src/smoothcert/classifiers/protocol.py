@@ -130,6 +130,16 @@ class Exported(Protocol):
 
 
 @runtime_checkable
+class AddsIntegers(Protocol):
+    """A classifier that may multiply 8-bit integers, whose sums some processors clip."""
+
+    @property
+    def can_saturate(self) -> bool:
+        """Whether sums can be so large that they do."""
+        ...
+
+
+@runtime_checkable
 class Advised(Protocol):
     """A classifier that can say why its rows depend on each other or vary between calls."""
 

@@ -166,3 +166,12 @@ def onnx_providers() -> tuple[str, ...]:
     except ImportError:
         return ()
     return tuple(onnxruntime.get_available_providers())
+
+
+def saturates() -> bool | None:
+    """Whether this processor clips sums of int8 products; None without ONNX Runtime."""
+    try:
+        from smoothcert.classifiers import integer_products
+    except ImportError:
+        return None
+    return integer_products.saturates()

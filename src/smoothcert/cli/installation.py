@@ -256,6 +256,8 @@ def _devices(cuda: Cuda | None, nvidia: bool) -> Iterator[Finding]:
     if providers := devices.onnx_providers():
         gpu = cuda.gpus[0].name if cuda and cuda.gpus else ""
         yield _onnx(providers, devices.onnx_builds(), gpu)
+    if (clipped := devices.saturates()) is not None:
+        yield _int8(clipped)
 
 
 def _onnx(providers: Sequence[str], builds: Sequence[str], gpu: str) -> Finding:
@@ -272,6 +274,18 @@ def _onnx(providers: Sequence[str], builds: Sequence[str], gpu: str) -> Finding:
     if problem := devices.onnx_problem(gpu):
         return Finding("onnxruntime", problem, State.WARNING, "--device cpu")
     return Finding("onnxruntime", f"{there}; CUDA's computes on {gpu}")
+
+
+def _int8(clipped: bool) -> Finding:
+    if not clipped:
+        text = "products are added exactly here; x86 processors without VNNI clip large sums"
+        return Finding("int8", text)
+    text = (
+        "this processor clips large sums of products (no VNNI): int8 models give other labels here "
+        "than elsewhere, unless they are made by"
+    )
+    fix = "smoothcert compress MODEL --to int8 --data DATA --sigma SIGMA --out OUT.onnx"
+    return Finding("int8", text, State.WARNING, fix)
 
 
 def _gpu(gpu: Gpu) -> Finding:

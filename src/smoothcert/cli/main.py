@@ -101,7 +101,8 @@ app: typer.Typer = _App(
     f"for a fraction of the cost. MODEL is {MODEL_FORMS}. DATA is {DATA_FORMS}. "
     "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 3: not what --accept "
     "asks for; 4: a bug in smoothcert itself; 5: the time of --minutes was over before all "
-    "was done; 130: interrupted; 143: terminated.",
+    "was done; 6: certificates of another machine, whose votes differ from this one's; "
+    "130: interrupted; 143: terminated.",
 )
 
 CRASHED = 4

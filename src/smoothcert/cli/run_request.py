@@ -29,6 +29,7 @@ from smoothcert.report.spending import nothing_spent, without_evaluations
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import seed_use
 from smoothcert.runs.plan_file import read_plan
+from smoothcert.runs.replaying import Moved
 from smoothcert.runs.store import Run
 from smoothcert.sampling.time_limit import TimeIsUp, TimeLimit
 from smoothcert.storage.base import Storage
@@ -306,11 +307,12 @@ def show_run(
     as_json: bool,
     targets: Sequence[Goal] = (),
     base: Run | None = None,
+    moved: Moved | None = None,
 ) -> None:
     """Print the summary of a run, or its progress if other shards are missing.
 
-    For a recertified run also how often the cache of its base was used, if the base is available.
-    Exits with 3 if the run does not reach all targets.
+    For a recertified run also how often the cache of its base was used, if the base is available;
+    for a transferred one how many votes moved. Exits with 3 if the run does not reach all targets.
     """
     if run.missing:
         done, blocks = len(run.finished), len(run.blocks)
@@ -329,11 +331,14 @@ def show_run(
         verdict = {"accepted": accepted, "why": why} if judged else {}
         cache = {"cache": tries.to_json(model)} if tries else {}
         cache |= {"without_evaluations": nothing} if run.identity.method.has_plan else {}
-        console.show_json({"run": str(run.storage), **asdict(summary), **cache, **verdict})
+        votes = {"votes": asdict(moved)} if moved else {}
+        console.show_json({"run": str(run.storage), **asdict(summary), **cache, **votes, **verdict})
     else:
         console.show_table(*summary_table([summary]))
         if said := nothing_spent(nothing):
             console.say(said)
+        if moved:
+            console.show(f"On this machine {moved}.")
         console.say(f"Written to {run.storage}")
         if base is not None:
             console.note(sanity.of_recertified(base.certificates, run.certificates))

@@ -1,9 +1,11 @@
 """What a run, or a file of `screen --out`, proves: computed again, and some draws replayed."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from smoothcert.classifiers.hardware import description, machine_of, products_of
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import console
 from smoothcert.cli.data_source import recorded_model, recorded_source, require_no_code
@@ -16,8 +18,10 @@ from smoothcert.execution.screening_tasks import make_screener, problems_of, rep
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.standings import unfinished
 from smoothcert.runs import seed_use
+from smoothcert.runs.replaying import Moved, machine
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, evaluate_again, still_unchecked
+from smoothcert.runs.verify import Verification as Replay
 from smoothcert.runs.verify import verify as recompute
 from smoothcert.sampling.time_limit import TimeLimit
 from smoothcert.storage.local import LocalFolder
@@ -34,6 +38,7 @@ class Verification:
         replayed: draws that were evaluated again.
         problems: what is not as stored.
         unchecked: what was not checked.
+        moved: how votes differ from those of another machine, and what to do; or empty.
     """
 
     text: str
@@ -41,6 +46,7 @@ class Verification:
     replayed: int
     problems: Sequence[str]
     unchecked: Sequence[Unchecked]
+    moved: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def verify_run_directory(
     with console.waiting("Recomputing certificates from votes"):
         original = _base_run(run, base)
         result = recompute(run, original)
-    problems, replayed, unchecked = list(result.problems), 0, result.unchecked
+    problems, replayed, unchecked, votes = list(result.problems), 0, result.unchecked, ""
     drawn = f", {many(0, 'draw')} replayed" if part is not None else ""
     if part is not None and not run.missing:
         with console.waiting("Loading model and data"):
@@ -101,7 +107,8 @@ def verify_run_directory(
         with console.bar("Replaying", round(drawn_once * part.fraction)) as tick:
             fraction = part.fraction
             again = evaluate_again(run, classifier, inputs, fraction, tick, original, left)
-        problems += again.problems
+        found, votes = _judged(run, again, classifier)
+        problems += found
         replayed = again.replayed
         whole = again.inputs == len(run.identity.indices)
         unchecked = still_unchecked(unchecked, again.share if whole else 0.0, again.pilot)
@@ -113,7 +120,31 @@ def verify_run_directory(
             )
     against = "" if original is None else f", and their draws from {original.storage}"
     text = f"{many(result.certificates, 'certificate')} recomputed from the votes{against}{drawn}"
-    return Verification(text, result.certificates, replayed, problems, unchecked)
+    return Verification(text, result.certificates, replayed, problems, unchecked, votes)
+
+
+def _judged(run: Run, again: Replay, classifier: Classifier) -> tuple[list[str], str]:
+    """What a replay found wrong; and what is said instead where another machine explains it.
+
+    Nobody can tell here whether the votes are those of that machine, so this is no pass either.
+    """
+    if not again.answers:
+        return list(again.problems), ""
+    way = f"smoothcert transfer {shlex.quote(str(run.storage))} --out NEW"
+    where, differs = machine(run), ", ".join(again.elsewhere)
+    rest = [problem for problem in again.problems if problem not in again.answers]
+    if not where:
+        known = f"of what it does record, other here: {differs}" if differs else ""
+        said = f"it does not record on which machine it was made ({known or 'an older version'})"
+        return [*again.answers, f"{said}; if on another one, {way} gives certificates of this"], ""
+    if not differs:
+        return list(again.problems), ""
+    here = description(machine_of(classifier), products_of(classifier))
+    return rest, (
+        f"{Moved(again.replayed, again.differing)}, and not as here were: {differs}. These are "
+        f"certificates of the machine {where}, and whether they are can be checked there alone. "
+        f"On this one, {here}: {way}"
+    )
 
 
 def _base_run(run: Run, given: str | None) -> Run | None:

@@ -3,6 +3,11 @@
 Scales are calibrated on noisy inputs, since those are what a smoothed classifier sees, and
 are fixed afterwards, so a row's result does not depend on its batch.
 
+A channel's scale is so large that two products with activations fit into 16 bits, whichever two a
+kernel adds first: so no processor clips their sum (see `classifiers.integer_products`), where it
+does if the largest weight takes all 8 bits. The kernels and their speed are the same, and about a
+bit of precision is lost (docs/quantization.md).
+
 `int8:layer3=int4,fc=fp32` makes exceptions of layers (see `layers.assigned`). An int4 layer has
 its weights on the 15 levels of a per-channel symmetric 4-bit grid, kept in int8, so that the
 same integer kernels run it: ONNX Runtime has none for packed 4-bit convolutions and would
@@ -31,7 +36,7 @@ from smoothcert.compress.onnx_graph import FRONT, opset_of, with_opset
 from smoothcert.compress.onnx_layers import layers, weights_of
 from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request, bytes_of
-from smoothcert.compress.symmetric import along, scales
+from smoothcert.compress.symmetric import along, pair_scales, scales
 from smoothcert.errors import InvalidInput, ModelError, SmoothcertError
 
 _OPSET = 13
@@ -164,10 +169,22 @@ class _Calibration(CalibrationDataReader):
 def _overrides(
     model: onnx.ModelProto, found: list[Layer], precisions: Mapping[str, str]
 ) -> dict[str, list[dict]]:
-    """For each int4 weight, the scale and zero point of every output channel."""
-    chosen = [layer for layer in found if precisions[layer.node] == "int4"]
+    """For each weight that becomes integers, the scale and zero point of every output channel."""
+    chosen = [layer for layer in found if precisions[layer.node] != "fp32"]
     weights = weights_of(model, chosen)
     zero = np.zeros((), np.int8)
+
+    def steps(layer: Layer) -> NDArray[np.float32]:
+        values = weights[layer.weight]
+        if not np.isfinite(values).all():
+            raise ModelError(
+                f"The weights {layer.weight!r} are not all finite, so they have no scale. Export "
+                "the model again from weights that are."
+            )
+        if precisions[layer.node] == "int4":
+            return scales(values, layer.axis, "int4")
+        return pair_scales(values, layer.axis)
+
     return {
         layer.weight: [
             {
@@ -176,7 +193,7 @@ def _overrides(
                 "scale": np.array(scale, np.float32),
                 "zero_point": zero,
             }
-            for scale in scales(weights[layer.weight], layer.axis, "int4")
+            for scale in steps(layer)
         ]
         for layer in chosen
     }
@@ -228,7 +245,7 @@ def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
 
 
 def _method(kinds: list[str]) -> str:
-    text = "static int8 (QDQ, per-channel weights)"
+    text = "static int8 (QDQ, per-channel weights, whose sums no processor clips)"
     if "int4" in kinds:
         text += f", {kinds.count('int4')} layers with 4-bit weights kept and computed with in int8"
     if "fp32" in kinds:

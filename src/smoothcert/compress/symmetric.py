@@ -48,6 +48,28 @@ def scales(weights: NDArray[Any], axis: int, precision: str, group: int = 0) -> 
     return np.where(steps > 0, steps, np.float32(1))
 
 
+def pair_scales(weights: NDArray[Any], axis: int) -> NDArray[np.float32]:
+    """The steps of a tensor in `int8` for which two weights of one sign add up to at most 128.
+
+    Their products with bytes then fit into 16 bits (see `classifiers.integer_products`): in these
+    steps the two largest of a sign add up to 127, and rounding moves each by at most a half.
+
+    Args:
+        weights: the tensor.
+        axis: that of its output channels.
+
+    Returns:
+        Shape (channels,), at most twice those of `scales`; 1 for a channel of zeros, or of weights
+        that a float32 step cannot tell from zero.
+    """
+    rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1).astype(np.float64)
+    signed = np.stack([rows, -rows]).clip(0)
+    signed = np.concatenate([signed, np.zeros_like(signed[..., :1])], axis=-1)  # of one weight
+    pairs = np.partition(signed, -2)[..., -2:].sum(axis=-1).max(axis=0)
+    steps = (pairs / levels("int8")).astype(np.float32)
+    return np.where(steps >= np.finfo(np.float32).tiny, steps, np.float32(1))
+
+
 def spread(steps: NDArray[Any], shape: Sequence[int], axis: int, group: int = 0) -> NDArray[Any]:
     """The result of `scales` in a shape that broadcasts with the weights, which have this shape."""
     if not group:

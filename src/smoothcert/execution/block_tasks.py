@@ -10,6 +10,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.classifiers.hardware import device_kind, products_of
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs, Item
 from smoothcert.errors import InvalidInput, Mismatch
@@ -174,6 +175,7 @@ class RunTaskSpec:
             "kind of device": (identity.device, device_kind(classifier)),
             "selection of inputs": (identity.indices, inputs.indices),
             "noise": (identity.noise_hash, found.noise_hash),
+            "arithmetic of 8-bit integers": (identity.products, products_for(run, classifier)),
             "library versions": (dict(identity.versions), library_versions()),
         }
         wrong = [name for name, (stored, here) in pairs.items() if stored != here]
@@ -189,6 +191,8 @@ class RunTaskSpec:
         return task
 
 
-def device_kind(classifier: Classifier) -> str:
-    """`cpu`, `cuda`, ...: which of several equal devices does not matter."""
-    return classifier.device.partition(":")[0]
+def products_for(run: Run | None, classifier: Classifier) -> str:
+    """What the identity of a run says of integers here; one from before that was said goes on."""
+    if run is not None and "machine" not in run.manifest.origin:
+        return run.identity.products
+    return products_of(classifier)

@@ -10,10 +10,11 @@ from typing import Any
 from smoothcert.api import sized, timed
 from smoothcert.api.recertify import check_base, check_classes
 from smoothcert.certificate import Settings
+from smoothcert.classifiers.hardware import device_kind, machine_of
 from smoothcert.classifiers.protocol import Classifier, Fronted
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, StoreError
-from smoothcert.execution.block_tasks import ALL, Shard, device_kind
+from smoothcert.execution.block_tasks import ALL, Shard, products_for
 from smoothcert.execution.scheduler import Executor, best_block_seconds, run_serially
 from smoothcert.methods import SCRATCH, Allocation, Method, Sized, planned
 from smoothcert.runs import pilots, plan_file, seed_use
@@ -252,6 +253,7 @@ def _prepare(
         noise_hash=ready.probe.noise_hash,
         base=request.base.identity.hash if request.base else "",
         layout=layout_of(ready.classifier),
+        products=products_for(same, classifier),
         noise_law=request.settings.noise.name,
     )
     _log_choices(identity, ready)
@@ -264,6 +266,7 @@ def _prepare(
         origin["front"] = classifier.front
     if inputs.unit:
         origin["unit"] = inputs.unit
+    origin["machine"] = machine_of(classifier)
     origin |= {"row_exact": ready.probe.row_exact, "probe_answers": ready.probe.answers}
     return ready, identity, origin
 

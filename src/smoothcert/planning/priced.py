@@ -145,6 +145,13 @@ class _Group:
         ]
         return np.where(self.known.proven, found, 0.0)
 
+    def original(self) -> NDArray[np.float64]:
+        """The original's radius to expect, in units of sigma, by selection draws alone."""
+        radius = self._weights @ self.menu.cached
+        two = self.menu.original(self._shares)
+        several = np.maximum(radius, two) if self.form == "auto" else two
+        return (radius if self.form == "binary" else several)[self._types]
+
     @property
     def _types(self) -> NDArray[np.int64]:
         return self.known.types[1]
@@ -240,6 +247,13 @@ class PricedPlanner:
         for group, offered in zip(self._groups, offers, strict=True):
             radius[group.positions] = group.expected_radii(offered[last])
         return round(expected[last]), radius
+
+    def original(self, alpha: float) -> NDArray[np.float64]:
+        """The original's radii to expect at an error alpha, in sigmas: by selection draws alone."""
+        radius = np.zeros(len(self.known.k))
+        for group in replace(self, method=replace(self.method, alpha=alpha))._groups:
+            radius[group.positions] = group.original()
+        return radius
 
     @cached_property
     def _groups(self) -> tuple[_Group, ...]:

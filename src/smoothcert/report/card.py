@@ -21,6 +21,7 @@ from smoothcert.report.claims import (
 )
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import seed_use
+from smoothcert.runs.replaying import machine
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
 from smoothcert.text import floor_to, level, visible
@@ -41,9 +42,9 @@ certificates (with a base run, also which draws were counted) and lists what it 
 _CITE = "To cite: smoothcert, and the papers whose theorems these certificates rest on."
 
 _NOT = """\
-Not claimed: that all certificates hold at once; anything about another norm, other inputs, or the
-model without noise. The certificates are about the smoothed classifier: predict with the same σ
-(`smoothcert predict`)."""
+Not claimed: that all certificates hold at once; anything about another norm, other inputs, the
+model without noise, or a machine on which it gives other answers (`smoothcert transfer`). The
+certificates are about the smoothed classifier: predict with the same σ (`smoothcert predict`)."""
 
 _REUSED = """\
 Certificates that reuse the original's cache hold only for a model that was made, and chosen,
@@ -142,6 +143,7 @@ def _what(run: Run) -> str:
         f"σ = {settings.sigma:g}, α = {level(alpha)} per input, noise seed {settings.seed}",
         code(method.made(settings)) if method.kind else method.made(settings),
         all_together(len(identity.indices), alpha),
+        f"evaluated on {code(where)}" if (where := machine(run)) else "",
         beside_grid(settings),
     ]
     model = identity.model if identity.base else ""

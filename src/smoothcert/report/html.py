@@ -26,6 +26,7 @@ from smoothcert.report.tables import summary_table
 from smoothcert.report.thumbnails import Sheet
 from smoothcert.runs import seed_use
 from smoothcert.runs.manifest import json_form
+from smoothcert.runs.replaying import machine
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
 from smoothcert.text import ceil_to, floor_to, level, many, percent, visible
@@ -224,6 +225,7 @@ def _run_facts(run: Run) -> dict[str, Any]:
             ("Run's fingerprint", identity.hash),
             ("Base run's fingerprint", identity.base or "none: certified from scratch"),
             ("Device", visible(identity.device)),
+            ("Machine", visible(machine(run) or "not recorded")),
             ("Versions", visible(versions)),
         ],
         "json": json.dumps(json_form(identity) | {"indices": "…"}, indent=1),

@@ -112,6 +112,7 @@ def check_continued(base: Run, new: Identity, answers: str) -> None:
         "settings": (replace(old.settings, off_grid=0.0), replace(due, off_grid=0.0)),
         "model": (old.model, new.model),
         "kind of device": (old.device, new.device),
+        "arithmetic of 8-bit integers": (old.products, new.products),
         "noise": (old.noise_hash, new.noise_hash),
         "batch size": (old.batch_size, new.batch_size),
     }

@@ -35,11 +35,18 @@ _WHAT = {
     "shape": "another input shape",
     "batch_size": "another batch size",
     "layout": "another memory layout",
+    "products": "other sums of products of 8-bit integers (empty if exact)",
     "block_inputs": "another block size",
     "device": "another device",
     "versions": "other library versions",
     "base": "another base run",
 }
+
+
+_ELSEWHERE = (
+    " Or finish it on a processor of the kind it was started on; smoothcert transfer then gives "
+    "certificates of this one, for a fraction of the evaluations."
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class Identity:
         device: where the classifier ran.
         noise_hash: hash of the run's first noise.
         base: identity hash of the run that was reused, or empty.
+        products: `saturating` if the processor's sums of the model's products of integers are
+            inexact; empty if they are exact, or there are none.
         versions: versions of Python and the numerical libraries.
         noise_law: name of the noise law and its addressing.
     """
@@ -77,6 +86,7 @@ class Identity:
     noise_hash: str
     base: str = ""
     layout: str = ""
+    products: str = ""
     versions: Mapping[str, str] = field(default_factory=lambda: library_versions())
     noise_law: str = field(kw_only=True)
 
@@ -88,11 +98,12 @@ class Identity:
     def require(self, other: "Identity", directory: str) -> None:
         """Raise Mismatch with every part in which the stored identity differs from `other`."""
         mine, theirs = json_form(self), json_form(other)
-        wrong = [name for name in mine if mine[name] != theirs[name]]
-        if wrong:
-            shown = "; ".join(_differs(_WHAT[name], mine[name], theirs[name]) for name in wrong)
+        pairs = {name: (mine.get(name, ""), theirs.get(name, "")) for name in {**mine, **theirs}}
+        if wrong := [name for name, (one, now) in pairs.items() if one != now]:
+            shown = "; ".join(_differs(_WHAT[name], *pairs[name]) for name in wrong)
             more = _more_draws(mine, theirs) and wrong == ["settings"]
             advice = " smoothcert extend adds draws to a finished run." if more else ""
+            advice += _ELSEWHERE if "products" in wrong else ""
             raise Mismatch(
                 f"{directory} was made with {shown}. Resume with the same, or write to a new "
                 f"directory.{advice}"
@@ -160,6 +171,8 @@ def json_form(identity: Identity) -> dict[str, Any]:
     plain = {f.name: getattr(identity, f.name) for f in fields(identity)}
     plain["settings"] = settings_form(identity.settings)
     plain["method"] = method_form(identity.method)
+    if not identity.products:
+        del plain["products"]
     return json.loads(json.dumps(plain))
 
 

@@ -1,22 +1,30 @@
 """Replay: a random part of a run's draws evaluated again, and compared with the stored labels."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcert.api import selection
 from smoothcert.certificate import Record
+from smoothcert.classifiers import hardware
+from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Mismatch
-from smoothcert.methods import replay
+from smoothcert.methods import Exact, replay
 from smoothcert.noise.law import Stream
+from smoothcert.runs import pilots
+from smoothcert.runs.manifest import library_versions
 from smoothcert.runs.store import Run
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.prepare import Prepared
 from smoothcert.sampling.sampler import Sampler
 from smoothcert.sampling.tuning import BatchConfig, speed
+from smoothcert.text import ceil_to
 
 _TRIALS, _TRIAL, _TRIAL_SHARE = 3, 1.0, 0.03  # seconds, and of the time, of each at most
+_NO_VOTES = ("smoothcert", "python", "scipy")  # no version of these changes a vote
 _USED = 0.9  # of the time, by what is expected to fit
 
 
@@ -62,6 +70,70 @@ def again(
             total += len(pick)
             differing += int((labels[pick] != new).sum())
     return total, differing, seen
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Votes of two runs on the same draws.
+
+    Attributes:
+        compared: draws that both have evaluated.
+        differing: those whose labels differ.
+    """
+
+    compared: int
+    differing: int
+
+    def __str__(self) -> str:
+        """In words, the share rounded up."""
+        if not self.compared:
+            return "no vote was compared"
+        share = ceil_to(100 * self.differing / self.compared, 2)
+        return f"{self.differing:,} of {self.compared:,} votes moved ({share} %)"
+
+
+def moved(old: Run, new: Run) -> Moved:
+    """How many votes differ between two runs of the same inputs and noise, the pilot's too."""
+    compared = differing = 0
+    everything = range(len(old.identity.indices))
+    pairs = zip(old.records(everything), new.records(everything), strict=True)
+    planned_from = _pilot(new) if isinstance(new.identity.method, Exact) else {}
+    for position, (one, other) in enumerate(pairs):
+        known = {stream: (draws, labels) for stream, draws, labels in _evaluated(one)}
+        now = list(_evaluated(other))
+        if position in planned_from and len(one.votes.selection):
+            now.append((Stream.SELECTION, selection.draws(one)[0], planned_from[position]))
+        for stream, draws, labels in now:
+            before, votes = known.get(stream, (draws[:0], labels[:0]))
+            _, a, b = np.intersect1d(before, draws, assume_unique=True, return_indices=True)
+            compared += len(a)
+            differing += int((votes[a] != labels[b]).sum())
+    return Moved(compared, differing)
+
+
+def _pilot(run: Run) -> dict[int, NDArray[np.int32]]:
+    """The labels of the pilot of the exact test, on selection draws, by position."""
+    votes = pilots.read_pilot(run).votes
+    return dict(zip(votes.positions.tolist(), votes.labels, strict=True))
+
+
+def machine(run: Run) -> str:
+    """The machine on which a run was begun, in words; empty if it does not say."""
+    recorded = run.manifest.origin.get("machine")
+    return hardware.description(recorded, run.identity.products) if recorded else ""
+
+
+def elsewhere(run: Run, classifier: Classifier) -> list[str]:
+    """What was not as here when a run was begun, of what can change a vote, as far as it says."""
+    identity, here = run.identity, hardware.machine_of(classifier)
+    recorded, installed = run.manifest.origin.get("machine"), library_versions()
+    found = [] if recorded is None else hardware.differences(recorded, here)
+    if recorded is not None and identity.products != hardware.products_of(classifier):
+        found.append("products of integers")
+    if identity.device != hardware.device_kind(classifier):
+        found.append("device")
+    ours = {name: of for name, of in identity.versions.items() if name not in _NO_VOTES}
+    return found + [f"version of {n}" for n, of in ours.items() if of != installed.get(n)]
 
 
 def of_model(run: Run, ready: Prepared) -> Iterator[str]:

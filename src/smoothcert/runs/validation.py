@@ -47,6 +47,7 @@ UNREADABLE = (
 """What json, pyarrow (whose errors are also ValueErrors, OSErrors and MemoryErrors) and access to
 what they return raise for content that was not written by this package."""
 
+_MOST_FACTS = 64  # of one kind about a machine
 _BUDGET = re.compile(r"[A-Za-z][A-Za-z _-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CONTENT = re.compile(r"[0-9a-f]{16}")
@@ -100,7 +101,7 @@ def check_identity(raw: Mapping[str, Any]) -> None:
     for name in ("batch_size", "block_inputs"):
         whole(raw[name], name, 1, 2**31 - 1)
     names = ("model", "data", "device", "noise_hash", "base", "layout", "noise_law")
-    _texts({name: raw[name] for name in names})
+    _texts({name: raw[name] for name in names} | {"products": raw.get("products", "")})
     _texts(dict(raw["versions"].items()))
 
 
@@ -118,9 +119,22 @@ def check_origin(origin: Any) -> None:
     whole(origin.get("pilot_evaluations", 0), "pilot_evaluations", 0, 2**63 - 1)
     known_answers.read(origin.get("probe_answers", "1x1:AAAAAA=="))
     check_attached(origin.get("files", {}))
-    for name in ("data", "twin_of"):
+    for name in ("data", "twin_of", "machine"):
         if not isinstance(origin.get(name, {}), dict):
             raise TypeError(f"{name} is not an object")
+    _check_machine(origin.get("machine", {}))
+
+
+def _check_machine(machine: Mapping[str, Any]) -> None:
+    """Texts, lists of them, and of a GPU an object of them; members may be absent."""
+    kinds = {"features": list, "providers": list, "gpu": dict, "threads": int}
+    for name, value in machine.items():
+        kind = kinds.get(name, str)
+        if type(value) is not kind or (kind in (list, dict) and len(value) > _MOST_FACTS):
+            raise TypeError(f"{name} of its machine is {value!r:.60}")
+        inner = value if kind is list else value.values() if kind is dict else [str(value)]
+        for text in inner:
+            _texts({f"{name} of its machine": text})
 
 
 def check_attached(files: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
 from smoothcert.methods import Allocation, planned
 from smoothcert.runs import ledger, pilots, plan_file, recomputed
 from smoothcert.runs.bases import check_same_inputs
-from smoothcert.runs.replaying import again, fitting, of_data, of_model
+from smoothcert.runs.replaying import again, elsewhere, fitting, of_data, of_model
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
 from smoothcert.sampling.engine import Progress
@@ -42,6 +42,8 @@ class Verification:
         share: of a replay: of every input's draws, those that it was to evaluate again.
         inputs: of a replay: how many inputs it came to.
         pilot: of a replay: whether the pilot was among it, if there is one.
+        answers: of a replay: those of the problems that are the classifier's answers.
+        elsewhere: where there are any: what was not as here when the run was begun.
     """
 
     certificates: int
@@ -52,6 +54,8 @@ class Verification:
     share: float = 0.0
     inputs: int = 0
     pilot: bool = True
+    answers: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
 
 class Unchecked(Enum):
@@ -310,7 +314,7 @@ def evaluate_again(
     check_same_inputs(run, inputs)
     classifier = in_layout(classifier, identity.layout)
     ready = prepare(classifier, inputs.item(0), identity.settings, 0, identity.batch_size)
-    problems = [*of_data(run, inputs), *of_model(run, ready)]
+    problems, answers = list(of_data(run, inputs)), list(of_model(run, ready))
     reuse = planned(identity.method) if base is not None else None
     pilot, more, other = True, 0, 0
     if left is not None:
@@ -323,5 +327,7 @@ def evaluate_again(
     total, differing, seen = again(run, sampler, inputs, fraction, left or (lambda: 1.0))
     total, differing = total + more, differing + other
     if differing:
-        problems.insert(0, f"{differing} of {total} replayed draws have a different label")
-    return Verification(0, total, differing, tuple(problems), (), fraction, seen, pilot)
+        answers.insert(0, f"{differing} of {total} replayed draws have a different label")
+    there = tuple(elsewhere(run, classifier)) if answers else ()
+    facts = (fraction, seen, pilot, tuple(answers), there)
+    return Verification(0, total, differing, (*answers, *problems), (), *facts)

@@ -21,10 +21,24 @@ from smoothcert.cli.commands.screen import screen
 from smoothcert.cli.commands.search import search
 from smoothcert.cli.commands.simulate import simulate
 from smoothcert.cli.commands.train import train
+from smoothcert.cli.commands.transfer import transfer
 from smoothcert.cli.commands.verify import verify
 
 COMMANDS = (
-    *(demo, adapt, train, check, certify, extend, recertify, plan, screen, search, compress),
+    *(
+        demo,
+        adapt,
+        train,
+        check,
+        certify,
+        extend,
+        recertify,
+        transfer,
+        plan,
+        screen,
+        search,
+        compress,
+    ),
     *(report, model_card, export, merge, verify, predict, simulate, doctor),
 )
 """In the order of `--help`."""

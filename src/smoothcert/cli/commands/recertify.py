@@ -9,8 +9,15 @@ from smoothcert import vocabulary
 from smoothcert.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from smoothcert.api.recertify import Wanted
+    from smoothcert.classifiers.protocol import Classifier
+    from smoothcert.cli.data_source import DataSource
     from smoothcert.cli.run_request import RunArguments
+    from smoothcert.data.inputs import Inputs
+    from smoothcert.methods import Method
     from smoothcert.runs.store import Run
 
 
@@ -91,14 +98,10 @@ def _recertify(
         arguments: of the run.
         wanted: how to recertify.
     """
-    from smoothcert.api import sanity
-    from smoothcert.api.recertify import default_alpha, method_settings
-    from smoothcert.api.timed import minutes_of
+    from smoothcert.api.recertify import method_settings
     from smoothcert.cli import console
     from smoothcert.cli.data_source import recorded_source
-    from smoothcert.cli.resources import run_on_cluster
-    from smoothcert.cli.run_request import executed, show_run
-    from smoothcert.execution.start import RunRequest
+    from smoothcert.cli.run_request import show_run
     from smoothcert.runs.store import Run
 
     if wanted.fresh_seed is not None:
@@ -107,33 +110,60 @@ def _recertify(
     with console.waiting("Loading the base run"):
         original = Run.open(base)
         arguments.check_targets(original.labels, str(original.storage), original)
-        settings = original.identity.settings
-        method = method_settings(settings, original.identity.method, wanted)
-        arguments = arguments.allowing(method)
+        method = method_settings(original.identity.settings, original.identity.method, wanted)
         source = recorded_source(original.manifest.origin, data)
-    alpha = default_alpha(settings, wanted.alpha)
-    console.note(sanity.of_settings(settings, alpha, method.form_of(settings)))
+    run = reused(original, method, source, arguments, {"model": model, "base": base})
+    show_run(run, arguments.json, arguments.targets, original)
+
+
+def reused(
+    original: "Run",
+    method: "Method",
+    source: "DataSource",
+    arguments: "RunArguments",
+    origin: "Mapping[str, Any]",
+    loaded: "tuple[Classifier, Inputs] | None" = None,
+    files: "Mapping[str, bytes] | None" = None,
+) -> "Run":
+    """Compute a run that reuses the votes of another.
+
+    Args:
+        original: the run whose votes are reused.
+        method: how.
+        source: of its data.
+        arguments: of the new run.
+        origin: what the new run says of its model and base.
+        loaded: model and data, if they are loaded already.
+        files: what the new run's directory keeps.
+    """
+    from smoothcert.api import sanity
+    from smoothcert.api.timed import minutes_of
+    from smoothcert.cli import console
+    from smoothcert.cli.resources import run_on_cluster
+    from smoothcert.cli.run_request import executed
+    from smoothcert.execution.start import RunRequest
+
+    settings, arguments = original.identity.settings, arguments.allowing(method)
+    proven = method.proven_alpha(settings)
+    console.note(sanity.of_settings(settings, proven, method.form_of(settings)))
     by_time = minutes_of(method) is not None  # then nobody knows yet how many
     few = 0 if by_time else _expected_evaluations(original, method.policy_of(settings))
     total = arguments.remaining(few)
-    classifier = inputs = None
-    if arguments.compute.cluster is None:
-        with console.waiting("Loading model and data"):
-            classifier = arguments.load(model)
-            inputs = source.load_and_describe(recorded=True)
-        arguments.look(classifier, inputs, settings, total)
 
     def request(tick: console.Tick) -> RunRequest:
-        run_options = arguments.options(tick, source, {"model": model, "base": base})
+        run_options = arguments.options(tick, source, origin, files)
         return RunRequest(arguments.storage, settings, method, original, run_options)
 
-    if classifier is None or inputs is None:
+    if arguments.compute.cluster is not None:
         with arguments.until_time_is_up(), console.bar("Recertifying", total) as tick:
-            run = run_on_cluster(request(tick), model, source, arguments.compute)
-    else:
-        bars, totals = ("Pilot", "Recertifying"), (_PILOT if by_time else 0, total)
-        run = executed(request, classifier, inputs, arguments, bars, totals)
-    show_run(run, arguments.json, arguments.targets, original)
+            return run_on_cluster(request(tick), origin["model"], source, arguments.compute)
+    if loaded is None:
+        with console.waiting("Loading model and data"):
+            model = arguments.load(origin["model"])
+            loaded = model, source.load_and_describe(recorded=True)
+    arguments.look(*loaded, settings, total)
+    bars, totals = ("Pilot", "Recertifying"), (_PILOT if by_time else 0, total)
+    return executed(request, *loaded, arguments, bars, totals)
 
 
 def _fresh_seed(run: "Run") -> int | None:

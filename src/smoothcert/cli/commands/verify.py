@@ -10,6 +10,9 @@ from smoothcert.cli import options
 if TYPE_CHECKING:
     from smoothcert.cli.verification import Verification
 
+OTHER_MACHINE = 6
+"""The exit code where votes differ and the run is of another machine."""
+
 
 def verify(
     run: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
@@ -64,7 +67,8 @@ def verify(
 
 
 def _show(path: str, found: "Verification", as_json: bool) -> None:
-    """What was checked, found wrong, and left out; exits with 1 if anything is wrong."""
+    """What was checked, found wrong, and left out; exits with 1 if anything is wrong, and with 6 if
+    votes are of another machine."""
     from smoothcert.cli import console
     from smoothcert.text import many, visible
 
@@ -72,14 +76,18 @@ def _show(path: str, found: "Verification", as_json: bool) -> None:
     if as_json:
         counts = {"certificates": found.certificates, "replayed": found.replayed}
         left = {"problems": list(problems), "not_checked": [one.value for one in found.unchecked]}
-        console.show_json({"run": path, "ok": not problems, **counts, **left})
+        verdict = {"ok": not (problems or found.moved), "other_machine": found.moved}
+        console.show_json({"run": path, **verdict, **counts, **left})
     else:
-        verdict = "all as stored." if not problems else f"{many(len(problems), 'problem')}."
+        verdict = "all as stored." if not found.moved else "all but votes as stored."
+        verdict = f"{many(len(problems), 'problem')}." if problems else verdict
         console.show(visible(f"{path}: {found.text}: {verdict}"))
+        if found.moved:
+            console.show(visible(f"Another machine: {found.moved}"))
         for problem in problems:
             console.show(visible(f"  - {problem}"))
         console.show("Not checked:")
         for one in found.unchecked:
             console.show(f"  - {one.value}")
-    if problems:
-        raise typer.Exit(1)
+    if problems or found.moved:
+        raise typer.Exit(1 if problems else OTHER_MACHINE)
