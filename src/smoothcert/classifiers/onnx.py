@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.fitting import adapting, fitting
-from smoothcert.classifiers.integer_products import can_saturate
+from smoothcert.classifiers.integer_products import can_saturate, has_integer_products
 from smoothcert.classifiers.onnx_files import in_training, not_loaded, opened
 from smoothcert.classifiers.onnx_outputs import Output, chosen_output
 from smoothcert.classifiers.reference import ModelReference
@@ -41,6 +41,7 @@ class OnnxClassifier:
     threads: int = field(default_factory=cores, kw_only=True)
     output: Output = field(kw_only=True)
     in_training: str = field(default="", kw_only=True)
+    can_saturate: bool = field(default=False, kw_only=True)
 
     @property
     def fixed_batch(self) -> int | None:
@@ -51,12 +52,6 @@ class OnnxClassifier:
     def class_names(self) -> tuple[str, ...]:
         """The names of its classes, if its file has them."""
         return self.output.classes
-
-    @cached_property
-    def can_saturate(self) -> bool:
-        """Whether some processors clip its sums of integer products."""
-        path = ModelReference.parse(self.reference).path
-        return path is not None and can_saturate(path)
 
     @staticmethod
     def load(path: Path, output: str = "", *, whole: bool = False) -> "OnnxClassifier":
@@ -95,6 +90,7 @@ class OnnxClassifier:
             *(session, name, fingerprint, rows, reference),
             output=found,
             in_training=in_training(model),
+            can_saturate=has_integer_products(path) and can_saturate(path),
         )
 
     @contextmanager
