@@ -93,8 +93,10 @@ def test_what_is_proven_when_the_time_is_over_is_kept(search, steady, tmp_path):
     assert not found.finished
     assert (out / "winner.onnx").read_bytes() == (out / found.best.file).read_bytes()
     assert "Proven so far: " in (out / "index.html").read_text()
+    (out / "models" / ".0101.onnx.x.tmp").mkdir()  # as a `compress` that is killed leaves it
     ended = search(out, resume=True)
     assert ended.finished
+    assert not list((out / "models").glob(".*"))
     assert ended.best.cost <= found.best.cost
     assert "so far" not in (out / "index.html").read_text()
 

@@ -308,7 +308,9 @@ def _keep(found: Found, folder: Path) -> None:
     if found.finished:
         kept = {Path(row.file).name for row in found.rows if row.file} | {_PLAIN}
         for file in (folder / "models").iterdir():
-            if file.name not in kept:
+            if file.name not in kept and file.is_dir():  # of a `compress` that was killed
+                shutil.rmtree(file)
+            elif file.name not in kept:
                 file.unlink()
 
 
