@@ -20,7 +20,7 @@ from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.searching.explored import Explorer
-from smoothcert.searching.find import certify_winner
+from smoothcert.searching.find import _of_another_model, certify_winner
 from smoothcert.searching.found import Found, missing_files, of_winner, problems_of
 from smoothcert.searching.language import Candidate, Language
 from smoothcert.searching.page import html
@@ -310,3 +310,15 @@ def test_what_is_refused_before_anything_is_made(
 def test_a_folder_in_use_is_refused(base, models, data, calibration, folder):
     with pytest.raises(InvalidInput, match="not an empty folder"):
         find(base, str(models / "net.onnx"), data, calibration, folder)
+
+
+def test_another_model_than_the_runs_is_said(base, models):
+    own = smoothcert.load_classifier(str(models / "net.onnx"))
+    assert _of_another_model(base, own) == ""
+    other = smoothcert.load_classifier(str(models / "int8.onnx"))
+    said = _of_another_model(base, other)
+    assert said.startswith("int8.onnx is not the model of ")
+    assert "compare them with that run's certificates" in said
+    origin = {"twin_of": {"fingerprint": other.fingerprint}}
+    twin = replace(base, manifest=replace(base.manifest, origin=origin))
+    assert _of_another_model(twin, other) == ""

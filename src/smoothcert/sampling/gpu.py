@@ -161,8 +161,9 @@ def packed(logits: torch.Tensor, answer: np.dtype) -> torch.Tensor:
     labels = torch.where(decided, top, -1).to(torch.int32)
     if answer == LABEL:
         return labels[None]
-    if logits.dtype == torch.float16:
-        logits, best = logits.float(), best.float()  # in which the host subtracts
+    if logits.dtype not in (torch.float32, torch.float64):  # as wide as where the host subtracts
+        wide = torch.float32 if logits.is_floating_point() else torch.float64
+        logits, best = logits.to(wide), best.to(wide)
     near, second = logits.scatter(1, top[:, None], -torch.inf).max(dim=1)
     gap = torch.nan_to_num((best - near).float(), nan=0.0)
     return torch.stack((labels, second.to(torch.int32), gap.view(torch.int32)))

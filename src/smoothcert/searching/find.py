@@ -132,7 +132,10 @@ def search(
     run = base if isinstance(base, Run) else Run.open(base)
     folder, example = Path(out), as_inputs(calibration)
     screener = _screener(run, as_inputs(inputs), accept, options)
-    asked_for = _asked_for(run, screener, load(str(model)), example, options)
+    original = load(str(model))
+    asked_for = _asked_for(run, screener, original, example, options)
+    if said := _of_another_model(run, original):
+        say(said)
     journal = _opened(folder, asked_for, options)
     if (folder / NAME).is_file() and (found := Found.read(folder)).finished:
         return found
@@ -142,6 +145,17 @@ def search(
     if found.finished:
         journal.end()
     return found
+
+
+def _of_another_model(run: Run, model: Classifier) -> str:
+    """What to say where a run is of another model than the one to compress; empty if it is not."""
+    twin_of = run.manifest.origin.get("twin_of", {})
+    if model.fingerprint in (run.identity.model, twin_of.get("fingerprint")):
+        return ""
+    return (
+        f"{model.name} is not the model of {run.storage} ({run.identity.model}): candidates are "
+        "made from it, but targets relative to base compare them with that run's certificates"
+    )
 
 
 def _opened(folder: Path, asked_for: Mapping[str, Any], options: SearchOptions) -> Journal:

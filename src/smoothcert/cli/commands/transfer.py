@@ -1,5 +1,6 @@
 """transfer: certificates of this machine from the votes of a run on another."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -102,7 +103,10 @@ def _transfer(
         source = recorded_source(there.manifest.origin, data)
         inputs = source.load_and_describe(recorded=True)
     if machine(there) and not elsewhere(there, classifier):
-        console.say("Nothing here differs from the machine of that run: its certificates hold here")
+        console.say(
+            "Nothing that is recorded of that run's machine differs here; to check that its votes "
+            f"are this machine's: smoothcert verify {shlex.quote(path)} --replay 1%"
+        )
     if arguments.batch_size is None:
         arguments = replace(arguments, batch_size=there.identity.batch_size)
     loaded = classifier, inputs
