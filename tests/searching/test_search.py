@@ -20,7 +20,7 @@ from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.searching.explored import Explorer
-from smoothcert.searching.find import _of_another_model, certify_winner
+from smoothcert.searching.find import _known, certify_winner
 from smoothcert.searching.found import Found, missing_files, of_winner, problems_of
 from smoothcert.searching.language import Candidate, Language
 from smoothcert.searching.page import html
@@ -313,12 +313,14 @@ def test_a_folder_in_use_is_refused(base, models, data, calibration, folder):
 
 
 def test_another_model_than_the_runs_is_said(base, models):
-    own = smoothcert.load_classifier(str(models / "net.onnx"))
-    assert _of_another_model(base, own) == ""
-    other = smoothcert.load_classifier(str(models / "int8.onnx"))
-    said = _of_another_model(base, other)
-    assert said.startswith("int8.onnx is not the model of ")
-    assert "compare them with that run's certificates" in said
+    said = []
+    own, other = (smoothcert.load_classifier(str(models / f"{n}.onnx")) for n in ("net", "int8"))
+    assert _known(base, own, said.append) is own
+    assert said == []
+    assert _known(base, other, said.append) is other
+    assert said[0].startswith("int8.onnx is not the model of ")
+    assert said[0].endswith("compare them with that run's certificates")
     origin = {"twin_of": {"fingerprint": other.fingerprint}}
     twin = replace(base, manifest=replace(base.manifest, origin=origin))
-    assert _of_another_model(twin, other) == ""
+    assert _known(twin, other, said.append) is other
+    assert len(said) == 1

@@ -132,10 +132,7 @@ def search(
     run = base if isinstance(base, Run) else Run.open(base)
     folder, example = Path(out), as_inputs(calibration)
     screener = _screener(run, as_inputs(inputs), accept, options)
-    original = load(str(model))
-    asked_for = _asked_for(run, screener, original, example, options)
-    if said := _of_another_model(run, original):
-        say(said)
+    asked_for = _asked_for(run, screener, _known(run, load(str(model)), say), example, options)
     journal = _opened(folder, asked_for, options)
     if (folder / NAME).is_file() and (found := Found.read(folder)).finished:
         return found
@@ -147,15 +144,16 @@ def search(
     return found
 
 
-def _of_another_model(run: Run, model: Classifier) -> str:
-    """What to say where a run is of another model than the one to compress; empty if it is not."""
+def _known(run: Run, model: Classifier, say: Callable[[str], None]) -> Classifier:
+    """The model, after a word where the run is of another one."""
     twin_of = run.manifest.origin.get("twin_of", {})
-    if model.fingerprint in (run.identity.model, twin_of.get("fingerprint")):
-        return ""
-    return (
-        f"{model.name} is not the model of {run.storage} ({run.identity.model}): candidates are "
-        "made from it, but targets relative to base compare them with that run's certificates"
-    )
+    if model.fingerprint not in (run.identity.model, twin_of.get("fingerprint")):
+        say(
+            f"{model.name} is not the model of {run.storage} ({run.identity.model}): candidates "
+            "are made from it, but targets relative to base compare them with that run's "
+            "certificates"
+        )
+    return model
 
 
 def _opened(folder: Path, asked_for: Mapping[str, Any], options: SearchOptions) -> Journal:
