@@ -301,19 +301,19 @@ def _extras(required: Mapping[str, Sequence[Requirement]]) -> Iterator[Finding]:
         packages = [Package.find(one) for one in required[extra]]
         shown = [f"{package.required.name} {package.text}" for package in packages]
         lacking = [t for t, p in zip(shown, packages, strict=True) if not p.satisfied]
+        if lacking and _has_rival(packages):
+            continue
         if lacking:
             more = f" and {len(lacking) - 2} more" if len(lacking) > 2 else ""
-            fix = f"{_without_rival(packages)}pip install 'smoothcert[{extra}]'"
+            fix = f"pip install 'smoothcert[{extra}]'"
             yield Finding(extra, ", ".join(lacking[:2]) + more, State.MISSING, fix)
         elif packages:
             short = shown if len(shown) <= 5 else [f"all {len(shown)} packages"]
             yield Finding(extra, ", ".join(short))
 
 
-def _without_rival(packages: Iterable[Package]) -> str:
-    """Remove the other build of ONNX Runtime first, where one of the two is lacking."""
-    lacking = {p.required.name for p in packages if p.version is None}
-    rivals = [name for name in devices.onnx_builds() if name not in lacking]
-    return (
-        f"pip uninstall -y {rivals[0]} && " if rivals and lacking & {*devices.ONNX_BUILDS} else ""
-    )
+def _has_rival(packages: Iterable[Package]) -> bool:
+    """Whether the build of ONNX Runtime that is lacking would overwrite the one that is there;
+    where a GPU wants it, `_onnx` says so."""
+    lacking = {p.required.name for p in packages if p.version is None} & {*devices.ONNX_BUILDS}
+    return bool(lacking and {*devices.onnx_builds()} - lacking)
