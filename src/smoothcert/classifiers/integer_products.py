@@ -53,15 +53,12 @@ def saturates() -> bool:
     return any(found != exact for found, exact in map(_run, _probes()))
 
 
-def has_integer_products(path: Path) -> bool:
-    """Whether ONNX Runtime multiplies integers in this ONNX file.
+def has_integer_products(model: onnx.ModelProto) -> bool:
+    """Whether ONNX Runtime multiplies integers in this graph, with or without external tensors.
 
     Weights alone that are stored as integers are not: they are dequantized first.
-
-    Raises:
-        OSError, google.protobuf.message.DecodeError: not a readable file, or not ONNX.
     """
-    return any(_products(onnx.load(path, load_external_data=False)))
+    return any(_products(model))
 
 
 def can_saturate(path: Path) -> bool:

@@ -122,7 +122,7 @@ class OnnxClassifier:
             stream=ready.stream,
             output=found,
             in_training=in_training(model),
-            can_saturate=has_integer_products(path) and can_saturate(path),
+            can_saturate=has_integer_products(model) and can_saturate(path),
         )
         if device != "cpu":
             _ = loaded._bound  # what it lacks is said now

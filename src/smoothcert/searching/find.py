@@ -367,10 +367,10 @@ def _screener(
 
 def _export(model: str, plain: Path, example: Inputs) -> None:
     """The original in float32 as an ONNX file."""
-    source = Path(model) if model.endswith(".onnx") else plain
-    if source == plain:
+    if model.endswith(".onnx"):
+        onnx_graph.save(onnx_graph.without_notes(Path(model)), plain)
+    else:
         compress(model, "onnx", plain, inputs=example)
-    onnx_graph.save(onnx_graph.without_notes(source), plain)
 
 
 def _row(one: Search, tried: Tried) -> Row:
