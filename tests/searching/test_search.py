@@ -20,10 +20,11 @@ from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import verify
 from smoothcert.searching.explored import Explorer
-from smoothcert.searching.find import _known, certify_winner
+from smoothcert.searching.find import _known
 from smoothcert.searching.found import Found, missing_files, of_winner, problems_of
 from smoothcert.searching.language import Candidate, Language
 from smoothcert.searching.page import html
+from smoothcert.searching.winner import certify_winner
 
 BUDGET = 40_000
 INPUTS = 40

@@ -24,10 +24,11 @@ from smoothcert.runs.store import Run
 from smoothcert.runs.verify import Unchecked, still_unchecked
 from smoothcert.runs.verify import verify as recompute
 from smoothcert.sampling.time_limit import TimeIsUp, TimeLimit
-from smoothcert.searching.find import SearchOptions, certify_winner, winner_method
+from smoothcert.searching.find import SearchOptions
 from smoothcert.searching.find import search as find
 from smoothcert.searching.found import NAME, Found, missing_files, of_winner, problems_of
 from smoothcert.searching.page import cells, heads, milliseconds, sentence
+from smoothcert.searching.winner import certify_winner, winner_method
 from smoothcert.text import level, many, visible
 
 _CALIBRATION = 512  # inputs at most

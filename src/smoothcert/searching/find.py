@@ -1,5 +1,6 @@
 """The whole search, from a run and a model to what was found."""
 
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +12,6 @@ from typing import Any
 import onnx
 
 from smoothcert.api.given import as_inputs
-from smoothcert.api.recertify import Wanted, method_settings
 from smoothcert.api.screen import Screener, asked
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
@@ -20,11 +20,10 @@ from smoothcert.compress.compress import compress
 from smoothcert.compress.onnx_layers import layers
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, require_one_of
-from smoothcert.execution.runner import RunOptions, execute
+from smoothcert.execution.processes import Processes
+from smoothcert.execution.scheduler import Executor, run_serially
 from smoothcert.execution.screening_tasks import make_screener
-from smoothcert.execution.start import RunRequest
 from smoothcert.files import make_folder
-from smoothcert.methods import Exact
 from smoothcert.methods.screening import Screening
 from smoothcert.methods.targets import Goal, in_numbers, read
 from smoothcert.runs import ledger
@@ -36,9 +35,9 @@ from smoothcert.searching.found import NAME, Found, Row
 from smoothcert.searching.journal import Journal
 from smoothcert.searching.language import Language
 from smoothcert.searching.made import Made, Workshop, neighbours, proposals
+from smoothcert.searching.making import Given
 from smoothcert.searching.page import write_pages
 from smoothcert.searching.search import Purse, Search, Tried, by_sensitivity
-from smoothcert.storage.opening import open_storage
 from smoothcert.summary import correct_radii
 from smoothcert.version import __version__
 from smoothcert.vocabulary import OBJECTIVES
@@ -46,7 +45,7 @@ from smoothcert.vocabulary import OBJECTIVES
 _SENSITIVITY, _EXPLORING = 0.15, 0.35  # of the evaluations
 _PROOFS = 4  # for how many candidates the rest should do
 _FEWEST = 20  # replayed draws per input
-_STEPS, _PLAIN, _PER_INPUT = "steps", "original.onnx", "per-input"
+_STEPS, _PLAIN = "steps", "original.onnx"
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,8 @@ class SearchOptions:
         batch_size: rows per forward pass, or None to choose.
         minutes: when to stop, or None; what is found until then is written, but not `finished`.
         resume: go on with the same search in a folder, where it was stopped, to the same end.
+        workers: processes that make candidates; more than one only from a script whose own work is
+            under `if __name__ == "__main__"`, as always with processes. No byte depends on it.
     """
 
     objective: str = "size"
@@ -72,6 +73,7 @@ class SearchOptions:
     batch_size: int | None = None
     minutes: float | None = None
     resume: bool = False
+    workers: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
@@ -80,6 +82,8 @@ class SearchOptions:
         require_one_of("objective", self.objective, OBJECTIVES)
         if self.budget < 1:
             raise InvalidInput(f"budget must be at least 1 evaluation; got {self.budget}")
+        if self.workers < 1:
+            raise InvalidInput(f"--workers must be at least 1; got {self.workers}")
 
 
 def search(
@@ -98,6 +102,7 @@ def search(
     batch_size: int | None = None,
     minutes: float | None = None,
     resume: bool = False,
+    workers: int = 1,
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda text: None,
     load: Callable[[str], Classifier] = load_classifier,
@@ -114,7 +119,8 @@ def search(
         out: folder to write; it must not exist, or be empty, but to go on.
         accept: targets, as of `screen`; all must be proven.
         calibration: other data of the same kind, to calibrate and train on.
-        objective, budget, alpha, form, seed, batch_size, minutes, resume: see `SearchOptions`.
+        objective, budget, alpha, form, seed, batch_size, minutes, resume, workers: see
+            `SearchOptions`.
         progress: called with evaluations.
         say, load: called with what is being done; loads a candidate's file.
 
@@ -128,7 +134,8 @@ def search(
 
     Source: docs/theory.md, sections 10 and 14.
     """
-    options = SearchOptions(objective, budget, alpha, form, seed, batch_size, minutes, resume)
+    after = {"minutes": minutes, "resume": resume, "workers": workers}
+    options = SearchOptions(objective, budget, alpha, form, seed, batch_size, **after)
     run = base if isinstance(base, Run) else Run.open(base)
     folder, example = Path(out), as_inputs(calibration)
     screener = _screener(run, as_inputs(inputs), accept, options)
@@ -198,11 +205,17 @@ def _begun(
     make_folder(plain.parent)
     journal.step("original", lambda: _export(model, plain, calibration))
     names = tuple(one.node for one in layers(onnx.load(plain)) if not one.shared)
-    facts = (Language(names), calibration, run.identity.settings.sigma, options.seed, journal, load)
-    workshop = Workshop(model, plain, folder / "models", *facts)
+    facts = (Language(names), calibration, run.identity.settings.sigma, options.seed, journal)
+    makers = _makers(calibration, options.workers)
+    workshop = Workshop(model, plain, folder / "models", *facts, makers, load)
     begin = _Begun(run, screener, str(folder))
     purse = Purse(options.budget, progress)
     return Search(screener, Explorer.of(screener), workshop, purse, begin, journal)
+
+
+def _makers(calibration: Inputs, workers: int) -> Executor:
+    """Processes that make candidates; there is no telling how long one may be silent."""
+    return run_serially if workers == 1 else Processes(Given.of(calibration), workers, math.inf)
 
 
 def _searched(
@@ -217,7 +230,7 @@ def _searched(
         one = replace(one, workshop=replace(one.workshop, language=language))
         candidates = proposals(language, options.objective, trains)
         say(f"making {len(candidates)} candidates")
-        files = list(one.workshop.all_of(candidates))
+        files = one.workshop.all_of(candidates)
         original, *made = one.workshop.price(original, files, options.objective)
         say(f"exploring {len(made)} candidates on draws that are never counted")
         one.explore(made, int(_EXPLORING * options.budget))
@@ -247,68 +260,8 @@ def _next(
     workshop: Workshop, original: Made, objective: str, trains: bool, best: Made
 ) -> list[Made]:
     """What is next to a winner, with its costs."""
-    made = list(workshop.all_of(list(neighbours(workshop.language, best.candidate, trains))))
+    made = workshop.all_of(list(neighbours(workshop.language, best.candidate, trains)))
     return workshop.price(original, made, objective)[1:] if made else []
-
-
-def certify_winner(
-    found: Found,
-    base: Run,
-    inputs: Inputs,
-    out: Path,
-    policy: str,
-    progress: Progress | None = None,
-    load: Callable[[str], Classifier] = load_classifier,
-    limit: TimeLimit | None = None,
-) -> Found:
-    """Certify the winner of a search input by input, at the error of its code word.
-
-    A run of this that was stopped is continued.
-
-    Args:
-        found: with a winner.
-        base, inputs: of the search.
-        out: its folder; the run is written to `per-input` in it.
-        policy: see `recertify`; chosen before the search.
-        progress: called with evaluations.
-        load: loads the winner's file.
-        limit: when to stop, or None.
-
-    Raises:
-        TimeIsUp: the time is over, and inputs are left.
-
-    Source: docs/theory.md, section 14.
-    """
-    best = found.best
-    if best is None:
-        raise InvalidInput("Nothing was proven, so there is no winner to certify.")
-    settings = base.identity.settings
-    exact = winner_method(base, policy, found.screening.alpha)
-    exact = replace(exact, share=2.0 ** -len(best.word))
-    winner = out / "winner.onnx"
-    origin = {"model": str(winner), "base": str(base.storage)}
-    origin |= {k: v for k, v in base.manifest.origin.items() if k == "data"}
-    resume = (out / _PER_INPUT).is_dir()
-    options = RunOptions(progress=progress, origin=origin, limit=limit, resume=resume)
-    request = RunRequest(open_storage(out / _PER_INPUT), settings, exact, base, options)
-    execute(request, load(str(winner)), inputs)
-    kept = replace(found, per_input=_PER_INPUT)
-    kept.write(out)
-    write_pages(kept, out)
-    return kept
-
-
-def winner_method(base: Run, policy: str, alpha: float) -> Exact:
-    """How the winner is certified input by input, but for the share of its word.
-
-    Raises:
-        InvalidInput: no such policy, or one that the exact test or this base does not take.
-        Mismatch: the base is no run that certificates by input can reuse.
-    """
-    wanted = Wanted(policy=policy, alpha=alpha, stages=1)
-    exact = method_settings(base.identity.settings, base.identity.method, wanted)
-    assert isinstance(exact, Exact)
-    return exact
 
 
 def _keep(found: Found, folder: Path) -> None:

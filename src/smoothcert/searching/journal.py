@@ -53,19 +53,33 @@ class Journal:
         Raises:
             TimeIsUp: it was not, and there is no time.
         """
-        told = json.dumps([name, self.asked], sort_keys=True)
-        file = self._file(told)
-        try:
-            seal, _, body = read_regular(file, _MOST_BYTES, InvalidInput).decode().partition("\n")
-            if seal == _seal(told, body):
-                return json.loads(body)
-        except (FileNotFoundError, InvalidInput, *UNREADABLE):
-            pass  # what is damaged is done again
+        if (known := self._known(name)) is not None:
+            return json.loads(known)
         if self.limit is not None and self.limit.over:
             raise TimeIsUp
-        body = json.dumps(compute())
-        write_whole(file, f"{_seal(told, body)}\n{body}".encode())
+        return self.keep(name, compute())
+
+    def has(self, name: str) -> bool:
+        """Whether a step is done."""
+        return self._known(name) is not None
+
+    def keep(self, name: str, value: Any) -> Any:
+        """Store what a step gave, and return it in plain values."""
+        told, body = self._told(name), json.dumps(value)
+        write_whole(self._file(told), f"{_seal(told, body)}\n{body}".encode())
         return json.loads(body)
+
+    def _known(self, name: str) -> str | None:
+        told = self._told(name)
+        try:
+            file = read_regular(self._file(told), _MOST_BYTES, InvalidInput)
+            seal, _, body = file.decode().partition("\n")
+        except (FileNotFoundError, InvalidInput, *UNREADABLE):
+            return None  # what is damaged is done again
+        return body if seal == _seal(told, body) else None
+
+    def _told(self, name: str) -> str:
+        return json.dumps([name, self.asked], sort_keys=True)
 
     @property
     def steps(self) -> int:

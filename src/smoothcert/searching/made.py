@@ -1,6 +1,5 @@
 """Candidates as files, each made once, with what it costs to store and to run."""
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,15 +8,14 @@ from typing import Any
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.classifiers.reference import ModelReference
-from smoothcert.compress import onnx_graph
-from smoothcert.compress.compress import compress
 from smoothcert.compress.energy import energy_proxy
 from smoothcert.compress.latency import measure_latency
 from smoothcert.compress.request import bytes_of
 from smoothcert.data.inputs import Inputs
-from smoothcert.errors import InvalidInput, MissingExtra, ModelError
+from smoothcert.execution.scheduler import Executor, Work, run_serially
 from smoothcert.searching.journal import Journal
 from smoothcert.searching.language import FRACTIONS, LEVELS, Candidate, Language, file_of
+from smoothcert.searching.making import Making, Order
 
 _SECONDS = 0.5  # of measuring the latency of each candidate, where it is the objective
 _BRIEF = 0.1  # where it is only shown
@@ -68,6 +66,7 @@ class Workshop:
         sigma: noise on it.
         seed: of everything drawn at random while candidates are made.
         journal: keeps what was made and measured.
+        executor: makes several at once.
         load: loads a candidate's file.
         refused: the targets that cannot be made, and why.
     """
@@ -80,35 +79,38 @@ class Workshop:
     sigma: float
     seed: int
     journal: Journal
+    executor: Executor = run_serially
     load: Callable[[str], Classifier] = load_classifier
     refused: dict[str, str] = field(default_factory=dict)
 
-    def make(self, candidate: Candidate) -> Made | None:
-        """The candidate's file, or None if it cannot be made, which is remembered."""
-        word, target = self.language.word(candidate), candidate.target(self.language.layers)
-        file = self.folder / file_of(word)
+    def make(self, candidates: Sequence[Candidate]) -> list[Made | None]:
+        """Candidates with their files; None for one that cannot be made, which is remembered."""
+        orders = tuple(map(self._order, candidates))
+        steps = [f"made {o.target} as {self.folder.name}/{o.file.stem}" for o in orders]
+        missing = tuple(i for i, step in enumerate(steps) if not self.journal.has(step))
 
-        def write() -> list[Any]:
-            try:
-                self._write(candidate, target, file)
-            except (ModelError, InvalidInput, MissingExtra) as error:
-                return [0, str(error)]
-            return [bytes_of(file), ""]
+        def kept(number: int, made: list[Any]) -> tuple[int, ...]:
+            self.journal.keep(steps[number], made)
+            return ()
 
-        size, refused = self.journal.step(f"made {target} as {self.folder.name}/{word}", write)
+        spec, limit = Making(orders, self.sigma, self.seed), self.journal.limit
+        local = replace(spec, calibration=self.calibration)
+        work = Work(spec, missing, lambda evaluations: None, local, then=kept)
+        self.executor(work, lambda: limit is not None and limit.over)
+        return list(map(self._made, candidates, orders, steps))
+
+    def _order(self, candidate: Candidate) -> Order:
+        target = candidate.target(self.language.layers)
+        source = self.model if candidate.shrink else str(self.plain)
+        return Order(source, target, self.folder / file_of(self.language.word(candidate)))
+
+    def _made(self, candidate: Candidate, order: Order, step: str) -> Made | None:
+        size, refused = self.journal.step(step, lambda: None)  # TimeIsUp if it was not reached
         if refused:
-            self.refused[target] = refused
+            self.refused[order.target] = refused
             return None
-        return Made(candidate, word, target, file, size, float(size))
-
-    def _write(self, candidate: Candidate, target: str, file: Path) -> None:
-        if target == "onnx":
-            shutil.copy(self.plain, file)
-            return
-        source, data = self.model if candidate.shrink else str(self.plain), self.calibration
-        how = {"inputs": data, "sigma": self.sigma, "seed": self.seed}
-        compress(source, target, file, **how, overwrite=True)
-        onnx_graph.save(onnx_graph.without_notes(file), file)
+        word = self.language.word(candidate)
+        return Made(candidate, word, order.target, order.file, size, float(size))
 
     def price(self, original: Made, made: Sequence[Made], objective: str) -> list[Made]:
         """The original and candidates with their latencies, measured in turns, and their costs.
@@ -146,9 +148,9 @@ class Workshop:
         size = bytes_of(own if own is not None and own.is_file() else self.plain)
         return Made(Candidate("onnx"), "", "the original", self.plain, size, float(size))
 
-    def all_of(self, candidates: Sequence[Candidate]) -> Iterator[Made]:
+    def all_of(self, candidates: Sequence[Candidate]) -> list[Made]:
         """Those that can be made."""
-        return (made for made in map(self.make, candidates) if made is not None)
+        return [made for made in self.make(candidates) if made is not None]
 
 
 def proposals(language: Language, objective: str, trains: bool) -> tuple[Candidate, ...]:

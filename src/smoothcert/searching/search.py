@@ -242,9 +242,8 @@ def by_sensitivity(search: Search, spend: int) -> Language:
     explorer = Explorer.of_matching(search.screener)
     each = max(1, min(20, spend // max(1, len(names) * explorer.inputs)))
     loss: dict[str, float] = {}
-    for i, name in enumerate(names):
-        levels = tuple("int4" if j == i else "fp32" for j in range(len(names)))
-        made = workshop.make(Candidate(levels))
+    alone = [Candidate(tuple("int4" if one == name else "fp32" for one in names)) for name in names]
+    for name, made in zip(names, workshop.make(alone), strict=True):
         if made is None:
             loss[name] = math.inf
             continue

@@ -8,6 +8,9 @@ import typer
 from smoothcert import vocabulary
 from smoothcert.cli import options
 
+_MAKERS = 4
+"""Processes at most unless more are asked for: each has its own torch."""
+
 _Accept = Annotated[
     list[str],
     typer.Option(
@@ -64,6 +67,12 @@ _Minutes = Annotated[
 _Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the search in --out that was stopped.")
 ]
+_Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", help="Processes that make candidates.", show_default="one per core, at most 4"
+    ),
+]
 
 
 def search(
@@ -87,6 +96,7 @@ def search(
     data: options.MovedData = None,
     seed: options.Seed = 0,
     threads: options.Threads = None,
+    workers: _Workers = None,
     batch_size: options.BatchSize = None,
     minutes: _Minutes = None,
     resume: _Resume = False,
@@ -96,9 +106,11 @@ def search(
 ) -> None:
     """Search for the smallest compressed model that is proven to keep what is asked for."""
     from smoothcert.cli import console, searches
+    from smoothcert.cores import cores
     from smoothcert.searching.find import SearchOptions
 
-    after = {"batch_size": batch_size, "minutes": minutes, "resume": resume}
+    makers = min(cores(), _MAKERS) if workers is None else workers
+    after = {"batch_size": batch_size, "minutes": minutes, "resume": resume, "workers": makers}
     how = SearchOptions(objective, budget, alpha, seed=seed, **after)
     asked = searches.SearchArguments(model, base, tuple(accept), out, calibration, data, per_input)
     with console.warnings_as_lines():
