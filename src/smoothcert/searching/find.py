@@ -119,10 +119,9 @@ def search(
         out: folder to write; it must not exist, or be empty, but to go on.
         accept: targets, as of `screen`; all must be proven.
         calibration: other data of the same kind, to calibrate and train on.
-        objective, budget, alpha, form, seed, batch_size, minutes, resume, workers: see
-            `SearchOptions`.
-        progress: called with evaluations.
-        say, load: called with what is being done; loads a candidate's file.
+        objective to workers: see `SearchOptions`.
+        progress, say: called with evaluations, and with what is being done.
+        load: loads a candidate's file.
 
     Returns:
         What was found; also written to `out`, with the models that were certified.
@@ -134,17 +133,16 @@ def search(
 
     Source: docs/theory.md, sections 10 and 14.
     """
-    after = {"minutes": minutes, "resume": resume, "workers": workers}
-    options = SearchOptions(objective, budget, alpha, form, seed, batch_size, **after)
+    how = SearchOptions(objective, budget, alpha, form, seed, batch_size, minutes, resume, workers)
     run = base if isinstance(base, Run) else Run.open(base)
     folder, example = Path(out), as_inputs(calibration)
-    screener = _screener(run, as_inputs(inputs), accept, options)
-    asked_for = _asked_for(run, screener, _known(run, load(str(model)), say), example, options)
-    journal = _opened(folder, asked_for, options)
+    screener = _screener(run, as_inputs(inputs), accept, how)
+    asked_for = _asked_for(run, screener, _known(run, load(str(model)), say), example, how)
+    journal = _opened(folder, asked_for, how)
     if (folder / NAME).is_file() and (found := Found.read(folder)).finished:
         return found
-    one = _begun(run, screener, str(model), folder, example, options, progress, load, journal)
-    found = _searched(run, one, options, example.labels is not None, say)
+    one = _begun(run, screener, str(model), folder, example, how, progress, load, journal)
+    found = _searched(run, one, how, example.labels is not None, say)
     _keep(found, folder)
     if found.finished:
         journal.end()
