@@ -119,7 +119,8 @@ def search(
         out: folder to write; it must not exist, or be empty, but to go on.
         accept: targets, as of `screen`; all must be proven.
         calibration: other data of the same kind, to calibrate and train on.
-        objective to workers: see `SearchOptions`.
+        objective, budget, alpha, form, seed, batch_size, minutes: see `SearchOptions`.
+        resume, workers: likewise.
         progress, say: called with evaluations, and with what is being done.
         load: loads a candidate's file.
 
@@ -143,9 +144,7 @@ def search(
         return found
     one = _begun(run, screener, str(model), folder, example, how, progress, load, journal)
     found = _searched(run, one, how, example.labels is not None, say)
-    _keep(found, folder)
-    if found.finished:
-        journal.end()
+    _keep(found, folder, journal)
     return found
 
 
@@ -262,7 +261,7 @@ def _next(
     return workshop.price(original, made, objective)[1:] if made else []
 
 
-def _keep(found: Found, folder: Path) -> None:
+def _keep(found: Found, folder: Path, journal: Journal) -> None:
     """Write what was found; once it is finished, with no models but those that were certified."""
     if found.best is not None:
         shutil.copy(folder / found.best.file, folder / "winner.onnx")
@@ -275,6 +274,7 @@ def _keep(found: Found, folder: Path) -> None:
                 shutil.rmtree(file)
             elif file.name not in kept:
                 file.unlink()
+        journal.end()
 
 
 @dataclass(frozen=True, eq=False)
