@@ -7,6 +7,8 @@ from torch import nn
 
 import smoothcert
 from smoothcert import zoo
+from smoothcert.certificate import Outcome
+from smoothcert.classifiers.copies import copied
 from smoothcert.classifiers.pytorch import TorchClassifier, save_weights
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import OutOfMemory
@@ -73,6 +75,39 @@ def test_votes_repeat_and_do_not_depend_on_what_shares_a_batch(mode):
     first, again, among = votes(alone)[0], votes(alone)[0], votes([*mixed, *alone])[-1]
     assert (first == again).all()
     assert (first["label"] == among["label"]).all()
+
+
+@pytest.mark.parametrize("kind", ["Int8Dynamic", "Int8WeightOnly", "Float8Dynamic"])
+def test_real_low_precision_is_recertified(digits, kind):
+    """Products of 8 bits by torchao, each row with its own scale: votes repeat."""
+    ao = pytest.importorskip("torchao.quantization")
+    rows, whole = {}, "Int8DynamicActivationInt8WeightConfig"
+    if kind == "Float8Dynamic":
+        if torch.cuda.get_device_capability() < (8, 9):
+            pytest.skip("this GPU has no float8")
+        rows, whole = {"granularity": ao.PerRow()}, "Float8DynamicActivationFloat8WeightConfig"
+    elif kind == "Int8WeightOnly":
+        whole = "Int8WeightOnlyConfig"
+    torch.manual_seed(0)
+    layers = (nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 16))
+    plain = nn.Sequential(*layers).eval()
+    reduced = copied(plain).cuda()
+    if kind == "Float8Dynamic":
+        reduced = nn.Sequential(_Bfloat16(), *reduced.bfloat16())
+    ao.quantize_(reduced, getattr(ao, whole)(**rows))
+    base = smoothcert.certify(TorchClassifier.of(plain, "net", "cuda"), digits, sigma=0.25, n=1000)
+    changed = TorchClassifier.of(reduced, "reduced", "cuda")
+    first = smoothcert.recertify(base, changed, digits)
+    again = smoothcert.recertify(base, changed, digits)
+    assert first.certificates == again.certificates
+    assert first.evaluations < base.evaluations
+    certified = [sum(c.outcome is Outcome.CERTIFIED for c in r.certificates) for r in (base, first)]
+    assert certified[1] > 0.8 * certified[0] > 0
+
+
+class _Bfloat16(nn.Module):
+    def forward(self, x):
+        return x.bfloat16()
 
 
 def test_fitting_batches_run(network):
