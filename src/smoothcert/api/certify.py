@@ -6,13 +6,13 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from smoothcert.api import sized, timed
-from smoothcert.api.given import as_inputs
 from smoothcert.certificate import Certification, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.methods import Case, Method, Sized, stated
+from smoothcert.planning import sized, timed
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.tries import Seed, number_of, warn_if_used

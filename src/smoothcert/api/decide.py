@@ -6,9 +6,9 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 
 from smoothcert.api.certify import from_scratch
-from smoothcert.api.given import as_inputs
 from smoothcert.certificate import Certification, Settings
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.methods import Decision
 from smoothcert.sampling.engine import Progress

@@ -5,14 +5,16 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 
 from smoothcert.api.certify import certified
-from smoothcert.api.given import Kept, as_base, as_inputs
-from smoothcert.api.recertify import check_base, matched
+from smoothcert.api.given import Kept, as_base
+from smoothcert.api.recertify import matched
 from smoothcert.certificate import Certification
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Case, Extended, method_of
+from smoothcert.planning.wanted import check_base
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import prepare
 

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from smoothcert.api import planned
-from smoothcert.api.given import Kept, as_base, as_inputs
-from smoothcert.api.planned import Planner
-from smoothcert.api.recertify import Wanted, matched, method_settings, recertify
+from smoothcert.api.given import Kept, as_base
+from smoothcert.api.recertify import matched, recertify
 from smoothcert.certificate import Certification, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Exact, Method
-from smoothcert.planning import PricedPlanner
+from smoothcert.planning import PricedPlanner, planned
+from smoothcert.planning.planned import Planner
+from smoothcert.planning.wanted import Wanted, method_settings
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import prepare
 from smoothcert.watchers.base import Watcher

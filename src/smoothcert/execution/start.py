@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from smoothcert.api import sized, timed
-from smoothcert.api.recertify import check_base, check_classes
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.hardware import device_kind, machine_of
 from smoothcert.classifiers.protocol import Classifier, Fronted
@@ -17,6 +15,8 @@ from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.block_tasks import ALL, Shard, products_for
 from smoothcert.execution.scheduler import Executor, best_block_seconds, run_serially
 from smoothcert.methods import SCRATCH, Allocation, Method, Sized, planned
+from smoothcert.planning import sized, timed
+from smoothcert.planning.wanted import check_base, check_classes
 from smoothcert.runs import pilots, plan_file, seed_use
 from smoothcert.runs.bases import (
     cache_of,

@@ -10,23 +10,23 @@ from typing import Any
 
 import onnx
 
-from smoothcert.api.given import as_inputs
-from smoothcert.api.recertify import Wanted, method_settings
-from smoothcert.api.screen import Screener, asked
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.compress import onnx_graph
 from smoothcert.compress.compress import compress
 from smoothcert.compress.onnx_layers import layers
+from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.execution.runner import RunOptions, execute
+from smoothcert.execution.screener import Screener, asked
 from smoothcert.execution.screening_tasks import make_screener
 from smoothcert.execution.start import RunRequest
 from smoothcert.files import make_folder
 from smoothcert.methods import Exact
 from smoothcert.methods.screening import Screening
 from smoothcert.methods.targets import Goal, in_numbers, read
+from smoothcert.planning.wanted import Wanted, method_settings
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress

@@ -242,9 +242,9 @@ def _speed(ready: "Prepared", inputs: "Inputs", run: "Run", pilot: int, seconds:
 
 def _reuse(run: "Run", method: str, alpha: float | None) -> "Planned":
     """The method that is planned, on a run that it can be planned for."""
-    from smoothcert.api.recertify import Wanted, method_settings
     from smoothcert.errors import InvalidInput
     from smoothcert.methods import planned
+    from smoothcert.planning.wanted import Wanted, method_settings
 
     run.require_complete()
     settings, made = run.identity.settings, run.identity.method

@@ -168,10 +168,10 @@ def _method(
     Raises:
         InvalidInput: a policy or alpha is given for a recertified run.
     """
-    from smoothcert.api.recertify import Wanted, method_settings
     from smoothcert.api.transfer import cheapest, chooser
     from smoothcert.cli import console
     from smoothcert.errors import InvalidInput
+    from smoothcert.planning.wanted import Wanted, method_settings
     from smoothcert.runs.bases import check_same_inputs, explored, prepared
 
     policy, alpha = wanted
