@@ -1,35 +1,36 @@
 """The original's certification and a new classifier in, the new classifier's certificates out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from smoothcert.api.certify import certified
-from smoothcert.api.given import Kept, as_base
+from smoothcert.api.certify import Work, certified
+from smoothcert.api.given import Kept, as_base, ask, inputs_of, run_of
+from smoothcert.api.result import CertificationResult
 from smoothcert.certificate import Certification
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Mismatch
-from smoothcert.methods import Allocation, Case, Method
+from smoothcert.execution.describe import Choices
+from smoothcert.methods import Case
 from smoothcert.methods import planned as planned_method
 from smoothcert.planning import planned, timed
 from smoothcert.planning.wanted import Wanted, check_classes, method_settings
+from smoothcert.runs import pilots
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import prepare
-from smoothcert.sampling.sampler import Sampler
 from smoothcert.tries import Seed, Try, warn_if_used
 from smoothcert.watchers.base import Watcher
 
 
 def recertify(
-    base: Certification | Kept,
+    base: Certification | Kept | str | Path,
     classifier: Classifier | object,
-    inputs: Inputs | ArrayLike | str | Path | object,
+    inputs: Inputs | ArrayLike | str | Path | object | None = None,
     *,
     per_input: int | None = None,
     policy: str | None = None,
@@ -41,18 +42,20 @@ def recertify(
     stages: int | None = None,
     fresh_seed: Seed | None = None,
     batch_size: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     watchers: Sequence[Watcher] = (),
-) -> Certification:
+) -> CertificationResult:
     """Certify a changed classifier by replaying part of the noise the original was certified on.
 
     Each call is a try on the base's draws, in `base.tries`. A result that is chosen among several
     does not hold at alpha; certify what was chosen with a fresh seed.
 
     Args:
-        base: the original's certification, from `certify`, or its run, from `Run.open`.
+        base: the original's certification, from `certify`; its run, from `Run.open`; or the path of
+            that. A run enters the try in its ledger.
         classifier: the new one, of any kind, made without looking at the cached noise.
-        inputs: the same inputs as the original's.
+        inputs: the same inputs as the original's; loaded again if left out, where the base says
+            from where.
         per_input: evaluations per input, short for the policy `uniform:per_input`.
         policy: how much to spend where, see `planning.Policy`; `uniform:n/10` by default. For the
             exact test, chosen without looking at the base's certificates (`joint` allows that).
@@ -75,17 +78,21 @@ def recertify(
 
     Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7, 8 and 13.
     """
-    base = matched(as_base(base), inputs := as_inputs(inputs))
+    base = as_base(base)
+    base = matched(base, inputs := inputs_of(base, inputs))
     how = (per_input, policy, method, alpha, gamma, variant, form, stages, fresh_seed)
     settings, chosen = base.settings, method_settings(base.settings, base.method, Wanted(*how))
+    if chosen.prefix and (run := run_of(base)) is not None:
+        pilots.require_unseen(run, chosen.prefix)
     loaded, timing = load_classifier(classifier), timed.Timing.of(chosen)  # type: ignore[arg-type]
     most = timed.tuned_for(chosen, len(inputs) * chosen.draws(settings))
     ready = prepare(loaded, inputs.item(0), settings, most, batch_size)
     check_classes(ready.probe.num_classes, base.num_classes)
-    base.tries.add(_warned(chosen.question(loaded.fingerprint, settings), base))
-    allocations, spent = _allocations(ready.sampler(settings), inputs, base, chosen, timing)
-    cases = map(Case, inputs, base.records, allocations)
-    return certified(chosen, ready, inputs, settings, cases, progress, watchers, spent)
+    ask(base, _warned(chosen.question(loaded.fingerprint, settings), base), loaded.name)
+    work = Work(Choices(loaded, ready, settings, chosen), inputs, classifier, base)
+    work = _with_plan(work, timing)
+    cases = map(Case, inputs, base.records, work.plan or repeat(None, len(inputs)))
+    return certified(work, cases, progress, watchers)
 
 
 def _warned(new: Try, base: Certification) -> Try:
@@ -95,20 +102,21 @@ def _warned(new: Try, base: Certification) -> Try:
     return new
 
 
-def _allocations(
-    sampler: Sampler,
-    inputs: Inputs,
-    base: Certification,
-    method: Method,
-    timing: timed.Timing | None,
-) -> tuple[Iterable[Allocation | None], int]:
-    """The plan's allocation for each input, if the method has a plan, and its pilot's cost."""
-    chosen = planned_method(method)
-    if chosen is None:
-        return repeat(None, len(inputs)), 0
+def _with_plan(work: Work, timing: timed.Timing | None) -> Work:
+    """With the plan's allocation for each input, and its pilot, if the method has a plan."""
+    choices, base = work.choices, work.base
+    chosen = planned_method(choices.method)
+    if chosen is None or base is None:
+        return work
     cache = planned.Cache(base.certificates, base.records, base.settings)
-    votes = planned.pilot(sampler, inputs, cache, chosen, timing)
-    return cache.planner(votes, chosen).plan().allocations, votes.evaluations
+    sampler = choices.ready.sampler(choices.settings)
+    votes = planned.pilot(sampler, work.inputs, cache, chosen, timing)
+    run, pilot = run_of(base), pilots.StoredPilot(votes)
+    if run is not None:
+        pilot = pilots.of_method(run, chosen, votes)
+    shown = pilots.positions_of(run, pilot.shown) if run is not None else ()
+    plan = cache.planner(votes, chosen, shown).plan().allocations
+    return replace(work, pilot=pilot, plan=plan, pilot_evaluations=votes.evaluations)
 
 
 def matched(base: Certification, inputs: Inputs) -> Certification:

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from smoothcert.api.given import Kept, as_base
+from smoothcert.api.given import Kept, as_base, ask, inputs_of
 from smoothcert.certificate import Certification
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
-from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, SmoothcertWarning
 from smoothcert.execution.screener import Screener, original_radii
@@ -19,6 +18,7 @@ from smoothcert.methods.standings import unfinished
 from smoothcert.methods.targets import Goal, in_numbers, read
 from smoothcert.sampling.engine import Progress
 from smoothcert.scalars import real
+from smoothcert.watchers.bars import shown
 
 
 class Unfinished(SmoothcertWarning):
@@ -26,9 +26,9 @@ class Unfinished(SmoothcertWarning):
 
 
 def screen(
-    base: Certification | Kept,
+    base: Certification | Kept | str | Path,
     classifiers: Sequence[Classifier | object],
-    inputs: Inputs | str | Path,
+    inputs: Inputs | str | Path | None = None,
     *,
     per_input: int = 100,
     alpha: float = 0.002,
@@ -39,7 +39,7 @@ def screen(
     minutes: float | None = None,
     resume: Sequence[DatasetCertificate] = (),
     batch_size: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> tuple[DatasetCertificate, ...]:
     """Bound the certified accuracy and mean radius of changed classifiers on a data set.
 
@@ -47,9 +47,11 @@ def screen(
     counts as a try on the base's draws, in `base.tries`, for later questions about them.
 
     Args:
-        base: the original's certification, from `certify`, or its run, from `Run.open`.
+        base: the original's certification, from `certify`; its run, from `Run.open`; or the path of
+            that. A run enters the tries in its ledger.
         classifiers: the candidates, made without looking at the cached noise.
-        inputs: the original's inputs, with labels, or the data set that `load_inputs` takes.
+        inputs: the original's inputs, with labels, or the data set that `load_inputs` takes; loaded
+            again if left out, where the base says from where.
         per_input: evaluations of each candidate per input that the original certifies rightly.
         alpha: probability that any statement about any of the candidates is wrong.
         radii: radii at which a tighter bound is wanted; see `Screening`.
@@ -77,14 +79,20 @@ def screen(
     """
     several, goals = _several(classifiers), read(accept)
     named = tuple(real(r, "a radius") for r in radii)
-    original, data = as_base(base), as_inputs(inputs)
+    original = as_base(base)
+    data = inputs_of(original, inputs)
     form, timed = form or original.settings.reused_form, minutes is not None
     timed = resume[0].screening.timed if resume else timed
     screening = Screening(per_input, alpha, named, groups, None, len(several), form, timed=timed)
     screening = screening.asking(in_numbers(goals, original_radii(original, data)))
     screener = Screener.of(original, data, screening, batch_size)
     loaded = [screener.prepared(load_classifier(c)) for c in several]
-    return _with_warning(screener.screen(loaded, progress, minutes, resume))
+    for candidate in loaded:
+        classifier = candidate.classifier
+        ask(original, screener.asked(classifier.fingerprint), classifier.name)
+    with shown(progress, "Screening", len(loaded) * per_input * len(screener.sources)) as tick:
+        found = screener.screen(loaded, tick, minutes, resume)
+    return _with_warning(found)
 
 
 def _with_warning(found: tuple[DatasetCertificate, ...]) -> tuple[DatasetCertificate, ...]:

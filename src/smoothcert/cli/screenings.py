@@ -146,7 +146,7 @@ def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> No
     console.note(sanity.of_alpha(arguments.alpha))
     run = Run.open(arguments.base)
     arguments = arguments.of(run)
-    source = recorded_source(run.manifest.origin, arguments.data)
+    source = recorded_source(run, arguments.data)
     if compute.cluster is None:
         found = _screen_here(arguments, run, source, compute)
     else:

@@ -17,7 +17,7 @@ from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
-from smoothcert.execution.start import block_inputs
+from smoothcert.execution.describe import block_inputs
 from smoothcert.methods import SCRATCH, Method, Sized, scratch
 from smoothcert.planning import Policy, Sizes, sized
 from smoothcert.planning.forecast import Forecast

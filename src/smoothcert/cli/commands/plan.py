@@ -203,7 +203,7 @@ def _of_base(
         run = Run.open(base)
         reuse = _reuse(run, method, alpha)
         console.note(sanity.of_alpha(reuse.alpha))
-        inputs = recorded_source(run.manifest.origin, data).load_and_describe(recorded=True)
+        inputs = recorded_source(run, data).load_and_describe(recorded=True)
         check_same_inputs(run, inputs)
         classifier = compute.device.load(model)
         ready = prepared(run, classifier, inputs, batch_size)

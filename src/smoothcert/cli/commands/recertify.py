@@ -111,7 +111,7 @@ def _recertify(
         original = Run.open(base)
         arguments.check_targets(original.labels, str(original.storage), original)
         method = method_settings(original.identity.settings, original.identity.method, wanted)
-        source = recorded_source(original.manifest.origin, data)
+        source = recorded_source(original, data)
     run = reused(original, method, source, arguments, {"model": model, "base": base})
     show_run(run, arguments.json, arguments.targets, original)
 

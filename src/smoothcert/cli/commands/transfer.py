@@ -100,7 +100,7 @@ def _transfer(
         device = arguments.compute.process_device
         classifier = (device.load if model else device.load_recorded)(reference)
         check_same(classifier, there.identity.model, str(there.storage))
-        source = recorded_source(there.manifest.origin, data)
+        source = recorded_source(there, data)
         inputs = source.load_and_describe(recorded=True)
     if machine(there) and not elsewhere(there, classifier):
         console.say(
