@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert import Certification, Settings, Votes
-from smoothcert.api import planned
 from smoothcert.certificate import Record
 from smoothcert.methods import Case, Exact, Reuse, scratch
 from smoothcert.methods.irs import Irs
 from smoothcert.noise.law import Stream
-from smoothcert.planning import candidate_splits
+from smoothcert.planning import candidate_splits, planned
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.sampler import Sampler
 

@@ -25,7 +25,6 @@ from scipy import stats
 from worst_case import FRESH_SEED
 
 import smoothcert
-from smoothcert.api import planned as verbs_planned
 from smoothcert.api import screen
 from smoothcert.bounds import adversary, joint, stratified
 from smoothcert.bounds.budget import Budget
@@ -36,6 +35,7 @@ from smoothcert.methods.replay import Reuse
 from smoothcert.methods.screening import Screening, Verdict
 from smoothcert.methods.targets import Target
 from smoothcert.planning import FlipRates
+from smoothcert.planning import planned as verbs_planned
 from smoothcert.sampling.prepare import Prepared, prepare
 
 ALPHA = 0.05

@@ -28,9 +28,9 @@ from worst_case import FRESH_SEED, Case, reuse_of
 
 import smoothcert
 from smoothcert import methods
-from smoothcert.api import pilot
 from smoothcert.certificate import ABSTAIN, Certificate, Certification, Outcome
 from smoothcert.methods.replay import Allocation, Bound
+from smoothcert.planning import pilot
 from smoothcert.sampling.sampler import Sampler
 
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ from collected_votes import ORIGINAL, LookUpSampler, Place, Recorded, Shown
 from markdown import put, table
 from tables import options, write_csv
 
-from smoothcert.api.screen import Screener, sources
+from smoothcert.execution.screener import Screener, sources
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening

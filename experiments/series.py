@@ -25,11 +25,11 @@ from markdown import put, table
 from numpy.typing import NDArray
 
 from smoothcert import Certification, Settings, Votes
-from smoothcert.api.selection import votes_for
 from smoothcert.certificate import Record
 from smoothcert.methods import Sized, scratch
 from smoothcert.planning import FlipRates, Policy, Sizes
 from smoothcert.planning.menu import Menu
+from smoothcert.planning.selection import votes_for
 
 HERE = Path(__file__).parent
 ALPHA = 0.002

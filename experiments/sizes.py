@@ -21,10 +21,10 @@ from markdown import put, table
 from numpy.typing import NDArray
 
 from smoothcert import Certification
-from smoothcert.api import sized
-from smoothcert.api.pilot import PilotVotes
 from smoothcert.certificate import Record
 from smoothcert.methods import Case, Decision, Extended, Sized
+from smoothcert.planning import sized
+from smoothcert.planning.pilot import PilotVotes
 
 HERE = Path(__file__).parent
 POLICIES = ("retain:0.9", "retain:0.95", "retain:0.98", "retain:0.99", "budget:0.3", "loss:0.05")

@@ -26,7 +26,6 @@ from scipy import special
 from screen_forms import screened
 
 import smoothcert
-from smoothcert.api import planned, selection
 from smoothcert.api.transfer import cheapest, chooser
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Certification, Record
@@ -34,6 +33,7 @@ from smoothcert.classifiers.onnx import OnnxClassifier
 from smoothcert.classifiers.pytorch import save_weights
 from smoothcert.compress import compress, int8, symmetric
 from smoothcert.methods import Exact
+from smoothcert.planning import planned, selection
 from smoothcert.summary import correct_radii
 from smoothcert.training.gaussian import train
 from smoothcert.training.recipe import Recipe

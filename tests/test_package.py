@@ -54,10 +54,9 @@ LAYERS = (
         "watchers",
         "loggers",
         "planning",
-        "api",
     ),
     *("training", "compress", "adapt", "storage", "runs", "execution", "report", "simulation"),
-    *("searching", "cli", "__main__"),
+    *("searching", "api", "cli", "__main__"),
 )
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from smoothcert.api.extend import extend as extend
     from smoothcert.api.predict import predict as predict
     from smoothcert.api.recertify import recertify as recertify
+    from smoothcert.api.result import CertificationResult as CertificationResult
+    from smoothcert.api.result import load as load
     from smoothcert.api.screen import screen as screen
     from smoothcert.api.smooth import Smooth as Smooth
     from smoothcert.api.transfer import transfer as transfer
@@ -51,6 +53,7 @@ _HOMES = {
     "ABSTAIN": "certificate",
     "Certificate": "certificate",
     "Certification": "certificate",
+    "CertificationResult": "api.result",
     "Classifier": "classifiers.protocol",
     "DatasetCertificate": "methods.dataset",
     "Estimate": "execution.estimate",
@@ -71,6 +74,7 @@ _HOMES = {
     "export": "report.export",
     "extend": "api.extend",
     "from_function": "classifiers.from_function",
+    "load": "api.result",
     "load_classifier": "classifiers.loading",
     "load_inputs": "data.datasets",
     "model_card": "report.card",

@@ -52,6 +52,10 @@ class Outcome(Enum):
         "so more samples will not certify it there; this does not prove that an attack exists."
     )
 
+    def __repr__(self) -> str:
+        """The name alone."""
+        return f"Outcome.{self.name}"
+
 
 def check_alpha(alpha: float, name: str = "alpha") -> None:
     """Raise InvalidInput unless alpha is an error probability strictly between 0 and 1."""
@@ -156,7 +160,7 @@ def _none() -> NDArray[np.int32]:
     return np.empty(0, dtype=np.int32)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Votes:
     """Labels by draw, int32, in order of draw index from 0; -1 is a vote for no class.
 
@@ -191,6 +195,13 @@ class Votes:
         )
 
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """How many labels there are of each kind."""
+        counts = {f.name: len(getattr(self, f.name)) for f in fields(self)}
+        return (
+            f"Votes({', '.join(f'{name}: {count:,}' for name, count in counts.items() if count)})"
+        )
 
 
 @dataclass(frozen=True)
@@ -307,9 +318,9 @@ class Record:
     votes: Votes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Certification:
-    """The result of `certify` or `recertify` in memory.
+    """Certificates and votes of one classifier on some inputs; `certify` returns one that can more.
 
     Attributes:
         settings: of the certification from scratch (of the original, for a recertified model).
@@ -324,6 +335,7 @@ class Certification:
             certification starts from the run's ledger. A result chosen among several is not
             covered by its alpha: docs/theory.md, "Several models, or several tries, on one
             cache".
+        labels: true classes in the order of the records, None where unknown; None if all are.
     """
 
     settings: Settings
@@ -335,11 +347,23 @@ class Certification:
     records: Sequence[Record]
     pilot_evaluations: int = 0
     tries: Tries = field(default_factory=Tries)
+    labels: tuple[int | None, ...] | None = None
+
+    def __repr__(self) -> str:
+        """What it is of, and how many inputs are certified; no votes."""
+        certified = sum(c.outcome is Outcome.CERTIFIED for c in self.certificates)
+        settings = self.settings
+        return (
+            f"{type(self).__name__}({self.model}: {certified:,} of {len(self.records):,} inputs "
+            f"certified at sigma {settings.sigma:g}, n = {settings.n:,}; "
+            f"{self.evaluations:,} evaluations)"
+        )
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         """The certificates alone."""
-        return tuple(record.certificate for record in self.records)
+        alone = getattr(self.records, "certificates", None)  # those of a run, without its votes
+        return tuple(r.certificate for r in self.records) if alone is None else alone
 
     @property
     def evaluations(self) -> int:

@@ -65,7 +65,8 @@ def summarize(
 
     Args:
         certificates: at least one certificate; or what `certify` returned, or a `Run`.
-        labels: true classes in the same order; None (or a None among them) for unknown.
+        labels: true classes in the same order; None (or a None among them) for unknown. Those of
+            a result or a run, if it has them, need not be given again.
         radii: radii at which certified accuracy is wanted, >= 0.
         name: the name to show.
         seconds: the time to show.
@@ -77,6 +78,7 @@ def summarize(
     Raises:
         InvalidInput: no certificates, or labels that do not match them.
     """
+    labels = getattr(certificates, "labels", None) if labels is None else labels
     certificates = getattr(certificates, "certificates", certificates)
     radii = [real(radius, "a radius") for radius in np.atleast_1d(np.asarray(radii, object))]
     if labels is not None:

@@ -18,8 +18,9 @@ import smoothcert
 from smoothcert import compilation, scalars
 from smoothcert import text as names
 from smoothcert.api import sanity
-from smoothcert.api.given import as_base, as_inputs
+from smoothcert.api.given import as_base
 from smoothcert.cli import main, options, terminal
+from smoothcert.data.given import as_inputs
 from smoothcert.errors import InvalidInput, SmoothcertError, WorkerCrash
 from smoothcert.execution.processes import picklable_error
 from smoothcert.files import is_litter, require_new_file

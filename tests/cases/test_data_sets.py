@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -1015,14 +1016,19 @@ def test_grey_among_colour(kind, first, tmp_path):
         smoothcert.load_inputs(where, channels=2)
 
 
+def recording(data):
+    """What is looked at of a run that was made with this data."""
+    return SimpleNamespace(manifest=SimpleNamespace(origin={"data": data}))
+
+
 def test_channels_are_recorded_and_older_runs_read_as_they_were(tmp_path):
     where = files(tmp_path, {"a.png": saved(picture("L")), "b.png": saved(picture("RGB"))})
     source = DataSource(where, "test", None, None, 1, None, 3)
-    again = recorded_source({"data": source.to_json()}, None)
+    again = recorded_source(recording(source.to_json()), None)
     assert again == source and again.load().fingerprint == source.load().fingerprint
     old = {n: v for n, v in source.to_json().items() if n != "channels"}
-    assert recorded_source({"data": old}, None).load().shape == (1, 4, 4)  # the first is grey
-    assert len(recorded_source({"data": old}, None).load().contents) == 2
+    assert recorded_source(recording(old), None).load().shape == (1, 4, 4)  # the first is grey
+    assert len(recorded_source(recording(old), None).load().contents) == 2
 
 
 def test_channels_are_not_for_arrays(tmp_path):

@@ -71,7 +71,7 @@ def test_before_the_plan_is_made_nothing_is_kept(net, tmp_path):
 
 def test_a_plan_that_the_machine_is_too_slow_for_stops_too(net, tmp_path, monkeypatch):
     """As if the speed had been measured a thousand times too large."""
-    from smoothcert.api.timed import Timing
+    from smoothcert.planning.timed import Timing
 
     monkeypatch.setattr(Timing, "fits", lambda self, per_second, done=0: 10**7)
     command = ("certify", net, *DATA, "--n0", 20, "--n", 100_000, "--policy", "minutes:0.005")
@@ -82,7 +82,7 @@ def test_a_plan_that_the_machine_is_too_slow_for_stops_too(net, tmp_path, monkey
 
 def test_a_plan_that_was_stopped_is_finished_by_resuming(net, tmp_path, monkeypatch):
     """However long that takes: nothing is planned or measured again, unless --minutes stops it."""
-    from smoothcert.api.timed import Timing
+    from smoothcert.planning.timed import Timing
 
     monkeypatch.setattr(Timing, "fits", lambda self, per_second, done=0: 10**7)
     few = ("--n0", 20, "--n", 50_000, "--block-inputs", 1, "--out", "r")

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_certifies_in_bounded_memory(model, n, millions, tmp_path):
     found = Run.open(tmp_path / "run")
     assert (found.identity.shape, found.identity.num_classes) == ((3, 224, 224), CLASSES)
     assert found.labels == (3, 500, 998)
-    recorded = recorded_source(found.manifest.origin, None)  # what later commands open
+    recorded = recorded_source(found, None)  # what later commands open
     assert recorded.size == 224
     assert recorded.load().contents == found.contents
     # One input's draws again, by hand.
@@ -140,7 +141,8 @@ def test_certifies_in_bounded_memory(model, n, millions, tmp_path):
 
 def test_runs_from_before_there_was_a_size_are_read():
     old = {"data": "digits", "split": "test", "grid": None, "limit": 3, "every": 1}
-    assert len(recorded_source({"data": old}, None).load()) == 3
+    run = SimpleNamespace(manifest=SimpleNamespace(origin={"data": old}))
+    assert len(recorded_source(run, None).load()) == 3
 
 
 @pytest.mark.full

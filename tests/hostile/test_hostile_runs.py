@@ -395,7 +395,7 @@ def test_files_that_a_run_names_are_read_as_any_file_is(recorded):
 )
 def test_records_of_data_that_are_none(recorded, data):
     with pytest.raises(InvalidInput, match="record of its data is invalid"):
-        recorded_source(recorded("x.onnx", **data).manifest.origin, None)
+        recorded_source(recorded("x.onnx", **data), None)
 
 
 def test_a_twin_that_the_run_does_not_have(base):

@@ -239,7 +239,7 @@ def test_further_targets_of_a_stranger_are_refused(further, base, data):
 
 def test_further_targets_are_another_question(base):
     """The ledger tells screenings apart by all that they ask."""
-    from smoothcert.api.screen import asked
+    from smoothcert.execution.screener import asked
 
     one = Screening(100, target=Target(0.1, 0.5))
     keys = {

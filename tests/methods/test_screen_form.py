@@ -9,12 +9,13 @@ import pytest
 from scipy import stats
 
 import smoothcert
-from smoothcert.api.screen import asked, screen
+from smoothcert.api.screen import screen
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Settings
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
 from smoothcert.execution.runner import RunOptions, run_certify
+from smoothcert.execution.screener import asked
 from smoothcert.execution.screening_tasks import make_screener, problems_of, replay_flips
 from smoothcert.methods import Reuse
 from smoothcert.methods import dataset as pooled

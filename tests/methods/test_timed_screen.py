@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import smoothcert
-from smoothcert.api import screen as api
-from smoothcert.api.screen import Unfinished, asked, screen
+from smoothcert.api.screen import Unfinished, screen
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch
+from smoothcert.execution import screener
+from smoothcert.execution.screener import asked
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.screening import Pool, Screening, Verdict
@@ -44,7 +45,7 @@ class Clock:
 def clock(monkeypatch):
     """A minute is 60 evaluations."""
     found = Clock()
-    monkeypatch.setattr(api, "TimeLimit", lambda minutes: TimeLimit(minutes, found))
+    monkeypatch.setattr(screener, "TimeLimit", lambda minutes: TimeLimit(minutes, found))
     return found
 
 

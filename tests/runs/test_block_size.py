@@ -9,7 +9,7 @@ from worker_simulator import Fleet, forecast
 
 from smoothcert.certificate import Settings
 from smoothcert.data.inputs import Inputs
-from smoothcert.execution import start
+from smoothcert.execution import describe
 from smoothcert.execution.scheduler import best_block_seconds
 from smoothcert.execution.start import RunOptions, RunRequest
 from smoothcert.methods import SCRATCH, Decision
@@ -26,7 +26,7 @@ def size(speed, inputs=10_000, settings=SETTINGS, **changes):
         open_storage("r"), settings, method, options=replace(RunOptions(), **changes)
     )
     asked = request.options.block_inputs
-    return start.block_inputs(settings, request.draws, inputs, speed, asked)
+    return describe.block_inputs(settings, request.draws, inputs, speed, asked)
 
 
 def test_a_short_run_has_the_size_that_needs_no_speed():
@@ -80,7 +80,7 @@ def test_a_long_run_measures_and_a_resumed_one_keeps_its_choice(tmp_path, monkey
     request = RunRequest(open_storage(tmp_path / "r"), SETTINGS)
     run = request.open(Steady(28), data)
     assert 8 <= run.identity.block_inputs <= 128  # 7 s would be best for these three minutes
-    monkeypatch.setattr(start, "best_block_seconds", lambda *_: 1.0)
+    monkeypatch.setattr(describe, "best_block_seconds", lambda *_: 1.0)
     resumed = replace(request, options=RunOptions(resume=True))
     again = resumed.open(Steady(28), data)
     assert again.identity == run.identity

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 import smoothcert
-from smoothcert.api import timed
-from smoothcert.api.timed import Timing, counted
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput
 from smoothcert.execution.block_tasks import Shard
 from smoothcert.execution.runner import RunOptions, execute, run_certify, run_recertify
 from smoothcert.execution.start import RunRequest
 from smoothcert.methods import SCRATCH, Exact, Reuse, Sized
-from smoothcert.planning import Policy
+from smoothcert.planning import Policy, timed
+from smoothcert.planning.timed import Timing, counted
 from smoothcert.runs import pilots
 from smoothcert.runs.plan_file import read_plan
 from smoothcert.runs.store import Run

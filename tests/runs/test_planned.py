@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import smoothcert
-from smoothcert.api.pilot import pilot_draws
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch, StoreError
 from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run_recertify
@@ -15,6 +14,7 @@ from smoothcert.execution.screening_tasks import make_screener
 from smoothcert.methods import Exact, Irs, Reuse, replay
 from smoothcert.methods.screening import Screening
 from smoothcert.methods.sequential import Decision
+from smoothcert.planning.pilot import pilot_draws
 from smoothcert.report.tables import summarize_run
 from smoothcert.runs import ledger, pilots
 from smoothcert.runs.bases import explore

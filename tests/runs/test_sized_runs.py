@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import smoothcert
-from smoothcert.api.pilot import PilotVotes
 from smoothcert.certificate import Settings
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.execution.block_tasks import Shard
 from smoothcert.execution.runner import RunOptions, execute, run_recertify
 from smoothcert.execution.start import RunRequest
 from smoothcert.methods import Allocation, Bound, Exact, Irs, Sized
+from smoothcert.planning.pilot import PilotVotes
 from smoothcert.runs import pilots, plan_file
 from smoothcert.runs.merging import merge
 from smoothcert.runs.store import Run

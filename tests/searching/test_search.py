@@ -175,7 +175,7 @@ def test_nothing_but_selection_draws_is_evaluated_before_the_first_proof(
     base, models, data, calibration, tmp_path, monkeypatch
 ):
     """What is made and explored cannot depend on a counted draw that was not evaluated."""
-    from smoothcert.api.screen import Screener
+    from smoothcert.execution.screener import Screener
 
     seen, answers, enter = [], Screener.answers, ledger.enter
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 
 from smoothcert.api.certify import from_scratch
-from smoothcert.api.given import as_inputs
-from smoothcert.certificate import Certification, Settings
+from smoothcert.api.result import CertificationResult
+from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.methods import Decision
 from smoothcert.sampling.engine import Progress
@@ -28,9 +29,9 @@ def decide(
     seed: Seed = 0,
     form: str = "binary",
     batch_size: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     watchers: Sequence[Watcher] = (),
-) -> Certification:
+) -> CertificationResult:
     """Decide for every input whether it is certified at a radius, with as few draws as needed.
 
     The bets on an input start from its selection votes, so more of them (n0) leave less to draw.

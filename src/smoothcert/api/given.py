@@ -1,113 +1,82 @@
-"""What the functions take as inputs and as a base, in the forms that people have at hand."""
+"""What the functions take as a base, in the forms that people have at hand."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
+from smoothcert.api.result import CertificationResult, load
 from smoothcert.certificate import Certification
+from smoothcert.data.datasets import load_inputs
+from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
+from smoothcert.data.source import DataReference
 from smoothcert.errors import InvalidInput
-from smoothcert.files import similar
+from smoothcert.runs import ledger
+from smoothcert.runs.store import Run
+from smoothcert.tries import Try
 
 
 class Kept(Protocol):
-    """A run, as `Run.open` returns it."""
+    """What has a certification, such as `Run.open` of its run."""
 
     def certification(self) -> Certification:
         """What `certify` returned."""
         ...
 
 
-def as_inputs(inputs: Inputs | ArrayLike | str | Path | object) -> Inputs:
-    """Convert what was given to `Inputs`.
-
-    Args:
-        inputs: `Inputs`, returned unchanged; a text or path as `load_inputs` takes it (its test
-            split); a list of Pillow images or image paths, all of one size; else an array or
-            tensor as for `Inputs.from_arrays` (8-bit grid).
+def as_base(base: Certification | Kept | str | Path) -> Certification:
+    """The original's certification, also from its run or the path of that.
 
     Raises:
-        InvalidInput: none of these.
-    """
-    if isinstance(inputs, Inputs):
-        return inputs
-    if isinstance(inputs, str | Path):
-        from smoothcert.data.datasets import load_inputs
-
-        if isinstance(inputs, Path) and not inputs.exists():  # a text may name a hub's
-            raise InvalidInput(f"There is no data at {inputs}{similar(inputs)}")
-        return load_inputs(str(inputs))
-    if _is_image(inputs):
-        return _stacked([inputs])
-    if isinstance(inputs, list | tuple) and any(map(_is_image, inputs)):
-        return _stacked(inputs)
-    try:
-        array = _on_host(inputs)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InvalidInput(
-            f"The inputs are not an array: {error}. Give an array of shape (count, ...), "
-            "`Inputs`, a list of images of one size, or what load_inputs takes."
-        ) from error
-    return Inputs.from_arrays(array)
-
-
-def _on_host(inputs: Any) -> Any:
-    """Convert to an array, also a tensor on a GPU or with a gradient, or a list of them."""
-    if hasattr(inputs, "detach"):
-        return inputs.detach().cpu().numpy()
-    if isinstance(inputs, list | tuple) and any(hasattr(one, "detach") for one in inputs):
-        inputs = [_on_host(one) for one in inputs]
-    return np.asarray(inputs)
-
-
-def as_array(one: Any) -> NDArray[Any]:
-    """One input: a Pillow image or an image's path (channels first), else an array or a tensor."""
-    from smoothcert.data.images import decode
-
-    return decode(one) if _is_image(one) else np.asarray(_on_host(one))
-
-
-def _is_image(one: object) -> bool:
-    """Whether it is an image or the path of one; without importing Pillow."""
-    return isinstance(one, str | Path) or (hasattr(one, "getbands") and hasattr(one, "convert"))
-
-
-def _stacked(images: Any) -> Inputs:
-    from smoothcert.data.images import decode
-
-    arrays = []
-    for number, image in enumerate(images):
-        if not _is_image(image):
-            raise InvalidInput(
-                f"Entry {number} of the list is not an image; got {type(image).__name__}"
-            )
-        arrays.append(decode(image))
-        if arrays[-1].shape != arrays[0].shape:
-            raise InvalidInput(
-                f"Image {number} has shape {arrays[-1].shape} and image 0 {arrays[0].shape} "
-                "(channels, height, width). Convert all to one mode and resize them to one size."
-            )
-    return Inputs.from_arrays(np.stack(arrays))
-
-
-def as_base(base: Certification | Kept) -> Certification:
-    """The original's certification, also from its run.
-
-    Raises:
-        InvalidInput: it is neither a certification nor a run.
+        InvalidInput: it is none of these.
+        StoreError: there is no finished run at the path.
     """
     if isinstance(base, Certification):
         return base
-    if isinstance(base, str | Path):
-        raise InvalidInput(
-            f"The base is a certification or a run, and a path is neither: give "
-            f"smoothcert.Run.open({str(base)!r})"
-        )
+    if isinstance(base, str | Path | Run):
+        return load(base)
     if not hasattr(base, "certification"):
         raise InvalidInput(
-            "The base must be what certify returned, or Run.open of its run; got "
+            "The base must be what certify returned, its run, or the path of that; got "
             f"{type(base).__name__}"
         )
     return base.certification()
+
+
+def inputs_of(base: Certification, inputs: Any) -> Inputs:
+    """The inputs that were given, or else those that the base says it was made on.
+
+    Raises:
+        InvalidInput: none were given, and the base does not say where they are.
+    """
+    if inputs is not None:
+        return as_inputs(inputs)
+    manifest = base.manifest if isinstance(base, CertificationResult) else None
+    recorded = None if manifest is None else manifest.origin.get("data")
+    try:
+        source = DataReference(**recorded)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidInput(
+            "The base does not say where its inputs are, as they were in memory. Give them too."
+        ) from None
+    grid = None if source.grid is None else Fraction(source.grid)
+    chosen = (source.limit, source.every, source.size, source.channels)
+    return load_inputs(source.data, source.split, grid, *chosen)
+
+
+def run_of(base: Certification) -> Run | None:
+    """The run directory that a base is in, if it is in one."""
+    return base.runs[-1] if isinstance(base, CertificationResult) and base.runs else None
+
+
+def ask(base: Certification, one: Try, name: str) -> None:
+    """Count a question about the base's draws, also in the ledger of its run.
+
+    Args:
+        base: whose draws are asked.
+        one: the question.
+        name: of the classifier that it is about.
+    """
+    base.tries.add(one)
+    if (run := run_of(base)) is not None:
+        ledger.enter(run, one, name, "in memory")

@@ -4,11 +4,11 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from smoothcert.api.given import as_array
 from smoothcert.api.predict import predict
 from smoothcert.certificate import ABSTAIN, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.given import as_array
 from smoothcert.data.inputs import Inputs, Item
 from smoothcert.errors import ModelError
 from smoothcert.methods import SCRATCH, Case

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from smoothcert.api import planned
-from smoothcert.api.given import Kept, as_base, as_inputs
-from smoothcert.api.planned import Planner
-from smoothcert.api.recertify import Wanted, matched, method_settings, recertify
+from smoothcert.api.given import Kept, as_base, inputs_of
+from smoothcert.api.recertify import matched, recertify
+from smoothcert.api.result import CertificationResult
 from smoothcert.certificate import Certification, Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Exact, Method
-from smoothcert.planning import PricedPlanner
+from smoothcert.planning import PricedPlanner, planned
+from smoothcert.planning.planned import Planner
+from smoothcert.planning.wanted import Wanted, method_settings
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import prepare
 from smoothcert.watchers.base import Watcher
@@ -34,25 +35,26 @@ SHARES = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.5)
 
 
 def transfer(
-    base: Certification | Kept,
+    base: Certification | Kept | str | Path,
     classifier: Classifier | object,
-    inputs: Inputs | ArrayLike | str | Path | object,
+    inputs: Inputs | ArrayLike | str | Path | object | None = None,
     *,
     policy: str | None = None,
     alpha: float | None = None,
     batch_size: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     watchers: Sequence[Watcher] = (),
-) -> Certification:
+) -> CertificationResult:
     """Certify on this machine a classifier that was certified on another, by its votes there.
 
     Processors round differently, and those without VNNI saturate sums of 8-bit products, so a
     certificate is about the classifier as one kind of machine computes it.
 
     Args:
-        base: from `certify` or `extend` on the other machine, or its run, from `Run.open`.
+        base: from `certify` or `extend` on the other machine, its run,
+            from `Run.open`, or the path of that.
         classifier: the same one, loaded here.
-        inputs: the same inputs.
+        inputs: the same inputs; loaded again if left out, where the base says from where.
         policy: how much to spend where, see `recertify`; by default the cheapest budget that is
             expected to keep 98 % of the average radius, by selection draws alone.
         alpha: total error probability per input; twice the base's by default.
@@ -69,7 +71,8 @@ def transfer(
 
     Source: docs/theory.md, section 13.
     """
-    base = matched(as_base(base), inputs := as_inputs(inputs))
+    base = as_base(base)
+    base = matched(base, inputs := inputs_of(base, inputs))
     loaded = load_classifier(classifier)  # type: ignore[arg-type]
     check_same(loaded, base.fingerprint, "the certification")
     if policy is None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,13 @@ from smoothcert.compress import twin
 from smoothcert.data.datasets import load_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.data.pictures import AS_FIRST
+from smoothcert.data.source import DataReference
 from smoothcert.errors import InvalidInput
 from smoothcert.runs.store import Run
 
 
-@dataclass(frozen=True)
-class DataSource:
+class DataSource(DataReference):
     """A data reference with its selection; stored in a run, so that later commands find it."""
-
-    data: str
-    split: str
-    grid: str | None
-    limit: int | None
-    every: int
-    size: int | None = None
-    channels: int | None = None
 
     def load(self) -> Inputs:
         """Open the data set; see `load_inputs`."""
@@ -46,10 +38,6 @@ class DataSource:
             raise InvalidInput(with_advice(error, "data", "--data")) from error
         console.say(inputs.describe())
         return inputs
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 def with_advice(error: Exception, what: str, option: str) -> str:
@@ -71,13 +59,16 @@ def parse_grid(text: str | None) -> Fraction | None:
         raise InvalidInput(f"--grid must be a step such as 1/255; got {text!r}") from None
 
 
-def recorded_source(origin: Mapping[str, Any], moved_to: str | None) -> DataSource:
+def recorded_source(run: Run, moved_to: str | None) -> DataSource:
     """The data source that a run recorded, at its new location if it has moved."""
-    recorded = origin.get("data")
+    recorded = run.manifest.origin.get("data")
+    if recorded is None and moved_to:  # what is read is compared with the run's content anyway
+        levels = run.identity.settings.levels
+        return DataSource(moved_to, grid=None if levels == 255 else f"1/{levels}")
     if not isinstance(recorded, dict):
         raise InvalidInput(
-            "The run does not say where its data is, as the command line did not write it. "
-            "Use the Python API."
+            f"{run.storage} does not say where its data is, as it was made in Python from data in "
+            "memory. Save that as a file, such as an .npz of x and y, and give it with --data."
         )
     source = _checked_source(recorded)
     return replace(source, data=moved_to) if moved_to else source

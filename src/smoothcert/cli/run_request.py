@@ -10,7 +10,6 @@ from typing import Any
 import typer
 
 from smoothcert.api import sanity
-from smoothcert.api.timed import LATEST, minutes_of
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.cli import console, verbosity
@@ -23,6 +22,7 @@ from smoothcert.execution.runner import RunOptions, carry_out, execute
 from smoothcert.execution.start import RunRequest
 from smoothcert.methods import Method
 from smoothcert.methods.targets import Goal, Relative, in_numbers, read
+from smoothcert.planning.timed import LATEST, minutes_of
 from smoothcert.report.acceptance import check_labels, judge, no_base
 from smoothcert.report.claims import tried
 from smoothcert.report.spending import nothing_spent, without_evaluations

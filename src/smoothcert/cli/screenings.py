@@ -11,7 +11,6 @@ from typing import Any, Self
 import typer
 
 from smoothcert.api import sanity
-from smoothcert.api.screen import asked as question
 from smoothcert.cli import console
 from smoothcert.cli.data_source import DataSource, recorded_source
 from smoothcert.cli.options import parse_radii
@@ -24,6 +23,7 @@ from smoothcert.cli.resources import (
 from smoothcert.cli.run_request import NOT_ACCEPTED
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.execution.scheduler import Executor, Work, thread_safe
+from smoothcert.execution.screener import asked as question
 from smoothcert.execution.screening_tasks import (
     ScreeningTask,
     ScreeningTaskSpec,
@@ -146,7 +146,7 @@ def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> No
     console.note(sanity.of_alpha(arguments.alpha))
     run = Run.open(arguments.base)
     arguments = arguments.of(run)
-    source = recorded_source(run.manifest.origin, arguments.data)
+    source = recorded_source(run, arguments.data)
     if compute.cluster is None:
         found = _screen_here(arguments, run, source, compute)
     else:

@@ -59,7 +59,7 @@ def search(
     run = Run.open(arguments.base)
     if arguments.per_input is not None:
         winner_method(run, arguments.per_input, how.alpha)  # refused now, not after the search
-    source = recorded_source(run.manifest.origin, arguments.data)
+    source = recorded_source(run, arguments.data)
     with console.waiting("Loading data"):
         inputs = source.load_and_describe(recorded=True)
         calibration = _calibration(source, arguments.calibration, inputs)

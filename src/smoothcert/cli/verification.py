@@ -97,7 +97,7 @@ def verify_run_directory(
     if part is not None and not run.missing:
         with console.waiting("Loading model and data"):
             reference = model or recorded_model(run)
-            source = recorded_source(run.manifest.origin, data)
+            source = recorded_source(run, data)
             console.say(f"Replaying with the model {reference} and the data {source.data}")
             load = device.load if model else device.load_recorded
             classifier, inputs = load(reference), source.load_and_describe(recorded=True)
@@ -246,7 +246,7 @@ def replayed_flips(
     if not 0 < fraction <= 1:
         raise InvalidInput(f"The replayed fraction must be in (0, 1]; got {fraction}")
     with console.waiting("Loading models, data and base run"):
-        inputs = recorded_source(base.manifest.origin, data).load_and_describe(recorded=True)
+        inputs = recorded_source(base, data).load_and_describe(recorded=True)
         screener = make_screener(base, inputs, found[0].screening, None)
         candidates = [screener.prepared(load(model)) for model in models]
     problems, replayed = [], 0

@@ -1,6 +1,7 @@
 """Data sets by reference: digits, .npz, tables of numbers, images, Parquet, Hugging Face ids."""
 
 import os
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from smoothcert.data.images import IMAGE_FILES, is_image
 from smoothcert.data.inputs import Inputs
 from smoothcert.data.layouts import children, some
 from smoothcert.data.pictures import Pictures
+from smoothcert.data.source import DataReference
 from smoothcert.errors import InvalidInput, SmoothcertError, did_you_mean
 from smoothcert.files import similar
 from smoothcert.noise.law import grid_levels
@@ -97,7 +99,10 @@ def load_inputs(
             raise
         raise InvalidInput(f"{reference!r:.200} cannot be read as data: {error}") from error
     chosen = range(0, len(inputs), every)[:limit]
-    return inputs if len(chosen) == len(inputs) else inputs.select(chosen)
+    inputs = inputs if len(chosen) == len(inputs) else inputs.select(chosen)
+    step = None if grid is None else f"1/{grid_levels(grid)}"
+    source = DataReference(reference, split, step, limit, every, size, channels)
+    return replace(inputs, source=source)
 
 
 def _named(reference: Any) -> str:

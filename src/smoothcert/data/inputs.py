@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Context
 from fractions import Fraction
 from functools import cached_property
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from smoothcert.data.source import DataReference
 from smoothcert.errors import InvalidInput
 from smoothcert.noise.law import grid_levels
 from smoothcert.text import many
@@ -27,7 +28,7 @@ class Item:
     """One input: its index in the data set and its values in grid steps (int32, 0..levels)."""
 
     index: int
-    pixels: NDArray[np.int32]
+    pixels: NDArray[np.int32] = field(repr=False)
 
     @cached_property
     def content(self) -> str:
@@ -36,7 +37,7 @@ class Item:
         return sha256(header + self.pixels.astype("<i4").tobytes()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Inputs:
     """Inputs of one shape on one grid, read when asked for.
 
@@ -53,6 +54,7 @@ class Inputs:
         notes: decisions made in reading the data, one sentence each; see `describe`.
         called: from an index to the input's name, such as its file's name.
         unit: what 0 and 1 are in the inputs' own units; empty for images.
+        source: where they were loaded from, so that a run can record it; None if in memory.
 
     Raises:
         InvalidInput: an empty set, a repeated index, or labels that do not match the inputs.
@@ -69,6 +71,7 @@ class Inputs:
     notes: tuple[str, ...] = ()
     called: Callable[[int], str] | None = None
     unit: str = ""
+    source: DataReference | None = None
 
     def __post_init__(self) -> None:
         """Refuse an empty set, a repeated index, and labels that do not match the inputs."""
@@ -110,10 +113,17 @@ class Inputs:
             )
         return Item(index, pixels)
 
+    def __repr__(self) -> str:
+        """What they are, in a line."""
+        return f"Inputs({self._line()})"
+
+    def _line(self) -> str:
+        shape = "x".join(map(str, self.shape))
+        return f"{self.name}: {many(len(self), 'input')} of shape {shape}, {self._counted()}"
+
     def describe(self) -> str:
         """What was read, in a line or two: number of inputs, shape, classes, first names."""
-        shape = "x".join(map(str, self.shape))
-        one = f"{self.name}: {many(len(self), 'input')} of shape {shape}, {self._counted()}."
+        one = f"{self._line()}."
         first = [self.called(index) for index in self.indices[:_SHOWN]] if self.called else []
         told = [f"First: {', '.join(first)}."] if first else []
         return "\n".join([one, " ".join([*told, *self.notes])]).strip()
@@ -135,7 +145,7 @@ class Inputs:
         """Keep the inputs at these positions, with their indices and labels."""
         labels = None if self.labels is None else tuple(self.labels[p] for p in positions)
         indices = tuple(self.indices[p] for p in positions)
-        return replace(self, indices=indices, labels=labels)
+        return replace(self, indices=indices, labels=labels, source=None)
 
     @cached_property
     def contents(self) -> tuple[str, ...]:

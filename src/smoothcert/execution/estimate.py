@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from smoothcert.api import sized
-from smoothcert.api.given import as_inputs
-from smoothcert.api.pilot import PilotVotes
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
-from smoothcert.execution.start import block_inputs
+from smoothcert.execution.describe import block_inputs
 from smoothcert.methods import SCRATCH, Method, Sized, scratch
-from smoothcert.planning import Policy, Sizes
+from smoothcert.planning import Policy, Sizes, sized
 from smoothcert.planning.forecast import Forecast
+from smoothcert.planning.pilot import PilotVotes
 from smoothcert.runs.footprint import Footprint
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare

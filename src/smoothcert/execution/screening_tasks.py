@@ -6,10 +6,10 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from smoothcert.api.screen import Screener, asked
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch
+from smoothcert.execution.screener import Screener, asked
 from smoothcert.methods.dataset import DatasetCertificate, recheck, stops_when_due
 from smoothcert.methods.screening import Pool, Screening
 from smoothcert.methods.standings import Evaluated

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from smoothcert.api import sized, timed
-from smoothcert.api.recertify import check_base, check_classes
 from smoothcert.certificate import Settings
-from smoothcert.classifiers.hardware import device_kind, machine_of
-from smoothcert.classifiers.protocol import Classifier, Fronted
+from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, StoreError
 from smoothcert.execution.block_tasks import ALL, Shard, products_for
-from smoothcert.execution.scheduler import Executor, best_block_seconds, run_serially
-from smoothcert.methods import SCRATCH, Allocation, Method, Sized, planned
-from smoothcert.runs import pilots, plan_file, seed_use
+from smoothcert.execution.describe import Choices, block_inputs, described, planned_files
+from smoothcert.execution.scheduler import Executor, run_serially
+from smoothcert.methods import SCRATCH, Method, Sized, planned
+from smoothcert.planning import sized, timed
+from smoothcert.planning.wanted import check_base, check_classes
+from smoothcert.runs import pilots, seed_use
 from smoothcert.runs.bases import (
     cache_of,
     check_continued,
@@ -28,23 +28,15 @@ from smoothcert.runs.bases import (
 )
 from smoothcert.runs.manifest import NAME, Identity, Manifest
 from smoothcert.runs.store import Run
-from smoothcert.runs.validation import MOST_DRAWS
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import Prepared, prepare
 from smoothcert.sampling.time_limit import TimeLimit
-from smoothcert.sampling.tuning import BatchConfig, in_layout, layout_of, speed
+from smoothcert.sampling.tuning import BatchConfig, in_layout, speed
 from smoothcert.storage.base import Storage
 from smoothcert.watchers.base import Watcher
 
 _LOG = logging.getLogger(__name__)
 
-# Draws per block: at most a few megabytes of labels in memory.
-_MAX_BLOCK_DRAWS = 2**21
-_MAX_BLOCK_INPUTS = 256
-# Where the speed is known, they give the length of a block: seconds to schedule and store one, and
-# failures of a preemptible worker.
-_BLOCK_OVERHEAD = 0.02
-_FAILURES_PER_HOUR = 1 / 20
 _MOST_LOST = 0.05  # of the time of --minutes, by a block that it cuts off
 
 
@@ -163,7 +155,7 @@ class RunRequest:
         if isinstance(self.method, Sized):
             votes = sized.select(ready.sampler(self.settings, progress), inputs, timing)
             plan = sized.allocations(votes, self.settings, self.method, identity.num_classes)
-            extra = _planned(pilots.StoredPilot(votes), plan, identity)
+            extra = planned_files(pilots.StoredPilot(votes), plan, identity)
         if reuse := planned(self.method):
             assert self.base is not None
             cache = cache_of(self.base, self.settings)
@@ -172,7 +164,7 @@ class RunRequest:
             # Kept: a resumed run must not plan again, and to verify it is to plan it again.
             pilot = pilots.of_method(self.base, reuse, votes)
             plan = planner(cache, self.base, pilot, reuse).plan()
-            extra = _planned(pilot, plan.allocations, identity)
+            extra = planned_files(pilot, plan.allocations, identity)
         manifest = Manifest(identity, {**self.options.origin, **origin})
         return Run.create(
             self.storage, manifest, inputs.contents, inputs.labels, extra, self.options.files
@@ -207,17 +199,6 @@ class RunRequest:
         return max(1, self.method.draws(self.settings))
 
 
-def _planned(
-    pilot: pilots.StoredPilot, plan: Sequence[Allocation], identity: Identity
-) -> dict[str, bytes]:
-    """A pilot and the plan made from it, as files to be sealed."""
-    indices, columns = identity.indices, identity.method.plan_columns
-    return {
-        pilots.NAME: pilots.pilot_bytes(pilot, indices),
-        plan_file.NAME: plan_file.plan_bytes(plan, indices, columns),
-    }
-
-
 def _prepare(
     request: RunRequest, classifier: Classifier, inputs: Inputs
 ) -> tuple[Prepared, Identity, Mapping[str, Any]]:
@@ -239,36 +220,21 @@ def _prepare(
     ready = prepare(
         classifier, inputs.item(0), request.settings, evaluations, request.options.batch_size
     )
-    identity = Identity(
-        settings=request.settings,
-        method=request.method,
-        model=classifier.fingerprint,
-        data=inputs.fingerprint,
-        indices=inputs.indices,
-        shape=inputs.shape,
-        num_classes=ready.probe.num_classes,
-        batch_size=ready.batch_size,
-        block_inputs=_block_inputs(request, len(inputs), _speed(request, ready, inputs)),
-        device=device_kind(classifier),
-        noise_hash=ready.probe.noise_hash,
-        base=request.base.identity.hash if request.base else "",
-        layout=layout_of(ready.classifier),
-        products=products_for(same, classifier),
-        noise_law=request.settings.noise.name,
+    manifest = described(
+        Choices(classifier, ready, request.settings, request.method),
+        inputs,
+        inputs.fingerprint,
+        _block_inputs(request, len(inputs), _speed(request, ready, inputs)),
+        request.base.identity.hash if request.base else "",
+        products_for(same, classifier),
     )
-    _log_choices(identity, ready)
-    origin: dict[str, Any] = {"batches_too_large": list(ready.too_large)} if ready.too_large else {}
+    _log_choices(manifest.identity, ready)
+    origin = dict(manifest.origin)
     if request.options.files:
         origin["files"] = {
             name: sha256(data).hexdigest() for name, data in request.options.files.items()
         }
-    if isinstance(classifier, Fronted) and classifier.front:
-        origin["front"] = classifier.front
-    if inputs.unit:
-        origin["unit"] = inputs.unit
-    origin["machine"] = machine_of(classifier)
-    origin |= {"row_exact": ready.probe.row_exact, "probe_answers": ready.probe.answers}
-    return ready, identity, origin
+    return ready, manifest.identity, origin
 
 
 def _log_choices(identity: Identity, ready: Prepared) -> None:
@@ -308,41 +274,6 @@ def _block_inputs(request: RunRequest, inputs: int, speed: float) -> int:
     # What is unfinished when the time is over is lost.
     most = 60 * options.limit.minutes * _MOST_LOST if options.limit else math.inf
     return block_inputs(request.settings, draws, inputs, speed, options.block_inputs, most)
-
-
-def block_inputs(
-    settings: Settings,
-    draws: int,
-    inputs: int,
-    speed: float,
-    asked: int | None = None,
-    most: float = math.inf,
-) -> int:
-    """Inputs of a block: as asked for, or what wastes least; never more than can be read.
-
-    Args:
-        settings: of the certification from scratch.
-        draws: about how many each input gets.
-        inputs: of the run.
-        speed: evaluations per second, 0 if not measured.
-        asked: a number of inputs that was asked for.
-        most: seconds that a block may take.
-    """
-    each = settings.n0 + settings.n
-    usual = min(_MAX_BLOCK_INPUTS, _MAX_BLOCK_DRAWS // draws, MOST_DRAWS // each)
-    if speed > 0:
-        work = inputs * draws / speed
-        seconds = min(most, best_block_seconds(work, _BLOCK_OVERHEAD, _FAILURES_PER_HOUR))
-        # A power of two, so that small changes of speed seldom change the run of a command.
-        usual = min(usual, 2 ** int(math.log2(max(1.0, seconds * speed / draws))))
-    found = asked or max(1, usual)
-    if min(found, inputs) * each > MOST_DRAWS:
-        raise InvalidInput(
-            f"A block of {min(found, inputs)} inputs with {each} draws each has more than the "
-            f"{MOST_DRAWS} draws that a block may have. Use a smaller --block-inputs, or a "
-            "smaller n."
-        )
-    return found
 
 
 def _existing(request: RunRequest) -> Run | None:

@@ -33,7 +33,7 @@ _FROM_SCRATCH = ("budget", "minutes", "retain", "loss", "radius")
 @dataclass(frozen=True)
 class Policy:
     """A spending policy: `uniform`, `budget`, `retain`, `loss`, `radius` or `minutes`, and its
-    number. A plan is made by minutes once they are a `budget`, see `api.timed`."""
+    number. A plan is made by minutes once they are a `budget`, see `planning.timed`."""
 
     kind: str
     value: float

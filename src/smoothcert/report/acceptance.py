@@ -8,12 +8,12 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.certificate import Outcome
+from smoothcert.certificate import Certification, Outcome
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import alpha_of
 from smoothcert.methods.targets import Goal, MeanRadius, Relative, Target
 from smoothcert.report.claims import all_together
-from smoothcert.runs.store import Run
+from smoothcert.report.export import Result
 from smoothcert.summary import correct_radii
 from smoothcert.text import ceil_to, floor_to, level, many
 
@@ -51,6 +51,10 @@ class Judgement:
     inputs: int
     against: str = ""
 
+    def __bool__(self) -> bool:
+        """Whether the target was reached."""
+        return self.accepted
+
     @property
     def text(self) -> str:
         """One paragraph that says what was compared and what it claims."""
@@ -61,7 +65,7 @@ class Judgement:
         )
 
 
-def judge(run: Run, goal: Goal, base: Run | None = None) -> Judgement:
+def judge(run: Result, goal: Goal, base: Result | None = None) -> Judgement:
     """Compare a finished run's certificates of the right class with a target.
 
     Nothing is rounded: 29 of 100 reaches the decimal 0.29, and a radius reaches a target only if
@@ -69,7 +73,7 @@ def judge(run: Run, goal: Goal, base: Run | None = None) -> Judgement:
     input decided at 0.3 counts at 0.3.
 
     Args:
-        run: a finished run with labels.
+        run: a finished run with labels, or a certification in memory.
         goal: the target.
         base: the original's run, for a target that is relative to it: only its certificates of
             the inputs of `run` count.
@@ -79,15 +83,15 @@ def judge(run: Run, goal: Goal, base: Run | None = None) -> Judgement:
         InvalidInput: it has no labels, or the target is relative and cannot be put in numbers.
         Mismatch: the original has no certificate of one of its inputs.
     """
-    run.require_complete()
-    check_labels(run.labels, str(run.storage))
+    name, labels, alpha = _facts(run)
+    check_labels(labels, name)
     target, said, against = _numbers(goal, run, base)
     radii = [
         Fraction(c.radius)
-        for c, label in zip(run.certificates, run.labels, strict=True)
+        for c, label in zip(run.certificates, labels or (), strict=True)
         if c.outcome is Outcome.CERTIFIED and c.candidate == label
     ]
-    alpha, inputs = alpha_of(run.identity.settings, run.identity.method), len(run.labels)
+    inputs = len(run.certificates)
     if isinstance(target, MeanRadius):
         mean = sum(radii, Fraction(0)) / inputs
         least = f"{ceil_to(target.least, 6)} ({said})" if said else f"{float(target.least):g}"
@@ -105,7 +109,16 @@ def judge(run: Run, goal: Goal, base: Run | None = None) -> Judgement:
     return Judgement(robust >= needed, found, alpha, inputs, against)
 
 
-def _numbers(goal: Goal, run: Run, base: Run | None) -> tuple[Target | MeanRadius, str, str]:
+def _facts(run: Result) -> tuple[str, Sequence[int | None] | None, float]:
+    """Its name, its labels, and the probability that a certificate of it is wrong."""
+    if isinstance(run, Certification):
+        return run.model, run.labels, alpha_of(run.settings, run.method)
+    run.require_complete()
+    method = alpha_of(run.identity.settings, run.identity.method)
+    return str(run.storage), run.labels, method
+
+
+def _numbers(goal: Goal, run: Result, base: Result | None) -> tuple[Target | MeanRadius, str, str]:
     """A target in numbers, where it comes from if it was relative, and what that does not say."""
     if not isinstance(goal, Relative):
         return goal, "", ""
@@ -113,7 +126,7 @@ def _numbers(goal: Goal, run: Run, base: Run | None) -> tuple[Target | MeanRadiu
     return goal.of(before), f"{goal.asked}; {goal.found(before)}", _AGAINST
 
 
-def _original_radii(goal: Relative, run: Run, base: Run | None) -> NDArray[np.float64]:
+def _original_radii(goal: Relative, run: Result, base: Result | None) -> NDArray[np.float64]:
     """Radii of the original's certificates of a run's inputs, -1 without one of the label.
 
     Raises:
@@ -123,17 +136,16 @@ def _original_radii(goal: Relative, run: Run, base: Run | None) -> NDArray[np.fl
     """
     if base is None:
         raise InvalidInput(no_base(goal))
-    base.require_complete()
-    at = {key: i for i, key in enumerate(zip(base.identity.indices, base.contents, strict=True))}
-    wanted = list(zip(run.identity.indices, run.contents, strict=True))
+    name, *_ = _facts(base)
+    at = {(c.index, c.content): c for c in base.certificates}
+    wanted = [(c.index, c.content) for c in run.certificates]
     if missing := [index for index, content in wanted if (index, content) not in at]:
         raise Mismatch(
             f"{goal.text!r} compares with the original's certificates of the same inputs, "
-            f"but {base.storage} has none of {len(missing)} of {many(len(wanted), 'input')}, the "
+            f"but {name} has none of {len(missing)} of {many(len(wanted), 'input')}, the "
             f"first at index {missing[0]}. Give the run of the original on the same data."
         )
-    before = base.certificates
-    return correct_radii([before[at[key]] for key in wanted], run.labels)
+    return correct_radii([at[key] for key in wanted], run.labels)
 
 
 def no_base(goal: Relative) -> str:

@@ -1,11 +1,13 @@
 """Certified accuracy against radius: for each input on its own, and over all inputs together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.bounds.together import mean_above, wrong_at_most
+from smoothcert.certificate import Certificate
 from smoothcert.methods import alpha_of
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.runs.store import Run
@@ -56,7 +58,17 @@ def points(curves: int) -> int:
 
 def per_input(run: Run, most: int = _MOST_POINTS) -> Curve:
     """Share of inputs certified with their label, each with its own probability."""
-    return _steps(run, correct_radii(run.certificates, run.labels), 0, most)
+    return of_certificates(run.name, run.certificates, run.labels, most)
+
+
+def of_certificates(
+    name: str,
+    certificates: Sequence[Certificate],
+    labels: Sequence[int | None] | None,
+    most: int = _MOST_POINTS,
+) -> Curve:
+    """The same of certificates in memory."""
+    return _steps(name, correct_radii(certificates, labels), 0, most)
 
 
 def of_all(run: Run, most: int = _MOST_POINTS) -> tuple[Curve, Together]:
@@ -65,7 +77,7 @@ def of_all(run: Run, most: int = _MOST_POINTS) -> tuple[Curve, Together]:
     radii = correct_radii(run.certificates, run.labels)
     wrong = wrong_at_most(len(radii), alpha, alpha)
     together = Together(len(radii), wrong, alpha, mean_above(radii, wrong))
-    return _steps(run, radii, wrong, most), together
+    return _steps(run.name, radii, wrong, most), together
 
 
 def of_screening(certificate: DatasetCertificate, most: int = _MOST_POINTS) -> Curve:
@@ -76,10 +88,10 @@ def of_screening(certificate: DatasetCertificate, most: int = _MOST_POINTS) -> C
     return Curve(visible(certificate.name), radii[:kept], share[:kept])
 
 
-def _steps(run: Run, radii: NDArray[np.float64], wrong: int, most: int) -> Curve:
+def _steps(name: str, radii: NDArray[np.float64], wrong: int, most: int) -> Curve:
     ordered = np.sort(radii[radii >= 0])[: max(0, (radii >= 0).sum() - wrong)]
     x = np.unique(np.concatenate([[0.0], ordered]))
     if len(x) > most:
         x = np.linspace(0, x[-1], most)
     reached = len(ordered) - np.searchsorted(ordered, x, side="left")
-    return Curve(visible(run.name), x, reached / len(radii))
+    return Curve(visible(name), x, reached / len(radii))

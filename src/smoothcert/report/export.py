@@ -55,7 +55,7 @@ def certificates_table(*results: Result, labels: Sequence[int | None] | None = N
 
     Args:
         results: finished runs, or what `certify` and `recertify` return.
-        labels: true classes of the inputs, for results in memory; runs know theirs.
+        labels: true classes of the inputs, for results that do not know theirs.
 
     Returns:
         A table of `COLUMNS`. The schema's metadata `smoothcert` is JSON: the format, and for each
@@ -159,7 +159,7 @@ def _labelled(
 ) -> list[tuple[Certificate, int | None]]:
     if isinstance(result, Run):
         result.require_complete()
-        labels = result.labels
+    labels = result.labels if labels is None or isinstance(result, Run) else labels
     known = labels if labels is not None else [None] * len(result.certificates)
     if len(known) != len(result.certificates):
         raise InvalidInput(

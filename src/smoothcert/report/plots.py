@@ -7,7 +7,9 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from smoothcert.certificate import Certification
 from smoothcert.report.axes import Chart, Line
+from smoothcert.report.curves import of_certificates
 
 # Okabe & Ito's colours: colour-blind readers can distinguish them.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -49,6 +51,22 @@ def drawn(chart: Chart, note: str) -> dict[str, bytes]:
         _legend(axes)
         figure.supxlabel(note, fontsize=6.5, wrap=True)
         return {kind: _saved(figure, kind) for kind in ("png", "svg")}
+
+
+def add_curve(result: Certification, axes: Any, label: str | None) -> Any:
+    """Draw a result's certified accuracy on axes, or on new ones of pyplot; returns the axes."""
+    if axes is None:
+        from matplotlib import pyplot
+
+        _, axes = pyplot.subplots(figsize=_INCHES, layout="constrained")
+    curve = of_certificates(result.model, result.certificates, result.labels)
+    x, y = tuple(curve.x.tolist()), tuple(curve.y.tolist())
+    line = Line(label or curve.name, len(axes.get_lines()), False, "", x, y)
+    _curve(axes, line, named=True, stepwise=True)
+    axes.set(xlabel="ℓ₂ radius", ylabel="certified accuracy", ylim=(0, 1))
+    axes.set_xlim(left=0)
+    _legend(axes)
+    return axes
 
 
 def _legend(axes: Any) -> None:

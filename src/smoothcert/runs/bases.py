@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-from smoothcert.api import planned as planning
-from smoothcert.api.pilot import PilotVotes
-from smoothcert.api.recertify import check_classes
-from smoothcert.api.timed import Timing
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Exact, Planned
+from smoothcert.planning import planned as planning
+from smoothcert.planning.pilot import PilotVotes
+from smoothcert.planning.timed import Timing
+from smoothcert.planning.wanted import check_classes
 from smoothcert.runs import pilots, seed_use
 from smoothcert.runs.manifest import Identity
 from smoothcert.runs.store import Run

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.api.pilot import PilotVotes
 from smoothcert.certificate import Record, Settings, Votes
 from smoothcert.data.inputs import Inputs
 from smoothcert.methods import Allocation, Bound, Method, scratch
+from smoothcert.planning.pilot import PilotVotes
 from smoothcert.runs import pilots, plan_file
 from smoothcert.runs.sealed import table_bytes
 from smoothcert.runs.tables import certificates_table, inputs_table, votes_table

@@ -77,7 +77,7 @@ class Identity:
     method: Method
     model: str
     data: str
-    indices: tuple[int, ...]
+    indices: tuple[int, ...] = field(repr=False)
     shape: tuple[int, ...]
     num_classes: int
     batch_size: int

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from smoothcert.api.pilot import PilotVotes, pilot_draws, set_aside
 from smoothcert.certificate import Record
 from smoothcert.errors import Damaged, InvalidInput
 from smoothcert.methods import Exact, Planned
+from smoothcert.planning.pilot import PilotVotes, pilot_draws, set_aside
 from smoothcert.runs import vote_codec as codec
 from smoothcert.runs.manifest import method_form
 from smoothcert.runs.sealed import has_no_gaps, notes_of, read_table, rows_of, table_bytes

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.api import sized
-from smoothcert.api.planned import Cache
-from smoothcert.api.recertify import check_base
-from smoothcert.api.timed import counted
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import SmoothcertError
 from smoothcert.methods import Allocation, Planned, Sized, planned
+from smoothcert.planning import sized
+from smoothcert.planning.planned import Cache
+from smoothcert.planning.timed import counted
+from smoothcert.planning.wanted import check_base
 from smoothcert.runs import pilots, plan_file
 from smoothcert.runs.bases import cache_of, planner, run_pilot
 from smoothcert.runs.manifest import Identity, json_form

@@ -3,18 +3,39 @@
 from collections.abc import Callable, Sequence
 from typing import overload
 
-from smoothcert.certificate import Record
+from smoothcert.certificate import Certificate, Record
 
 
 class StoredRecords(Sequence[Record]):
     """A run's records by position, one block of them in memory at a time."""
 
     def __init__(
-        self, count: int, per_block: int, read: Callable[[int], tuple[Record, ...]]
+        self,
+        count: int,
+        per_block: int,
+        read: Callable[[int], tuple[Record, ...]],
+        certificates: Callable[[], tuple[Certificate, ...]],
     ) -> None:
-        """Read nothing yet; `read` gives the records of a block."""
+        """Read nothing yet.
+
+        Args:
+            count: how many there are.
+            per_block: how many in a block.
+            read: gives the records of a block.
+            certificates: gives all certificates without reading a vote.
+        """
         self._count, self._per_block, self._read = count, per_block, read
+        self._certificates = certificates
         self._block, self._held = -1, ()
+
+    def __repr__(self) -> str:
+        """How many there are."""
+        return f"StoredRecords({self._count:,})"
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """The certificates alone, for which no vote is read."""
+        return self._certificates()
 
     def __len__(self) -> int:
         """Count the inputs."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.api import selection
 from smoothcert.certificate import Record
 from smoothcert.classifiers import hardware
 from smoothcert.classifiers.protocol import Classifier
@@ -14,6 +13,7 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Exact, replay
 from smoothcert.noise.law import Stream
+from smoothcert.planning import selection
 from smoothcert.runs import pilots
 from smoothcert.runs.manifest import library_versions
 from smoothcert.runs.store import Run

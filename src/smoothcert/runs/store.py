@@ -14,8 +14,8 @@ carries a checksum (`sealed`). docs/store-format.md says all of it.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,7 +70,7 @@ class Run:
     """
 
     storage: Storage
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)
 
     @staticmethod
     def open(where: Storage | Path | str) -> "Run":
@@ -100,7 +100,7 @@ class Run:
         where: Storage | Path | str,
         manifest: Manifest,
         contents: Sequence[str],
-        labels: Sequence[int] | None,
+        labels: Sequence[int | None] | None,
         extra: Mapping[str, bytes] | None = None,
         attached: Mapping[str, bytes] | None = None,
     ) -> "Run":
@@ -155,6 +155,12 @@ class Run:
     def name(self) -> str:
         """The directory's own name."""
         return self.storage.name
+
+    @property
+    def model(self) -> str:
+        """The model's name in memory, or its reference, or the directory's name."""
+        origin = self.manifest.origin
+        return str(origin.get("name") or origin.get("model") or self.name)
 
     @cached_property
     def _hash(self) -> str:
@@ -356,23 +362,17 @@ class Run:
         """
         self.require_complete()
         identity = self.identity
-        return Certification(
-            identity.settings,
-            stated(identity.method),
-            str(self.manifest.origin.get("model", self.name)),
-            identity.model,
-            identity.num_classes,
-            identity.shape,
-            self.stored_records,
-            self.pilot_evaluations,
-            ledger.tries(self),
-        )
+        facts = (stated(identity.method), self.model, identity.model, identity.num_classes)
+        votes = (identity.shape, self.stored_records, self.pilot_evaluations, ledger.tries(self))
+        labels = None if all(label is None for label in self.labels) else self.labels
+        return Certification(identity.settings, *facts, *votes, labels)
 
     @property
     def stored_records(self) -> StoredRecords:
         """All records by position, read on demand."""
-        identity = self.identity
-        return StoredRecords(len(identity.indices), identity.block_inputs, self.read_block)
+        inputs, per_block = len(self.identity.indices), self.identity.block_inputs
+        alone = partial(getattr, self, "certificates")  # which can be pickled
+        return StoredRecords(inputs, per_block, self.read_block, alone)
 
     @property
     def pilot_evaluations(self) -> int:

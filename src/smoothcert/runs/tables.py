@@ -53,7 +53,7 @@ _CERTIFICATES = pa.schema(
 
 
 def inputs_table(
-    indices: Sequence[int], contents: Sequence[str], labels: Sequence[int] | None
+    indices: Sequence[int], contents: Sequence[str], labels: Sequence[int | None] | None
 ) -> pa.Table:
     """A row per input of a run."""
     return pa.table([indices, contents, labels or [None] * len(contents)], schema=_INPUTS)

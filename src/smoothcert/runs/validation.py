@@ -112,7 +112,7 @@ def check_origin(origin: Any) -> None:
     _texts(
         {
             name: origin[name]
-            for name in ("model", "base", "front", "unit", "probe_answers")
+            for name in ("model", "name", "base", "front", "unit", "probe_answers")
             if name in origin
         }
     )

@@ -11,7 +11,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.api.screen import Screener, Source
+from smoothcert.execution.screener import Screener, Source
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.methods.screening import Screening, Verdict

@@ -11,17 +11,17 @@ from typing import Any
 
 import onnx
 
-from smoothcert.api.given import as_inputs
-from smoothcert.api.screen import Screener, asked
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.compress import onnx_graph
 from smoothcert.compress.compress import compress
 from smoothcert.compress.onnx_layers import layers
+from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.execution.processes import Processes
 from smoothcert.execution.scheduler import Executor, run_serially
+from smoothcert.execution.screener import Screener, asked
 from smoothcert.execution.screening_tasks import make_screener
 from smoothcert.files import make_folder
 from smoothcert.methods.screening import Screening

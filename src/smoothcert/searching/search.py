@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from smoothcert.api.screen import Screener
+from smoothcert.execution.screener import Screener
 from smoothcert.files import make_folder
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.dataset import DatasetCertificate

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from smoothcert.api.recertify import Wanted, method_settings
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs
@@ -12,6 +11,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.execution.runner import RunOptions, execute
 from smoothcert.execution.start import RunRequest
 from smoothcert.methods import Exact
+from smoothcert.planning.wanted import Wanted, method_settings
 from smoothcert.runs.store import Run
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.time_limit import TimeLimit

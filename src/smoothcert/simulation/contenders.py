@@ -10,14 +10,14 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from smoothcert.api.pilot import PILOT_LOSERS, PILOT_WINNERS, pilot_positions, proven
-from smoothcert.api.planned import ReusePlanner
 from smoothcert.bounds import binomial, joint, stratified
 from smoothcert.methods import dataset as pooled
 from smoothcert.methods.irs import Irs
 from smoothcert.methods.replay import Allocation, Bound, ReplayCounts, Reuse, strata_of
 from smoothcert.methods.screening import Pool, Screening
 from smoothcert.planning import FlipRates, candidate_splits
+from smoothcert.planning.pilot import PILOT_LOSERS, PILOT_WINNERS, pilot_positions, proven
+from smoothcert.planning.planned import ReusePlanner
 from smoothcert.simulation.world import World
 
 Points = tuple[NDArray[np.float64], NDArray[np.int64]]
@@ -108,7 +108,7 @@ def planned(
 def run_pilot(
     world: World, reuse: Reuse, positions: NDArray[np.int64], rng: Generator
 ) -> ReusePlanner:
-    """`api.planned.pilot`, on drawn counts."""
+    """`planning.planned.pilot`, on drawn counts."""
     aside = np.zeros((2, len(world.k)), dtype=np.int64)
     k = world.k[positions]
     aside[0, positions] = np.minimum(PILOT_WINNERS, k // 2)

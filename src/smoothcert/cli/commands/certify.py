@@ -84,9 +84,9 @@ def certify(
 
 def _method(radius: float | None, policy: str | None, dry_run: bool) -> "Method":
     """The method that the options ask for."""
-    from smoothcert.api.sized import by_policy
     from smoothcert.errors import InvalidInput
     from smoothcert.methods import Decision
+    from smoothcert.planning.sized import by_policy
 
     if radius is not None and policy is not None:
         raise InvalidInput(

@@ -43,7 +43,7 @@ def extend(
         old = original.identity
         method = Extended.to(n, old.settings, old.method)
         settings = method.extended(old.settings)
-        source = recorded_source(original.manifest.origin, data)
+        source = recorded_source(original, data)
         new = sum(method.total(c.n) - c.n for c in original.certificates)
         total = arguments.remaining(new)
 

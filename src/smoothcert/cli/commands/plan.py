@@ -203,7 +203,7 @@ def _of_base(
         run = Run.open(base)
         reuse = _reuse(run, method, alpha)
         console.note(sanity.of_alpha(reuse.alpha))
-        inputs = recorded_source(run.manifest.origin, data).load_and_describe(recorded=True)
+        inputs = recorded_source(run, data).load_and_describe(recorded=True)
         check_same_inputs(run, inputs)
         classifier = compute.device.load(model)
         ready = prepared(run, classifier, inputs, batch_size)
@@ -242,9 +242,9 @@ def _speed(ready: "Prepared", inputs: "Inputs", run: "Run", pilot: int, seconds:
 
 def _reuse(run: "Run", method: str, alpha: float | None) -> "Planned":
     """The method that is planned, on a run that it can be planned for."""
-    from smoothcert.api.recertify import Wanted, method_settings
     from smoothcert.errors import InvalidInput
     from smoothcert.methods import planned
+    from smoothcert.planning.wanted import Wanted, method_settings
 
     run.require_complete()
     settings, made = run.identity.settings, run.identity.method

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from smoothcert.api.recertify import Wanted
     from smoothcert.classifiers.protocol import Classifier
     from smoothcert.cli.data_source import DataSource
     from smoothcert.cli.run_request import RunArguments
     from smoothcert.data.inputs import Inputs
     from smoothcert.methods import Method
+    from smoothcert.planning.wanted import Wanted
     from smoothcert.runs.store import Run
 
 
@@ -68,10 +68,10 @@ def recertify(
     verbose: options.Verbose = False,
 ) -> None:
     """Recertify a changed model by reusing the original's run."""
-    from smoothcert.api.recertify import Wanted
     from smoothcert.cli import console
     from smoothcert.cli.resources import Compute, Device
     from smoothcert.cli.run_request import RunArguments
+    from smoothcert.planning.wanted import Wanted
 
     compute = Compute(Device(device, threads), workers, cluster)
     after = (json, accept or (), log or (), minutes)
@@ -98,10 +98,10 @@ def _recertify(
         arguments: of the run.
         wanted: how to recertify.
     """
-    from smoothcert.api.recertify import method_settings
     from smoothcert.cli import console
     from smoothcert.cli.data_source import recorded_source
     from smoothcert.cli.run_request import show_run
+    from smoothcert.planning.wanted import method_settings
     from smoothcert.runs.store import Run
 
     if wanted.fresh_seed is not None:
@@ -111,7 +111,7 @@ def _recertify(
         original = Run.open(base)
         arguments.check_targets(original.labels, str(original.storage), original)
         method = method_settings(original.identity.settings, original.identity.method, wanted)
-        source = recorded_source(original.manifest.origin, data)
+        source = recorded_source(original, data)
     run = reused(original, method, source, arguments, {"model": model, "base": base})
     show_run(run, arguments.json, arguments.targets, original)
 
@@ -137,11 +137,11 @@ def reused(
         files: what the new run's directory keeps.
     """
     from smoothcert.api import sanity
-    from smoothcert.api.timed import minutes_of
     from smoothcert.cli import console
     from smoothcert.cli.resources import run_on_cluster
     from smoothcert.cli.run_request import executed
     from smoothcert.execution.start import RunRequest
+    from smoothcert.planning.timed import minutes_of
 
     settings, arguments = original.identity.settings, arguments.allowing(method)
     proven = method.proven_alpha(settings)

@@ -112,7 +112,7 @@ def _pictures(runs: "Sequence[Run]", moved: str | None) -> "list[Inputs]":
     found: dict[DataSource, Inputs] = {}
     for run in runs:
         try:
-            source = recorded_source(run.manifest.origin, moved)
+            source = recorded_source(run, moved)
             if not (moved or _is_here(source.data)):
                 reason = f"its data is not at {source.data}; say where with --data"
                 console.say(f"{run.name} is shown without thumbnails: {reason}")

@@ -100,7 +100,7 @@ def _transfer(
         device = arguments.compute.process_device
         classifier = (device.load if model else device.load_recorded)(reference)
         check_same(classifier, there.identity.model, str(there.storage))
-        source = recorded_source(there.manifest.origin, data)
+        source = recorded_source(there, data)
         inputs = source.load_and_describe(recorded=True)
     if machine(there) and not elsewhere(there, classifier):
         console.say(
@@ -168,10 +168,10 @@ def _method(
     Raises:
         InvalidInput: a policy or alpha is given for a recertified run.
     """
-    from smoothcert.api.recertify import Wanted, method_settings
     from smoothcert.api.transfer import cheapest, chooser
     from smoothcert.cli import console
     from smoothcert.errors import InvalidInput
+    from smoothcert.planning.wanted import Wanted, method_settings
     from smoothcert.runs.bases import check_same_inputs, explored, prepared
 
     policy, alpha = wanted

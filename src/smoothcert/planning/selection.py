@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.api.pilot import PilotVotes
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Record, Settings
 from smoothcert.methods.exact import Exact
 from smoothcert.planning import FlipRates, Known, Policy, PricedPlanner
+from smoothcert.planning.pilot import PilotVotes
 from smoothcert.sampling.answers import NO_CLASS
 
 WINNERS, LOSERS = 40, 5

@@ -8,16 +8,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.api import selection, timed
-from smoothcert.api.pilot import (
-    PilotVotes,
-    fit,
-    pilot_draws,
-    pilot_positions,
-    proven,
-    run_pilot,
-    set_aside,
-)
 from smoothcert.certificate import Certificate, Record, Settings
 from smoothcert.data.inputs import Inputs
 from smoothcert.methods import Exact, Planned, Reuse
@@ -30,6 +20,17 @@ from smoothcert.planning import (
     candidate_splits,
     expected_radii,
     plan,
+    selection,
+    timed,
+)
+from smoothcert.planning.pilot import (
+    PilotVotes,
+    fit,
+    pilot_draws,
+    pilot_positions,
+    proven,
+    run_pilot,
+    set_aside,
 )
 from smoothcert.sampling.sampler import Sampler
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.api.pilot import PilotVotes
-from smoothcert.api.selection import votes_for
-from smoothcert.api.timed import Timing, counted
 from smoothcert.certificate import Settings
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import SCRATCH, Allocation, Bound, Method, Sized, scratch
 from smoothcert.noise.law import Stream
 from smoothcert.planning import Policy, Sizes
+from smoothcert.planning.pilot import PilotVotes
+from smoothcert.planning.selection import votes_for
+from smoothcert.planning.timed import Timing, counted
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.pace import Pace
 from smoothcert.sampling.sampler import Sampler

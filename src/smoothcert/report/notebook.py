@@ -1,0 +1,76 @@
+"""What a notebook shows of a result: a small table, and the curve as SVG; nothing is fetched."""
+
+from html import escape
+
+from smoothcert.certificate import Certification
+from smoothcert.methods import alpha_of
+from smoothcert.report.axes import Axis, Chart, step_line
+from smoothcert.report.curves import Curve, of_certificates
+from smoothcert.report.tables import summary_table
+from smoothcert.summary import Summary
+from smoothcert.text import level, visible
+from smoothcert.vocabulary import RESULTS
+
+_WIDTH, _HEIGHT = 360.0, 190.0
+_POINTS = 200
+_CLAIM = (
+    "Each certificate holds with probability at least 1 − α on its own (docs/theory.md, section "
+    "{section}). Figures are rounded to the safe side."
+)
+
+
+def as_html(result: Certification, summary: Summary) -> str:
+    """A table and the curve of certified accuracy; names are escaped."""
+    settings = result.settings
+    heads, (row,) = summary_table([summary])
+    more = {
+        "σ": f"{settings.sigma:g}",
+        "n": f"{settings.n:,}",
+        "α": level(alpha_of(settings, result.method)),
+    }
+    heads = ["model", *heads[1:], *more]
+    cells = [visible(row[0]), *row[1:], *more.values()]
+    top = "".join(f"<th>{escape(head)}</th>" for head in heads)
+    below = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    table = f"<table><thead><tr>{top}</tr></thead><tbody><tr>{below}</tr></tbody></table>"
+    chart = _chart(of_certificates(result.model, result.certificates, result.labels, _POINTS))
+    return f"<div>{table}{_svg(chart)}<div><small>{escape(_claim(result))}</small></div></div>"
+
+
+def _claim(result: Certification) -> str:
+    """What the figures say, with the theorem."""
+    sections = sorted({RESULTS[c.method].section for c in result.certificates})
+    return _CLAIM.format(section=", ".join(map(str, sections)))
+
+
+def _chart(curve: Curve) -> Chart:
+    farthest = float(curve.x[-1]) or 1.0
+    x = Axis("ℓ₂ radius", 0, farthest * 1.02, 46.0, _WIDTH - 10)
+    y = Axis("certified accuracy", 0, 1, _HEIGHT - 36, 10.0)
+    line = step_line(curve, 0, False, x, y)
+    return Chart("accuracy", f"Certified accuracy of {curve.name}", x, y, (line,))
+
+
+def _svg(chart: Chart) -> str:
+    """A chart with its ticks and labels, in the text's own colour."""
+    x, y = chart.x, chart.y
+    parts = [f'<path d="M{x.start} {y.end}V{y.start}H{x.end}" fill="none" stroke="currentColor"/>']
+    for at, text in x.ticks:
+        parts.append(f'<text x="{at}" y="{y.start + 14}" text-anchor="middle">{text}</text>')
+    for at, text in y.ticks:
+        parts.append(f'<text x="{x.start - 6}" y="{at + 4}" text-anchor="end">{text}</text>')
+        parts.append(
+            f'<path d="M{x.start} {at}H{x.end}" stroke="currentColor" stroke-opacity=".15"/>'
+        )
+    middle = (x.start + x.end) / 2
+    parts.append(f'<text x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">{x.label}</text>')
+    parts += [
+        f'<path d="{line.path}" fill="none" stroke="#0072B2" stroke-width="2"/>'
+        for line in chart.lines
+    ]
+    title = escape(chart.title, quote=True)
+    return (
+        f'<svg viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" width="{_WIDTH:g}" role="img" '
+        f'aria-label="{title}" font-size="11" font-family="sans-serif" fill="currentColor" '
+        f'xmlns="http://www.w3.org/2000/svg"><title>{title}</title>{"".join(parts)}</svg>'
+    )
