@@ -108,7 +108,7 @@ def _fewest(level: float) -> int:
 
 
 def _power(inputs: int, changed: float, difference: float, level: float) -> float:
-    """The probability that the test finds a difference, never above the exact one by more than 1e-9.
+    """The probability that the test finds a difference, within 1e-9 or too low.
 
     The number of changes is binomial, and given it so is the number of losses. The power rises
     with the difference, since the region of the test is symmetric.

@@ -1,4 +1,4 @@
-"""What per-input certificates prove together, and of new inputs (docs/theory.md, sections 11, 15)."""
+"""What per-input certificates prove together and of new inputs; docs/theory.md, sections 11, 15."""
 
 from math import fsum
 
@@ -73,7 +73,7 @@ def new_inputs_above(
         certified: how many of the inputs are certified at the radius, with their label; 0..count.
         count: number of inputs, a random sample of the population; at least 1.
         alpha: error probability of each certificate, in (0, 1).
-        beta: error probability of the limit, in (0, 1), on top of nothing: alpha is accounted for.
+        beta: error probability of the limit, in (0, 1); alpha is accounted for and adds nothing.
 
     Returns:
         The limits, rounded down, of the arguments' broadcast shape; each holds with probability
