@@ -97,11 +97,12 @@ def summarize(
     if not certificates:
         raise InvalidInput("There are no certificates to summarize.")
     correct = correct_radii(certificates, labels)
+    certified = sum(c.outcome is Outcome.CERTIFIED for c in certificates)
     replayed = [c.zeta for c in certificates if RESULTS[c.method].disparity and c.n]
     return Summary(
         name=name,
         inputs=len(certificates),
-        certified=sum(c.outcome is Outcome.CERTIFIED for c in certificates),
+        certified=certified,
         labelled=labels is not None and None not in labels,
         acr=float(np.clip(correct, 0, None).mean()),
         accuracy=tuple((r, float((correct >= r).mean())) for r in radii),
@@ -110,9 +111,8 @@ def summarize(
         seconds=seconds,
         alpha=max(c.alpha for c in certificates),
         unlabelled=len(certificates) if labels is None else list(labels).count(None),
-        wrong=int((correct < 0).sum())
-        - sum(c.outcome is not Outcome.CERTIFIED for c in certificates),
-        capped=sum(r > 0 and _unanimous(c) for c, r in zip(certificates, correct, strict=True)),
+        wrong=certified - int((correct >= 0).sum()),
+        capped=sum(bool(r > 0) and _unanimous(c) for c, r in zip(certificates, correct, strict=True)),
         median=_lower_median(np.clip(correct, 0, None)),
     )
 

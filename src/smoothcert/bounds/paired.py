@@ -59,7 +59,7 @@ def detectable(
     Args:
         inputs: their number, a random sample of the population; at least 1.
         changed: the share of the population that one model certifies and the other does not, in
-            [0, 1]; None if all of these are losses (or all gains), which shows the smallest one.
+            [0, 1]; None if all of these are losses (or all are gains).
         level: the test finds a difference where its p-value is at most this, in (0, 1).
         power: the probability with which it finds one, in (0, 1).
 

@@ -72,8 +72,9 @@ class Change:
         lost, gained: by the first alone, by the second alone.
         neither: by none of the two.
         p_value: of McNemar's exact two-sided test; see `Comparison`.
-        detectable: the smallest difference of certified accuracy that this many inputs show, if
-            the share of inputs that change is as here (an estimate); None if they show none.
+        detectable: the smallest difference of certified accuracy that this many inputs show, with
+            the probability `power`, if the share of inputs that change is the one seen here (an
+            estimate); None if they show none.
     """
 
     radius: float
@@ -98,9 +99,9 @@ class Comparison:
         first, second: names of the two.
         inputs: their number.
         changes: by radius.
-        level, power: at which `detectable` and `least_detectable` are given.
-        least_detectable: the smallest difference of certified accuracy that this many inputs show
-            at all, which is where all changes are losses, or all gains; None if there is none.
+        level, power: at which `detectable` and `detectable_if_lost` are given.
+        detectable_if_lost: the smallest loss of certified accuracy that this many inputs show if
+            nothing is gained; None if they show none.
         exact: whether the p-values are those of the theorem. A plan shares out evaluations among
             the inputs, which are then not independent: the p-values are approximate.
     """
@@ -111,7 +112,7 @@ class Comparison:
     changes: tuple[Change, ...]
     level: float
     power: float
-    least_detectable: float | None
+    detectable_if_lost: float | None
     exact: bool
 
 
@@ -170,7 +171,7 @@ def compare(
         changes=tuple(changes),
         level=level,
         power=power,
-        least_detectable=least,
+        detectable_if_lost=least,
         exact=all(by_input(_method(result)) for result in (first, second)),
     )
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from smoothcert.bounds import binomial
 from smoothcert.bounds.together import new_inputs_above, wrong_at_most
-from smoothcert.certificate import Certificate
+from smoothcert.certificate import Certificate, Outcome
 from smoothcert.methods import SCRATCH, alpha_of, by_input, scratch
 from smoothcert.report.curves import Curve, steps
 from smoothcert.runs.store import Run
@@ -31,7 +31,7 @@ class Probabilities:
 
     In every curve `x` is a probability and `y` the share of the inputs whose label has at least
     that probability; without labels, whose class has. An input counts 0 where another class than
-    its label was chosen.
+    its label was chosen, and where a recertification abstains.
 
     Attributes:
         each: by the lower limits of the inputs, each of which holds with probability 1 - alpha on
@@ -114,7 +114,7 @@ def probabilities(run: Run, beta: float | None = None) -> Probabilities:
     """
     run.require_complete()
     alpha = alpha_of(run.identity.settings, run.identity.method)
-    limits = _of_label(run, lambda c: c.q)
+    limits = _of_label(run, _limit)
     inputs = len(limits)
     beta = alpha if beta is None else beta
     wrong = wrong_at_most(inputs, alpha, beta)
@@ -210,6 +210,11 @@ def seeds(runs: Sequence[Run], summaries: Sequence[Summary]) -> tuple[SeedSpread
         key = (of.model, of.data, of.indices, replace(of.settings, seed=0), of.method)
         groups.setdefault(key, {}).setdefault(of.settings.seed, summary)
     return tuple(over_seeds([*group.values()]) for group in groups.values() if len(group) > 1)
+
+
+def _limit(c: Certificate) -> float:
+    """A proven lower limit of the class's probability; without a certificate, from scratch alone."""
+    return c.q if c.outcome is Outcome.CERTIFIED or c.method == "rs" else 0.0
 
 
 def _of_label(run: Run, value: Callable[[Certificate], float]) -> NDArray[np.float64]:
