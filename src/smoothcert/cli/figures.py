@@ -1,24 +1,39 @@
 """Tables of what runs say beyond their average radius, as `report` prints them."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from fractions import Fraction
+from typing import Any
 
 from smoothcert.cli import console
 from smoothcert.report.claims import of_comparison, of_new_inputs, of_sample
-from smoothcert.report.comparison import Comparison
-from smoothcert.report.figures import new_inputs
+from smoothcert.report.comparison import Comparison, comparisons
+from smoothcert.report.figures import BETA, new_inputs, seeds
 from smoothcert.report.tables import NAMELESS, filled
 from smoothcert.runs.store import Run
 from smoothcert.summary import SeedSpread, Spread, Summary
 from smoothcert.text import ceil_to, floor_to, level, percent
 
-BETA = 0.05
-"""Error probability of each limit for new inputs, as is usual for such intervals."""
+
+def show_figures(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[float]) -> None:
+    """Print what an average hides, what runs differ in, and means over seeds."""
+    _show_each(runs, summaries, radii)
+    _show_comparisons(comparisons(runs, radii))
+    _show_seeds(seeds(runs, summaries))
 
 
-def show_figures(runs: Sequence[Run], summaries: Sequence[Summary]) -> None:
-    """Print what an average hides: medians, abstentions, radii at the cap; and new inputs."""
-    radii = [radius for radius, _ in summaries[0].accuracy]
+def between_json(
+    runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[float]
+) -> dict[str, Any]:
+    """Comparisons of runs and spreads over seeds, as plain values."""
+    return {
+        "comparisons": [asdict(found) for found in comparisons(runs, radii)],
+        "seeds": [asdict(spread) for spread in seeds(runs, summaries)],
+    }
+
+
+def _show_each(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[float]) -> None:
+    """Medians, abstentions, radii at the cap; and limits for new inputs."""
     share = "CA" if any(s.unlabelled < s.inputs for s in summaries) else NAMELESS[1]
     heads = ["run", "abstains", "wrong", "at the cap", "median"]
     heads += [f"new {share}@{radius:g} ≥" for radius in radii]
@@ -26,7 +41,7 @@ def show_figures(runs: Sequence[Run], summaries: Sequence[Summary]) -> None:
     for run, s in zip(runs, summaries, strict=True):
         counts = [_percent_above(count, s.inputs) for count in (s.abstained, s.wrong)]
         counts.append(percent(s.capped / s.inputs, s.inputs))
-        limits = [f"{floor_to(one.robust * 100, 1)} %" for one in new_inputs(run, radii, BETA)]
+        limits = [f"{floor_to(one.robust * 100, 1)} %" for one in new_inputs(run, radii)]
         counts[1] = counts[1] if s.unlabelled < s.inputs else ""
         rows.append([s.name, *counts, floor_to(s.median, 4), *limits])
     console.show_table(*filled(heads, rows))
@@ -36,7 +51,7 @@ def show_figures(runs: Sequence[Run], summaries: Sequence[Summary]) -> None:
     )
 
 
-def show_comparisons(compared: Sequence[Comparison]) -> None:
+def _show_comparisons(compared: Sequence[Comparison]) -> None:
     """Print what became of certificates, at the first of the radii."""
     if not compared:
         return
@@ -53,7 +68,7 @@ def show_comparisons(compared: Sequence[Comparison]) -> None:
         console.say(said)
 
 
-def show_seeds(spreads: Sequence[SeedSpread]) -> None:
+def _show_seeds(spreads: Sequence[SeedSpread]) -> None:
     """Print means over seeds."""
     if not spreads:
         return

@@ -20,6 +20,9 @@ from smoothcert.scalars import real
 from smoothcert.summary import SeedSpread, Summary, by_class, correct_radii, over_seeds
 from smoothcert.text import visible
 
+BETA = 0.05
+"""Error probability of a limit for new inputs, as is usual for such intervals."""
+
 _MOST_DRAWS = 10**8  # votes read for a curve of fewer draws: seconds
 _POINTS = 60  # of such a curve
 _MOST_STEPS = 2000  # of a curve of probabilities, which crowd near 1
@@ -162,7 +165,7 @@ def by_draws(run: Run, radii: Sequence[float] = (0.0, 0.25, 0.5)) -> ByDraws | N
 
 
 def new_inputs(
-    run: Run, radii: Sequence[float] = (0.0, 0.25, 0.5), beta: float = 0.05
+    run: Run, radii: Sequence[float] = (0.0, 0.25, 0.5), beta: float = BETA
 ) -> tuple[NewInputs, ...]:
     """Limits for new inputs of the population that a run's inputs are a random sample of.
 

@@ -46,10 +46,9 @@ def report(
     from dataclasses import asdict
 
     from smoothcert.cli import console
-    from smoothcert.cli.figures import show_comparisons, show_figures, show_seeds
+    from smoothcert.cli.figures import between_json, show_figures
     from smoothcert.cli.screenings import read_screenings
     from smoothcert.report import figures
-    from smoothcert.report.comparison import comparisons
     from smoothcert.report.page import PAGE
     from smoothcert.report.page import report as write_report
     from smoothcert.report.tables import summary_table
@@ -63,20 +62,16 @@ def report(
         pictures = _pictures(opened, data) if thumbnails else []
     with console.waiting("Writing the report"):
         summaries = write_report(opened, out, wanted, certificates, pictures)
-    with console.waiting("Comparing the runs"):
-        compared, spread = comparisons(opened, wanted), figures.seeds(opened, summaries)
     if json:
         shown = [
             asdict(s) | _cache(run) | figures.to_json(run, wanted)
             for s, run in zip(summaries, opened, strict=True)
         ]
-        found = {"comparisons": [asdict(c) for c in compared], "seeds": [asdict(s) for s in spread]}
-        console.show_json({"report": str(out), "runs": shown, **found})
+        between = between_json(opened, summaries, wanted)
+        console.show_json({"report": str(out), "runs": shown, **between})
         return
     console.show_table(*summary_table(summaries))
-    show_figures(opened, summaries)
-    show_comparisons(compared)
-    show_seeds(spread)
+    show_figures(opened, summaries, wanted)
     console.say(f"Written to {out}: open {out / PAGE}")
 
 
