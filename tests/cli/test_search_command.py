@@ -16,7 +16,7 @@ def folder(models, tmp_path_factory):
 
 
 def search(net, *rest):
-    return ("search", net, "--base", "base", "--budget", "30k", *rest)
+    return ("search", net, "--base", "base", "--budget", "30k", "--workers", "1", *rest)
 
 
 def test_found_verified_and_certified_by_input(folder, models):

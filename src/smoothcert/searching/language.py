@@ -56,8 +56,8 @@ class Candidate:
         """What `compress` is asked for, with the layers of the language."""
         steps = [f"{self.shrink}:{self.fraction:g}"] if self.shrink else []
         steps += [f"finetune:{self.epochs}"] if self.epochs else []
-        if self.shrink and self.formats not in ("onnx", "int8"):
-            steps.append("onnx")  # a shrunk network is a torch one, and stored weights are ONNX's
+        if self.shrink and self.formats != "onnx":
+            steps.append("onnx")  # a shrunk network is a torch one; formats are of ONNX files
         if isinstance(self.formats, str):
             rest = ",".join(f"{layer}=fp32" for layer in layers[: self.kept])
             return "+".join([*steps, f"{self.formats}:{rest}" if rest else self.formats])

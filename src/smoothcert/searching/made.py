@@ -85,27 +85,31 @@ class Workshop:
 
     def make(self, candidates: Sequence[Candidate]) -> list[Made | None]:
         """Candidates with their files; None for one that cannot be made, which is remembered."""
-        orders = tuple(map(self._order, candidates))
-        steps = [f"made {o.target} as {self.folder.name}/{o.file.stem}" for o in orders]
-        missing = tuple(i for i, step in enumerate(steps) if not self.journal.has(step))
+        orders = list(map(self._order, candidates))
+        missing = [order for order in orders if not self.journal.has(self._step(order))]
+        spec, limit = Making.of(missing, self.sigma, self.seed), self.journal.limit
 
-        def kept(number: int, made: list[Any]) -> tuple[int, ...]:
-            self.journal.keep(steps[number], made)
+        def kept(number: int, made: list[list[Any]]) -> tuple[int, ...]:
+            for order, one in zip(spec.groups[number], made, strict=True):
+                self.journal.keep(self._step(order), one)
             return ()
 
-        spec, limit = Making(orders, self.sigma, self.seed), self.journal.limit
-        local = replace(spec, calibration=self.calibration)
-        work = Work(spec, missing, lambda evaluations: None, local, then=kept)
+        local, blocks = replace(spec, calibration=self.calibration), tuple(range(len(spec.groups)))
+        work = Work(spec, blocks, lambda evaluations: None, local, then=kept)
         self.executor(work, lambda: limit is not None and limit.over)
-        return list(map(self._made, candidates, orders, steps))
+        return list(map(self._made, candidates, orders))
+
+    def _step(self, order: Order) -> str:
+        return f"made {order.target} as {self.folder.name}/{order.file.stem}"
 
     def _order(self, candidate: Candidate) -> Order:
         target = candidate.target(self.language.layers)
         source = self.model if candidate.shrink else str(self.plain)
         return Order(source, target, self.folder / file_of(self.language.word(candidate)))
 
-    def _made(self, candidate: Candidate, order: Order, step: str) -> Made | None:
-        size, refused = self.journal.step(step, lambda: None)  # TimeIsUp if it was not reached
+    def _made(self, candidate: Candidate, order: Order) -> Made | None:
+        # It is made, or the time is over, which this raises.
+        size, refused = self.journal.step(self._step(order), lambda: None)
         if refused:
             self.refused[order.target] = refused
             return None
