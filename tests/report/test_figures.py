@@ -106,6 +106,22 @@ def test_acr_by_draws(runs, data):
     assert figures.by_draws(runs["irs"]) is figures.by_draws(runs["decided"]) is None
 
 
+def test_orders_that_depend_on_the_number_of_draws():
+    draws, none = np.array([10, 20, 40, 80]), np.zeros(0)
+
+    def curve(name: str, *acr: float) -> figures.ByDraws:
+        return figures.ByDraws(name, draws, np.array(acr), none, np.zeros((4, 0)))
+
+    steep, flat = curve("steep", 0, 0.1, 0.3, 0.5), curve("flat", 0, 0.2, 0.3, 0.4)
+    for pair in ((steep, flat), (flat, steep)):
+        assert figures.rank_changes(pair) == (figures.RankChange("steep", "flat", 40),)
+    above = curve("above", 0, 0.3, 0.4, 0.6)
+    assert len(figures.rank_changes((steep, flat, above))) == 1
+    assert figures.rank_changes((flat, flat)) == ()
+    shorter = replace(steep, draws=draws + 1)
+    assert figures.rank_changes((shorter, flat)) == ()
+
+
 def test_new_inputs(runs):
     run = runs["base"]
     for found in figures.new_inputs(run, RADII, beta=0.1):

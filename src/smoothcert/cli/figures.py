@@ -8,11 +8,11 @@ from typing import Any
 from smoothcert.cli import console
 from smoothcert.report.claims import of_comparison, of_new_inputs, of_sample
 from smoothcert.report.comparison import Comparison, comparisons
-from smoothcert.report.figures import BETA, new_inputs, seeds
+from smoothcert.report.figures import BETA, ByDraws, by_draws, new_inputs, rank_changes, seeds
 from smoothcert.report.tables import NAMELESS, filled
 from smoothcert.runs.store import Run
 from smoothcert.summary import SeedSpread, Spread, Summary
-from smoothcert.text import ceil_to, floor_to, level, percent
+from smoothcert.text import ceil_to, floor_to, level, percent, visible
 
 
 def show_figures(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[float]) -> None:
@@ -20,6 +20,13 @@ def show_figures(runs: Sequence[Run], summaries: Sequence[Summary], radii: Seque
     _show_each(runs, summaries, radii)
     _show_comparisons(comparisons(runs, radii))
     _show_seeds(seeds(runs, summaries))
+    models = {visible(run.name): run.identity.model for run in runs}
+    for change in rank_changes(_curves(runs)):
+        if models[change.ahead] != models[change.behind]:
+            console.say(
+                f"{change.ahead} is ahead of {change.behind} in ACR from about {change.since:,} "
+                f"estimation draws on; with some smaller number {change.behind} is."
+            )
 
 
 def between_json(
@@ -29,7 +36,12 @@ def between_json(
     return {
         "comparisons": [asdict(found) for found in comparisons(runs, radii)],
         "seeds": [asdict(spread) for spread in seeds(runs, summaries)],
+        "rank_changes": [asdict(change) for change in rank_changes(_curves(runs))],
     }
+
+
+def _curves(runs: Sequence[Run]) -> list[ByDraws]:
+    return [curve for run in runs if (curve := by_draws(run, ())) is not None]
 
 
 def _show_each(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[float]) -> None:
