@@ -40,6 +40,7 @@ def test_thumbnails_and_candidates(made, tmp_path):
     assert "int8.onnx" in text
 
 
+@pytest.mark.slow
 def test_figures_beyond_the_average(made, tmp_path, models):
     again = ("--sigma", 0.25, "--n", 200, "--n0", 20, "--limit", 12, "--seed", 5)
     other = tmp_path / "again"
