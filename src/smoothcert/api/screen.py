@@ -17,6 +17,7 @@ from smoothcert.methods.screening import Screening
 from smoothcert.methods.standings import unfinished
 from smoothcert.methods.targets import Goal, in_numbers, read
 from smoothcert.sampling.engine import Progress
+from smoothcert.sampling.prepare import Prepared
 from smoothcert.scalars import real
 from smoothcert.watchers.bars import shown
 
@@ -47,11 +48,9 @@ def screen(
     counts as a try on the base's draws, in `base.tries`, for later questions about them.
 
     Args:
-        base: the original's certification, from `certify`; its run, from `Run.open`; or the path of
-            that. A run enters the tries in its ledger.
+        base: the original's certification, its run, or the path of that, see `recertify`.
         classifiers: the candidates, made without looking at the cached noise.
-        inputs: the original's inputs, with labels, or the data set that `load_inputs` takes; loaded
-            again if left out, where the base says from where.
+        inputs: the original's inputs, with labels, or what `load_inputs` takes; see `recertify`.
         per_input: evaluations of each candidate per input that the original certifies rightly.
         alpha: probability that any statement about any of the candidates is wrong.
         radii: radii at which a tighter bound is wanted; see `Screening`.
@@ -69,8 +68,8 @@ def screen(
         A certificate for each candidate, in the given order; `methods.dataset.ranked` sorts them.
 
     Raises:
-        Mismatch: inputs, grid or classes are not the original's, that is no certification from
-            scratch, or `resume` is of another screening.
+        Mismatch: inputs, grid or classes are not the original's, which is not from scratch, or
+            `resume` is of another screening.
         InvalidInput: a setting is out of range, there are no labels, or an input has fewer
             cached draws of its class, or in the form `runner-up` of all, than are replayed.
         ModelError: a candidate is not a usable classifier, or its rows depend on each other.
@@ -79,20 +78,22 @@ def screen(
     """
     several, goals = _several(classifiers), read(accept)
     named = tuple(real(r, "a radius") for r in radii)
-    original = as_base(base)
-    data = inputs_of(original, inputs)
-    form, timed = form or original.settings.reused_form, minutes is not None
-    timed = resume[0].screening.timed if resume else timed
+    data = inputs_of(original := as_base(base), inputs)
+    form = form or original.settings.reused_form
+    timed = resume[0].screening.timed if resume else minutes is not None
     screening = Screening(per_input, alpha, named, groups, None, len(several), form, timed=timed)
     screening = screening.asking(in_numbers(goals, original_radii(original, data)))
     screener = Screener.of(original, data, screening, batch_size)
     loaded = [screener.prepared(load_classifier(c)) for c in several]
-    for candidate in loaded:
-        classifier = candidate.classifier
-        ask(original, screener.asked(classifier.fingerprint), classifier.name)
+    _count(original, screener, loaded)
     with shown(progress, "Screening", len(loaded) * per_input * len(screener.sources)) as tick:
-        found = screener.screen(loaded, tick, minutes, resume)
-    return _with_warning(found)
+        return _with_warning(screener.screen(loaded, tick, minutes, resume))
+
+
+def _count(base: Certification, screener: Screener, candidates: Sequence[Prepared]) -> None:
+    """Count each candidate as a try on the base's draws."""
+    for classifier in (candidate.classifier for candidate in candidates):
+        ask(base, screener.asked(classifier.fingerprint), classifier.name)
 
 
 def _with_warning(found: tuple[DatasetCertificate, ...]) -> tuple[DatasetCertificate, ...]:

@@ -5,7 +5,7 @@ from html import escape
 from smoothcert.certificate import Certification
 from smoothcert.methods import alpha_of
 from smoothcert.report.axes import Axis, Chart, step_line
-from smoothcert.report.curves import Curve, of_certificates
+from smoothcert.report.curves import Curve, axis_name, of_certificates
 from smoothcert.report.tables import summary_table
 from smoothcert.summary import Summary
 from smoothcert.text import level, visible
@@ -34,7 +34,7 @@ def as_html(result: Certification, summary: Summary) -> str:
     below = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
     table = f"<table><thead><tr>{top}</tr></thead><tbody><tr>{below}</tr></tbody></table>"
     curve = of_certificates(result.model, result.certificates, result.labels, _POINTS)
-    chart = _chart(curve, "certified accuracy" if result.labels else "share certified")
+    chart = _chart(curve, axis_name(result.labels))
     return f"<div>{table}{_svg(chart)}<div><small>{escape(_claim(result))}</small></div></div>"
 
 
@@ -49,7 +49,7 @@ def _chart(curve: Curve, of: str) -> Chart:
     x = Axis("ℓ₂ radius", 0, farthest * 1.02, 46.0, _WIDTH - 10)
     y = Axis(of, 0, 1, _HEIGHT - 36, 10.0)
     line = step_line(curve, 0, False, x, y)
-    return Chart("accuracy", f"Certified accuracy of {curve.name}", x, y, (line,))
+    return Chart("accuracy", f"{of.capitalize()} of {curve.name}", x, y, (line,))
 
 
 def _svg(chart: Chart) -> str:
