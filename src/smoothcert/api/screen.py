@@ -55,8 +55,8 @@ def screen(
         alpha: probability that any statement about any of the candidates is wrong.
         radii: radii at which a tighter bound is wanted; see `Screening`.
         groups: number of groups of inputs of similar vote share.
-        accept: a target such as `ca@0.5>=0.40` or `acr>=0.9*base` (`base`: the original's own
-            certificates), or several; a candidate stops once all are proven, or one cannot be.
+        accept: targets such as `ca@0.5>=0.40` or `acr>=0.9*base` (`base`: the original's own
+            certificates); a candidate stops once all are proven, or one cannot be.
         form: how the other classes are bounded, see `Screening`; by default as the original.
         minutes: when to stop, from the start of sampling. Candidates get rounds in turn, and prove
             what those prove that were finished; `Unfinished` warns of those that lack some.
@@ -68,32 +68,38 @@ def screen(
         A certificate for each candidate, in the given order; `methods.dataset.ranked` sorts them.
 
     Raises:
-        Mismatch: inputs, grid or classes are not the original's, which is not from scratch, or
-            `resume` is of another screening.
-        InvalidInput: a setting is out of range, there are no labels, or an input has fewer
-            cached draws of its class, or in the form `runner-up` of all, than are replayed.
+        Mismatch: other inputs, grid or classes, a base not from scratch, or another `resume`.
+        InvalidInput: a setting out of range, no labels, or an input with fewer cached draws of its
+            class, or in the form `runner-up` of all, than are replayed.
         ModelError: a candidate is not a usable classifier, or its rows depend on each other.
 
     Source: docs/theory.md, section 10.
     """
     several, goals = _several(classifiers), read(accept)
-    named = tuple(real(r, "a radius") for r in radii)
     data = inputs_of(original := as_base(base), inputs)
-    form = form or original.settings.reused_form
     timed = resume[0].screening.timed if resume else minutes is not None
-    screening = Screening(per_input, alpha, named, groups, None, len(several), form, timed=timed)
-    screening = screening.asking(in_numbers(goals, original_radii(original, data)))
+    form = form or original.settings.reused_form
+    chosen = (per_input, alpha, _real(radii), groups, None, len(several), form)
+    targets = in_numbers(goals, original_radii(original, data))
+    screening = Screening(*chosen, timed=timed).asking(targets)
     screener = Screener.of(original, data, screening, batch_size)
-    loaded = [screener.prepared(load_classifier(c)) for c in several]
-    _count(original, screener, loaded)
+    loaded = _counted(original, screener, [load_classifier(c) for c in several])
     with shown(progress, "Screening", len(loaded) * per_input * len(screener.sources)) as tick:
         return _with_warning(screener.screen(loaded, tick, minutes, resume))
 
 
-def _count(base: Certification, screener: Screener, candidates: Sequence[Prepared]) -> None:
-    """Count each candidate as a try on the base's draws."""
-    for classifier in (candidate.classifier for candidate in candidates):
+def _real(radii: Sequence[float]) -> tuple[float, ...]:
+    return tuple(real(radius, "a radius") for radius in radii)
+
+
+def _counted(
+    base: Certification, screener: Screener, candidates: Sequence[Classifier]
+) -> list[Prepared]:
+    """The candidates, prepared and each counted as a try on the base's draws."""
+    loaded = [screener.prepared(classifier) for classifier in candidates]
+    for classifier in candidates:
         ask(base, screener.asked(classifier.fingerprint), classifier.name)
+    return loaded
 
 
 def _with_warning(found: tuple[DatasetCertificate, ...]) -> tuple[DatasetCertificate, ...]:
