@@ -56,7 +56,7 @@ LAYERS = (
         "planning",
     ),
     *("training", "compress", "adapt", "storage", "runs", "execution", "report", "simulation"),
-    *("searching", "api", "cli", "__main__"),
+    *("searching", "api", "testing", "integrations", "cli", "__main__"),
 )
 
 

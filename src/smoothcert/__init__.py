@@ -15,8 +15,13 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from smoothcert.api.certify import certify as certify
+    from smoothcert.api.check import check as check
     from smoothcert.api.decide import decide as decide
     from smoothcert.api.extend import extend as extend
+    from smoothcert.api.on_disk import compress_model as compress_model
+    from smoothcert.api.on_disk import verify as verify
+    from smoothcert.api.on_disk import write_report as write_report
+    from smoothcert.api.plan import plan as plan
     from smoothcert.api.predict import predict as predict
     from smoothcert.api.recertify import recertify as recertify
     from smoothcert.api.result import CertificationResult as CertificationResult
@@ -72,7 +77,9 @@ _HOMES = {
     "Watcher": "watchers.base",
     "certificates_table": "report.export",
     "certify": "api.certify",
+    "check": "api.check",
     "compare": "report.comparison",
+    "compress_model": "api.on_disk",
     "decide": "api.decide",
     "estimate": "execution.estimate",
     "export": "report.export",
@@ -82,12 +89,15 @@ _HOMES = {
     "load_classifier": "classifiers.loading",
     "load_inputs": "data.datasets",
     "model_card": "report.card",
+    "plan": "api.plan",
     "predict": "api.predict",
     "recertify": "api.recertify",
     "screen": "api.screen",
     "search": "searching.find",
     "summarize": "summary",
     "transfer": "api.transfer",
+    "verify": "api.on_disk",
+    "write_report": "api.on_disk",
 }
 
 

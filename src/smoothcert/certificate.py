@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.noise.law import RoundedGaussian
 from smoothcert.scalars import settle
-from smoothcert.text import ceil_to, floor_to, level
+from smoothcert.text import ceil_to, floor_to, level, visible
 from smoothcert.tries import Tries
 from smoothcert.vocabulary import FORMS, RESULTS
 
@@ -352,11 +352,10 @@ class Certification:
     def __repr__(self) -> str:
         """What it is of, and how many inputs are certified; no votes."""
         certified = sum(c.outcome is Outcome.CERTIFIED for c in self.certificates)
-        settings = self.settings
+        settings, name = self.settings, f"{type(self).__name__}({visible(self.model)}"
         return (
-            f"{type(self).__name__}({self.model}: {certified:,} of {len(self.records):,} inputs "
-            f"certified at sigma {settings.sigma:g}, n = {settings.n:,}; "
-            f"{self.evaluations:,} evaluations)"
+            f"{name}: {certified:,} of {len(self.records):,} inputs certified at sigma "
+            f"{settings.sigma:g}, n = {settings.n:,}; {self.evaluations:,} evaluations)"
         )
 
     @property

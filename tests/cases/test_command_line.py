@@ -21,7 +21,7 @@ from smoothcert.api import sanity
 from smoothcert.api.given import as_base
 from smoothcert.cli import main, options, terminal
 from smoothcert.data.given import as_inputs
-from smoothcert.errors import InvalidInput, SmoothcertError, WorkerCrash
+from smoothcert.errors import InvalidInput, SmoothcertError, StoreError, WorkerCrash
 from smoothcert.execution.processes import picklable_error
 from smoothcert.files import is_litter, require_new_file
 from smoothcert.runs.store import Run
@@ -765,15 +765,16 @@ def test_numpy_numbers_all_the_way():
         smoothcert.certify(model, IMAGES, 0.25, n=50, batch_size=-1)
 
 
-def test_a_run_is_a_base_and_a_path_is_not(base):
+def test_a_run_is_a_base_and_so_is_its_path(base, tmp_path):
     opened = Run.open(base)
     found = smoothcert.recertify(
         opened, linear.good(), smoothcert.load_inputs("digits", limit=12), per_input=50
     )
     assert len(found.certificates) == 12
-    for wrong in (str(base), base):
-        with pytest.raises(InvalidInput, match=r"give smoothcert\.Run\.open\('"):
-            as_base(wrong)
+    for path in (str(base), base):
+        assert as_base(path).certificates == opened.certificates
+    with pytest.raises(StoreError, match="is not a run directory"):
+        as_base(tmp_path / "nothing")
     with pytest.raises(InvalidInput, match="got NoneType"):
         as_base(None)
     assert scalars.plain("text") == "text"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import smoothcert
-from smoothcert.api.check import check
+from smoothcert.api.check import examined
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.denoising import Schedule, denoising
 from smoothcert.classifiers.preprocessing_files import denoiser_in
@@ -373,7 +373,7 @@ def test_another_sigma_is_noted(folder):
     inputs = smoothcert.load_inputs("digits", limit=20)
     classifier = smoothcert.load_classifier("network.pt2+d.json")
     for sigma, noted in ((0.25, True), (SIGMA, False)):
-        found = check(classifier, inputs, Settings(sigma))
+        found = examined(classifier, inputs, Settings(sigma))
         assert any("is set for sigma 0.5" in hint for hint in found.hints) == noted
 
 

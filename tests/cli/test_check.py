@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from smoothcert.api.check import check as examine
+from smoothcert.api.check import examined as examine
 from smoothcert.certificate import Settings
 from smoothcert.classifiers.from_function import from_function
 from smoothcert.data.inputs import Inputs

@@ -164,7 +164,7 @@ def test_certify_in_memory(tiny_inputs, pixel_sum):
 
 def test_labels_are_never_seen(tiny_inputs, pixel_sum):
     """The same result whatever the labels say."""
-    other = smoothcert.Inputs(**{**vars(tiny_inputs), "labels": (0,) * 30})
+    other = replace(tiny_inputs, labels=(0,) * 30)
     a = smoothcert.certify(pixel_sum, tiny_inputs, 0.25, n=50)
     b = smoothcert.certify(pixel_sum, other, 0.25, n=50)
     assert a.certificates == b.certificates

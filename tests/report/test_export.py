@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,9 +93,12 @@ def test_every_form_agrees_with_the_reports(runs, tmp_path):
 
 
 def test_a_result_in_memory_and_unknown_labels(tiny_inputs, pixel_sum, tmp_path):
-    found = smoothcert.certify(pixel_sum, tiny_inputs, 0.25, n=100)
+    unknown = replace(tiny_inputs, labels=None)
+    found = smoothcert.certify(pixel_sum, unknown, 0.25, n=100)
     table = smoothcert.certificates_table(found)
     assert table["label"].null_count == 30
+    known = smoothcert.certify(pixel_sum, tiny_inputs, 0.25, n=100)
+    assert smoothcert.certificates_table(known)["label"].to_pylist() == list(tiny_inputs.labels)
     assert set(table["run"].to_pylist()) == {found.model}
     labels = [None, *[1] * 29]
     smoothcert.export(found, tmp_path / "x.csv", labels=labels)

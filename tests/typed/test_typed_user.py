@@ -38,6 +38,8 @@ def test_from_arrays_to_radii() -> None:
     base: Certification = smoothcert.certify(model, inputs, sigma=0.25, n0=20, n=500)
     again = smoothcert.recertify(base, model, inputs, per_input=100)
     assert len(radii(base.certificates)) > 30
+    accuracy: tuple[tuple[float, float], ...] = again.summary(radii=(0.1,)).accuracy
+    assert bool(base.accept("ca@0.1>=0.5")) and accuracy[0][0] == 0.1
     assert max(radii(again.certificates)) > 0
     summary = smoothcert.summarize(again.certificates, inputs.labels)
     acr: float = summary.acr

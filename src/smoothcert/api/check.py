@@ -1,15 +1,18 @@
 """A model on its data, before anything is certified: what it predicts, how steadily, how fast."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.api import sanity
 from smoothcert.api.sanity import Look
 from smoothcert.certificate import Settings
+from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.protocol import Classifier
+from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.sampling.prepare import prepare
 from smoothcert.sampling.tuning import BatchConfig, speed
@@ -35,7 +38,7 @@ class Check:
     name: str
     fingerprint: str
     device: str
-    look: Look
+    look: Look = field(repr=False)
     row_exact: bool
     fixed_batch: int | None
     batch_size: int
@@ -75,6 +78,37 @@ class Check:
 
 
 def check(
+    classifier: Classifier | object,
+    inputs: Inputs | ArrayLike | str | Path | object,
+    sigma: float,
+    *,
+    n0: int = 100,
+    n: int = 100_000,
+    batch_size: int | None = None,
+) -> Check:
+    """Evaluate a classifier on some of its inputs, before it is certified; nothing is written.
+
+    Args:
+        classifier: a `Classifier`, or anything `load_classifier` takes.
+        inputs: as for `certify`; with labels it is also seen how often the classifier is right.
+        sigma: noise standard deviation on the [0, 1] scale.
+        n0: selection draws of the certification.
+        n: estimation draws of the certification.
+        batch_size: rows per forward pass; by default what fits and is fast.
+
+    Returns:
+        How often it is right with and without noise, how fast it is, and hints at what looks wrong.
+
+    Raises:
+        InvalidInput: a setting or the inputs are out of range.
+        ModelError: not a usable classifier, or its rows depend on each other.
+    """
+    data = as_inputs(inputs)
+    settings = Settings(sigma, data.levels, n0=n0, n=n, off_grid=data.off_grid)
+    return examined(load_classifier(classifier), data, settings, batch_size)  # type: ignore[arg-type]
+
+
+def examined(
     classifier: Classifier, inputs: Inputs, settings: Settings, batch_size: int | None = None
 ) -> Check:
     """Evaluate a classifier on some of its inputs, evenly spread, on draws that are never counted.

@@ -79,9 +79,22 @@ def recertify(
     Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7, 8 and 13.
     """
     base = as_base(base)
-    base = matched(base, inputs := inputs_of(base, inputs))
-    how = (per_input, policy, method, alpha, gamma, variant, form, stages, fresh_seed)
-    settings, chosen = base.settings, method_settings(base.settings, base.method, Wanted(*how))
+    how = Wanted(per_input, policy, method, alpha, gamma, variant, form, stages, fresh_seed)
+    data = inputs_of(base, inputs)
+    return _recertified(base, classifier, data, how, batch_size, progress, watchers)
+
+
+def _recertified(
+    base: Certification,
+    classifier: Classifier | object,
+    inputs: Inputs,
+    wanted: Wanted,
+    batch_size: int | None,
+    progress: Progress | bool | None,
+    watchers: Sequence[Watcher],
+) -> CertificationResult:
+    base = matched(base, inputs)
+    settings, chosen = base.settings, method_settings(base.settings, base.method, wanted)
     if chosen.prefix and (run := run_of(base)) is not None:
         pilots.require_unseen(run, chosen.prefix)
     loaded, timing = load_classifier(classifier), timed.Timing.of(chosen)  # type: ignore[arg-type]
@@ -98,7 +111,7 @@ def recertify(
 def _warned(new: Try, base: Certification) -> Try:
     """The same, after a warning if a fresh seed is asked for that was used before."""
     if new.seed != base.settings.seed:
-        warn_if_used(new, base.tries.asked, depth=4)
+        warn_if_used(new, base.tries.asked, depth=5)
     return new
 
 

@@ -31,9 +31,9 @@ RADII = (0.0, 0.25, 0.5)
 class CertificationResult(Certification):
     """What `certify`, `recertify`, `extend`, `transfer`, `decide` and `load` return.
 
-    Its fields are those of `Certification`: settings, model, records with their votes, labels.
-
     Attributes:
+        settings, method, model, fingerprint, num_classes, shape: see `Certification`.
+        records, pilot_evaluations, tries, labels: likewise.
         manifest: what run.json says of it.
         planned: the pilot and the plan, as files of a run, where there are any.
         seconds: that sampling took; None if not known.
@@ -62,12 +62,18 @@ class CertificationResult(Certification):
 
         Args:
             radii: radii at which certified accuracy is wanted, >= 0.
+
+        Returns:
+            The summary; inputs without a label count with any class.
         """
         facts = (self.name, self.seconds, self.pilot_evaluations)
         return summarize(self.certificates, self.labels, radii, *facts)
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """A row for each certificate, in the columns of `certificates_table`.
+        """A row for each certificate.
+
+        Returns:
+            A data frame with the columns of `certificates_table`.
 
         Raises:
             MissingExtra: pandas is not installed.
@@ -155,6 +161,14 @@ class CertificationResult(Certification):
                 "smoothcert.load or Run.open returned it."
             )
         identity, origin = self.manifest.identity, dict(self.manifest.origin)
+        classes = range(identity.num_classes)
+        if wrong := [
+            label for label in self.labels or () if not (label is None or label in classes)
+        ]:
+            raise InvalidInput(
+                f"The inputs have the label {wrong[0]}, but {self.model} has {len(classes)} "
+                "classes. Certify it on data that is for it, or without labels."
+            )
         there = original.runs if isinstance(original, CertificationResult) else []
         if there:
             origin["base"] = str(there[-1].storage)
@@ -164,7 +178,7 @@ class CertificationResult(Certification):
         contents = [certificate.content for certificate in self.certificates]
         manifest = replace(self.manifest, origin=origin)
         run = Run.create(storage, manifest, contents, self.labels, self.planned)
-        each = (self.seconds or 0.0) / max(1, self.evaluations)
+        each = (self.seconds or 0.0) / max(1, self.evaluations - self.pilot_evaluations)
         for block, positions in enumerate(run.blocks):
             records = self.records[positions.start : positions.stop]
             spent = sum(record.certificate.evaluations for record in records)

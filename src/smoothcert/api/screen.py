@@ -17,6 +17,7 @@ from smoothcert.methods.screening import Screening
 from smoothcert.methods.standings import unfinished
 from smoothcert.methods.targets import Goal, in_numbers, read
 from smoothcert.sampling.engine import Progress
+from smoothcert.sampling.prepare import Prepared
 from smoothcert.scalars import real
 from smoothcert.watchers.bars import shown
 
@@ -47,17 +48,15 @@ def screen(
     counts as a try on the base's draws, in `base.tries`, for later questions about them.
 
     Args:
-        base: the original's certification, from `certify`; its run, from `Run.open`; or the path of
-            that. A run enters the tries in its ledger.
+        base: the original's certification, its run, or the path of that, see `recertify`.
         classifiers: the candidates, made without looking at the cached noise.
-        inputs: the original's inputs, with labels, or the data set that `load_inputs` takes; loaded
-            again if left out, where the base says from where.
+        inputs: the original's inputs, with labels, or what `load_inputs` takes; see `recertify`.
         per_input: evaluations of each candidate per input that the original certifies rightly.
         alpha: probability that any statement about any of the candidates is wrong.
         radii: radii at which a tighter bound is wanted; see `Screening`.
         groups: number of groups of inputs of similar vote share.
-        accept: a target such as `ca@0.5>=0.40` or `acr>=0.9*base` (`base`: the original's own
-            certificates), or several; a candidate stops once all are proven, or one cannot be.
+        accept: targets such as `ca@0.5>=0.40` or `acr>=0.9*base` (`base`: the original's own
+            certificates); a candidate stops once all are proven, or one cannot be.
         form: how the other classes are bounded, see `Screening`; by default as the original.
         minutes: when to stop, from the start of sampling. Candidates get rounds in turn, and prove
             what those prove that were finished; `Unfinished` warns of those that lack some.
@@ -69,30 +68,38 @@ def screen(
         A certificate for each candidate, in the given order; `methods.dataset.ranked` sorts them.
 
     Raises:
-        Mismatch: inputs, grid or classes are not the original's, that is no certification from
-            scratch, or `resume` is of another screening.
-        InvalidInput: a setting is out of range, there are no labels, or an input has fewer
-            cached draws of its class, or in the form `runner-up` of all, than are replayed.
+        Mismatch: other inputs, grid or classes, a base not from scratch, or another `resume`.
+        InvalidInput: a setting out of range, no labels, or an input with fewer cached draws of its
+            class, or in the form `runner-up` of all, than are replayed.
         ModelError: a candidate is not a usable classifier, or its rows depend on each other.
 
     Source: docs/theory.md, section 10.
     """
     several, goals = _several(classifiers), read(accept)
-    named = tuple(real(r, "a radius") for r in radii)
-    original = as_base(base)
-    data = inputs_of(original, inputs)
-    form, timed = form or original.settings.reused_form, minutes is not None
-    timed = resume[0].screening.timed if resume else timed
-    screening = Screening(per_input, alpha, named, groups, None, len(several), form, timed=timed)
-    screening = screening.asking(in_numbers(goals, original_radii(original, data)))
+    data = inputs_of(original := as_base(base), inputs)
+    timed = resume[0].screening.timed if resume else minutes is not None
+    form = form or original.settings.reused_form
+    chosen = (per_input, alpha, _real(radii), groups, None, len(several), form)
+    targets = in_numbers(goals, original_radii(original, data))
+    screening = Screening(*chosen, timed=timed).asking(targets)
     screener = Screener.of(original, data, screening, batch_size)
-    loaded = [screener.prepared(load_classifier(c)) for c in several]
-    for candidate in loaded:
-        classifier = candidate.classifier
-        ask(original, screener.asked(classifier.fingerprint), classifier.name)
+    loaded = _counted(original, screener, [load_classifier(c) for c in several])
     with shown(progress, "Screening", len(loaded) * per_input * len(screener.sources)) as tick:
-        found = screener.screen(loaded, tick, minutes, resume)
-    return _with_warning(found)
+        return _with_warning(screener.screen(loaded, tick, minutes, resume))
+
+
+def _real(radii: Sequence[float]) -> tuple[float, ...]:
+    return tuple(real(radius, "a radius") for radius in radii)
+
+
+def _counted(
+    base: Certification, screener: Screener, candidates: Sequence[Classifier]
+) -> list[Prepared]:
+    """The candidates, prepared and each counted as a try on the base's draws."""
+    loaded = [screener.prepared(classifier) for classifier in candidates]
+    for classifier in candidates:
+        ask(base, screener.asked(classifier.fingerprint), classifier.name)
+    return loaded
 
 
 def _with_warning(found: tuple[DatasetCertificate, ...]) -> tuple[DatasetCertificate, ...]:

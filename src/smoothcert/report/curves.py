@@ -71,6 +71,11 @@ def of_certificates(
     return steps(name, correct_radii(certificates, labels), 0, most)
 
 
+def axis_name(labels: Sequence[int | None] | None) -> str:
+    """What the curve shows: nothing is called accuracy where no label is known."""
+    return "share certified" if labels is None else "certified accuracy"
+
+
 def of_all(run: Run, most: int = _MOST_POINTS) -> tuple[Curve, Together]:
     """The same over all inputs together (docs/theory.md, section 11), at the run's own alpha."""
     alpha = alpha_of(run.identity.settings, run.identity.method)

@@ -5,7 +5,7 @@ from html import escape
 from smoothcert.certificate import Certification
 from smoothcert.methods import alpha_of
 from smoothcert.report.axes import Axis, Chart, step_line
-from smoothcert.report.curves import Curve, of_certificates
+from smoothcert.report.curves import Curve, axis_name, of_certificates
 from smoothcert.report.tables import summary_table
 from smoothcert.summary import Summary
 from smoothcert.text import level, visible
@@ -33,7 +33,8 @@ def as_html(result: Certification, summary: Summary) -> str:
     top = "".join(f"<th>{escape(head)}</th>" for head in heads)
     below = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
     table = f"<table><thead><tr>{top}</tr></thead><tbody><tr>{below}</tr></tbody></table>"
-    chart = _chart(of_certificates(result.model, result.certificates, result.labels, _POINTS))
+    curve = of_certificates(result.model, result.certificates, result.labels, _POINTS)
+    chart = _chart(curve, axis_name(result.labels))
     return f"<div>{table}{_svg(chart)}<div><small>{escape(_claim(result))}</small></div></div>"
 
 
@@ -43,12 +44,12 @@ def _claim(result: Certification) -> str:
     return _CLAIM.format(section=", ".join(map(str, sections)))
 
 
-def _chart(curve: Curve) -> Chart:
+def _chart(curve: Curve, of: str) -> Chart:
     farthest = float(curve.x[-1]) or 1.0
     x = Axis("ℓ₂ radius", 0, farthest * 1.02, 46.0, _WIDTH - 10)
-    y = Axis("certified accuracy", 0, 1, _HEIGHT - 36, 10.0)
+    y = Axis(of, 0, 1, _HEIGHT - 36, 10.0)
     line = step_line(curve, 0, False, x, y)
-    return Chart("accuracy", f"Certified accuracy of {curve.name}", x, y, (line,))
+    return Chart("accuracy", f"{of.capitalize()} of {curve.name}", x, y, (line,))
 
 
 def _svg(chart: Chart) -> str:
@@ -64,6 +65,10 @@ def _svg(chart: Chart) -> str:
         )
     middle = (x.start + x.end) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">{x.label}</text>')
+    parts.append(
+        f'<text transform="rotate(-90)" x="{-(y.start + y.end) / 2}" y="12" '
+        f'text-anchor="middle">{y.label}</text>'
+    )
     parts += [
         f'<path d="{line.path}" fill="none" stroke="#0072B2" stroke-width="2"/>'
         for line in chart.lines

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from smoothcert.certificate import Certification
 from smoothcert.report.axes import Chart, Line
-from smoothcert.report.curves import of_certificates
+from smoothcert.report.curves import axis_name, of_certificates
 
 # Okabe & Ito's colours: colour-blind readers can distinguish them.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -63,7 +63,7 @@ def add_curve(result: Certification, axes: Any, label: str | None) -> Any:
     x, y = tuple(curve.x.tolist()), tuple(curve.y.tolist())
     line = Line(label or curve.name, len(axes.get_lines()), False, "", x, y)
     _curve(axes, line, named=True, stepwise=True)
-    axes.set(xlabel="ℓ₂ radius", ylabel="certified accuracy", ylim=(0, 1))
+    axes.set(xlabel="ℓ₂ radius", ylabel=axis_name(result.labels), ylim=(0, 1))
     axes.set_xlim(left=0)
     _legend(axes)
     return axes

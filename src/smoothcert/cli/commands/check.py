@@ -32,7 +32,7 @@ def check(
 
     Nothing is certified or written.
     """
-    from smoothcert.api.check import check as examine
+    from smoothcert.api.check import examined as examine
     from smoothcert.certificate import Settings
     from smoothcert.cli import console
     from smoothcert.cli.data_source import DataSource

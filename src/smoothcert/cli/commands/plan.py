@@ -190,9 +190,8 @@ def _of_base(
     """Run a pilot, and show what recertification by each policy is expected to cost and gain."""
     import time
 
-    import numpy as np
-
     from smoothcert.api import sanity
+    from smoothcert.api.plan import expected
     from smoothcert.cli import console
     from smoothcert.cli.data_source import recorded_source
     from smoothcert.runs.bases import check_same_inputs, explored, prepared
@@ -208,21 +207,15 @@ def _of_base(
         classifier = compute.device.load(model)
         ready = prepared(run, classifier, inputs, batch_size)
         start = time.perf_counter()
-        expected = explored(run, ready, inputs, reuse)
-        pilot = expected.pilot_evaluations
+        planner = explored(run, ready, inputs, reuse)
+        pilot = planner.pilot_evaluations
         speed = _speed(ready, inputs, run, pilot, time.perf_counter() - start)
-    rows = []
-    for policy in policies:
-        evaluations, radii = expected.expected(policy)
-        acr = run.identity.settings.sigma * float(np.where(_right(run), radii, 0).mean())
-        rows.append((policy, pilot + evaluations, (pilot + evaluations) / speed, acr))
+    sigma = run.identity.settings.sigma
+    rows = [
+        (one.policy, one.evaluations, one.evaluations / speed, one.acr)
+        for one in expected(planner, policies, run.certificates, run.labels, sigma)
+    ]
     _show(run, classifier, rows, pilot, speed, as_json, reuse)
-
-
-def _right(run: "Run") -> "list[bool]":
-    """Whose radii count in an average: of inputs whose class is the label, or has none."""
-    pairs = zip(run.certificates, run.labels, strict=True)
-    return [label in (None, certificate.candidate) for certificate, label in pairs]
 
 
 def _speed(ready: "Prepared", inputs: "Inputs", run: "Run", pilot: int, seconds: float) -> float:

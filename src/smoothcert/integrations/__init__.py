@@ -1,0 +1,1 @@
+"""Parts for other frameworks; each needs that framework, and nothing else needs them."""
