@@ -49,6 +49,21 @@ class Together:
     acr: float
 
 
+@dataclass(frozen=True, eq=False)
+class Published:
+    """A published log, to be drawn beside runs; nothing is claimed of it.
+
+    Attributes:
+        name: the file's.
+        sigma: noise standard deviation.
+        radii: as published, -1 for images that are not certified with the right class.
+    """
+
+    name: str
+    sigma: float
+    radii: NDArray[np.float64]
+
+
 def points(curves: int) -> int:
     """How many points each of `curves` curves may have."""
     return max(20, min(_MOST_POINTS, _MOST_IN_ALL // curves))
@@ -56,7 +71,7 @@ def points(curves: int) -> int:
 
 def per_input(run: Run, most: int = _MOST_POINTS) -> Curve:
     """Share of inputs certified with their label, each with its own probability."""
-    return _steps(run, correct_radii(run.certificates, run.labels), 0, most)
+    return _steps(visible(run.name), correct_radii(run.certificates, run.labels), 0, most)
 
 
 def of_all(run: Run, most: int = _MOST_POINTS) -> tuple[Curve, Together]:
@@ -65,7 +80,7 @@ def of_all(run: Run, most: int = _MOST_POINTS) -> tuple[Curve, Together]:
     radii = correct_radii(run.certificates, run.labels)
     wrong = wrong_at_most(len(radii), alpha, alpha)
     together = Together(len(radii), wrong, alpha, mean_above(radii, wrong))
-    return _steps(run, radii, wrong, most), together
+    return _steps(visible(run.name), radii, wrong, most), together
 
 
 def of_screening(certificate: DatasetCertificate, most: int = _MOST_POINTS) -> Curve:
@@ -76,10 +91,15 @@ def of_screening(certificate: DatasetCertificate, most: int = _MOST_POINTS) -> C
     return Curve(visible(certificate.name), radii[:kept], share[:kept])
 
 
-def _steps(run: Run, radii: NDArray[np.float64], wrong: int, most: int) -> Curve:
+def of_published(log: Published, most: int = _MOST_POINTS) -> Curve:
+    """A published log's curve: its figures as they are."""
+    return _steps(f"{visible(log.name)} (published)", log.radii, 0, most)
+
+
+def _steps(name: str, radii: NDArray[np.float64], wrong: int, most: int) -> Curve:
     ordered = np.sort(radii[radii >= 0])[: max(0, (radii >= 0).sum() - wrong)]
     x = np.unique(np.concatenate([[0.0], ordered]))
     if len(x) > most:
         x = np.linspace(0, x[-1], most)
     reached = len(ordered) - np.searchsorted(ordered, x, side="left")
-    return Curve(visible(run.name), x, reached / len(radii))
+    return Curve(name, x, reached / len(radii))
