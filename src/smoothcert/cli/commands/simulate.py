@@ -12,16 +12,38 @@ if TYPE_CHECKING:
     from smoothcert.simulation.curves import Curve
     from smoothcert.simulation.simulate import Simulation
 
+_Logs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="LOG...",
+        help="Tables with the columns label, predict and radius, or patterns of their names.",
+        show_default=False,
+    ),
+]
+_LogN = Annotated[
+    int | None,
+    typer.Option(
+        "--log-n",
+        help="Estimation draws that the logs were made with.",
+        parser=options.parse_count,
+        metavar="INTEGER",
+        show_default="as logged, or 100,000",
+    ),
+]
+_LogAlpha = Annotated[
+    float | None,
+    typer.Option(
+        "--log-alpha",
+        help="Error of the logs' certificates.",
+        parser=options.parse_real,
+        metavar="FLOAT",
+        show_default="as logged, or 0.001",
+    ),
+]
+
 
 def simulate(
-    logs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="LOG...",
-            help="Tables with the columns label, predict and radius, or patterns of their names.",
-            show_default=False,
-        ),
-    ],
+    logs: _Logs,
     disparity: Annotated[float, typer.Option(help="Mean probability of a changed label.")] = 0.01,
     away: Annotated[float, typer.Option(help="Share of the changes that leave the class.")] = 0.5,
     sigma: Annotated[
@@ -29,25 +51,8 @@ def simulate(
         typer.Option(help="Noise of the logs.", show_default="from the file or its name"),
     ] = None,
     n: Annotated[int, typer.Option("--n", help="Cached draws per image.")] = 10_000,
-    log_n: Annotated[
-        int | None,
-        typer.Option(
-            "--log-n",
-            help="Estimation draws that the logs were made with.",
-            parser=options.parse_count,
-            metavar="INTEGER",
-            show_default="as logged, or 100,000",
-        ),
-    ] = None,
-    log_alpha: Annotated[
-        float | None,
-        typer.Option(
-            help="Error of the logs' certificates.",
-            parser=options.parse_real,
-            metavar="FLOAT",
-            show_default="as logged, or 0.001",
-        ),
-    ] = None,
+    log_n: _LogN = None,
+    log_alpha: _LogAlpha = None,
     accounting: Annotated[
         str,
         typer.Option(
