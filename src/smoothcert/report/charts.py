@@ -2,19 +2,15 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from smoothcert.methods import SCRATCH
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report.axes import Axis, Chart, Line, Mark, step_line
 from smoothcert.report.curves import Curve, Together, of_all, of_screening, per_input, points
-from smoothcert.report.tables import from_scratch_curve
+from smoothcert.report.figures import by_draws
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
-from smoothcert.text import floor_to, visible
+from smoothcert.text import floor_to
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 544.0, 12.0, 292.0
-_MOST_DRAWS = 10**8  # votes read for a from-scratch curve: seconds
 
 
 def certified_accuracy(
@@ -65,14 +61,10 @@ def acr_against_evaluations(runs: Sequence[Run], summaries: Sequence[Summary]) -
 
 def _fewer_draws(run: Run) -> Curve | None:
     """What a run from scratch would have given with fewer estimation draws, from its votes."""
-    settings = run.identity.settings
-    exact = run.identity.method == SCRATCH and settings.form == "binary"
-    if not exact or settings.n < 20 or settings.n * len(run.certificates) > _MOST_DRAWS:
+    found = by_draws(run, ())
+    if found is None:
         return None
-    counts = np.unique(np.geomspace(10, settings.n, 60).astype(int))
-    votes = [record.votes for record in run.records(range(len(run.certificates)))]
-    acr = from_scratch_curve(votes, run.labels, settings, run.identity.shape, counts)
-    return Curve(visible(run.name), counts + float(settings.n0), acr)
+    return Curve(found.name, found.draws + float(run.identity.settings.n0), found.acr)
 
 
 def _line(curve: Curve, series: int, x: Axis, y: Axis) -> Line:

@@ -71,7 +71,7 @@ def points(curves: int) -> int:
 
 def per_input(run: Run, most: int = _MOST_POINTS) -> Curve:
     """Share of inputs certified with their label, each with its own probability."""
-    return _steps(visible(run.name), correct_radii(run.certificates, run.labels), 0, most)
+    return steps(run.name, correct_radii(run.certificates, run.labels), 0, most)
 
 
 def of_all(run: Run, most: int = _MOST_POINTS) -> tuple[Curve, Together]:
@@ -80,7 +80,7 @@ def of_all(run: Run, most: int = _MOST_POINTS) -> tuple[Curve, Together]:
     radii = correct_radii(run.certificates, run.labels)
     wrong = wrong_at_most(len(radii), alpha, alpha)
     together = Together(len(radii), wrong, alpha, mean_above(radii, wrong))
-    return _steps(visible(run.name), radii, wrong, most), together
+    return steps(run.name, radii, wrong, most), together
 
 
 def of_screening(certificate: DatasetCertificate, most: int = _MOST_POINTS) -> Curve:
@@ -93,13 +93,21 @@ def of_screening(certificate: DatasetCertificate, most: int = _MOST_POINTS) -> C
 
 def of_published(log: Published, most: int = _MOST_POINTS) -> Curve:
     """A published log's curve: its figures as they are."""
-    return _steps(f"{visible(log.name)} (published)", log.radii, 0, most)
+    return steps(f"{log.name} (σ = {log.sigma:g}, published)", log.radii, 0, most)
 
 
-def _steps(name: str, radii: NDArray[np.float64], wrong: int, most: int) -> Curve:
-    ordered = np.sort(radii[radii >= 0])[: max(0, (radii >= 0).sum() - wrong)]
+def steps(name: str, values: NDArray[np.float64], wrong: int, most: int) -> Curve:
+    """The share of values of at least x, of which the `wrong` largest do not count.
+
+    Args:
+        name: name of the run or model.
+        values: one for each input, shape (count,); a negative one counts nowhere.
+        wrong: how many may be too high.
+        most: the most points; more are thinned out.
+    """
+    ordered = np.sort(values[values >= 0])[: max(0, (values >= 0).sum() - wrong)]
     x = np.unique(np.concatenate([[0.0], ordered]))
     if len(x) > most:
         x = np.linspace(0, x[-1], most)
     reached = len(ordered) - np.searchsorted(ordered, x, side="left")
-    return Curve(name, x, reached / len(radii))
+    return Curve(visible(name), x, reached / len(values))
