@@ -140,14 +140,14 @@ def test_a_radius_above_the_cap_is_named_with_what_would_allow_it(tmp_path, sigm
     assert notes(largest(100_000, 0.001)) == ()  # 1.9057 is written as 1.91, which is above it
     (word,) = notes(largest(150_000, 0.001))  # as Cohen et al.'s of 2019 reach
     assert "3.9" in word and "prove at most 3.812 σ" in word
-    assert "n = 150,000 (--log-n) or α = 0.0" in word
+    assert "takes at least n = 150,000 or α = 0.0" in word
     alpha = float(word.split("α = ")[2].split()[0])
     assert 0.008 < alpha <= 0.01
     assert notes(largest(150_000, 0.001), 150_000) == ()
     assert notes(largest(150_000, 0.001), None, alpha) == ()
     assert notes(largest(150_000, 0.001), None, 0.8 * alpha) != ()
     (word,) = notes(sigma * 17)
-    assert f"no n in use explains that: is σ = {sigma:g} right (--sigma)?" in word
+    assert f"no n in use explains that: is σ = {sigma:g} right?" in word
 
 
 def test_several_logs_by_a_pattern_with_different_names(tmp_path):
@@ -170,7 +170,7 @@ def test_a_log_that_is_not_there_or_names_no_sigma(tmp_path):
     with pytest.raises(InvalidInput, match="There is no log"):
         read_log(tmp_path / "gone_sigma_0.50.tsv")
     other = written(tmp_path, table(), "log.tsv")
-    with pytest.raises(InvalidInput, match="does not name its noise .*: give it with --sigma"):
+    with pytest.raises(InvalidInput, match="does not name its noise .*: rename it so, or give"):
         read_log(other)
     assert read_log(other, sigma=0.5).images == 5
     with pytest.raises(InvalidInput, match="sigma must be a positive number; got -1"):

@@ -238,13 +238,11 @@ def _above_cap(largest: float, digits: int, sigma: float, draws: int, alpha: flo
         f"α = {alpha:g} prove at most {ceil_to(cap, 3)} σ"
     )
     if unanimous == 0 or log(alpha) / unanimous > _MOST_DRAWS:
-        return f"{text}; no n in use explains that: is σ = {sigma:g} right (--sigma)?"
+        return f"{text}; no n in use explains that: is σ = {sigma:g} right?"
     n = _two_digits_up(log(alpha) / unanimous)
     larger = _two_digits_up(exp(draws * unanimous))
-    either = f"n = {n:,.0f} (--log-n)" + (
-        f" or α = {larger:g} (--log-alpha)" if larger < 0.5 else ""
-    )
-    return f"{text}; such a radius takes at least {either}. It is read as unanimous votes"
+    either = f"n = {n:,.0f}" + (f" or α = {larger:g}" if larger < 0.5 else "")
+    return f"{text}; such a radius takes at least {either} (simulate --log-n, --log-alpha)"
 
 
 def _two_digits_up(value: float) -> float:
@@ -293,8 +291,8 @@ def _sigma(path: Path, table: LogTable) -> float:
         if found:
             return float(found[-1])
     raise InvalidInput(
-        f"{path.name} does not name its noise as in 'sigma_0.50': give it with --sigma (in Python "
-        "sigma=)."
+        f"{path.name} does not name its noise as in 'sigma_0.50': rename it so, or give it with "
+        "--sigma where a command has that (in Python sigma=)."
     )
 
 
