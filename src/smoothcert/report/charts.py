@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report.axes import Axis, Chart, Line, Mark, step_line
 from smoothcert.report.curves import (
+    PUBLISHED,
     Curve,
     Published,
     Together,
@@ -46,7 +47,8 @@ def certified_accuracy(
         lines.append(step_line(named, series, True, x, y))
     for series, curve in enumerate(theirs, len(alone) + len(candidates)):
         lines.append(step_line(curve, series, True, x, y))
-    chart = Chart("accuracy", "Certified accuracy against radius", x, y, tuple(lines))
+    note = PUBLISHED if published else ""
+    chart = Chart("accuracy", "Certified accuracy against radius", x, y, tuple(lines), note=note)
     return chart, tuple(together for _, together in both)
 
 

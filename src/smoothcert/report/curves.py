@@ -16,6 +16,11 @@ _MOST_POINTS = 400
 _MOST_IN_ALL = 16_000  # points of a chart, so that many runs fit into a page
 _FARTHEST = 6.0  # sigmas; a radius beyond has a probability within 1e-9 of 1
 
+PUBLISHED = (
+    "Curves named published are figures of others as they are: nothing is claimed of them here."
+)
+"""What is said wherever a `Published` log is drawn."""
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:

@@ -8,14 +8,13 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra, StoreError
 from smoothcert.files import make_folder, write_whole
 from smoothcert.methods.dataset import DatasetCertificate, screenings
-from smoothcert.report.curves import Published, Together
+from smoothcert.report.curves import PUBLISHED, Published, Together
 from smoothcert.report.tables import csv_table, summarize_run, tsv
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
 from smoothcert.text import level, visible
 
 PAGE = "index.html"
-PUBLISHED = ". Curves named published are figures of others as they are: nothing is claimed of them"
 
 
 def report(
@@ -113,5 +112,5 @@ def _claims(
     return (
         f"Solid: each certificate holds with probability 1 − α, α = {alphas}{counted}. Dashed: all "
         "inputs of a run together, at all radii at once, likewise (docs/theory.md, section 11)"
-        f"{theirs if groups else ''}{PUBLISHED if published else ''}"
+        f"{theirs if groups else ''}{f'. {PUBLISHED}' if published else ''}"
     )

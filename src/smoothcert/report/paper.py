@@ -7,6 +7,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.files import make_folder, require_outside_runs, write_whole
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report import latex
+from smoothcert.report.claims import CLAIM
 from smoothcert.report.curves import Published
 from smoothcert.report.page import drawing, require_different_names
 from smoothcert.report.paper_tables import tables
@@ -55,6 +56,7 @@ def paper(
     if not radii:
         raise InvalidInput("Tables need at least one radius; got none")
     out = Path(out)
+    require_paper_folder(out)
     with drawing():
         from smoothcert.report.paper_figures import pictures
     summaries = {run.name: summarize_run(run, radii) for run in runs}
@@ -76,7 +78,7 @@ def paper(
         files[f"{one.key}.tex"] = latex.table(*facts)
     files["example.tex"] = latex.document(["figures", *(one.key for one in fitting)])
     captions = [f"{one.key}\n{one.caption}" for one in (*drawn, *made)]
-    files[CAPTIONS] = "\n\n".join([f"{_FIRST} {__version__}", *captions]) + "\n"
+    files[CAPTIONS] = "\n\n".join([f"{_FIRST} {__version__}", CLAIM, *captions]) + "\n"
     files["certificates.csv"] = csv_table(runs)
     files |= {f"{visible(run.name)}.tsv": tsv(run) for run in runs if None not in run.labels}
     require_paper_folder(out, list(files))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report import paper_words
+from smoothcert.report.axes import Axis
 from smoothcert.report.curves import (
     Curve,
     Published,
@@ -130,16 +131,24 @@ def _probabilities(axes: Any, runs: Sequence[Run], *_: object) -> None:
 
 
 def _evaluations(axes: Any, runs: Sequence[Run], summaries: Sequence[Summary], *_: object) -> None:
+    axes.set_xscale("log")
+    least, most = [], []
     for number, (run, summary) in enumerate(zip(runs, summaries, strict=True)):
         fewer, look = by_draws(run), _look(number)
-        if fewer is not None:
-            axes.plot(fewer.draws + run.identity.settings.n0, fewer.acr, **look)
         at = max(1.0, summary.evaluations / summary.inputs)
+        counts = np.array([at])
+        if fewer is not None:
+            counts = fewer.draws + float(run.identity.settings.n0)
+            axes.plot(counts, fewer.acr, **look)
+        least, most = [*least, at, counts[0]], [*most, at, counts[-1]]
         mark = look | {"linestyle": "", "marker": MARKERS[number % 7]}
         mark |= {"markersize": 5, "markerfacecolor": "none"}  # one behind another is seen
         axes.plot([at], [summary.acr], label=plain(paper_words.label(run)), **mark)
-    axes.set_xscale("log")
-    axes.set(xlabel="evaluations per input", ylabel="average certified radius", ylim=(0, None))
+    x = Axis("evaluations per input", min(least) / 1.2, max(most) * 1.2, 0, 1, log=True)
+    axes.set_xticks(x.round_values, [text for _, text in x.ticks])
+    axes.minorticks_off()
+    axes.set(xlim=(x.low, x.high), ylim=(0, None))
+    axes.set(xlabel=x.label, ylabel="average certified radius")
 
 
 def _look(number: int) -> dict[str, Any]:

@@ -7,13 +7,18 @@ from smoothcert.bounds.together import wrong_at_most
 from smoothcert.methods import alpha_of
 from smoothcert.methods.dataset import DatasetCertificate, screenings
 from smoothcert.report.card import data_name, model_name
-from smoothcert.report.curves import Published
+from smoothcert.report.curves import PUBLISHED, Published
 from smoothcert.runs.store import Run
 from smoothcert.text import level, many, visible
 
 ALONE = (
     "Each certificate is wrong with probability at most α, on its own (docs/theory.md of "
     "smoothcert, sections 2 to 13, by the method)"
+)
+
+_REUSED = (
+    "Certificates that reuse the original's votes hold for a model, and a policy, that were fixed "
+    "without looking at them (docs/theory.md, section 6)."
 )
 
 
@@ -46,7 +51,8 @@ def facts(runs: Sequence[Run]) -> str:
         groups.setdefault(made, []).append(_named(run))
     lines = [f"{', '.join(names)}: {made}" for made, names in groups.items()]
     shared = f"Randomized smoothing; {', '.join(common)}. " if common else "Randomized smoothing. "
-    return f"{shared}{'; '.join(lines)}."
+    reused = f" {_REUSED}" if any(run.identity.base for run in runs) else ""
+    return f"{shared}{'; '.join(lines)}.{reused}"
 
 
 def accuracy(
@@ -106,7 +112,7 @@ def others(published: Sequence[Published]) -> str:
         f"{visible(log.name)}: {many(len(log.radii), 'input')}, σ = {log.sigma:g}"
         for log in published
     )
-    return f"Grey: published figures of others as they are, nothing is claimed of them: {shown}."
+    return f"Grey: {shown}. {PUBLISHED}"
 
 
 def probabilities(runs: Sequence[Run]) -> str:
