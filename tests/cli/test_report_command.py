@@ -144,7 +144,9 @@ def test_a_screening_with_invented_flips_fails_when_it_is_replayed(made, tmp_pat
     assert invoke("verify", file, "--replay", "100%").exit_code == 1
 
 
-LOG = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t3\t3\t0.2\t1\t0:00:01\n20\t1\t2\t0.978\t0\t0\n"
+LOG = (
+    "idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t3\t3\t0.2\t1\t0:00:01\n20\t1\t2\t0.978\t0\t0\n"
+)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smoothcert.errors import InvalidInput
 from smoothcert.files import make_folder, require_outside_runs, write_whole
@@ -10,12 +11,15 @@ from smoothcert.report import latex
 from smoothcert.report.claims import CLAIM
 from smoothcert.report.curves import Published
 from smoothcert.report.page import drawing, require_different_names
-from smoothcert.report.paper_tables import tables
+from smoothcert.report.paper_tables import Table, tables
 from smoothcert.report.tables import csv_table, summarize_run, tsv
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
 from smoothcert.text import visible
 from smoothcert.version import __version__
+
+if TYPE_CHECKING:
+    from smoothcert.report.paper_figures import Picture
 
 CAPTIONS = "captions.txt"
 _FIRST = "Figures and tables by smoothcert"
@@ -64,21 +68,7 @@ def paper(
     shown = sorted(runs, key=lambda run: bool(run.identity.base))
     ordered = [summaries[run.name] for run in shown]
     drawn = pictures(shown, ordered, tuple(dict.fromkeys(screened)), published)
-    made = tables(shown, ordered)
-    files: dict[str, str | bytes] = {
-        f"{one.key}.{kind}": data for one in drawn for kind, data in one.files.items()
-    }
-    files["figures.tex"] = "\n".join(
-        latex.figure(f"{one.key}.pdf", one.caption, _label(one.key)) for one in drawn
-    )
-    files |= {f"{one.key}.csv": one.csv for one in made}
-    fitting = [one for one in made if one.fits]
-    for one in fitting:
-        facts = (one.heads, one.rows, one.caption, _label(one.key), one.texts)
-        files[f"{one.key}.tex"] = latex.table(*facts)
-    files["example.tex"] = latex.document(["figures", *(one.key for one in fitting)])
-    captions = [f"{one.key}\n{one.caption}" for one in (*drawn, *made)]
-    files[CAPTIONS] = "\n\n".join([f"{_FIRST} {__version__}", CLAIM, *captions]) + "\n"
+    files: dict[str, str | bytes] = {**_drawn(drawn), **_tabled(drawn, tables(shown, ordered))}
     files["certificates.csv"] = csv_table(runs)
     files |= {f"{visible(run.name)}.tsv": tsv(run) for run in runs if None not in run.labels}
     require_paper_folder(out, list(files))
@@ -86,6 +76,26 @@ def paper(
     for name, data in files.items():
         write_whole(out / name, data.encode() if isinstance(data, str) else data)
     return tuple(summaries.values())
+
+
+def _drawn(drawn: "Sequence[Picture]") -> dict[str, str | bytes]:
+    """Figures, and a file that includes them."""
+    captioned = (latex.figure(f"{one.key}.pdf", one.caption, _label(one.key)) for one in drawn)
+    files = {f"{one.key}.{kind}": data for one in drawn for kind, data in one.files.items()}
+    return {**files, "figures.tex": "\n".join(captioned)}
+
+
+def _tabled(drawn: "Sequence[Picture]", made: Sequence[Table]) -> dict[str, str]:
+    """Tables, a document of everything, and all captions."""
+    fitting = [one for one in made if one.fits]
+    files = {f"{one.key}.csv": one.csv for one in made}
+    for one in fitting:
+        facts = (one.heads, one.rows, one.caption, _label(one.key), one.texts)
+        files[f"{one.key}.tex"] = latex.table(*facts)
+    files["example.tex"] = latex.document(["figures", *(one.key for one in fitting)])
+    captions = [f"{one.key}\n{one.caption}" for one in (*drawn, *made)]
+    files[CAPTIONS] = "\n\n".join([f"{_FIRST} {__version__}", CLAIM, *captions]) + "\n"
+    return files
 
 
 def _label(key: str) -> str:
