@@ -120,7 +120,7 @@ def test_captions_say_what_holds_and_how_it_was_made(made):
             assert fact in caption, (name, fact)
         assert "reuse the original's votes hold for a model" in caption
         for found in re.finditer(r"probability (at|1 −)", caption):
-            assert "docs/theory.md" in caption[max(0, found.start() - 200) : found.end() + 200]
+            assert "docs/theory.md" in caption[max(0, found.start() - 200) : found.end() + 400]
     accuracy = said["certified_accuracy"]
     assert "each certificate is wrong with probability at most α, on its own" in accuracy
     assert "simultaneous, all inputs of a run at all radii at once" in accuracy

@@ -80,7 +80,8 @@ def _fewer_draws(run: Run) -> Curve | None:
     found = by_draws(run, ())
     if found is None:
         return None
-    return Curve(found.name, found.draws + float(run.identity.settings.n0), found.acr)
+    evaluations = (found.draws + run.identity.settings.n0).astype(float)
+    return Curve(found.name, evaluations, found.acr)
 
 
 def _line(curve: Curve, series: int, x: Axis, y: Axis) -> Line:

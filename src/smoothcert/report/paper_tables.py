@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from smoothcert.errors import Mismatch
 from smoothcert.report import paper_words
-from smoothcert.report.comparison import Change, Comparison, compare
+from smoothcert.report.comparison import Change, comparisons
 from smoothcert.report.figures import new_inputs, seeds
 from smoothcert.report.tables import filled
 from smoothcert.runs.store import Run
 from smoothcert.summary import ClassSummary, Summary, by_class
 from smoothcert.text import ceil_to, cell, floor_to, percent, visible
 
-_BETA = 0.05  # of statements on new inputs
 _MOST_CLASSES = 12  # in the width of a page
 
 
@@ -81,8 +79,7 @@ def _main(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[flo
 
 
 def _changes(runs: Sequence[Run], radii: Sequence[float]) -> Table | None:
-    """Every run against its base, or against the first run where its base is not among them."""
-    found = [pair for run in runs if (pair := _compared(run, runs, radii)) is not None]
+    found = comparisons(runs, radii)
     heads = ["original", "changed", "radius", "kept", "lost", "gained", "p", "seen"]
     rows = [
         [visible(one.first), visible(one.second), f"{change.radius:g}", *_change(change)]
@@ -92,20 +89,7 @@ def _changes(runs: Sequence[Run], radii: Sequence[float]) -> Table | None:
     ]
     if not rows:
         return None
-    approximate = not all(one.exact for one in found)
-    caption = paper_words.comparison(runs, found[0].power, found[0].level, approximate)
-    return Table("changes", *_frozen(heads, rows), caption, texts=2)
-
-
-def _compared(run: Run, runs: Sequence[Run], radii: Sequence[float]) -> Comparison | None:
-    bases = [other for other in runs if other.identity.hash == run.identity.base]
-    original = bases[0] if bases else runs[0]
-    if original is run:
-        return None
-    try:
-        return compare(original, run, radii)
-    except Mismatch:  # other inputs
-        return None
+    return Table("changes", *_frozen(heads, rows), paper_words.changes(runs, found), texts=2)
 
 
 def _change(change: Change) -> tuple[str, ...]:
@@ -142,11 +126,11 @@ def _new_inputs(runs: Sequence[Run], radii: Sequence[float]) -> Table:
     rows = [
         [
             *(visible(run.name), f"{run.identity.settings.sigma:g}"),
-            *(floor_to(100 * one.robust, 1) for one in new_inputs(run, radii, _BETA)),
+            *(floor_to(100 * one.robust, 1) for one in new_inputs(run, radii)),
         ]
         for run in runs
     ]
-    caption = paper_words.new_inputs(runs, _BETA)
+    caption = paper_words.new_inputs(runs)
     return Table("new_inputs", *_frozen(heads, rows), caption)
 
 

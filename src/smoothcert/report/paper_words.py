@@ -7,7 +7,10 @@ from smoothcert.bounds.together import wrong_at_most
 from smoothcert.methods import alpha_of
 from smoothcert.methods.dataset import DatasetCertificate, screenings
 from smoothcert.report.card import data_name, model_name
+from smoothcert.report.claims import of_comparison, of_new_inputs
+from smoothcert.report.comparison import Comparison
 from smoothcert.report.curves import PUBLISHED, Published
+from smoothcert.report.figures import BETA
 from smoothcert.runs.store import Run
 from smoothcert.text import level, many, visible
 
@@ -154,27 +157,21 @@ def classes(runs: Sequence[Run], radius: float) -> str:
     )
 
 
-def new_inputs(runs: Sequence[Run], beta: float) -> str:
+def new_inputs(runs: Sequence[Run]) -> str:
     """Of the table of new inputs."""
-    return (
-        "Lower limit, in %, of the share of new inputs that are robust at an ℓ₂ radius, if the "
-        "inputs are a random sample of the same population; each figure holds with probability "
-        f"1 − {level(beta)}, on its own (docs/theory.md, section 15). {facts(runs)}"
-    )
+    says = of_new_inputs(BETA, _labelled(runs))
+    return f"Lower limits for new inputs, in %: {says}. {facts(runs)}"
 
 
-def comparison(runs: Sequence[Run], power: float, test: float, approximate: bool) -> str:
-    """Of the table of changes."""
-    about = (
-        " Where evaluations are planned over all inputs, p is approximate." if approximate else ""
-    )
+def changes(runs: Sequence[Run], compared: Sequence[Comparison]) -> str:
+    """Of the table of comparisons."""
+    said = " ".join(dict.fromkeys(map(of_comparison, compared)))
     return (
-        "Certificates of the original that a changed model keeps, loses and gains, by ℓ₂ radius. "
-        "p, rounded up: exact two-sided McNemar test of equal shares in the population that the "
-        "inputs are a random sample of (docs/theory.md, section 15), for one row that was fixed "
-        f"beforehand, without correction for several.{about} Seen: the smallest difference, in "
-        f"points, that this many inputs show at level {test:g} with probability {power:g} if as "
-        f"many inputs change as here. {facts(runs)}"
+        "Certificates kept, lost and gained from one model to another, by ℓ₂ radius. "
+        f"{said[0].upper()}{said[1:]} p is rounded up, for one row that was fixed beforehand, and "
+        "without correction for several. Seen: the smallest difference, in points, that this many "
+        f"inputs show at level {compared[0].level:g} with probability {compared[0].power:g} "
+        f"(docs/theory.md, section 15) if as many inputs change as here. {facts(runs)}"
     )
 
 
@@ -186,9 +183,12 @@ def seeds() -> str:
     )
 
 
+def _labelled(runs: Sequence[Run]) -> bool:
+    return any(label is not None for run in runs for label in run.labels)
+
+
 def _share(runs: Sequence[Run]) -> str:
-    known = any(one is not None for run in runs for one in run.labels)
-    if known:
+    if _labelled(runs):
         return "Certified accuracy"
     return "Share of inputs certified (no labels: any class counts)"
 

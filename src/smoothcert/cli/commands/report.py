@@ -44,6 +44,15 @@ _Published = Annotated[
     ),
 ]
 
+_Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="New location of the data for thumbnails, if it has moved.",
+        show_default="runs'",
+    ),
+]
+
 
 def report(
     runs: options.RunPaths,
@@ -55,12 +64,7 @@ def report(
     radii: Annotated[str, typer.Option(help="Radii for certified accuracy.")] = "0,0.25,0.5,0.75,1",
     screened: _Screened = None,
     published: _Published = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="New location of the data for thumbnails, if it has moved.", show_default="runs'"
-        ),
-    ] = None,
+    data: _Data = None,
     thumbnails: Annotated[
         bool, typer.Option("--thumbnails/--no-thumbnails", help="Show pictures of the inputs.")
     ] = True,
@@ -72,35 +76,40 @@ def report(
     from dataclasses import asdict
 
     from smoothcert.cli import console
+    from smoothcert.cli.figures import between_json, show_figures
     from smoothcert.cli.screenings import read_screenings
+    from smoothcert.report import figures
+    from smoothcert.report.page import report as write_report
+    from smoothcert.report.paper import paper as write_paper
     from smoothcert.report.tables import summary_table
     from smoothcert.runs.store import Run
 
     wanted = options.parse_radii(radii)
     _check_folders(out, paper)
     _require_no_logs(runs)
+    opened = [Run.open(path) for path in runs]
     certificates = [one for path in screened or () for one in read_screenings(path)]
     logs = _logs(published or [])
-    opened = [Run.open(path) for path in runs]
     summaries = ()
     if out is not None:
-        from smoothcert.report.page import report as write_report
-
         with console.waiting("Reading the data for thumbnails"):
             pictures = _pictures(opened, data) if thumbnails else []
         with console.waiting("Writing the report"):
             summaries = write_report(opened, out, wanted, certificates, pictures, logs)
     if paper is not None:
-        from smoothcert.report.paper import paper as write_paper
-
         with console.waiting("Writing figures and tables"):
             summaries = write_paper(opened, paper, wanted, certificates, logs)
     if json:
-        shown = [asdict(s) | _cache(run) for s, run in zip(summaries, opened, strict=True)]
+        shown = [
+            asdict(s) | _cache(run) | figures.to_json(run, wanted)
+            for s, run in zip(summaries, opened, strict=True)
+        ]
+        between = between_json(opened, summaries, wanted)
         folders = {"report": out and str(out)} | ({"paper": str(paper)} if paper else {})
-        console.show_json(folders | {"runs": shown})
+        console.show_json(folders | {"runs": shown, **between})
         return
     console.show_table(*summary_table(summaries))
+    show_figures(opened, summaries, wanted)
     _say_where(out, paper)
 
 
@@ -111,9 +120,7 @@ def _say_where(out: Path | None, paper: Path | None) -> None:
     if out is not None:
         console.say(f"Written to {out}: open {out / PAGE}")
     if paper is not None:
-        console.say(
-            f"Written to {paper}: example.tex shows all of it, captions.txt says what holds"
-        )
+        console.say(f"Written to {paper}: captions.txt says what is there, example.tex shows it")
 
 
 def _logs(paths: list[Path]) -> "list[Published]":
