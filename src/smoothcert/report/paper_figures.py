@@ -33,7 +33,10 @@ COLUMN = 3.25
 
 _HEIGHT, _ENTRY = 2.1, 0.15  # inches, without the legend; of a line of it
 _GREY = "#777777"
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+_DASHES = (  # told apart in black and white: long and short, with and without dots
+    *("-", (0, (5, 2)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.5)), (0, (11, 2))),
+    *((0, (6, 1, 1, 1, 1, 1, 1, 1)), (0, (2.5, 1.2))),
+)
 # Type 42 fonts, which publishers ask for; text of an SVG stays text; equal runs give equal bytes.
 _STYLE = {
     "pdf.fonttype": 42,

@@ -168,7 +168,7 @@ def changes(runs: Sequence[Run], compared: Sequence[Comparison]) -> str:
     said = " ".join(dict.fromkeys(map(of_comparison, compared)))
     return (
         "Certificates kept, lost and gained from one model to another, by ℓ₂ radius. "
-        f"{said[0].upper()}{said[1:]} p is rounded up, for one row that was fixed beforehand, and "
+        f"{said} p is rounded up, for one row that was fixed beforehand, and "
         "without correction for several. Seen: the smallest difference, in points, that this many "
         f"inputs show at level {compared[0].level:g} with probability {compared[0].power:g} "
         f"(docs/theory.md, section 15) if as many inputs change as here. {facts(runs)}"
