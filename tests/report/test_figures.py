@@ -61,6 +61,15 @@ def test_probabilities_count_limits(runs, name):
     assert (found.observed is not None) == (name == "base")
 
 
+def test_probabilities_in_a_table(runs):
+    run = runs["base"]
+    shown = figures.to_json(run, RADII)["probabilities"]
+    pairs = list(zip(run.certificates, run.labels, strict=True))
+    for t, each in zip(shown["at"], shown["each"], strict=True):
+        assert each == sum(c.candidate == label and c.q >= t for c, label in pairs) / 40
+    assert figures.to_json(runs["irs"], RADII)["probabilities"]["observed"] is None
+
+
 def test_in_the_binary_form_they_are_the_image_of_the_radii(runs):
     found, run = figures.probabilities(runs["base"]), runs["base"]
     radii = correct_radii(run.certificates, run.labels)

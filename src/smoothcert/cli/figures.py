@@ -19,7 +19,7 @@ def show_figures(runs: Sequence[Run], summaries: Sequence[Summary], radii: Seque
     """Print what an average hides, what runs differ in, and means over seeds."""
     _show_each(runs, summaries, radii)
     _show_comparisons(comparisons(runs, radii))
-    _show_seeds(seeds(runs, summaries))
+    _show_seeds(seeds(runs, summaries), _names(summaries))
     models = {visible(run.name): run.identity.model for run in runs}
     for change in rank_changes(_curves(runs)):
         if models[change.ahead] != models[change.behind]:
@@ -44,11 +44,16 @@ def _curves(runs: Sequence[Run]) -> list[ByDraws]:
     return [curve for run in runs if (curve := by_draws(run, ())) is not None]
 
 
+def _names(summaries: Sequence[Summary]) -> tuple[str, str]:
+    """Of the average radius and the shares; nothing is called accuracy where no label is known."""
+    return ("ACR", "CA") if any(s.unlabelled < s.inputs for s in summaries) else NAMELESS
+
+
 def _show_each(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[float]) -> None:
     """Medians, abstentions, radii at the cap; and limits for new inputs."""
-    share = "CA" if any(s.unlabelled < s.inputs for s in summaries) else NAMELESS[1]
+    names = _names(summaries)
     heads = ["run", "abstains", "wrong", "at the cap", "median"]
-    heads += [f"new {share}@{radius:g} ≥" for radius in radii]
+    heads += [f"new {names[1]}@{radius:g} ≥" for radius in radii]
     rows = []
     for run, s in zip(runs, summaries, strict=True):
         counts = [_percent_above(count, s.inputs) for count in (s.abstained, s.wrong)]
@@ -59,7 +64,7 @@ def _show_each(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequenc
     console.show_table(*filled(heads, rows))
     console.say(
         "At the cap: all draws agree, so n and alpha limit the radius. New: "
-        f"{of_new_inputs(BETA, share == 'CA')}."
+        f"{of_new_inputs(BETA, names != NAMELESS)}."
     )
 
 
@@ -75,12 +80,17 @@ def _show_comparisons(compared: Sequence[Comparison]) -> None:
         rows.append([found.second, found.first, *counts, f"{about}{level(change.p_value)}"])
     heads = ["run", "compared with", "kept", "lost", "gained", "p"]
     console.show_table(heads, rows, f"Certificates at radius {compared[0].changes[0].radius:g}")
+    if len(compared) > 1:
+        console.say(
+            f"These are {len(compared)} tests: at {compared[0].level:g} for all of them together, "
+            f"a p counts up to {compared[0].level:g}/{len(compared)}."
+        )
     sentences = [of_comparison(found) for found in compared]
     for said in dict.fromkeys([*sentences, *(of_sample(found.inputs) for found in compared)]):
         console.say(said)
 
 
-def _show_seeds(spreads: Sequence[SeedSpread]) -> None:
+def _show_seeds(spreads: Sequence[SeedSpread], names: tuple[str, str]) -> None:
     """Print means over seeds."""
     if not spreads:
         return
@@ -93,7 +103,7 @@ def _show_seeds(spreads: Sequence[SeedSpread]) -> None:
         ]
         for spread in spreads
     ]
-    heads = ["seeds", "ACR", *(f"CA@{radius:g} in %" for radius in radii)]
+    heads = ["seeds", names[0], *(f"{names[1]}@{radius:g} in %" for radius in radii)]
     console.show_table(heads, rows, "Mean ± standard deviation over seeds of the noise")
     console.say("This is how runs differ by their draws alone, and no confidence interval.")
 

@@ -22,6 +22,9 @@ from smoothcert.scalars import real
 from smoothcert.summary import SeedSpread, Summary, by_class, correct_radii, over_seeds
 from smoothcert.text import visible
 
+SHOWN = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
+"""Probabilities at which a table shows their distribution."""
+
 BETA = 0.05
 """Error probability of a limit for new inputs, as is usual for such intervals."""
 
@@ -262,18 +265,26 @@ def seeds(runs: Sequence[Run], summaries: Sequence[Summary]) -> tuple[SeedSpread
     return tuple(over_seeds([*group.values()]) for group in groups.values() if len(group) > 1)
 
 
+def _at(curve: Curve, x: Sequence[float]) -> list[float]:
+    """What a curve says at some places: its next point there or beyond, as it does not rise."""
+    return np.append(curve.y, 0.0)[np.searchsorted(curve.x, x)].tolist()
+
+
 def _limit(c: Certificate) -> float:
     """A proven lower limit of the class's probability; of an abstention, from scratch alone."""
     return c.q if c.outcome is Outcome.CERTIFIED or c.method == "rs" else 0.0
 
 
 def to_json(run: Run, radii: Sequence[float]) -> dict[str, Any]:
-    """Plain values of the figures that are numbers: classes, new inputs, and fewer draws."""
-    fewer = by_draws(run, radii)
+    """Plain values: classes, new inputs, fewer draws, and probabilities at those of `SHOWN`."""
+    fewer, found = by_draws(run, radii), probabilities(run)
+    curves = {"each": found.each, "together": found.together, "observed": found.observed}
+    shares = {name: curve and _at(curve, SHOWN) for name, curve in curves.items()}
     labels = run.labels
     return {
         "classes": [asdict(one) for one in by_class(run.certificates, labels, radii)],
         "new_inputs": [asdict(one) for one in new_inputs(run, radii)],
+        "probabilities": {"at": SHOWN, **shares, "beta": found.beta, "wrong": found.wrong},
         "by_draws": None
         if fewer is None
         else {
