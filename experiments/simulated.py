@@ -2,15 +2,16 @@
 
 python experiments/simulated.py LOGS --out FOLDER
 
-LOGS has tables of Cohen et al. (2019) named like imagenet_resnet50_sigma_0.50.tsv: idx, label,
-predict, radius, correct, time, tab-separated. Their vote shares are real; the flips are drawn
-from `smoothcert.simulation`'s law, with the mean disparity that the published mean zeta means.
-No model is run and nothing is certified. Finished rows are kept in FOLDER.
+LOGS has tables named like imagenet_resnet50_sigma_0.50.tsv: idx, label, predict, radius, correct,
+time, tab-separated. For CIFAR-10 they are data/certify/cifar10/gaussian of eth-sri/acr-weakness,
+for ImageNet those of Cohen et al. (2019). Their vote shares are real; the flips are drawn from
+`smoothcert.simulation`'s law, with the mean disparity that the published mean zeta means. No model
+is run and nothing is certified. Finished rows are kept in FOLDER.
 """
 
 import argparse
 import tomllib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cached_rows import cached
@@ -38,6 +39,8 @@ class Plan:
     unseen: float
     screen: list[int]
     gamma: dict[str, float]
+    images: int
+    log_alpha: dict[str, float]
 
     def study(self, dataset: str, disparity: float, accounting: str) -> Study:
         """What is simulated for a row."""
@@ -87,6 +90,13 @@ def _ratios(everything: Simulation, theirs: Simulation) -> dict:
     return found | {f"dataset {s.per_input}": s.times for s in everything.screened}
 
 
+def thinned(log: Log, images: int) -> Log:
+    """So many of its images, evenly chosen."""
+    step = max(1, log.images // images)
+    parts = {name: getattr(log, name)[::step] for name in ("p", "correct", "abstained", "radius")}
+    return replace(log, **{name: part[:images] for name, part in parts.items()})
+
+
 def finished(file: Path, log: Log, facts: dict, plan: Plan) -> dict:
     """The row, read back if it was made with these settings."""
     return cached(file, asdict(plan), file.stem, lambda: row_of(log, facts, plan))
@@ -123,8 +133,9 @@ def main() -> None:
     plan = Plan(**tomllib.loads(given.plan.read_text()))
     rows = []
     for file in sorted(given.logs.glob("*_sigma_*.tsv")):
-        log = read_log(file)
         dataset, architecture = file.stem.split("_")[:2]
+        log = thinned(read_log(file, alpha=plan.log_alpha[dataset]), plan.images)
+        assert not log.notes, log.notes  # a log whose largest radius its draws cannot prove
         for network in NAMED:
             facts = {"dataset": dataset, "architecture": architecture, "sigma": log.sigma}
             facts["network"] = network

@@ -28,8 +28,11 @@ _FILE = scratch() / "log_sigma_0.50.tsv"
 
 
 def seeds() -> list[bytes]:
-    """A log, a header alone, nothing."""
-    return [b"\0" + _LOG, b"\0" + _LOG.splitlines()[0], b"", b"\1\3\0\2\0"]
+    """A log, one of another form, a header alone, nothing."""
+    other = (
+        b"\0\xef\xbb\xbfpred,label,certified_radius,correct,sigma\r\n1,1,.2,1,1\r\n2,1,.1,1,1\r\nx"
+    )
+    return [b"\0" + _LOG, other, b"\0" + _LOG.splitlines()[0], b"", b"\1\3\0\2\0"]
 
 
 def target(data: bytes) -> None:

@@ -341,9 +341,15 @@ def test_simulate_says_that_it_is_simulated(log, tmp_path):
     out, err = run_in("simulate", log, *options, cwd=tmp_path)
     assert "SIMULATED on made_up_sigma_0.50: 40 images" in out
     assert "nothing is certified" in err
-    out, _ = run_in("simulate", log, *options, "--json", cwd=tmp_path)
+    assert "prove at most" not in err
+    few = ("--log-n", "5e1")
+    out, err = run_in("simulate", "*_sigma_*.tsv", *options, *few, "--json", cwd=tmp_path)
     (found,) = json.loads(out)
     assert found["notice"].startswith("SIMULATION")
+    assert (found["log_n"], found["log_alpha"]) == (50, 0.001)
+    (note,) = found["notes"]
+    assert "0.88, is 1.76 σ, and n = 50 draws at α = 0.001 prove at most 1.131 σ" in note
+    assert f"Note: made_up_sigma_0.50: {note}." in err
     assert {m["method"] for m in found["methods"]} >= {"from-scratch", "irs", "joint-planned"}
     _, err = run_in("simulate", "gone.tsv", cwd=tmp_path, code=2)
     assert "gone.tsv" in err

@@ -172,3 +172,47 @@ def test_a_screening_with_invented_flips_fails_when_it_is_replayed(made, tmp_pat
     file.write_text(json.dumps([forged.to_json() | {"made": row["made"]}]))
     assert invoke("verify", file).exit_code in (0, 1)  # the rounds may end elsewhere
     assert invoke("verify", file, "--replay", "100%").exit_code == 1
+
+
+LOG = (
+    "idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t3\t3\t0.2\t1\t0:00:01\n20\t1\t2\t0.978\t0\t0\n"
+)
+
+
+@pytest.mark.slow
+def test_a_paper_with_a_published_log(made, tmp_path):
+    log = tmp_path / "cohen_sigma_0.25.tsv"
+    log.write_text(LOG)
+    options = ("--paper", tmp_path / "paper", "--published", log, "--json")
+    result = invoke("report", made / "base", *options)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["report"], found["paper"]) == (None, str(tmp_path / "paper"))
+    assert found["runs"][0]["name"] == "base"
+    assert "3.91 σ, and n = 100,000 draws at α = 0.001 prove at most 3.812 σ" in result.stderr
+    assert (tmp_path / "paper" / "certified_accuracy.pdf").exists()
+    assert "cohen_sigma_0.25: 2 inputs" in (tmp_path / "paper" / "captions.txt").read_text()
+    again = invoke("report", made / "base", *options, "--out", tmp_path / "page")
+    assert again.exit_code == 0, again.output  # replaces its own
+    assert "(σ = 0.25, published)" in (tmp_path / "page" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "Say what to write: --out FOLDER for the page, --paper FOLDER for figures"),
+        (("--out", "x.pdf"), "--out writes a folder .* x.pdf names a file.* use --paper FOLDER"),
+        (("--paper", "fig.pdf"), "--paper writes a folder .* fig.pdf names a file"),
+        (("--out", "one", "--paper", "one"), "are both one. Give two folders"),
+        (("log.tsv", "--out", "x"), "log.tsv is no run directory. .*: --published log.tsv"),
+        (("--published", "gone.tsv", "--out", "x"), "There is no log gone.tsv"),
+        (("--published", "log.tsv", "--out", "x"), "log.tsv does not name its noise .* rename it"),
+    ],
+)
+def test_what_cannot_be_written_or_drawn(made, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log.tsv").write_text(LOG)
+    result = invoke("report", made / "base", *options)
+    assert result.exit_code == 2
+    assert re.search(message, " ".join(result.output.split())), result.output
+    assert {path.name for path in tmp_path.iterdir()} == {"log.tsv"}

@@ -56,37 +56,6 @@ def test_the_logged_radius_gives_back_the_votes():
     assert unanimous == pytest.approx(0.5**1e-5, abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "lacks the columns idx, label, .* this one with nothing"),
-        ("idx\tlabel\tpredict\n1\t2\t3\n", "lacks the columns radius, correct;.* idx, label, pred"),
-        ("idx\tlabel\tpredict\tradius\tcorrect\n", "has no images below its header"),
-        ("idx\tlabel\tpredict\tradius\tcorrect\n0\t1\t1\tmuch\t1\n", "image 1, column 'radius'.*'"),
-        ("idx\tlabel\tpredict\tradius\tcorrect\n0\t1\t1\tnan\t1\n", "must be a number; got 'nan'"),
-        ("idx\tlabel\tpredict\tradius\tcorrect\n0\t1\t1\t0.5\n", "column 'correct'.* got ''"),
-        ("idx\tlabel\tpredict\tradius\tcorrect\n0\t1\t1\t-0.5\t1\n", "radius -0.5; radii must be"),
-        ("idx\tlabel\tpredict\tradius\tcorrect\n0\t1\t1\t0.5\t2\n", "neither 0 nor 1"),
-    ],
-)
-def test_bad_logs(tmp_path, text, message):
-    path = tmp_path / "sigma_0.50.tsv"
-    path.write_text(text)
-    with pytest.raises(InvalidInput, match=message):
-        read_log(path)
-
-
-def test_a_log_that_is_not_there_or_names_no_sigma(tmp_path, log_file):
-    with pytest.raises(InvalidInput, match="There is no log"):
-        read_log(tmp_path / "gone_sigma_0.50.tsv")
-    other = log_file.rename(tmp_path / "log.tsv")
-    with pytest.raises(InvalidInput, match="does not name its noise .*: give it with --sigma"):
-        read_log(other)
-    assert read_log(other, sigma=0.5).images == 60
-    with pytest.raises(InvalidInput, match="sigma must be a positive number; got -1"):
-        read_log(other, sigma=-1)
-
-
 def curve(*points):
     evaluations, acr = np.array(points, float).T
     return Curve("x", evaluations, acr)

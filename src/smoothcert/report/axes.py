@@ -92,6 +92,7 @@ class Chart:
         title: what it shows, also for screen readers.
         x, y: the axes.
         lines, marks: the curves and points.
+        note: what is to be said below it; may be empty.
     """
 
     key: str
@@ -100,6 +101,7 @@ class Chart:
     y: Axis
     lines: tuple[Line, ...]
     marks: tuple[Mark, ...] = ()
+    note: str = ""
 
 
 def step_line(curve: Curve, series: int, dashed: bool, x: Axis, y: Axis) -> Line:

@@ -4,7 +4,17 @@ from collections.abc import Sequence
 
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report.axes import Axis, Chart, Line, Mark, step_line
-from smoothcert.report.curves import Curve, Together, of_all, of_screening, per_input, points
+from smoothcert.report.curves import (
+    PUBLISHED,
+    Curve,
+    Published,
+    Together,
+    of_all,
+    of_published,
+    of_screening,
+    per_input,
+    points,
+)
 from smoothcert.report.figures import by_draws
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
@@ -14,14 +24,17 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 544.0, 12.0, 292.0
 
 
 def certified_accuracy(
-    runs: Sequence[Run], screened: Sequence[DatasetCertificate]
+    runs: Sequence[Run],
+    screened: Sequence[DatasetCertificate],
+    published: Sequence[Published] = (),
 ) -> tuple[Chart, tuple[Together, ...]]:
     """Certified accuracy against radius, and what the runs prove over all inputs together."""
-    most = points(2 * len(runs) + len(screened))
+    most = points(2 * len(runs) + len(screened) + len(published))
     alone = [per_input(run, most) for run in runs]
     both = [of_all(run, most) for run in runs]
     candidates = [of_screening(c, most) for c in screened if c.begun]
-    farthest = max(float(curve.x[-1]) for curve in (*alone, *candidates)) or 1.0
+    theirs = [of_published(log, most) for log in published]
+    farthest = max(float(curve.x[-1]) for curve in (*alone, *candidates, *theirs)) or 1.0
     x = Axis("ℓ₂ radius", 0, farthest * 1.02, _LEFT, _RIGHT)
     y = Axis("certified accuracy", 0, 1, _BOTTOM, _TOP)
     lines: list[Line] = []
@@ -32,7 +45,10 @@ def certified_accuracy(
     for series, curve in enumerate(candidates, len(alone)):
         named = Curve(f"{curve.name}, screened", curve.x, curve.y)
         lines.append(step_line(named, series, True, x, y))
-    chart = Chart("accuracy", "Certified accuracy against radius", x, y, tuple(lines))
+    for series, curve in enumerate(theirs, len(alone) + len(candidates)):
+        lines.append(step_line(curve, series, True, x, y))
+    note = PUBLISHED if published else ""
+    chart = Chart("accuracy", "Certified accuracy against radius", x, y, tuple(lines), note=note)
     return chart, tuple(together for _, together in both)
 
 

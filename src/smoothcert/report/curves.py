@@ -18,6 +18,11 @@ _MOST_POINTS = 400
 _MOST_IN_ALL = 16_000  # points of a chart, so that many runs fit into a page
 _FARTHEST = 6.0  # sigmas; a radius beyond has a probability within 1e-9 of 1
 
+PUBLISHED = (
+    "Curves named published are figures of others as they are: nothing is claimed of them here."
+)
+"""What is said wherever a `Published` log is drawn."""
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -49,6 +54,21 @@ class Together:
     wrong: int
     beta: float
     acr: float
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """A published log, to be drawn beside runs; nothing is claimed of it.
+
+    Attributes:
+        name: the file's.
+        sigma: noise standard deviation.
+        radii: as published, -1 for images that are not certified with the right class.
+    """
+
+    name: str
+    sigma: float
+    radii: NDArray[np.float64]
 
 
 def points(curves: int) -> int:
@@ -91,6 +111,11 @@ def of_screening(certificate: DatasetCertificate, most: int = _MOST_POINTS) -> C
     share = certificate.certified_accuracy(radii)
     kept = max(1, int((share > 0).sum()))
     return Curve(visible(certificate.name), radii[:kept], share[:kept])
+
+
+def of_published(log: Published, most: int = _MOST_POINTS) -> Curve:
+    """A published log's curve: its figures as they are."""
+    return steps(f"{log.name} (σ = {log.sigma:g}, published)", log.radii, 0, most)
 
 
 def steps(name: str, values: NDArray[np.float64], wrong: int, most: int) -> Curve:

@@ -1,13 +1,14 @@
 """A report folder: one self-contained page, figures, a CSV, and the usual TSV for each run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra, StoreError
 from smoothcert.files import make_folder, write_whole
 from smoothcert.methods.dataset import DatasetCertificate, screenings
-from smoothcert.report.curves import Together
+from smoothcert.report.curves import PUBLISHED, Published, Together
 from smoothcert.report.tables import csv_table, summarize_run, tsv
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
@@ -22,6 +23,7 @@ def report(
     radii: Sequence[float],
     screened: Iterable[DatasetCertificate] = (),
     pictures: Sequence[Inputs] = (),
+    published: Sequence[Published] = (),
 ) -> tuple[Summary, ...]:
     """Write a page, two figures, a CSV and the usual TSV of each run into a folder.
 
@@ -35,35 +37,27 @@ def report(
         screened: dataset certificates of one screening or more, to be shown with the runs; the
             page states the alpha of each screening, and their sum (docs/theory.md, section 10).
         pictures: data sets; inputs of the runs that are found in them are shown as thumbnails.
+        published: logs whose curves are drawn beside the runs, as what they are.
 
     Raises:
         StoreError: a run is unfinished or damaged, or the folder cannot be written.
         InvalidInput: no runs, or two of the same name.
         MissingExtra: matplotlib or jinja2 is not installed.
     """
-    names = [run.name for run in runs]
-    if not runs or len(set(names)) < len(names):
-        raise InvalidInput(
-            f"A report needs one or more runs, in directories with different names; got {names}"
-        )
-    try:
+    require_different_names(runs)
+    with drawing():
         from smoothcert.report import charts, html, plots
-    except ImportError as error:
-        raise MissingExtra(error.name or "matplotlib", "plot") from error
-    except OSError as error:
-        raise StoreError(
-            "matplotlib, which draws the charts, found no folder that it can write to, neither in "
-            "the home folder nor a temporary one. Set MPLCONFIGDIR to a folder it can write to."
-        ) from error
     summaries = tuple(summarize_run(run, radii) for run in runs)
     screened = tuple(dict.fromkeys(screened))
-    accuracy, together = charts.certified_accuracy(runs, screened)
+    accuracy, together = charts.certified_accuracy(runs, screened, published)
     acr = charts.acr_against_evaluations(runs, summaries)
     facts = (tuple(runs), summaries, tuple(radii), (accuracy, acr), together)
     content = html.Content(*facts, screened, tuple(pictures))
     files = {PAGE: html.page(content).encode(), "certificates.csv": csv_table(runs).encode()}
     for name, drawn in {
-        "certified_accuracy": plots.drawn(accuracy, _claims(summaries, together, screened)),
+        "certified_accuracy": plots.drawn(
+            accuracy, _claims(summaries, together, screened, published)
+        ),
         "acr_evaluations": plots.drawn(acr, "Lines: fewer draws of the same run from scratch"),
     }.items():
         files |= {f"{name}.{kind}": data for kind, data in drawn.items()}
@@ -76,10 +70,39 @@ def report(
     return summaries
 
 
+@contextmanager
+def drawing() -> Iterator[None]:
+    """For the import of what draws.
+
+    Raises:
+        MissingExtra: matplotlib or jinja2 is not installed.
+        StoreError: matplotlib finds no folder for its files.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtra(error.name or "matplotlib", "plot") from error
+    except OSError as error:
+        raise StoreError(
+            "matplotlib, which draws the charts, found no folder that it can write to, neither in "
+            "the home folder nor a temporary one. Set MPLCONFIGDIR to a folder it can write to."
+        ) from error
+
+
+def require_different_names(runs: Sequence[Run]) -> None:
+    """Raise InvalidInput for no runs, or two of the same name."""
+    names = [run.name for run in runs]
+    if not runs or len(set(names)) < len(names):
+        raise InvalidInput(
+            f"A report needs one or more runs, in directories with different names; got {names}"
+        )
+
+
 def _claims(
     summaries: Sequence[Summary],
     together: Sequence[Together],
     screened: Sequence[DatasetCertificate],
+    published: Sequence[Published],
 ) -> str:
     """What the curves of certified accuracy say, as a note for a figure on its own."""
     alphas = " or ".join(map(level, sorted({t.beta for t in together})))
@@ -89,5 +112,5 @@ def _claims(
     return (
         f"Solid: each certificate holds with probability 1 − α, α = {alphas}{counted}. Dashed: all "
         "inputs of a run together, at all radii at once, likewise (docs/theory.md, section 11)"
-        f"{theirs if groups else ''}"
+        f"{theirs if groups else ''}{f'. {PUBLISHED}' if published else ''}"
     )

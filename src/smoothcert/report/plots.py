@@ -12,8 +12,8 @@ from smoothcert.report.axes import Chart, Line
 from smoothcert.report.curves import axis_name, of_certificates
 
 # Okabe & Ito's colours: colour-blind readers can distinguish them.
-_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = "osD^vP*"
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = "osD^vP*"
 # Text stays text, which any program can edit, and the same runs give the same bytes.
 _STYLE = {"svg.fonttype": "none", "svg.hashsalt": "smoothcert", "font.size": 9.0}
 _INCHES = (5.5, 3.4)  # the width of a text column
@@ -38,8 +38,8 @@ def drawn(chart: Chart, note: str) -> dict[str, bytes]:
             named = not line.dashed or line.series not in solid
             _curve(axes, line, named, stepwise=not chart.x.log)
         for mark in chart.marks:
-            look = {"color": _COLOURS[mark.series % 7], "marker": _MARKERS[mark.series % 7]}
-            axes.plot([mark.x], [mark.y], linestyle="", label=_plain(mark.name), **look)
+            look = {"color": COLOURS[mark.series % 7], "marker": MARKERS[mark.series % 7]}
+            axes.plot([mark.x], [mark.y], linestyle="", label=plain(mark.name), **look)
         if chart.x.log:
             axes.set_xscale("log")
             axes.minorticks_off()
@@ -81,11 +81,11 @@ def _curve(axes: Any, line: Line, named: bool, stepwise: bool) -> None:
     if stepwise:
         x, y = [*x, x[-1]], [*y, 0.0]
     how = {"linestyle": "--" if line.dashed else "-", "linewidth": 1.1 if line.dashed else 1.5}
-    look = {"color": _COLOURS[line.series % 7], "label": _plain(line.name) if named else "", **how}
+    look = {"color": COLOURS[line.series % 7], "label": plain(line.name) if named else "", **how}
     axes.plot(x, y, drawstyle="steps-pre" if stepwise else "default", **look)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name that matplotlib draws literally: not as a formula, and not left out."""
     return name.replace("$", r"\$").removeprefix("_")
 

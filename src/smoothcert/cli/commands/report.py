@@ -12,29 +12,59 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smoothcert.data.inputs import Inputs
+    from smoothcert.report.curves import Published
     from smoothcert.runs.store import Run
 
 _FILES = (".pdf", ".html", ".htm", ".png", ".svg", ".md", ".csv", ".tsv", ".json", ".tex", ".zip")
 
 
+_Paper = Annotated[
+    Path | None,
+    typer.Option(
+        "--paper",
+        help="Folder of figures (PDF, SVG), LaTeX tables, CSV and captions to write.",
+        metavar="FOLDER",
+        show_default=False,
+    ),
+]
+_Screened = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--screened",
+        help="Also show a file written by `screen --out`; may be repeated.",
+        metavar="FILE",
+    ),
+]
+_Published = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--published",
+        help="Also draw a published log in the field's TSV; may be repeated.",
+        metavar="FILE",
+    ),
+]
+
+_Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="New location of the data for thumbnails, if it has moved.",
+        show_default="runs'",
+    ),
+]
+
+
 def report(
     runs: options.RunPaths,
-    out: options.Out,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the page to write.", show_default=False),
+    ] = None,
+    paper: _Paper = None,
     radii: Annotated[str, typer.Option(help="Radii for certified accuracy.")] = "0,0.25,0.5,0.75,1",
-    screened: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--screened",
-            help="Also show a file written by `screen --out`; may be repeated.",
-            metavar="FILE",
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="New location of the data for thumbnails, if it has moved.", show_default="runs'"
-        ),
-    ] = None,
+    screened: _Screened = None,
+    published: _Published = None,
+    data: _Data = None,
     thumbnails: Annotated[
         bool, typer.Option("--thumbnails/--no-thumbnails", help="Show pictures of the inputs.")
     ] = True,
@@ -42,37 +72,104 @@ def report(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Write one self-contained page, figures, a CSV and the field's TSV for one run or several."""
+    """Write one self-contained page, or figures and tables for a paper, of one run or several."""
     from dataclasses import asdict
 
     from smoothcert.cli import console
     from smoothcert.cli.figures import between_json, show_figures
     from smoothcert.cli.screenings import read_screenings
     from smoothcert.report import figures
-    from smoothcert.report.page import PAGE
     from smoothcert.report.page import report as write_report
+    from smoothcert.report.paper import paper as write_paper
     from smoothcert.report.tables import summary_table
     from smoothcert.runs.store import Run
 
     wanted = options.parse_radii(radii)
-    _check_folder(out)
-    certificates = [one for path in screened or () for one in read_screenings(path)]
+    _check_folders(out, paper)
+    _require_no_logs(runs)
     opened = [Run.open(path) for path in runs]
-    with console.waiting("Reading the data for thumbnails"):
-        pictures = _pictures(opened, data) if thumbnails else []
-    with console.waiting("Writing the report"):
-        summaries = write_report(opened, out, wanted, certificates, pictures)
+    certificates = [one for path in screened or () for one in read_screenings(path)]
+    logs = _logs(published or [])
+    summaries = ()
+    if out is not None:
+        with console.waiting("Reading the data for thumbnails"):
+            pictures = _pictures(opened, data) if thumbnails else []
+        with console.waiting("Writing the report"):
+            summaries = write_report(opened, out, wanted, certificates, pictures, logs)
+    if paper is not None:
+        with console.waiting("Writing figures and tables"):
+            summaries = write_paper(opened, paper, wanted, certificates, logs)
     if json:
         shown = [
             asdict(s) | _cache(run) | figures.to_json(run, wanted)
             for s, run in zip(summaries, opened, strict=True)
         ]
         between = between_json(opened, summaries, wanted)
-        console.show_json({"report": str(out), "runs": shown, **between})
+        folders = {"report": out and str(out)} | ({"paper": str(paper)} if paper else {})
+        console.show_json(folders | {"runs": shown, **between})
         return
     console.show_table(*summary_table(summaries))
     show_figures(opened, summaries, wanted)
-    console.say(f"Written to {out}: open {out / PAGE}")
+    _say_where(out, paper)
+
+
+def _say_where(out: Path | None, paper: Path | None) -> None:
+    from smoothcert.cli import console
+    from smoothcert.report.page import PAGE
+
+    if out is not None:
+        console.say(f"Written to {out}: open {out / PAGE}")
+    if paper is not None:
+        console.say(f"Written to {paper}: captions.txt says what is there, example.tex shows it")
+
+
+def _logs(paths: list[Path]) -> "list[Published]":
+    """Published logs, with what is to be known of them."""
+    from smoothcert.cli import console
+    from smoothcert.simulation.logs import read_logs
+
+    logs = read_logs(paths)
+    for log in logs:
+        console.note(f"{log.name}: {word}." for word in log.notes)
+    return [log.published for log in logs]
+
+
+def _require_no_logs(runs: "Sequence[str | Path]") -> None:
+    """A log among the runs belongs behind an option: nothing of it is proven here."""
+    from smoothcert.errors import InvalidInput
+
+    for run in runs:
+        if Path(run).is_file() and Path(run).suffix.lower() in (".tsv", ".csv", ".txt"):
+            raise InvalidInput(f"{run} is no run directory. If it is a log: --published {run}")
+
+
+def _check_folders(out: Path | None, paper: Path | None) -> None:
+    from smoothcert.errors import InvalidInput
+    from smoothcert.report.paper import require_paper_folder
+
+    if out is None and paper is None:
+        raise InvalidInput(
+            "Say what to write: --out FOLDER for the page, --paper FOLDER for figures and tables, "
+            "or both."
+        )
+    if out is not None and paper is not None and out.absolute() == paper.absolute():
+        raise InvalidInput(f"--out and --paper are both {out}. Give two folders.")
+    if out is not None:
+        _check_folder(out)
+    if paper is not None:
+        _require_folder(paper, "--paper")
+        require_paper_folder(paper)
+
+
+def _require_folder(path: Path, option: str) -> None:
+    """Refuse the name of a file."""
+    from smoothcert.errors import InvalidInput
+
+    if path.suffix.lower() in _FILES or (os.path.lexists(path) and not path.is_dir()):
+        raise InvalidInput(
+            f"{option} writes a folder of several files, and {path} names a file. Give a folder; "
+            "for figures as PDF and tables as LaTeX use --paper FOLDER."
+        )
 
 
 def _check_folder(out: Path) -> None:
@@ -81,11 +178,7 @@ def _check_folder(out: Path) -> None:
     from smoothcert.files import require_outside_runs
     from smoothcert.report.page import PAGE
 
-    if out.suffix.lower() in _FILES or (os.path.lexists(out) and not out.is_dir()):
-        raise InvalidInput(
-            f"A report is a folder of several files, and {out} names a file. Give a folder with "
-            "--out; the page in it can be printed to PDF."
-        )
+    _require_folder(out, "--out")
     if (out / "run.json").exists():
         raise InvalidInput(f"{out} is a run directory. Give a folder of its own with --out.")
     require_outside_runs(out)

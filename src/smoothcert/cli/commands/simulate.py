@@ -12,15 +12,47 @@ if TYPE_CHECKING:
     from smoothcert.simulation.curves import Curve
     from smoothcert.simulation.simulate import Simulation
 
+_Logs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="LOG...",
+        help="Tables with the columns label, predict and radius, or patterns of their names.",
+        show_default=False,
+    ),
+]
+_LogN = Annotated[
+    int | None,
+    typer.Option(
+        "--log-n",
+        help="Estimation draws that the logs were made with.",
+        parser=options.parse_count,
+        metavar="INTEGER",
+        show_default="as logged, or 100,000",
+    ),
+]
+_LogAlpha = Annotated[
+    float | None,
+    typer.Option(
+        "--log-alpha",
+        help="Error of the logs' certificates.",
+        parser=options.parse_real,
+        metavar="FLOAT",
+        show_default="as logged, or 0.001",
+    ),
+]
+
 
 def simulate(
-    logs: Annotated[list[Path], typer.Argument(metavar="LOG...", show_default=False)],
+    logs: _Logs,
     disparity: Annotated[float, typer.Option(help="Mean probability of a changed label.")] = 0.01,
     away: Annotated[float, typer.Option(help="Share of the changes that leave the class.")] = 0.5,
     sigma: Annotated[
-        float | None, typer.Option(help="Noise of the logs.", show_default="from the file's name")
+        float | None,
+        typer.Option(help="Noise of the logs.", show_default="from the file or its name"),
     ] = None,
     n: Annotated[int, typer.Option("--n", help="Cached draws per image.")] = 10_000,
+    log_n: _LogN = None,
+    log_alpha: _LogAlpha = None,
     accounting: Annotated[
         str,
         typer.Option(
@@ -39,7 +71,7 @@ def simulate(
 
     from smoothcert.cli import console
     from smoothcert.errors import InvalidInput
-    from smoothcert.simulation.logs import read_log
+    from smoothcert.simulation.logs import read_logs
     from smoothcert.simulation.simulate import NOTICE, Study
     from smoothcert.simulation.simulate import simulate as simulate_log
     from smoothcert.simulation.world import FlipModel
@@ -49,10 +81,11 @@ def simulate(
     flips = FlipModel(disparity, away)
     study = Study(flips, n, accounting=accounting, repetitions=repetitions, seed=seed)
     found = []
-    for path in logs:
+    for log in read_logs(logs, sigma, log_n, log_alpha):
         start = time.perf_counter()
-        with console.waiting(f"Simulating on {path.name}"):
-            found.append(simulate_log(read_log(path, sigma), study))
+        console.note(f"{log.name}: {word}." for word in log.notes)
+        with console.waiting(f"Simulating on {log.name}"):
+            found.append(simulate_log(log, study))
         if not json:
             _show(found[-1])
             console.say(f"{NOTICE} ({time.perf_counter() - start:.0f} s)\n")
