@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from smoothcert.cli import terminal
 from smoothcert.cli.commands import COMMANDS, model_card, simulate
+from smoothcert.cli.examples import epilog
 from smoothcert.cli.options import Quiet, Verbose
 from smoothcert.cli.verbosity import is_verbose, set_verbosity
 from smoothcert.vocabulary import DATA_FORMS, MODEL_FORMS
@@ -198,7 +199,8 @@ _HIDDEN_ALIASES = {"card": model_card, "replay": simulate}
 """Former names of commands."""
 
 for _function in COMMANDS:
-    app.command(cls=_Command)(with_exit_codes(_function))
+    _example = epilog(_function.__name__.replace("_", "-"))
+    app.command(cls=_Command, epilog=_example)(with_exit_codes(_function))
 for _name, _function in _HIDDEN_ALIASES.items():
     app.command(_name, cls=_Command, hidden=True)(with_exit_codes(_function))
 

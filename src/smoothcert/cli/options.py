@@ -104,7 +104,14 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Also print decisions: batches, blocks, retries.")
 ]
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        show_default=False,
+        help="A file or a name; smoothcert --help lists the forms.",
+    ),
+]
 Data = Annotated[str, typer.Option("--data", help="Data set.", metavar="DATA", show_default=False)]
 Split = Annotated[
     str,
@@ -283,7 +290,9 @@ KeepMargins = Annotated[
 BlockInputs = Annotated[
     int | None, typer.Option("--block-inputs", help="Inputs per block of the run.")
 ]
-RunPaths = Annotated[list[str], typer.Argument(metavar="RUN...", show_default=False)]
+RunPaths = Annotated[
+    list[str], typer.Argument(metavar="RUN...", show_default=False, help="Run directories.")
+]
 Log = Annotated[
     list[str] | None,
     typer.Option(

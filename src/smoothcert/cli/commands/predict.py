@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def predict(
     model: options.Model,
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False)],
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", show_default=False, help="A picture file.")
+    ],
     sigma: options.Sigma,
     n: Annotated[
         int,

@@ -32,7 +32,9 @@ _Resume = Annotated[
 
 
 def screen(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", show_default=False)],
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", show_default=False, help="The candidates.")
+    ],
     base: options.Base,
     per_input: Annotated[
         int,

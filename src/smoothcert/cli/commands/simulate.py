@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def simulate(
-    logs: Annotated[list[Path], typer.Argument(metavar="LOG...", show_default=False)],
+    logs: Annotated[
+        list[Path],
+        typer.Argument(metavar="LOG...", show_default=False, help="TSV files, a line per image."),
+    ],
     disparity: Annotated[float, typer.Option(help="Mean probability of a changed label.")] = 0.01,
     away: Annotated[float, typer.Option(help="Share of the changes that leave the class.")] = 0.5,
     sigma: Annotated[

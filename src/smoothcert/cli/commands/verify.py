@@ -15,7 +15,12 @@ OTHER_MACHINE = 6
 
 
 def verify(
-    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", show_default=False, help="A run, a search, or a file of screen --out."
+        ),
+    ],
     replay: Annotated[
         str | None, typer.Option(help="Also re-evaluate this fraction of the draws, such as 1%.")
     ] = None,
