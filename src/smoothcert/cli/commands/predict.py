@@ -37,7 +37,7 @@ def predict(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Predict the smoothed classifier's class of one image, or abstain."""
+    """Predict the smoothed class of one image, or abstain."""
     from dataclasses import asdict
 
     from smoothcert.api import sanity

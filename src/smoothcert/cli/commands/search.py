@@ -94,7 +94,7 @@ def search(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Search for the smallest compressed model that is proven to keep what is asked for."""
+    """Search for the smallest model proven to keep what is asked for."""
     from smoothcert.cli import console, searches
     from smoothcert.searching.find import SearchOptions
 

@@ -37,7 +37,7 @@ def simulate(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """SIMULATE recertification on published per-image logs, without any model."""
+    """SIMULATE recertification on published logs, without any model."""
     import time
 
     from smoothcert.cli import console
