@@ -11,7 +11,7 @@ from smoothcert.cli.main import app
 PAGE = Path(__file__).parent / "cli.md"
 HEAD = """# Command line
 
-Generated from `--help` by `docs/build_cli.py`.
+Generated from `--help` by `docs/build_cli.py`. How to name [models](models.md) and [data](data.md).
 
 - Results go to standard output, everything else to standard error. Where one of them is not
   a terminal, it gets plain lines: tables without boxes, no spinner, and within five seconds a

@@ -99,7 +99,7 @@ app: typer.Typer = _App(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Certify classifiers by randomized smoothing, and recertify compressed versions of them "
-    f"for a fraction of the cost. MODEL is {MODEL_FORMS}. DATA is {DATA_FORMS}. "
+    f"for a fraction of the cost.\n\nMODEL is {MODEL_FORMS}.\n\nDATA is {DATA_FORMS}.\n\n"
     "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 3: not what --accept "
     "asks for; 4: a bug in smoothcert itself; 5: the time of --minutes was over before all "
     "was done; 6: certificates of another machine, whose votes differ from this one's; "
