@@ -48,7 +48,7 @@ def simulate(
     from smoothcert.simulation.world import FlipModel
 
     if not logs:
-        raise InvalidInput("Give at least one log: a TSV file with the columns of Cohen et al. (2019).")
+        raise InvalidInput("Give at least one log, a TSV file with the columns of Cohen et al.")
     flips = FlipModel(disparity, away)
     study = Study(flips, n, accounting=accounting, repetitions=repetitions, seed=seed)
     found = []
