@@ -104,14 +104,7 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Also print decisions: batches, blocks, retries.")
 ]
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        show_default=False,
-        help="A file or a name; smoothcert --help lists the forms.",
-    ),
-]
+Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False, help="A file or name.")]
 Data = Annotated[str, typer.Option("--data", help="Data set.", metavar="DATA", show_default=False)]
 Split = Annotated[
     str,
@@ -290,9 +283,7 @@ KeepMargins = Annotated[
 BlockInputs = Annotated[
     int | None, typer.Option("--block-inputs", help="Inputs per block of the run.")
 ]
-RunPaths = Annotated[
-    list[str], typer.Argument(metavar="RUN...", show_default=False, help="Run directories.")
-]
+RunPaths = Annotated[list[str], typer.Argument(metavar="RUN...", show_default=False)]
 Log = Annotated[
     list[str] | None,
     typer.Option(

@@ -84,7 +84,7 @@ class Request:
         return self.sigma
 
     def _check_kind(self) -> None:
-        """ModelError for an ONNX file where the target needs a torch model, whatever else is given."""
+        """ModelError for an ONNX file where the target needs a torch model, whatever is given."""
         if self.file.suffix == ".onnx" and not TARGETS[self.kind].writes.onnx:
             self.torch_source()
 

@@ -32,9 +32,7 @@ _Resume = Annotated[
 
 
 def screen(
-    models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", show_default=False, help="The candidates.")
-    ],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", show_default=False)],
     base: options.Base,
     per_input: Annotated[
         int,
