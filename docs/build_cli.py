@@ -11,7 +11,8 @@ from smoothcert.cli.main import app
 PAGE = Path(__file__).parent / "cli.md"
 HEAD = """# Command line
 
-Generated from `--help` by `docs/build_cli.py`. How to name [models](models.md) and [data](data.md).
+Generated from `--help` by `docs/build_cli.py`. How to name [models](models.md) and [data](data.md);
+what [cache, pilot, replay, block](how-it-works.md#words) and other words mean.
 
 - Results go to standard output, everything else to standard error. Where one of them is not
   a terminal, it gets plain lines: tables without boxes, no spinner, and within five seconds a

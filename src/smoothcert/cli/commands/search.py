@@ -47,7 +47,7 @@ _PerInput = Annotated[
     typer.Option(
         "--per-input",
         help="Also certify the winner input by input, with this policy of recertify, such as "
-        "retain:0.9, at the error of its code word.",
+        "retain:0.9, at the winner's share of --alpha.",
         show_default=False,
     ),
 ]
