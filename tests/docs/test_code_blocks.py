@@ -3,8 +3,8 @@
 A page's ```python and ```sh blocks are run in order, in one module and one new folder that holds
 what `prepared` makes. A ```text block right behind a ```python block is what that one prints, also
 where the code is folded. A ```python block that begins with the name of a file, `# nets.py`, is
-that file, and is not run before a command names it. No two pages have a file of the same name, since
-Python keeps what it has imported.
+that file, and is not run before a command names it. No two pages have a file of the same name,
+since Python keeps what it has imported.
 Sizes of real runs are made small by `SMALLER`, unless what they print is shown; a line that
 `NOT_RUN` names is only parsed.
 """
@@ -214,7 +214,7 @@ def test_no_two_pages_write_a_file_of_the_same_name():
     written = [
         name
         for page in PAGES
-        for name in re.findall(r"^```python\n# (\w+\.py)$", page.read_text(), re.M)
+        for name in re.findall(r"^```python\n# (\w+\.py)$", page.read_text(), re.MULTILINE)
     ]
     assert written and len(written) == len(set(written))
 
