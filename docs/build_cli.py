@@ -11,7 +11,8 @@ from smoothcert.cli.main import app
 PAGE = Path(__file__).parent / "cli.md"
 HEAD = """# Command line
 
-Generated from `--help` by `docs/build_cli.py`.
+Generated from `--help` by `docs/build_cli.py`. How to name [models](models.md) and [data](data.md);
+what [cache, pilot, replay, block](how-it-works.md#words) and other words mean.
 
 - Results go to standard output, everything else to standard error. Where one of them is not
   a terminal, it gets plain lines: tables without boxes, no spinner, and within five seconds a
@@ -32,13 +33,13 @@ def page() -> str:
     """The reference, one section per command."""
     group = get_command(app)
     parts = [HEAD]
-    root = click.Context(group, info_name="smoothcert", terminal_width=96, max_content_width=96)
+    root = click.Context(group, info_name="smoothcert", terminal_width=80, max_content_width=80)
     parts.append(f"```text\n{group.get_help(root)}\n```\n")
     for name, command in group.commands.items():
         if command.hidden:
             continue
         context = click.Context(
-            command, info_name=name, parent=root, terminal_width=96, max_content_width=96
+            command, info_name=name, parent=root, terminal_width=80, max_content_width=80
         )
         parts.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)

@@ -128,7 +128,8 @@ def main() -> None:
     write_csv(given.results / "pairs", "complexity", rows)
     write_csv(given.results, "complexity-formulas", formulas)
     put(given.docs / "questions.md", "complexity formulas", formula_table(formulas))
-    shown = [row for row in rows if row["network"] in ("int8", "bf16", "prune20")]
+    networks = ("int8", "bf16", "prune20")
+    shown = [row for row in rows if row["network"] in networks and row["sigma"] == 0.5]
     put(given.docs / "questions.md", "complexity", votes_table(shown))
 
 

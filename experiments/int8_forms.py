@@ -1,4 +1,4 @@
-"""Forms of int8, and what a processor that clips sums makes of each: for docs/quantization.md.
+"""Forms of int8, and what a processor that clips sums makes of each: for docs/processors.md.
 
 python experiments/int8_forms.py DATA --out FOLDER
 
@@ -31,7 +31,7 @@ from smoothcert.compress import compress, int8
 from smoothcert.training.gaussian import train
 from smoothcert.training.recipe import Recipe
 
-PAGE = Path(__file__).parents[1] / "docs" / "quantization.md"
+PAGE = Path(__file__).parents[1] / "docs" / "processors.md"
 MARK = "table by experiments/int8_forms.py"
 HEADS = [
     *("weights", "network", "labels differ from float32 %", "between processors %"),

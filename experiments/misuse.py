@@ -25,7 +25,7 @@ from known_law import SIGMA
 from markdown import put, table
 from numpy.typing import NDArray
 from overclaims import ERROR, HERE, Row, detects, p_value, too_much
-from reliability import PAGE, write
+from reliability import write
 from scipy import stats
 from worst_case import FRESH_SEED
 
@@ -42,6 +42,7 @@ MANY, FEW = 50, replays(REPLAYED)
 WHOLE = 100
 """Draws of a small cache, of which all winners are replayed, or draws from scratch."""
 
+PAGE = HERE.parent / "docs" / "misuse.md"
 CROWD, SOME = 100, replays(50)
 """Models nearly like a coin, to make a majority of, and what is replayed of each."""
 DIVIDED = replayed(ALPHA / (CROWD + 1))
@@ -226,7 +227,7 @@ def row(name: str, study: Study) -> Row:
 
 
 def tell(rows: list[Row], page: Path) -> None:
-    """Into docs/reliability.md."""
+    """Into docs/misuse.md."""
     heads = ["what was done", "stated", "measured", "trials", "p-value", ""]
     cells = [
         [

@@ -18,7 +18,6 @@ import numpy as np
 from cached_rows import cached
 from markdown import put, table
 from methods_compared import METHODS as TITLES
-from results_page import number
 from simulated import METHODS
 from tables import DOCS, HERE, write_csv
 
@@ -120,17 +119,6 @@ def ends(rows: list[dict]) -> str:
     return table(head, lines)
 
 
-def gamma_table(rows: list[dict], plan: Plan) -> str:
-    """Speedup by gamma."""
-    names = [f"{gamma:g}" for gamma in plan.gammas]
-    lines = []
-    for row in rows:
-        facts = [row["data set"], f"{row['sigma']:g}", number(100 * row["disparity"], 2)]
-        best = max(names, key=lambda name: row[name] or 0)
-        lines.append([*facts, *(number(row[name]) for name in names), best])
-    return table(["vote shares", "σ", "disparity %", *names, "best"], lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logs", type=Path, help="folder of published logs")
@@ -152,8 +140,6 @@ def main() -> None:
     write_csv(given.results, "regime", rows["levels"])
     write_csv(given.results, "gammas-simulated", rows["gammas"])
     put(given.docs / "questions.md", "simulated regime", f"{NOTICE}\n\n{ends(rows['levels'])}")
-    text = f"{NOTICE}\n\n{gamma_table(rows['gammas'], plan)}"
-    put(given.docs / "questions.md", "simulated gamma", text)
 
 
 if __name__ == "__main__":

@@ -137,6 +137,8 @@ def test_bad_requests(residual, models, data, tmp_path):
         compress(models / "bf16.pt2", "lowrank:0.5", tmp_path / "l.pt2", inputs=data)
     with pytest.raises(ModelError, match="net.onnx is not a torch model"):
         compress(models / "net.onnx", "lowrank:0.5", tmp_path / "l.onnx", inputs=data)
+    with pytest.raises(ModelError, match="net.onnx is not a torch model"):  # data would not help
+        compress(models / "net.onnx", "lowrank:0.5", tmp_path / "l.onnx")
     with pytest.raises(InvalidInput, match="lowrank needs a fraction between 0 and 1"):
         compress(residual, "lowrank:8", tmp_path / "l.onnx", inputs=data)
     with pytest.raises(InvalidInput, match=r"lowrank:0.5 writes a .pt2 or .onnx file"):

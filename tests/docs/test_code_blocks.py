@@ -1,7 +1,10 @@
 """Every code block of the README and the documents is run, page by page, or says why it is not.
 
 A page's ```python and ```sh blocks are run in order, in one module and one new folder that holds
-what `prepared` makes. A ```text block right behind a ```python block is what that one prints.
+what `prepared` makes. A ```text block right behind a ```python block is what that one prints, also
+where the code is folded. A ```python block that begins with the name of a file, `# nets.py`, is
+that file, and is not run before a command names it. No two pages have a file of the same name,
+since Python keeps what it has imported.
 Sizes of real runs are made small by `SMALLER`, unless what they print is shown; a line that
 `NOT_RUN` names is only parsed.
 """
@@ -9,6 +12,7 @@ Sizes of real runs are made small by `SMALLER`, unless what they print is shown;
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -37,6 +41,7 @@ SMALLER = {
     "limit=200": "limit=12",
     "--epochs 40": "--epochs 2",
     "--replay 1%": "--replay 5%",
+    "ca@0.25>=base-2%": "acr>=1%*base",  # which so few draws of so few inputs prove
     "smoothcert compress": "smoothcert compress --overwrite",  # what `prepared` made already
 }
 """What a page says to what the test does instead: the same with less of it."""
@@ -66,7 +71,7 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     """The blocks of a page that are code."""
     text = page.read_text()
-    form = r"^```(python|sh)\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?"
+    form = r"^```(python|sh)\n(.*?)^```$(?:\n\n(?:^</details>\n\n)?^```text\n(.*?)^```$)?"
     return [
         Block(
             found[1],
@@ -138,6 +143,9 @@ def test_the_blocks_of_a_page_run(page, prepared, base_run, tmp_path, monkeypatc
             for line in lines(block):
                 command(line)
             continue
+        if file := re.match(r"# (\w+\.py)\n", block.text):
+            Path(file[1]).write_text(block.text)
+            continue
         text = smaller(block.text) if block.prints is None else block.text
         source = "\n" * block.line + text
         with redirect_stdout(StringIO()) as printed:
@@ -174,8 +182,11 @@ def parsed(arguments: list[str]) -> None:
 
 
 def is_there(arguments: list[str]) -> None:
-    """A script of this repository that has these options."""
+    """A script of this repository that has these options, or one that the page wrote: that runs."""
     script, *options = arguments
+    if Path(script).exists():
+        subprocess.run([sys.executable, script], check=True)
+        return
     known = "".join(path.read_text() for path in (ROOT / script).parent.glob("*.py"))
     assert (ROOT / script).exists(), script
     assert all(f'"{word}"' in known for word in options if word.startswith("--")), arguments
@@ -197,6 +208,15 @@ def test_a_wrong_line_fails(line, message):
     """The control: an unknown command, option, value, run, script or program is seen."""
     with pytest.raises(Exception, match=message):
         command(line)
+
+
+def test_no_two_pages_write_a_file_of_the_same_name():
+    written = [
+        name
+        for page in PAGES
+        for name in re.findall(r"^```python\n# (\w+\.py)$", page.read_text(), re.MULTILINE)
+    ]
+    assert written and len(written) == len(set(written))
 
 
 def test_every_rule_is_needed():

@@ -75,18 +75,23 @@ def with_classes_reversed(file: str) -> None:
     onnx.save(model, file)
 
 
+def workflows() -> list[str]:
+    """Certify the original, recertify a changed model, transfer: as the two pages have them."""
+    pages = [*blocks("ci.md"), *blocks("another-machine.md")]
+    return [text for language, text in pages if language == "yaml"]
+
+
 def steps(workflow: str) -> list[str]:
     """The scripts of a workflow's only job that run smoothcert."""
     (job,) = yaml.safe_load(workflow)["jobs"].values()
     scripts = [step["run"] for step in job["steps"] if "run" in step]
-    assert scripts[0].startswith("pip install 'smoothcert[")
+    assert scripts[0].startswith('pip install "smoothcert[')
     return scripts[1:]
 
 
 @pytest.mark.slow
 def test_the_workflow_accepts_a_good_model_and_fails_for_a_bad_one(folder):
-    workflows = [text for language, text in blocks("ci.md") if language == "yaml"]
-    recertify, transfer, original = workflows
+    original, recertify, transfer = workflows()
     (certify,) = steps(original)
     assert run(certify) == 0
     good = steps(recertify)
@@ -97,7 +102,7 @@ def test_the_workflow_accepts_a_good_model_and_fails_for_a_bad_one(folder):
     gate = [line for script in steps(transfer) for line in script.splitlines()]
     assert [run(line) for line in gate] == [0, 0]
     (screen,) = [text for language, text in blocks("ci.md") if language == "sh"]
-    assert [run(line) for line in screen.splitlines()] == [0, 0, 0, 0]
+    assert [run(line) for line in screen.splitlines()] == [0, 0, 0]
     shutil.rmtree("runs/new")
     shutil.rmtree("runs/here")
     with_classes_reversed("model-int8.onnx")
@@ -108,7 +113,7 @@ def test_the_workflow_accepts_a_good_model_and_fails_for_a_bad_one(folder):
 
 
 def test_the_workflow_is_one_that_github_takes():
-    for workflow in [text for language, text in blocks("ci.md") if language == "yaml"]:
+    for workflow in workflows():
         found = yaml.safe_load(workflow)
         assert {"name", "jobs"} < found.keys()
         assert True in found  # YAML 1.1 reads `on` as a truth value

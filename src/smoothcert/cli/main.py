@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from smoothcert.cli import terminal
 from smoothcert.cli.commands import COMMANDS, model_card, simulate
+from smoothcert.cli.examples import epilog
 from smoothcert.cli.options import Quiet, Verbose
 from smoothcert.cli.verbosity import is_verbose, set_verbosity
 from smoothcert.vocabulary import DATA_FORMS, MODEL_FORMS
@@ -98,7 +99,7 @@ app: typer.Typer = _App(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Certify classifiers by randomized smoothing, and recertify compressed versions of them "
-    f"for a fraction of the cost. MODEL is {MODEL_FORMS}. DATA is {DATA_FORMS}. "
+    f"for a fraction of the cost.\n\nMODEL is {MODEL_FORMS}.\n\nDATA is {DATA_FORMS}.\n\n"
     "Exit code 0: done; 1: checked and found wrong; 2: misuse or bad input; 3: not what --accept "
     "asks for; 4: a bug in smoothcert itself; 5: the time of --minutes was over before all "
     "was done; 6: certificates of another machine, whose votes differ from this one's; "
@@ -198,7 +199,8 @@ _HIDDEN_ALIASES = {"card": model_card, "replay": simulate}
 """Former names of commands."""
 
 for _function in COMMANDS:
-    app.command(cls=_Command)(with_exit_codes(_function))
+    _example = epilog(_function.__name__.replace("_", "-"))
+    app.command(cls=_Command, epilog=_example)(with_exit_codes(_function))
 for _name, _function in _HIDDEN_ALIASES.items():
     app.command(_name, cls=_Command, hidden=True)(with_exit_codes(_function))
 

@@ -104,7 +104,7 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Also print decisions: batches, blocks, retries.")
 ]
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False)]
+Model = Annotated[str, typer.Argument(metavar="MODEL", show_default=False, help="A file or name.")]
 Data = Annotated[str, typer.Option("--data", help="Data set.", metavar="DATA", show_default=False)]
 Split = Annotated[
     str,

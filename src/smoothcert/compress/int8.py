@@ -6,7 +6,7 @@ are fixed afterwards, so a row's result does not depend on its batch.
 A channel's scale is so large that two products with activations fit into 16 bits, whichever two a
 kernel adds first: so no processor clips their sum (see `classifiers.integer_products`), where it
 does if the largest weight takes all 8 bits. The kernels and their speed are the same, and about a
-bit of precision is lost (docs/quantization.md).
+bit of precision is lost (docs/processors.md).
 
 `int8:layer3=int4,fc=fp32` makes exceptions of layers (see `layers.assigned`). An int4 layer has
 its weights on the 15 levels of a per-channel symmetric 4-bit grid, kept in int8, so that the

@@ -11,6 +11,7 @@ from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, ModelError
+from smoothcert.vocabulary import TARGETS
 
 if TYPE_CHECKING:
     import torch
@@ -69,16 +70,23 @@ class Request:
         return f"{self.out}#{output}" if output and self.out.suffix == ".onnx" else str(self.out)
 
     def needed_inputs(self) -> Inputs:
-        """The data; InvalidInput if none was given."""
+        """The data; InvalidInput if none was given, ModelError if data would not help."""
         if self.inputs is None:
+            self._check_kind()
             raise InvalidInput(f"{self.target} needs example data: give --data.")
         return self.inputs
 
     def needed_sigma(self) -> float:
-        """The noise; InvalidInput if none was given."""
+        """The noise; InvalidInput if none was given, ModelError if it would not help."""
         if self.sigma is None:
+            self._check_kind()
             raise InvalidInput(f"{self.target} is fitted to noisy inputs: give --sigma (sigma=).")
         return self.sigma
+
+    def _check_kind(self) -> None:
+        """ModelError for an ONNX file where the target needs a torch model, whatever is given."""
+        if self.file.suffix == ".onnx" and not TARGETS[self.kind].writes.onnx:
+            self.torch_source()
 
     def fraction(self) -> float:
         """The argument as a fraction strictly between 0 and 1; InvalidInput otherwise."""

@@ -63,7 +63,7 @@ def load_inputs(
             labelled, and a level per split if there are several; or the id of a Hugging Face data
             set. Classes are the subfolders in sorted order, or in the order of a `classes.txt`
             next to them, one name per line, which may list more classes than there are folders.
-            Layouts in which the classes are not certain are refused, see docs/models.md.
+            Layouts in which the classes are not certain are refused, see docs/data.md.
         split: `train` or `test`, or another name that the data set has.
         grid: the step between neighbouring values; 1/255 by default, 1/256 for digits.
         limit: use the first N inputs (after `every`).

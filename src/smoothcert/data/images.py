@@ -41,7 +41,7 @@ CHANNELS = {
     **dict.fromkeys(("1", "L"), 1),
     **dict.fromkeys(("LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"), 3),
 }
-"""The table in docs/models.md: Pillow's modes that are read, and the channels of each.
+"""The table in docs/data.md: Pillow's modes that are read, and the channels of each.
 
 Any other mode has values of more than 8 bits, which Pillow would clip at 255 instead of scaling, or
 another kind of colours.

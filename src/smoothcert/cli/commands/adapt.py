@@ -107,9 +107,10 @@ def adapt(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Put preprocessing into a model's file, so that it takes images in [0, 1] as they are.
+    """Put preprocessing into a model's file.
 
-    Without --out it says what it sees in the file, and which command it proposes.
+    The new file takes images in [0, 1] as they are. Without --out it says what it
+    sees in the file, and which command it proposes.
     """
     from smoothcert.adapt import adapt as write
     from smoothcert.adapt import seen

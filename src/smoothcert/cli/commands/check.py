@@ -28,9 +28,9 @@ def check(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show what a model predicts on its data, with and without noise, how fast, and what is odd.
+    """Show what a model predicts, with and without noise.
 
-    Nothing is certified or written.
+    Also how fast it is, and what is odd about it. Nothing is certified or written.
     """
     from smoothcert.api.check import examined as examine
     from smoothcert.certificate import Settings

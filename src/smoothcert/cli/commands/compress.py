@@ -34,7 +34,10 @@ def compress(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Write a compressed version of a model, as a file that the other commands read."""
+    """Write a compressed version of a model.
+
+    It is a file that the other commands read.
+    """
     from smoothcert.cli.data_source import DataSource
 
     source = DataSource(data, split, grid, None, 1, size, channels) if data else None

@@ -21,7 +21,10 @@ def demo(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train, certify, compress, recertify and report on real images, in about three minutes."""
+    """Train, certify, compress, recertify and report on real images.
+
+    It takes about three minutes.
+    """
     from smoothcert.cli.demo_steps import run_demo
     from smoothcert.cli.resources import Device
 

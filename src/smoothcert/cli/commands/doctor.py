@@ -8,7 +8,10 @@ from smoothcert.cli import options
 def doctor(
     json: options.Json = False, quiet: options.Quiet = False, verbose: options.Verbose = False
 ) -> None:
-    """Show what is installed, what works here, what is missing and the commands that fix it."""
+    """Show what is installed, what works here and what is missing.
+
+    With the commands that mend it.
+    """
     from dataclasses import asdict
 
     from smoothcert.cli import console, installation

@@ -24,7 +24,7 @@ def extend(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Add estimation draws to a certification from scratch, in a new run that keeps its votes."""
+    """Add draws to a certification from scratch, in a new run."""
     from smoothcert.cli import console
     from smoothcert.cli.data_source import recorded_source
     from smoothcert.cli.resources import Compute, Device, run_on_cluster

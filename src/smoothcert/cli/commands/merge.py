@@ -10,7 +10,7 @@ def merge(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Merge the parts of one run that shards wrote to different directories."""
+    """Merge the parts of one run that shards wrote."""
     from smoothcert.cli import console
     from smoothcert.cli.run_request import show_run
     from smoothcert.runs.merging import merge as merge_runs

@@ -18,7 +18,10 @@ def model_card(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Print a section for a model card: figures, what they mean, and how to check them."""
+    """Print a section for a model card.
+
+    It has figures, what they mean, and how to check them.
+    """
     from smoothcert.cli import console
     from smoothcert.report.card import model_card as card_of
     from smoothcert.runs.store import Run

@@ -101,10 +101,10 @@ def plan(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Estimate what policies cost and what they gain, before paying for them.
+    """Estimate what policies cost and gain, before paying for them.
 
-    With --base of a recertification, from a small pilot; else of a certification from scratch, from
-    its selection draws.
+    With --base of a recertification, from a pilot (the changed model on a few draws that are not
+    counted); else of a certification from scratch, from its selection draws.
     """
     from functools import partial
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def predict(
     model: options.Model,
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False)],
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", show_default=False, help="A picture file.")
+    ],
     sigma: options.Sigma,
     n: Annotated[
         int,
@@ -35,7 +37,7 @@ def predict(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Predict the smoothed classifier's class of one image, or abstain."""
+    """Predict the smoothed class of one image, or abstain."""
     from dataclasses import asdict
 
     from smoothcert.api import sanity

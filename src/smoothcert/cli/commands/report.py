@@ -72,7 +72,10 @@ def report(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Write one self-contained page, or figures and tables for a paper, of one run or several."""
+    """Write a page, or figures and tables for a paper, of one run or several.
+
+    The page works offline. The tables are a CSV, and a TSV with the columns of Cohen et al. (2019).
+    """
     from dataclasses import asdict
 
     from smoothcert.cli import console

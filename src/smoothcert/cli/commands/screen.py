@@ -78,7 +78,10 @@ def screen(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Bound certified accuracy and mean radius of models on the whole data set, cheaply."""
+    """Bound accuracy and mean radius of models on the whole data set.
+
+    It takes fewer draws than certifying every input, and certifies no single one.
+    """
     from smoothcert.cli import console, screenings
     from smoothcert.cli.resources import Compute, Device
 

@@ -50,7 +50,7 @@ _PerInput = Annotated[
     typer.Option(
         "--per-input",
         help="Also certify the winner input by input, with this policy of recertify, such as "
-        "retain:0.9, at the error of its code word.",
+        "retain:0.9, at the winner's share of --alpha.",
         show_default=False,
     ),
 ]
@@ -104,7 +104,7 @@ def search(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Search for the smallest compressed model that is proven to keep what is asked for."""
+    """Search for the smallest model proven to keep what is asked for."""
     from smoothcert.cli import console, searches
     from smoothcert.cores import cores
     from smoothcert.searching.find import SearchOptions

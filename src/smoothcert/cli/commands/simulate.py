@@ -66,7 +66,7 @@ def simulate(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """SIMULATE recertification on published per-image logs, without any model."""
+    """SIMULATE recertification on published logs, without any model."""
     import time
 
     from smoothcert.cli import console
@@ -77,7 +77,7 @@ def simulate(
     from smoothcert.simulation.world import FlipModel
 
     if not logs:
-        raise InvalidInput("Give at least one log in the field's TSV format.")
+        raise InvalidInput("Give at least one log, a TSV file with the columns of Cohen et al.")
     flips = FlipModel(disparity, away)
     study = Study(flips, n, accounting=accounting, repetitions=repetitions, seed=seed)
     found = []

@@ -95,9 +95,10 @@ def train(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train a network with Gaussian noise: one of the zoo from scratch, or a MODEL further.
+    """Train a network with Gaussian noise.
 
-    Of the zoo, .safetensors weights are written; of any other MODEL, a .pt2 program.
+    One of the zoo from scratch, or a MODEL further. Of the zoo, .safetensors weights are written;
+    of any other MODEL, a .pt2 program.
     """
     from smoothcert.cli.data_source import DataSource
     from smoothcert.errors import InvalidInput

@@ -60,7 +60,10 @@ def transfer(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Certify on this machine the model of a run from another, by replaying part of its draws."""
+    """Certify on this machine the model of a run from another.
+
+    Part of the run's draws are replayed here.
+    """
     from smoothcert.cli import console
     from smoothcert.cli.resources import Compute, Device
     from smoothcert.cli.run_request import RunArguments

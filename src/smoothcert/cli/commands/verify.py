@@ -15,7 +15,12 @@ OTHER_MACHINE = 6
 
 
 def verify(
-    run: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", show_default=False, help="A run, a search, or a file of screen --out."
+        ),
+    ],
     replay: Annotated[
         str | None, typer.Option(help="Also re-evaluate this fraction of the draws, such as 1%.")
     ] = None,
@@ -50,8 +55,10 @@ def verify(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Recompute what a run, a search or a file of `screen --out` proves, and list what is not
-    checked."""
+    """Recompute what a run proves, and list what is not checked.
+
+    The run may also be a search, or a file of `screen --out`.
+    """
     from smoothcert.cli.resources import Device
     from smoothcert.cli.searches import is_search, verify_search
     from smoothcert.cli.verification import Replayed, verify_run_directory, verify_screenings
