@@ -1,19 +1,22 @@
 """The page's charts, from runs and dataset certificates."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from smoothcert.methods import SCRATCH
 from smoothcert.methods.dataset import DatasetCertificate
-from smoothcert.report.axes import Axis, Chart, Line, Mark, step_line
+from smoothcert.report.axes import Axis, Chart, Line, Mark, band, step_line
 from smoothcert.report.curves import Curve, Together, of_all, of_screening, per_input, points
+from smoothcert.report.naming import candidate_names, titled
 from smoothcert.report.tables import from_scratch_curve
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
-from smoothcert.text import floor_to, visible
+from smoothcert.text import floor_to
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 544.0, 12.0, 292.0
+_WIDTH = _HEIGHT = 1000.0  # the page stretches them
+_LOW = 0.8  # certified accuracy below it does not get the whole axis up to 1
 _MOST_DRAWS = 10**8  # votes read for a from-scratch curve: seconds
 
 
@@ -22,21 +25,32 @@ def certified_accuracy(
 ) -> tuple[Chart, tuple[Together, ...]]:
     """Certified accuracy against radius, and what the runs prove over all inputs together."""
     most = points(2 * len(runs) + len(screened))
-    alone = [per_input(run, most) for run in runs]
+    alone = [replace(per_input(run, most), name=titled(run)) for run in runs]
     both = [of_all(run, most) for run in runs]
-    candidates = [of_screening(c, most) for c in screened if c.begun]
+    begun = [c for c in screened if c.begun]
+    candidates = [
+        replace(of_screening(c, most), name=f"{name} (σ = {c.pool.sigma:g})")
+        for c, name in zip(begun, candidate_names(begun), strict=True)
+    ]
     farthest = max(float(curve.x[-1]) for curve in (*alone, *candidates)) or 1.0
-    x = Axis("ℓ₂ radius", 0, farthest * 1.02, _LEFT, _RIGHT)
-    y = Axis("certified accuracy", 0, 1, _BOTTOM, _TOP)
+    highest = max(float(curve.y.max()) for curve in (*alone, *candidates)) or 1.0
+    labelled = any(label is not None for run in runs for label in run.labels)
+    x = Axis("ℓ₂ radius", 0, farthest * 1.02, 0, _WIDTH)
+    y = Axis(
+        "certified accuracy" if labelled else "share of inputs certified",
+        *(0, min(1.0, highest * 1.1) if highest < _LOW else 1, _HEIGHT, 0),
+    )
     lines: list[Line] = []
     for series, (curve, (whole, _)) in enumerate(zip(alone, both, strict=True)):
         together = Curve(f"{curve.name}, all inputs together", whole.x, whole.y)
-        lines.append(step_line(curve, series, False, x, y))
-        lines.append(step_line(together, series, True, x, y))
+        shade = band(curve, together, x, y)
+        lines.append(step_line(curve, series, False, x, y, "alone", shade))
+        lines.append(step_line(together, series, True, x, y, "together"))
     for series, curve in enumerate(candidates, len(alone)):
-        named = Curve(f"{curve.name}, screened", curve.x, curve.y)
-        lines.append(step_line(named, series, True, x, y))
-    chart = Chart("accuracy", "Certified accuracy against radius", x, y, tuple(lines))
+        named = replace(curve, name=f"{curve.name}, screened")
+        lines.append(step_line(named, series, True, x, y, "screened"))
+    title = f"{y.label[0].upper()}{y.label[1:]} against radius"
+    chart = Chart("accuracy", title, x, y, tuple(lines))
     return chart, tuple(together for _, together in both)
 
 
@@ -47,8 +61,8 @@ def acr_against_evaluations(runs: Sequence[Run], summaries: Sequence[Summary]) -
     low = min([*spent, *(float(c.x[0]) for c in curves.values())])
     high = max([*spent, *(float(c.x[-1]) for c in curves.values())])
     top = max([*(s.acr for s in summaries), *(float(c.y.max()) for c in curves.values())])
-    x = Axis("evaluations per input", low / 1.2, high * 1.2, _LEFT, _RIGHT, log=True)
-    y = Axis("average certified radius", 0, top * 1.05 or 1.0, _BOTTOM, _TOP)
+    x = Axis("evaluations per input", low / 1.2, high * 1.2, 0, _WIDTH, log=True)
+    y = Axis("average certified radius", 0, top * 1.08 or 1.0, _HEIGHT, 0)
     lines = tuple(_line(curve, number, x, y) for number, curve in curves.items())
     marks = tuple(
         Mark(
@@ -56,11 +70,16 @@ def acr_against_evaluations(runs: Sequence[Run], summaries: Sequence[Summary]) -
             number,
             each,
             s.acr,
-            f"{s.name}: ACR {floor_to(s.acr, 4)} with {each:,.1f} evaluations per input",
+            f"{titled(run)}: {floor_to(s.acr, 4)} with {_count(each)} evaluations per input",
         )
-        for number, (s, each) in enumerate(zip(summaries, spent, strict=True))
+        for number, (run, s, each) in enumerate(zip(runs, summaries, spent, strict=True))
     )
     return Chart("acr", "Average certified radius against evaluations", x, y, lines, marks)
+
+
+def _count(value: float) -> str:
+    """With three digits at least, and no decimals that say nothing."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _fewer_draws(run: Run) -> Curve | None:
@@ -72,7 +91,7 @@ def _fewer_draws(run: Run) -> Curve | None:
     counts = np.unique(np.geomspace(10, settings.n, 60).astype(int))
     votes = [record.votes for record in run.records(range(len(run.certificates)))]
     acr = from_scratch_curve(votes, run.labels, settings, run.identity.shape, counts)
-    return Curve(visible(run.name), counts + float(settings.n0), acr)
+    return Curve(titled(run), counts + float(settings.n0), acr)
 
 
 def _line(curve: Curve, series: int, x: Axis, y: Axis) -> Line:
