@@ -289,5 +289,7 @@ def test_axe_finds_nothing(page, scheme, rules):
         found = axe.run(page, options=rules)
         assert found.violations_count == 0, found.generate_report()
     # It is not blind.
-    page.evaluate("document.body.innerHTML = '<p style=\"color: #888; background: #777\">x</p>'")
+    page.evaluate(
+        "document.body.innerHTML = '<p style=\"color: #888; background: #777\">Some words</p>'"
+    )
     assert "color-contrast" in axe.run(page, options=CONTRAST).generate_snapshot()
