@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from smoothcert.methods.dataset import DatasetCertificate as DatasetCertificate
     from smoothcert.noise.law import RoundedGaussian as RoundedGaussian
     from smoothcert.report.card import model_card as model_card
+    from smoothcert.report.comparison import Comparison as Comparison
+    from smoothcert.report.comparison import compare as compare
     from smoothcert.report.export import certificates_table as certificates_table
     from smoothcert.report.export import export as export
     from smoothcert.runs.store import Run as Run
@@ -52,6 +54,7 @@ _HOMES = {
     "Certificate": "certificate",
     "Certification": "certificate",
     "Classifier": "classifiers.protocol",
+    "Comparison": "report.comparison",
     "DatasetCertificate": "methods.dataset",
     "Estimate": "execution.estimate",
     "Inputs": "data.inputs",
@@ -66,6 +69,7 @@ _HOMES = {
     "Watcher": "watchers.base",
     "certificates_table": "report.export",
     "certify": "api.certify",
+    "compare": "report.comparison",
     "decide": "api.decide",
     "estimate": "execution.estimate",
     "export": "report.export",

@@ -178,7 +178,7 @@ def test_a_band_is_shown_where_it_is_asked_for(page):
     page.locator("#accuracy .plot").focus()
     seen = {}
     for band in ("1", "", "0", "all"):
-        page.locator("[name=band]").select_option(band)
+        page.locator("#accuracy [name=band]").select_option(band)
         page.locator("#accuracy .plot").press("Home")
         seen[band] = areas.evaluate_all("all => all.map(one => !one.hasAttribute('hidden'))")
         read = reading.inner_text().count("all inputs together")

@@ -157,7 +157,7 @@ def test_a_page_of_many_runs_stays_small(runs, tmp_path):
     report(copies, tmp_path / "out", (0.0, 0.1))
     page = (tmp_path / "out" / "index.html").read_bytes()
     assert 100_000 < len(page) < 1_000_000
-    assert page.count(b'<path class="area') == 50
+    assert page.count(b'<path class="area') == 2 * 50
 
 
 @pytest.mark.slow

@@ -1,9 +1,9 @@
-"""What per-input certificates prove over all their inputs together (docs/theory.md, section 11)."""
+"""What per-input certificates prove together and of new inputs; docs/theory.md, sections 11, 15."""
 
 from math import fsum
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.bounds import binomial
 from smoothcert.bounds.counts import rising
@@ -59,3 +59,38 @@ def mean_above(radii: NDArray[np.float64], wrong: int) -> float:
     wrong = int(rising(wrong=wrong)[0])
     kept = np.sort(np.clip(radii, 0, None))[: max(0, len(radii) - wrong)]
     return max(0.0, float(np.nextafter(fsum(kept) / len(radii) * (1 - 1e-15), 0)))
+
+
+def new_inputs_above(
+    certified: ArrayLike, count: ArrayLike, alpha: ArrayLike, beta: float
+) -> NDArray[np.float64]:
+    """A lower limit of the share of a population for which the smoothed classifier is robust.
+
+    A wrong certificate counts as one with probability at most alpha, so that of a share A of
+    robust inputs at most A + (1 - A) alpha is certified; this is solved for A.
+
+    Args:
+        certified: how many of the inputs are certified at the radius, with their label; 0..count.
+        count: number of inputs, a random sample of the population; at least 1.
+        alpha: error probability of each certificate, in (0, 1).
+        beta: error probability of the limit, in (0, 1); alpha is accounted for and adds nothing.
+
+    Returns:
+        The limits, rounded down, of the arguments' broadcast shape; each holds with probability
+        1 - beta.
+
+    Raises:
+        InvalidInput: an argument out of range.
+
+    Source: docs/theory.md, section 15; Clopper & Pearson, Biometrika 1934.
+    """
+    alpha = np.asarray(alpha, float)
+    if not (np.all((alpha > 0) & (alpha < 1)) and 0 < beta < 1 and np.all(np.asarray(count) >= 1)):
+        raise InvalidInput(
+            "A limit for new inputs needs at least one input, and error probabilities between 0 "
+            f"and 1; got count {count}, alpha {alpha}, beta {beta}"
+        )
+    share = binomial.lower(certified, count, beta)
+    # Numerator rounded down, denominator up, and their quotient down.
+    above = np.maximum(0.0, np.nextafter(share - alpha, -np.inf))
+    return np.maximum(0.0, np.nextafter(above / np.nextafter(1 - alpha, 2), -np.inf))

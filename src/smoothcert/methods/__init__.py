@@ -28,6 +28,7 @@ __all__ = [
     "Scratch",
     "Sized",
     "alpha_of",
+    "by_input",
     "method_of",
     "planned",
     "recheck",
@@ -65,6 +66,14 @@ Planned = Reuse | Exact
 def planned(method: Method) -> Planned | None:
     """The method, if it follows a plan made from a pilot on the base's draws."""
     return method if isinstance(method, Planned) else None
+
+
+def by_input(method: Method | None) -> bool:
+    """Whether what is proven of an input depends on the draws of no other input.
+
+    A plan is made from all inputs' selection draws, or from a pilot on some of them.
+    """
+    return isinstance(method_of(method), Scratch | Irs | Decision)
 
 
 def alpha_of(settings: Settings, method: Method | None) -> float:

@@ -156,6 +156,47 @@ def largest_radius(settings: Settings, shape: tuple[int, ...], num_classes: int)
     return _radius(*_limits(counts, settings.n, 0, form, *facts), form, settings)
 
 
+def radii_of_first(
+    votes: Votes,
+    counts: NDArray[np.int64],
+    settings: Settings,
+    shape: tuple[int, ...],
+    num_classes: int,
+) -> NDArray[np.float64]:
+    """The radii that the first estimation draws prove, for several numbers of them.
+
+    The first n draws of a run are a run of n draws, so each radius is that of `certificate` with
+    these votes, and holds at the settings' alpha for an n that was fixed beforehand; not for one
+    that is chosen by the radii (docs/theory.md, section 15).
+
+    Args:
+        votes: of an input that was certified from scratch.
+        counts: ascending numbers of estimation draws, shape (m,), from 1 to those there are.
+        settings: alpha, sigma, form and grid to certify with.
+        shape: shape of one input.
+        num_classes: number of classes.
+
+    Returns:
+        l2 radii, shape (m,), 0 where these draws do not prove the class.
+    """
+    chosen, slack = candidate(votes.selection), settings.noise.slack(shape)
+    parts = np.split(votes.estimation[: counts[-1]], counts[:-1])
+    so_far = np.cumsum([counted(part, num_classes) for part in parts], axis=0)
+    given = (settings, shape, num_classes)
+    forms = [_form(votes.selection, int(n), chosen, *given) for n in counts]
+    binary = np.array([form == "binary" for form in forms])
+    share = np.where(binary, settings.alpha, settings.alpha / 2)
+    q = binomial.lower(so_far[:, chosen], counts, share)
+    q = np.maximum(0.0, np.nextafter(q - slack, -np.inf))
+    if binary.all():
+        return settings.radius(q)
+    others = np.delete(so_far, chosen, axis=1).max(axis=1)
+    share = share / (num_classes - 1 if settings.form == "multiclass" else 1)
+    limit = np.minimum(1.0, np.nextafter(binomial.upper(others, counts, share) + slack, np.inf))
+    rest = np.minimum(1.0, np.nextafter(1.0 - q, np.inf))
+    return np.where(binary, settings.radius(q), settings.radius(q, np.minimum(limit, rest)))
+
+
 def _radius(q: float, runner_up: float, form: str, settings: Settings) -> float:
     return float(settings.radius(q) if form == "binary" else settings.radius(q, runner_up))
 

@@ -1,10 +1,16 @@
-"""A changed model's run compared with its original's, input by input."""
+"""Two models compared on the same inputs: the original and a changed one, or any two."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from smoothcert.bounds import paired
+from smoothcert.errors import Mismatch
+from smoothcert.methods import Method, by_input
+from smoothcert.report.export import Result, labelled, name_of
 from smoothcert.runs.store import Run
+from smoothcert.scalars import real
 from smoothcert.summary import Summary, correct_radii
+from smoothcert.text import visible
 
 
 @dataclass(frozen=True)
@@ -54,3 +60,133 @@ def _form(run: Run) -> str:
     settings = run.identity.settings
     plain = run.identity.method.form_of(settings) == "binary"
     return settings.form if plain else "binary"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What becomes of certificates at one radius, from the first model to the second.
+
+    Attributes:
+        radius: l2 radius on the [0, 1] scale.
+        kept: inputs certified of their label at this radius by both.
+        lost, gained: by the first alone, by the second alone.
+        neither: by none of the two.
+        p_value: of McNemar's exact two-sided test; see `Comparison`.
+        detectable: the smallest difference of certified accuracy that this many inputs show, with
+            the probability `power`, if the share of inputs that change is the one seen here (an
+            estimate); None if they show none.
+    """
+
+    radius: float
+    kept: int
+    lost: int
+    gained: int
+    neither: int
+    p_value: float
+    detectable: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same inputs.
+
+    The test asks whether both certify the same share of a population that the inputs are a random
+    sample of, as they were certified here: with these models, methods, n and alpha. It is one test,
+    of a radius and two models that were fixed before the results were seen. Certificates hold with
+    their own alpha, whatever it says (docs/theory.md, section 15).
+
+    Attributes:
+        first, second: names of the two.
+        inputs: their number.
+        changes: by radius.
+        level, power: at which `detectable` and `detectable_if_lost` are given.
+        detectable_if_lost: the smallest loss of certified accuracy that this many inputs show if
+            nothing is gained; None if they show none.
+        exact: whether the p-values are those of the theorem. A plan shares out evaluations among
+            the inputs, which are then not independent: the p-values are approximate.
+    """
+
+    first: str
+    second: str
+    inputs: int
+    changes: tuple[Change, ...]
+    level: float
+    power: float
+    detectable_if_lost: float | None
+    exact: bool
+
+
+def compare(
+    first: Result,
+    second: Result,
+    radii: Sequence[float] = (0.0, 0.25, 0.5),
+    *,
+    labels: Sequence[int | None] | None = None,
+    power: float = paired.POWER,
+    level: float = paired.LEVEL,
+) -> Comparison:
+    """Compare two models on the same inputs: certificates kept, lost and gained, with a p-value.
+
+    Args:
+        first: a finished run, or what `certify` or `recertify` returned.
+        second: another one, on the same inputs.
+        radii: l2 radii at which to compare, >= 0.
+        labels: true classes of the inputs, for results in memory; runs have theirs. None (or a
+            None among them) for unknown: then any certificate counts.
+        power: probability with which a difference shall be found, in (0, 1).
+        level: of the test, in (0, 1).
+
+    Returns:
+        The comparison.
+
+    Raises:
+        Mismatch: other inputs, or the same in another order.
+        StoreError: a run is unfinished or damaged.
+        InvalidInput: labels that do not match, or a number out of range.
+
+    Source: docs/theory.md, section 15.
+    """
+    both = [labelled(result, labels) for result in (first, second)]
+    inputs = [[(c.index, c.content) for c, _ in pairs] for pairs in both]
+    if inputs[0] != inputs[1]:
+        shared = len(set(inputs[0]) & set(inputs[1]))
+        raise Mismatch(
+            "Models are compared on the same inputs, in the same order; got "
+            f"{len(inputs[0])} and {len(inputs[1])} inputs, of which {shared} are the same. "
+            "Certify both on the same data, with the same --split, --limit and --every."
+        )
+    known = _known(*([label for _, label in pairs] for pairs in both))
+    before, after = (correct_radii([c for c, _ in pairs], known) for pairs in both)
+    least = paired.detectable(len(known), None, level, power)
+    changes = []
+    for radius in (float(real(radius, "a radius")) for radius in radii):
+        one, two = before >= radius, after >= radius
+        lost, gained = int((one & ~two).sum()), int((~one & two).sum())
+        found = paired.detectable(len(known), (lost + gained) / len(known), level, power)
+        counts = int((one & two).sum()), lost, gained, int((~one & ~two).sum())
+        changes.append(Change(radius, *counts, paired.mcnemar(lost, gained), found))
+    return Comparison(
+        *(visible(name_of(result)) for result in (first, second)),
+        inputs=len(known),
+        changes=tuple(changes),
+        level=level,
+        power=power,
+        detectable_if_lost=least,
+        exact=all(by_input(_method(result)) for result in (first, second)),
+    )
+
+
+def _method(result: Result) -> Method | None:
+    return result.identity.method if isinstance(result, Run) else result.method
+
+
+def _known(first: Sequence[int | None], second: Sequence[int | None]) -> list[int | None]:
+    """The true classes that either knows."""
+    pairs = list(zip(first, second, strict=True))
+    differ = sum(None not in pair and pair[0] != pair[1] for pair in pairs)
+    if differ:
+        raise Mismatch(
+            f"{differ} of {len(pairs)} inputs have another true class in the second result than in "
+            "the first. Certify both on the same data, with the same labels."
+        )
+    return [one if one is not None else two for one, two in pairs]

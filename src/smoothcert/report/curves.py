@@ -56,7 +56,7 @@ def points(curves: int) -> int:
 
 def per_input(run: Run, most: int = _MOST_POINTS) -> Curve:
     """Share of inputs certified with their label, each with its own probability."""
-    return _steps(run, correct_radii(run.certificates, run.labels), 0, most)
+    return steps(run.name, correct_radii(run.certificates, run.labels), 0, most)
 
 
 def of_all(run: Run, most: int = _MOST_POINTS) -> tuple[Curve, Together]:
@@ -65,7 +65,7 @@ def of_all(run: Run, most: int = _MOST_POINTS) -> tuple[Curve, Together]:
     radii = correct_radii(run.certificates, run.labels)
     wrong = wrong_at_most(len(radii), alpha, alpha)
     together = Together(len(radii), wrong, alpha, mean_above(radii, wrong))
-    return _steps(run, radii, wrong, most), together
+    return steps(run.name, radii, wrong, most), together
 
 
 def of_screening(certificate: DatasetCertificate, most: int = _MOST_POINTS) -> Curve:
@@ -76,10 +76,24 @@ def of_screening(certificate: DatasetCertificate, most: int = _MOST_POINTS) -> C
     return Curve(visible(certificate.name), radii[:kept], share[:kept])
 
 
-def _steps(run: Run, radii: NDArray[np.float64], wrong: int, most: int) -> Curve:
-    ordered = np.sort(radii[radii >= 0])[: max(0, (radii >= 0).sum() - wrong)]
+def thinned(curve: Curve, most: int) -> Curve:
+    """A curve of at most so many points, nowhere above the whole one."""
+    kept = np.unique(np.linspace(0, len(curve.x) - 1, min(most, len(curve.x))).round().astype(int))
+    return Curve(curve.name, curve.x[kept], curve.y[kept])
+
+
+def steps(name: str, values: NDArray[np.float64], wrong: int, most: int) -> Curve:
+    """The share of values of at least x, of which the `wrong` largest do not count.
+
+    Args:
+        name: name of the run or model.
+        values: one for each input, shape (count,); a negative one counts nowhere.
+        wrong: how many may be too high.
+        most: the most points; more are thinned out.
+    """
+    ordered = np.sort(values[values >= 0])[: max(0, (values >= 0).sum() - wrong)]
     x = np.unique(np.concatenate([[0.0], ordered]))
     if len(x) > most:
         x = np.linspace(0, x[-1], most)
     reached = len(ordered) - np.searchsorted(ordered, x, side="left")
-    return Curve(visible(run.name), x, reached / len(radii))
+    return Curve(visible(name), x, reached / len(values))

@@ -65,12 +65,12 @@ def certificates_table(*results: Result, labels: Sequence[int | None] | None = N
         StoreError: a run is unfinished or damaged.
         InvalidInput: no results, two with the same name, or labels that do not match.
     """
-    names = [visible(_name(result)) for result in results]
+    names = [visible(name_of(result)) for result in results]
     if not results or len(set(names)) < len(names):
         raise InvalidInput(f"A table needs one or more results with different names; got {names}")
     columns = {name: [] for name in COLUMNS.names}
     for name, result in zip(names, results, strict=True):
-        for certificate, label in _labelled(result, labels):
+        for certificate, label in labelled(result, labels):
             row = {"run": name, "label": label, "outcome": certificate.outcome.name}
             for column, values in columns.items():
                 values.append(row[column] if column in row else getattr(certificate, column))
@@ -150,13 +150,20 @@ _FORMS = {
 }
 
 
-def _name(result: Result) -> str:
+def name_of(result: Result) -> str:
+    """The name of a run, or of the classifier of a result in memory."""
     return result.name if isinstance(result, Run) else result.model
 
 
-def _labelled(
+def labelled(
     result: Result, labels: Sequence[int | None] | None
 ) -> list[tuple[Certificate, int | None]]:
+    """Certificates with true classes: a run's own, else those given, else None.
+
+    Raises:
+        InvalidInput: another number of labels than of certificates.
+        StoreError: a run is unfinished or damaged.
+    """
     if isinstance(result, Run):
         result.require_complete()
         labels = result.labels

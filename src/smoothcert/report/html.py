@@ -14,13 +14,14 @@ from markupsafe import Markup
 from smoothcert.data.inputs import Inputs
 from smoothcert.methods import alpha_of
 from smoothcert.methods.dataset import DatasetCertificate, ranked, screenings
-from smoothcert.report import thumbnails
-from smoothcert.report.axes import Chart, Line
+from smoothcert.report import details, thumbnails
+from smoothcert.report.axes import Line
+from smoothcert.report.charts import Charts
 from smoothcert.report.citations import citations
 from smoothcert.report.claims import CLAIM, all_together, beside_grid, tried
 from smoothcert.report.comparison import Pair, pairs
 from smoothcert.report.curves import Together
-from smoothcert.report.head import cost, head
+from smoothcert.report.head import head
 from smoothcert.report.naming import candidate_names, data_name
 from smoothcert.report.overview import overview
 from smoothcert.report.predicted import class_name, predicted
@@ -49,7 +50,7 @@ class Content:
         runs: finished runs.
         summaries: one for each run.
         radii: radii at which certified accuracy is listed.
-        charts: certified accuracy, and ACR against evaluations.
+        charts: all of the page.
         together: what each run proves over all its inputs.
         screened: dataset certificates of candidates.
         pictures: data sets for thumbnails; may be empty.
@@ -58,7 +59,7 @@ class Content:
     runs: tuple[Run, ...]
     summaries: tuple[Summary, ...]
     radii: tuple[float, ...]
-    charts: tuple[Chart, Chart]
+    charts: Charts
     together: tuple[Together, ...]
     screened: tuple[DatasetCertificate, ...] = ()
     pictures: tuple[Inputs, ...] = ()
@@ -112,7 +113,12 @@ def _shown(content: Content, found: Sequence[Pair]) -> dict[str, Any]:
         "labelled": all(s.labelled for s in summaries),
         "together": [all_together(t.inputs, t.beta) for t in content.together],
         "all_runs": level(*(t.beta for t in content.together)),
-        "pairs": [(p, _sigma(runs, summaries, p), cost(p)) for p in found],
+        "compared": details.compared(runs, summaries, found, content.radii),
+        "forms": sorted({p.form for p in found} - {"binary"}),
+        "outcomes": details.outcomes(runs, summaries),
+        "unseen": details.unseen(runs, content.radii),
+        "by_class": details.by_class_of(runs[first.focus], content.radii, names),
+        "radii": [f"{radius:g}" for radius in content.radii],
         "screening": _screening(content),
         "spent": [_spent(run, s) for run, s in zip(runs, summaries, strict=True)],
         "mixed_up": [
@@ -126,13 +132,8 @@ def _shown(content: Content, found: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
-def _sigma(runs: Sequence[Run], summaries: Sequence[Summary], pair: Pair) -> str:
-    number = next(i for i, s in enumerate(summaries) if s is pair.changed)
-    return f"{runs[number].identity.settings.sigma:g}"
-
-
 def _taken(label: int, certified: int, count: int, names: Sequence[str]) -> str:
-    return f"{class_name(label, names)} as {class_name(certified, names)}: {count}"
+    return f"{class_name(label, names)} as {class_name(certified, names)} ({many(count, 'input')})"
 
 
 def _line_facts(line: Line) -> dict[str, Any]:

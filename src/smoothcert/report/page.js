@@ -38,9 +38,9 @@ function readable(figure) {
   let place = 0;
   const draw = () => {
     lines.forEach((line, i) => curves[i].toggleAttribute("hidden", !shown(line)));
-    for (const [selector, kind] of [[".area", "together"], [".signs", ""]]) {
+    for (const [selector, kinds] of [[".area", ["together"]], [".signs", ["alone", "screened"]]]) {
       for (const part of plot.querySelectorAll(selector)) {
-        const line = lines.find((one) => String(one.series) === part.dataset.series && (kind ? one.kind === kind : one.kind !== "together"));
+        const line = lines.find((one) => String(one.series) === part.dataset.series && kinds.includes(one.kind));
         part.toggleAttribute("hidden", !shown(line));
       }
     }
@@ -109,7 +109,7 @@ function unfolding() {
   follow();
   let opened = [];
   window.addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not(.help):not([open])")];
+    opened = [...document.querySelectorAll("details:not(.help):not(:has(> pre)):not([open])")];
     for (const one of opened) one.open = true;
   });
   window.addEventListener("afterprint", () => { for (const one of opened) one.open = false; });

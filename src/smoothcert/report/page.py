@@ -7,6 +7,7 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra, StoreError
 from smoothcert.files import make_folder, write_whole
 from smoothcert.methods.dataset import DatasetCertificate, screenings
+from smoothcert.report import charts
 from smoothcert.report.curves import Together
 from smoothcert.report.tables import csv_table, summarize_run, tsv
 from smoothcert.runs.store import Run
@@ -47,7 +48,7 @@ def report(
             f"A report needs one or more runs, in directories with different names; got {names}"
         )
     try:
-        from smoothcert.report import charts, html, plots
+        from smoothcert.report import html, plots
     except ImportError as error:
         raise MissingExtra(error.name or "matplotlib", "plot") from error
     except OSError as error:
@@ -57,14 +58,15 @@ def report(
         ) from error
     summaries = tuple(summarize_run(run, radii) for run in runs)
     screened = tuple(dict.fromkeys(screened))
-    accuracy, together = charts.certified_accuracy(runs, screened)
-    acr = charts.acr_against_evaluations(runs, summaries)
-    facts = (tuple(runs), summaries, tuple(radii), (accuracy, acr), together)
+    drawn, together = charts.all_of(runs, summaries, screened)
+    facts = (tuple(runs), summaries, tuple(radii), drawn, together)
     content = html.Content(*facts, screened, tuple(pictures))
     files = {PAGE: html.page(content).encode(), "certificates.csv": csv_table(runs).encode()}
     for name, drawn in {
-        "certified_accuracy": plots.drawn(accuracy, _claims(summaries, together, screened)),
-        "acr_evaluations": plots.drawn(acr, "Lines: fewer draws of the same run from scratch"),
+        "certified_accuracy": plots.drawn(drawn.accuracy, _claims(summaries, together, screened)),
+        "acr_evaluations": plots.drawn(
+            drawn.cost, "Lines: fewer draws of the same run from scratch"
+        ),
     }.items():
         files |= {f"{name}.{kind}": data for kind, data in drawn.items()}
     for run in runs:

@@ -6,7 +6,6 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from smoothcert.bounds import binomial
 from smoothcert.certificate import Outcome, Settings, Votes
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import scratch
@@ -103,22 +102,19 @@ def from_scratch_curve(
     Args:
         votes: the votes of a from-scratch run, one per input.
         labels: true classes.
-        settings: alpha, sigma and grid to certify with.
+        settings: alpha, sigma and grid to certify with; not of the form `multiclass`.
         shape: shape of one input.
-        counts: numbers of estimation draws, shape (m,), at most the run's.
+        counts: ascending numbers of estimation draws, shape (m,), at most the run's.
 
     Returns:
         ACR, shape (m,).
     """
     counts = np.asarray(counts)
     radii = np.zeros((len(votes), len(counts)))
-    slack = settings.noise.slack(shape)
+    classes = 1 + max(2, *(int(max(v.selection.max(), v.estimation.max())) for v in votes))
     for row, (vote, label) in enumerate(zip(votes, labels, strict=True)):
-        candidate = scratch.candidate(vote.selection)
-        if label in (None, candidate):
-            hits = np.cumsum(vote.estimation == candidate)[counts - 1]
-            limits = binomial.lower(hits, counts, settings.alpha)
-            radii[row] = settings.radius(np.maximum(0, np.nextafter(limits - slack, -np.inf)))
+        if label in (None, scratch.candidate(vote.selection)):
+            radii[row] = scratch.radii_of_first(vote, counts, settings, shape, classes)
     return radii.mean(axis=0)
 
 
