@@ -112,9 +112,7 @@ def summarize(
         alpha=max(c.alpha for c in certificates),
         unlabelled=len(certificates) if labels is None else list(labels).count(None),
         wrong=certified - int((correct >= 0).sum()),
-        capped=sum(
-            bool(r > 0) and _unanimous(c) for c, r in zip(certificates, correct, strict=True)
-        ),
+        capped=sum(_unanimous(c) for c, r in zip(certificates, correct, strict=True) if r > 0),
         median=_lower_median(np.clip(correct, 0, None)),
     )
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoothcert.bounds.together import mean_above, wrong_at_most
+from smoothcert.bounds import binomial
+from smoothcert.bounds.together import mean_above, new_inputs_above, wrong_at_most
 from smoothcert.errors import InvalidInput
 
 
@@ -53,3 +54,21 @@ def test_the_mean_is_rounded_down(radii, wrong):
 def test_what_is_refused(count, alpha, beta):
     with pytest.raises(InvalidInput, match="needs at least one of them"):
         wrong_at_most(count, alpha, beta)
+
+
+@given(st.integers(1, 300), st.data(), st.floats(1e-6, 0.4), st.floats(1e-4, 0.5))
+def test_the_limit_for_new_inputs_is_rounded_down(count, data, alpha, beta):
+    certified = data.draw(st.integers(0, count))
+    share = Fraction(float(binomial.lower(certified, count, beta)))
+    exact = (share - Fraction(alpha)) / (1 - Fraction(alpha))
+    found = float(new_inputs_above(certified, count, alpha, beta))
+    assert Fraction(found) <= max(exact, Fraction(0))
+    assert found >= exact - Fraction(1, 10**14)
+
+
+@pytest.mark.parametrize(
+    "given", [(1, 0, 0.1, 0.1), (1, 5, 0, 0.1), (1, 5, 0.1, 1), (6, 5, 0.1, 0.1)]
+)
+def test_new_inputs_refused(given):
+    with pytest.raises(InvalidInput):
+        new_inputs_above(*given)

@@ -40,6 +40,31 @@ def test_thumbnails_and_candidates(made, tmp_path):
     assert "int8.onnx" in text
 
 
+def test_figures_beyond_the_average(made, tmp_path, models):
+    again = ("--sigma", 0.25, "--n", 200, "--n0", 20, "--limit", 12, "--seed", 5)
+    other = tmp_path / "again"
+    arguments = ("--data", "digits", *again, "--out", other)
+    assert invoke("certify", models / "net.onnx", *arguments).exit_code == 0
+    options = ("--out", tmp_path / "out", "--no-thumbnails", "--radii", "0.1,0.2")
+    found = json.loads(invoke("report", made / "base", other, *options, "--json").stdout)
+    for run in found["runs"]:
+        assert run["inputs"] == sum(c["inputs"] for c in run["classes"]) == 12
+        assert [new["radius"] for new in run["new_inputs"]] == [0.1, 0.2]
+        assert run["by_draws"]["n"][-1] == 200
+        assert run["by_draws"]["acr"][-1] == pytest.approx(run["acr"])
+    (compared,) = found["comparisons"]
+    assert (compared["first"], compared["second"]) == ("base", "again")
+    counts = [compared["changes"][0][name] for name in ("kept", "lost", "gained", "neither")]
+    assert sum(counts) == 12
+    assert [spread["names"] for spread in found["seeds"]] == [["base", "again"]]
+    text = " ".join(invoke("report", made / "base", other, *options).output.split())
+    for words in ("at the cap", "compared with", "Certificates at radius 0.1", "McNemar", "±"):
+        assert words in text
+    alone = " ".join(invoke("report", made / "base", *options).output.split())
+    assert "McNemar" not in alone
+    assert "±" not in alone
+
+
 def said(text: str) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", text).split())
 

@@ -40,6 +40,19 @@ def test_a_runs_certificates_together(runs):
     assert rejected(counts, wrong_at_most(INPUTS, ALPHA / 2, BETA) - 1)
 
 
+@pytest.mark.slow
+def test_a_runs_limits_together_where_it_abstains(runs=100):
+    """The distribution of probabilities counts these limits too (docs/theory.md, section 15)."""
+    p = truth(32)
+    certificates = certify(runs * INPUTS, 150, 32).certificates
+    assert np.mean([c.radius == 0 for c in certificates]) > 0.9
+    high = [c.q > (p if c.candidate == 1 else 1 - p) for c in certificates]
+    counts = np.reshape(high, (runs, INPUTS)).sum(axis=1)
+    assert counts.mean() > ALPHA * INPUTS / 2
+    assert not rejected(counts, wrong_at_most(INPUTS, ALPHA, BETA))
+    assert rejected(counts, wrong_at_most(INPUTS, ALPHA / 2, BETA) - 1)
+
+
 def worst_when_planned_with_all_knowledge(n: int, alpha: float) -> float:
     """The largest mean of P[wrong | cache] when each cache gets the m that errs most there.
 

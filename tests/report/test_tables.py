@@ -32,6 +32,30 @@ def test_summary_by_hand():
     assert s.acr == pytest.approx(0.5 / 3)
     assert [share for _, share in s.accuracy] == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
     assert (s.inputs, s.certified, s.labelled, s.evaluations, s.zeta) == (3, 2, True, 330, None)
+    assert (s.abstained, s.wrong, s.capped, s.median) == (1, 1, 0, 0.0)
+
+
+def test_the_median_is_the_lower_one_in_the_middle():
+    assert smoothcert.summarize(CERTIFICATES).median == 0.4
+    assert smoothcert.summarize(CERTIFICATES[:2]).median == 0.4
+    assert smoothcert.summarize(CERTIFICATES[:1]).median == 0.5
+
+
+def test_capped_is_where_all_draws_agree():
+    first = CERTIFICATES[0]
+    replayed = replace(first, method="exact", k=50, n=50, cached_k=100, cached_n=100)
+    for one, capped in (
+        (first, 0),
+        (replace(first, k=100), 1),
+        (replace(first, k=100, radius=0.0, outcome=Outcome.UNDECIDED), 0),
+        (replayed, 1),
+        (replace(replayed, flips=1, k=49), 0),
+        (replace(replayed, cached_k=99), 0),
+        (replace(replayed, method="exact-fresh", cached_k=90), 1),
+        (replace(first, method="sequential", k=100), 0),
+    ):
+        assert smoothcert.summarize([one]).capped == capped
+    assert smoothcert.summarize([replace(first, k=100)], [0]).capped == 0  # wrong
 
 
 def test_without_labels_every_certificate_counts():

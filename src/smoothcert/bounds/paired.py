@@ -4,8 +4,8 @@ A test about a population that the inputs are a random sample of; what a certifi
 input does not depend on it (docs/theory.md, section 15).
 """
 
-from fractions import Fraction
 from functools import lru_cache
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +81,7 @@ def detectable(
             f"level {level}, power {power}"
         )
     if changed is None:
-        fewest = _fewest(level)
+        fewest = next(losses for losses in count(1) if mcnemar(losses, 0) <= level)
         if fewest > inputs:
             return None
         # P[Bin(inputs, difference) < fewest] <= 1 - power, from the difference that is returned.
@@ -97,14 +97,6 @@ def detectable(
         else:
             low = middle
     return high
-
-
-def _fewest(level: float) -> int:
-    """How many losses without a gain are significant: the least d with 2 / 2^d <= level."""
-    fewest = 1
-    while Fraction(2, 1 << fewest) > Fraction(level):
-        fewest += 1
-    return fewest
 
 
 def _power(inputs: int, changed: float, difference: float, level: float) -> float:
@@ -129,7 +121,11 @@ def _power(inputs: int, changed: float, difference: float, level: float) -> floa
 def _most_fewer(first: int, last: int, level: float) -> NDArray[np.int64]:
     """Of so many changes, the largest number of the fewer kind that is significant; -1 if none."""
     changes = np.arange(first, last + 1)
-    target = level / 2 * (1 - _ROUNDING)
-    most = np.floor(np.nan_to_num(special.bdtrik(target, changes, 0.5), nan=-1)).astype(np.int64)
-    most += special.bdtr(most + 1, changes, 0.5) <= target
-    return most - ((most >= 0) & (special.bdtr(most, changes, 0.5) > target))
+    most = np.floor(np.nan_to_num(special.bdtrik(level / 2, changes, 0.5), nan=-1)).astype(np.int64)
+    most += special.bdtr(most + 1, changes, 0.5) <= level / 2 * (1 + _ROUNDING)
+    tails = np.where(most >= 0, special.bdtr(most, changes, 0.5), 0.0)
+    most -= tails > level / 2 * (1 + _ROUNDING)
+    for one in np.flatnonzero(abs(tails - level / 2) <= level / 2 * _ROUNDING).tolist():
+        fewer = int(most[one])
+        most[one] -= mcnemar(fewer, int(changes[one]) - fewer) > level
+    return most

@@ -14,6 +14,7 @@ from smoothcert.execution.estimate import (
     Workers,
     estimated,
 )
+from smoothcert.report.claims import of_sample, sample_json
 from smoothcert.report.tables import NAMELESS, filled
 from smoothcert.text import floor_to, many
 
@@ -41,7 +42,7 @@ def show(
     workers = options.workers
     if as_json:
         shared = {"workers": workers.count, "worker_speed": workers.speed}
-        console.show_json(found.to_json() | shared)
+        console.show_json(found.to_json() | shared | sample_json(found.inputs))
         return
     radii = [radius for radius, _ in found.policies[0].accuracy]
     mean, share = ("ACR", "CA") if found.labelled else NAMELESS
@@ -88,7 +89,8 @@ def _explained(found: Estimate, workers: Workers) -> str:
     )
     return said + (
         "These draws are never counted as estimation draws, so you may choose n, a policy, sigma "
-        "or a model by this table and certify with the same seed. Nothing was written."
+        "or a model by this table and certify with the same seed. "
+        f"{of_sample(found.inputs)} Nothing was written."
     )
 
 

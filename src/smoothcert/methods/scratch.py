@@ -177,7 +177,8 @@ def radii_of_first(
         num_classes: number of classes.
 
     Returns:
-        l2 radii, shape (m,), 0 where these draws do not prove the class.
+        l2 radii, shape (m,), 0 where these draws do not prove the class. They are those of
+        `certificate` up to last bits, and rounded down alike.
     """
     chosen, slack = candidate(votes.selection), settings.noise.slack(shape)
     parts = np.split(votes.estimation[: counts[-1]], counts[:-1])

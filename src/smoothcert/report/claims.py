@@ -1,10 +1,15 @@
 """What certificates claim and how they were made, in the same words everywhere."""
 
+from smoothcert.bounds.paired import LEVEL, POWER, detectable
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Settings
 from smoothcert.methods import Method
-from smoothcert.text import level, many
+from smoothcert.report.comparison import Comparison
+from smoothcert.text import ceil_to, level, many
 from smoothcert.tries import SECTION, Tries
+
+A_TENTH = 0.1
+"""A share of inputs that may change, for what can be found before anything is known."""
 
 CHOSEN = (
     "A result that is chosen among several, or of a model made from results, is not covered by its "
@@ -38,6 +43,52 @@ def all_together(inputs: int, alpha: float) -> str:
         f"{many(inputs, 'certificate')} {'is' if wrong == 1 else 'are'} wrong "
         "(docs/theory.md, section 11)"
     )
+
+
+def of_new_inputs(beta: float, labelled: bool) -> str:
+    """What the limits for new inputs say (docs/theory.md, section 15)."""
+    return (
+        f"with probability 1 − {level(beta)}, at each radius alone, the smoothed classifier gives "
+        f"{'its label' if labelled else 'one class'} to at least this share of new inputs and to "
+        "everything closer than the radius, if the run's inputs are a random sample of the same "
+        "population (docs/theory.md, section 15)"
+    )
+
+
+def of_comparison(found: Comparison) -> str:
+    """What the p-values of a comparison say (docs/theory.md, section 15)."""
+    about = "" if found.exact else "; approximate here, as a plan shares draws out among inputs"
+    return (
+        "p asks whether both certify the same share of the population that these inputs are a "
+        f"random sample of (McNemar's exact test; docs/theory.md, section 15{about}). Each "
+        "certificate holds with its own α whatever p is."
+    )
+
+
+def of_sample(inputs: int) -> str:
+    """What a comparison of two models on so many inputs can find (docs/theory.md, section 15)."""
+    if_lost, changed = detectable(inputs), detectable(inputs, A_TENTH)
+    if if_lost is None:
+        return (
+            f"{many(inputs, 'input')} are too few to compare two models by McNemar's exact test at "
+            f"{LEVEL:g} (docs/theory.md, section 15)."
+        )
+    more = "" if changed is None else f", of {_points(changed)} if one input in ten changes"
+    return (
+        f"A comparison of two models on {many(inputs, 'input')} finds, with probability {POWER:g}, "
+        f"a loss of {_points(if_lost)} of certified accuracy if nothing is gained{more} (McNemar's "
+        f"exact test at {LEVEL:g}; docs/theory.md, section 15)."
+    )
+
+
+def sample_json(inputs: int) -> dict[str, dict[str, float | None]]:
+    """The figures of `of_sample`, as JSON has them."""
+    found = {"if_lost": detectable(inputs), "if_a_tenth_changes": detectable(inputs, A_TENTH)}
+    return {"detectable": {"inputs": inputs, "level": LEVEL, "power": POWER, **found}}
+
+
+def _points(share: float) -> str:
+    return f"{ceil_to(share * 100, 2)} points"
 
 
 def tried(

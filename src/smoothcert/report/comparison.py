@@ -116,6 +116,18 @@ class Comparison:
     exact: bool
 
 
+def comparisons(runs: Sequence[Run], radii: Sequence[float]) -> tuple[Comparison, ...]:
+    """Every run compared with its original, or else with the first run, if on the same inputs."""
+    known = {run.identity.hash: number for number, run in enumerate(runs)}
+    found: dict[frozenset[int], Comparison] = {}
+    for number, run in enumerate(runs):
+        other = known.get(run.identity.base, 0)
+        both = frozenset((other, number))
+        if len(both) == 2 and both not in found and _inputs(runs[other]) == _inputs(run):
+            found[both] = compare(runs[other], run, radii)
+    return tuple(found.values())
+
+
 def compare(
     first: Result,
     second: Result,
@@ -174,6 +186,11 @@ def compare(
         detectable_if_lost=least,
         exact=all(by_input(_method(result)) for result in (first, second)),
     )
+
+
+def _inputs(run: Run) -> tuple[object, ...]:
+    """What two runs on the same inputs have in common."""
+    return run.identity.indices, run.contents, run.labels
 
 
 def _method(result: Result) -> Method | None:

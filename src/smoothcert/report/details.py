@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from smoothcert.report.claims import of_comparison, of_new_inputs, of_sample
 from smoothcert.report.comparison import Change, Pair, compare
-from smoothcert.report.figures import new_inputs
+from smoothcert.report.figures import BETA, new_inputs
 from smoothcert.report.naming import titled
 from smoothcert.report.predicted import class_name
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary, by_class
 from smoothcert.text import ceil_to, floor_to, percent
-
-_BETA = 0.05  # of what is said of new inputs
 
 
 @dataclass(frozen=True)
@@ -20,12 +19,12 @@ class Table:
 
     Attributes:
         heads, rows: of the same length each.
-        approximate: whether a figure is approximate, and marked so.
+        says: what its figures claim, a sentence each.
     """
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    approximate: bool = False
+    says: tuple[str, ...] = ()
 
 
 def outcomes(runs: Sequence[Run], summaries: Sequence[Summary]) -> Table:
@@ -67,14 +66,17 @@ def unseen(runs: Sequence[Run], radii: Sequence[float]) -> Table:
     """Limits for new inputs of the population, each at its radius alone."""
     rows = []
     for run in runs:
-        for one in new_inputs(run, radii, _BETA):
+        for one in new_inputs(run, radii):
             share = "–"
             if one.certified_share is not None:
                 low, high = one.certified_share
                 share = f"{floor_to(100 * low, 1)} to {ceil_to(100 * high, 1)} %"
             facts = f"{one.radius:g}", f"{one.certified:,} of {one.inputs:,}"
             rows.append((titled(run), *facts, f"{floor_to(100 * one.robust, 1)} %", share))
-    return Table(("run", "radius", "certified", "robust, at least", "certified so"), tuple(rows))
+    labelled = any(label is not None for run in runs for label in run.labels)
+    heads = ("run", "radius", "certified", "robust, at least", "certified so")
+    says = of_new_inputs(BETA, labelled)
+    return Table(heads, tuple(rows), (f"Robust, at least: {says}.",))
 
 
 def compared(
@@ -85,18 +87,18 @@ def compared(
 ) -> Table | None:
     """What became of the originals' certificates; None if no run is a changed model's."""
     places = {id(s): number for number, s in enumerate(summaries)}
-    rows, exact = [], True
+    rows, says = [], []
     for pair in pairs:
         base, changed = runs[places[id(pair.base)]], runs[places[id(pair.changed)]]
         found = compare(base, changed, radii)
-        exact &= found.exact
+        says += [of_comparison(found), of_sample(found.inputs)]
         name = f"{titled(changed)}, from {pair.base.name}"
         rows += [(name, *_cells(change, found.exact)) for change in found.changes]
     if not rows:
         return None
     counts = ("kept", "lost", "gained", "neither")
     heads = ("model", "radius", *counts, "p ≤", "smallest difference found")
-    return Table(heads, tuple(rows), not exact)
+    return Table(heads, tuple(rows), tuple(dict.fromkeys(says)))
 
 
 def _cells(change: Change, exact: bool) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ Data for charts and tables; nothing here draws. What each figure claims: docs/th
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,11 @@ from smoothcert.methods import SCRATCH, alpha_of, by_input, scratch
 from smoothcert.report.curves import Curve, steps
 from smoothcert.runs.store import Run
 from smoothcert.scalars import real
-from smoothcert.summary import SeedSpread, Summary, correct_radii, over_seeds
+from smoothcert.summary import SeedSpread, Summary, by_class, correct_radii, over_seeds
 from smoothcert.text import visible
+
+BETA = 0.05
+"""Error probability of a limit for new inputs, as is usual for such intervals."""
 
 _MOST_DRAWS = 10**8  # votes read for a curve of fewer draws: seconds
 _POINTS = 60  # of such a curve
@@ -161,7 +165,7 @@ def by_draws(run: Run, radii: Sequence[float] = (0.0, 0.25, 0.5)) -> ByDraws | N
 
 
 def new_inputs(
-    run: Run, radii: Sequence[float] = (0.0, 0.25, 0.5), beta: float = 0.05
+    run: Run, radii: Sequence[float] = (0.0, 0.25, 0.5), beta: float = BETA
 ) -> tuple[NewInputs, ...]:
     """Limits for new inputs of the population that a run's inputs are a random sample of.
 
@@ -213,8 +217,27 @@ def seeds(runs: Sequence[Run], summaries: Sequence[Summary]) -> tuple[SeedSpread
 
 
 def _limit(c: Certificate) -> float:
-    """A proven lower limit of the class's probability; without a certificate, from scratch alone."""
+    """A proven lower limit of the class's probability; of an abstention, from scratch alone."""
     return c.q if c.outcome is Outcome.CERTIFIED or c.method == "rs" else 0.0
+
+
+def to_json(run: Run, radii: Sequence[float]) -> dict[str, Any]:
+    """Plain values of the figures that are numbers: classes, new inputs, and fewer draws."""
+    fewer = by_draws(run, radii)
+    labels = run.labels
+    return {
+        "classes": [asdict(one) for one in by_class(run.certificates, labels, radii)],
+        "new_inputs": [asdict(one) for one in new_inputs(run, radii)],
+        "by_draws": None
+        if fewer is None
+        else {
+            "n": fewer.draws.tolist(),
+            "acr": fewer.acr.tolist(),
+            "accuracy": [
+                [radius, fewer.accuracy[:, i].tolist()] for i, radius in enumerate(fewer.radii)
+            ],
+        },
+    }
 
 
 def _of_label(run: Run, value: Callable[[Certificate], float]) -> NDArray[np.float64]:

@@ -58,14 +58,14 @@ def report(
         ) from error
     summaries = tuple(summarize_run(run, radii) for run in runs)
     screened = tuple(dict.fromkeys(screened))
-    drawn, together = charts.all_of(runs, summaries, screened)
-    facts = (tuple(runs), summaries, tuple(radii), drawn, together)
+    found, together = charts.all_of(runs, summaries, screened)
+    facts = (tuple(runs), summaries, tuple(radii), found, together)
     content = html.Content(*facts, screened, tuple(pictures))
     files = {PAGE: html.page(content).encode(), "certificates.csv": csv_table(runs).encode()}
     for name, drawn in {
-        "certified_accuracy": plots.drawn(drawn.accuracy, _claims(summaries, together, screened)),
+        "certified_accuracy": plots.drawn(found.accuracy, _claims(summaries, together, screened)),
         "acr_evaluations": plots.drawn(
-            drawn.cost, "Lines: fewer draws of the same run from scratch"
+            found.cost, "Lines: fewer draws of the same run from scratch"
         ),
     }.items():
         files |= {f"{name}.{kind}": data for kind, data in drawn.items()}

@@ -269,7 +269,7 @@ def _show(
     """Print what each policy is expected to cost and to gain."""
     from smoothcert.cli import console
     from smoothcert.methods import Exact
-    from smoothcert.report.claims import tried
+    from smoothcert.report.claims import of_sample, sample_json, tried
     from smoothcert.runs import ledger
     from smoothcert.summary import summarize
 
@@ -278,7 +278,7 @@ def _show(
         names = ("policy", "evaluations", "seconds", "expected_acr")
         policies = [dict(zip(names, row, strict=True)) for row in rows]
         pilot = {"pilot_evaluations": pilot_evaluations, "original_acr": whole}
-        pilot |= {"evaluations_per_second": speed}
+        pilot |= {"evaluations_per_second": speed, **sample_json(len(run.certificates))}
         console.show_json(pilot | {"policies": policies})
         return
     table = [[p, f"{e:,}", f"{s:.1f}", f"{r:.4f}"] for p, e, s, r in rows]
@@ -298,5 +298,6 @@ def _show(
         f"above, as in recertify. The seconds are those of the classifier, at {speed:,.0f}/s here; "
         "a run also starts, proves and writes. "
         "Expected figures come from fitted flip rates; labels only decide whose radii count. "
+        f"{of_sample(len(run.certificates))} "
         f"{tried(ledger.tries(run), classifier.fingerprint)}".strip()
     )

@@ -46,7 +46,9 @@ def report(
     from dataclasses import asdict
 
     from smoothcert.cli import console
+    from smoothcert.cli.figures import between_json, show_figures
     from smoothcert.cli.screenings import read_screenings
+    from smoothcert.report import figures
     from smoothcert.report.page import PAGE
     from smoothcert.report.page import report as write_report
     from smoothcert.report.tables import summary_table
@@ -61,10 +63,15 @@ def report(
     with console.waiting("Writing the report"):
         summaries = write_report(opened, out, wanted, certificates, pictures)
     if json:
-        shown = [asdict(s) | _cache(run) for s, run in zip(summaries, opened, strict=True)]
-        console.show_json({"report": str(out), "runs": shown})
+        shown = [
+            asdict(s) | _cache(run) | figures.to_json(run, wanted)
+            for s, run in zip(summaries, opened, strict=True)
+        ]
+        between = between_json(opened, summaries, wanted)
+        console.show_json({"report": str(out), "runs": shown, **between})
         return
     console.show_table(*summary_table(summaries))
+    show_figures(opened, summaries, wanted)
     console.say(f"Written to {out}: open {out / PAGE}")
 
 
