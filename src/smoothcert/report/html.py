@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
@@ -22,10 +22,11 @@ from smoothcert.report.claims import CLAIM, all_together, beside_grid, tried
 from smoothcert.report.comparison import Pair, pairs
 from smoothcert.report.curves import Together
 from smoothcert.report.head import head
-from smoothcert.report.naming import candidate_names, data_name
+from smoothcert.report.naming import candidate_names, class_names, data_name
 from smoothcert.report.overview import overview
 from smoothcert.report.predicted import class_name, predicted
 from smoothcert.report.rows import Rows, even, rows
+from smoothcert.report.screened import Cost, Original
 from smoothcert.report.spending import by_share, parts
 from smoothcert.report.thumbnails import Sheet
 from smoothcert.runs import seed_use
@@ -54,6 +55,7 @@ class Content:
         together: what each run proves over all its inputs.
         screened: dataset certificates of candidates.
         pictures: data sets for thumbnails; may be empty.
+        costs: size, speed and original's run of screened candidates, where known.
     """
 
     runs: tuple[Run, ...]
@@ -63,6 +65,7 @@ class Content:
     together: tuple[Together, ...]
     screened: tuple[DatasetCertificate, ...] = ()
     pictures: tuple[Inputs, ...] = ()
+    costs: Mapping[DatasetCertificate, Cost] = field(default_factory=dict)
 
 
 def page(content: Content) -> str:
@@ -98,7 +101,7 @@ def _table(
 
 def _shown(content: Content, found: Sequence[Pair]) -> dict[str, Any]:
     """All other variables of the template."""
-    runs, summaries, names = content.runs, content.summaries, _classes(content.pictures)
+    runs, summaries, names = content.runs, content.summaries, class_names(content.pictures)
     seen = [predicted(run) for run in runs]
     first = head(runs, summaries, content.together, found, seen, names)
     script = _part("page.js")
@@ -166,12 +169,6 @@ def fitting(found: Sequence[Rows], limit: int) -> list[Rows]:
     return shown
 
 
-def _classes(pictures: Sequence[Inputs]) -> tuple[str, ...]:
-    """Names of the classes, where all given data sets agree on them."""
-    known = {inputs.classes for inputs in pictures}
-    return tuple(map(visible, known.pop())) if len(known) == 1 else ()
-
-
 def _methods(content: Content) -> set[str]:
     found = {c.method for run in content.runs for c in run.certificates}
     return found | ({"screen"} if content.screened else set())
@@ -197,14 +194,39 @@ def _screening(content: Content) -> dict[str, Any]:
                     for share in c.certified_accuracy(content.radii)
                 ],
                 "evaluations": f"{c.evaluations:,}",
+                "cost": content.costs.get(c, Cost()).cells,
                 "target": _target(c),
                 "verdict": c.verdict and c.verdict.name,
             }
             for c in ranked(numbers)
         ],
+        "originals": _originals(content),
+        "costs": any(any(cost.cells) for cost in content.costs.values()),
         "radii": [f"{radius:g}" for radius in content.radii],
         "verdicts": list(dict.fromkeys(c.verdict for c in numbers if c.verdict)),
     }
+
+
+def _originals(content: Content) -> list[dict[str, Any]]:
+    """The originals on which candidates were screened, as far as they are on the page."""
+    known = {cost.base: cost.original or Cost() for cost in content.costs.values()}
+    found = [
+        (Original.of(run), run.identity)
+        for run in content.runs
+        if run.identity.hash in known and content.screened
+    ]
+    return [
+        {
+            "name": one.name,
+            "sigma": f"{identity.settings.sigma:g}",
+            "acr": floor_to(one.acr, 4),
+            "accuracy": [percent(share, one.inputs) for share in one.accuracy(content.radii)],
+            "evaluations": f"{one.evaluations:,}",
+            "cost": known[identity.hash].cells,
+            "says": one.says,
+        }
+        for one, identity in found
+    ]
 
 
 def _rounds(certificate: DatasetCertificate) -> str:

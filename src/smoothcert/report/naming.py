@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from smoothcert.data.inputs import Inputs
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.runs.store import Run
 from smoothcert.text import visible
@@ -38,3 +39,9 @@ def candidate_names(candidates: Sequence[DatasetCertificate]) -> list[str]:
     for name, full in zip(short, whole, strict=True):
         files.setdefault(name, set()).add(full)
     return [s if len(files[s]) == 1 else w for s, w in zip(short, whole, strict=True)]
+
+
+def class_names(data: Sequence[Inputs]) -> tuple[str, ...]:
+    """Names of the classes, where all given data sets agree on them."""
+    known = {inputs.classes for inputs in data}
+    return tuple(map(visible, known.pop())) if len(known) == 1 else ()

@@ -1,6 +1,6 @@
 """A report folder: one self-contained page, figures, a CSV, and the usual TSV for each run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from smoothcert.data.inputs import Inputs
@@ -9,6 +9,8 @@ from smoothcert.files import make_folder, write_whole
 from smoothcert.methods.dataset import DatasetCertificate, screenings
 from smoothcert.report import charts
 from smoothcert.report.curves import Together
+from smoothcert.report.naming import class_names
+from smoothcert.report.screened import Cost
 from smoothcert.report.tables import csv_table, summarize_run, tsv
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
@@ -23,6 +25,7 @@ def report(
     radii: Sequence[float],
     screened: Iterable[DatasetCertificate] = (),
     pictures: Sequence[Inputs] = (),
+    costs: Mapping[DatasetCertificate, Cost] | None = None,
 ) -> tuple[Summary, ...]:
     """Write a page, two figures, a CSV and the usual TSV of each run into a folder.
 
@@ -35,7 +38,9 @@ def report(
         radii: radii at which certified accuracy is listed, >= 0.
         screened: dataset certificates of one screening or more, to be shown with the runs; the
             page states the alpha of each screening, and their sum (docs/theory.md, section 10).
-        pictures: data sets; inputs of the runs that are found in them are shown as thumbnails.
+        pictures: data sets; inputs of the runs that are found in them are shown as thumbnails, and
+            page and CSV name the classes as they do.
+        costs: size, speed and original's run of screened candidates, where known.
 
     Raises:
         StoreError: a run is unfinished or damaged, or the folder cannot be written.
@@ -60,8 +65,9 @@ def report(
     screened = tuple(dict.fromkeys(screened))
     found, together = charts.all_of(runs, summaries, screened)
     facts = (tuple(runs), summaries, tuple(radii), found, together)
-    content = html.Content(*facts, screened, tuple(pictures))
-    files = {PAGE: html.page(content).encode(), "certificates.csv": csv_table(runs).encode()}
+    content = html.Content(*facts, screened, tuple(pictures), costs or {})
+    table = csv_table(runs, class_names(pictures))
+    files = {PAGE: html.page(content).encode(), "certificates.csv": table.encode()}
     for name, drawn in {
         "certified_accuracy": plots.drawn(found.accuracy, _claims(summaries, together, screened)),
         "acr_evaluations": plots.drawn(

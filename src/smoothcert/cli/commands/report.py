@@ -47,6 +47,7 @@ def report(
 
     from smoothcert.cli import console
     from smoothcert.cli.figures import between_json, show_figures
+    from smoothcert.cli.screening_costs import read_costs
     from smoothcert.cli.screenings import read_screenings
     from smoothcert.report import figures
     from smoothcert.report.page import PAGE
@@ -56,12 +57,16 @@ def report(
 
     wanted = options.parse_radii(radii)
     _check_folder(out)
-    certificates = [one for path in screened or () for one in read_screenings(path)]
+    certificates = {
+        one: cost
+        for path in screened or ()
+        for one, cost in read_costs(path, read_screenings(path)).items()
+    }
     opened = [Run.open(path) for path in runs]
     with console.waiting("Reading the data for thumbnails"):
         pictures = _pictures(opened, data) if thumbnails else []
     with console.waiting("Writing the report"):
-        summaries = write_report(opened, out, wanted, certificates, pictures)
+        summaries = write_report(opened, out, wanted, certificates, pictures, certificates)
     if json:
         shown = [
             asdict(s) | _cache(run) | figures.to_json(run, wanted)
