@@ -92,7 +92,7 @@ def test_several_screenings_are_stated_with_the_sum_of_their_errors(made, models
     assert "holds together with probability at least 1 − 0.007 (docs/theory.md, section 10)" in both
     assert "These are 2 screenings, each of which holds with probability 1 − α" in both
     assert "α = 0.002: int8.onnx α = 0.005: int8.onnx, net.onnx" in both
-    rows = re.findall(r'<th scope="row">([\w.]+)</th><td>(\d)</td><td class="text">', text)
+    rows = re.findall(r"<small>([\w.]+)</small></th><td>(\d)</td><td class=.text.>", text)
     assert sorted(rows) == [("int8.onnx", "1"), ("int8.onnx", "2"), ("net.onnx", "2")]
     svg = (tmp_path / "c" / "certified_accuracy.svg").read_text()
     assert "for screened models α = 0.007 in all" in svg

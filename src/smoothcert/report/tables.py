@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.certificate import Outcome, Settings, Votes
@@ -83,9 +84,20 @@ def tsv(run: Run) -> str:
     return "\n".join(lines) + "\n"
 
 
-def csv_table(runs: Sequence[Run]) -> str:
-    """Every certificate of every run as one CSV table; see `export.separated`."""
-    return separated(certificates_table(*runs), ",")
+def csv_table(runs: Sequence[Run], classes: Sequence[str] = ()) -> str:
+    """Every certificate of every run as one CSV table; see `export.separated`.
+
+    Args:
+        runs: finished runs.
+        classes: names of the classes; where they are known, two columns at the end have those of
+            label and predicted class, empty where there is none.
+    """
+    table = certificates_table(*runs)
+    for column in ("label", "predicted") if classes else ():
+        numbers = table[column].to_pylist()
+        names = [classes[n] if n is not None and 0 <= n < len(classes) else "" for n in numbers]
+        table = table.append_column(f"{column}_name", pa.array(names, pa.string()))
+    return separated(table, ",")
 
 
 def from_scratch_curve(

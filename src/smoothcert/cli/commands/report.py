@@ -77,6 +77,7 @@ def report(
 
     from smoothcert.cli import console
     from smoothcert.cli.figures import between_json, show_figures
+    from smoothcert.cli.screening_costs import read_costs
     from smoothcert.cli.screenings import read_screenings
     from smoothcert.report import figures
     from smoothcert.report.page import report as write_report
@@ -88,14 +89,20 @@ def report(
     _check_folders(out, paper)
     _require_no_logs(runs)
     opened = [Run.open(path) for path in runs]
-    certificates = [one for path in screened or () for one in read_screenings(path)]
+    certificates = {
+        one: cost
+        for path in screened or ()
+        for one, cost in read_costs(path, read_screenings(path)).items()
+    }
     logs = _logs(published or [])
     summaries = ()
     if out is not None:
         with console.waiting("Reading the data for thumbnails"):
             pictures = _pictures(opened, data) if thumbnails else []
         with console.waiting("Writing the report"):
-            summaries = write_report(opened, out, wanted, certificates, pictures, logs)
+            summaries = write_report(
+                opened, out, wanted, certificates, pictures, certificates, logs
+            )
     if paper is not None:
         with console.waiting("Writing figures and tables"):
             summaries = write_paper(opened, paper, wanted, certificates, logs)
