@@ -108,6 +108,10 @@ def test_a_short_pilot_does_not_stand_for_the_speed(folder, models, monkeypatch)
     monkeypatch.setattr("smoothcert.sampling.tuning.speed", lambda *given: 1 / 0)
     monkeypatch.setattr(sys.modules["smoothcert.cli.commands.plan"], "_LONG", 0.0)
     assert json.loads(run_in(*asked, cwd=folder)[0])["evaluations_per_second"] > 0
+    shown = found["detectable"]  # before anything is spent
+    assert (shown["inputs"], shown["level"], shown["power"]) == (20, 0.05, 0.8)
+    assert shown["if_lost"] == pytest.approx(0.3665, abs=1e-4)
+    assert shown["if_a_tenth_changes"] is None
 
 
 def test_inputs_that_get_nothing_are_named(folder, models):

@@ -43,6 +43,7 @@ def test_thumbnails_and_candidates(made, tmp_path):
     assert "int8.onnx" in text
 
 
+@pytest.mark.slow
 def test_figures_beyond_the_average(made, tmp_path, models):
     again = ("--sigma", 0.25, "--n", 200, "--n0", 20, "--limit", 12, "--seed", 5)
     other = tmp_path / "again"
@@ -55,6 +56,10 @@ def test_figures_beyond_the_average(made, tmp_path, models):
         assert [new["radius"] for new in run["new_inputs"]] == [0.1, 0.2]
         assert run["by_draws"]["n"][-1] == 200
         assert run["by_draws"]["acr"][-1] == pytest.approx(run["acr"])
+        shares = run["probabilities"]
+        assert len(shares["at"]) == len(shares["each"]) == len(shares["observed"])
+        rows = zip(shares["observed"], shares["each"], shares["together"], strict=True)
+        assert all(share >= each >= together for share, each, together in rows)
     (compared,) = found["comparisons"]
     assert (compared["first"], compared["second"]) == ("base", "again")
     counts = [compared["changes"][0][name] for name in ("kept", "lost", "gained", "neither")]

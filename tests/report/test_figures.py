@@ -61,6 +61,15 @@ def test_probabilities_count_limits(runs, name):
     assert (found.observed is not None) == (name == "base")
 
 
+def test_probabilities_in_a_table(runs):
+    run = runs["base"]
+    shown = figures.to_json(run, RADII)["probabilities"]
+    pairs = list(zip(run.certificates, run.labels, strict=True))
+    for t, each in zip(shown["at"], shown["each"], strict=True):
+        assert each == sum(c.candidate == label and c.q >= t for c, label in pairs) / 40
+    assert figures.to_json(runs["irs"], RADII)["probabilities"]["observed"] is None
+
+
 def test_in_the_binary_form_they_are_the_image_of_the_radii(runs):
     found, run = figures.probabilities(runs["base"]), runs["base"]
     radii = correct_radii(run.certificates, run.labels)
@@ -104,6 +113,22 @@ def test_acr_by_draws(runs, data):
             assert acr == pytest.approx(s.acr)
             assert accuracy.tolist() == [share for _, share in s.accuracy]
     assert figures.by_draws(runs["irs"]) is figures.by_draws(runs["decided"]) is None
+
+
+def test_orders_that_depend_on_the_number_of_draws():
+    draws, none = np.array([10, 20, 40, 80]), np.zeros(0)
+
+    def curve(name: str, *acr: float) -> figures.ByDraws:
+        return figures.ByDraws(name, draws, np.array(acr), none, np.zeros((4, 0)))
+
+    steep, flat = curve("steep", 0, 0.1, 0.3, 0.5), curve("flat", 0, 0.2, 0.3, 0.4)
+    for pair in ((steep, flat), (flat, steep)):
+        assert figures.rank_changes(pair) == (figures.RankChange("steep", "flat", 40),)
+    above = curve("above", 0, 0.3, 0.4, 0.6)
+    assert len(figures.rank_changes((steep, flat, above))) == 1
+    assert figures.rank_changes((flat, flat)) == ()
+    shorter = replace(steep, draws=draws + 1)
+    assert figures.rank_changes((shorter, flat)) == ()
 
 
 def test_new_inputs(runs):

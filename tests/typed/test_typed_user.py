@@ -41,6 +41,9 @@ def test_from_arrays_to_radii() -> None:
     assert max(radii(again.certificates)) > 0
     summary = smoothcert.summarize(again.certificates, inputs.labels)
     acr: float = summary.acr
+    compared = smoothcert.compare(base, again, labels=inputs.labels)
+    p: float = compared.changes[0].p_value
+    assert p <= 1
     assert acr > 0
     (whole,) = smoothcert.screen(base, [model], inputs, per_input=20)
     assert whole.acr >= 0

@@ -8,18 +8,25 @@ from typing import Any
 from smoothcert.cli import console
 from smoothcert.report.claims import of_comparison, of_new_inputs, of_sample
 from smoothcert.report.comparison import Comparison, comparisons
-from smoothcert.report.figures import BETA, new_inputs, seeds
+from smoothcert.report.figures import BETA, ByDraws, by_draws, new_inputs, rank_changes, seeds
 from smoothcert.report.tables import NAMELESS, filled
 from smoothcert.runs.store import Run
 from smoothcert.summary import SeedSpread, Spread, Summary
-from smoothcert.text import ceil_to, floor_to, level, percent
+from smoothcert.text import ceil_to, floor_to, level, percent, visible
 
 
 def show_figures(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[float]) -> None:
     """Print what an average hides, what runs differ in, and means over seeds."""
     _show_each(runs, summaries, radii)
     _show_comparisons(comparisons(runs, radii))
-    _show_seeds(seeds(runs, summaries))
+    _show_seeds(seeds(runs, summaries), _names(summaries))
+    models = {visible(run.name): run.identity.model for run in runs}
+    for change in rank_changes(_curves(runs)):
+        if models[change.ahead] != models[change.behind]:
+            console.say(
+                f"{change.ahead} is ahead of {change.behind} in ACR from about {change.since:,} "
+                f"estimation draws on; with some smaller number {change.behind} is."
+            )
 
 
 def between_json(
@@ -29,14 +36,24 @@ def between_json(
     return {
         "comparisons": [asdict(found) for found in comparisons(runs, radii)],
         "seeds": [asdict(spread) for spread in seeds(runs, summaries)],
+        "rank_changes": [asdict(change) for change in rank_changes(_curves(runs))],
     }
+
+
+def _curves(runs: Sequence[Run]) -> list[ByDraws]:
+    return [curve for run in runs if (curve := by_draws(run, ())) is not None]
+
+
+def _names(summaries: Sequence[Summary]) -> tuple[str, str]:
+    """Of the average radius and the shares; nothing is called accuracy where no label is known."""
+    return ("ACR", "CA") if any(s.unlabelled < s.inputs for s in summaries) else NAMELESS
 
 
 def _show_each(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[float]) -> None:
     """Medians, abstentions, radii at the cap; and limits for new inputs."""
-    share = "CA" if any(s.unlabelled < s.inputs for s in summaries) else NAMELESS[1]
+    names = _names(summaries)
     heads = ["run", "abstains", "wrong", "at the cap", "median"]
-    heads += [f"new {share}@{radius:g} ≥" for radius in radii]
+    heads += [f"new {names[1]}@{radius:g} ≥" for radius in radii]
     rows = []
     for run, s in zip(runs, summaries, strict=True):
         counts = [_percent_above(count, s.inputs) for count in (s.abstained, s.wrong)]
@@ -47,7 +64,7 @@ def _show_each(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequenc
     console.show_table(*filled(heads, rows))
     console.say(
         "At the cap: all draws agree, so n and alpha limit the radius. New: "
-        f"{of_new_inputs(BETA, share == 'CA')}."
+        f"{of_new_inputs(BETA, names != NAMELESS)}."
     )
 
 
@@ -63,12 +80,17 @@ def _show_comparisons(compared: Sequence[Comparison]) -> None:
         rows.append([found.second, found.first, *counts, f"{about}{level(change.p_value)}"])
     heads = ["run", "compared with", "kept", "lost", "gained", "p"]
     console.show_table(heads, rows, f"Certificates at radius {compared[0].changes[0].radius:g}")
+    if len(compared) > 1:
+        console.say(
+            f"These are {len(compared)} tests: at {compared[0].level:g} for all of them together, "
+            f"a p counts up to {compared[0].level:g}/{len(compared)}."
+        )
     sentences = [of_comparison(found) for found in compared]
     for said in dict.fromkeys([*sentences, *(of_sample(found.inputs) for found in compared)]):
         console.say(said)
 
 
-def _show_seeds(spreads: Sequence[SeedSpread]) -> None:
+def _show_seeds(spreads: Sequence[SeedSpread], names: tuple[str, str]) -> None:
     """Print means over seeds."""
     if not spreads:
         return
@@ -81,7 +103,7 @@ def _show_seeds(spreads: Sequence[SeedSpread]) -> None:
         ]
         for spread in spreads
     ]
-    heads = ["seeds", "ACR", *(f"CA@{radius:g} in %" for radius in radii)]
+    heads = ["seeds", names[0], *(f"{names[1]}@{radius:g} in %" for radius in radii)]
     console.show_table(heads, rows, "Mean ± standard deviation over seeds of the noise")
     console.say("This is how runs differ by their draws alone, and no confidence interval.")
 

@@ -51,7 +51,7 @@ def of_new_inputs(beta: float, labelled: bool) -> str:
         f"with probability 1 − {level(beta)}, at each radius alone, the smoothed classifier gives "
         f"{'its label' if labelled else 'one class'} to at least this share of new inputs and to "
         "everything closer than the radius, if the run's inputs are a random sample of the same "
-        "population (docs/theory.md, section 15)"
+        "population and no model was made from them (docs/theory.md, section 15)"
     )
 
 

@@ -5,6 +5,8 @@ Data for charts and tables; nothing here draws. What each figure claims: docs/th
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,9 @@ from smoothcert.runs.store import Run
 from smoothcert.scalars import real
 from smoothcert.summary import SeedSpread, Summary, by_class, correct_radii, over_seeds
 from smoothcert.text import visible
+
+SHOWN = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
+"""Probabilities at which a table shows their distribution."""
 
 BETA = 0.05
 """Error probability of a limit for new inputs, as is usual for such intervals."""
@@ -80,6 +85,21 @@ class ByDraws:
     acr: NDArray[np.float64]
     radii: NDArray[np.float64]
     accuracy: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RankChange:
+    """Two runs whose order by average certified radius depends on the number of draws.
+
+    Attributes:
+        ahead: name of the run with the larger ACR at the end.
+        behind: name of the other one, which is ahead with some smaller number of draws.
+        since: the number of estimation draws from which `ahead` is no longer behind.
+    """
+
+    ahead: str
+    behind: str
+    since: int
 
 
 @dataclass(frozen=True)
@@ -145,23 +165,52 @@ def by_draws(run: Run, radii: Sequence[float] = (0.0, 0.25, 0.5)) -> ByDraws | N
         StoreError: the run is unfinished or damaged.
     """
     run.require_complete()
+    found = _of_first(run)
+    if found is None:
+        return None
+    draws, correct = found
+    wanted = np.array([real(radius, "a radius") for radius in radii], float)
+    accuracy = (correct[:, :, None] >= wanted).mean(axis=0)
+    acr = np.clip(correct, 0, None).mean(axis=0)
+    return ByDraws(visible(run.name), draws, acr, wanted, accuracy)
+
+
+@lru_cache(maxsize=16)  # a chart and a table read the same votes
+def _of_first(run: Run) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    """Numbers of draws, and each input's radius with them: -1 where it abstains or is wrong."""
     identity, count = run.identity, len(run.certificates)
     settings = identity.settings
     if identity.method != SCRATCH or not 2 * _FEWEST <= settings.n <= _MOST_DRAWS / count:
         return None
     draws = np.unique(np.geomspace(_FEWEST, settings.n, _POINTS).astype(np.int64))
     facts = (draws, settings, identity.shape, identity.num_classes)
-    found = np.zeros((count, len(draws)))
+    found = np.full((count, len(draws)), -1.0)
     for row, (record, label) in enumerate(zip(run.records(range(count)), run.labels, strict=True)):
         if label in (None, record.certificate.candidate):
             found[row] = scratch.radii_of_first(record.votes, *facts)
-        else:
-            found[row] = -1.0
-    found[found == 0] = -1.0  # abstains
-    wanted = np.array([real(radius, "a radius") for radius in radii], float)
-    accuracy = (found[:, :, None] >= wanted).mean(axis=0)
-    acr = np.clip(found, 0, None).mean(axis=0)
-    return ByDraws(visible(run.name), draws, acr, wanted, accuracy)
+    found[found == 0] = -1.0
+    return draws, found
+
+
+def rank_changes(curves: Sequence[ByDraws]) -> tuple[RankChange, ...]:
+    """Pairs of runs of which another one is ahead with fewer draws than at the end.
+
+    Args:
+        curves: on the same numbers of draws; others are not compared.
+
+    Returns:
+        One for each pair whose order by ACR is not the same with all numbers of draws. What it
+        describes are these runs; nothing is proven of an order.
+    """
+    found = []
+    for one, other in combinations(curves, 2):
+        if np.array_equal(one.draws, other.draws) and one.acr[-1] != other.acr[-1]:
+            ahead, behind = (one, other) if one.acr[-1] > other.acr[-1] else (other, one)
+            reversed_at = np.flatnonzero(ahead.acr < behind.acr)
+            if len(reversed_at):
+                since = int(ahead.draws[reversed_at[-1] + 1])
+                found.append(RankChange(ahead.name, behind.name, since))
+    return tuple(found)
 
 
 def new_inputs(
@@ -216,18 +265,26 @@ def seeds(runs: Sequence[Run], summaries: Sequence[Summary]) -> tuple[SeedSpread
     return tuple(over_seeds([*group.values()]) for group in groups.values() if len(group) > 1)
 
 
+def _at(curve: Curve, x: Sequence[float]) -> list[float]:
+    """What a curve says at some places: its next point there or beyond, as it does not rise."""
+    return np.append(curve.y, 0.0)[np.searchsorted(curve.x, x)].tolist()
+
+
 def _limit(c: Certificate) -> float:
     """A proven lower limit of the class's probability; of an abstention, from scratch alone."""
     return c.q if c.outcome is Outcome.CERTIFIED or c.method == "rs" else 0.0
 
 
 def to_json(run: Run, radii: Sequence[float]) -> dict[str, Any]:
-    """Plain values of the figures that are numbers: classes, new inputs, and fewer draws."""
-    fewer = by_draws(run, radii)
+    """Plain values: classes, new inputs, fewer draws, and probabilities at those of `SHOWN`."""
+    fewer, found = by_draws(run, radii), probabilities(run)
+    curves = {"each": found.each, "together": found.together, "observed": found.observed}
+    shares = {name: curve and _at(curve, SHOWN) for name, curve in curves.items()}
     labels = run.labels
     return {
         "classes": [asdict(one) for one in by_class(run.certificates, labels, radii)],
         "new_inputs": [asdict(one) for one in new_inputs(run, radii)],
+        "probabilities": {"at": SHOWN, **shares, "beta": found.beta, "wrong": found.wrong},
         "by_draws": None
         if fewer is None
         else {
