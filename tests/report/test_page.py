@@ -1,6 +1,7 @@
 """The report folder."""
 
 import base64
+import csv
 import re
 import shutil
 from dataclasses import replace
@@ -223,3 +224,15 @@ def test_two_runs_of_one_name(runs, tmp_path):
         report([runs[0], runs[0]], tmp_path / "out", (0.0,))
     with pytest.raises(InvalidInput, match="A report needs one or more runs"):
         report([], tmp_path / "out", (0.0,))
+
+
+def test_csv_names_the_classes_where_the_data_does(runs, tmp_path, tiny_inputs):
+    named = replace(tiny_inputs, classes=("cat", "=dog"))
+    report(runs, tmp_path / "named", (0.0,), pictures=[named])
+    table = (tmp_path / "named" / "certificates.csv").read_text()
+    rows = list(csv.DictReader(table.splitlines()))
+    names = {-1: "", 0: "cat", 1: "'=dog"}
+    assert {row["label_name"] for row in rows} == {"'=dog"}
+    assert all(row["predicted_name"] == names[int(row["predicted"])] for row in rows)
+    report(runs, tmp_path / "plain", (0.0,))
+    assert "_name" not in (tmp_path / "plain" / "certificates.csv").read_text()

@@ -201,7 +201,7 @@ def _screening(content: Content) -> dict[str, Any]:
             for c in ranked(numbers)
         ],
         "originals": _originals(content),
-        "costs": any(any(cost.cells) for cost in content.costs.values()),
+        "costs": any(any((*c.cells, *(c.original or c).cells)) for c in content.costs.values()),
         "radii": [f"{radius:g}" for radius in content.radii],
         "verdicts": list(dict.fromkeys(c.verdict for c in numbers if c.verdict)),
     }

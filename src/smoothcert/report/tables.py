@@ -1,6 +1,7 @@
 """Figures of merit, each rounded down, and the files that hold them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -25,7 +26,8 @@ def summarize_run(run: Run, radii: Sequence[float]) -> Summary:
     """`summarize` for a finished run."""
     run.require_complete()
     facts = (visible(run.name), run.seconds, run.pilot_evaluations)
-    return summarize(run.certificates, run.labels, radii, *facts)
+    summary = summarize(run.certificates, run.labels, radii, *facts)
+    return replace(summary, sigma=run.identity.settings.sigma)
 
 
 def summary_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
@@ -35,7 +37,7 @@ def summary_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[st
     """
     radii = [radius for radius, _ in summaries[0].accuracy]
     mean, share = ("ACR", "CA") if any(s.unlabelled < s.inputs for s in summaries) else NAMELESS
-    heads = ["run", "inputs", "certified", mean, *(f"{share}@{r:g}" for r in radii)]
+    heads = ["run", "σ", "inputs", "certified", mean, *(f"{share}@{r:g}" for r in radii)]
     heads += ["mean ζ ≤", "evaluations", "seconds"]
     return filled(heads, [_summary_row(summary) for summary in summaries])
 
@@ -52,7 +54,8 @@ def _summary_row(s: Summary) -> list[str]:
     seconds = "" if s.seconds is None else f"{s.seconds:.1f}"
     counts = [str(s.inputs), str(s.certified), floor_to(s.acr, 4)]
     name = f"{s.name} ({s.counted})" if s.unlabelled else s.name
-    return [name, *counts, *accuracy, zeta, f"{s.evaluations:,}", seconds]
+    sigma = "" if s.sigma is None else f"{s.sigma:g}"
+    return [name, sigma, *counts, *accuracy, zeta, f"{s.evaluations:,}", seconds]
 
 
 def tsv(run: Run) -> str:
