@@ -34,6 +34,7 @@ class Summary:
             of draws and alpha limit their radius, and not the model. 0 where one radius was
             decided.
         median: median certified radius, rounded down; an input that abstains or is wrong counts 0.
+        sigma: of the noise, or None if not recorded.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Summary:
     wrong: int = 0
     capped: int = 0
     median: float = 0.0
+    sigma: float | None = None
 
     @property
     def abstained(self) -> int:

@@ -7,6 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from smoothcert.cli.main import app
+from smoothcert.report.curves import of_all
+from smoothcert.runs.store import Run
+from smoothcert.text import floor_to
 
 
 def invoke(*arguments):
@@ -92,10 +95,54 @@ def test_several_screenings_are_stated_with_the_sum_of_their_errors(made, models
     assert "holds together with probability at least 1 − 0.007 (docs/theory.md, section 10)" in both
     assert "These are 2 screenings, each of which holds with probability 1 − α" in both
     assert "α = 0.002: int8.onnx α = 0.005: int8.onnx, net.onnx" in both
-    rows = re.findall(r'<th scope="row">([\w.]+)</th><td>(\d)</td><td class="text">', text)
+    rows = re.findall(r"<small>([\w.]+)</small></th><td>(\d)</td><td class=.text.>", text)
     assert sorted(rows) == [("int8.onnx", "1"), ("int8.onnx", "2"), ("net.onnx", "2")]
     svg = (tmp_path / "c" / "certified_accuracy.svg").read_text()
     assert "for screened models α = 0.007 in all" in svg
+
+
+def test_the_original_stands_among_the_candidates_with_size_and_speed(made, models, tmp_path):
+    """Of its own certificates, together; a file that states other costs is only believed those."""
+    file = made / "screened.json"
+    (row,) = json.loads(file.read_text())
+    assert row["made"]["bytes"] == (models / "int8.onnx").stat().st_size
+    assert row["made"]["original"]["bytes"] == (models / "net.onnx").stat().st_size
+    together = of_all(Run.open(made / "base"))[1]
+    assert row["made"]["original"]["acr"] == together.acr
+    text = page(made, tmp_path / "out", "--screened", file)
+    figures = f"<td>0.25</td><td>{floor_to(together.acr, 4)}</td>"
+    assert f"<small>the original</small></th><td></td>{figures}" in text
+    assert "all inputs together, with probability 1 − 0.001 (docs/theory.md, section 11)" in text
+    row["made"] |= {
+        "bytes": "<b>",
+        "per_second": float("inf"),
+        "original": {"acr": 9, "bytes": 2e3},
+    }
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps([row]))
+    text = page(made, tmp_path / "again", "--screened", changed)
+    assert figures in text
+    assert "<td>2 KB</td>" in text
+
+
+@pytest.mark.slow
+def test_speed_is_measured_once_and_kept(made, models, tmp_path):
+    """Where the screening is long enough to be worth it; the table has the original first."""
+    options = ("--data", "digits", "--sigma", 0.25, "--n", 400, "--n0", 20, "--limit", 60)
+    assert invoke("certify", models / "net.onnx", *options, "--out", tmp_path / "b").exit_code == 0
+    told = ("--base", tmp_path / "b", "--per-input", 200, "--batch-size", 64)
+    told += ("--out", tmp_path / "s.json")
+    shown = invoke("screen", models / "int8.onnx", *told)
+    heads, first, second = [line.split() for line in shown.output.splitlines()[2:5]]
+    assert heads[-3:] == ["size", "per", "second"]
+    assert (first[0], second[0]) == ("original:", "int8.onnx")
+    speeds = [float(line[-1].replace(",", "")) for line in (first, second)]
+    (row,) = json.loads((tmp_path / "s.json").read_text())
+    assert row["made"]["per_second"] == pytest.approx(speeds[1], rel=0.01)
+    assert row["made"]["original"]["per_second"] == pytest.approx(speeds[0], rel=0.01)
+    before = (tmp_path / "s.json").read_bytes()
+    assert invoke("screen", models / "int8.onnx", *told, "--resume").exit_code == 0
+    assert (tmp_path / "s.json").read_bytes() == before
 
 
 def test_without_thumbnails(made, tmp_path):

@@ -85,7 +85,8 @@ def test_a_report_shows_any_name_and_obeys_none(made, tmp_path):
     page = (out / "index.html").read_text("utf-8")
     seen.feed(page)
     assert not seen.tags & {"iframe", "object", "b", "img"}
-    assert page.count("<script") == 4 == page.count("</script>")  # two charts, the rows, page.js
+    # Four charts, the rows, page.js.
+    assert page.count("<script") == 6 == page.count("</script>")
     assert not {name for name in seen.attributes if name.startswith("on")}
     for run in runs:
         assert visible(run.name) in seen.text

@@ -1,5 +1,6 @@
 """The page in a real browser: no errors, a table that filters and sorts, curves that say values."""
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -71,6 +72,13 @@ def page(browser, made):
     context.close()
 
 
+def as_table(page, run: int) -> None:
+    """Show a run's certificates as a table, by number."""
+    page.locator("[name=run]").select_option(str(run))
+    page.locator("[name=view]").select_option("table")
+    page.locator("[name=order]").select_option("index")
+
+
 def cells(page, column: int) -> list[str]:
     """The texts of a column, in one look."""
     read = "(lines, column) => lines.map((line) => line.cells[column].innerText.trim())"
@@ -81,7 +89,7 @@ def cells(page, column: int) -> list[str]:
 def test_every_certificate_is_explained_in_its_own_words(page, made):
     """What the page unpacks and fills in is what Certificate.explain says."""
     for number, run in enumerate(made[:2]):
-        page.locator("[name=run]").select_option(str(number))
+        as_table(page, number)
         seen, following = [], page.get_by_role("button", name="Next")
         while True:
             page.locator("#certificates tbody button").evaluate_all(
@@ -100,6 +108,7 @@ def test_every_certificate_is_explained_in_its_own_words(page, made):
 @pytest.mark.slow
 def test_the_table_filters(page, made):
     certificates = made[0].certificates
+    as_table(page, 0)
     page.locator("[name=outcome]").select_option("undecided")
     expected = [str(c.index) for c in certificates if c.outcome.name == "UNDECIDED"]
     assert 0 < len(expected) < 50
@@ -119,6 +128,7 @@ def test_the_table_filters(page, made):
 
 
 def test_the_table_sorts(page, made):
+    as_table(page, 0)
     page.get_by_role("button", name="radius", exact=True).click()
     head = page.locator("th[aria-sort]")
     assert head.get_attribute("aria-sort") == "ascending"
@@ -129,6 +139,7 @@ def test_the_table_sorts(page, made):
 
 
 def test_pages_are_turned_by_the_keyboard(page):
+    as_table(page, 0)
     assert cells(page, 0)[0] == "0"
     following = page.get_by_role("button", name="Next")
     following.focus()
@@ -140,35 +151,93 @@ def test_pages_are_turned_by_the_keyboard(page):
 
 
 def test_curves_say_their_values_under_the_pointer(page, made):
-    chart = page.locator("#accuracy > svg")
+    chart = page.locator("#accuracy .plot")
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
-    scale = box["width"] / 560
     farthest = (
         max(c.radius for run in made[:2] for c in run.certificates if c.predicted == 1) * 1.02
     )
-    page.mouse.move(box["x"] + (56 + 0.5 * 488) * scale, box["y"] + box["height"] / 2)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     reading = page.locator("#accuracy .reading").inner_text()
     radius = farthest / 2
-    assert reading.startswith(f"ℓ₂ radius {radius:.3f}: <b>base ")
+    assert reading.startswith(f"ℓ₂ radius {radius:.3f}: <b>base (σ = 0.25) ")
     share = float((correct_radii(made[0].certificates, made[0].labels) >= radius).mean())
-    assert f"<b>base {floor_to(share, 4)};" in reading
-    assert "PixelSum" in reading or "pixel-sum, screened" in reading
-    page.get_by_role("button", name="<b>base", exact=True).click()
-    assert "radius 0." in page.locator("#accuracy .reading").inner_text()
-    assert "<b>base 0." not in page.locator("#accuracy .reading").inner_text()
+    assert f"<b>base (σ = 0.25) {floor_to(share, 4)};" in reading
+    assert "screened" not in reading
+    page.get_by_role("button", name="<b>base (σ = 0.25)", exact=True).click()
+    page.get_by_role("button", name=re.compile("screened")).click()
+    reading = page.locator("#accuracy .reading").inner_text()
+    assert "radius 0." in reading
+    assert "<b>base" not in reading
+    assert "pixel-sum (σ = 0.25), screened" in reading
+
+
+def test_a_band_is_shown_where_it_is_asked_for(page):
+    """At first that of the changed model; its lower edge is read with it."""
+    areas, reading = page.locator("#accuracy .area"), page.locator("#accuracy .reading")
+    page.locator("#accuracy .plot").focus()
+    seen = {}
+    for band in ("1", "", "0", "all"):
+        page.locator("#accuracy [name=band]").select_option(band)
+        page.locator("#accuracy .plot").press("Home")
+        seen[band] = areas.evaluate_all("all => all.map(one => !one.hasAttribute('hidden'))")
+        read = reading.inner_text().count("all inputs together")
+        assert read == sum(seen[band]), band
+    assert seen == {"1": [False, True], "": [False] * 2, "0": [True, False], "all": [True] * 2}
 
 
 def test_curves_are_read_with_the_keyboard(page):
-    page.locator("#accuracy > svg").focus()
+    page.locator("#accuracy .plot").focus()
     page.keyboard.press("End")
-    assert "new 0.0000" in page.locator("#accuracy .reading").inner_text()
+    assert "new (σ = 0.25) 0.0000" in page.locator("#accuracy .reading").inner_text()
     page.keyboard.press("Home")
-    assert "ℓ₂ radius 0.000: <b>base 0.6" in page.locator("#accuracy .reading").inner_text()
+    assert "ℓ₂ radius 0.000: <b>base (σ = 0.25) 0.6" in (
+        page.locator("#accuracy .reading").inner_text()
+    )
+
+
+def test_the_gallery_begins_with_what_the_changed_model_lost_most(page, made):
+    """With the original's radius beside; the order can be changed."""
+    base, new = (np.clip(correct_radii(run.certificates, run.labels), 0, None) for run in made[:2])
+    lost = sorted(range(120), key=lambda i: (-(base[i] - new[i]), i))
+    cards = page.locator(".card")
+    assert cards.count() == 50
+    first = cards.first.inner_text()
+    assert f"Input {lost[0]}: 1 (<i>dog</i>)" in first
+    assert f"original {floor_to(base[lost[0]], 4)}" in first
+    page.locator("[name=order]").select_option("large")
+    best = max(range(120), key=lambda i: (new[i], -i))
+    assert f"radius {floor_to(new[best], 4)}" in cards.first.inner_text()
+    page.get_by_role("button", name=f"explain input {best}", exact=True).click()
+    words = made[1].certificates[best].explain(0.25)
+    assert cards.first.locator(".words p").inner_text() == words
+    page.locator("[name=run]").select_option("0")
+    assert "original" not in cards.first.inner_text()
+
+
+def test_an_explanation_opens_alone_and_escape_closes_it(page):
+    marks = page.locator("details.help > summary")
+    marks.nth(0).press("Enter")
+    page.locator(".figures .says").first.wait_for()
+    assert "Each certificate is wrong with probability at most 0.002" in (
+        page.locator(".figures .says").first.inner_text()
+    )
+    marks.nth(1).press("Enter")
+    page.locator("details.help[open]").nth(0).wait_for()
+    page.wait_for_function("document.querySelectorAll('details.help[open]').length === 1")
+    page.keyboard.press("Escape")
+    assert page.locator("details.help[open]").count() == 0
+
+
+def test_a_link_opens_what_is_folded(page):
+    page.get_by_role("link", name="Settings").click()
+    page.locator("#settings").wait_for()
+    assert page.locator("details.folded[open] #settings").count() == 1
 
 
 @pytest.mark.slow
 def test_inputs_have_pictures_and_classes_their_names(page):
+    as_table(page, 0)
     assert page.get_by_role("img", name="picture of input 7", exact=True).is_visible()
     assert cells(page, 1)[0] == "1 (<i>dog</i>)"
 
@@ -178,6 +247,7 @@ def test_inputs_have_pictures_and_classes_their_names(page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_window(page, width, scheme):
     page.set_viewport_size({"width": width, "height": 740})
+    page.locator(".folded").evaluate_all("all => all.map(d => { d.open = true; })")
     page.emulate_media(color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     right = "(captions) => captions.map((one) => one.getBoundingClientRect().right)"
@@ -197,4 +267,29 @@ def test_print_leaves_out_what_only_a_screen_can_use(page):
     wide = "(tables) => tables.map((one) => one.getBoundingClientRect().right)"
     assert max(page.locator("table:visible").evaluate_all(wide)) <= 720
     assert not page.locator("#controls").is_visible()
-    assert page.locator("#certificates").is_visible()
+    assert page.locator("#gallery").is_visible()
+
+
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheme", "rules"), [("light", RULES), ("dark", CONTRAST)])
+def test_axe_finds_nothing(page, scheme, rules):
+    """With everything unfolded and explained, as pictures and as a table."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.emulate_media(color_scheme=scheme)
+    page.locator("[name=index]").fill("0-5")
+    page.locator("details:not(.help)").evaluate_all("all => all.map((d) => { d.open = true; })")
+    page.locator("details.help > summary").first.click()
+    for view in ("gallery", "table"):
+        page.locator("[name=view]").select_option(view)
+        page.get_by_role("button", name=re.compile("^explain input")).first.click()
+        found = axe.run(page, options=rules)
+        assert found.violations_count == 0, found.generate_report()
+    # It is not blind.
+    page.evaluate(
+        "document.body.innerHTML = '<p style=\"color: #888; background: #777\">Some words</p>'"
+    )
+    assert "color-contrast" in axe.run(page, options=CONTRAST).generate_snapshot()

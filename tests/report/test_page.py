@@ -1,6 +1,7 @@
 """The report folder."""
 
 import base64
+import csv
 import re
 import shutil
 from dataclasses import replace
@@ -53,6 +54,8 @@ def page_of(written) -> str:
     return (written[2] / "index.html").read_text()
 
 
+VOID = ("line", "path", "circle", "use")  # of SVG, closed in their own tag
+
 FIGURES = {
     f"{n}.{kind}" for n in ("certified_accuracy", "acr_evaluations") for kind in ("png", "svg")
 }
@@ -79,7 +82,7 @@ def test_equal_runs_give_equal_bytes(written, tmp_path):
 
 def test_the_vector_figure_has_its_text_as_text(written):
     figure = (written[2] / "certified_accuracy.svg").read_text()
-    for text in ("base", "new", "certified accuracy", "ℓ₂ radius"):
+    for text in ("base (σ = 0.25)", "new (σ = 0.25)", "certified accuracy", "ℓ₂ radius"):
         assert f">{text}</text>" in figure
 
 
@@ -91,11 +94,11 @@ def test_the_page_is_self_contained_and_well_formed(written):
 
     class Check(HTMLParser):
         def handle_starttag(self, tag, attrs):
-            if tag not in ("meta", "img", "br", "input", "line", "path", "circle"):
+            if tag not in (*VOID, "meta", "img", "br", "input"):
                 open_tags.append(tag)
 
         def handle_endtag(self, tag):
-            if tag not in ("line", "path", "circle"):
+            if tag not in VOID:
                 assert open_tags.pop() == tag
 
     Check().feed(page)
@@ -122,7 +125,7 @@ def test_what_the_page_says_of_all_inputs_together(written):
         curve, together = of_all(run)
         assert together.wrong == wrong_at_most(30, alpha, alpha) == 1
         assert f"with probability 1 − {alpha:g}, at most 1 of the 30 certificates is wrong" in page
-        assert f"is at least {floor_to(together.acr, 4)}" in page
+        assert f"<td>1 (1 − {alpha:g})</td><td>{floor_to(together.acr, 4)}</td>" in page
         # One certificate less than are there, at every radius.
         alone = per_input(run)
         assert curve.y[0] == pytest.approx(alone.y[0] - 1 / 30)
@@ -155,7 +158,7 @@ def test_a_page_of_many_runs_stays_small(runs, tmp_path):
     report(copies, tmp_path / "out", (0.0, 0.1))
     page = (tmp_path / "out" / "index.html").read_bytes()
     assert 100_000 < len(page) < 1_000_000
-    assert page.count(b"all inputs together</button>") == 50
+    assert page.count(b'<path class="area') == 2 * 50
 
 
 @pytest.mark.slow
@@ -221,3 +224,15 @@ def test_two_runs_of_one_name(runs, tmp_path):
         report([runs[0], runs[0]], tmp_path / "out", (0.0,))
     with pytest.raises(InvalidInput, match="A report needs one or more runs"):
         report([], tmp_path / "out", (0.0,))
+
+
+def test_csv_names_the_classes_where_the_data_does(runs, tmp_path, tiny_inputs):
+    named = replace(tiny_inputs, classes=("cat", "=dog"))
+    report(runs, tmp_path / "named", (0.0,), pictures=[named])
+    table = (tmp_path / "named" / "certificates.csv").read_text()
+    rows = list(csv.DictReader(table.splitlines()))
+    names = {-1: "", 0: "cat", 1: "'=dog"}
+    assert {row["label_name"] for row in rows} == {"'=dog"}
+    assert all(row["predicted_name"] == names[int(row["predicted"])] for row in rows)
+    report(runs, tmp_path / "plain", (0.0,))
+    assert "_name" not in (tmp_path / "plain" / "certificates.csv").read_text()

@@ -10,7 +10,7 @@ from smoothcert.cli import console
 from smoothcert.cli.commands.train import make_recipe, train_to_file
 from smoothcert.cli.data_source import DataSource
 from smoothcert.cli.resources import Device
-from smoothcert.cli.screenings import screen_table
+from smoothcert.cli.screening_table import screen_table
 from smoothcert.compress import compress
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput

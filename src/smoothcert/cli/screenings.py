@@ -12,7 +12,7 @@ import typer
 
 from smoothcert.api import sanity
 from smoothcert.cli import console
-from smoothcert.cli.data_source import DataSource, recorded_source
+from smoothcert.cli.data_source import DataSource, recorded_model, recorded_source
 from smoothcert.cli.options import parse_radii
 from smoothcert.cli.resources import (
     CandidateInputs,
@@ -21,6 +21,8 @@ from smoothcert.cli.resources import (
     cluster_for_screening,
 )
 from smoothcert.cli.run_request import NOT_ACCEPTED
+from smoothcert.cli.screening_costs import Costs, read_costs
+from smoothcert.cli.screening_table import original_row, screen_table
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.execution.scheduler import Executor, Work, thread_safe
 from smoothcert.execution.screener import asked as question
@@ -31,19 +33,22 @@ from smoothcert.execution.screening_tasks import (
     pool_of,
 )
 from smoothcert.files import make_folder, read_regular, require_new_file, similar, write_whole
-from smoothcert.methods.dataset import DatasetCertificate, ranked, recheck, verdicts
+from smoothcert.methods.dataset import DatasetCertificate, recheck, verdicts
 from smoothcert.methods.screening import Screening, Verdict
 from smoothcert.methods.standings import Evaluated, Model, Standings, unfinished
 from smoothcert.methods.targets import MeanRadius, Relative, Target, in_numbers, read
 from smoothcert.report.acceptance import check_labels
 from smoothcert.report.claims import tried
+from smoothcert.report.screened import Cost
+from smoothcert.report.tables import filled
 from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
 from smoothcert.sampling.engine import Progress
+from smoothcert.sampling.prepare import Prepared
 from smoothcert.sampling.time_limit import TimeIsUp, TimeLimit
 from smoothcert.summary import correct_radii
-from smoothcert.text import floor_to, level, percent, visible
+from smoothcert.text import level, visible
 
 _CURVE = (0.0, 0.5, 1.0, 1.5)  # in sigmas
 _MOST_BYTES = 2**28  # of a file of screenings: 50,000 inputs take about a megabyte
@@ -118,6 +123,14 @@ class ScreeningArguments:
         return found
 
     @property
+    def costs_before(self) -> list[Cost]:
+        """Size and speed as the file to go on from has them; empty if there is none."""
+        if not self.before or self.out is None:
+            return []
+        found = read_costs(self.out, self.before)
+        return [found[c] for c in self.before]
+
+    @property
     def screening(self) -> Screening:
         """The options, checked."""
         timed = self.before[0].screening.timed if self.before else self.minutes is not None
@@ -146,9 +159,13 @@ def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> No
     console.note(sanity.of_alpha(arguments.alpha))
     run = Run.open(arguments.base)
     arguments = arguments.of(run)
+    before = (
+        read_costs(arguments.out, arguments.before) if arguments.out and arguments.before else {}
+    )
+    costs = Costs(arguments.models, run, [before[c] for c in arguments.before])
     source = recorded_source(run, arguments.data)
     if compute.cluster is None:
-        found = _screen_here(arguments, run, source, compute)
+        found = _screen_here(arguments, run, source, compute, costs)
     else:
         executor = cluster_for_screening(arguments.models, source, compute)
         # Whoever loads the models says what they are, and how far the inputs are from the grid.
@@ -156,14 +173,14 @@ def screen(arguments: ScreeningArguments, compute: Compute, as_json: bool) -> No
         pool = pool_of(run, arguments.screening)
         standings = Standings.of(arguments.screening, pool, models, arguments.before)
         with _bar(arguments, run) as tick:
-            found = _execute(arguments, run, standings, tick, executor)
+            found = _execute(arguments, run, standings, tick, executor, costs)
     for c in found:  # again, so that its warning is seen here
         if c.begun:
             arguments.task_spec(run).begin(run, c.fingerprint, c.name)
     if as_json:
-        console.show_json(_rows(arguments, run, found))
+        console.show_json(_rows(arguments, run, found, costs))
     elif any(c.begun for c in found):
-        _show(arguments, run, found)
+        _show(arguments, run, found, costs)
     if left := unfinished(found):
         raise TimeIsUp(_left_out(arguments, found, left))
     accepted = [c.verdict in (None, Verdict.ACCEPTED) for c in found]
@@ -187,18 +204,29 @@ def _left_out(arguments: ScreeningArguments, found: Sequence[DatasetCertificate]
 
 
 def _rows(
-    arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertificate]
+    arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertificate], costs: Costs
 ) -> list[dict[str, Any]]:
     """As they are written."""
-    pairs = zip(found, arguments.models, strict=True)
-    return [c.to_json() | {"made": _origin(run, model)} for c, model in pairs]
+    radii = arguments.screening.radii or _curve(run)
+    beside = {"original": costs.original.to_json(radii) | costs.of_original.to_json()}
+    return [
+        c.to_json() | {"made": _origin(run, model) | cost.to_json() | beside}
+        for c, model, cost in zip(found, arguments.models, costs.candidates, strict=True)
+    ]
 
 
-def _write(arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertificate]) -> None:
+def _curve(run: Run) -> tuple[float, ...]:
+    """Radii at which a screening is shown if it names none."""
+    return tuple(r * run.identity.settings.sigma for r in _CURVE)
+
+
+def _write(
+    arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertificate], costs: Costs
+) -> None:
     """Write what is known to the file of --out, if there is one."""
     if arguments.out is not None:
         make_folder(arguments.out.parent)
-        rows = _rows(arguments, run, found)
+        rows = _rows(arguments, run, found, costs)
         write_whole(arguments.out, (json.dumps(rows, indent=1) + "\n").encode())
 
 
@@ -207,10 +235,14 @@ def _origin(run: Run, model: str) -> dict[str, str]:
     return {"base": str(run.storage), "base_hash": run.identity.hash, "model": model}
 
 
-def _show(arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertificate]) -> None:
-    sigma, named = run.identity.settings.sigma, arguments.screening.radii
+def _show(
+    arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertificate], costs: Costs
+) -> None:
+    radii, sigma = arguments.screening.radii or _curve(run), run.identity.settings.sigma
+    table = screen_table(found, radii, dict(zip(found, costs.candidates, strict=True)))
+    first = original_row(costs, radii, len(table[0]))
     console.show_table(
-        *screen_table(found, named or [r * sigma for r in _CURVE]), "Proven for the whole data set"
+        *filled(table[0], [first, *table[1]]), f"Proven for the whole data set, σ = {sigma:g}"
     )
     seed = run.identity.settings.seed
     mine = [question(c.fingerprint, arguments.screening, seed) for c in found if c.begun]
@@ -219,7 +251,7 @@ def _show(arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertif
         console.say("Every other class is bounded by the runner-up, not by 1 minus the class.")
     console.say(
         f"All of this holds together with probability at least 1 − {level(arguments.alpha)} "
-        f"(docs/theory.md, section 10). {before}".strip()
+        f"(docs/theory.md, section 10). {costs.original.says} {before}".strip()
     )
     for c in (c for c in found if c.begun):
         for target, verdict in verdicts(c):
@@ -228,7 +260,7 @@ def _show(arguments: ScreeningArguments, run: Run, found: Sequence[DatasetCertif
 
 
 def _screen_here(
-    arguments: ScreeningArguments, run: Run, source: DataSource, compute: Compute
+    arguments: ScreeningArguments, run: Run, source: DataSource, compute: Compute, costs: Costs
 ) -> tuple[DatasetCertificate, ...]:
     """By processes of this machine; a bad candidate is refused before any of them works."""
     with console.waiting("Loading models, data and base run"):
@@ -249,7 +281,18 @@ def _screen_here(
         return ScreeningTask(screener, candidates.__getitem__, progress, begin)
 
     with _bar(arguments, run) as tick:
-        return _execute(arguments, run, standings, tick, executor, here)
+        found = _execute(arguments, run, standings, tick, executor, costs, here)
+    if not unfinished(found):
+        evaluations = arguments.per_input * screener.pool.eligible
+
+        def original() -> Prepared:
+            return screener.prepared(compute.process_device.load(recorded_model(run)))
+
+        with console.waiting("Measuring speed"):
+            settings = run.identity.settings
+            costs.measure(candidates, original, screener.inputs, settings, evaluations)
+        _write(arguments, run, found, costs)
+    return found
 
 
 def _bar(arguments: ScreeningArguments, run: Run) -> AbstractContextManager[console.Tick]:
@@ -263,6 +306,7 @@ def _execute(
     standings: Standings,
     tick: console.Tick,
     executor: Executor,
+    costs: Costs,
     here: Callable[[Progress], ScreeningTask] | None = None,
 ) -> tuple[DatasetCertificate, ...]:
     """What the candidates prove when all are finished, or the time is over.
@@ -274,7 +318,7 @@ def _execute(
 
     def then(block: int, found: Evaluated) -> Sequence[int]:
         more = standings.add(block, found)
-        _write(arguments, run, standings.certificates)
+        _write(arguments, run, standings.certificates, costs)
         return more
 
     spec, task = arguments.task_spec(run), here(progress) if here else None
@@ -330,19 +374,3 @@ def read_screenings(path: Path) -> tuple[DatasetCertificate, ...]:
             "changed, or written by another version. Screen again."
         )
     return found
-
-
-def screen_table(
-    found: Sequence[DatasetCertificate], radii: Sequence[float]
-) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows, best first."""
-    heads = ["model", "ACR ≥", *(f"CA@{r:g} ≥" for r in radii), "evaluations"]
-    judged, partial_ = any(c.verdict for c in found), not all(c.finished for c in found)
-    rows = []
-    for c in sorted(ranked(found), key=lambda c: not c.begun):
-        curve = [percent(float(share), c.pool.inputs) for share in c.certified_accuracy(radii)]
-        figures = [floor_to(c.acr, 4), *curve] if c.begun else ["–"] * (1 + len(curve))
-        row = [c.name, *figures, f"{c.evaluations:,}"]
-        row += [f"{len(c.flips)} of {len(c.screening.rounds)}"] if partial_ else []
-        rows.append([*row, c.verdict.name.lower() if c.verdict else ""] if judged else row)
-    return [*heads, *(["rounds"] if partial_ else []), *(["verdict"] if judged else [])], rows

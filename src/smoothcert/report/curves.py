@@ -118,6 +118,12 @@ def of_published(log: Published, most: int = _MOST_POINTS) -> Curve:
     return steps(f"{log.name} (σ = {log.sigma:g}, published)", log.radii, 0, most)
 
 
+def thinned(curve: Curve, most: int) -> Curve:
+    """A curve of at most so many points, nowhere above the whole one."""
+    kept = np.unique(np.linspace(0, len(curve.x) - 1, min(most, len(curve.x))).round().astype(int))
+    return Curve(curve.name, curve.x[kept], curve.y[kept])
+
+
 def steps(name: str, values: NDArray[np.float64], wrong: int, most: int) -> Curve:
     """The share of values of at least x, of which the `wrong` largest do not count.
 

@@ -1,6 +1,6 @@
 """A report folder: one self-contained page, figures, a CSV, and the usual TSV for each run."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,7 +8,10 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra, StoreError
 from smoothcert.files import make_folder, write_whole
 from smoothcert.methods.dataset import DatasetCertificate, screenings
+from smoothcert.report import charts
 from smoothcert.report.curves import PUBLISHED, Published, Together
+from smoothcert.report.naming import class_names
+from smoothcert.report.screened import Cost
 from smoothcert.report.tables import csv_table, summarize_run, tsv
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
@@ -23,6 +26,7 @@ def report(
     radii: Sequence[float],
     screened: Iterable[DatasetCertificate] = (),
     pictures: Sequence[Inputs] = (),
+    costs: Mapping[DatasetCertificate, Cost] | None = None,
     published: Sequence[Published] = (),
 ) -> tuple[Summary, ...]:
     """Write a page, two figures, a CSV and the usual TSV of each run into a folder.
@@ -36,7 +40,9 @@ def report(
         radii: radii at which certified accuracy is listed, >= 0.
         screened: dataset certificates of one screening or more, to be shown with the runs; the
             page states the alpha of each screening, and their sum (docs/theory.md, section 10).
-        pictures: data sets; inputs of the runs that are found in them are shown as thumbnails.
+        pictures: data sets; inputs of the runs that are found in them are shown as thumbnails, and
+            page and CSV name the classes as they do.
+        costs: size, speed and original's run of screened candidates, where known.
         published: logs whose curves are drawn beside the runs, as what they are.
 
     Raises:
@@ -46,19 +52,20 @@ def report(
     """
     require_different_names(runs)
     with drawing():
-        from smoothcert.report import charts, html, plots
+        from smoothcert.report import html, plots
     summaries = tuple(summarize_run(run, radii) for run in runs)
     screened = tuple(dict.fromkeys(screened))
-    accuracy, together = charts.certified_accuracy(runs, screened, published)
-    acr = charts.acr_against_evaluations(runs, summaries)
-    facts = (tuple(runs), summaries, tuple(radii), (accuracy, acr), together)
-    content = html.Content(*facts, screened, tuple(pictures))
-    files = {PAGE: html.page(content).encode(), "certificates.csv": csv_table(runs).encode()}
+    found, together = charts.all_of(runs, summaries, screened, published)
+    facts = (tuple(runs), summaries, tuple(radii), found, together)
+    content = html.Content(*facts, screened, tuple(pictures), costs or {})
+    table = csv_table(runs, class_names(pictures))
+    files = {PAGE: html.page(content).encode(), "certificates.csv": table.encode()}
+    claims = _claims(summaries, together, screened, published)
     for name, drawn in {
-        "certified_accuracy": plots.drawn(
-            accuracy, _claims(summaries, together, screened, published)
+        "certified_accuracy": plots.drawn(found.accuracy, claims),
+        "acr_evaluations": plots.drawn(
+            found.cost, "Lines: fewer draws of the same run from scratch"
         ),
-        "acr_evaluations": plots.drawn(acr, "Lines: fewer draws of the same run from scratch"),
     }.items():
         files |= {f"{name}.{kind}": data for kind, data in drawn.items()}
     for run in runs:

@@ -1,9 +1,11 @@
 """Figures of merit, each rounded down, and the files that hold them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.certificate import Outcome, Settings, Votes
@@ -24,7 +26,8 @@ def summarize_run(run: Run, radii: Sequence[float]) -> Summary:
     """`summarize` for a finished run."""
     run.require_complete()
     facts = (visible(run.name), run.seconds, run.pilot_evaluations)
-    return summarize(run.certificates, run.labels, radii, *facts)
+    summary = summarize(run.certificates, run.labels, radii, *facts)
+    return replace(summary, sigma=run.identity.settings.sigma)
 
 
 def summary_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
@@ -34,7 +37,7 @@ def summary_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[st
     """
     radii = [radius for radius, _ in summaries[0].accuracy]
     mean, share = ("ACR", "CA") if any(s.unlabelled < s.inputs for s in summaries) else NAMELESS
-    heads = ["run", "inputs", "certified", mean, *(f"{share}@{r:g}" for r in radii)]
+    heads = ["run", "σ", "inputs", "certified", mean, *(f"{share}@{r:g}" for r in radii)]
     heads += ["mean ζ ≤", "evaluations", "seconds"]
     return filled(heads, [_summary_row(summary) for summary in summaries])
 
@@ -51,7 +54,8 @@ def _summary_row(s: Summary) -> list[str]:
     seconds = "" if s.seconds is None else f"{s.seconds:.1f}"
     counts = [str(s.inputs), str(s.certified), floor_to(s.acr, 4)]
     name = f"{s.name} ({s.counted})" if s.unlabelled else s.name
-    return [name, *counts, *accuracy, zeta, f"{s.evaluations:,}", seconds]
+    sigma = "" if s.sigma is None else f"{s.sigma:g}"
+    return [name, sigma, *counts, *accuracy, zeta, f"{s.evaluations:,}", seconds]
 
 
 def tsv(run: Run) -> str:
@@ -83,9 +87,20 @@ def tsv(run: Run) -> str:
     return "\n".join(lines) + "\n"
 
 
-def csv_table(runs: Sequence[Run]) -> str:
-    """Every certificate of every run as one CSV table; see `export.separated`."""
-    return separated(certificates_table(*runs), ",")
+def csv_table(runs: Sequence[Run], classes: Sequence[str] = ()) -> str:
+    """Every certificate of every run as one CSV table; see `export.separated`.
+
+    Args:
+        runs: finished runs.
+        classes: names of the classes; where they are known, two columns at the end have those of
+            label and predicted class, empty where there is none.
+    """
+    table = certificates_table(*runs)
+    for column in ("label", "predicted") if classes else ():
+        numbers = table[column].to_pylist()
+        names = [classes[n] if n is not None and 0 <= n < len(classes) else "" for n in numbers]
+        table = table.append_column(f"{column}_name", pa.array(names, pa.string()))
+    return separated(table, ",")
 
 
 def from_scratch_curve(

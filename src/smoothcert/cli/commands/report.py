@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smoothcert.data.inputs import Inputs
+    from smoothcert.methods.dataset import DatasetCertificate
     from smoothcert.report.curves import Published
+    from smoothcert.report.screened import Cost
     from smoothcert.runs.store import Run
 
 _FILES = (".pdf", ".html", ".htm", ".png", ".svg", ".md", ".csv", ".tsv", ".json", ".tex", ".zip")
@@ -80,7 +82,6 @@ def report(
 
     from smoothcert.cli import console
     from smoothcert.cli.figures import between_json, show_figures
-    from smoothcert.cli.screenings import read_screenings
     from smoothcert.report import figures
     from smoothcert.report.page import report as write_report
     from smoothcert.report.paper import paper as write_paper
@@ -91,14 +92,16 @@ def report(
     _check_folders(out, paper)
     _require_no_logs(runs)
     opened = [Run.open(path) for path in runs]
-    certificates = [one for path in screened or () for one in read_screenings(path)]
+    certificates = _screenings(screened or [])
     logs = _logs(published or [])
     summaries = ()
     if out is not None:
         with console.waiting("Reading the data for thumbnails"):
             pictures = _pictures(opened, data) if thumbnails else []
         with console.waiting("Writing the report"):
-            summaries = write_report(opened, out, wanted, certificates, pictures, logs)
+            summaries = write_report(
+                opened, out, wanted, certificates, pictures, certificates, logs
+            )
     if paper is not None:
         with console.waiting("Writing figures and tables"):
             summaries = write_paper(opened, paper, wanted, certificates, logs)
@@ -114,6 +117,16 @@ def report(
     console.show_table(*summary_table(summaries))
     show_figures(opened, summaries, wanted)
     _say_where(out, paper)
+
+
+def _screenings(paths: list[Path]) -> "dict[DatasetCertificate, Cost]":
+    """Dataset certificates, with size and speed of their models."""
+    from smoothcert.cli.screening_costs import read_costs
+    from smoothcert.cli.screenings import read_screenings
+
+    return {
+        one: cost for path in paths for one, cost in read_costs(path, read_screenings(path)).items()
+    }
 
 
 def _say_where(out: Path | None, paper: Path | None) -> None:
