@@ -107,12 +107,12 @@ def test_figures_are_those_of_the_summary_and_never_above(runs):
     entries = metadata(text)["model-index"]
     for run, row, entry in zip(runs, rows, entries, strict=True):
         summary = summarize_run(run, radii)
-        assert (int(row[2]), int(row[3])) == (7, summary.certified)
-        assert 0 <= Fraction(summary.acr) - Fraction(row[4]) < Fraction(1, 10**4)
+        assert (row[2], int(row[3]), int(row[4])) == ("0.25", 7, summary.certified)
+        assert 0 <= Fraction(summary.acr) - Fraction(row[5]) < Fraction(1, 10**4)
         (result,) = entry["results"]
         values = {m["name"]: m["value"] for m in result["metrics"]}
-        assert values.pop("Average certified l2 radius, sigma 0.25") == float(row[4])
-        for (radius, share), cell in zip(summary.accuracy, row[5:8], strict=True):
+        assert values.pop("Average certified l2 radius, sigma 0.25") == float(row[5])
+        for (radius, share), cell in zip(summary.accuracy, row[6:9], strict=True):
             exact = Fraction(round(share * 7), 7)
             value = values.pop(f"Certified accuracy at l2 radius {radius:g}, sigma 0.25")
             assert 0 <= exact - Fraction(repr(value)) < Fraction(1, 10**4)
@@ -176,7 +176,7 @@ def test_the_distance_of_inputs_to_the_grid_is_said(runs, tmp_path):
 def test_a_pipe_in_a_name_ends_no_cell(runs):
     run = smoothcert.Run(runs[0].storage, replace(runs[0].manifest, origin={"model": "a|b"}))
     text = smoothcert.model_card([run])
-    assert "| `base` | `a\\|b` | 7 |" in text
+    assert "| `base` | `a\\|b` | 0.25 | 7 |" in text
 
 
 @pytest.mark.parametrize(
