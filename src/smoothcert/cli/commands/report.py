@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _FILES = (".pdf", ".html", ".htm", ".png", ".svg", ".md", ".csv", ".tsv", ".json", ".tex", ".zip")
 
-
+_Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the page to write.", show_default=False)
+]
 _Paper = Annotated[
     Path | None,
     typer.Option(
@@ -58,10 +60,7 @@ _Data = Annotated[
 
 def report(
     runs: options.RunPaths,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder of the page to write.", show_default=False),
-    ] = None,
+    out: _Out = None,
     paper: _Paper = None,
     radii: Annotated[str, typer.Option(help="Radii for certified accuracy.")] = "0,0.25,0.5,0.75,1",
     screened: _Screened = None,
