@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smoothcert.data.inputs import Inputs
+    from smoothcert.methods.dataset import DatasetCertificate
+    from smoothcert.report.screened import Cost
     from smoothcert.runs.store import Run
 
 _FILES = (".pdf", ".html", ".htm", ".png", ".svg", ".md", ".csv", ".tsv", ".json", ".tex", ".zip")
@@ -47,8 +49,6 @@ def report(
 
     from smoothcert.cli import console
     from smoothcert.cli.figures import between_json, show_figures
-    from smoothcert.cli.screening_costs import read_costs
-    from smoothcert.cli.screenings import read_screenings
     from smoothcert.report import figures
     from smoothcert.report.page import PAGE
     from smoothcert.report.page import report as write_report
@@ -57,11 +57,7 @@ def report(
 
     wanted = options.parse_radii(radii)
     _check_folder(out)
-    certificates = {
-        one: cost
-        for path in screened or ()
-        for one, cost in read_costs(path, read_screenings(path)).items()
-    }
+    certificates = _screened(screened or ())
     opened = [Run.open(path) for path in runs]
     with console.waiting("Reading the data for thumbnails"):
         pictures = _pictures(opened, data) if thumbnails else []
@@ -78,6 +74,17 @@ def report(
     console.show_table(*summary_table(summaries))
     show_figures(opened, summaries, wanted)
     console.say(f"Written to {out}: open {out / PAGE}")
+
+
+def _screened(paths: "Sequence[Path]") -> "dict[DatasetCertificate, Cost]":
+    """Dataset certificates from files, with size and speed of their models."""
+    from smoothcert.cli.screening_costs import read_costs
+    from smoothcert.cli.screenings import read_screenings
+
+    found: dict[DatasetCertificate, Cost] = {}
+    for path in paths:
+        found |= read_costs(path, read_screenings(path))
+    return found
 
 
 def _check_folder(out: Path) -> None:
