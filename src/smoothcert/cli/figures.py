@@ -5,6 +5,8 @@ from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from smoothcert.cli import console
 from smoothcert.report.claims import of_comparison, of_new_inputs, of_sample
 from smoothcert.report.comparison import Comparison, comparisons
@@ -54,18 +56,19 @@ def _show_each(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequenc
     names = _names(summaries)
     heads = ["run", "abstains", "wrong", "at the cap", "median"]
     heads += [f"new {names[1]}@{radius:g} ≥" for radius in radii]
+    limits = [[one.robust for one in new_inputs(run, radii)] for run in runs]
+    proven = np.any(limits, axis=0)  # a column of zeros says nothing
     rows = []
-    for run, s in zip(runs, summaries, strict=True):
-        counts = [_percent_above(count, s.inputs) for count in (s.abstained, s.wrong)]
-        counts.append(percent(s.capped / s.inputs, s.inputs))
-        limits = [f"{floor_to(one.robust * 100, 1)} %" for one in new_inputs(run, radii)]
-        counts[1] = counts[1] if s.unlabelled < s.inputs else ""
-        rows.append([s.name, *counts, floor_to(s.median, 4), *limits])
+    for s, found in zip(summaries, limits, strict=True):
+        wrong = _percent_above(s.wrong, s.inputs) if s.unlabelled < s.inputs else ""
+        cells = [_percent_above(s.abstained, s.inputs), wrong]
+        cells += [percent(s.capped / s.inputs, s.inputs), floor_to(s.median, 4)]
+        shares = [f"{floor_to(share * 100, 1)} %" for share in found]
+        rows.append([s.name, *cells, *np.where(proven, shares, "").tolist()])
     console.show_table(*filled(heads, rows))
-    console.say(
-        "At the cap: all draws agree, so n and alpha limit the radius. New: "
-        f"{of_new_inputs(BETA, names != NAMELESS)}."
-    )
+    console.say("At the cap: all draws agree, so n and alpha limit the radius.")
+    if proven.any():
+        console.say(f"New: {of_new_inputs(BETA, names != NAMELESS)}.")
 
 
 def _show_comparisons(compared: Sequence[Comparison]) -> None:
@@ -85,9 +88,9 @@ def _show_comparisons(compared: Sequence[Comparison]) -> None:
             f"These are {len(compared)} tests: at {compared[0].level:g} for all of them together, "
             f"a p counts up to {compared[0].level:g}/{len(compared)}."
         )
-    sentences = [of_comparison(found) for found in compared]
-    for said in dict.fromkeys([*sentences, *(of_sample(found.inputs) for found in compared)]):
-        console.say(said)
+    console.say(of_comparison(next((one for one in compared if not one.exact), compared[0])))
+    for inputs in dict.fromkeys(found.inputs for found in compared):
+        console.say(of_sample(inputs))
 
 
 def _show_seeds(spreads: Sequence[SeedSpread], names: tuple[str, str]) -> None:

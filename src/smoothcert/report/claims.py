@@ -57,7 +57,7 @@ def of_new_inputs(beta: float, labelled: bool) -> str:
 
 def of_comparison(found: Comparison) -> str:
     """What the p-values of a comparison say (docs/theory.md, section 15)."""
-    about = "" if found.exact else "; approximate here, as a plan shares draws out among inputs"
+    about = "" if found.exact else "; approximate where a plan shares draws out among inputs"
     return (
         "p asks whether both certify the same share of the population that these inputs are a "
         f"random sample of (McNemar's exact test; docs/theory.md, section 15{about}). Each "
