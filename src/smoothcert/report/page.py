@@ -56,21 +56,17 @@ def report(
     summaries = tuple(summarize_run(run, radii) for run in runs)
     screened = tuple(dict.fromkeys(screened))
     found, together = charts.all_of(runs, summaries, screened, published)
-    facts = (tuple(runs), summaries, tuple(radii), found, together)
-    content = html.Content(*facts, screened, tuple(pictures), costs or {})
-    table = csv_table(runs, class_names(pictures))
-    files = {PAGE: html.page(content).encode(), "certificates.csv": table.encode()}
-    claims = _claims(summaries, together, screened, published)
-    for name, drawn in {
-        "certified_accuracy": plots.drawn(found.accuracy, claims),
-        "acr_evaluations": plots.drawn(
-            found.cost, "Lines: fewer draws of the same run from scratch"
-        ),
-    }.items():
-        files |= {f"{name}.{kind}": data for kind, data in drawn.items()}
-    for run in runs:
-        if None not in run.labels:
-            files[f"{visible(run.name)}.tsv"] = tsv(run).encode()
+    facts = (summaries, tuple(radii), found, together, screened, tuple(pictures))
+    content = html.Content(tuple(runs), *facts, costs or {})
+    table = csv_table(runs, class_names(pictures)).encode()
+    files = {PAGE: html.page(content).encode(), "certificates.csv": table}
+    for name, chart, note in (
+        ("certified_accuracy", found.accuracy, _claims(summaries, together, screened, published)),
+        ("acr_evaluations", found.cost, "Lines: fewer draws of the same run from scratch"),
+    ):
+        files |= {f"{name}.{kind}": data for kind, data in plots.drawn(chart, note).items()}
+    labelled = [run for run in runs if None not in run.labels]
+    files |= {f"{visible(run.name)}.tsv": tsv(run).encode() for run in labelled}
     make_folder(out)
     for name, data in files.items():
         write_whole(out / name, data)
