@@ -162,6 +162,7 @@ def test_the_sdist_holds_what_its_tests_need(builds):
     assert not any("__pycache__" in name or ".venv" in name for name in names)
 
 
+@pytest.mark.slow
 def test_the_sdist_builds_the_same_wheel(builds, tmp_path):
     (sdist,) = builds[0].glob("*.tar.gz")
     (wheel,) = builds[0].glob("*.whl")

@@ -81,6 +81,7 @@ def test_it_is_seen_adapted_and_certified_by_commands(tmp_path):
     run_in("certify", "m-adapted.pt2", "--data", "d.npz", *draws, "--out", "r", cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_first_normalization_is_seen(tmp_path):
     write(tmp_path / "m.pt2", "normalized")
     assert seen(str(tmp_path / "m.pt2")).normalizes == ("sub", "div")

@@ -88,6 +88,7 @@ def before(draw, largest: int):
     return draw(st.one_of(st.just(seen), st.just(0), st.integers(0, seen))), seen
 
 
+@pytest.mark.slow
 @given(counts(10**12), st.floats(1e-9, 1 - 1e-9), before(10**12))
 @settings(max_examples=600, deadline=None, derandomize=True, database=None)
 def test_the_error_of_floats_is_a_tenth_of_what_is_allowed(case, p, seen):
@@ -97,6 +98,7 @@ def test_the_error_of_floats_is_a_tenth_of_what_is_allowed(case, p, seen):
     assert abs(betting.log_evidence(hits, draws, p, *seen) - exact) < allowed / 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("largest", "examples"), [(2000, 300), (10**6, 80)])
 def test_limits_are_safe_and_close(largest, examples):
     @given(counts(largest), before(1000))
@@ -211,6 +213,7 @@ def ever_by_start(p: float, seen: int, draws: int, alpha: float) -> np.ndarray:
     return wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.05, 0.001])
 @pytest.mark.parametrize("seen", [1, 10, 100])
 def test_whatever_was_seen_the_truth_is_ever_rejected_with_at_most_alpha(seen, alpha):

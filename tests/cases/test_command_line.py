@@ -114,6 +114,7 @@ def refused(is_refused, match, kind=Exception):
     return pytest.raises(kind, match=match) if is_refused else contextlib.nullcontext()
 
 
+@pytest.mark.slow
 def test_numbers_reach_the_run(tmp_path):
     written = ("--sigma", "64/255", "--n", "0.2k", "--n0", "1e1", "--alpha", "1/100", "--limit", 3)
     run("certify", "support.linear:good", "--data", "digits", *written, "--out", tmp_path / "r")

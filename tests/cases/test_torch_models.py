@@ -71,6 +71,7 @@ def test_a_forward_pass_does_not_change_the_fingerprint(row):
     assert fingerprint(module) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", cases.PAIRS)
 def test_two_networks_have_two_fingerprints(row):
     one, other = [fingerprint(module) for module in cases.PAIRS[row]()]

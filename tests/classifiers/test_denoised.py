@@ -238,6 +238,7 @@ def test_one_step_of_a_diffusion_model(reference, kind, folder, files):
     assert np.abs(got - expected).max() < close < np.abs(got - wrong).max()
 
 
+@pytest.mark.slow
 def test_time_and_sigma_as_second_arguments(folder, files):
     parts, images = files[1], noisy()
     for time, second, low in ((3, 3, 0), (2.5, 2.5, 0), ("sigma", 0.5, 0), ("sigma", 1.0, -1)):
@@ -293,6 +294,7 @@ def test_a_file_beside_the_json_is_found_from_elsewhere(folder, tmp_path, monkey
     assert smoothcert.load_classifier(f"{folder}/network.pt2+{folder}/d.json").denoises == SIGMA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -107,6 +107,7 @@ def test_other_processors(settings, mean, std, transformers, tmp_path):
     assert np.allclose(classifier.module.std.flatten(), std)
 
 
+@pytest.mark.slow
 def test_a_processor_that_does_more_is_refused(transformers, tmp_path):
     """EfficientNet's divides by the standard deviation twice."""
     from smoothcert.classifiers.quiet import quiet

@@ -31,6 +31,7 @@ def exported(network, tmp_path):
     return tmp_path / "net.pt2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_contract(file, models, digits):
     """Every kind: logits of the right shape, row by row, and a fingerprint of the content."""

@@ -56,6 +56,7 @@ def test_resume_and_refusals(folder, models):
     assert "was made with other settings: " in err
 
 
+@pytest.mark.slow
 def test_verify(folder):
     out, _ = run_in("verify", "base", "--replay", "5%", cwd=folder)
     assert "20 certificates recomputed from the votes, 520 draws replayed: all as stored." in out
@@ -249,6 +250,7 @@ def test_users_own_files_end_to_end(models, tmp_path):
     assert json.loads(out)["inputs"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -6,6 +6,7 @@ from smoothcert.runs.store import Run
 from support.command_line import program, run_in
 
 
+@pytest.mark.slow
 def test_extend_verify_and_recertify(models, tmp_path):
     net = models / "net.safetensors"
     where = ("--data", "digits", "--limit", 8, "--sigma", 0.25, "--n", 300)

@@ -6,6 +6,8 @@ import pytest
 
 from support.command_line import program, run_in
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(models, tmp_path_factory):

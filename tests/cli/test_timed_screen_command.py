@@ -9,6 +9,8 @@ from smoothcert.runs import ledger
 from smoothcert.runs.store import Run
 from support.command_line import program, run_in
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("net.safetensors", "int8.onnx", "prune.safetensors")
 
 

@@ -46,6 +46,7 @@ def parts(folder, name):
     return body["identity"], body["origin"]
 
 
+@pytest.mark.slow
 def test_a_run_says_on_what_it_was_made(folder):
     identity, origin = parts(folder, "there")
     assert "products" not in identity
@@ -65,6 +66,7 @@ def unfinished(folder):
     return ("certify", "wide.onnx", *CERTIFY, "--out", "there")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [("--resume",), ("--shard", "2/3")])
 def test_a_run_goes_on_only_where_products_are_the_same(how, folder):
     again = unfinished(folder)
@@ -135,6 +137,7 @@ def test_its_certificates_are_those_of_recertify_for_what_this_machine_computes(
     assert sum(c.outcome is Outcome.CERTIFIED for c in chosen.certificates) >= 8
 
 
+@pytest.mark.slow
 def test_verify_tells_another_machine_from_wrong_votes(folder):
     replay = ("verify", "there", "--replay", "100%")
     with on(EXACT):

@@ -173,6 +173,7 @@ def test_a_random_seed_is_recorded_and_kept(folder):
     assert "--seed must be a whole number in 0..2^64 - 1, or random; got 'zero'" in said(refused)
 
 
+@pytest.mark.slow
 def test_a_base_that_cannot_be_written_to_is_said_once(folder, monkeypatch):
     write = LocalFolder.write
 

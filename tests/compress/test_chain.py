@@ -14,6 +14,8 @@ from smoothcert.compress.record import CompressionReport
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.vocabulary import TARGETS
 
+pytestmark = pytest.mark.slow
+
 SIGMA = 0.25
 
 

@@ -11,6 +11,8 @@ from smoothcert.compress.export import to_onnx
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import ModelError
 
+pytestmark = pytest.mark.slow
+
 CODE = """
 import torch
 from torch import nn

@@ -15,6 +15,8 @@ from smoothcert.compress.symmetric import on_grid
 from smoothcert.compress.torch_weights import network_layers
 from smoothcert.errors import InvalidInput, ModelError
 
+pytestmark = pytest.mark.slow
+
 MODEL = """
 import torch
 from torch import nn

@@ -48,6 +48,7 @@ def test_a_pruned_network_recovers_and_stays_sparse(pruned, data, tmp_path):
     assert noisy_accuracy(out) > noisy_accuracy(pruned) + 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "precision"), [("adamw", "fp32"), ("sgd", "bf16")])
 def test_only_the_kept_zeros_stay(optimizer, precision, pruned, data):
     """And without keeping, both optimizers move them: the control."""

@@ -117,6 +117,7 @@ def test_parts_are_decimal_and_never_the_whole():
     assert part(1e-5, 10**5) == 1
 
 
+@pytest.mark.slow
 def test_nothing_changed_is_said_loudly(colour, tmp_path):
     compress(colour / "net.safetensors", "prune-layers:0.2", tmp_path / "a.safetensors")
     again = compress(tmp_path / "a.safetensors", "prune-layers:0.1", tmp_path / "b.safetensors")

@@ -62,6 +62,7 @@ def test_close_to_the_original_in_any_batch(change, residual, logits):
     assert 0 < difference.mean() < 0.1 * np.abs(logits(residual / "net.safetensors")).max()
 
 
+@pytest.mark.slow
 def test_it_certifies(change, certified_right):
     assert certified_right(change.path) >= 0.5
 

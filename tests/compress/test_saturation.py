@@ -87,6 +87,7 @@ def test_weights_without_a_scale_are_refused(bad, target, train_inputs, tmp_path
     assert not (tmp_path / "q.onnx").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["int8", "int8:5.=int4", "int8-dynamic", "lowrank:0.5+int8"])
 def test_every_file_with_integer_products(target, residual, train_inputs, tmp_path):
     assert not can_saturate(made(residual, train_inputs, tmp_path / "q.onnx", target))

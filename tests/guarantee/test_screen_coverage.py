@@ -208,6 +208,7 @@ def test_every_look_holds_so_any_target_does(monkeypatch):
         assert not rejected(errors_at_any_look(WORLDS[name], ASKED, 150), 150)
 
 
+@pytest.mark.slow
 def test_whatever_round_time_ends_it_after(monkeypatch):
     sharp(monkeypatch)
     for name in ("a third just lost", "all just lost"):

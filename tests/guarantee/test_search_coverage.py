@@ -96,6 +96,7 @@ def rejected(errors: int) -> bool:
     return stats.binom.sf(errors - 1, SETS, ALPHA) < ERROR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("greedy", [True, False])
 def test_all_that_a_search_states_holds_together(rounds, greedy):
@@ -115,6 +116,7 @@ def test_the_errors_of_all_words_are_at_most_alpha_together():
     assert MODELS * 2.0**-7 + MODELS**2 * 64 * 2.0 ** -(1 + MASK_BITS + 14) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("divided", [False, True])
 def test_without_the_lengths_of_words_it_is_caught(divided):
     """At all of alpha, and at alpha divided by what was tried, which is no remedy either."""

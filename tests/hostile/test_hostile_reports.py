@@ -74,6 +74,7 @@ class Tags(HTMLParser):
         self.text += data
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
 def test_a_report_shows_any_name_and_obeys_none(made, tmp_path):
     runs, out = [], tmp_path / "out"

@@ -130,6 +130,7 @@ def test_a_mark_at_the_end_is_no_seal():
     assert not is_sealed(data + b"\xff" * 64, "run.json")
 
 
+@pytest.mark.slow
 def test_methods_whose_arithmetic_would_never_end(base):
     """A growth of 1 is refused; above it there is at most a look per draw."""
 

@@ -30,6 +30,7 @@ def base(tiny_inputs):
     return certify(tiny_inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["binary", "runner-up", "auto", "multiclass"])
 def test_votes_and_limits_are_those_of_all_draws_at_the_share_of_alpha(form, tiny_inputs):
     model = PixelBins((20, 28, 33))

@@ -102,6 +102,7 @@ def test_draws_are_monotone_and_symmetric_in_the_word(law):
     assert (words[0], words[-1]) == (0, 2**64 - 1)
 
 
+@pytest.mark.slow
 @every_law
 def test_the_compiled_look_up_at_hard_words(law):
     """The machine code itself: words of this kind cannot be reached by an address in a test."""

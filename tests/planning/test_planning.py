@@ -73,6 +73,7 @@ def test_the_unproven_get_nothing(what):
         )
 
 
+@pytest.mark.slow
 def test_retain_reaches_its_share_of_the_cached_radius(what):
     k, proven = caches(500)
     made = plan(Policy("retain", 0.8), k, np.full_like(k, N), proven, what)
@@ -177,6 +178,7 @@ def test_why_an_input_got_nothing_is_said(tiny_inputs, pixel_sum):
     assert "Another budget" in new.certificates[0].explain(0.25)
 
 
+@pytest.mark.slow
 def test_fifty_thousand_inputs_take_seconds(what):
     """Measured in benchmarks; here only that it is vectorized."""
     k, proven = caches(50_000)

@@ -186,6 +186,7 @@ def test_a_band_is_shown_where_it_is_asked_for(page):
     assert seen == {"1": [False, True], "": [False] * 2, "0": [True, False], "all": [True] * 2}
 
 
+@pytest.mark.slow
 def test_curves_are_read_with_the_keyboard(page):
     page.locator("#accuracy .plot").focus()
     page.keyboard.press("End")

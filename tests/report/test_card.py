@@ -135,6 +135,7 @@ def test_unknown_labels_and_decisions_are_said(tmp_path):
         smoothcert.model_card([])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_names_are_shown_and_obeyed_by_nothing(name, runs, tmp_path):
     shutil.copytree(runs[0].path, tmp_path / name)

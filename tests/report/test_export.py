@@ -108,6 +108,7 @@ def test_a_result_in_memory_and_unknown_labels(tiny_inputs, pixel_sum, tmp_path)
         smoothcert.certificates_table(found, labels=[1, 0])
 
 
+@pytest.mark.slow
 def test_it_is_a_data_frame(runs):
     pytest.importorskip("pandas")
     frame = smoothcert.certificates_table(*runs).to_pandas()

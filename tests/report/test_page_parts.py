@@ -122,6 +122,7 @@ def test_what_was_spent_adds_up(base, changed, data, tmp_path):
     assert set(spending.parts(changed["fresh"])) <= {"fresh", "pilot"}
 
 
+@pytest.mark.slow
 def test_bins_hold_the_shares_they_name(changed):
     run = changed["irs"]
     for b in spending.by_share(run.certificates):

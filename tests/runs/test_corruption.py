@@ -180,6 +180,7 @@ def test_a_missing_file_is_seen(run):
         file.write_bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["votes", "certificates", "events"])
 def test_one_block_over_another_is_seen(run, folder):
     first, second = sorted((run.path / folder).iterdir())

@@ -111,6 +111,7 @@ def with_votes(run, out, change):
     return Run.open(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

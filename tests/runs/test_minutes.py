@@ -239,6 +239,7 @@ def test_blocks_of_minutes_do_not_depend_on_a_speed(tmp_path, tiny_inputs, fits)
     assert verify(found).problems == ()
 
 
+@pytest.mark.slow
 def test_the_time_that_blocks_take_is_set_aside(tmp_path, tiny_inputs, monkeypatch):
     seen = []
     monkeypatch.setattr(

@@ -58,6 +58,7 @@ def stopping(monkeypatch):
     monkeypatch.setattr(find, "TimeLimit", lambda looks: TimeLimit(looks / 60, lambda: clock()))
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_often_ends_as_one_that_is_not(
     search, steady, base, tmp_path, monkeypatch
 ):
@@ -82,6 +83,7 @@ def test_a_search_that_is_stopped_often_ends_as_one_that_is_not(
     assert search(out, resume=True) == whole
 
 
+@pytest.mark.slow
 def test_what_is_proven_when_the_time_is_over_is_kept(search, steady, tmp_path):
     def over(*rest):
         raise TimeIsUp
@@ -180,6 +182,7 @@ def test_a_step_of_a_shrink():
     assert list(neighbours(LAYERS, kept, trains=False)) == [Candidate("int8", "lowrank", 0.45)]
 
 
+@pytest.mark.slow
 def test_the_search_goes_on_from_its_winner(search, steady, tmp_path, monkeypatch):
     few = (Candidate("onnx"), Candidate("int8-weights"))
     monkeypatch.setattr(find, "proposals", lambda *rest: few)
@@ -193,6 +196,7 @@ def test_the_search_goes_on_from_its_winner(search, steady, tmp_path, monkeypatc
     assert list(problems_of(found, None)) == []
 
 
+@pytest.mark.slow
 def test_a_model_of_a_fixed_batch_is_searched(search, models, data, tmp_path):
     model = onnx.load(models / "net.onnx")
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 8

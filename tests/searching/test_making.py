@@ -97,6 +97,7 @@ def test_formats_of_one_shrunk_network_are_those_of_compress_by_hand(
         assert whole.read_bytes() == one.file.read_bytes()
 
 
+@pytest.mark.slow
 def test_what_is_made_is_not_made_again(workshop):
     first = workshop("again").make(CANDIDATES[3:4])
 

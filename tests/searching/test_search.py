@@ -60,6 +60,7 @@ def folder(base, models, data, calibration, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_the_winner_is_the_cheapest_that_is_proven(folder, base):
     found = Found.read(folder)
     best = found.best
@@ -171,6 +172,7 @@ def test_a_file_that_is_none_is_refused(change, folder, tmp_path):
         Found.read(tmp_path)
 
 
+@pytest.mark.slow
 def test_nothing_but_selection_draws_is_evaluated_before_the_first_proof(
     base, models, data, calibration, tmp_path, monkeypatch
 ):
@@ -207,6 +209,7 @@ def test_the_language_is_ordered_by_inputs_that_no_counted_vote_chose(base, data
     assert Explorer.of(none).inputs == 0
 
 
+@pytest.mark.slow
 def test_candidates_do_not_depend_on_the_noise_that_certifies(
     base, models, data, calibration, folder, tmp_path
 ):
@@ -256,6 +259,7 @@ def test_folders_of_earlier_versions_have_no_latencies(folder, base, tmp_path):
     assert "<td></td>" in html(found)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_proven_ends_with_the_nearest(base, models, data, calibration, tmp_path):
     accept = "ca@0.25>=0.999*base"
     found = find(base, str(models / "net.onnx"), data, calibration, tmp_path / "f", accept)
@@ -265,6 +269,7 @@ def test_what_cannot_be_proven_ends_with_the_nearest(base, models, data, calibra
     assert "Not proven" in (tmp_path / "f" / "index.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["latency", "energy-proxy"])
 def test_other_objectives_have_costs_of_their_own(
     objective, base, models, data, calibration, tmp_path

@@ -67,6 +67,7 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path):
     data = smoothcert.load_inputs("digits", "train", limit=100)
     whole = train(CROPPED, data)

@@ -204,6 +204,7 @@ def test_a_step_that_does_not_fit_says_what_to_make_smaller():
             train(Recipe("small_cnn", 0.25, loss=Loss.parse(text)), data)
 
 
+@pytest.mark.slow
 def test_a_batch_of_more_draws_has_the_labels_of_its_images():
     """Draws of one image beside each other would get other images' labels, and learn nothing."""
     data = smoothcert.load_inputs("digits", "train", limit=300)
