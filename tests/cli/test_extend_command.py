@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from smoothcert.runs.store import Run
 from support.command_line import program, run_in
 
