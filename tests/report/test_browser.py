@@ -224,8 +224,8 @@ def test_an_explanation_opens_alone_and_escape_closes_it(page):
         page.locator(".figures .says").first.inner_text()
     )
     marks.nth(1).press("Enter")
-    page.locator("details.help[open]").nth(0).wait_for()
-    page.wait_for_function("document.querySelectorAll('details.help[open]').length === 1")
+    first_closed = ".figures:not(:has(.figure:first-child [open]))"
+    page.locator(f"{first_closed} .figure:nth-child(2) [open] .says").wait_for()
     page.keyboard.press("Escape")
     assert page.locator("details.help[open]").count() == 0
 
