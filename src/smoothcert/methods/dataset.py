@@ -8,7 +8,7 @@ section 10).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from math import fsum
 from typing import Any
 
@@ -65,8 +65,8 @@ class DatasetCertificate:
     name: str
     fingerprint: str
     screening: Screening
-    pool: Pool
-    flips: tuple[tuple[int, ...], ...]
+    pool: Pool = field(repr=False)
+    flips: tuple[tuple[int, ...], ...] = field(repr=False)
     groups: tuple[Group, ...]
     named: tuple[Named, ...]
     acr: float
