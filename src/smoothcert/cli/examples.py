@@ -1,6 +1,6 @@
 """An example or two of each command, which `--help` shows at its end and tests parse."""
 
-EXAMPLES = {
+EXAMPLES: dict[str, tuple[str, ...]] = {
     "demo": ("smoothcert demo --quick",),
     "adapt": (
         "smoothcert adapt model.onnx",

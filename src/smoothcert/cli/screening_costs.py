@@ -26,14 +26,14 @@ class Costs:
 
     def __init__(self, models: Sequence[str], base: Run, before: Sequence[Cost] = ()) -> None:
         """Begin, or go on with what an earlier part of the screening has measured."""
-        self.candidates = tuple(
+        self.candidates: tuple[Cost, ...] = tuple(
             Cost(size_of(model), cost.per_second)
             for model, cost in zip(models, before or [Cost()] * len(models), strict=True)
         )
-        self.original = Original.of(base)
+        self.original: Original = Original.of(base)
         known = before[0].original if before else None
         size = size_of(str(base.manifest.origin.get("model", "")))
-        self.of_original = Cost(size, known.per_second if known else None)
+        self.of_original: Cost = Cost(size, known.per_second if known else None)
 
     def measure(
         self,
