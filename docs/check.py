@@ -53,6 +53,16 @@ def missing_sections() -> list[str]:
     return problems
 
 
+def missing_files() -> list[str]:
+    """Tests and experiments that a page names and that are not there."""
+    return [
+        f"{page.name} names {named}, which does not exist"
+        for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+        for named in re.findall(r"`((?:tests|experiments)/[\w/.]+)`", page.read_text())
+        if page.name != "CHANGELOG.md" and not (ROOT / named).exists()
+    ]
+
+
 def undocumented_names() -> list[str]:
     """Public names and bounds that no page of the API shows."""
     text = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
@@ -69,9 +79,14 @@ def pages_left_out() -> list[str]:
     return [f"mkdocs.yml: nav lacks {page}" for page in sorted(pages) if page not in named]
 
 
-CHECKS = (broken_links, missing_functions, missing_sections, undocumented_names, pages_left_out)
+CHECKS = (
+    *(broken_links, missing_functions, missing_sections, missing_files),
+    *(undocumented_names, pages_left_out),
+)
 
 if __name__ == "__main__":
     found = [problem for check in CHECKS for problem in check()]
-    print("\n".join(found) or "docs: links, functions, sections, names and pages are all there")
+    print(
+        "\n".join(found) or "docs: links, functions, sections, files, names and pages are all there"
+    )
     sys.exit(bool(found))

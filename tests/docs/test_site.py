@@ -61,10 +61,11 @@ def test_a_notebook_as_a_page():
 
 def test_the_check_sees_pages_names_and_links_that_are_missing(tmp_path, monkeypatch):
     (tmp_path / "api").mkdir()
-    (tmp_path / "new.md").write_text("[x](nowhere.md)")
+    (tmp_path / "new.md").write_text("[x](nowhere.md) `tests/docs/test_site.py` `tests/none.py`")
     (tmp_path / "api" / "functions.md").write_text("::: smoothcert.certify\n")
     monkeypatch.setattr(check, "DOCS", tmp_path)
     assert check.pages_left_out() == ["mkdocs.yml: nav lacks new.md"]
+    assert check.missing_files() == ["new.md names tests/none.py, which does not exist"]
     missing = check.undocumented_names()
     assert "docs/api lacks ::: smoothcert.recertify" in missing
     assert "docs/api lacks ::: smoothcert.bounds.joint" in missing
