@@ -71,3 +71,14 @@ def test_the_check_sees_pages_names_and_links_that_are_missing(tmp_path, monkeyp
     assert "docs/api lacks ::: smoothcert.bounds.joint" in missing
     assert "docs/api lacks ::: smoothcert.certify" not in missing
     assert "new.md: no file nowhere.md" in check.broken_links()
+
+
+def test_the_check_sees_functions_and_tests_of_the_theory_that_are_missing(tmp_path, monkeypatch):
+    assert len(check.proven()) > 20
+    row = "| it holds | 1 | `bounds.joint.lower`, `bounds.none` | `docs/test_site.py`, `none.py` |"
+    (tmp_path / "theory.md").write_text(f"| statement | s | f | t |\n|---|---|---|---|\n{row}\n")
+    monkeypatch.setattr(check, "DOCS", tmp_path)
+    assert check.missing_functions() == [
+        "theory.md names smoothcert.bounds.none, which does not exist",
+        "theory.md names tests/none.py, which does not exist",
+    ]
