@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 NETWORKS = ("prune5", "int8", "prune20")
 SHOWN = ("int8", "prune20")
 POLICIES = ("radius:0.25", "radius:0.5", "retain:0.9", "retain:0.95")
+SHOWN_POLICIES = ("radius:0.5", "retain:0.9")
 ALPHA = 0.002
 
 
@@ -78,7 +79,7 @@ def main() -> None:
         out.writerows(astuple(replace(row, evaluations=round(row.evaluations, 1))) for row in found)
     lines = []
     for one, two in zip(found[::2], found[1::2], strict=True):
-        if one.network not in SHOWN:
+        if one.network not in SHOWN or one.policy not in SHOWN_POLICIES:
             continue
         ends = [f"{r.reached} for {r.evaluations:.0f}" for r in (one, two)]
         lines.append([f"{one.sigma:g}", one.network, one.policy, str(one.possible), *ends])

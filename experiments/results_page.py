@@ -109,8 +109,9 @@ def _screened(rows: list[dict]) -> dict[tuple, dict]:
 
 
 def names(row: dict) -> list[str]:
-    """The first columns."""
+    """The first columns; a network is a ResNet-20 where no other is named."""
     network = f"{row['architecture'].removeprefix('cifar_')} {row['network']}"
+    network = network.removeprefix("resnet20 ")
     return [network, f"{row['sigma']:g}"]
 
 
@@ -137,7 +138,7 @@ def speedups(rows: list[dict], screened: dict[tuple, dict]) -> str:
             low, high = row.get(f"{method} 5%"), row.get(f"{method} 95%")
             line.append(number(row[method]))
             if low is not None:  # a quantile over resampled images
-                line[-1] += f" ({number(low, 1)} to {number(high, 1)})"
+                line[-1] += f" ({number(low, 1)}–{number(high, 1)})"
         found = [screened.get((*_pair(row), m)) for m in shown]
         line += ["–" if r is None else number(r["times"], 0) for r in found]
         lines.append(line)
