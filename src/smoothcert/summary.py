@@ -75,6 +75,7 @@ def summarize(
     name: str = "",
     seconds: float | None = None,
     pilot_evaluations: int = 0,
+    sigma: float | None = None,
 ) -> Summary:
     """Average certified radius and certified accuracy.
 
@@ -86,6 +87,7 @@ def summarize(
         name: the name to show.
         seconds: the time to show.
         pilot_evaluations: spent on planning, added to the certificates' own.
+        sigma: of the noise, to show.
 
     Returns:
         The summary; its figures are rounded to the safe side when they are printed.
@@ -118,6 +120,7 @@ def summarize(
         wrong=certified - int((correct >= 0).sum()),
         capped=sum(_unanimous(c) for c, r in zip(certificates, correct, strict=True) if r > 0),
         median=_lower_median(np.clip(correct, 0, None)),
+        sigma=sigma,
     )
 
 

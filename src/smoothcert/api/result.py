@@ -66,7 +66,7 @@ class CertificationResult(Certification):
         Returns:
             The summary; inputs without a label count with any class.
         """
-        facts = (self.name, self.seconds, self.pilot_evaluations)
+        facts = (self.name, self.seconds, self.pilot_evaluations, self.settings.sigma)
         return summarize(self.certificates, self.labels, radii, *facts)
 
     def to_pandas(self) -> "pandas.DataFrame":

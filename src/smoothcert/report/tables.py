@@ -1,7 +1,6 @@
 """Figures of merit, each rounded down, and the files that hold them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -25,9 +24,8 @@ _TSV = ("idx", "label", "predict", "radius", "correct", "time", "alpha")
 def summarize_run(run: Run, radii: Sequence[float]) -> Summary:
     """`summarize` for a finished run."""
     run.require_complete()
-    facts = (visible(run.name), run.seconds, run.pilot_evaluations)
-    summary = summarize(run.certificates, run.labels, radii, *facts)
-    return replace(summary, sigma=run.identity.settings.sigma)
+    facts = (run.seconds, run.pilot_evaluations, run.identity.settings.sigma)
+    return summarize(run.certificates, run.labels, radii, visible(run.name), *facts)
 
 
 def summary_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:

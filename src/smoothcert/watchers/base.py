@@ -164,6 +164,7 @@ class Notifier:
                     self._start.name,
                     took,
                     self._pilot,
+                    self._start.settings.sigma,
                 )
             self._notify(lambda watcher: watcher.finished(summary))
 
