@@ -67,7 +67,8 @@ class CertificationResult(Certification):
             The summary; inputs without a label count with any class.
         """
         facts = (self.name, self.seconds, self.pilot_evaluations)
-        return summarize(self.certificates, self.labels, radii, *facts)
+        found = summarize(self.certificates, self.labels, radii, *facts)
+        return replace(found, sigma=self.settings.sigma)
 
     def to_pandas(self) -> "pandas.DataFrame":
         """A row for each certificate.
