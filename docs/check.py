@@ -23,23 +23,38 @@ def broken_links() -> list[str]:
     ]
 
 
+def exists(name: str) -> bool:
+    """Whether a dotted name is a module, or in one."""
+    parts = name.split(".")
+    for depth in range(len(parts), 0, -1):
+        try:
+            value = import_module(".".join(parts[:depth]))
+        except ImportError:
+            continue
+        for part in parts[depth:]:
+            value = getattr(value, part, None)
+        return value is not None
+    return False
+
+
+def proven() -> list[list[str]]:
+    """The rows of the table that the theory begins with: statement, section, functions, tests."""
+    table = (DOCS / "theory.md").read_text().partition("\n## 1.")[0]
+    rows = re.findall(r"^\| (?!statement)(.*) \|$", table, re.MULTILINE)
+    return [re.split(r" *\| *", row) for row in rows]
+
+
 def missing_functions() -> list[str]:
-    """Names in the theory's table that cannot be imported."""
-    problems = []
-    for line in (DOCS / "theory.md").read_text().splitlines():
-        for name in re.findall(r"`(smoothcert\.[\w.]+)`", line):
-            parts = name.split(".")
-            for depth in range(len(parts), 0, -1):
-                try:
-                    value = import_module(".".join(parts[:depth]))
-                except ImportError:
-                    continue
-                for part in parts[depth:]:
-                    value = getattr(value, part, None)
-                if value is None:
-                    problems.append(f"theory.md names {name}, which does not exist")
-                break
-    return problems
+    """Functions and tests of the theory that are not there."""
+    text = (DOCS / "theory.md").read_text()
+    names = re.findall(r"`(smoothcert\.[\w.]+)`", text)
+    tests = []
+    for _, _, functions, tested in proven():
+        names += [f"smoothcert.{name}" for name in re.findall(r"`([\w.]+)`", functions)]
+        tests += [f"tests/{name}" for name in re.findall(r"`([\w/.]+)`", tested)]
+    lost = [name for name in names if not exists(name)]
+    lost += [name for name in tests if not (ROOT / name).is_file()]
+    return [f"theory.md names {name}, which does not exist" for name in lost]
 
 
 def missing_sections() -> list[str]:
@@ -51,6 +66,16 @@ def missing_sections() -> list[str]:
         for cited in re.findall(r"docs/theory\.md, sections? (\d+)(?: and (\d+))?", text):
             problems += [f"{path.name} cites section {s}" for s in cited if s and s not in there]
     return problems
+
+
+def missing_files() -> list[str]:
+    """Tests and experiments that a page names and that are not there."""
+    return [
+        f"{page.name} names {named}, which does not exist"
+        for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+        for named in re.findall(r"`((?:tests|experiments)/[\w/.]+)`", page.read_text())
+        if page.name != "CHANGELOG.md" and not (ROOT / named).exists()
+    ]
 
 
 def undocumented_names() -> list[str]:
@@ -69,9 +94,14 @@ def pages_left_out() -> list[str]:
     return [f"mkdocs.yml: nav lacks {page}" for page in sorted(pages) if page not in named]
 
 
-CHECKS = (broken_links, missing_functions, missing_sections, undocumented_names, pages_left_out)
+CHECKS = (
+    *(broken_links, missing_functions, missing_sections, missing_files),
+    *(undocumented_names, pages_left_out),
+)
 
 if __name__ == "__main__":
     found = [problem for check in CHECKS for problem in check()]
-    print("\n".join(found) or "docs: links, functions, sections, names and pages are all there")
+    print(
+        "\n".join(found) or "docs: links, functions, sections, files, names and pages are all there"
+    )
     sys.exit(bool(found))

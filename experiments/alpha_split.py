@@ -126,7 +126,7 @@ def _range(values: list[float], digits: int) -> str:
 def main() -> None:
     given, rows = rows_of_all(__doc__, rows_of)
     write_csv(given.results / "pairs", "alpha_split", rows)
-    put(given.docs / "questions.md", "split", text(rows))
+    put(given.docs / "alpha-and-draws.md", "split", text(rows))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The votes behind docs/results.md: every network's label of every draw, each evaluated once.
+"""The votes behind docs/results*.md: every network's label of every draw, each evaluated once.
 
 python experiments/collect.py DATA --size SIZE --out FOLDER
 

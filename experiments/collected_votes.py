@@ -292,7 +292,7 @@ class Recorded:
 
         A plan may ask for more fresh draws than were collected. These have the same law, and an
         image that gets so many has none of them replayed. But the original's votes on the same
-        draws had a part in the plan (docs/results.md says what that changes).
+        draws had a part in the plan (docs/results-savings.md says what that changes).
         """
         records = self.certification.records
         stand_ins = {r.certificate.index: r.votes.estimation[::-1] for r in records}

@@ -127,10 +127,10 @@ def main() -> None:
     formulas = formula_rows()
     write_csv(given.results / "pairs", "complexity", rows)
     write_csv(given.results, "complexity-formulas", formulas)
-    put(given.docs / "questions.md", "complexity formulas", formula_table(formulas))
+    put(given.docs / "alpha-and-draws.md", "complexity formulas", formula_table(formulas))
     networks = ("int8", "bf16", "prune20")
     shown = [row for row in rows if row["network"] in networks and row["sigma"] == 0.5]
-    put(given.docs / "questions.md", "complexity", votes_table(shown))
+    put(given.docs / "alpha-and-draws.md", "complexity", votes_table(shown))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What each compression does to a certified network: a row per target, for docs/compressions.md.
+"""What each compression does to a certified network: a row per target, for its page.
 
 python experiments/compressions.py DATA --out FOLDER
 
@@ -30,7 +30,7 @@ from smoothcert.methods.margins import shares
 from smoothcert.text import ceil_to
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "compressions.md"
+PAGE = HERE.parent / "docs" / "compressions-measured.md"
 MARK = "tables by experiments/compressions.py"
 ORIGINAL, CONTROL = "original", "onnx"
 NEAR = 0.05

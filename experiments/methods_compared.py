@@ -18,7 +18,7 @@ from smoothcert.methods.screening import Pool, Screening
 from smoothcert.simulation.curves import Curve, area_ratio
 
 ACCOUNTINGS = ("all", "draws", "authors")
-"""What is counted, see docs/results.md."""
+"""What is counted, see docs/results-irs.md."""
 METHODS = {
     "irs-published": "IRS as published",
     "irs": "IRS",

@@ -1,29 +1,31 @@
-"""The text that the scripts put between marks of docs/results.md."""
+"""The text that tables.py puts between marks of docs/results.md and the pages below it."""
 
 import textwrap
+from collections.abc import Callable
 
-from collected_votes import SEED
+from collected_votes import ORIGINAL, SEED
 from markdown import percent, table
 from methods_compared import METHODS, PLANNED, Plan
 from published import published_table
 
 HEADS = tuple(METHODS.values())
-FIGURES = """### Figures
-
-Average certified radius against evaluations per image, everything counted, up to 50 % of n
-(planned up to 30 %, on average over the images):
-
-![average certified radius against evaluations per image, by method](results-curves.svg)
-
-As more is pruned: mean ζ, and the speedups; and int8 with 1 to 10 % of n (selection draws and the
-pilot come on top):
-
-![zeta and speedups by pruned share; int8 by number of draws](results-pruning.svg)"""
-COUNTED = {
-    "all": "Everything counted (`all`)",
-    "draws": "Selection draws of from scratch not counted (`draws`)",
-    "authors": "As the authors count (`authors`)",
+PAGE_OF = {
+    "headline": "results.md",
+    "facts": "results-savings.md",
+    "speedups": "results-savings.md",
+    "draws": "results-savings.md",
+    "shares": "results-savings.md",
+    "radius": "results-savings.md",
+    "dataset": "results-savings.md",
+    "authors": "results-irs.md",
+    "disparity": "results-irs.md",
+    "gammas": "results-irs.md",
+    "accuracy": "results-irs.md",
+    "runner-ups": "results-bounds.md",
 }
+"""The page of each mark that tables.py writes to."""
+SHOWN = (ORIGINAL, "int8-weights", "int8", "fp16", "prune20")
+"""Of the longer tables: what moves most, least, and most of what the paper pruned."""
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -31,24 +33,35 @@ def number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
-def text(plan: Plan, rows: dict[str, list[dict]], lacking: list[str]) -> str:
-    """All tables with their headings."""
-    parts = [
-        facts(plan, rows["screened"][0]["images"], lacking),
-        "### How much the labels differ (Table 10)",
-        disparity(rows["disparity"]),
+def parts(plan: Plan, rows: dict[str, list[dict]], lacking: list[str]) -> dict[str, str]:
+    """What stands between each mark; longer tables have a few networks, the CSV files all."""
+    few = {name: [r for r in some if r.get("network") in SHOWN] for name, some in rows.items()}
+    return {
+        "headline": by_size(few, headline),
+        "facts": facts(plan, rows["screened"][0]["images"], lacking),
+        "speedups": by_size(rows, lambda some: counted(some, "all")),
+        "draws": by_size(few, lambda some: counted(some, "draws")),
+        "shares": by_size(few, lambda some: shares(some["headline"])),
+        "radius": by_size(few, lambda some: at_radius(some["at_radius"])),
+        "dataset": by_size(few, lambda some: certificates(some["screened"])),
+        "authors": by_size(few, lambda some: counted(some, "authors")),
+        "disparity": disparity(rows["disparity"]),
+        "gammas": by_size(few, lambda some: gammas(some["gammas"])),
+        "accuracy": accuracies(few["accuracy"]),
+        "runner-ups": by_size(few, lambda some: runner_ups(some["runner_ups"])),
+    }
+
+
+def by_size(rows: dict[str, list[dict]], make: Callable[[dict[str, list[dict]]], str]) -> str:
+    """A table for each size of cache, named where there are several."""
+    sizes = sorted({row["n"] for row in rows["speedups"]})
+    made = [
+        make({name: [r for r in some if r.get("n", n) == n] for name, some in rows.items()})
+        for n in sizes
     ]
-    for n in sorted({row["n"] for row in rows["speedups"]}):
-        some = {k: [r for r in found if r.get("n", n) == n] for k, found in rows.items()}
-        parts += ["### " + heading(n), *comparison(some, n)]
-    parts += [FIGURES, "### Accuracy (Tables 8 and 9)", accuracies(rows["accuracy"])]
-    return "\n\n".join(parts)
-
-
-def heading(n: int) -> str:
-    """Of the tables at one size of cache."""
-    which = {10_000: " (Tables 3 and 5)", 100_000: " (Table 6)", 1_000_000: " (Table 6)"}
-    return f"Speedups, n = {n:,}{which.get(n, '')}"
+    if len(sizes) > 1:
+        made = [f"n = {n:,}:\n\n{text}" for n, text in zip(sizes, made, strict=True)]
+    return "\n\n".join(made)
 
 
 def facts(plan: Plan, images: int, lacking: list[str]) -> str:
@@ -62,26 +75,43 @@ def facts(plan: Plan, images: int, lacking: list[str]) -> str:
     return textwrap.fill(said, 118, break_on_hyphens=False)
 
 
-def comparison(rows: dict[str, list[dict]], n: int) -> list[str]:
-    """Everything that depends on the size of the cache."""
-    screened = {
-        (r["architecture"], r["sigma"], r["network"], r["per_input"]): r for r in rows["screened"]
-    }
-    parts = []
-    for accounting, title in COUNTED.items():
-        some = [row for row in rows["speedups"] if row["accounting"] == accounting]
-        parts += [f"**{title}**", speedups(some, screened if accounting == "all" else {})]
-    parts += ["**n_p from 5 to 50 % (Table 2)**", headline(rows["headline"])]
-    parts += ["**At a radius (Table 4)**", at_radius(rows["at_radius"])]
-    parts += ["**Runner-ups**", runner_ups(rows["runner_ups"])]
-    parts += ["**Average certified radius of IRS by γ (Table 7)**", gammas(rows["gammas"])]
-    parts += ["**Dataset certificates**", certificates(rows["screened"])]
-    return parts
+def headline(rows: dict[str, list[dict]]) -> str:
+    """Of a few networks: what moved, and how many times fewer evaluations each way takes."""
+    screened = _screened(rows["screened"])
+    moved = {_pair(row): row for row in rows["disparity"]}
+    shown = ("irs-published", "joint-planned", "exact-planned")
+    lines = [
+        [
+            *names(row),
+            percent(moved[_pair(row)]["differ"], 1),
+            *(number(row[method], 1) for method in shown),
+            number(screened[*_pair(row), 20]["times"], 0),
+        ]
+        for row in rows["speedups"]
+        if row["accounting"] == "all"
+    ]
+    head = ["network", "σ", "labels differ %", *(METHODS[method] for method in shown)]
+    return table([*head, "whole set, 20 per image"], lines)
+
+
+def counted(rows: dict[str, list[dict]], accounting: str) -> str:
+    """Speedups by one way to count; dataset certificates beside what counts everything."""
+    some = [row for row in rows["speedups"] if row["accounting"] == accounting]
+    return speedups(some, _screened(rows["screened"]) if accounting == "all" else {})
+
+
+def _pair(row: dict) -> tuple:
+    return row["architecture"], row["sigma"], row["network"]
+
+
+def _screened(rows: list[dict]) -> dict[tuple, dict]:
+    return {(*_pair(row), row["per_input"]): row for row in rows}
 
 
 def names(row: dict) -> list[str]:
-    """The first columns."""
+    """The first columns; a network is a ResNet-20 where no other is named."""
     network = f"{row['architecture'].removeprefix('cifar_')} {row['network']}"
+    network = network.removeprefix("resnet20 ")
     return [network, f"{row['sigma']:g}"]
 
 
@@ -108,15 +138,14 @@ def speedups(rows: list[dict], screened: dict[tuple, dict]) -> str:
             low, high = row.get(f"{method} 5%"), row.get(f"{method} 95%")
             line.append(number(row[method]))
             if low is not None:  # a quantile over resampled images
-                line[-1] += f" ({number(low, 1)} to {number(high, 1)})"
-        where = row["architecture"], row["sigma"], row["network"]
-        found = [screened.get((*where, m)) for m in shown]
+                line[-1] += f" ({number(low, 1)}–{number(high, 1)})"
+        found = [screened.get((*_pair(row), m)) for m in shown]
         line += ["–" if r is None else number(r["times"], 0) for r in found]
         lines.append(line)
     return table(head, lines)
 
 
-def headline(rows: list[dict]) -> str:
+def shares(rows: list[dict]) -> str:
     """Larger shares: area ratios, and evaluations per image to one ACR."""
     needy = ("irs-published", *(name for name in METHODS if name.endswith(PLANNED)))
     head = ["network", "σ", *HEADS, "ACR", "from scratch, per image"]

@@ -102,7 +102,7 @@ def main() -> None:
     given = options(__doc__).parse_args()
     found = list(rows(Place.found(given.votes)))
     write_csv(given.results / "pairs", "screen_forms", found)
-    put(given.docs / "results.md", "screen forms", text(found))
+    put(given.docs / "results-bounds.md", "screen forms", text(found))
 
 
 if __name__ == "__main__":

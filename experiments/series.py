@@ -7,7 +7,7 @@ What an original and K recertifications cost together, for a share of the averag
 for all, by plan (`retain:R`), and sized for the series. Sizing needs to know the changes that are
 to come; it is given those of the votes themselves, so it gains here the most that it can. Finished
 rows are kept in FOLDER and gathered in experiments/results/statistics/series.csv; tables go into
-docs/results.md.
+docs/results-planned.md.
 """
 
 import argparse
@@ -287,8 +287,12 @@ def main() -> None:
         )
     lines = [line(found, *one) for one in product((SMALL, LARGE), SERIES, AIMS)]
     docs = HERE.parent / "docs"
-    put(docs / "results.md", "series-shares", table(HEAD, lines))
-    put(docs / "results.md", "series", table(OF_COMPARED, [compared(found, k) for k in SERIES]))
+    put(docs / "results-planned.md", "series-shares", table(HEAD, lines))
+    put(
+        docs / "results-planned.md",
+        "series",
+        table(OF_COMPARED, [compared(found, k) for k in SERIES]),
+    )
 
 
 if __name__ == "__main__":

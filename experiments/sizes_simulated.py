@@ -6,7 +6,7 @@ LOGS has tables of Cohen et al. (2019), named as simulated.py says.
 The probability of each image's class is what its logged radius suggests, 1/2 where it abstained;
 selection and estimation votes are drawn by the binomial law, between the class and one other. No
 model is run and nothing is certified. Rows, averages over SEEDS, go to
-experiments/results/statistics/sizes-simulated.csv, the table into docs/results.md.
+experiments/results/statistics/sizes-simulated.csv, the table into docs/results-simulated.md.
 """
 
 import argparse
@@ -159,12 +159,12 @@ def main() -> None:
     found = [[reached(log, n, share) for share in SHARES] for log in logs for n in DRAWS]
     write("sizes-reached.csv", [one for part in found for one in part])
     head = ["log (simulated)", "policy", *HEAD]
-    shown = table(head, [line(one) for one in rows])
-    put(HERE.parent / "docs" / "results.md", "sizes-simulated", f"{NOTICE}\n\n{shown}")
+    shown = table(head, [line(one) for one in rows if one.network.endswith(f"n = {max(DRAWS):,}")])
+    put(HERE.parent / "docs" / "results-simulated.md", "sizes-simulated", f"{NOTICE}\n\n{shown}")
     shown = [[part[0].network, *(cell for one in part for cell in cells(one))] for part in found]
     titles = [f"{what} {100 * share:g} %" for share in SHARES for what in _OF_REACHED]
     text = f"{NOTICE}\n\n{table(['log (simulated)', *titles], shown)}"
-    put(HERE.parent / "docs" / "results.md", "sizes-reached", text)
+    put(HERE.parent / "docs" / "results-simulated.md", "sizes-reached", text)
 
 
 _OF_REACHED = "`retain` that keeps", "evaluations an image for", "times fewer for"

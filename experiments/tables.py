@@ -1,4 +1,4 @@
-"""Tables 2 to 10 of the IRS paper on collected votes, next to its own figures: docs/results.md.
+"""Tables 2 to 10 of the IRS paper on collected votes, next to its own figures: docs/results*.md.
 
 python experiments/tables.py
 
@@ -287,7 +287,8 @@ def main() -> None:
     for name, some in rows.items():
         write_csv(given.results / "pairs", name, some)
     figures.write(given.docs, rows)
-    put(given.docs / "results.md", "tables", results_page.text(plan, rows, lacking))
+    for mark, text in results_page.parts(plan, rows, lacking).items():
+        put(given.docs / results_page.PAGE_OF[mark], mark, text)
     put(given.docs / "questions.md", "regime", results_page.regime(rows))
 
 

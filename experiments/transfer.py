@@ -7,7 +7,7 @@ a processor that adds products exactly and on one that clips their sums, both em
 (processors.py): certified on the first, transferred to the second, and there from scratch. *Known
 shares of moved votes*: the collected votes of ResNet-20 and of the same network in other arithmetic
 or pruned, which stand for two machines. Rows go to experiments/results/pairs/transfer.csv, the
-table into docs/results.md.
+table into docs/results-machines.md.
 """
 
 import csv
@@ -261,7 +261,7 @@ def main() -> None:
         ]
         for r in found
     ]
-    put(HERE.parent / "docs" / "results.md", "transfer", table(heads, lines))
+    put(HERE.parent / "docs" / "results-machines.md", "transfer", table(heads, lines))
 
 
 if __name__ == "__main__":

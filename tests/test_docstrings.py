@@ -70,8 +70,19 @@ def undescribed(value: Any) -> list[str]:
         if ELSEWHERE.search(found[""]):
             return []
         return [n for n in parameters(value) if not re.search(rf"\b{n}\b", value.__doc__)]
-    heads = " ".join(re.findall(r"^    ([\w, *]+):", listed, re.MULTILINE)).replace(",", " ")
-    return [name for name in parameters(value) if name not in heads.split()]
+    return [name for name in parameters(value) if name not in described(listed)]
+
+
+def described(listed: str) -> list[str]:
+    """The names that a list of parameters has; several may share a line."""
+    heads = re.findall(r"^    ([\w*]+(?:, [\w*]+)*):", listed, re.MULTILINE)
+    return re.findall(r"\w+", " ".join(heads))
+
+
+def strange(value: Any) -> list[str]:
+    """Parameters that the docstring describes and that are none."""
+    listed = sections(value.__doc__).get("Args", "")
+    return [name for name in described(listed) if name not in parameters(value)]
 
 
 def raised(value: Any) -> set[str]:
@@ -108,6 +119,7 @@ def test_a_public_docstring_is_whole(name):
     value = PUBLIC[name]
     assert value.__doc__, "has no docstring"
     assert undescribed(value) == []
+    assert strange(value) == []
     assert unnamed(value) == []
     assert not silent(value), "does not say what it returns"
 
@@ -125,7 +137,7 @@ def test_the_check_sees_what_is_missing():
         """Do something.
 
         Args:
-            votes: how many.
+            votes, level: how many.
         """
         raise errors.InvalidInput(f"{votes} {alpha}")
 
@@ -135,6 +147,6 @@ def test_the_check_sees_what_is_missing():
 
         raise InvalidInput(f"{votes}")
 
-    checks: tuple[Callable[[Any], Any], ...] = (undescribed, silent)
-    assert [check(example) for check in checks] == [["alpha"], True]
+    checks: tuple[Callable[[Any], Any], ...] = (undescribed, strange, silent)
+    assert [check(example) for check in checks] == [["alpha"], ["level"], True]
     assert (undescribed(other), unnamed(other)) == (["votes"], ["InvalidInput"])

@@ -184,7 +184,7 @@ def parsed(arguments: list[str]) -> None:
 def is_there(arguments: list[str]) -> None:
     """A script of this repository that has these options, or one that the page wrote: that runs."""
     script, *options = arguments
-    if Path(script).exists():
+    if not (ROOT / script).exists() and Path(script).exists():
         subprocess.run([sys.executable, script], check=True)
         return
     known = "".join(path.read_text() for path in (ROOT / script).parent.glob("*.py"))

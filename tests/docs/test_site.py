@@ -61,12 +61,24 @@ def test_a_notebook_as_a_page():
 
 def test_the_check_sees_pages_names_and_links_that_are_missing(tmp_path, monkeypatch):
     (tmp_path / "api").mkdir()
-    (tmp_path / "new.md").write_text("[x](nowhere.md)")
+    (tmp_path / "new.md").write_text("[x](nowhere.md) `tests/docs/test_site.py` `tests/none.py`")
     (tmp_path / "api" / "functions.md").write_text("::: smoothcert.certify\n")
     monkeypatch.setattr(check, "DOCS", tmp_path)
     assert check.pages_left_out() == ["mkdocs.yml: nav lacks new.md"]
+    assert check.missing_files() == ["new.md names tests/none.py, which does not exist"]
     missing = check.undocumented_names()
     assert "docs/api lacks ::: smoothcert.recertify" in missing
     assert "docs/api lacks ::: smoothcert.bounds.joint" in missing
     assert "docs/api lacks ::: smoothcert.certify" not in missing
     assert "new.md: no file nowhere.md" in check.broken_links()
+
+
+def test_the_check_sees_functions_and_tests_of_the_theory_that_are_missing(tmp_path, monkeypatch):
+    assert len(check.proven()) > 20
+    row = "| it holds | 1 | `bounds.joint.lower`, `bounds.none` | `docs/test_site.py`, `none.py` |"
+    (tmp_path / "theory.md").write_text(f"| statement | s | f | t |\n|---|---|---|---|\n{row}\n")
+    monkeypatch.setattr(check, "DOCS", tmp_path)
+    assert check.missing_functions() == [
+        "theory.md names smoothcert.bounds.none, which does not exist",
+        "theory.md names tests/none.py, which does not exist",
+    ]

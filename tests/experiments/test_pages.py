@@ -7,7 +7,7 @@ import pytest
 from markdown import put
 from methods_compared import METHODS
 from published import published
-from results_page import number, regime
+from results_page import PAGE_OF, number, regime
 from simulated import disparity_of
 
 from smoothcert.bounds import binomial
@@ -87,3 +87,17 @@ def test_what_the_readme_says_is_written_is_there():
     places = re.findall(r"`(results/[\w/.-]+)`", text) + re.findall(r"\]\(([\w/.-]+)\)", text)
     assert len(places) > 20
     assert [place for place in places if not (folder / place).exists()] == []
+
+
+def test_every_page_has_the_marks_that_scripts_write_between():
+    folder = Path(__file__).parents[2]
+    scripts = "\n".join(path.read_text() for path in (folder / "experiments").glob("*.py"))
+    written = re.findall(r'/ "([\w-]+\.md)",\s*"([\w -]+)"', scripts)
+    written += [(page, mark) for mark, page in PAGE_OF.items()]
+    assert len(written) > 20
+    pages = {page: (folder / "docs" / page).read_text() for page, _ in written}
+    assert [
+        (page, mark)
+        for page, mark in written
+        if not re.search(f"<!-- {mark} -->.+<!-- end of {mark} -->", pages[page], re.DOTALL)
+    ] == []

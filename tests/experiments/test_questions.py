@@ -1,4 +1,4 @@
-"""What docs/questions.md is computed with."""
+"""What docs/questions.md and docs/alpha-and-draws.md are computed with."""
 
 import alpha_split
 import complexity
