@@ -158,7 +158,7 @@ def test_other_inputs_are_refused(base, tiny_inputs, pixel_sum):
     grid = smoothcert.Inputs.from_arrays(np.full((30, 1, 2, 2), 8 / 16), grid=1 / 32)
     with pytest.raises(Mismatch, match="certified on the grid 1/16; the inputs are on 1/32"):
         smoothcert.recertify(base, pixel_sum, grid, per_input=10)
-    with pytest.raises(Mismatch, match="30 inputs, and 5 were given"):
+    with pytest.raises(Mismatch, match="30 inputs, and 5 were given.*leave them out"):
         smoothcert.recertify(base, pixel_sum, tiny_inputs.select(range(5)), per_input=10)
 
 

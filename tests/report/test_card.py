@@ -58,6 +58,19 @@ def runs(tmp_path_factory):
     return base, new
 
 
+def test_its_commands_work_where_it_was_written(runs, monkeypatch):
+    base = runs[0]
+    monkeypatch.chdir(base.storage.path.parent.parent)
+    folder = base.storage.path.parent.name
+    text = smoothcert.model_card(runs)
+    assert f"verify {folder}/base\nsmoothcert verify {folder}/new --base {folder}/base\n" in text
+    for command in text.split("```sh\n")[1].split("```")[0].splitlines():
+        _, _, *paths = command.replace("--base", "").split()
+        assert all(smoothcert.load(path) for path in paths)
+    monkeypatch.chdir(base.storage.path)  # the other run is not below: no path is told
+    assert "smoothcert verify .\nsmoothcert verify new --base .\n" in smoothcert.model_card(runs)
+
+
 def metadata(text: str) -> dict:
     assert text.startswith("---\n")
     return yaml.safe_load(text.split("---\n")[1])

@@ -52,8 +52,8 @@ def parsed(html):
 def test_a_notebook_shows_a_table_and_the_curve(result):
     shown = result._repr_html_()
     cells = [cell.text for cell in parsed(shown).iter("td")]
-    assert cells[:3] == ["good", "20", str(result.summary().certified)]
-    assert cells[-3:] == ["0.25", "500", "0.001"]
+    assert cells[:4] == ["good", "0.25", "20", str(result.summary().certified)]
+    assert cells[-2:] == ["500", "0.001"]
     assert "section 2" in shown and "1 − α" in shown
     assert "http://" not in shown.replace("http://www.w3.org/2000/svg", "") and "https" not in shown
     svg = next(parsed(shown).iter("{http://www.w3.org/2000/svg}svg"))

@@ -236,3 +236,25 @@ def test_csv_names_the_classes_where_the_data_does(runs, tmp_path, tiny_inputs):
     assert all(row["predicted_name"] == names[int(row["predicted"])] for row in rows)
     report(runs, tmp_path / "plain", (0.0,))
     assert "_name" not in (tmp_path / "plain" / "certificates.csv").read_text()
+
+
+def test_the_vector_figure_has_the_pages_colours_and_bands_and_no_dashes(written):
+    figure = (written[2] / "certified_accuracy.svg").read_text()
+    style = page_of(written)
+    for number in (0, 1):
+        (colour,) = set(re.findall(rf"--s{number}: (#\w+)", style)) & {"#111", "#0060b0"}
+        long = f"#{colour[1:] * 2}" if len(colour) == 4 else colour
+        assert f"stroke: {long}" in figure, colour
+        areas = figure.split("FillBetweenPolyCollection_")[1:]
+        assert any(f"fill: {long}" in area.split("</g>")[0] for area in areas), colour
+    assert "stroke-dasharray" not in figure.split('id="legend_1"')[0]
+    assert "all inputs together" not in figure
+
+
+def test_figures_leave_screened_models_out_unless_there_is_nothing_else():
+    from smoothcert.report.axes import Line
+    from smoothcert.report.plots import _shown
+
+    run, screened = (Line(k, 0, False, "", (0.0,), (1.0,), k) for k in ("alone", "screened"))
+    assert _shown([run, screened]) == [run]
+    assert _shown([screened]) == [screened]

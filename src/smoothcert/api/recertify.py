@@ -142,6 +142,7 @@ def matched(base: Certification, inputs: Inputs) -> Certification:
     if len(inputs) != len(base.records):
         raise Mismatch(
             f"The original was certified on {len(base.records)} inputs, and {len(inputs)} were "
-            "given. Recertify on the same inputs, in the same order."
+            "given. Recertify on the same inputs, in the same order; leave them out (give None), "
+            "and those that the run names are loaded again."
         )
     return replace(base, settings=replace(base.settings, off_grid=inputs.off_grid))

@@ -23,6 +23,7 @@ from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import seed_use
 from smoothcert.runs.replaying import machine
 from smoothcert.runs.store import Run
+from smoothcert.storage.local import LocalFolder
 from smoothcert.summary import Summary
 from smoothcert.text import floor_to, level, visible
 from smoothcert.version import __version__
@@ -37,7 +38,8 @@ _UNKNOWN = "Where labels are unknown, every certificate counts as one of its lab
 _CHECK = """\
 The votes behind every certificate are stored with the runs. This command recomputes all
 certificates (with a base run, also which draws were counted) and lists what it did not check; with
-`--replay 1%` it evaluates part of the draws again:"""
+`--replay 1%` it evaluates part of the draws again. Put in
+the runs' folders as they are where you are:"""
 
 _CITE = "To cite: smoothcert, and the papers whose theorems these certificates rest on."
 
@@ -179,9 +181,15 @@ def _check(run: Run, runs: Sequence[Run]) -> str:
 
 
 def _word(run: Run) -> str:
-    """The run as a shell word: by its name alone, since its folder differs for others."""
-    shown = visible(run.name)
-    return shown if re.fullmatch(r"[\w.,+=@%-]+", shown, re.ASCII) and shown[0] != "-" else "RUN"
+    """The run as a shell word: as a path from here, or by its name alone if it is not below.
+
+    So the command works where the card was written, and no card tells a machine's folders.
+    """
+    shown, storage = visible(run.name), run.storage
+    if isinstance(storage, LocalFolder):
+        path, here = Path(storage.path).absolute(), Path.cwd()
+        shown = visible(path.relative_to(here).as_posix()) if path.is_relative_to(here) else shown
+    return shown if re.fullmatch(r"[\w.,+=@%/-]+", shown, re.ASCII) and shown[0] != "-" else "RUN"
 
 
 def _sources(runs: Sequence[Run]) -> list[str]:

@@ -61,7 +61,8 @@ def of_comparison(found: Comparison) -> str:
     return (
         "p asks whether both certify the same share of the population that these inputs are a "
         f"random sample of (McNemar's exact test; docs/theory.md, section 15{about}). Each "
-        "certificate holds with its own α whatever p is."
+        "certificate holds with its own α whatever p is. Draws count as well as models: with fewer "
+        "of them, or a smaller α, certificates are lost whatever the model."
     )
 
 

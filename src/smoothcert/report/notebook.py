@@ -24,7 +24,6 @@ def as_html(result: Certification, summary: Summary) -> str:
     settings = result.settings
     heads, (row,) = summary_table([summary])
     more = {
-        "σ": f"{settings.sigma:g}",
         "n": f"{settings.n:,}",
         "α": level(alpha_of(settings, result.method)),
     }

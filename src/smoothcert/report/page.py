@@ -7,7 +7,7 @@ from pathlib import Path
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra, StoreError
 from smoothcert.files import make_folder, write_whole
-from smoothcert.methods.dataset import DatasetCertificate, screenings
+from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report import charts
 from smoothcert.report.curves import PUBLISHED, Published, Together
 from smoothcert.report.naming import class_names
@@ -110,10 +110,8 @@ def _claims(
     """What the curves of certified accuracy say, as a note for a figure on its own."""
     alphas = " or ".join(map(level, sorted({t.beta for t in together})))
     counted = "" if all(s.labelled for s in summaries) else "; without labels, any class counts"
-    groups = screenings(screened)
-    theirs = f"; for screened models α = {level(*(g[0].alpha for g in groups))} in all (section 10)"
     return (
-        f"Solid: each certificate holds with probability 1 − α, α = {alphas}{counted}. Dashed: all "
-        "inputs of a run together, at all radii at once, likewise (docs/theory.md, section 11)"
-        f"{theirs if groups else ''}{f'. {PUBLISHED}' if published else ''}"
+        f"Line: each certificate holds with probability 1 − α, α = {alphas}{counted}. Band: "
+        "down to what holds for all inputs of a run together, at all radii at once, likewise "
+        f"(docs/theory.md, section 11){f'. {PUBLISHED}' if published else ''}"
     )

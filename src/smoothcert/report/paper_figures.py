@@ -9,7 +9,6 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report import paper_words
@@ -24,7 +23,7 @@ from smoothcert.report.curves import (
     points,
 )
 from smoothcert.report.figures import by_draws, probabilities
-from smoothcert.report.plots import COLOURS, MARKERS, plain
+from smoothcert.report.plots import COLOURS, MARKERS, at, plain
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
 
@@ -164,17 +163,12 @@ def _banded(axes: Any, curve: Curve, lower: Curve, number: int, name: str) -> No
     look = _look(number)
     _line(axes, curve, look | {"label": plain(name)})
     x = np.union1d(curve.x, lower.x)
-    edges = (_at(curve, x), _at(lower, x))
+    edges = (at(curve, x), at(lower, x))
     axes.fill_between(x, *edges, step="pre", color=look["color"], alpha=0.18, linewidth=0)
 
 
 def _line(axes: Any, curve: Curve, look: dict[str, Any]) -> None:
     axes.plot([*curve.x, curve.x[-1]], [*curve.y, 0.0], drawstyle="steps-pre", **look)
-
-
-def _at(curve: Curve, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A step curve's value, which holds down to the point before; 0 beyond its last."""
-    return np.append(curve.y, 0.0)[np.searchsorted(curve.x, x, side="left")]
 
 
 def _finish(figure: Figure) -> None:

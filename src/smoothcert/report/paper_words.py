@@ -165,7 +165,7 @@ def new_inputs(runs: Sequence[Run]) -> str:
 
 def changes(runs: Sequence[Run], compared: Sequence[Comparison]) -> str:
     """Of the table of comparisons."""
-    said = " ".join(dict.fromkeys(map(of_comparison, compared)))
+    said = of_comparison(next((one for one in compared if not one.exact), compared[0]))
     return (
         "Certificates kept, lost and gained from one model to another, by ℓ₂ radius. "
         f"{said} p is rounded up, for one row that was fixed beforehand, and "

@@ -1,19 +1,22 @@
 """The charts as figures for a paper, drawn with matplotlib's object interface: no global state."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.certificate import Certification
-from smoothcert.report.axes import Chart, Line
-from smoothcert.report.curves import axis_name, of_certificates
+from smoothcert.report.axes import SERIES, Chart, Line
+from smoothcert.report.curves import Curve, axis_name, of_certificates
 
-# Okabe & Ito's colours: colour-blind readers can distinguish them.
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = "osD^vP*"
+# The page's colours and signs on a light ground (page.css, page.html.j2), in its order.
+COLOURS = ("#111111", "#0060b0", "#c84a00", "#00805a", "#b03a8c", "#8a6500", "#6b4fc8", "#0f87a3")
+MARKERS = "os^DvP*H"
 # Text stays text, which any program can edit, and the same runs give the same bytes.
 _STYLE = {"svg.fonttype": "none", "svg.hashsalt": "smoothcert", "font.size": 9.0}
 _INCHES = (5.5, 3.4)  # the width of a text column
@@ -32,13 +35,20 @@ def drawn(chart: Chart, note: str) -> dict[str, bytes]:
         figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
         axes: Any = figure.add_subplot()
-        solid = {line.series for line in chart.lines if not line.dashed}
-        for line in chart.lines:
+        lines = _shown(chart.lines)
+        solid = {line.series for line in lines if not line.dashed}
+        edges = {line.series: line for line in lines if line.kind == "together"}
+        for line in lines:
+            if line.kind == "together":
+                continue  # the edge of its line's band
             # The note explains a dashed line next to a solid one of the same colour.
             named = not line.dashed or line.series not in solid
             _curve(axes, line, named, stepwise=not chart.x.log)
+            if line.kind == "alone" and line.series in edges:
+                _band(axes, line, edges[line.series])
         for mark in chart.marks:
-            look = {"color": COLOURS[mark.series % 7], "marker": MARKERS[mark.series % 7]}
+            number = mark.series % SERIES
+            look = {"color": COLOURS[number], "marker": MARKERS[number]}
             axes.plot([mark.x], [mark.y], linestyle="", label=plain(mark.name), **look)
         if chart.x.log:
             axes.set_xscale("log")
@@ -76,12 +86,34 @@ def _legend(axes: Any) -> None:
         axes.legend(frameon=False, fontsize=7.5, ncols=-(-count // _IN_A_COLUMN))
 
 
+def _shown(lines: Sequence[Line]) -> list[Line]:
+    """As on the page: screened models are left out, unless there is nothing else."""
+    others = [line for line in lines if line.kind != "screened"]
+    return others or list(lines)
+
+
+def _band(axes: Any, line: Line, edge: Line) -> None:
+    """The area from a curve down to what holds for all inputs together."""
+    x = np.union1d(line.x, edge.x)
+    look = {"color": COLOURS[line.series % SERIES], "alpha": 0.12, "linewidth": 0}
+    axes.fill_between(x, at(line, x), at(edge, x), step="pre", **look)
+
+
+def at(curve: Curve | Line, x: ArrayLike) -> NDArray[np.float64]:
+    """A step curve's values, each of which holds down to the point before; 0 beyond its last."""
+    return np.asarray([*curve.y, 0.0], np.float64)[np.searchsorted(curve.x, x, side="left")]
+
+
 def _curve(axes: Any, line: Line, named: bool, stepwise: bool) -> None:
     x, y = list(line.x), list(line.y)
     if stepwise:
         x, y = [*x, x[-1]], [*y, 0.0]
     how = {"linestyle": "--" if line.dashed else "-", "linewidth": 1.1 if line.dashed else 1.5}
-    look = {"color": COLOURS[line.series % 7], "label": plain(line.name) if named else "", **how}
+    number = line.series % SERIES
+    look = {"color": COLOURS[number], "label": plain(line.name) if named else "", **how}
+    if line.kind == "alone":  # told from others without colour, at places of its own
+        start = max(1, len(x) * (2 * number + 1) // (2 * SERIES * 4))
+        look |= {"marker": MARKERS[number], "markevery": (start, max(1, len(x) // 4)), "ms": 3.5}
     axes.plot(x, y, drawstyle="steps-pre" if stepwise else "default", **look)
 
 

@@ -71,7 +71,8 @@ def _compress(
             show(f"Epoch {epoch}: loss {mean:.4f}")
 
         inputs = source.load_and_describe() if source else None
-        held_out, reason = None, "give --data and --sigma"
+        missing = [name for name, given in (("--data", source), ("--sigma", sigma)) if not given]
+        held_out, reason = None, f"give {' and '.join(missing)}"
         if source and inputs and sigma:
             held_out, reason = _held_out(source, test_split, inputs)
         change = compress(
