@@ -58,7 +58,7 @@ def test_levels_that_fall_along_the_order_are_short(layers, bits):
 
 def test_what_compress_is_asked_for():
     layers = ("conv1", "conv2", "conv3", "fc")
-    assert Candidate("int8", "lowrank", 0.5).target(layers) == "lowrank:0.5+int8"
+    assert Candidate("int8", "lowrank", 0.5).target(layers) == "lowrank:0.5+onnx+int8"
     tuned = Candidate("int4-weights", "prune-channels", 0.2, 4)
     assert tuned.target(layers) == "prune-channels:0.2+finetune:4+onnx+int4-weights"
     assert Candidate("int8", kept=2).target(layers) == "int8:conv1=fp32,conv2=fp32"

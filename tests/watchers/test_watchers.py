@@ -291,6 +291,7 @@ def test_a_part_of_a_run_has_the_summary_of_a_part(tmp_path):
         run = run_certify(tmp_path / "a", PixelSum(28), inputs(), SETTINGS, how)
         if number == 1:
             labels = [run.labels[c.index] for c in seen.certificates]
-            part = smoothcert.summarize(seen.certificates, labels, RADII, "a", run.seconds)
+            facts = (labels, RADII, "a", run.seconds, 0, SETTINGS.sigma)
+            part = smoothcert.summarize(seen.certificates, *facts)
             assert (seen.ends, part.inputs) == ([part], 5)
     assert seen.ends == [summarize_run(run, RADII)]
