@@ -18,6 +18,7 @@ from smoothcert.bounds import (
     exact_stages,
     hypergeometric,
     joint,
+    paired,
     stratified,
     together,
 )
@@ -68,6 +69,9 @@ CALLS = {
     ),
     "adversary.log_evidence": (lambda x, m: adversary.log_evidence(x, m, 0.1, 0.2), (3, 10)),
     "together.wrong_at_most": (lambda count: together.wrong_at_most(count, A, A), (10,)),
+    "together.new_inputs_above": (lambda r, n: together.new_inputs_above(r, n, A, A), (3, 10)),
+    "paired.mcnemar": (lambda lost: paired.mcnemar(lost, 5), (3,)),
+    "paired.detectable": (paired.detectable, (100,)),
     "together.mean_above": (lambda wrong: together.mean_above(RADII, wrong), (2,)),
 }
 NO_COUNTS = {"budget", "normal", "rounding", "counts"}

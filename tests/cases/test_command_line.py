@@ -336,7 +336,8 @@ def test_where_no_run_is(named, said, copy, monkeypatch):
 
 
 def test_a_log_that_is_not_there(tmp_path):
-    (tmp_path / "log.tsv").write_text("idx")
+    heads, row = "idx\tlabel\tpredict\tradius\tcorrect\ttime", "0\t1\t1\t0.5\t1\t0:00:01"
+    (tmp_path / "log.tsv").write_text(f"{heads}\n{row}\n")
     gone = run("replay", tmp_path / "lgo.tsv", code=2)[1]
     assert "There is no log" in gone
     assert "Did you mean 'log.tsv'?" in gone

@@ -989,7 +989,7 @@ def test_modes_that_are_refused(case, tmp_path):
 
 
 def test_the_table_of_modes_is_the_documented_one():
-    page = Path(__file__).parents[2] / "docs" / "models.md"
+    page = Path(__file__).parents[2] / "docs" / "data.md"
     rows = [line for line in page.read_text().splitlines() if line.startswith("| `")]
     for mode, channels in CHANNELS.items():
         (row,) = [row for row in rows if f"`{mode}`" in row.split("|")[1] and "channel" in row]

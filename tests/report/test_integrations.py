@@ -97,7 +97,7 @@ def test_the_workflow_accepts_a_good_model_and_fails_for_a_bad_one(folder):
     good = steps(recertify)
     summary = folder / "summary.md"
     assert [run(line, summary) for script in good for line in script.splitlines()] == [0] * 4
-    assert "| `model-int8.onnx` | 20 |" in summary.read_text()
+    assert "| `model-int8.onnx` | 0.25 | 20 |" in summary.read_text()
     assert (folder / "report" / "index.html").exists()
     gate = [line for script in steps(transfer) for line in script.splitlines()]
     assert [run(line) for line in gate] == [0, 0]
@@ -109,7 +109,7 @@ def test_the_workflow_accepts_a_good_model_and_fails_for_a_bad_one(folder):
     assert [run(line, summary) for script in good for line in script.splitlines()] == [3, 0, 0, 0]
     assert [run(line) for line in gate] == [3, 0]
     assert run(screen.splitlines()[1]) == 3
-    assert re.search(r"`model-int8.onnx` \| 20 \| \d+ \| 0.0\d{3} ", summary.read_text())
+    assert re.search(r"`model-int8.onnx` \| 0.25 \| 20 \| \d+ \| 0.0\d{3} ", summary.read_text())
 
 
 def test_the_workflow_is_one_that_github_takes():

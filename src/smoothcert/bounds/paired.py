@@ -38,7 +38,8 @@ def mcnemar(lost: int, gained: int) -> float:
 
     Source: docs/theory.md, section 15; McNemar, Psychometrika 1947.
     """
-    fewer, changes = (int(count) for count in rising(fewer=min(lost, gained), both=lost + gained))
+    parts = int(rising(lost=lost)[0]), int(rising(gained=gained)[0])
+    fewer, changes = min(parts), sum(parts)
     ways = total = 1
     for drawn in range(fewer):
         ways = ways * (changes - drawn) // (drawn + 1)

@@ -84,8 +84,8 @@ def new_inputs_above(
 
     Source: docs/theory.md, section 15; Clopper & Pearson, Biometrika 1934.
     """
-    alpha = np.asarray(alpha, float)
-    if not (np.all((alpha > 0) & (alpha < 1)) and 0 < beta < 1 and np.all(np.asarray(count) >= 1)):
+    alpha, (certified, count) = np.asarray(alpha, float), rising(certified=certified, count=count)
+    if not (np.all((alpha > 0) & (alpha < 1)) and 0 < beta < 1 and np.all(count >= 1)):
         raise InvalidInput(
             "A limit for new inputs needs at least one input, and error probabilities between 0 "
             f"and 1; got count {count}, alpha {alpha}, beta {beta}"

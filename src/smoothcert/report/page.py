@@ -61,7 +61,7 @@ def report(
     table = csv_table(runs, class_names(pictures)).encode()
     files = {PAGE: html.page(content).encode(), "certificates.csv": table}
     for name, chart, note in (
-        ("certified_accuracy", found.accuracy, _claims(summaries, together, screened, published)),
+        ("certified_accuracy", found.accuracy, _claims(summaries, together, published)),
         ("acr_evaluations", found.cost, "Lines: fewer draws of the same run from scratch"),
     ):
         files |= {f"{name}.{kind}": data for kind, data in plots.drawn(chart, note).items()}
@@ -104,7 +104,6 @@ def require_different_names(runs: Sequence[Run]) -> None:
 def _claims(
     summaries: Sequence[Summary],
     together: Sequence[Together],
-    screened: Sequence[DatasetCertificate],
     published: Sequence[Published],
 ) -> str:
     """What the curves of certified accuracy say, as a note for a figure on its own."""
