@@ -91,8 +91,9 @@ function readable(figure) {
 function unfolding() {
   const helps = [...document.querySelectorAll("details.help")];
   for (const help of helps) {
-    help.addEventListener("toggle", () => {
-      if (help.open) for (const other of helps) if (other !== help) other.open = false;
+    // Not on toggle, which comes late: of two that are opened at once it would close the second.
+    help.querySelector("summary").addEventListener("click", () => {
+      for (const other of helps) if (other !== help) other.open = false;
     });
     help.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
