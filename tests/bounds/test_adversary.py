@@ -125,6 +125,7 @@ def most_lost(limits, mean_rate: float, radius: float) -> int:
     return 0
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.floats(0.5001, 0.99999), min_size=1, max_size=7),
     st.floats(0, 0.6),

@@ -335,6 +335,7 @@ def test_where_no_run_is(named, said, copy, monkeypatch):
         assert said in run("verify", named, code=2)[1]
 
 
+@pytest.mark.slow
 def test_a_log_that_is_not_there(tmp_path):
     heads, row = "idx\tlabel\tpredict\tradius\tcorrect\ttime", "0\t1\t1\t0.5\t1\t0:00:01"
     (tmp_path / "log.tsv").write_text(f"{heads}\n{row}\n")
@@ -834,6 +835,7 @@ def test_what_is_odd_about_a_recertification(model, is_odd, base, tmp_path):
     assert ("Only 0 of the original's" in err) == is_odd
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "sigma", "hint"),
     [

@@ -492,6 +492,7 @@ def test_class_names_of_model_and_data_are_compared(model, data, moved):
     assert all(f"number {moved} classes differently" in text for text in said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ["pruned", "weight_norm"])
 def test_bf16_of_modules_that_torch_does_not_copy(make, tmp_path):
     """Their weight is computed from others, and deepcopy refuses such tensors."""

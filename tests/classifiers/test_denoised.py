@@ -371,6 +371,7 @@ def test_code_that_only_a_file_beside_a_run_names_is_not_imported(folder, tmp_pa
     assert "all as stored" in run_in(*named, cwd=folder)[0]
 
 
+@pytest.mark.slow
 def test_another_sigma_is_noted(folder):
     inputs = smoothcert.load_inputs("digits", limit=20)
     classifier = smoothcert.load_classifier("network.pt2+d.json")

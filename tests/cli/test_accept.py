@@ -169,6 +169,7 @@ def test_what_cannot_be_judged_is_refused_before_any_work(base, models, tmp_path
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_log_follows_a_run_and_its_recertification(base, models, tmp_path):
     pytest.importorskip("tensorboard", reason="needs tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -121,6 +121,7 @@ def test_quiet_and_verbose_before_and_after_the_command(models, tmp_path):
     assert "3 inputs in blocks of 3\n" in decided
 
 
+@pytest.mark.slow
 def test_quiet_and_verbose_exclude_each_other():
     for arguments in (("-q", "-v", "report"), ("report", "x", "--out", "o", "-q", "-v")):
         done = subprocess.run(

@@ -59,6 +59,7 @@ def test_processes_of_one_machine_share_its_cores(monkeypatch):
     assert Compute(workers=16, cluster="ray").alone == Compute(Device(threads=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

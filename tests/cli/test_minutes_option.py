@@ -80,6 +80,7 @@ def test_a_plan_that_the_machine_is_too_slow_for_stops_too(net, tmp_path, monkey
     assert "Allow more minutes" in said or "with --resume" in said
 
 
+@pytest.mark.slow
 def test_a_plan_that_was_stopped_is_finished_by_resuming(net, tmp_path, monkeypatch):
     """However long that takes: nothing is planned or measured again, unless --minutes stops it."""
     from smoothcert.planning.timed import Timing

@@ -36,6 +36,7 @@ def page(made, out, *options) -> str:
     return (out / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_thumbnails_and_candidates(made, tmp_path):
     text = page(made, tmp_path / "out", "--screened", made / "screened.json")
     assert "data:image/jpeg;base64," in text
@@ -101,6 +102,7 @@ def test_several_screenings_are_stated_with_the_sum_of_their_errors(made, models
     assert "screened" not in svg  # the figure leaves them out, and what it says of them
 
 
+@pytest.mark.slow
 def test_the_original_stands_among_the_candidates_with_size_and_speed(made, models, tmp_path):
     """Of its own certificates, together; a file that states other costs is only believed those."""
     file = made / "screened.json"

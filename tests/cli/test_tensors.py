@@ -82,6 +82,7 @@ def test_a_table_through_every_command(folder):
     run_in("verify", "new", "--replay", "10%", cwd=folder)
 
 
+@pytest.mark.slow
 def test_a_series(folder, monkeypatch):
     monkeypatch.chdir(folder)
     data = smoothcert.load_inputs("series.npz", grid=1 / 100)

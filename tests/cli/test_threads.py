@@ -79,6 +79,7 @@ def test_no_threads_at_all_are_refused_before_anything_is_written(command, folde
     assert not (folder / "demo").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["net.safetensors", "net.onnx"])
 def test_the_number_of_threads_changes_no_vote(name, models, tmp_path):
     common = ("--data", "digits", "--limit", 6, "--sigma", 0.25, "--n", 1500, "--batch-size", 64)

@@ -187,6 +187,7 @@ def test_a_base_that_cannot_be_written_to_is_said_once(folder, monkeypatch):
         assert said(result).count("is not counted in its ledger, which cannot be written") == 1
 
 
+@pytest.mark.slow
 def test_a_ledger_that_is_damaged_does_not_undo_a_result(folder):
     recertify("g", "uniform:50", "a")
     (entry,) = Path("base/ledger").iterdir()

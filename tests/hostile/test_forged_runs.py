@@ -279,6 +279,7 @@ def test_from_scratch_with_fewer_draws_or_other_content(base, tmp_path):
     assert "inputs.parquet names different content than run.json" in verify(run).problems
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["late", "early", "selection"])
 def test_a_decision_that_stopped_late_or_early(kind, tmp_path):
     decision = Decision(0.1)
@@ -319,6 +320,7 @@ def test_a_decision_by_the_form_that_proves_more(tmp_path):
     assert any("but its votes give" in problem for problem in verify(forged).problems)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["votes", "late", "early"])
 def test_a_decision_by_the_runner_up_with_other_votes(kind, tmp_path):
     settings = replace(SETTINGS, form="runner-up")

@@ -58,6 +58,7 @@ def renamed(old, new):
     return change
 
 
+@pytest.mark.slow
 def test_names_and_guards_of_an_archive_are_no_code(exported, tmp_path):
     """torch writes both into Python source and executes it: the guard did run before."""
     sprung = tmp_path / "sprung"

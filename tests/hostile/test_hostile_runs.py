@@ -159,6 +159,7 @@ def rewritten(run, name, columns):
     run.write(name, table_bytes(table, notes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "columns",
     [

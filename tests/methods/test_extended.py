@@ -111,6 +111,7 @@ def test_whoever_looks_at_every_total_at_all_of_alpha_is_caught():
     assert max(chance_of_a_wrong_look(6, looks, p) for p in TRUTHS) > 1.5 * ALPHA
 
 
+@pytest.mark.slow
 def test_the_exact_test_leaves_the_other_extensions_their_part(base, tiny_inputs):
     new, model = PixelSum(29), PixelSum(28)
     extended = smoothcert.extend(base, model, tiny_inputs, 5 * N)

@@ -52,6 +52,7 @@ def true_acr(threshold: int, data: Inputs) -> float:
     return float(SIGMA * np.maximum(0, stats.norm.ppf(p)).mean())
 
 
+@pytest.mark.slow
 def test_the_same_model_again_never_flips(base, data):
     (c,) = screen(base, [PixelSum(27)], data, per_input=100)
     assert c.flips == ((0,) * c.pool.eligible,)
@@ -172,6 +173,7 @@ def test_many_candidates_share_the_budget(base, data):
     assert [c.fingerprint[-2:] for c in pooled.ranked(many, 0.1)] == ["27", "29", "30"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "accept",
     [
@@ -223,6 +225,7 @@ def test_all_of_several_targets_must_be_proven(base, data):
     assert verdicts("acr>=0.9") == (Verdict.UNREACHABLE, [Verdict.UNREACHABLE])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "further", [5, "ab", [5], [{"least": "x"}], [{"least": None}], [{"least": 1e999}], [{"a": 1}]]
 )

@@ -118,6 +118,7 @@ def test_it_proves_what_no_majority_allows(base, data):
     assert other.flips == ((0,) * 110,)
 
 
+@pytest.mark.slow
 def test_replays_the_first_draws_of_all_kinds(base, data):
     """An oracle counts from all labels of both models, some of which are no class."""
     model = bands(23, 32, 29)
@@ -307,6 +308,7 @@ def screened(run, data, **options):
     return stage, found, (found.name, found.fingerprint, found.screening, found.pool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["auto", "runner-up"])
 def test_its_run_confirms_it(form, run, data):
     stage, found, facts = screened(run, data, form=form)
@@ -329,6 +331,7 @@ def test_limits_of_chosen_draws_or_another_form_are_refused(run, data):
     assert any("another form than was asked for" in p for p in problems_of([forged], None))
 
 
+@pytest.mark.slow
 def test_what_a_plan_has_shown_is_not_replayed(run, data, tmp_path):
     settings = run.identity.settings
     base = run_certify(tmp_path / "r", ORIGINAL, data, settings, RunOptions(256))

@@ -120,6 +120,7 @@ def test_slack_moves_both_thresholds():
     assert far.proves - far.excludes == pytest.approx(2 * slack, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("p0", "outcome"), [(0.5, Outcome.CERTIFIED), (0.85, Outcome.EXCLUDED), (TRUTH, None)]
 )

@@ -72,6 +72,7 @@ def test_the_exact_test_and_fresh_draws_follow_it(method, policy, tiny_inputs):
             assert new_one.n <= old.n
 
 
+@pytest.mark.slow
 def test_a_budget_of_a_recertification_is_of_the_draws_there_are(tiny_inputs):
     base = certify(tiny_inputs, "retain:0.9")
     drawn = sum(c.n for c in base.certificates)
@@ -87,6 +88,7 @@ def test_other_methods_are_told_that_they_cannot(method, tiny_inputs):
         smoothcert.recertify(base, PixelSum(29), tiny_inputs, method=method, per_input=50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["binary", "runner-up"])
 def test_a_screening_takes_the_inputs_that_have_enough_draws(form, tiny_inputs):
     base = certify(tiny_inputs, "retain:0.9")
@@ -99,6 +101,7 @@ def test_a_screening_takes_the_inputs_that_have_enough_draws(form, tiny_inputs):
     assert min(found.pool.n) < max(found.pool.n)
 
 
+@pytest.mark.slow
 def test_what_was_made_by_plan_can_be_no_base_twice(tiny_inputs):
     base = certify(tiny_inputs, "retain:0.9")
     new = smoothcert.recertify(base, PixelSum(29), tiny_inputs, per_input=100)

@@ -130,6 +130,7 @@ def test_with_time_there_are_rounds_and_looks_as_with_a_target():
         Screening(100, timed=1)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_it_is_another_question_than_without_time(base):
     keys = {asked("m", Screening(100, timed=timed), 1).key for timed in (False, True)}
     assert len(keys) == 2

@@ -102,6 +102,7 @@ def evidence(hits: int, draws: int, p: float) -> mpf:
     return log_q - hit - (misses * mpmath.log1p(-p) if misses else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draws", [1, 10, 1000, 10**6, 10**9, 10**12, 2**53 - 1])
 def test_betting_limits(draws):
     with mpmath.workdps(60):

@@ -170,6 +170,7 @@ def test_expectations_are_near_what_comes(tiny_inputs, pixel_sum):
     assert 0.6 * 0.25 * special.ndtri(p) < radii.mean() < 0.25 * special.ndtri(p)
 
 
+@pytest.mark.slow
 def test_why_an_input_got_nothing_is_said(tiny_inputs, pixel_sum):
     """A radius that no replay reaches: the plan spends nothing, and that is not the original's."""
     base = smoothcert.certify(pixel_sum, tiny_inputs, 0.25, n=2000)

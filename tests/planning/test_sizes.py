@@ -207,6 +207,7 @@ def overclaims(p, sizes, n_of_type, n0, alpha, peek):
     return float(sum(c * caught[n] for c, n in zip(types, n_of_type, strict=True)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [0.55, 0.7, 0.8, 0.9, 0.97])
 def test_the_error_is_alpha_and_a_rule_that_peeks_is_caught(p):
     """By enumeration. Sizes by selection votes keep alpha; sizes by the counted votes do not."""

@@ -226,6 +226,7 @@ def test_two_runs_of_one_name(runs, tmp_path):
         report([], tmp_path / "out", (0.0,))
 
 
+@pytest.mark.slow
 def test_csv_names_the_classes_where_the_data_does(runs, tmp_path, tiny_inputs):
     named = replace(tiny_inputs, classes=("cat", "=dog"))
     report(runs, tmp_path / "named", (0.0,), pictures=[named])

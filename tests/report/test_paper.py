@@ -58,6 +58,7 @@ def captions(out):
     return dict(part.strip().split("\n") for part in parts[2:])
 
 
+@pytest.mark.slow
 def test_everything_is_written(made):
     runs, summaries, out = made
     figures = {"certified_accuracy", "probabilities", "acr_evaluations"}

@@ -52,6 +52,7 @@ def test_what_was_asked_for_counts():
     assert size(2_000.0, block_inputs=77) == 77
 
 
+@pytest.mark.slow
 def test_it_is_near_the_simulated_best():
     """A day of work for one preemptible worker."""
     fleet = Fleet(1, 1_000.0, 0, block_overhead=0.02, failures_per_hour=1 / 20, away_seconds=0)

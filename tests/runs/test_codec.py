@@ -9,6 +9,7 @@ from smoothcert.errors import StoreError
 from smoothcert.runs import vote_codec as codec
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.integers(-1, 3), st.integers(-1, 2**31 - 2)), max_size=200))
 @settings(max_examples=200, derandomize=True)
 def test_round_trip(values):

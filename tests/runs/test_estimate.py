@@ -59,6 +59,7 @@ def test_estimates_and_runs_agree(mixed, tmp_path, form):
         assert row.stored == pytest.approx(bytes_, rel=0.15)
 
 
+@pytest.mark.slow
 def test_only_draws_that_are_never_counted_are_evaluated(mixed, monkeypatch):
     streams, labels = set(), Sampler.labels
 
@@ -89,6 +90,7 @@ def test_the_largest_radius_is_that_of_draws_that_all_agree(form, off_grid, clas
         assert whole == pytest.approx(float(settings.radius(limit)), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_part_of_the_inputs_stands_for_all(mixed, monkeypatch):
     """Where their selection draws would take too long."""
     whole = found(mixed, policies=("retain:0.9", "budget:0.2", "budget:40000"), block_inputs=16)
@@ -126,6 +128,7 @@ def test_policies_that_cannot_be_are_refused_or_left_out(mixed):
     assert kept[0].stored > plain.stored + 60 * 3000 / 2
 
 
+@pytest.mark.slow
 def test_in_python(mixed):
     bare = replace(mixed, labels=None)
     one = smoothcert.estimate(PixelSum(28), bare, 0.25, n0=50, n=3000, policies="retain:0.9")

@@ -125,6 +125,7 @@ def test_verify_finds_other_draws(change, said, run, base, tmp_path):
     assert any(said in problem for problem in verify(forged, base).problems)
 
 
+@pytest.mark.slow
 def test_verify_finds_a_recertification_that_spends_all(run, tmp_path, tiny_inputs):
     method = Exact("uniform:100", share=0.25)
     good = run_recertify(tmp_path / "good", run, PixelSum(29), tiny_inputs, method, SMALL)

@@ -51,6 +51,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_saved_is_verified_and_comes_back(way, tiny_inputs, tmp_path):
     result = WAYS[way](tiny_inputs)
@@ -140,6 +141,7 @@ def test_a_run_counts_the_tries_of_python(tiny_inputs, tmp_path):
         smoothcert.certify(PixelSum(30), tiny_inputs, 0.25, **DRAWS)
 
 
+@pytest.mark.slow
 def test_a_model_in_memory_is_named_by_whoever_replays_it(tmp_path, monkeypatch):
     digits = smoothcert.load_inputs("digits", limit=6)
     result = smoothcert.certify(linear.good(), digits, 0.25, n=300)
