@@ -1,12 +1,11 @@
 """What the functions take as a base, in the forms that people have at hand."""
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
 from smoothcert.api.result import CertificationResult, load
 from smoothcert.certificate import Certification
-from smoothcert.data.datasets import load_inputs
+from smoothcert.data.datasets import load_reference
 from smoothcert.data.given import as_inputs
 from smoothcert.data.inputs import Inputs
 from smoothcert.data.source import DataReference
@@ -53,15 +52,11 @@ def inputs_of(base: Certification, inputs: Any) -> Inputs:
         return as_inputs(inputs)
     manifest = base.manifest if isinstance(base, CertificationResult) else None
     recorded = None if manifest is None else manifest.origin.get("data")
-    try:
-        source = DataReference(**recorded)  # type: ignore[arg-type]
-    except TypeError:
+    if not isinstance(recorded, dict):
         raise InvalidInput(
             "The base does not say where its inputs are, as they were in memory. Give them too."
-        ) from None
-    grid = None if source.grid is None else Fraction(source.grid)
-    chosen = (source.limit, source.every, source.size, source.channels)
-    return load_inputs(source.data, source.split, grid, *chosen)
+        )
+    return load_reference(DataReference.recorded(recorded))
 
 
 def run_of(base: Certification) -> Run | None:

@@ -1,19 +1,15 @@
 """The data that the command line names, and the data and models that runs record."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from smoothcert.classifiers.preprocessing_files import denoiser_in
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.cli import console
 from smoothcert.compress import twin
-from smoothcert.data.datasets import load_inputs
+from smoothcert.data.datasets import load_reference
 from smoothcert.data.inputs import Inputs
-from smoothcert.data.pictures import AS_FIRST
 from smoothcert.data.source import DataReference
 from smoothcert.errors import InvalidInput
 from smoothcert.runs.store import Run
@@ -24,9 +20,7 @@ class DataSource(DataReference):
 
     def load(self) -> Inputs:
         """Open the data set; see `load_inputs`."""
-        grid = parse_grid(self.grid)
-        selection = (self.limit, self.every, self.size, self.channels)
-        return load_inputs(self.data, self.split, grid, *selection)
+        return load_reference(self)
 
     def load_and_describe(self, recorded: bool = False) -> Inputs:
         """Open the data set, and say what was read; a recorded one may have moved."""
@@ -49,16 +43,6 @@ def with_advice(error: Exception, what: str, option: str) -> str:
     )
 
 
-def parse_grid(text: str | None) -> Fraction | None:
-    """`1/255` or `0.5` as a fraction."""
-    if text is None:
-        return None
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise InvalidInput(f"--grid must be a step such as 1/255; got {text!r}") from None
-
-
 def recorded_source(run: Run, moved_to: str | None) -> DataSource:
     """The data source that a run recorded, at its new location if it has moved."""
     recorded = run.manifest.origin.get("data")
@@ -70,23 +54,8 @@ def recorded_source(run: Run, moved_to: str | None) -> DataSource:
             f"{run.storage} does not say where its data is, as it was made in Python from data in "
             "memory. Save that as a file, such as an .npz of x and y, and give it with --data."
         )
-    source = _checked_source(recorded)
+    source = DataSource.recorded(recorded)
     return replace(source, data=moved_to) if moved_to else source
-
-
-def _checked_source(recorded: Mapping[str, Any]) -> DataSource:
-    """The record as a source, if each value has the right type."""
-    kinds = {"data": str, "split": str, "grid": str | None, "limit": int | None, "every": int}
-    kinds |= {"size": int | None, "channels": int | None}
-    unknown = recorded.keys() - kinds.keys()
-    wrong = [n for n, kind in kinds.items() if n in recorded and not isinstance(recorded[n], kind)]
-    if unknown or wrong or not {"data", "split", "grid", "limit", "every"} <= recorded.keys():
-        raise InvalidInput(
-            f"The run's record of its data is invalid: {dict(recorded)!r:.200}. "
-            "Make the run again, or use the Python API."
-        )
-    # Earlier runs record no channels: the first image decided for all.
-    return DataSource(**{"channels": AS_FIRST, **recorded})
 
 
 def recorded_model(run: Run) -> str:

@@ -105,6 +105,12 @@ def load_inputs(
     return replace(inputs, source=source)
 
 
+def load_reference(source: DataReference) -> Inputs:
+    """The data that a reference names; see `load_inputs`."""
+    selection = (source.limit, source.every, source.size, source.channels)
+    return load_inputs(source.data, source.split, source.step, *selection)
+
+
 def _named(reference: Any) -> str:
     """The reference as text, if it is one and not empty (which would be the current folder)."""
     if not isinstance(reference, str | os.PathLike) or not str(reference):

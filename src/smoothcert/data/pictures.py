@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 from smoothcert.data.images import decode
 from smoothcert.data.inputs import Inputs
+from smoothcert.data.source import AS_FIRST
 from smoothcert.errors import InvalidInput
-
-AS_FIRST = 0
-"""Instead of 1 or 3 channels: those of the first image, as for runs that recorded none."""
 
 
 @dataclass(frozen=True)
