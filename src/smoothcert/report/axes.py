@@ -93,6 +93,11 @@ class Line:
     area: str = ""
     signs: tuple[tuple[float, float], ...] = ()
 
+    @property
+    def curve(self) -> Curve:
+        """Its values as a step curve."""
+        return Curve(self.name, np.array(self.x), np.array(self.y))
+
 
 @dataclass(frozen=True)
 class Mark:

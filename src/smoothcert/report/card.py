@@ -164,7 +164,7 @@ def _several(runs: Sequence[Run]) -> str:
     """What holds for several runs at once (docs/theory.md, section 11)."""
     if len(runs) == 1:
         return ""
-    alphas = [alpha_of(run.identity.settings, run.identity.method) for run in runs]
+    alphas = [run.identity.alpha for run in runs]
     return (
         f"Each statement is about one run alone; all {len(runs)} hold at once with "
         f"probability at least 1 − {level(*alphas)}, by the union bound."

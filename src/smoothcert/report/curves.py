@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.bounds.together import mean_above, wrong_at_most
 from smoothcert.certificate import Certificate
-from smoothcert.methods import alpha_of
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.runs.store import Run
 from smoothcert.summary import correct_radii
@@ -37,6 +36,10 @@ class Curve:
     name: str
     x: NDArray[np.float64]
     y: NDArray[np.float64]
+
+    def at(self, x: ArrayLike) -> NDArray[np.float64]:
+        """Its values at some places, each of the next point there or beyond; 0 beyond its last."""
+        return np.append(self.y, 0.0)[np.searchsorted(self.x, x, side="left")]
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def axis_name(labels: Sequence[int | None] | None) -> str:
 
 def of_all(run: Run, most: int = _MOST_POINTS) -> tuple[Curve, Together]:
     """The same over all inputs together (docs/theory.md, section 11), at the run's own alpha."""
-    alpha = alpha_of(run.identity.settings, run.identity.method)
+    alpha = run.identity.alpha
     radii = correct_radii(run.certificates, run.labels)
     wrong = wrong_at_most(len(radii), alpha, alpha)
     together = Together(len(radii), wrong, alpha, mean_above(radii, wrong))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from smoothcert.bounds import binomial
 from smoothcert.bounds.together import new_inputs_above, wrong_at_most
 from smoothcert.certificate import Certificate, Outcome
-from smoothcert.methods import SCRATCH, alpha_of, by_input, scratch
+from smoothcert.methods import SCRATCH, by_input, scratch
 from smoothcert.report.curves import Curve, steps
 from smoothcert.runs.store import Run
 from smoothcert.scalars import real
@@ -137,7 +137,7 @@ def probabilities(run: Run, beta: float | None = None) -> Probabilities:
         InvalidInput: beta is not between 0 and 1.
     """
     run.require_complete()
-    alpha = alpha_of(run.identity.settings, run.identity.method)
+    alpha = run.identity.alpha
     limits = _of_label(run, _limit)
     inputs = len(limits)
     beta = alpha if beta is None else beta
@@ -230,7 +230,7 @@ def new_inputs(
         InvalidInput: beta is not between 0 and 1.
     """
     run.require_complete()
-    alpha = alpha_of(run.identity.settings, run.identity.method)
+    alpha = run.identity.alpha
     correct = correct_radii(run.certificates, run.labels)
     count, found = len(correct), []
     for radius in radii:
@@ -265,11 +265,6 @@ def seeds(runs: Sequence[Run], summaries: Sequence[Summary]) -> tuple[SeedSpread
     return tuple(over_seeds([*group.values()]) for group in groups.values() if len(group) > 1)
 
 
-def _at(curve: Curve, x: Sequence[float]) -> list[float]:
-    """What a curve says at some places: its next point there or beyond, as it does not rise."""
-    return np.append(curve.y, 0.0)[np.searchsorted(curve.x, x)].tolist()
-
-
 def _limit(c: Certificate) -> float:
     """A proven lower limit of the class's probability; of an abstention, from scratch alone."""
     return c.q if c.outcome is Outcome.CERTIFIED or c.method == "rs" else 0.0
@@ -279,7 +274,7 @@ def to_json(run: Run, radii: Sequence[float]) -> dict[str, Any]:
     """Plain values: classes, new inputs, fewer draws, and probabilities at those of `SHOWN`."""
     fewer, found = by_draws(run, radii), probabilities(run)
     curves = {"each": found.each, "together": found.together, "observed": found.observed}
-    shares = {name: curve and _at(curve, SHOWN) for name, curve in curves.items()}
+    shares = {name: curve and curve.at(SHOWN).tolist() for name, curve in curves.items()}
     labels = run.labels
     return {
         "classes": [asdict(one) for one in by_class(run.certificates, labels, radii)],

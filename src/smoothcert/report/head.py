@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from smoothcert.methods import alpha_of
 from smoothcert.report.claims import all_together
 from smoothcert.report.comparison import Pair
 from smoothcert.report.curves import Together
@@ -87,12 +86,12 @@ def head(
 
 def _facts(runs: Sequence[Run], run: Run, base: Run | None) -> tuple[tuple[str, str], ...]:
     """Model, data, σ, n, n0 and α of the run, and of its original where they differ."""
-    s, alpha = run.identity.settings, level(alpha_of(run.identity.settings, run.identity.method))
+    s, alpha = run.identity.settings, level(run.identity.alpha)
     model = model_name(run) + (f", made from {model_name(base)}" if base else "")
     draws = f"n = {s.n:,}, n0 = {s.n0:,}" + (", of the original" if base else "")
     error = f"α = {alpha} per input"
     if base:
-        before = level(alpha_of(base.identity.settings, base.identity.method))
+        before = level(base.identity.alpha)
         error += f" (original {before})" if before != alpha else ""
     sigmas = ", ".join(f"{one:g}" for one in _all_sigmas(runs))
     return (

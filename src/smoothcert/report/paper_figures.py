@@ -1,6 +1,5 @@
 """The figures of a paper, as PDF and SVG: a column wide, and legible in black and white."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ from smoothcert.report.curves import (
     points,
 )
 from smoothcert.report.figures import by_draws, probabilities
-from smoothcert.report.plots import COLOURS, MARKERS, at, plain
+from smoothcert.report.plots import COLOURS, MARKERS, plain, saved
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
 
@@ -90,7 +89,7 @@ def pictures(
             FigureCanvasAgg(figure)
             draw(figure.add_subplot(), runs, summaries, screened, published)
             _finish(figure)
-            found.append(Picture(key, caption, {k: _saved(figure, k) for k in ("pdf", "svg")}))
+            found.append(Picture(key, caption, {k: saved(figure, k) for k in ("pdf", "svg")}))
     return tuple(found)
 
 
@@ -163,7 +162,7 @@ def _banded(axes: Any, curve: Curve, lower: Curve, number: int, name: str) -> No
     look = _look(number)
     _line(axes, curve, look | {"label": plain(name)})
     x = np.union1d(curve.x, lower.x)
-    edges = (at(curve, x), at(lower, x))
+    edges = (curve.at(x), lower.at(x))
     axes.fill_between(x, *edges, step="pre", color=look["color"], alpha=0.18, linewidth=0)
 
 
@@ -182,10 +181,3 @@ def _finish(figure: Figure) -> None:
     figure.set_size_inches(COLUMN, _HEIGHT + _ENTRY * lines)
     facts = {"frameon": False, "fontsize": 7, "borderaxespad": 0.2, "handlelength": 2.6}
     figure.legend(loc="outside lower center", ncols=columns, **facts)
-
-
-def _saved(figure: Figure, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    date = "CreationDate" if kind == "pdf" else "Date"
-    figure.savefig(buffer, format=kind, metadata={date: None})
-    return buffer.getvalue()

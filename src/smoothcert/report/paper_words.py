@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
 from smoothcert.bounds.together import wrong_at_most
-from smoothcert.methods import alpha_of
 from smoothcert.methods.dataset import DatasetCertificate, screenings
 from smoothcert.report.card import data_name, model_name
 from smoothcert.report.claims import of_comparison, of_new_inputs
@@ -200,7 +199,7 @@ def _named(run: Run) -> str:
 
 
 def _alpha(run: Run) -> float:
-    return alpha_of(run.identity.settings, run.identity.method)
+    return run.identity.alpha
 
 
 def _form(run: Run) -> str:

@@ -8,11 +8,10 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.certificate import Certification
 from smoothcert.report.axes import SERIES, Chart, Line
-from smoothcert.report.curves import Curve, axis_name, of_certificates
+from smoothcert.report.curves import axis_name, of_certificates
 
 # The page's colours and signs on a light ground (page.css, page.html.j2), in its order.
 COLOURS = ("#111111", "#0060b0", "#c84a00", "#00805a", "#b03a8c", "#8a6500", "#6b4fc8", "#0f87a3")
@@ -60,7 +59,7 @@ def drawn(chart: Chart, note: str) -> dict[str, bytes]:
         axes.spines[["top", "right"]].set_visible(False)
         _legend(axes)
         figure.supxlabel(note, fontsize=6.5, wrap=True)
-        return {kind: _saved(figure, kind) for kind in ("png", "svg")}
+        return {kind: saved(figure, kind) for kind in ("png", "svg")}
 
 
 def add_curve(result: Certification, axes: Any, label: str | None) -> Any:
@@ -96,12 +95,7 @@ def _band(axes: Any, line: Line, edge: Line) -> None:
     """The area from a curve down to what holds for all inputs together."""
     x = np.union1d(line.x, edge.x)
     look = {"color": COLOURS[line.series % SERIES], "alpha": 0.12, "linewidth": 0}
-    axes.fill_between(x, at(line, x), at(edge, x), step="pre", **look)
-
-
-def at(curve: Curve | Line, x: ArrayLike) -> NDArray[np.float64]:
-    """A step curve's values, each of which holds down to the point before; 0 beyond its last."""
-    return np.asarray([*curve.y, 0.0], np.float64)[np.searchsorted(curve.x, x, side="left")]
+    axes.fill_between(x, line.curve.at(x), edge.curve.at(x), step="pre", **look)
 
 
 def _curve(axes: Any, line: Line, named: bool, stepwise: bool) -> None:
@@ -122,7 +116,14 @@ def plain(name: str) -> str:
     return name.replace("$", r"\$").removeprefix("_")
 
 
-def _saved(figure: Figure, kind: str) -> bytes:
+def saved(figure: Figure, kind: str) -> bytes:
+    """The bytes of a file, without a date: the same figure gives the same bytes.
+
+    Args:
+        figure: with its canvas.
+        kind: `png`, `svg` or `pdf`.
+    """
+    date = {"svg": "Date", "pdf": "CreationDate"}.get(kind)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    figure.savefig(buffer, format=kind, metadata={date: None} if date else None)
     return buffer.getvalue()

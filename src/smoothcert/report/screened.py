@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from smoothcert.bounds.together import mean_above, wrong_at_most
-from smoothcert.methods import alpha_of
+from smoothcert.report.curves import of_all
 from smoothcert.runs.store import Run
 from smoothcert.summary import correct_radii
 from smoothcert.text import level, visible
@@ -79,12 +78,11 @@ class Original:
     @staticmethod
     def of(run: Run) -> "Original":
         """From its finished run."""
-        alpha = alpha_of(run.identity.settings, run.identity.method)
+        together = of_all(run)[1]
         radii = correct_radii(run.certificates, run.labels)
-        wrong = wrong_at_most(len(radii), alpha, alpha)
         spent = run.pilot_evaluations + sum(c.evaluations for c in run.certificates)
-        facts = (visible(run.name), len(radii), alpha, wrong, tuple(radii.tolist()))
-        return Original(*facts, mean_above(radii, wrong), spent)
+        facts = (visible(run.name), together.inputs, together.beta, together.wrong)
+        return Original(*facts, tuple(radii.tolist()), together.acr, spent)
 
     def accuracy(self, radii: Sequence[float]) -> tuple[float, ...]:
         """Lower limits of certified accuracy, at all radii at once."""

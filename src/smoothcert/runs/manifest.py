@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from smoothcert.certificate import Settings
 from smoothcert.errors import Damaged, Mismatch, StoreError
-from smoothcert.methods import BY_KIND, SCRATCH, Method
+from smoothcert.methods import BY_KIND, SCRATCH, Method, alpha_of
 from smoothcert.runs.sealed import is_sealed, json_bytes, seal, why_not
 from smoothcert.runs.validation import UNREADABLE, check_identity, check_origin
 from smoothcert.vocabulary import MODEL_FORMATS
@@ -89,6 +89,11 @@ class Identity:
     products: str = ""
     versions: Mapping[str, str] = field(default_factory=lambda: library_versions())
     noise_law: str = field(kw_only=True)
+
+    @property
+    def alpha(self) -> float:
+        """The proven error probability of each certificate; see `alpha_of`."""
+        return alpha_of(self.settings, self.method)
 
     @property
     def hash(self) -> str:
