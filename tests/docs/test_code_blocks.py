@@ -129,6 +129,7 @@ def base_run(prepared, tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::Warning:mlflow.*", "ignore:.*Any type hint:UserWarning:")
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.stem)
 def test_the_blocks_of_a_page_run(page, prepared, base_run, tmp_path, monkeypatch):
     code = blocks(page)
@@ -136,6 +137,8 @@ def test_the_blocks_of_a_page_run(page, prepared, base_run, tmp_path, monkeypatc
     if not any("--out runs/base" in block.text for block in code):
         shutil.copytree(base_run, tmp_path / "runs" / "base")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # mlflow-skinny knows no database
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)  # what it defines can be sent to processes
     for block in code:
