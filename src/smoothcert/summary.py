@@ -118,7 +118,7 @@ def summarize(
         alpha=max(c.alpha for c in certificates),
         unlabelled=len(certificates) if labels is None else list(labels).count(None),
         wrong=certified - int((correct >= 0).sum()),
-        capped=sum(_unanimous(c) for c, r in zip(certificates, correct, strict=True) if r > 0),
+        capped=sum(unanimous(c) for c, r in zip(certificates, correct, strict=True) if r > 0),
         median=_lower_median(np.clip(correct, 0, None)),
         sigma=sigma,
     )
@@ -231,7 +231,7 @@ def over_seeds(summaries: Sequence[Summary]) -> SeedSpread:
     return SeedSpread(names, Spread.of([s.acr for s in summaries]), tuple(accuracy))
 
 
-def _unanimous(c: Certificate) -> bool:
+def unanimous(c: Certificate) -> bool:
     """Whether all draws that count are for the candidate, so that more draws would prove more."""
     by = RESULTS[c.method]
     if c.method == "sequential" or not c.n:

@@ -15,7 +15,7 @@ from smoothcert.api.result import CertificationResult
 from smoothcert.certificate import Certification
 from smoothcert.errors import InvalidInput
 from smoothcert.methods.targets import Goal, read
-from smoothcert.report.acceptance import judge
+from smoothcert.report.acceptance import in_words, judge
 from smoothcert.runs.store import Run
 
 
@@ -60,7 +60,7 @@ def assert_certified(
         found = recertify(base, model, data, **options)
     if out is not None:
         found.save(out)
-    failed = [one.text for one in (judge(found, goal, found.base) for goal in goals) if not one]
+    failed = [one for one in (judge(found, goal, found.base) for goal in goals) if not one]
     if failed:
-        raise AssertionError("\n".join(failed))  # no assert statement, which -O leaves out
+        raise AssertionError(in_words(failed))  # no assert statement, which -O leaves out
     return found

@@ -87,6 +87,8 @@ def test_assert_certified_says_what_was_found(tmp_path):
         assert_certified(linear.permuted(), digits, "ca@0.1>=1", **facts, out=tmp_path / "run")
     assert "docs/theory.md, section 11" in str(failed.value)
     assert smoothcert.load(tmp_path / "run").base is None  # kept, to be looked at
+    with pytest.raises(InvalidInput, match=r"got \['acr>=0.01'\]. Give each target by itself"):
+        assert_certified(linear.good(), digits, ["acr>=0.01"], base=base)
     with pytest.raises(InvalidInput, match="nothing to assert"):
         assert_certified(linear.good(), digits, base=base)
     for wrong in ({}, {"base": base, "sigma": 0.25}):

@@ -223,6 +223,7 @@ def test_all_of_several_targets_must_be_proven(base, data):
     assert verdicts(hard, mean)[0] is Verdict.UNREACHABLE
     assert verdicts(mean) == (Verdict.ACCEPTED, [Verdict.ACCEPTED])
     assert verdicts("acr>=0.9") == (Verdict.UNREACHABLE, [Verdict.UNREACHABLE])
+    assert [one for one in Verdict if one] == [Verdict.ACCEPTED]
 
 
 @pytest.mark.slow

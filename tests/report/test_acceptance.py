@@ -95,7 +95,7 @@ def test_what_is_said_names_the_error_of_one_certificate_and_claims_no_more(run,
 
     text = judge(run, Target(0, 0.5)).text
     assert text.startswith("accepted: ")
-    assert "This counts certificates, each wrong with probability at most 0.001 on its own" in text
+    assert "Each certificate is wrong with probability at most 0.001 on its own" in text
     assert f"at most {wrong_at_most(len(run.labels), 0.001, 0.001)} of the" in text
     data = inputs(run.labels)
     new = run_recertify(tmp_path / "n", run, PixelSum(28), data, Reuse("uniform:60"), RunOptions())
@@ -137,3 +137,34 @@ def test_without_labels_nothing_is_judged(tmp_path):
     )
     with pytest.raises(InvalidInput, match="has no labels, so no certificate can be called"):
         judge(run, Target(0, 0.5))
+
+
+def test_what_may_be_wrong_is_counted_off(run):
+    """At every radius, and of the mean the largest, so that as many more would be said too much."""
+    radii = sorted(right(run))
+    wrong = wrong_at_most(20, 0.001, 0.001)
+    assert wrong == 1
+    text = judge(run, Target(0, 0.5)).text
+    assert f"which leaves {len(radii) - wrong}.\n" in text
+    assert "which leaves 0.\n" in judge(run, Target(9.0, 0.5)).text
+    left = Fraction(judge(run, MeanRadius(0.5)).text.partition("which leaves ")[2].split(".\n")[0])
+    exact = sum(map(Fraction, radii[:-wrong]), Fraction(0)) / 20
+    assert 0 <= exact - left < Fraction(2, 10**6)
+
+
+def test_a_refusal_says_where_draws_and_not_the_model_are_the_limit(tmp_path):
+    """The original itself, with a tenth of its draws, and an image on which all draws agree."""
+    data = Inputs.from_arrays(np.full((4, 1, 2, 2), 1.0), [1] * 4, 1 / 16)
+    settings = replace(SETTINGS, n=400)
+    few = run_certify(tmp_path / "f", PixelSum(5), data, replace(settings, n=40), RunOptions())
+    many = run_certify(tmp_path / "m", PixelSum(5), data, settings, RunOptions())
+    largest = max(c.radius for c in few.certificates)
+    assert {c.k == c.n for c in few.certificates} == {True}
+    refused = judge(few, Target(math.nextafter(largest, 1), 1.0))
+    assert "For 4 more, all draws agree and still prove a smaller radius" in refused.text
+    assert "all draws agree" not in judge(few, Target(largest, 1.0)).text  # it is reached
+    relative = judge(few, parse_target(f"ca@{largest + 0.01}>=base"), many).text
+    assert "The original took 1,680 evaluations and this model 240. With so few" in relative
+    control = judge(many, parse_target("acr>=1.01*base"), many)
+    assert not control
+    assert control.limits == ()  # as many draws, and an average radius

@@ -23,7 +23,7 @@ from smoothcert.execution.start import RunRequest
 from smoothcert.methods import Method
 from smoothcert.methods.targets import Goal, Relative, in_numbers, read
 from smoothcert.planning.timed import LATEST, minutes_of
-from smoothcert.report.acceptance import check_labels, judge, no_base
+from smoothcert.report.acceptance import check_labels, in_words, judge, no_base
 from smoothcert.report.claims import tried
 from smoothcert.report.spending import nothing_spent, without_evaluations
 from smoothcert.report.tables import summarize_run, summary_table
@@ -327,8 +327,7 @@ def show_run(
     model, tries = run.identity.model, _cache_use(run, base)
     nothing = without_evaluations(run.certificates)
     if as_json:
-        why = "\n".join(one.text for one in judged)
-        verdict = {"accepted": accepted, "why": why} if judged else {}
+        verdict = {"accepted": accepted, "why": in_words(judged)} if judged else {}
         cache = {"cache": tries.to_json(model)} if tries else {}
         cache |= {"without_evaluations": nothing} if run.identity.method.has_plan else {}
         votes = {"votes": asdict(moved)} if moved else {}
@@ -346,8 +345,8 @@ def show_run(
         console.note(sanity.of_result(run.certificates, labels, classes))
         if said := tried(tries, model, run.identity.method):
             console.say(said)
-        for one in judged:
-            console.show(visible(one.text))
+        for line in in_words(judged).splitlines():
+            console.show(visible(line))
     if not accepted:
         raise typer.Exit(NOT_ACCEPTED)
 

@@ -255,7 +255,7 @@ def _show(
     )
     for c in (c for c in found if c.begun):
         for target, verdict in verdicts(c):
-            accepted = "accepted" if verdict is Verdict.ACCEPTED else "not accepted"
+            accepted = "accepted" if verdict else "not accepted"
             console.show(visible(f"{accepted}: {c.name}, {target}: {verdict.value}"))
 
 

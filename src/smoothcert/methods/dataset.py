@@ -137,7 +137,7 @@ class DatasetCertificate:
                 if self.begun
             ],
             "curve": np.stack([grid, self.certified_accuracy(grid)], axis=1).tolist(),
-            "verdict": self.verdict and self.verdict.name,
+            "verdict": None if self.verdict is None else self.verdict.name,
             "alpha": self.alpha,
             "budget": dict(self.screening.budget),
             "groups": [asdict(group) for group in self.groups],
@@ -363,7 +363,9 @@ def _verdicts(
         none = np.zeros((left, pool.eligible), np.int64)
         best = _proven(screening, pool, np.concatenate([counts, none]))
     hopeless = [t for t in open_ if left and not best.reaches(t, pool.inputs)]
-    rest = Verdict.UNFINISHED if left and not hopeless else Verdict.UNDECIDED
+    rest = Verdict.UNDECIDED
+    if left:
+        rest = Verdict.STOPPED if hopeless else Verdict.UNFINISHED
     found = dict.fromkeys(screening.targets, Verdict.ACCEPTED) | dict.fromkeys(open_, rest)
     return tuple((found | dict.fromkeys(hopeless, Verdict.UNREACHABLE)).items())
 

@@ -24,15 +24,17 @@ _FEWEST = 25  # inputs of the smallest group
 
 
 class Verdict(Enum):
-    """Whether a target is proven, as a sentence."""
+    """Whether a target is proven, as a sentence; only `ACCEPTED` is true."""
 
-    ACCEPTED = (
-        "Proven: the certified accuracy, or average radius, of the whole data set is at least the "
-        "target."
-    )
+    ACCEPTED = "Proven: the inputs of this data set reach the target."
     UNREACHABLE = (
         "Stopped early: even without any further flip these settings would not prove the target. "
         "This does not prove that the model misses it."
+    )
+    STOPPED = (
+        "Not decided: another target cannot be proven, so the screening stopped. Leave that one "
+        "out, against an original certified with another seed: with this one it would be a second "
+        "try."
     )
     UNFINISHED = (
         "Not decided when the time was over. The rest of this screening's evaluations may decide "
@@ -43,6 +45,10 @@ class Verdict(Enum):
         "per input may prove it, against an original certified with another seed: with this one "
         "it would be a second try."
     )
+
+    def __bool__(self) -> bool:
+        """Whether the target is proven."""
+        return self is Verdict.ACCEPTED
 
 
 @dataclass(frozen=True)

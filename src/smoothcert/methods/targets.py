@@ -210,8 +210,14 @@ def _exact(number: str) -> Fraction:
 
 
 def read(asked: str | Goal | Iterable[str | Goal] | None) -> tuple[Goal, ...]:
-    """One target or several, as text or not."""
-    several = [asked] if isinstance(asked, str | Goal) else asked or ()
+    """One target or several, as text or not.
+
+    Raises:
+        InvalidInput: one of them is neither, or a text of another form.
+    """
+    several = [asked] if isinstance(asked, str | Goal) else list(asked or ())
+    if other := [one for one in several if not isinstance(one, str | Goal)]:
+        raise InvalidInput(f"{_FORM}; got {other[0]!r}. Give each target by itself.")
     return tuple(parse_target(one) if isinstance(one, str) else one for one in several)
 
 

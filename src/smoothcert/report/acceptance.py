@@ -8,19 +8,20 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.certificate import Certification, Outcome
+from smoothcert.bounds.together import mean_above, wrong_at_most
+from smoothcert.certificate import Certificate, Certification
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import alpha_of
 from smoothcert.methods.targets import Goal, MeanRadius, Relative, Target
 from smoothcert.report.claims import all_together
 from smoothcert.report.export import Result
-from smoothcert.summary import correct_radii
+from smoothcert.summary import correct_radii, unanimous
 from smoothcert.text import ceil_to, floor_to, level, many
 
 _AGAINST = (
-    " The target is taken of the original's certificates of the same inputs, each wrong on its own "
-    "likewise with probability at most its α: certificates are compared with certificates, and "
-    "that the accuracy itself fell by no more is not proven."
+    "A target relative to the original comes from its certificates of the same inputs, each with "
+    "its own α. So certificates are compared with certificates: that the accuracy itself fell by "
+    "no more is not proven."
 )
 
 
@@ -42,14 +43,16 @@ class Judgement:
         found: what was counted, in words.
         alpha: probability that a single certificate is wrong.
         inputs: how many the run has.
-        against: what a comparison with the original does not say; empty where there is none.
+        relative: whether the target is taken of the original's certificates.
+        limits: where the draws, and not the model, keep the target from being reached.
     """
 
     accepted: bool
     found: str
     alpha: float
     inputs: int
-    against: str = ""
+    relative: bool = False
+    limits: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether the target was reached."""
@@ -57,12 +60,25 @@ class Judgement:
 
     @property
     def text(self) -> str:
-        """One paragraph that says what was compared and what it claims."""
-        return (
-            f"{'accepted' if self.accepted else 'not accepted'}: {self.found}. This counts "
-            f"certificates, each wrong with probability at most {level(self.alpha)} on its own; "
-            f"{all_together(self.inputs, self.alpha)}.{self.against}"
-        )
+        """What was compared, and what it claims."""
+        return in_words([self])
+
+
+def in_words(judged: Sequence[Judgement]) -> str:
+    """A line for each target of a run, and once what they claim; empty without targets."""
+    if not judged:
+        return ""
+    verdicts = [
+        " ".join((f"{'accepted' if one else 'not accepted'}: {one.found}.", *one.limits))
+        for one in judged
+    ]
+    one = judged[0]
+    means = (
+        f"Each certificate is wrong with probability at most {level(one.alpha)} on its own. Over "
+        f"all inputs and radii, {all_together(one.inputs, one.alpha)}."
+    )
+    against = [_AGAINST] if any(one.relative for one in judged) else []
+    return "\n".join((*verdicts, " ".join((means, *against))))
 
 
 def judge(run: Result, goal: Goal, base: Result | None = None) -> Judgement:
@@ -85,28 +101,23 @@ def judge(run: Result, goal: Goal, base: Result | None = None) -> Judgement:
     """
     name, labels, alpha = _facts(run)
     check_labels(labels, name)
-    target, said, against = _numbers(goal, run, base)
-    radii = [
-        Fraction(c.radius)
-        for c, label in zip(run.certificates, labels or (), strict=True)
-        if c.outcome is Outcome.CERTIFIED and c.candidate == label
-    ]
-    inputs = len(run.certificates)
+    before: Sequence[Certificate] = ()
+    if isinstance(goal, Relative):
+        before = _original(goal, run, base)
+        radii = correct_radii(before, labels)
+        target, said = goal.of(radii), f"{goal.asked}; {goal.found(radii)}"
+    else:
+        target, said = goal, ""
+    right = correct_radii(run.certificates, labels)
+    wrong = wrong_at_most(len(right), alpha, alpha)
     if isinstance(target, MeanRadius):
-        mean = sum(radii, Fraction(0)) / inputs
-        least = f"{ceil_to(target.least, 6)} ({said})" if said else f"{float(target.least):g}"
-        found = (
-            f"the average certified radius of {many(inputs, 'input')} is {floor_to(mean, 6)}, "
-            f"where one without a certificate of its label counts 0; the target is {least}"
-        )
-        return Judgement(mean >= Fraction(target.least), found, alpha, inputs, against)
-    needed = ceil(target.needed(inputs))
-    robust = sum(radius >= target.radius for radius in radii)
-    found = (
-        f"{robust} of {many(inputs, 'input')} have a certificate of their label at radius "
-        f"{target.radius:g}; the target is {needed} ({said or f'{target.accuracy:g}'})"
-    )
-    return Judgement(robust >= needed, found, alpha, inputs, against)
+        accepted, found, left = _mean(target, said, right, wrong)
+    else:
+        accepted, found, left = _share(target, said, right, wrong)
+    if wrong:
+        found += f". At most {wrong} of them may be wrong, which leaves {left}"
+    limits = () if accepted else _limits(run.certificates, right, target, before)
+    return Judgement(accepted, found, alpha, len(right), bool(before), limits)
 
 
 def _facts(run: Result) -> tuple[str, Sequence[int | None] | None, float]:
@@ -118,16 +129,65 @@ def _facts(run: Result) -> tuple[str, Sequence[int | None] | None, float]:
     return str(run.storage), run.labels, method
 
 
-def _numbers(goal: Goal, run: Result, base: Result | None) -> tuple[Target | MeanRadius, str, str]:
-    """A target in numbers, where it comes from if it was relative, and what that does not say."""
-    if not isinstance(goal, Relative):
-        return goal, "", ""
-    before = _original_radii(goal, run, base)
-    return goal.of(before), f"{goal.asked}; {goal.found(before)}", _AGAINST
+def _share(
+    target: Target, said: str, right: NDArray[np.float64], wrong: int
+) -> tuple[bool, str, str]:
+    """Whether a certified accuracy is reached, what was counted, and what is left of it.
+
+    Args:
+        target: the target in numbers.
+        said: where it comes from if it was relative.
+        right: radii of the certificates, -1 without one of the label.
+        wrong: how many of all certificates may be wrong.
+    """
+    needed, robust = ceil(target.needed(len(right))), int((right >= target.radius).sum())
+    found = (
+        f"{robust} of {many(len(right), 'input')} have a certificate of their label at radius "
+        f"{target.radius:g}; the target is {needed} ({said or f'{target.accuracy:g}'})"
+    )
+    return robust >= needed, found, str(max(0, robust - wrong))
 
 
-def _original_radii(goal: Relative, run: Result, base: Result | None) -> NDArray[np.float64]:
-    """Radii of the original's certificates of a run's inputs, -1 without one of the label.
+def _mean(
+    target: MeanRadius, said: str, right: NDArray[np.float64], wrong: int
+) -> tuple[bool, str, str]:
+    """Whether an average radius is reached, what it is, and what is left; as `_share`."""
+    mean = sum(map(Fraction, right[right > 0].tolist()), Fraction(0)) / len(right)
+    least = f"{ceil_to(target.least, 6)} ({said})" if said else f"{float(target.least):g}"
+    found = (
+        f"the average certified radius of {many(len(right), 'input')} is {floor_to(mean, 6)}, "
+        f"where one without a certificate of its label counts 0; the target is {least}"
+    )
+    return mean >= Fraction(target.least), found, floor_to(mean_above(right, wrong), 6)
+
+
+def _limits(
+    certificates: Sequence[Certificate],
+    right: NDArray[np.float64],
+    target: Target | MeanRadius,
+    before: Sequence[Certificate],
+) -> tuple[str, ...]:
+    """Where the draws keep a target from being reached, whatever the model."""
+    said = []
+    full = np.array([unanimous(c) for c in certificates])
+    if isinstance(target, Target) and (
+        short := int((full & (right >= 0) & (right < target.radius)).sum())
+    ):
+        said.append(
+            f"For {short} more, all draws agree and still prove a smaller radius: they are too "
+            "few for this radius, whatever the model."
+        )
+    took, original = (sum(c.evaluations for c in some) for some in (certificates, before))
+    if took < original:
+        said.append(
+            f"The original took {original:,} evaluations and this model {took:,}. With so few, the "
+            "unchanged model may fail, too: recertify it in the same way to see."
+        )
+    return tuple(said)
+
+
+def _original(goal: Relative, run: Result, base: Result | None) -> list[Certificate]:
+    """The original's certificates of a run's inputs.
 
     Raises:
         StoreError: the original's run is unfinished.
@@ -145,7 +205,7 @@ def _original_radii(goal: Relative, run: Result, base: Result | None) -> NDArray
             f"but {name} has none of {len(missing)} of {many(len(wanted), 'input')}, the "
             f"first at index {missing[0]}. Give the run of the original on the same data."
         )
-    return correct_radii([at[key] for key in wanted], run.labels)
+    return [at[key] for key in wanted]
 
 
 def no_base(goal: Relative) -> str:

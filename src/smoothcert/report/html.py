@@ -196,14 +196,14 @@ def _screening(content: Content) -> dict[str, Any]:
                 "evaluations": f"{c.evaluations:,}",
                 "cost": content.costs.get(c, Cost()).cells,
                 "target": _target(c),
-                "verdict": c.verdict and c.verdict.name,
+                "verdict": None if c.verdict is None else c.verdict.name,
             }
             for c in ranked(numbers)
         ],
         "originals": _originals(content),
         "costs": any(any((*c.cells, *(c.original or c).cells)) for c in content.costs.values()),
         "radii": [f"{radius:g}" for radius in content.radii],
-        "verdicts": list(dict.fromkeys(c.verdict for c in numbers if c.verdict)),
+        "verdicts": list(dict.fromkeys(c.verdict for c in numbers if c.verdict is not None)),
     }
 
 
