@@ -101,7 +101,7 @@ def test_the_workflow_accepts_a_good_model_and_fails_for_a_bad_one(folder):
     assert (folder / "report" / "index.html").exists()
     gate = [line for script in steps(transfer) for line in script.splitlines()]
     assert [run(line) for line in gate] == [0, 0]
-    (screen,) = [text for language, text in blocks("ci.md") if language == "sh"]
+    _, screen = [text for language, text in blocks("ci.md") if language == "sh"]
     assert [run(line) for line in screen.splitlines()] == [0, 0, 0]
     shutil.rmtree("runs/new")
     shutil.rmtree("runs/here")

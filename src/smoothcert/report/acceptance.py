@@ -17,6 +17,7 @@ from smoothcert.report.claims import all_together
 from smoothcert.report.export import Result
 from smoothcert.summary import correct_radii, unanimous
 from smoothcert.text import ceil_to, floor_to, level, many
+from smoothcert.vocabulary import RESULTS
 
 _AGAINST = (
     "A target relative to the original comes from its certificates of the same inputs, each with "
@@ -169,13 +170,13 @@ def _limits(
 ) -> tuple[str, ...]:
     """Where the draws keep a target from being reached, whatever the model."""
     said = []
-    full = np.array([unanimous(c) for c in certificates])
+    full = np.array([_lost_none(c) for c in certificates])
     if isinstance(target, Target) and (
         short := int((full & (right >= 0) & (right < target.radius)).sum())
     ):
         said.append(
-            f"For {short} more, all draws agree and still prove a smaller radius: they are too "
-            "few for this radius, whatever the model."
+            f"For {short} more, the model lost no draw and still proves a smaller radius: the draws "
+            "are too few for this one."
         )
     took, original = (sum(c.evaluations for c in some) for some in (certificates, before))
     if took < original:
@@ -184,6 +185,12 @@ def _limits(
             "unchanged model may fail, too: recertify it in the same way to see."
         )
     return tuple(said)
+
+
+def _lost_none(c: Certificate) -> bool:
+    """Whether all draws are for the class, or none that was replayed left it."""
+    by = RESULTS[c.method]
+    return unanimous(c) or bool(by.reuses and not by.fresh and c.n and not c.flips)
 
 
 def _original(goal: Relative, run: Result, base: Result | None) -> list[Certificate]:
