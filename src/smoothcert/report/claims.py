@@ -74,11 +74,11 @@ def of_sample(inputs: int) -> str:
             f"{many(inputs, 'input')} are too few to compare two models by McNemar's exact test at "
             f"{LEVEL:g} (docs/theory.md, section 15)."
         )
-    more = "" if changed is None else f", of {_points(changed)} if one input in ten changes"
+    more = "" if changed is None else f", or {_points(changed)} if one input in ten changes"
     return (
-        f"A comparison of two models on {many(inputs, 'input')} finds, with probability {POWER:g}, "
-        f"a loss of {_points(if_lost)} of certified accuracy if nothing is gained{more} (McNemar's "
-        f"exact test at {LEVEL:g}; docs/theory.md, section 15)."
+        f"Two models compared on {many(inputs, 'input')}: a loss of {_points(if_lost)} of "
+        f"certified accuracy is found with probability {POWER:g} if nothing is gained{more} "
+        f"(McNemar's exact test at {LEVEL:g}; docs/theory.md, section 15)."
     )
 
 
