@@ -95,7 +95,7 @@ def test_what_is_said_names_the_error_of_one_certificate_and_claims_no_more(run,
 
     text = judge(run, Target(0, 0.5)).text
     assert text.startswith("accepted: ")
-    assert "This counts certificates, each wrong with probability at most 0.001 on its own" in text
+    assert "Each certificate is wrong with probability at most 0.001 on its own." in text
     assert f"at most {wrong_at_most(len(run.labels), 0.001, 0.001)} of the" in text
     data = inputs(run.labels)
     new = run_recertify(tmp_path / "n", run, PixelSum(28), data, Reuse("uniform:60"), RunOptions())

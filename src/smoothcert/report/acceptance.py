@@ -18,9 +18,9 @@ from smoothcert.summary import correct_radii
 from smoothcert.text import ceil_to, floor_to, level, many
 
 _AGAINST = (
-    " The target is taken of the original's certificates of the same inputs, each wrong on its own "
-    "likewise with probability at most its α: certificates are compared with certificates, and "
-    "that the accuracy itself fell by no more is not proven."
+    " The target comes from the original's certificates of the same inputs, each with its own α. "
+    "So certificates are compared with certificates: that the accuracy itself fell by no more is "
+    "not proven."
 )
 
 
@@ -59,8 +59,8 @@ class Judgement:
     def text(self) -> str:
         """One paragraph that says what was compared and what it claims."""
         return (
-            f"{'accepted' if self.accepted else 'not accepted'}: {self.found}. This counts "
-            f"certificates, each wrong with probability at most {level(self.alpha)} on its own; "
+            f"{'accepted' if self.accepted else 'not accepted'}: {self.found}. Each certificate is "
+            f"wrong with probability at most {level(self.alpha)} on its own. Over all inputs, "
             f"{all_together(self.inputs, self.alpha)}.{self.against}"
         )
 

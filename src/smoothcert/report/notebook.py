@@ -5,17 +5,17 @@ from html import escape
 from smoothcert.certificate import Certification
 from smoothcert.methods import alpha_of
 from smoothcert.report.axes import Axis, Chart, step_line
+from smoothcert.report.claims import of_alphas, theorem
 from smoothcert.report.curves import Curve, axis_name, of_certificates
 from smoothcert.report.tables import summary_table
 from smoothcert.summary import Summary
 from smoothcert.text import level, visible
-from smoothcert.vocabulary import RESULTS
 
 _WIDTH, _HEIGHT = 360.0, 190.0
 _POINTS = 200
 _CLAIM = (
-    "Each certificate holds with probability at least 1 − α on its own (docs/theory.md, section "
-    "{section}). Figures are rounded to the safe side."
+    "Each certificate holds with probability at least 1 − α on its own ({theorem}). "
+    "Figures are rounded to the safe side."
 )
 
 
@@ -39,8 +39,8 @@ def as_html(result: Certification, summary: Summary) -> str:
 
 def _claim(result: Certification) -> str:
     """What the figures say, with the theorem."""
-    sections = sorted({RESULTS[c.method].section for c in result.certificates})
-    return _CLAIM.format(section=", ".join(map(str, sections)))
+    why = of_alphas(result.settings, result.method, result.certificates)
+    return f"{_CLAIM.format(theorem=theorem(result.certificates))} {why}".strip()
 
 
 def _chart(curve: Curve, of: str) -> Chart:

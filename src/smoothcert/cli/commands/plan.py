@@ -34,7 +34,6 @@ _PILOTS = {
 """What may be chosen by what was seen, by whether it is for the exact test."""
 
 
-
 _Base = Annotated[
     str | None,
     typer.Option(
@@ -296,9 +295,8 @@ def _show(
     aims = [given for p, *_, given in rows if p.startswith(("retain", "radius"))]
     said += [_AIMS] if min(aims, default=most) < most else []
     said += [
-        f"The pilot took {pilot_evaluations:,} of the evaluations, in recertify too. {_PILOTS[exact]}",
-        f"Seconds are those of the classifier, at {speed:,.0f}/s here; a run also starts, proves "
-        "and writes.",
+        f"The pilot took {pilot_evaluations:,} of them, in recertify too. {_PILOTS[exact]}",
+        f"Seconds are the classifier's, at {speed:,.0f}/s; a run also starts, proves and writes.",
         "Expected figures come from fitted flip rates; labels only decide whose radii count.",
         of_sample(len(run.certificates)),
         tried(ledger.tries(run), classifier.fingerprint),
