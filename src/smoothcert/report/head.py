@@ -95,7 +95,7 @@ def _facts(runs: Sequence[Run], run: Run, base: Run | None) -> tuple[tuple[str, 
     sigmas = ", ".join(f"{one:g}" for one in _all_sigmas(runs))
     return (
         ("Model", model),
-        ("Data", f"{data_name(run)}, {many(len(run.identity.indices), 'input')}"),
+        ("Data", f"{data_name(run.manifest.origin)}, {many(len(run.identity.indices), 'input')}"),
         ("Noise", f"σ = {sigmas}"),
         ("Draws", draws),
         ("Error", error),

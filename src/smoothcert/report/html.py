@@ -266,7 +266,7 @@ def _run_facts(run: Run) -> dict[str, Any]:
         f"{of_alphas(settings, method, run.certificates)}".strip(),
         "facts": [
             ("Model", visible(str(run.manifest.origin.get("model", "not recorded")))),
-            ("Data", f"{data_name(run)}, {len(identity.indices):,} inputs"),
+            ("Data", f"{data_name(run.manifest.origin)}, {len(identity.indices):,} inputs"),
             *(("Before the model", visible(f)) for f in [run.manifest.origin.get("front")] if f),
             *(("What 0 and 1 are", visible(u)) for u in [run.manifest.origin.get("unit")] if u),
             ("Model's fingerprint", visible(identity.model)),
