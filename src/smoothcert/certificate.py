@@ -353,9 +353,11 @@ class Certification:
         """What it is of, and how many inputs are certified; no votes."""
         certified = sum(c.outcome is Outcome.CERTIFIED for c in self.certificates)
         settings, name = self.settings, f"{type(self).__name__}({visible(self.model)}"
+        # With a method, n is the original's, or a limit.
+        draws = "" if self.method else f", n = {settings.n:,}"
         return (
             f"{name}: {certified:,} of {len(self.records):,} inputs certified at sigma "
-            f"{settings.sigma:g}, n = {settings.n:,}; {self.evaluations:,} evaluations)"
+            f"{settings.sigma:g}{draws}; {self.evaluations:,} evaluations)"
         )
 
     @property

@@ -21,7 +21,7 @@ class Summary:
         inputs: number of inputs, certified or not.
         certified: number of inputs with a certificate.
         labelled: whether true classes were known; if not, every certificate counts as correct.
-        acr: average certified radius; an input that abstains or is wrong counts 0.
+        acr: average certified radius; an input that abstains or is misclassified counts 0.
         accuracy: (radius, share of inputs certified correct at that radius or more).
         zeta: mean upper limit of the disparity over the replayed inputs; None if there are none.
         evaluations: forward passes of this classifier.
@@ -33,7 +33,8 @@ class Summary:
         capped: number of inputs certified correct on which all draws that count agree: the number
             of draws and alpha limit their radius, and not the model. 0 where one radius was
             decided.
-        median: median certified radius, rounded down; an input that abstains or is wrong counts 0.
+        median: median certified radius, rounded down; an input that abstains or is misclassified
+            counts 0.
         sigma: of the noise, or None if not recorded.
     """
 

@@ -69,6 +69,14 @@ def ceil_to(value: float | Fraction, digits: int) -> str:
     return floor_to(-value, digits).removeprefix("-")
 
 
+def p_value(p: float, exact: bool = True) -> str:
+    """A p-value, rounded up: `1`, `0.0313`, `< 0.001`; with `about` where it is approximate."""
+    about = "" if exact else "about "
+    if p < 0.001:
+        return f"< {about}0.001"
+    return f"{about}{ceil_to(p, 4) if p <= 0.9999 else 1}"
+
+
 def level(*alphas: float) -> str:
     """The sum of error probabilities, at most 1, in six digits, rounded up."""
     total = sum((Decimal(repr(float(alpha))) for alpha in alphas), Decimal(0))

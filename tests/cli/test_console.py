@@ -165,7 +165,7 @@ def test_a_log_gets_its_first_line_in_time():
     assert re.fullmatch(
         r"Certifying: \d\d%, \d0 of 120, about \d\d/s, \d s left of about \d s", known[0][1]
     )
-    nothing = r"Certifying: 0%, 0 of 120 after [45] s; the speed is not known yet"
+    nothing = r"Certifying: 0%, 0 of 120 after [45] s; the time left is not known yet"
     assert re.fullmatch(nothing, unknown[0][1])
     assert len(known) == len(unknown) == 1
     assert known[0][0] > 4  # by a clock that no load makes slower

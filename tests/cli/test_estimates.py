@@ -19,7 +19,7 @@ def test_both_commands_say_the_same_and_write_nothing(models, tmp_path):
     for part in ("n for all", "84,000", "retain:0.95", "ACR", "CA@0.5", "kB", "not proven"):
         assert part in shown
     assert "never counted as estimation draws" in said
-    assert "of certified accuracy if nothing is gained (McNemar's exact test" in said
+    assert "if nothing is gained (McNemar's exact test" in said
     first = json.loads(run_in(*dry, "--json", cwd=tmp_path)[0])
     second = json.loads(run_in("plan", model, *COMMON, "--json", cwd=tmp_path)[0])
     times = {"seconds", "seconds_shared", "bytes"}  # another speed, other blocks

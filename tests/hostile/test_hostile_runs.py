@@ -101,6 +101,7 @@ def resealed(run, change):
         *(("origin", "model", value) for value in (1, ["x"], {"a": 1})),
         *(("origin", "pilot_evaluations", value) for value in (-1, "x", 0.5, None)),
         *(("origin", "data", value) for value in ("digits", [1], 3)),
+        *(("origin", "classes", value) for value in ("cat", {"0": "cat"}, [1], 3)),
     ],
 )
 def test_absurd_values_in_a_sealed_run_json(base, part, name, value):

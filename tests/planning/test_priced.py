@@ -182,7 +182,9 @@ def test_caches_of_several_sizes_share_one_plan(policy, stages, form):
     if policy.startswith("budget") and form == "binary":
         spent = plan.evaluations + made.pilot_evaluations
         assert spent / (0.05 * made.known.n.sum()) == pytest.approx(1, abs=0.06)
-        evaluations, radii = made.expected(policy)
+        evaluations, radii, given = made.expected(policy)
+        some = sum(one.evaluations > 0 for one in plan.allocations)
+        assert sum(given) == pytest.approx(some, abs=4)
         assert plan.evaluations == pytest.approx(evaluations, rel=0.35)
         assert plan.radius.mean() == pytest.approx(radii.mean(), rel=0.35)
     own = made.known.n[position]
@@ -202,6 +204,16 @@ def test_an_aim_out_of_reach_costs_nothing():
     assert made.plan().evaluations == 0
 
 
+def test_a_higher_aim_is_worth_its_draws_on_fewer_inputs():
+    """Why retain:0.99 can cost less and prove less than retain:0.9, which plan then says."""
+    made = planner()
+    low, high = made.expected("retain:0.9"), made.expected("retain:0.99")
+    assert high[2].sum() < low[2].sum()
+    assert (high[2] <= low[2]).all()
+    nothing = made.expected("radius:1.9")
+    assert nothing[0] == nothing[2].sum() == 0
+
+
 def test_unproven_inputs_get_nothing():
     made = planner("uniform:100")
     for proven, one in zip(made.known.proven, made.plan().allocations, strict=True):
@@ -218,9 +230,11 @@ def test_expected_figures_use_no_cached_votes():
     made = planner()
     again = with_votes(made, 3, 1999)
     for policy in ("budget:0.01", "uniform:100", "retain:0.9", "radius:0.1"):
-        (evaluations, radii), (spent, others) = made.expected(policy), again.expected(policy)
+        (evaluations, *found), (spent, *others) = made.expected(policy), again.expected(policy)
         assert evaluations == spent
-        assert (radii == others).all()
+        assert all(map(np.array_equal, found, others))
+        radii, given = found
+        assert ((given > 0) >= (radii > 0)).all()
         plan = made.plan(policy)
         if policy in ("budget:0.01", "uniform:100"):  # others have second looks
             assert plan.evaluations == pytest.approx(evaluations, rel=0.35)

@@ -92,6 +92,25 @@ def test_every_form_agrees_with_the_reports(runs, tmp_path):
     assert list(rows[0]) == written.column_names
 
 
+def test_tables_have_sigma_and_the_names_that_a_run_recorded(tiny_inputs, pixel_sum, tmp_path):
+    named = replace(tiny_inputs, classes=("cat", "=\x1bdog"))
+    found = smoothcert.certify(pixel_sum, named, 0.25, n=100)
+    run = found.save(tmp_path / "run")
+    again = smoothcert.Run.open(run.path)
+    for result in (found, again, smoothcert.load(again)):
+        frame = smoothcert.certificates_table(result).to_pandas()
+        assert set(frame["sigma"]) == {0.25}
+        assert list(frame["label_name"]) == [("cat", "=\\x1bdog")[k] for k in named.labels]
+        certified = frame["predicted"] >= 0
+        names = frame["predicted"].map({0: "cat", 1: "=\\x1bdog"})
+        assert frame["predicted_name"][certified].equals(names[certified])
+        assert frame["predicted_name"][~certified].isna().all()
+    smoothcert.export(again, tmp_path / "x.csv")
+    assert {row["label_name"] for row in rows_of(tmp_path / "x.csv")} <= {"cat", "'=\\x1bdog"}
+    plain = smoothcert.certificates_table(smoothcert.certify(pixel_sum, tiny_inputs, 0.25, n=100))
+    assert plain.column_names[-1] == "sigma"
+
+
 def test_a_result_in_memory_and_unknown_labels(tiny_inputs, pixel_sum, tmp_path):
     unknown = replace(tiny_inputs, labels=None)
     found = smoothcert.certify(pixel_sum, unknown, 0.25, n=100)

@@ -52,13 +52,29 @@ def parsed(html):
 def test_a_notebook_shows_a_table_and_the_curve(result):
     shown = result._repr_html_()
     cells = [cell.text for cell in parsed(shown).iter("td")]
-    assert cells[:4] == ["good", "0.25", "20", str(result.summary().certified)]
-    assert cells[-2:] == ["500", "0.001"]
+    assert cells[:3] == ["good", "20", str(result.summary().certified)]
+    assert cells[-1] == "12,000"
+    assert "20 inputs of digits (test): certified from scratch with 100 selection and" in shown
+    assert "500 estimation draws, at σ = 0.25, α = 0.001." in shown
     assert "section 2" in shown and "1 − α" in shown
     assert "http://" not in shown.replace("http://www.w3.org/2000/svg", "") and "https" not in shown
     svg = next(parsed(shown).iter("{http://www.w3.org/2000/svg}svg"))
     assert svg.get("aria-label") == "Certified accuracy of good"
     assert len(shown) < 10_000
+
+
+def test_a_recertified_result_shows_its_own_cost_and_says_what_its_alpha_is(result):
+    digits = smoothcert.load_inputs("digits", limit=20)
+    changed = smoothcert.recertify(
+        result, linear.of(0.99 * linear.WEIGHTS, "changed"), digits, per_input=100
+    )
+    assert "n = 500" not in repr(changed)
+    shown = changed._repr_html_()
+    cells = [cell.text for cell in parsed(shown).iter("td")]
+    assert cells[-1] == f"{changed.evaluations:,}" and "500" not in cells
+    assert "from an original with 100 selection and 500 estimation draws" in shown
+    assert "α is 0.002 for each certificate, on cached and new draws together" in shown
+    assert "0.001 is for its own" in shown
 
 
 def test_a_hostile_name_stays_text(result):

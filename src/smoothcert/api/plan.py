@@ -31,11 +31,14 @@ class PlannedPolicy:
         policy: as `recertify` takes it.
         evaluations: in all, the pilot's included.
         acr: average certified radius; an input counts if the original's class is its label.
+        given: how many inputs get draws, rounded; none are spent where the aim of the policy is
+            out of reach, or would take more than certifying the input from scratch.
     """
 
     policy: str
     evaluations: int
     acr: float
+    given: int
 
 
 def plan(
@@ -95,7 +98,7 @@ def expected(
     right = [label in (None, c.candidate) for c, label in zip(certificates, labels, strict=True)]
     rows, pilot = [], planner.pilot_evaluations
     for policy in policies:
-        evaluations, radii = planner.expected(policy)
+        evaluations, radii, given = planner.expected(policy)
         acr = sigma * float(np.where(right, radii, 0).mean())
-        rows.append(PlannedPolicy(policy, pilot + evaluations, acr))
+        rows.append(PlannedPolicy(policy, pilot + evaluations, acr, round(given.sum())))
     return tuple(rows)

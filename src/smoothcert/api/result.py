@@ -11,6 +11,7 @@ from smoothcert.errors import InvalidInput, MissingExtra
 from smoothcert.methods.targets import Goal, parse_target
 from smoothcert.report.acceptance import Judgement, judge
 from smoothcert.report.export import certificates_table
+from smoothcert.report.naming import data_name
 from smoothcert.report.notebook import as_html
 from smoothcert.runs import ledger, seed_use
 from smoothcert.runs.manifest import Manifest
@@ -189,7 +190,8 @@ class CertificationResult(Certification):
 
     def _repr_html_(self) -> str:
         """A table and the curve, for notebooks."""
-        return as_html(self, self.summary())
+        origin = self.manifest.origin if self.manifest else {}
+        return as_html(self, self.summary(), data_name(origin))
 
 
 def load(path: Storage | Path | str | Run) -> CertificationResult:

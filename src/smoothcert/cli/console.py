@@ -72,8 +72,8 @@ class _EtaColumn(ProgressColumn):
 
 
 def _state(eta: Eta) -> str:
-    left = eta.seconds_left(time.monotonic())
-    return "" if left is None else f"{eta.speed:,.0f}/s, {duration(left)} left"
+    left = eta.seconds_left(now := time.monotonic())
+    return "" if left is None else f"{eta.speed(now):,.0f}/s, {duration(left)} left"
 
 
 def bar(title: str, total: int) -> AbstractContextManager[Tick]:

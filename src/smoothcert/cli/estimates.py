@@ -71,26 +71,26 @@ def _explained(found: Estimate, workers: Workers) -> str:
     which = some if found.selected < found.inputs else f"all {many(found.inputs, 'input')}"
     said = (
         f"n = {settings.n:,} and alpha = {settings.alpha:g} prove a radius of "
-        f"{floor_to(found.largest_radius, 4)} at most, where all draws agree. Time is that of the "
-        f"classifier, at {found.speed:,.0f} evaluations/s when tried here; a run also starts, "
-        "proves and writes. "
+        f"{floor_to(found.largest_radius, 4)} at most, where all draws agree.\n"
+        f"Time is the classifier's, at {found.speed:,.0f} evaluations/s; a run also starts, proves "
+        "and writes.\n"
     )
     if workers.count > 1:
         said += (
             f"Time on {workers.count} workers is an estimate by simulation: blocks of "
             f"{many(found.block_inputs, 'input')}, each worker {workers.speed:.0%} as fast as this "
-            "process. "
+            "process.\n"
         )
-    said += f"Expected figures rest on the {settings.n0} selection draws of {which}; "
+    said += f"Expected figures rest on the {settings.n0} selection draws of {which}. "
     said += (
-        "an input counts if the class of these draws is its label. "
+        "An input counts if the class of these draws is its label.\n"
         if found.labelled
-        else "without labels, any class counts. "
+        else "Without labels, any class counts.\n"
     )
     return said + (
-        "These draws are never counted as estimation draws, so you may choose n, a policy, sigma "
-        "or a model by this table and certify with the same seed. "
-        f"{of_sample(found.inputs)} Nothing was written."
+        "These draws are never counted as estimation draws. So you may choose n, a policy, sigma "
+        "or a model by this table and certify with the same seed.\n"
+        f"{of_sample(found.inputs)}\nNothing was written."
     )
 
 

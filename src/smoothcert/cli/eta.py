@@ -1,6 +1,7 @@
 """How fast work goes and how long the rest will take, from counts that arrive at intervals."""
 
 from bisect import bisect_right
+from itertools import pairwise
 from threading import Lock
 
 SHORTEST, LONGEST = 4.5, 29.5
@@ -13,8 +14,9 @@ class Eta:
 
     The speed is that of the later half of what is done: a slow start (loading,
     compiling, a cold cache) is soon forgotten, and the window grows with the work, so that no
-    burst of a worker's counts moves it much. Between two counts the estimate counts down, for as
-    long as counts were apart before.
+    burst of a worker's counts moves it much. Where more than half of that time is a single wait,
+    such as for compiling, the speed is not known. Between two counts the estimate counts down, for
+    as long as counts were apart before.
 
     Where speed stays within 10 % after the start, the estimate is within 20 % (and a hundredth of
     the whole) of what it will take from the first tenth on; tests/cli/test_eta.py.
@@ -29,17 +31,16 @@ class Eta:
         """
         self.total: int = total
         self.done: int = 0
-        self._start = self._last = start
-        self._gap = 0.0
-        self._times: list[float] = []
-        self._counts: list[int] = []
+        self._last, self._gap = start, 0.0
+        self._times: list[float] = [start]
+        self._counts: list[int] = [0]
 
     def update(self, count: int, now: float) -> None:
         """Add to what is done."""
-        self._gap = max(self._gap, now - self._last) if self._times else 0.0
+        self._gap = max(self._gap, now - self._last) if self.done else 0.0
         self.done, self._last = self.done + count, now
         # Enough points for a window to begin at, however often counts arrive.
-        if not self._counts or self.done - self._counts[-1] >= self.total / 1000:
+        if self.done - self._counts[-1] >= self.total / 1000:
             self._times.append(now)
             self._counts.append(self.done)
 
@@ -48,23 +49,23 @@ class Eta:
         """How much is done, from 0 to 1."""
         return min(1.0, self.done / self.total) if self.total else 1.0
 
-    @property
-    def speed(self) -> float:
+    def speed(self, now: float) -> float:
         """Per second, in the later half of what is done; 0 while it is not known."""
-        if not self._times:
+        # Back to the start where the window would hold a single step.
+        begin = bisect_right(self._counts, self.done / 2) - 1
+        begin = max(0, min(begin, len(self._counts) - 3))
+        times = [*self._times[begin:], self._last, now]
+        seconds = self._last - times[0]
+        if not seconds or max(b - a for a, b in pairwise(times)) > (now - times[0]) / 2:
             return 0.0
-        begin = max(0, bisect_right(self._counts, self.done / 2) - 1)
-        seconds = self._last - self._times[begin]
-        if seconds > 0:
-            return (self.done - self._counts[begin]) / seconds
-        return self.done / (self._last - self._start) if self._last > self._start else 0.0
+        return (self.done - self._counts[begin]) / seconds
 
     def seconds_left(self, now: float) -> float | None:
         """Seconds until all is done; None while it is not known."""
-        if not self.speed:
+        if not (speed := self.speed(now)):
             return None
         waited = min(now - self._last, self._gap)
-        return max(0.0, (self.total - self.done) / self.speed - waited)
+        return max(0.0, (self.total - self.done) / speed - waited)
 
 
 class Milestones:
@@ -113,9 +114,10 @@ class Log:
         gone, left = now - self._start, self._eta.seconds_left(now)
         done = f"{min(self._eta.done, self._eta.total):,} of {self._eta.total:,}"
         if left is None:
-            return f"0%, {done} after {duration(gone)}; the speed is not known yet"
+            part = f"{self._eta.share:.0%}, {done}"
+            return f"{part} after {duration(gone)}; the time left is not known yet"
         return (
-            f"{self._eta.share:.0%}, {done}, about {self._eta.speed:,.0f}/s, "
+            f"{self._eta.share:.0%}, {done}, about {self._eta.speed(now):,.0f}/s, "
             f"{duration(left)} left of about {duration(gone + left)}"
         )
 

@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 
 from smoothcert.cli import console
-from smoothcert.report.claims import of_comparison, of_new_inputs, of_sample
+from smoothcert.report.claims import of_alphas, of_comparison, of_new_inputs, of_sample
 from smoothcert.report.comparison import Comparison, comparisons
 from smoothcert.report.figures import BETA, ByDraws, by_draws, new_inputs, rank_changes, seeds
 from smoothcert.report.tables import NAMELESS, filled
 from smoothcert.runs.store import Run
 from smoothcert.summary import SeedSpread, Spread, Summary
-from smoothcert.text import ceil_to, floor_to, level, percent, visible
+from smoothcert.text import ceil_to, floor_to, p_value, percent, visible
 
 
 def show_figures(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[float]) -> None:
     """Print what an average hides, what runs differ in, and means over seeds."""
+    facts = ((run.identity.settings, run.identity.method, run.certificates) for run in runs)
+    for said in dict.fromkeys(filter(None, (of_alphas(*each) for each in facts))):
+        console.say(said)
     _show_each(runs, summaries, radii)
     _show_comparisons(comparisons(runs, radii))
     _show_seeds(seeds(runs, summaries), _names(summaries))
@@ -54,7 +57,7 @@ def _names(summaries: Sequence[Summary]) -> tuple[str, str]:
 def _show_each(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[float]) -> None:
     """Medians, abstentions, radii at the cap; and limits for new inputs."""
     names = _names(summaries)
-    heads = ["run", "abstains", "wrong", "at the cap", "median"]
+    heads = ["run", "abstains", "misclassified", "at the cap", "median"]
     heads += [f"new {names[1]}@{radius:g} ≥" for radius in radii]
     limits = [[one.robust for one in new_inputs(run, radii)] for run in runs]
     proven = np.any(limits, axis=0)  # a column of zeros says nothing
@@ -79,8 +82,8 @@ def _show_comparisons(compared: Sequence[Comparison]) -> None:
     for found in compared:
         change = found.changes[0]
         counts = [str(count) for count in (change.kept, change.lost, change.gained)]
-        about = "" if found.exact else "about "
-        rows.append([found.second, found.first, *counts, f"{about}{level(change.p_value)}"])
+        p = p_value(change.p_value, found.exact)
+        rows.append([found.second, found.first, *counts, p])
     heads = ["run", "compared with", "kept", "lost", "gained", "p"]
     console.show_table(heads, rows, f"Certificates at radius {compared[0].changes[0].radius:g}")
     if len(compared) > 1:

@@ -24,7 +24,7 @@ from smoothcert.methods import Method
 from smoothcert.methods.targets import Goal, Relative, in_numbers, read
 from smoothcert.planning.timed import LATEST, minutes_of
 from smoothcert.report.acceptance import check_labels, in_words, judge, no_base
-from smoothcert.report.claims import tried
+from smoothcert.report.claims import of_alphas, tried
 from smoothcert.report.spending import nothing_spent, without_evaluations
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import seed_use
@@ -336,14 +336,16 @@ def show_run(
         console.show_table(*summary_table([summary]))
         if said := nothing_spent(nothing):
             console.say(said)
+        identity = run.identity
+        if said := of_alphas(identity.settings, identity.method, run.certificates):
+            console.say(said)
         if moved:
             console.show(f"On this machine {moved}.")
         console.say(f"Written to {run.storage}")
         if base is not None:
             console.note(sanity.of_recertified(base.certificates, run.certificates))
-        labels, classes = run.labels, run.identity.num_classes
-        console.note(sanity.of_result(run.certificates, labels, classes))
-        if said := tried(tries, model, run.identity.method):
+        console.note(sanity.of_result(run.certificates, run.labels, identity.num_classes))
+        if said := tried(tries, model, identity.method):
             console.say(said)
         for line in in_words(judged).splitlines():
             console.show(visible(line))

@@ -251,8 +251,10 @@ def _show(
         console.say("Every other class is bounded by the runner-up, not by 1 minus the class.")
     console.say(
         f"All of this holds together with probability at least 1 − {level(arguments.alpha)} "
-        f"(docs/theory.md, section 10). {costs.original.says} {before}".strip()
+        f"(docs/theory.md, section 10).\n{costs.original.says}"
     )
+    if before:
+        console.say(before)
     for c in (c for c in found if c.begun):
         for target, verdict in verdicts(c):
             accepted = "accepted" if verdict else "not accepted"

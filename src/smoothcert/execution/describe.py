@@ -85,6 +85,8 @@ def described(
         origin["front"] = classifier.front
     if inputs.unit:
         origin["unit"] = inputs.unit
+    if inputs.classes:
+        origin["classes"] = list(inputs.classes)
     origin["machine"] = machine_of(classifier)
     origin |= {"row_exact": ready.probe.row_exact, "probe_answers": ready.probe.answers}
     return Manifest(identity, origin)

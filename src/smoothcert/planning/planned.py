@@ -47,8 +47,9 @@ class Planner(Protocol):
         """The plan of a policy, by default that of the settings."""
         ...
 
-    def expected(self, policy: str) -> tuple[int, NDArray[np.float64]]:
-        """Evaluations of a policy, and the radius of each input to expect, in units of sigma."""
+    def expected(self, policy: str) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
+        """Evaluations after the pilot; for each input its radius in units of sigma, and the chance
+        that it gets draws: none where an aim is out of reach or takes more than from scratch."""
         ...
 
 
@@ -95,10 +96,11 @@ class ReusePlanner:
         certain = proven(self.certificates, self.method.alpha)
         return plan(rule, k, n, certain, self.radii, tuple(self.aside))
 
-    def expected(self, policy: str) -> tuple[int, NDArray[np.float64]]:
+    def expected(self, policy: str) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
         """See `Planner`."""
         made = self.plan(policy)
-        return made.evaluations, made.radius
+        given = np.array([one.evaluations > 0 for one in made.allocations], dtype=float)
+        return made.evaluations, made.radius, given
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,6 +121,11 @@ class _Group:
         radius = self._weights @ one.radius(offer.binary)
         return np.where(offer.several, two.radius(offer.runner_up), radius)[self._types]
 
+    def chances(self, offer: _Offer) -> NDArray[np.float64]:
+        """That an input gets draws, by selection draws alone."""
+        one, two = self._weights @ (offer.binary.cost > 0), offer.runner_up.cost > 0
+        return np.where(offer.several, two, one)[self._types]
+
     def allocations(self, offers: list[_Offer], place: NDArray[np.int64]) -> Iterator[Allocation]:
         """What each input gets at the place of its price."""
         plans: dict[tuple[int, int], Steps] = {}
@@ -236,17 +241,18 @@ class PricedPlanner:
                 made[position] = one
         return Plan(tuple(made), radius)
 
-    def expected(self, policy: str) -> tuple[int, NDArray[np.float64]]:
-        """Evaluations after the pilot, and each radius in sigmas: by selection draws alone."""
+    def expected(self, policy: str) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
+        """See `planned.Planner`: by selection draws alone."""
         rule, stages = Policy.parse(policy).in_sigmas(self.settings), Exact.usual_stages(policy)
         offers = [group.offers(rule, stages) for group in self._groups]
         expected, last = self._by_input(offers, "expected").sum(axis=0), -1
         if rule.kind == "budget":
             last = max(int((expected <= self._total(rule)).sum()) - 1, 0)
-        radius = np.zeros(len(self.known.k))
+        radius, chance = np.zeros((2, len(self.known.k)))
         for group, offered in zip(self._groups, offers, strict=True):
             radius[group.positions] = group.expected_radii(offered[last])
-        return round(expected[last]), radius
+            chance[group.positions] = group.chances(offered[last])
+        return round(expected[last]), radius, chance
 
     def original(self, alpha: float) -> NDArray[np.float64]:
         """The original's radii to expect at an error alpha, in sigmas: by selection draws alone."""

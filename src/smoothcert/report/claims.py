@@ -1,12 +1,15 @@
 """What certificates claim and how they were made, in the same words everywhere."""
 
+from collections.abc import Sequence
+
 from smoothcert.bounds.paired import LEVEL, POWER, detectable
 from smoothcert.bounds.together import wrong_at_most
-from smoothcert.certificate import Settings
-from smoothcert.methods import Method
+from smoothcert.certificate import Certificate, Settings
+from smoothcert.methods import Method, alpha_of, method_of
 from smoothcert.report.comparison import Comparison
 from smoothcert.text import ceil_to, level, many
 from smoothcert.tries import SECTION, Tries
+from smoothcert.vocabulary import RESULTS
 
 A_TENTH = 0.1
 """A share of inputs that may change, for what can be found before anything is known."""
@@ -35,6 +38,27 @@ def beside_grid(settings: Settings) -> str:
     return f"inputs up to {settings.off_grid:g} off the grid, which is subtracted from every radius"
 
 
+def theorem(certificates: Sequence[Certificate]) -> str:
+    """Where the theory proves them."""
+    sections = sorted({RESULTS[c.method].section for c in certificates})
+    listed = ", ".join(map(str, sections))
+    return f"docs/theory.md, section{'s' if len(sections) > 1 else ''} {listed}"
+
+
+def of_alphas(
+    settings: Settings, method: Method | None, certificates: Sequence[Certificate]
+) -> str:
+    """Why a recertified model has another α than its original; empty if it has not."""
+    made, alpha = method_of(method), alpha_of(settings, method)
+    if not made.needs_base or made.continues or alpha == settings.alpha:
+        return ""
+    draws = "new draws alone" if made.is_fresh else "cached and new draws together"
+    return (
+        f"α is {level(alpha)} for each certificate, on {draws} ({theorem(certificates)}); the "
+        f"original's {level(settings.alpha)} is for its own."
+    )
+
+
 def all_together(inputs: int, alpha: float) -> str:
     """What certificates, each at alpha, say over all their inputs (docs/theory.md, section 11)."""
     wrong = wrong_at_most(inputs, alpha, alpha)
@@ -48,21 +72,21 @@ def all_together(inputs: int, alpha: float) -> str:
 def of_new_inputs(beta: float, labelled: bool) -> str:
     """What the limits for new inputs say (docs/theory.md, section 15)."""
     return (
-        f"with probability 1 − {level(beta)}, at each radius alone, the smoothed classifier gives "
-        f"{'its label' if labelled else 'one class'} to at least this share of new inputs and to "
-        "everything closer than the radius, if the run's inputs are a random sample of the same "
-        "population and no model was made from them (docs/theory.md, section 15)"
+        f"with probability 1 − {level(beta)}, at each radius alone, at least this share of new "
+        f"inputs get {'their label' if labelled else 'one class'} from the smoothed classifier, "
+        "and so does everything closer than the radius (docs/theory.md, section 15). The run's "
+        "inputs must be a random sample of the same population, and no model made from them"
     )
 
 
 def of_comparison(found: Comparison) -> str:
     """What the p-values of a comparison say (docs/theory.md, section 15)."""
-    about = "" if found.exact else "; approximate where a plan shares draws out among inputs"
+    about = "" if found.exact else "It is approximate where a plan shares draws out among inputs. "
     return (
-        "p asks whether both certify the same share of the population that these inputs are a "
-        f"random sample of (McNemar's exact test; docs/theory.md, section 15{about}). Each "
-        "certificate holds with its own α whatever p is. Draws count as well as models: with fewer "
-        "of them, or a smaller α, certificates are lost whatever the model."
+        "p asks whether both certify the same share of a population, of which these inputs are a "
+        f"random sample (McNemar's exact test; docs/theory.md, section 15). {about}Each "
+        "certificate holds with its own α whatever p is. With fewer draws, or a smaller α, "
+        "certificates are lost whatever the model."
     )
 
 
@@ -74,11 +98,11 @@ def of_sample(inputs: int) -> str:
             f"{many(inputs, 'input')} are too few to compare two models by McNemar's exact test at "
             f"{LEVEL:g} (docs/theory.md, section 15)."
         )
-    more = "" if changed is None else f", of {_points(changed)} if one input in ten changes"
+    more = "" if changed is None else f", or {_points(changed)} if one input in ten changes"
     return (
-        f"A comparison of two models on {many(inputs, 'input')} finds, with probability {POWER:g}, "
-        f"a loss of {_points(if_lost)} of certified accuracy if nothing is gained{more} (McNemar's "
-        f"exact test at {LEVEL:g}; docs/theory.md, section 15)."
+        f"Two models compared on {many(inputs, 'input')}: a loss of {_points(if_lost)} of "
+        f"certified accuracy is found with probability {POWER:g} if nothing is gained{more} "
+        f"(McNemar's exact test at {LEVEL:g}; docs/theory.md, section 15)."
     )
 
 

@@ -10,7 +10,7 @@ from smoothcert.report.naming import titled
 from smoothcert.report.predicted import class_name
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary, by_class
-from smoothcert.text import ceil_to, floor_to, percent
+from smoothcert.text import ceil_to, floor_to, p_value, percent
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Table:
 def outcomes(runs: Sequence[Run], summaries: Sequence[Summary]) -> Table:
     """How the certifications of every run ended."""
     labelled = any(s.unlabelled < s.inputs for s in summaries)
-    heads = ("run", "abstained", *(("wrong class",) if labelled else ()), "at the cap")
+    heads = ("run", "abstained", *(("misclassified",) if labelled else ()), "at the cap")
     rows = tuple(
         (
             titled(run),
@@ -97,12 +97,12 @@ def compared(
     if not rows:
         return None
     counts = ("kept", "lost", "gained", "neither")
-    heads = ("model", "radius", *counts, "p ≤", "smallest difference found")
+    heads = ("model", "radius", *counts, "p", "smallest difference found")
     return Table(heads, tuple(rows), tuple(dict.fromkeys(says)))
 
 
 def _cells(change: Change, exact: bool) -> tuple[str, ...]:
     counts = (change.kept, change.lost, change.gained, change.neither)
     found = "none" if change.detectable is None else f"{ceil_to(100 * change.detectable, 1)} points"
-    p = ("" if exact else "≈ ") + ceil_to(change.p_value, 4)
+    p = p_value(change.p_value, exact)
     return (f"{change.radius:g}", *(f"{count:,}" for count in counts), p, found)

@@ -22,6 +22,9 @@ from smoothcert.text import cell, visible
 Result = Run | Certification
 """A finished run, or what `certify` and `recertify` return."""
 
+_NAMED = ("label", "predicted")
+"""The columns of classes, whose names have columns too where they are known."""
+
 FORMAT = 1
 """Version of the table: increases when a column changes its meaning or is removed."""
 
@@ -44,22 +47,28 @@ COLUMNS = pa.schema(
         ("zeta", pa.float64()),
         ("alpha", pa.float64()),
         ("evaluations", pa.int64()),
+        ("sigma", pa.float64()),
     ]
 )
 """One list for all formats. `label` is null where unknown, `predicted` is -1 for an abstention, and
-`outcome` is the name of an `Outcome`; the others are fields of a `Certificate`."""
+`outcome` is the name of an `Outcome`; `sigma` is of the noise, and the others are fields of a
+`Certificate`."""
 
 
-def certificates_table(*results: Result, labels: Sequence[int | None] | None = None) -> pa.Table:
+def certificates_table(
+    *results: Result, labels: Sequence[int | None] | None = None, classes: Sequence[str] = ()
+) -> pa.Table:
     """Every certificate of one or more results, a row each; `.to_pandas()` makes a data frame.
 
     Args:
         results: finished runs, or what `certify` and `recertify` return.
         labels: true classes of the inputs, for results that do not know theirs.
+        classes: names of the classes, for results that do not know theirs.
 
     Returns:
-        A table of `COLUMNS`. The schema's metadata `smoothcert` is JSON: the format, and for each
-        result its name, model, fingerprint, settings, method and alpha.
+        A table of `COLUMNS`; where names of classes are known, also with `label_name` and
+        `predicted_name`, null where there is none. The schema's metadata `smoothcert` is JSON: the
+        format, and for each result its name, model, fingerprint, settings, method and alpha.
 
     Raises:
         StoreError: a run is unfinished or damaged.
@@ -68,15 +77,30 @@ def certificates_table(*results: Result, labels: Sequence[int | None] | None = N
     names = [visible(name_of(result)) for result in results]
     if not results or len(set(names)) < len(names):
         raise InvalidInput(f"A table needs one or more results with different names; got {names}")
-    columns = {name: [] for name in COLUMNS.names}
-    for name, result in zip(names, results, strict=True):
+    columns, called = {name: [] for name in COLUMNS.names}, {f"{name}_name": [] for name in _NAMED}
+    facts = [_facts(name, result) for name, result in zip(names, results, strict=True)]
+    for fact, result in zip(facts, results, strict=True):
+        known = [visible(name) for name in _classes(result) or classes]
         for certificate, label in labelled(result, labels):
-            row = {"run": name, "label": label, "outcome": certificate.outcome.name}
+            row = {"run": fact["run"], "label": label, "outcome": certificate.outcome.name}
+            row["sigma"] = fact["sigma"]
             for column, values in columns.items():
                 values.append(row[column] if column in row else getattr(certificate, column))
-    facts = [_facts(name, result) for name, result in zip(names, results, strict=True)]
+            for column in _NAMED:
+                number = columns[column][-1]
+                there = number is not None and 0 <= number < len(known)
+                called[f"{column}_name"].append(known[number] if there else None)
     note = json.dumps({"format": FORMAT, "runs": facts})
-    return pa.table(columns, COLUMNS.with_metadata({"smoothcert": note}))
+    table = pa.table(columns, COLUMNS.with_metadata({"smoothcert": note}))
+    for column, values in called.items() if any(map(any, called.values())) else ():
+        table = table.append_column(column, pa.array(values, pa.string()))
+    return table
+
+
+def _classes(result: Result) -> Sequence[str]:
+    """The names of the classes that a result knows."""
+    manifest = getattr(result, "manifest", None)
+    return () if manifest is None else manifest.origin.get("classes", ())
 
 
 def export(
@@ -131,7 +155,7 @@ def separated(table: pa.Table, delimiter: str) -> str:
 def _texts(column: pa.ChunkedArray) -> list[Any]:
     values = column.to_pylist()
     if pa.types.is_string(column.type):
-        return [cell(value) for value in values]
+        return ["" if value is None else cell(value) for value in values]
     if pa.types.is_floating(column.type):
         return [repr(value) for value in values]
     return ["" if value is None else value for value in values]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from smoothcert.report.claims import all_together
+from smoothcert.report.claims import all_together, theorem
 from smoothcert.report.comparison import Pair
 from smoothcert.report.curves import Together
 from smoothcert.report.naming import data_name, model_name, titled
@@ -12,7 +12,6 @@ from smoothcert.report.predicted import Predicted, class_name
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
 from smoothcert.text import ceil_to, floor_to, level, many, percent
-from smoothcert.vocabulary import RESULTS
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def _facts(runs: Sequence[Run], run: Run, base: Run | None) -> tuple[tuple[str, 
     sigmas = ", ".join(f"{one:g}" for one in _all_sigmas(runs))
     return (
         ("Model", model),
-        ("Data", f"{data_name(run)}, {many(len(run.identity.indices), 'input')}"),
+        ("Data", f"{data_name(run.manifest.origin)}, {many(len(run.identity.indices), 'input')}"),
         ("Noise", f"σ = {sigmas}"),
         ("Draws", draws),
         ("Error", error),
@@ -152,9 +151,7 @@ def _figures(
 ) -> tuple[Figure, ...]:
     r, inputs = summary.accuracy[radius][0], many(summary.inputs, "input")
     alpha = level(together.beta)
-    sections = sorted({RESULTS[c.method].section for c in run.certificates})
-    theorem = f"docs/theory.md, section{'s' if len(sections) > 1 else ''} "
-    theorem += ", ".join(map(str, sections))
+    proof = theorem(run.certificates)
     right = "right and robust" if summary.labelled else "robust"
     of = "of their label " if summary.labelled else ""
     robust = Figure(
@@ -163,7 +160,7 @@ def _figures(
         f"original {_share(pair.base, radius)}" if pair else f"of {inputs}",
         f"Share of the inputs with a certificate {of}and a radius of {r:g} or more (certified "
         f"accuracy). Each certificate is wrong with probability at most {alpha}, for each input on "
-        f"its own ({theorem}).",
+        f"its own ({proof}).",
     )
     sure = Figure(
         "certificates may be wrong",
@@ -182,13 +179,13 @@ def _figures(
         else "Forward passes of this model on noisy inputs, those of planning included.",
     )
     zero = (
-        "An input that abstains or is wrong counts 0"
+        "An input that abstains or is misclassified counts 0"
         if summary.labelled
         else ("An input that abstains counts 0")
     )
     mean = (
         f"The average certified radius (ACR), in ℓ₂ norm on the [0, 1] scale. {zero}. Each radius "
-        f"is wrong with probability at most {alpha} on its own ({theorem})."
+        f"is wrong with probability at most {alpha} on its own ({proof})."
     )
     if pair is None:
         compared = Figure("mean radius", floor_to(summary.acr, 4), "no original to compare", mean)
@@ -209,8 +206,8 @@ def _sigmas(runs: Sequence[Run]) -> tuple[str, ...]:
     listed = ", ".join(f"{sigma:g}" for sigma in found)
     said = (
         f"These runs have different noise (σ = {listed}). A larger σ allows larger radii and makes "
-        "more inputs wrong or undecided: compare mean radii only at one σ, and look at the share "
-        "that is right."
+        "more inputs misclassified or undecided: compare mean radii only at one σ, and look at the "
+        "share that is right."
     )
     return (said,)
 

@@ -18,7 +18,7 @@ from smoothcert.report import details, thumbnails
 from smoothcert.report.axes import Line
 from smoothcert.report.charts import Charts
 from smoothcert.report.citations import citations
-from smoothcert.report.claims import CLAIM, all_together, beside_grid, tried
+from smoothcert.report.claims import CLAIM, all_together, beside_grid, of_alphas, tried
 from smoothcert.report.comparison import Pair, pairs
 from smoothcert.report.curves import Together
 from smoothcert.report.head import head
@@ -262,10 +262,11 @@ def _run_facts(run: Run) -> dict[str, Any]:
     return {
         "name": visible(run.name),
         "tried": tried(seed_use.tries_of_run(run), identity.model if identity.base else "", method),
-        "claim": f"{how[0].upper()}{how[1:]}, at σ = {settings.sigma:g}, α = {alpha} per input.",
+        "claim": f"{how[0].upper()}{how[1:]}, at σ = {settings.sigma:g}, α = {alpha} per input. "
+        f"{of_alphas(settings, method, run.certificates)}".strip(),
         "facts": [
             ("Model", visible(str(run.manifest.origin.get("model", "not recorded")))),
-            ("Data", f"{data_name(run)}, {len(identity.indices):,} inputs"),
+            ("Data", f"{data_name(run.manifest.origin)}, {len(identity.indices):,} inputs"),
             *(("Before the model", visible(f)) for f in [run.manifest.origin.get("front")] if f),
             *(("What 0 and 1 are", visible(u)) for u in [run.manifest.origin.get("unit")] if u),
             ("Model's fingerprint", visible(identity.model)),

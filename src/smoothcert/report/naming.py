@@ -1,8 +1,9 @@
 """What runs, models and data are called on pages and charts: not by folders of their files."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from typing import Any
 
 from smoothcert.data.inputs import Inputs
 from smoothcert.methods.dataset import DatasetCertificate
@@ -22,9 +23,9 @@ def model_name(run: Run) -> str:
     return visible(_FOLDERS.sub("", str(run.manifest.origin.get("model", "not recorded"))))
 
 
-def data_name(run: Run) -> str:
-    """The data that a run certified on, without its folders."""
-    recorded = run.manifest.origin.get("data")
+def data_name(origin: Mapping[str, Any]) -> str:
+    """The data that a run of this origin certified on, without its folders."""
+    recorded = origin.get("data")
     if not isinstance(recorded, dict):
         return "not recorded"
     name = PurePath(str(recorded.get("data", ""))).name or "not recorded"

@@ -3,44 +3,49 @@
 from html import escape
 
 from smoothcert.certificate import Certification
-from smoothcert.methods import alpha_of
+from smoothcert.methods import method_of
 from smoothcert.report.axes import Axis, Chart, step_line
+from smoothcert.report.claims import of_alphas, theorem
 from smoothcert.report.curves import Curve, axis_name, of_certificates
 from smoothcert.report.tables import summary_table
 from smoothcert.summary import Summary
-from smoothcert.text import level, visible
-from smoothcert.vocabulary import RESULTS
+from smoothcert.text import level, many, visible
 
 _WIDTH, _HEIGHT = 360.0, 190.0
 _POINTS = 200
 _CLAIM = (
-    "Each certificate holds with probability at least 1 − α on its own (docs/theory.md, section "
-    "{section}). Figures are rounded to the safe side."
+    "Each certificate holds with probability at least 1 − α on its own ({theorem}). "
+    "Figures are rounded to the safe side."
 )
 
 
-def as_html(result: Certification, summary: Summary) -> str:
+def as_html(result: Certification, summary: Summary, data: str) -> str:
     """A table and the curve of certified accuracy; names are escaped."""
-    settings = result.settings
     heads, (row,) = summary_table([summary])
-    more = {
-        "n": f"{settings.n:,}",
-        "α": level(alpha_of(settings, result.method)),
-    }
-    heads = ["model", *heads[1:], *more]
-    cells = [visible(row[0]), *row[1:], *more.values()]
-    top = "".join(f"<th>{escape(head)}</th>" for head in heads)
-    below = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    kept = [i for i, head in enumerate(heads) if head not in ("σ", "seconds")]
+    top = "".join(f"<th>{escape(heads[i].replace('run', 'model'))}</th>" for i in kept)
+    below = "".join(f"<td>{escape(visible(row[i]))}</td>" for i in kept)
     table = f"<table><thead><tr>{top}</tr></thead><tbody><tr>{below}</tr></tbody></table>"
     curve = of_certificates(result.model, result.certificates, result.labels, _POINTS)
     chart = _chart(curve, axis_name(result.labels))
-    return f"<div>{table}{_svg(chart)}<div><small>{escape(_claim(result))}</small></div></div>"
+    return (
+        f"<div><div>{escape(_made(result, data))}</div>"
+        f'<div style="overflow-x: auto; white-space: nowrap">{table}</div>'
+        f"{_svg(chart)}<div><small>{escape(_claim(result))}</small></div></div>"
+    )
+
+
+def _made(result: Certification, data: str) -> str:
+    """The data, and how it was certified."""
+    settings, method = result.settings, method_of(result.method)
+    made = f"{many(len(result.certificates), 'input')} of {data}: {method.made(settings)}"
+    return f"{made}, at σ = {settings.sigma:g}, α = {level(method.proven_alpha(settings))}."
 
 
 def _claim(result: Certification) -> str:
     """What the figures say, with the theorem."""
-    sections = sorted({RESULTS[c.method].section for c in result.certificates})
-    return _CLAIM.format(section=", ".join(map(str, sections)))
+    why = of_alphas(result.settings, result.method, result.certificates)
+    return f"{_CLAIM.format(theorem=theorem(result.certificates))} {why}".strip()
 
 
 def _chart(curve: Curve, of: str) -> Chart:

@@ -12,7 +12,7 @@ from smoothcert.report.figures import new_inputs, seeds
 from smoothcert.report.tables import filled
 from smoothcert.runs.store import Run
 from smoothcert.summary import ClassSummary, Summary, by_class
-from smoothcert.text import ceil_to, cell, floor_to, percent, visible
+from smoothcert.text import ceil_to, cell, floor_to, p_value, percent, visible
 
 _MOST_CLASSES = 12  # in the width of a page
 
@@ -82,7 +82,7 @@ def _changes(runs: Sequence[Run], radii: Sequence[float]) -> Table | None:
     found = comparisons(runs, radii)
     heads = ["original", "changed", "radius", "kept", "lost", "gained", "p", "seen"]
     rows = [
-        [visible(one.first), visible(one.second), f"{change.radius:g}", *_change(change)]
+        [visible(one.first), visible(one.second), f"{change.radius:g}", *_change(change, one.exact)]
         for one in found
         for change in one.changes
         if change.kept + change.lost + change.gained
@@ -92,10 +92,10 @@ def _changes(runs: Sequence[Run], radii: Sequence[float]) -> Table | None:
     return Table("changes", *_frozen(heads, rows), paper_words.changes(runs, found), texts=2)
 
 
-def _change(change: Change) -> tuple[str, ...]:
+def _change(change: Change, exact: bool) -> tuple[str, ...]:
     seen = "none" if change.detectable is None else ceil_to(100 * change.detectable, 1)
     counts = (str(change.kept), str(change.lost), str(change.gained))
-    return (*counts, ceil_to(change.p_value, 4), seen)
+    return (*counts, p_value(change.p_value, exact), seen)
 
 
 def _classes(runs: Sequence[Run], radii: Sequence[float]) -> Table | None:

@@ -142,9 +142,9 @@ def main(runs: Sequence[Run], radii: Sequence[float]) -> str:
     return (
         f"Average certified radius (ACR), median radius and {_share(runs).lower()} (CA, in %) at "
         f"ℓ₂ radius {', '.join(f'{r:g}' for r in radii)}, rounded down; an input that abstains or "
-        "is wrong counts 0. Abst.: inputs without certificate. Cap: right inputs whose counted "
-        "draws all agree, so that n and α limit their radius. Eval.: evaluations per input, "
-        f"rounded up. {facts(runs)} {ALONE}."
+        "is misclassified counts 0. Abst.: inputs without certificate. Cap: right inputs whose "
+        "counted draws all agree, so that n and α limit their radius. Eval.: evaluations per "
+        f"input, rounded up. {facts(runs)} {ALONE}."
     )
 
 

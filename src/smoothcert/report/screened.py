@@ -107,8 +107,8 @@ class Original:
         """What its row claims."""
         return (
             f"The row of the original ({self.name}) is of its own certificates, all inputs "
-            f"together, with probability 1 − {level(self.alpha)} (docs/theory.md, section 11): "
-            "another statement than that of the screening."
+            f"together, with probability 1 − {level(self.alpha)} (docs/theory.md, section 11). It "
+            "is no part of what the screening states."
         )
 
 

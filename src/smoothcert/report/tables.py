@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from smoothcert.certificate import Outcome, Settings, Votes
@@ -90,15 +89,9 @@ def csv_table(runs: Sequence[Run], classes: Sequence[str] = ()) -> str:
 
     Args:
         runs: finished runs.
-        classes: names of the classes; where they are known, two columns at the end have those of
-            label and predicted class, empty where there is none.
+        classes: names of the classes, for runs that do not know theirs.
     """
-    table = certificates_table(*runs)
-    for column in ("label", "predicted") if classes else ():
-        numbers = table[column].to_pylist()
-        names = [classes[n] if n is not None and 0 <= n < len(classes) else "" for n in numbers]
-        table = table.append_column(f"{column}_name", pa.array(names, pa.string()))
-    return separated(table, ",")
+    return separated(certificates_table(*runs, classes=classes), ",")
 
 
 def from_scratch_curve(

@@ -122,6 +122,9 @@ def check_origin(origin: Any) -> None:
     for name in ("data", "twin_of", "machine"):
         if not isinstance(origin.get(name, {}), dict):
             raise TypeError(f"{name} is not an object")
+    if not isinstance(classes := origin.get("classes", []), list):
+        raise TypeError("classes is not a list")
+    _texts({f"class {number}": name for number, name in enumerate(classes)})
     _check_machine(origin.get("machine", {}))
 
 

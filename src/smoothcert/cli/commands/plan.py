@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 
 _SHOWN = ("budget:0.01", "budget:0.02", "budget:0.05", "budget:0.1", "retain:0.9", "retain:0.95")
 _LONG = 10.0  # seconds of a pilot, of which what comes once is a small part
+_AIMS = (
+    "retain and radius give an input no draws where their aim is out of reach, or takes more than "
+    "certifying it from scratch. So a higher aim can cost less and prove less."
+)
+_PILOTS = {
+    True: "They are selection draws, which are never counted: you may choose a policy, a model or "
+    "a method by this table.",
+    False: "recertify does not count them: you may choose a policy by this table, but no model or "
+    "method.",
+}
+"""What may be chosen by what was seen, by whether it is for the exact test."""
 
 
 _Base = Annotated[
@@ -212,7 +223,7 @@ def _of_base(
         speed = _speed(ready, inputs, run, pilot, time.perf_counter() - start)
     sigma = run.identity.settings.sigma
     rows = [
-        (one.policy, one.evaluations, one.evaluations / speed, one.acr)
+        (one.policy, one.evaluations, one.evaluations / speed, one.acr, one.given)
         for one in expected(planner, policies, run.certificates, run.labels, sigma)
     ]
     _show(run, classifier, rows, pilot, speed, as_json, reuse)
@@ -253,7 +264,7 @@ def _reuse(run: "Run", method: str, alpha: float | None) -> "Planned":
 def _show(
     run: "Run",
     classifier: "Classifier",
-    rows: "Sequence[tuple[str, int, float, float]]",
+    rows: "Sequence[tuple[str, int, float, float, int]]",
     pilot_evaluations: int,
     speed: float,
     as_json: bool,
@@ -268,29 +279,26 @@ def _show(
 
     whole = summarize(run.certificates, run.labels).acr
     if as_json:
-        names = ("policy", "evaluations", "seconds", "expected_acr")
+        names = ("policy", "evaluations", "seconds", "expected_acr", "inputs_given_draws")
         policies = [dict(zip(names, row, strict=True)) for row in rows]
         pilot = {"pilot_evaluations": pilot_evaluations, "original_acr": whole}
         pilot |= {"evaluations_per_second": speed, **sample_json(len(run.certificates))}
         console.show_json(pilot | {"policies": policies})
         return
-    table = [[p, f"{e:,}", f"{s:.1f}", f"{r:.4f}"] for p, e, s, r in rows]
-    heads = ["policy", "evaluations", "seconds", "expected ACR"]
+    table = [[p, str(given), f"{e:,}", f"{s:.1f}", f"{r:.4f}"] for p, e, s, r, given in rows]
+    heads = ["policy", "inputs given draws", "evaluations", "seconds", "expected ACR"]
     console.show_table(heads, table, f"Expected of {classifier.name}, not proven")
+    exact = isinstance(reuse, Exact)
     # The exact test's figures follow from selection draws alone, and the original's radii do not.
-    of_base = "" if isinstance(reuse, Exact) else f"The original's ACR is {whole:.4f}. "
-    may_choose = (
-        "evaluations on selection draws, which are never counted, so you may choose a policy, a "
-        "model or a method by this table."
-        if isinstance(reuse, Exact)
-        else "evaluations; recertify does not count its draws, so you may choose a policy by this "
-        "table, but not a model or a method."
-    )
-    console.say(
-        f"{of_base}The pilot took {pilot_evaluations:,} {may_choose} It is among the evaluations "
-        f"above, as in recertify. The seconds are those of the classifier, at {speed:,.0f}/s here; "
-        "a run also starts, proves and writes. "
-        "Expected figures come from fitted flip rates; labels only decide whose radii count. "
-        f"{of_sample(len(run.certificates))} "
-        f"{tried(ledger.tries(run), classifier.fingerprint)}".strip()
-    )
+    said = [] if exact else [f"The original's ACR is {whole:.4f}."]
+    most = max((given for *_, given in rows), default=0)
+    aims = [given for p, *_, given in rows if p.startswith(("retain", "radius"))]
+    said += [_AIMS] if min(aims, default=most) < most else []
+    said += [
+        f"The pilot took {pilot_evaluations:,} of them, in recertify too. {_PILOTS[exact]}",
+        f"Seconds are the classifier's, at {speed:,.0f}/s; a run also starts, proves and writes.",
+        "Expected figures come from fitted flip rates; labels only decide whose radii count.",
+        of_sample(len(run.certificates)),
+        tried(ledger.tries(run), classifier.fingerprint),
+    ]
+    console.say("\n".join(filter(None, said)))

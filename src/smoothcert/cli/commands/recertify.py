@@ -162,7 +162,7 @@ def reused(
             model = arguments.load(origin["model"])
             loaded = model, source.load_and_describe(recorded=True)
     arguments.look(*loaded, settings, total)
-    bars, totals = ("Pilot", "Recertifying"), (_PILOT if by_time else 0, total)
+    bars, totals = ("Pilot", "Recertifying"), (_PILOT if method.has_plan else 0, total)
     return executed(request, *loaded, arguments, bars, totals)
 
 

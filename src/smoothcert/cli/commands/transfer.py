@@ -107,7 +107,7 @@ def _transfer(
         inputs = source.load_and_describe(recorded=True)
     if machine(there) and not elsewhere(there, classifier):
         console.say(
-            "Nothing that is recorded of that run's machine differs here; to check that its votes "
+            "Nothing that is recorded of that run's machine differs here. Check that its votes "
             f"are this machine's: smoothcert verify {shlex.quote(path)} --replay 1%"
         )
     if arguments.batch_size is None:
