@@ -79,6 +79,6 @@ def test_the_check_sees_functions_and_tests_of_the_theory_that_are_missing(tmp_p
     (tmp_path / "theory.md").write_text(f"| statement | s | f | t |\n|---|---|---|---|\n{row}\n")
     monkeypatch.setattr(check, "DOCS", tmp_path)
     assert check.missing_functions() == [
-        "theory.md names smoothcert.bounds.none, which does not exist",
-        "theory.md names tests/none.py, which does not exist",
+        "the theory names smoothcert.bounds.none, which does not exist",
+        "the theory names tests/none.py, which does not exist",
     ]
