@@ -1,14 +1,23 @@
-"""Write docs/cli.md from the commands themselves; with --check, fail if it is not up to date."""
+"""Write docs/cli.md and docs/cli/ from the commands themselves; --check names what is stale."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from typer.main import get_command
 
 from smoothcert.cli.main import app
 
-PAGE = Path(__file__).parent / "cli.md"
+DOCS = Path(__file__).parent
+PAGES = {
+    "models": ("Models", ("demo", "adapt", "train", "compress", "check", "doctor")),
+    "certify": ("From scratch", ("certify", "extend", "predict")),
+    "recertify": ("Changed models", ("recertify", "transfer")),
+    "candidates": ("Many candidates, and plans", ("screen", "search", "plan", "simulate")),
+    "runs": ("Runs", ("report", "model-card", "export", "merge", "verify")),
+}
+"""By the name of a page under docs/cli/: its title and its commands."""
 HEAD = """# Command line
 
 Generated from `--help` by `docs/build_cli.py`. How to name [models](models.md) and [data](data.md);
@@ -29,26 +38,52 @@ what [cache, pilot, replay, block](how-it-works.md#words) and other words mean.
 """
 
 
-def page() -> str:
-    """The reference, one section per command."""
-    group = get_command(app)
-    parts = [HEAD]
-    root = click.Context(group, info_name="smoothcert", terminal_width=80, max_content_width=80)
-    parts.append(f"```text\n{group.get_help(root)}\n```\n")
-    for name, command in group.commands.items():
-        if command.hidden:
-            continue
-        context = click.Context(
-            command, info_name=name, parent=root, terminal_width=80, max_content_width=80
-        )
-        parts.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```\n")
-    return "\n".join(parts)
+def pages() -> dict[str, str]:
+    """The text of every page, by its path under docs/: an index, and the commands by group."""
+    group: Any = get_command(app)
+    commands = {name: one for name, one in group.commands.items() if not one.hidden}
+    placed = sorted(name for _, names in PAGES.values() for name in names)
+    assert placed == sorted(commands), "PAGES is not every command once"
+    root = _context(group, "smoothcert")
+    index, texts = [HEAD], {}
+    for page, (title, names) in PAGES.items():
+        index.append(f"## {title}\n\n| command | |\n|---|---|")
+        parts = [f"# Command line: {title[0].lower()}{title[1:]}"]
+        parts.append("\nGenerated from `--help`; [all commands](../cli.md).\n")
+        for name in names:
+            what = commands[name].get_short_help_str(limit=1000)
+            index.append(f"| [{name}](cli/{page}.md#{name}) | {what} |")
+            text = commands[name].get_help(_context(commands[name], name, root))
+            parts.append(f"## {name}\n\n```text\n{text}\n```\n")
+        index.append("")
+        texts[f"cli/{page}.md"] = "\n".join(parts)
+    general = group.get_help(root).partition("\n\nCommands:")[0]
+    index.append(f"## Words and options of all commands\n\n```text\n{general}\n```\n")
+    return {"cli.md": "\n".join(index), **texts}
+
+
+def _context(command: Any, name: str, parent: Any = None) -> Any:
+    return click.Context(
+        command, info_name=name, parent=parent, terminal_width=80, max_content_width=80
+    )
+
+
+def stale(texts: dict[str, str]) -> list[str]:
+    """The pages that differ from what they should be, are missing, or should not be there."""
+    paths = [DOCS / "cli.md", *(DOCS / "cli").glob("*.md")]
+    there = {p.relative_to(DOCS).as_posix(): p.read_text() for p in paths if p.exists()}
+    return sorted(n for n in {*texts, *there} if texts.get(n) != there.get(n))
 
 
 if __name__ == "__main__":
-    text = page()
-    if "--check" in sys.argv:
-        if PAGE.read_text() != text:
-            sys.exit("docs/cli.md is not what --help says; run: python docs/build_cli.py")
-    else:
-        PAGE.write_text(text)
+    wanted = pages()
+    changed = stale(wanted)
+    if "--check" in sys.argv and changed:
+        names = ", ".join(f"docs/{name}" for name in changed)
+        sys.exit(f"{names}: not what --help says; run: python docs/build_cli.py")
+    (DOCS / "cli").mkdir(exist_ok=True)
+    for name in changed:
+        if name in wanted:
+            (DOCS / name).write_text(wanted[name])
+        else:
+            (DOCS / name).unlink()

@@ -38,15 +38,16 @@ def exists(name: str) -> bool:
 
 
 def proven() -> list[list[str]]:
-    """The rows of the table that the theory begins with: statement, section, functions, tests."""
-    table = (DOCS / "theory.md").read_text().partition("\n## 1.")[0]
-    rows = re.findall(r"^\| (?!statement)(.*) \|$", table, re.MULTILINE)
+    """The rows of the theory's table of statements: statement, section, functions, tests."""
+    table = (DOCS / "theory.md").read_text().partition("| statement |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (.*) \|$", table, re.MULTILINE)
     return [re.split(r" *\| *", row) for row in rows]
 
 
 def missing_functions() -> list[str]:
     """Functions and tests of the theory that are not there."""
-    text = (DOCS / "theory.md").read_text()
+    pages = [DOCS / "theory.md", *(DOCS / "theory").glob("*.md")]
+    text = "\n".join(page.read_text() for page in pages)
     names = re.findall(r"`(smoothcert\.[\w.]+)`", text)
     tests = []
     for _, _, functions, tested in proven():
@@ -54,12 +55,12 @@ def missing_functions() -> list[str]:
         tests += [f"tests/{name}" for name in re.findall(r"`([\w/.]+)`", tested)]
     lost = [name for name in names if not exists(name)]
     lost += [name for name in tests if not (ROOT / name).is_file()]
-    return [f"theory.md names {name}, which does not exist" for name in lost]
+    return [f"the theory names {name}, which does not exist" for name in lost]
 
 
 def missing_sections() -> list[str]:
-    """Sections of the theory that the code cites and that are not there."""
-    there = set(re.findall(r"^## (\d+)\.", (DOCS / "theory.md").read_text(), re.MULTILINE))
+    """Sections that the code cites and that theory.md does not lead to."""
+    there = set(re.findall(r"^\| (\d+) \| \[", (DOCS / "theory.md").read_text(), re.MULTILINE))
     problems = []
     for path in SOURCE.rglob("*.py"):
         text = re.sub(r"\s+", " ", path.read_text())

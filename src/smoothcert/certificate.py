@@ -333,8 +333,7 @@ class Certification:
         pilot_evaluations: spent on planning, in addition to those of the records.
         tries: what `recertify` and `screen` asked of these draws; they add to it, and a run's
             certification starts from the run's ledger. A result chosen among several is not
-            covered by its alpha: docs/theory.md, "Several models, or several tries, on one
-            cache".
+            covered by its alpha: docs/theory.md, section 6.
         labels: true classes in the order of the records, None where unknown; None if all are.
     """
 

@@ -1,7 +1,7 @@
 """What was asked of which noise: a certificate is proven for what was fixed before its noise.
 
 A model, budget or method chosen by results on the same draws was not fixed before: docs/theory.md,
-"Several models, or several tries, on one cache".
+section 6.
 """
 
 import secrets
@@ -17,7 +17,7 @@ from smoothcert.scalars import whole
 Seed = int | Literal["random"]
 """A noise seed, 0..2^64 - 1, or `random` for one that nobody has drawn from."""
 
-SECTION = 'docs/theory.md, "Several models, or several tries, on one cache"'
+SECTION = "docs/theory.md, section 6"
 
 
 class SeedReused(SmoothcertWarning):

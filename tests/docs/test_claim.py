@@ -10,7 +10,7 @@ from smoothcert.report.claims import CLAIM
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(smoothcert.__file__).parent
-NAMES = ("index", "theory", "faq", "getting-started", "report")
+NAMES = ("index", "theory/noise", "faq", "getting-started", "report")
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 LARGER = re.compile(
     r"(any|every|no) (ℓ₂ |l2 )?perturbation|does not change (under|for|within)|constant within",
@@ -34,7 +34,7 @@ def test_the_docstring_of_a_certificate_states_it():
 
 def test_nothing_claims_more():
     assert LARGER.search(words("its class does not change under any\n  ℓ₂ perturbation"))
-    texts = (p for folder in (ROOT, ROOT / "docs") for p in folder.glob("*.md"))
+    texts = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
     sources = (p for kind in ("*.py", "*.j2") for p in SOURCE.rglob(kind))
     said = {
         path.name: found.group()

@@ -1,11 +1,16 @@
 """What the site's hook and the check of the documents do, and that they see what is wrong."""
 
+import re
+from dataclasses import fields
 from types import SimpleNamespace
 
+import build_cli
 import check
 import pytest
 import site_hook
 from mkdocs.exceptions import PluginError
+
+from smoothcert.methods import BY_KIND
 
 
 def page(name: str) -> SimpleNamespace:
@@ -79,6 +84,21 @@ def test_the_check_sees_functions_and_tests_of_the_theory_that_are_missing(tmp_p
     (tmp_path / "theory.md").write_text(f"| statement | s | f | t |\n|---|---|---|---|\n{row}\n")
     monkeypatch.setattr(check, "DOCS", tmp_path)
     assert check.missing_functions() == [
-        "theory.md names smoothcert.bounds.none, which does not exist",
-        "theory.md names tests/none.py, which does not exist",
+        "the theory names smoothcert.bounds.none, which does not exist",
+        "the theory names tests/none.py, which does not exist",
     ]
+
+
+def test_the_check_of_the_commands_names_the_pages_that_are_stale():
+    texts = build_cli.pages()
+    assert build_cli.stale(texts) == []
+    *others, last = texts
+    other = {**{name: texts[name] for name in others}, "cli.md": "changed", "cli/new.md": ""}
+    assert build_cli.stale(other) == sorted(["cli.md", "cli/new.md", last])
+
+
+@pytest.mark.parametrize("kind", BY_KIND)
+def test_the_format_of_a_run_names_the_settings_of_every_method(kind):
+    text = (check.DOCS / "store-format" / "records.md").read_text()
+    row = re.search(rf"^\| `{kind}` \| (.*) \|$", text, re.MULTILINE)
+    assert {f.name for f in fields(BY_KIND[kind])} <= set(re.findall(r"`(\w+)`", row[1]))

@@ -23,7 +23,7 @@ def certify_callback(
 
     The draws are new each time. Figures by which an epoch is chosen are no certificates of that
     epoch's network: certify the chosen one afterwards, with a seed of its own (docs/theory.md,
-    "Several models, or several tries, on one cache").
+    section 6).
 
     Args:
         inputs: a few labelled inputs, as for `certify`.
