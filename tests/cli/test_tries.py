@@ -88,10 +88,10 @@ def test_how_often_the_cache_was_asked_is_said_after_the_table(folder):
     twice = said(recertify("g", "uniform:60", "b"))
     assert "This cache has given 2 results for 1 model, 2 of them for this one." in twice
     assert "A result that is chosen among several" in twice
-    assert "recertify --fresh-seed with a new number, or certify --seed random" in twice
+    assert "recertify --fresh-seed random, or certify --seed random" in twice
     shown = said(plan("h"))
     assert "0 of them for this one" in shown
-    assert "choose a policy by this table, but not a model or a method" in shown
+    assert "choose a policy by this table, but no model or method" in shown
     found = json.loads(recertify("h", "uniform:50", "c", "--json").stdout)
     assert found["cache"] == {"results": 3, "models": 2, "plans": 2, "of_this_model": 1}
     beside = said(screen("g", "h"))

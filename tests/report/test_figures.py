@@ -15,6 +15,7 @@ from smoothcert.execution.runner import RunOptions, run_certify, run_decide, run
 from smoothcert.methods import Decision, Exact, Irs
 from smoothcert.methods.scratch import radii_of_first
 from smoothcert.report import figures
+from smoothcert.report.claims import of_comparisons
 from smoothcert.report.tables import summarize_run
 from smoothcert.summary import by_class, correct_radii, over_seeds
 from support.known_truth import PixelBins, PixelSum
@@ -198,6 +199,29 @@ def test_a_comparison_counts(runs):
 def test_a_plan_makes_p_values_approximate(runs):
     assert not smoothcert.compare(runs["base"], runs["exact"]).exact
     assert smoothcert.compare(runs["base"], runs["again"]).exact
+
+
+def test_reports_show_a_p_value_only_of_models_that_were_certified_alike(runs, data, tmp_path):
+    """Another seed is the same question; fewer draws, another alpha or a reused cache are not."""
+    base, options = runs["base"], RunOptions()
+    moved = replace(SETTINGS, seed=3, sigma=0.5)
+    other = run_certify(tmp_path / "other", PixelSum(28), data, moved, options)
+    exact = Exact("uniform:50")
+    same = run_recertify(tmp_path / "same", base, PixelSum(27), data, exact, options)
+    for first, second in ((base, runs["again"]), (base, other), (runs["exact"], same)):
+        found = smoothcert.compare(first, second)
+        assert found.alike
+        assert "–" not in {found.p_value(change) for change in found.changes}
+        assert "There is no p" not in of_comparisons([found])
+    fewer = replace(SETTINGS, n=SETTINGS.n - 1)
+    for number, settings in enumerate((fewer, replace(SETTINGS, alpha=0.02))):
+        run = run_certify(tmp_path / str(number), PixelSum(28), data, settings, options)
+        assert not smoothcert.compare(base, run).alike
+    for name in ("decided", "irs", "exact"):
+        found = smoothcert.compare(base, runs[name])
+        assert not found.alike
+        assert {found.p_value(change) for change in found.changes} == {"–"}
+        assert of_comparisons([found]).startswith("There is no p where n, α or the method differ")
 
 
 def test_results_in_memory_are_compared(runs, data):

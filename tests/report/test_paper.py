@@ -66,7 +66,7 @@ def test_everything_is_written(made):
     assert {path.name for path in out.iterdir()} == {
         *(f"{name}.{kind}" for name in figures for kind in ("pdf", "svg")),
         *(f"{name}.{kind}" for name in tables for kind in ("tex", "csv")),
-        *("figures.tex", "example.tex", "captions.txt", "certificates.csv"),
+        *("figures.tex", "example.tex", "captions.txt", "certificates.csv", "references.bib"),
         *(f"{run.name}.tsv" for run in runs),
     }
     assert captions(out).keys() == figures | tables
@@ -120,6 +120,8 @@ def test_captions_say_what_holds_and_how_it_was_made(made):
         for fact in ("σ = 0.25", "σ = 0.5", "α = 0.001", "α = 0.01", "certified from scratch"):
             assert fact in caption, (name, fact)
         assert "reuse the original's votes hold for a model" in caption
+        assert "n = 300 (of the original)" in caption, name
+        assert "noise seed 0" in caption, name
         for found in re.finditer(r"probability (at|1 −)", caption):
             assert "docs/theory.md" in caption[max(0, found.start() - 200) : found.end() + 400]
     accuracy = said["certified_accuracy"]
@@ -138,19 +140,21 @@ def test_tables_have_the_figures_rounded_to_the_safe_side(made):
     assert list(rows) == ["base_100%", "wide", "new"]  # originals first
     for run, summary in zip(runs, summaries, strict=True):
         row = rows[run.name]
-        assert row["σ"] == f"{run.identity.settings.sigma:g}"
+        assert row["sigma"] == f"{run.identity.settings.sigma:g}"
         assert row["ACR"] == floor_to(summary.acr, 3)
         for radius, share in summary.accuracy:
             assert 100 * share - 0.1 < float(row[f"CA@{radius:g}"]) <= 100 * share + 1e-9
-        assert int(row["eval."]) >= summary.evaluations / 30
+        assert int(row["eval"]) >= summary.evaluations / 30
     with (out / "changes.csv").open() as file:
         changes = list(csv.DictReader(file))
-    assert {(row["original"], row["changed"]) for row in changes} == {
+    assert {(row["first"], row["second"]) for row in changes} == {
         ("base_100%", "new"),
         ("base_100%", "wide"),
     }
-    for row in changes:
-        assert 0 < float(row["p"]) <= 1
+    assert {row["p"] for row in changes} == {""}  # another n or alpha: no test of the models
+    bibliography = (out / "references.bib").read_text()
+    assert len(re.findall("^@", bibliography, re.M)) == bibliography.count(" author = ")
+    assert "cohen2019certified" in bibliography
 
 
 @pytest.mark.slow

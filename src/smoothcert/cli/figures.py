@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from smoothcert.cli import console
-from smoothcert.report.claims import of_alphas, of_comparison, of_new_inputs, of_sample
+from smoothcert.report.claims import of_alphas, of_comparisons, of_new_inputs, of_sample
 from smoothcert.report.comparison import Comparison, comparisons
 from smoothcert.report.figures import BETA, ByDraws, by_draws, new_inputs, rank_changes, seeds
 from smoothcert.report.tables import NAMELESS, filled
 from smoothcert.runs.store import Run
 from smoothcert.summary import SeedSpread, Spread, Summary
-from smoothcert.text import ceil_to, floor_to, p_value, percent, visible
+from smoothcert.text import ceil_to, floor_to, percent, visible
 
 
 def show_figures(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[float]) -> None:
@@ -82,16 +82,16 @@ def _show_comparisons(compared: Sequence[Comparison]) -> None:
     for found in compared:
         change = found.changes[0]
         counts = [str(count) for count in (change.kept, change.lost, change.gained)]
-        p = p_value(change.p_value, found.exact)
-        rows.append([found.second, found.first, *counts, p])
+        rows.append([found.second, found.first, *counts, found.p_value(change)])
     heads = ["run", "compared with", "kept", "lost", "gained", "p"]
     console.show_table(heads, rows, f"Certificates at radius {compared[0].changes[0].radius:g}")
-    if len(compared) > 1:
+    if (tests := sum(found.alike for found in compared)) > 1:
+        level = compared[0].level
         console.say(
-            f"These are {len(compared)} tests: at {compared[0].level:g} for all of them together, "
-            f"a p counts up to {compared[0].level:g}/{len(compared)}."
+            f"These are {tests} tests: at {level:g} for all of them together, a p counts up to "
+            f"{level:g}/{tests}."
         )
-    console.say(of_comparison(next((one for one in compared if not one.exact), compared[0])))
+    console.say(of_comparisons(compared))
     for inputs in dict.fromkeys(found.inputs for found in compared):
         console.say(of_sample(inputs))
 

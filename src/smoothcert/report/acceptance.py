@@ -175,8 +175,8 @@ def _limits(
         short := int((full & (right >= 0) & (right < target.radius)).sum())
     ):
         said.append(
-            f"For {short} more, the model lost no draw and still proves a smaller radius: the draws "
-            "are too few for this one."
+            f"For {short} more, the model lost no draw and still proves a smaller radius: the "
+            "draws are too few for this one."
         )
     took, original = (sum(c.evaluations for c in some) for some in (certificates, before))
     if took < original:

@@ -16,7 +16,7 @@ A_TENTH = 0.1
 
 CHOSEN = (
     "A result that is chosen among several, or of a model made from results, is not covered by its "
-    "α. A valid second try needs new draws: recertify --fresh-seed with a new number, or certify "
+    "α. A valid second try needs new draws: recertify --fresh-seed random, or certify "
     f"--seed random ({SECTION})."
 )
 
@@ -79,15 +79,24 @@ def of_new_inputs(beta: float, labelled: bool) -> str:
     )
 
 
-def of_comparison(found: Comparison) -> str:
-    """What the p-values of a comparison say (docs/theory.md, section 15)."""
-    about = "" if found.exact else "It is approximate where a plan shares draws out among inputs. "
-    return (
-        "p asks whether both certify the same share of a population, of which these inputs are a "
-        f"random sample (McNemar's exact test; docs/theory.md, section 15). {about}Each "
-        "certificate holds with its own α whatever p is. With fewer draws, or a smaller α, "
-        "certificates are lost whatever the model."
-    )
+def of_comparisons(compared: Sequence[Comparison]) -> str:
+    """What the p-values of comparisons say, and why some have none (docs/theory.md, section 15)."""
+    alike = [one for one in compared if one.alike]
+    said = []
+    if alike:
+        said.append(
+            "p asks whether both certify the same share of a population, of which these inputs are "
+            "a random sample (McNemar's exact test; docs/theory.md, section 15)."
+        )
+    if not all(one.exact for one in alike):
+        said.append("It is approximate where a plan shares draws out among inputs.")
+    if len(alike) < len(compared):
+        said.append(
+            "There is no p where n, α or the method differ: with fewer draws, or a smaller α, "
+            "certificates are lost whatever the model. To compare models as such, certify each "
+            "from scratch with the same n and α."
+        )
+    return " ".join((*said, "Each certificate holds with its own α, whatever is said here."))
 
 
 def of_sample(inputs: int) -> str:

@@ -1,16 +1,19 @@
 """Two models compared on the same inputs: the original and a changed one, or any two."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from smoothcert.bounds import paired
 from smoothcert.errors import Mismatch
-from smoothcert.methods import Method, by_input
+from smoothcert.methods import Method, by_input, method_of
 from smoothcert.report.export import Result, labelled, name_of
 from smoothcert.runs.store import Run
 from smoothcert.scalars import real
 from smoothcert.summary import Summary, correct_radii
-from smoothcert.text import visible
+from smoothcert.text import p_value, visible
+
+_SEEDS = ("fresh_seed",)
+"""Fields of methods that say where draws come from, and not what they are for."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class Comparison:
         level, power: at which `detectable` and `detectable_if_lost` are given.
         detectable_if_lost: the smallest loss of certified accuracy that this many inputs show if
             nothing is gained; None if they show none.
+        alike: whether both were certified with the same n0, n, alpha, form and method. If not, the
+            p-values compare these as well as the models, and no report shows them.
         exact: whether the p-values are those of the theorem. A plan shares out evaluations among
             the inputs, which are then not independent: the p-values are approximate.
     """
@@ -113,7 +118,12 @@ class Comparison:
     level: float
     power: float
     detectable_if_lost: float | None
+    alike: bool
     exact: bool
+
+    def p_value(self, change: Change) -> str:
+        """That of one of the changes as reports show it: a dash where the two are not alike."""
+        return p_value(change.p_value, self.exact) if self.alike else "–"
 
 
 def comparisons(runs: Sequence[Run], radii: Sequence[float]) -> tuple[Comparison, ...]:
@@ -184,6 +194,7 @@ def compare(
         level=level,
         power=power,
         detectable_if_lost=least,
+        alike=_terms(first) == _terms(second),
         exact=all(by_input(_method(result)) for result in (first, second)),
     )
 
@@ -191,6 +202,14 @@ def compare(
 def _inputs(run: Run) -> tuple[object, ...]:
     """What two runs on the same inputs have in common."""
     return run.identity.indices, run.contents, run.labels
+
+
+def _terms(result: Result) -> tuple[object, ...]:
+    """How a model was certified, whatever the noise: fields of its settings and of its method."""
+    s = (result.identity if isinstance(result, Run) else result).settings
+    method = method_of(_method(result))
+    own = [(f.name, getattr(method, f.name)) for f in fields(method) if f.name not in _SEEDS]
+    return s.n0, s.n, s.alpha, s.form, type(method), method.is_fresh, own
 
 
 def _method(result: Result) -> Method | None:

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smoothcert.report.claims import of_comparison, of_new_inputs, of_sample
+from smoothcert.report.claims import of_comparisons, of_new_inputs, of_sample
 from smoothcert.report.comparison import Change, Pair, compare
 from smoothcert.report.figures import BETA, new_inputs
 from smoothcert.report.naming import titled
 from smoothcert.report.predicted import class_name
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary, by_class
-from smoothcert.text import ceil_to, floor_to, p_value, percent
+from smoothcert.text import ceil_to, floor_to, percent
 
 
 @dataclass(frozen=True)
@@ -87,22 +87,22 @@ def compared(
 ) -> Table | None:
     """What became of the originals' certificates; None if no run is a changed model's."""
     places = {id(s): number for number, s in enumerate(summaries)}
-    rows, says = [], []
+    rows, every = [], []
     for pair in pairs:
         base, changed = runs[places[id(pair.base)]], runs[places[id(pair.changed)]]
         found = compare(base, changed, radii)
-        says += [of_comparison(found), of_sample(found.inputs)]
+        every.append(found)
         name = f"{titled(changed)}, from {pair.base.name}"
-        rows += [(name, *_cells(change, found.exact)) for change in found.changes]
+        rows += [(name, *_cells(change, found.p_value(change))) for change in found.changes]
     if not rows:
         return None
     counts = ("kept", "lost", "gained", "neither")
     heads = ("model", "radius", *counts, "p", "smallest difference found")
-    return Table(heads, tuple(rows), tuple(dict.fromkeys(says)))
+    says = (of_comparisons(every), *dict.fromkeys(of_sample(one.inputs) for one in every))
+    return Table(heads, tuple(rows), says)
 
 
-def _cells(change: Change, exact: bool) -> tuple[str, ...]:
+def _cells(change: Change, p: str) -> tuple[str, ...]:
     counts = (change.kept, change.lost, change.gained, change.neither)
     found = "none" if change.detectable is None else f"{ceil_to(100 * change.detectable, 1)} points"
-    p = p_value(change.p_value, exact)
     return (f"{change.radius:g}", *(f"{count:,}" for count in counts), p, found)

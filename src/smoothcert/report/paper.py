@@ -8,6 +8,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.files import make_folder, require_outside_runs, write_whole
 from smoothcert.methods.dataset import DatasetCertificate
 from smoothcert.report import latex
+from smoothcert.report.citations import citations
 from smoothcert.report.claims import CLAIM
 from smoothcert.report.curves import Published
 from smoothcert.report.page import drawing, require_different_names
@@ -38,7 +39,8 @@ def paper(
     SVG, 3.25 inches wide, and `figures.tex` with their captions; the tables `main` and, where the
     runs have something for them, `changes`, `classes`, `new_inputs` and `seeds` as LaTeX (with
     booktabs) and CSV; `certificates.csv`, and `<run>.tsv` for runs whose labels are known;
-    `captions.txt`; and `example.tex`, a document of all. Equal runs give equal bytes.
+    `captions.txt`; `references.bib`, what the methods are from; and `example.tex`, a document of
+    all. Equal runs give equal bytes.
 
     Args:
         runs: finished runs, in directories with different names.
@@ -70,6 +72,8 @@ def paper(
     drawn = pictures(shown, ordered, tuple(dict.fromkeys(screened)), published)
     files: dict[str, str | bytes] = {**_drawn(drawn), **_tabled(drawn, tables(shown, ordered))}
     files["certificates.csv"] = csv_table(runs)
+    cited = citations(c.method for run in runs for c in run.certificates)
+    files["references.bib"] = "\n\n".join(one.bibtex for one in cited if one.bibtex) + "\n"
     files |= {f"{visible(run.name)}.tsv": tsv(run) for run in runs if None not in run.labels}
     require_paper_folder(out, list(files))
     make_folder(out)

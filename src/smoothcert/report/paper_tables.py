@@ -12,7 +12,7 @@ from smoothcert.report.figures import new_inputs, seeds
 from smoothcert.report.tables import filled
 from smoothcert.runs.store import Run
 from smoothcert.summary import ClassSummary, Summary, by_class
-from smoothcert.text import ceil_to, cell, floor_to, p_value, percent, visible
+from smoothcert.text import ceil_to, cell, floor_to, percent, visible
 
 _MOST_CLASSES = 12  # in the width of a page
 
@@ -38,11 +38,13 @@ class Table:
 
     @property
     def csv(self) -> str:
-        """The cells as CSV."""
+        """The cells as CSV, with plain numbers and names."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.heads)
-        writer.writerows([*map(cell, row[: self.texts]), *row[self.texts :]] for row in self.rows)
+        writer.writerow(head.replace("σ", "sigma").rstrip(".") for head in self.heads)
+        for row in self.rows:
+            numbers = [number.replace(",", "").replace("–", "") for number in row[self.texts :]]
+            writer.writerow([*map(cell, row[: self.texts]), *numbers])
         return text.getvalue()
 
 
@@ -80,9 +82,14 @@ def _main(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[flo
 
 def _changes(runs: Sequence[Run], radii: Sequence[float]) -> Table | None:
     found = comparisons(runs, radii)
-    heads = ["original", "changed", "radius", "kept", "lost", "gained", "p", "seen"]
+    heads = ["first", "second", "radius", "kept", "lost", "gained", "p", "seen"]
     rows = [
-        [visible(one.first), visible(one.second), f"{change.radius:g}", *_change(change, one.exact)]
+        [
+            visible(one.first),
+            visible(one.second),
+            f"{change.radius:g}",
+            *_change(change, one.p_value(change)),
+        ]
         for one in found
         for change in one.changes
         if change.kept + change.lost + change.gained
@@ -92,10 +99,10 @@ def _changes(runs: Sequence[Run], radii: Sequence[float]) -> Table | None:
     return Table("changes", *_frozen(heads, rows), paper_words.changes(runs, found), texts=2)
 
 
-def _change(change: Change, exact: bool) -> tuple[str, ...]:
+def _change(change: Change, p: str) -> tuple[str, ...]:
     seen = "none" if change.detectable is None else ceil_to(100 * change.detectable, 1)
     counts = (str(change.kept), str(change.lost), str(change.gained))
-    return (*counts, p_value(change.p_value, exact), seen)
+    return (*counts, p, seen)
 
 
 def _classes(runs: Sequence[Run], radii: Sequence[float]) -> Table | None:

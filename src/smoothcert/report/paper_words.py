@@ -6,10 +6,11 @@ from pathlib import PurePath
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.methods.dataset import DatasetCertificate, screenings
 from smoothcert.report.card import data_name, model_name
-from smoothcert.report.claims import of_comparison, of_new_inputs
+from smoothcert.report.claims import of_comparisons, of_new_inputs
 from smoothcert.report.comparison import Comparison
 from smoothcert.report.curves import PUBLISHED, Published
 from smoothcert.report.figures import BETA
+from smoothcert.report.spending import without_evaluations
 from smoothcert.runs.store import Run
 from smoothcert.text import level, many, visible
 
@@ -35,9 +36,10 @@ def facts(runs: Sequence[Run]) -> str:
         ("", _data),
         ("σ = ", lambda run: f"{run.identity.settings.sigma:g}"),
         ("n₀ = ", lambda run: f"{run.identity.settings.n0:,}"),
-        ("n = ", lambda run: f"{run.identity.settings.n:,}"),
+        ("n = ", _draws),
         ("α = ", lambda run: level(_alpha(run))),
         ("form ", _form),
+        ("noise seed ", lambda run: str(run.identity.settings.seed)),
     ]
     common, own = [], []
     for name, value in told:
@@ -142,10 +144,17 @@ def main(runs: Sequence[Run], radii: Sequence[float]) -> str:
     return (
         f"Average certified radius (ACR), median radius and {_share(runs).lower()} (CA, in %) at "
         f"ℓ₂ radius {', '.join(f'{r:g}' for r in radii)}, rounded down; an input that abstains or "
-        "is misclassified counts 0. Abst.: inputs without certificate. Cap: right inputs whose "
-        "counted draws all agree, so that n and α limit their radius. Eval.: evaluations per "
-        f"input, rounded up. {facts(runs)} {ALONE}."
+        f"is misclassified counts 0. Abst.: inputs without certificate{_undrawn(runs)}. Cap: right "
+        "inputs whose counted draws all agree, so that n and α limit their radius. Eval.: "
+        f"evaluations per input, rounded up. {facts(runs)} {ALONE}."
     )
+
+
+def _undrawn(runs: Sequence[Run]) -> str:
+    """How many inputs a plan gave no draws, which says nothing of the model."""
+    counts = [(_named(run), len(without_evaluations(run.certificates))) for run in runs]
+    told = [f"{name}: {count:,}" for name, count in counts if count]
+    return f", of which a plan gave no draws to some ({'; '.join(told)})" if told else ""
 
 
 def classes(runs: Sequence[Run], radius: float) -> str:
@@ -164,13 +173,15 @@ def new_inputs(runs: Sequence[Run]) -> str:
 
 def changes(runs: Sequence[Run], compared: Sequence[Comparison]) -> str:
     """Of the table of comparisons."""
-    said = of_comparison(next((one for one in compared if not one.exact), compared[0]))
+    tests = sum(len(one.changes) for one in compared if one.alike)
+    level, power = compared[0].level, compared[0].power
+    counts = f"p is rounded up; at {level:g} for all {tests} p together, one counts up to "
+    counts = f"{counts}{level:g}/{tests}. " if tests else ""
     return (
-        "Certificates kept, lost and gained from one model to another, by ℓ₂ radius. "
-        f"{said} p is rounded up, for one row that was fixed beforehand, and "
-        "without correction for several. Seen: the smallest difference, in points, that this many "
-        f"inputs show at level {compared[0].level:g} with probability {compared[0].power:g} "
-        f"(docs/theory.md, section 15) if as many inputs change as here. {facts(runs)}"
+        "Certificates kept, lost and gained from a first model to a second, by ℓ₂ radius. "
+        f"{of_comparisons(compared)} {counts}Seen: the smallest difference, in points, that this "
+        f"many inputs show at level {level:g} with probability {power:g} (docs/theory.md, section "
+        f"15) if as many inputs change as here. {facts(runs)}"
     )
 
 
@@ -196,6 +207,10 @@ def _named(run: Run) -> str:
     """A run with its model, where its name does not say it."""
     name, model = visible(run.name), visible(model_name(run))
     return name if name in (model, PurePath(model).stem) else f"{name} ({model})"
+
+
+def _draws(run: Run) -> str:
+    return f"{run.identity.settings.n:,}{' (of the original)' if run.identity.base else ''}"
 
 
 def _alpha(run: Run) -> float:
