@@ -49,7 +49,7 @@ def check(
             found = examine(classifier, inputs, settings, batch_size)
         evaluations = len(inputs) * (n0 + n)
         if json:
-            console.show_json(_facts(found, inputs, evaluations))
+            console.show_json({"sigma": sigma, "n": n, **_facts(found, inputs, evaluations)})
         else:
             for line in _lines(found, inputs, sigma, n, evaluations):
                 console.show(line)
