@@ -42,6 +42,20 @@ def test_json_is_one_document(folder, models):
     )
     summary = json.loads(out)
     assert (summary["inputs"], summary["evaluations"]) == (5, 5 * 200)
+    fingerprint = Run.open(folder / "j").identity.model
+    facts = {"fingerprint": fingerprint, "data": "digits", "sigma": 0.25, "inputs": 5, "n": 100}
+    asked = ("--data", "digits", "--limit", 5, "--sigma", 0.25, "--n", 100, "--json")
+    dry = ("certify", models / "net.onnx", *asked, "--out", "k", "--dry-run")
+    shown = [
+        summary,
+        *json.loads(run_in("report", "j", "--out", "page", "--json", cwd=folder)[0])["runs"],
+        json.loads(run_in("plan", models / "net.onnx", "--base", "j", "--json", cwd=folder)[0]),
+        json.loads(run_in("check", models / "net.onnx", *asked, cwd=folder)[0]),
+        json.loads(run_in(*dry, cwd=folder)[0]),
+    ]
+    for one in shown:  # the same thing has the same name everywhere
+        assert {name: one[name] for name in facts} == facts
+        assert one["model"].endswith("net.onnx")
 
 
 @pytest.mark.slow

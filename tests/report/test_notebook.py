@@ -143,8 +143,15 @@ def test_a_bar_in_a_notebook(monkeypatch):
     assert "0 of 165 evaluations" in drawn[0] and "165 of 165 evaluations" in drawn[-1]
     assert "<progress" in drawn[0]
     drawn.clear()
-    smoothcert.certify(PixelSum(28), inputs, 0.25, n0=5, n=50)
+    base = smoothcert.certify(PixelSum(28), inputs, 0.25, n0=5, n=50)
     assert drawn == []
+    smoothcert.recertify(base, PixelSum(29), inputs, per_input=20, progress=True)
+    assert drawn[0].startswith("Pilot <progress") and drawn[-1].startswith("Certifying")
+    counted, counts = [], smoothcert.certify(PixelSum(28), inputs, 0.25, n=100)
+    changed = smoothcert.recertify(
+        counts, PixelSum(29), inputs, per_input=20, progress=counted.append
+    )
+    assert changed.pilot_evaluations > 0 and sum(counted) == changed.evaluations
 
 
 def test_true_draws_nothing_where_nobody_sees_it_move(capsys):

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -34,6 +36,7 @@ from support.run_files import bytes_of
 SETTINGS = Settings(0.25, 16, n0=20, n=60)
 SMALL = RunOptions(batch_size=64, block_inputs=2)
 RESUME = replace(SMALL, resume=True)
+NOBODY = 65534  # the user without any rights
 DATA = Inputs.from_arrays(np.full((5, 1, 2, 2), 0.5), grid=1 / 16)
 
 
@@ -166,15 +169,29 @@ def test_a_small_and_a_read_only_disk(tmp_path):
     assert (done.returncode, done.stdout) == (0, "all of it ran\n"), done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; see the test before")
-def test_a_folder_without_permission(tmp_path):
-    certify(tmp_path / "r")
-    for path in (tmp_path / "r").rglob("*.parquet"):
-        path.unlink() if path.parent.name == "certificates" else None
-    (tmp_path / "r" / "votes").chmod(0o555)
-    with pytest.raises(StoreError, match="Permission denied. Free some space or fix the perm"):
-        certify(tmp_path / "r", RESUME)
-    (tmp_path / "r" / "votes").chmod(0o755)
+@contextmanager
+def somebodys_folder():
+    """A folder of this user's; of root's, who may write anywhere, a user's without any rights."""
+    before = os.geteuid()
+    with TemporaryDirectory() as folder:
+        os.chown(folder, before or NOBODY, -1)
+        os.seteuid(before or NOBODY)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(before)
+
+
+def test_a_folder_without_permission(calm):
+    """After a first run, as such a user may not read root's modules."""
+    with somebodys_folder() as folder:
+        assert bytes_of(certify(folder / "r").path) == calm
+        for path in (folder / "r").rglob("*.parquet"):
+            path.unlink() if path.parent.name == "certificates" else None
+        (folder / "r" / "votes").chmod(0o555)
+        with pytest.raises(StoreError, match="Permission denied. Free some space or fix the perm"):
+            certify(folder / "r", RESUME)
+        (folder / "r" / "votes").chmod(0o755)
 
 
 # Several processes, and copies

@@ -24,6 +24,7 @@ from smoothcert.runs import pilots
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import prepare
 from smoothcert.tries import Seed, Try, warn_if_used
+from smoothcert.watchers import bars
 from smoothcert.watchers.base import Watcher
 
 
@@ -103,7 +104,7 @@ def _recertified(
     check_classes(ready.probe.num_classes, base.num_classes)
     ask(base, _warned(chosen.question(loaded.fingerprint, settings), base), loaded.name)
     work = Work(Choices(loaded, ready, settings, chosen), inputs, classifier, base)
-    work = _with_plan(work, timing)
+    work = _with_plan(work, timing, progress)
     cases = map(Case, inputs, base.records, work.plan or repeat(None, len(inputs)))
     return certified(work, cases, progress, watchers)
 
@@ -115,15 +116,16 @@ def _warned(new: Try, base: Certification) -> Try:
     return new
 
 
-def _with_plan(work: Work, timing: timed.Timing | None) -> Work:
+def _with_plan(work: Work, timing: timed.Timing | None, progress: Progress | bool | None) -> Work:
     """With the plan's allocation for each input, and its pilot, if the method has a plan."""
     choices, base = work.choices, work.base
     chosen = planned_method(choices.method)
     if chosen is None or base is None:
         return work
     cache = planned.Cache(base.certificates, base.records, base.settings)
-    sampler = choices.ready.sampler(choices.settings)
-    votes = planned.pilot(sampler, work.inputs, cache, chosen, timing)
+    with bars.shown(progress, "Pilot", planned.pilot_evaluations(chosen)) as tick:
+        sampler = choices.ready.sampler(choices.settings, tick)
+        votes = planned.pilot(sampler, work.inputs, cache, chosen, timing)
     run, pilot = run_of(base), pilots.StoredPilot(votes)
     if run is not None:
         pilot = pilots.of_method(run, chosen, votes)

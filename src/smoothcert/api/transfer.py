@@ -22,6 +22,7 @@ from smoothcert.planning.planned import Planner
 from smoothcert.planning.wanted import Wanted, method_settings
 from smoothcert.sampling.engine import Progress
 from smoothcert.sampling.prepare import prepare
+from smoothcert.watchers import bars
 from smoothcert.watchers.base import Watcher
 
 KEPT = 0.98
@@ -79,7 +80,8 @@ def transfer(
         method = chooser(base.settings, base.method, alpha)
         ready = prepare(loaded, inputs.item(0), base.settings, 0, batch_size)
         cache = planned.Cache(base.certificates, base.records, base.settings)
-        votes = planned.pilot(ready.sampler(base.settings), inputs, cache, method)
+        with bars.shown(progress, "Pilot", planned.pilot_evaluations(method)) as tick:
+            votes = planned.pilot(ready.sampler(base.settings, tick), inputs, cache, method)
         policy = cheapest(cache.planner(votes, method))
     return recertify(
         *(base, loaded, inputs),

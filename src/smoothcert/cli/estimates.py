@@ -42,7 +42,8 @@ def show(
     workers = options.workers
     if as_json:
         shared = {"workers": workers.count, "worker_speed": workers.speed}
-        console.show_json(found.to_json() | shared | sample_json(found.inputs))
+        data = {"data": inputs.name}
+        console.show_json(found.to_json() | data | shared | sample_json(found.inputs))
         return
     radii = [radius for radius, _ in found.policies[0].accuracy]
     mean, share = ("ACR", "CA") if found.labelled else NAMELESS

@@ -25,6 +25,7 @@ from smoothcert.methods.targets import Goal, Relative, in_numbers, read
 from smoothcert.planning.timed import LATEST, minutes_of
 from smoothcert.report.acceptance import check_labels, in_words, judge, no_base
 from smoothcert.report.claims import of_alphas, tried
+from smoothcert.report.naming import facts
 from smoothcert.report.spending import nothing_spent, without_evaluations
 from smoothcert.report.tables import summarize_run, summary_table
 from smoothcert.runs import seed_use
@@ -331,7 +332,8 @@ def show_run(
         cache = {"cache": tries.to_json(model)} if tries else {}
         cache |= {"without_evaluations": nothing} if run.identity.method.has_plan else {}
         votes = {"votes": asdict(moved)} if moved else {}
-        console.show_json({"run": str(run.storage), **asdict(summary), **cache, **votes, **verdict})
+        found = {"run": str(run.storage), **facts(run), **asdict(summary)}
+        console.show_json({**found, **cache, **votes, **verdict})
     else:
         console.show_table(*summary_table([summary]))
         if said := nothing_spent(nothing):

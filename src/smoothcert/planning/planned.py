@@ -161,6 +161,11 @@ class Cache:
         return ReusePlanner.of(*facts, shown=bool(shown))
 
 
+def pilot_evaluations(method: Planned) -> int:
+    """About how many evaluations a pilot takes, at most; for progress."""
+    return method.pilot * (selection.WINNERS + selection.LOSERS)
+
+
 def pilot(
     sampler: Sampler,
     inputs: Inputs,

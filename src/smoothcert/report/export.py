@@ -87,14 +87,16 @@ def certificates_table(
             for column, values in columns.items():
                 values.append(row[column] if column in row else getattr(certificate, column))
             for column in _NAMED:
-                number = columns[column][-1]
-                there = number is not None and 0 <= number < len(known)
-                called[f"{column}_name"].append(known[number] if there else None)
+                called[f"{column}_name"].append(_named(columns[column][-1], known))
     note = json.dumps({"format": FORMAT, "runs": facts})
     table = pa.table(columns, COLUMNS.with_metadata({"smoothcert": note}))
     for column, values in called.items() if any(map(any, called.values())) else ():
         table = table.append_column(column, pa.array(values, pa.string()))
     return table
+
+
+def _named(number: int | None, classes: Sequence[str]) -> str | None:
+    return classes[number] if number is not None and 0 <= number < len(classes) else None
 
 
 def _classes(result: Result) -> Sequence[str]:

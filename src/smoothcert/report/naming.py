@@ -32,6 +32,17 @@ def data_name(origin: Mapping[str, Any]) -> str:
     return visible(f"{name} ({recorded['split']})" if recorded.get("split") else name)
 
 
+def facts(run: Run) -> dict[str, Any]:
+    """What a run is of, as `--json` has it everywhere; of a changed model `n` is the original's."""
+    data = run.manifest.origin.get("data")
+    return {
+        "model": run.model,
+        "fingerprint": run.identity.model,
+        "data": data.get("data") if isinstance(data, dict) else None,
+        "n": run.identity.settings.n,
+    }
+
+
 def candidate_names(candidates: Sequence[DatasetCertificate]) -> list[str]:
     """Names of screened models: of their files without the ending, where that leaves them apart."""
     whole = [visible(c.name) for c in candidates]

@@ -49,7 +49,7 @@ def check(
             found = examine(classifier, inputs, settings, batch_size)
         evaluations = len(inputs) * (n0 + n)
         if json:
-            console.show_json(_facts(found, inputs, evaluations))
+            console.show_json({"sigma": sigma, "n": n, **_facts(found, inputs, evaluations)})
         else:
             for line in _lines(found, inputs, sigma, n, evaluations):
                 console.show(line)
@@ -99,7 +99,7 @@ def _lines(found: "Check", inputs: "Inputs", sigma: float, n: int, evaluations: 
         )
     counts = found.predicted
     top = counts.argsort(kind="stable")[::-1][:5]
-    shares = (f"{_named(k, inputs)} {counts[k] / max(1, counts.sum()):.0%}" for k in top.tolist())
+    shares = (f"{_named(k, inputs)}: {counts[k] / max(1, counts.sum()):.0%}" for k in top.tolist())
     lines.append(f"Predicted with noise: {', '.join(shares)}")
     pairs = [
         f"{_named(k, inputs)} as {_named(p, inputs)} ({count} of {of})"
@@ -126,4 +126,4 @@ def _named(k: int, inputs: "Inputs") -> str:
     """A class, by name where the data has one."""
     if k < 0:
         return "no class"
-    return inputs.classes[k] if k < len(inputs.classes) else str(k)
+    return inputs.classes[k] if k < len(inputs.classes) else f"class {k}"

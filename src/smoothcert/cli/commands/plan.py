@@ -274,6 +274,7 @@ def _show(
     from smoothcert.cli import console
     from smoothcert.methods import Exact
     from smoothcert.report.claims import of_sample, sample_json, tried
+    from smoothcert.report.naming import facts
     from smoothcert.runs import ledger
     from smoothcert.summary import summarize
 
@@ -281,7 +282,10 @@ def _show(
     if as_json:
         names = ("policy", "evaluations", "seconds", "expected_acr", "inputs_given_draws")
         policies = [dict(zip(names, row, strict=True)) for row in rows]
-        pilot = {"pilot_evaluations": pilot_evaluations, "original_acr": whole}
+        changed = {"model": classifier.name, "fingerprint": classifier.fingerprint}
+        pilot = {**facts(run), **changed, "inputs": len(run.certificates)}
+        pilot |= {"sigma": run.identity.settings.sigma, "alpha": reuse.alpha}
+        pilot |= {"pilot_evaluations": pilot_evaluations, "original_acr": whole}
         pilot |= {"evaluations_per_second": speed, **sample_json(len(run.certificates))}
         console.show_json(pilot | {"policies": policies})
         return

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from smoothcert.runs.store import Run
 
 
-_PILOT = 64 * 45  # about as many evaluations as a pilot takes
-
-
 def recertify(
     model: options.Model,
     base: options.Base,
@@ -141,6 +138,8 @@ def reused(
     from smoothcert.cli.resources import run_on_cluster
     from smoothcert.cli.run_request import executed
     from smoothcert.execution.start import RunRequest
+    from smoothcert.methods import planned as planned_method
+    from smoothcert.planning.planned import pilot_evaluations
     from smoothcert.planning.timed import minutes_of
 
     settings, arguments = original.identity.settings, arguments.allowing(method)
@@ -162,8 +161,9 @@ def reused(
             model = arguments.load(origin["model"])
             loaded = model, source.load_and_describe(recorded=True)
     arguments.look(*loaded, settings, total)
-    bars, totals = ("Pilot", "Recertifying"), (_PILOT if method.has_plan else 0, total)
-    return executed(request, *loaded, arguments, bars, totals)
+    by_plan = planned_method(method)
+    pilot = 0 if by_plan is None else pilot_evaluations(by_plan)
+    return executed(request, *loaded, arguments, ("Pilot", "Recertifying"), (pilot, total))
 
 
 def _fresh_seed(run: "Run") -> int | None:

@@ -82,6 +82,7 @@ def report(
     from smoothcert.cli import console
     from smoothcert.cli.figures import between_json, show_figures
     from smoothcert.report import figures
+    from smoothcert.report.naming import facts
     from smoothcert.report.page import report as write_report
     from smoothcert.report.paper import paper as write_paper
     from smoothcert.report.tables import summary_table
@@ -106,7 +107,7 @@ def report(
             summaries = write_paper(opened, paper, wanted, certificates, logs)
     if json:
         shown = [
-            asdict(s) | _cache(run) | figures.to_json(run, wanted)
+            facts(run) | asdict(s) | _cache(run) | figures.to_json(run, wanted)
             for s, run in zip(summaries, opened, strict=True)
         ]
         between = between_json(opened, summaries, wanted)
