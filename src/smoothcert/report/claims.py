@@ -48,10 +48,11 @@ def all_together(inputs: int, alpha: float) -> str:
 def of_new_inputs(beta: float, labelled: bool) -> str:
     """What the limits for new inputs say (docs/theory.md, section 15)."""
     return (
-        f"with probability 1 − {level(beta)}, at each radius alone, the smoothed classifier gives "
+        f"with probability 1 − {level(beta)}, each limit alone, the smoothed classifier gives "
         f"{'its label' if labelled else 'one class'} to at least this share of new inputs and to "
-        "everything closer than the radius, if the run's inputs are a random sample of the same "
-        "population and no model was made from them (docs/theory.md, section 15)"
+        "everything closer than the radius, and does so up to at least this radius on average, if "
+        "the run's inputs are a random sample of the same population and no model was made from "
+        "them (docs/theory.md, section 15)"
     )
 
 
