@@ -157,7 +157,7 @@ def test_the_mean_of_new_inputs(runs, name):
     assert radii.max() <= most
     found = figures.new_mean(run, 0.1)
     assert 0 < found < figures.new_mean(run, 0.5) < radii.mean()
-    # Bets that are fair if (1 - alpha) found + alpha most is certified have won ten times what was put in.
+    # Bets that are fair if this is the mean of what is certified have won ten times their stakes.
     fair = found + (most - found) * run.identity.alpha
     bets = np.minimum(0.95, np.sqrt(2 * np.log(10) / 40) / np.array([[0.5], [1], [2]]))
     won = np.prod(1 + bets * (radii / fair - 1), axis=1).mean()
