@@ -153,7 +153,7 @@ def test_the_mean_of_new_inputs(runs, name):
     run = runs[name]
     settings = run.identity.settings
     radii = np.clip(correct_radii(run.certificates, run.labels), 0, None)
-    most = settings.sigma * stats.norm.ppf(settings.alpha ** (1 / settings.n))
+    most = settings.sigma * stats.norm.ppf(run.identity.alpha ** (1 / settings.n))
     assert radii.max() <= most
     found = figures.new_mean(run, 0.1)
     assert 0 < found < figures.new_mean(run, 0.5) < radii.mean()

@@ -257,11 +257,9 @@ def new_mean(run: Run, beta: float = BETA) -> float:
         InvalidInput: beta is not between 0 and 1.
     """
     run.require_complete()
-    n, alpha = run.identity.settings.n, run.identity.settings.alpha
-    most = float(run.identity.settings.radius(binomial.lower(n, n, alpha)))
-    return new_mean_above(
-        correct_radii(run.certificates, run.labels), most, run.identity.alpha, beta
-    )
+    settings, alpha = run.identity.settings, run.identity.alpha
+    most = float(settings.radius(binomial.lower(settings.n, settings.n, alpha)))
+    return new_mean_above(correct_radii(run.certificates, run.labels), most, alpha, beta)
 
 
 def seeds(runs: Sequence[Run], summaries: Sequence[Summary]) -> tuple[SeedSpread, ...]:
