@@ -2,7 +2,7 @@
 
 python experiments/regime.py LOGS --out FOLDER
 
-LOGS has tables of Cohen et al. (2019), as for simulated.py: vote shares are real, label changes
+LOGS is as for simulated.py: vote shares are real, label changes
 are drawn from `smoothcert.simulation`'s law at many disparities. No model is run. Simulations are
 kept in FOLDER. The table of real pairs beside them is written by tables.py.
 """
@@ -18,10 +18,10 @@ import numpy as np
 from cached_rows import cached
 from markdown import put, table
 from methods_compared import METHODS as TITLES
-from simulated import METHODS
+from simulated import METHODS, read_logs
 from tables import DOCS, HERE, write_csv
 
-from smoothcert.simulation.logs import Log, read_log
+from smoothcert.simulation.logs import Log
 from smoothcert.simulation.simulate import NOTICE, FlipModel, Study, simulate
 
 ACCOUNTINGS = {"all": "all", "published": "draws"}
@@ -129,12 +129,11 @@ def main() -> None:
     given = parser.parse_args()
     plan = Plan(**tomllib.loads(given.plan.read_text()))
     rows: dict[str, list[dict]] = {"levels": [], "gammas": []}
-    for file in sorted(given.logs.glob("*_sigma_*.tsv")):
-        log = read_log(file)
+    for log in read_logs(given.logs):
         if log.sigma in plan.sigmas:
-            place = given.out / f"{file.stem}.json"
-            facts = log, file.stem.partition("_")[0], plan
-            found = cached(place, asdict(plan), file.stem, partial(simulated, *facts))
+            place = given.out / f"{log.name}.json"
+            facts = log, log.name.partition("_")[0], plan
+            found = cached(place, asdict(plan), log.name, partial(simulated, *facts))
             for name, some in rows.items():
                 some += found[name]
     write_csv(given.results, "regime", rows["levels"])

@@ -25,6 +25,7 @@ from smoothcert.errors import InvalidInput
 from smoothcert.simulation.logs import Log, read_log
 from smoothcert.simulation.simulate import NOTICE, FlipModel, Simulation, Study, simulate
 
+SETTINGS = HERE / "simulated.toml"
 METHODS = ("irs-published", "irs", "joint-uniform", "joint-planned")
 
 
@@ -54,6 +55,11 @@ class Plan:
             repetitions=self.repetitions,
             seed=self.seed,
         )
+
+
+def read_plan(file: Path) -> Plan:
+    """The settings of a file."""
+    return Plan(**tomllib.loads(file.read_text()))
 
 
 def disparity_of(zeta: float, unseen: float, draws: int = 1000, alpha: float = 0.001) -> float:
@@ -88,6 +94,16 @@ def _ratios(everything: Simulation, theirs: Simulation) -> dict:
     found = {name: everything.ratios[name] for name in METHODS}
     found |= {f"{name}, published accounting": theirs.ratios[name] for name in METHODS}
     return found | {f"dataset {s.per_input}": s.times for s in everything.screened}
+
+
+def read_logs(folder: Path, settings: Path = SETTINGS) -> list[Log]:
+    """The logs of a folder, read with an alpha that proves their radii, and thinned."""
+    plan, found = read_plan(settings), []
+    for file in sorted(folder.glob("*_sigma_*.tsv")):
+        log = read_log(file, alpha=plan.log_alpha[file.stem.partition("_")[0]])
+        assert not log.notes, log.notes  # a log whose largest radius its draws cannot prove
+        found.append(thinned(log, plan.images))
+    return found
 
 
 def thinned(log: Log, images: int) -> Log:
@@ -127,22 +143,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logs", type=Path, help="folder of published logs")
     parser.add_argument("--out", type=Path, required=True, help="folder of finished rows")
-    parser.add_argument("--plan", type=Path, default=HERE / "simulated.toml")
+    parser.add_argument("--plan", type=Path, default=SETTINGS)
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of CSV")
     parser.add_argument("--docs", type=Path, default=DOCS, help="with results-simulated.md")
     given = parser.parse_args()
-    plan = Plan(**tomllib.loads(given.plan.read_text()))
+    plan = read_plan(given.plan)
     rows = []
-    for file in sorted(given.logs.glob("*_sigma_*.tsv")):
-        dataset, architecture = file.stem.split("_")[:2]
-        log = thinned(read_log(file, alpha=plan.log_alpha[dataset]), plan.images)
-        assert not log.notes, log.notes  # a log whose largest radius its draws cannot prove
+    for log in read_logs(given.logs, given.plan):
+        dataset, architecture = log.name.split("_")[:2]
         for network in NAMED:
             facts = {"dataset": dataset, "architecture": architecture, "sigma": log.sigma}
             facts["network"] = network
             if published("zeta", facts, dataset=dataset) is None:
                 continue  # a sigma that the paper does not have
-            place = given.out / f"{file.stem}_{network}.json"
+            place = given.out / f"{log.name}_{network}.json"
             rows.append(finished(place, log, facts, plan))
     write_csv(given.results, "simulated", rows)
     put(given.docs / "results-simulated.md", "simulated", text(rows, plan))

@@ -2,7 +2,7 @@
 
 python experiments/sizes_simulated.py LOGS
 
-LOGS has tables of Cohen et al. (2019), named as simulated.py says.
+LOGS has the tables that simulated.py names; they are read as there.
 The probability of each image's class is what its logged radius suggests, 1/2 where it abstained;
 selection and estimation votes are drawn by the binomial law, between the class and one other. No
 model is run and nothing is certified. Rows, averages over SEEDS, go to
@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 from markdown import put, table
 from numpy.typing import NDArray
+from simulated import read_logs
 from sizes import HEAD, HERE, Row, line, write
 
 from smoothcert import Settings
 from smoothcert.bounds import binomial
 from smoothcert.planning import Policy, Sizes
-from smoothcert.simulation.logs import Log, read_log
+from smoothcert.simulation.logs import Log
 
 POLICIES = ("retain:0.95", "retain:0.99", "budget:0.3")
 DRAWS = (10_000, 100_000)
@@ -50,7 +51,7 @@ class Drawn:
 
     @property
     def settings(self) -> Settings:
-        """Those of the published logs, but for n."""
+        """Those that the logs are described with, but for n."""
         return Settings(self.log.sigma, n=self.n, alpha=0.001)
 
     @cached_property
@@ -153,7 +154,7 @@ def main() -> None:
     """Write rows and the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logs", type=Path, help="folder of published logs")
-    logs = [read_log(file) for file in sorted(parser.parse_args().logs.glob("*_sigma_*.tsv"))]
+    logs = read_logs(parser.parse_args().logs)
     rows = [row(log, n, policy) for log in logs for n in DRAWS for policy in POLICIES]
     write("sizes-simulated.csv", rows)
     found = [[reached(log, n, share) for share in SHARES] for log in logs for n in DRAWS]

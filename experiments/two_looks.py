@@ -2,7 +2,7 @@
 
 python experiments/two_looks.py LOGS
 
-LOGS has tables of Cohen et al. (2019), see sizes_simulated.py, which draws the votes. An image gets
+LOGS is as for sizes_simulated.py, which draws the votes. An image gets
 n1 draws, and n2 in all if at most so many of them miss its class; n1, n2 and that number follow
 from its selection votes at one price of a draw. Each look has all of alpha (docs/theory.md, section
 2, "Two looks"), or half of it. How the log's own probabilities are distributed is known, so plans
@@ -23,6 +23,7 @@ from markdown import put, table
 from numpy.typing import NDArray
 from scipy import special
 from scipy.stats import binom
+from simulated import read_logs
 from sizes import HERE, write
 from sizes_simulated import DRAWS, NOTICE, SEEDS, SHARES, Drawn, title
 
@@ -31,7 +32,7 @@ from smoothcert.bounds import binomial
 from smoothcert.planning import Sizes
 from smoothcert.planning.expected import lower
 from smoothcert.planning.menu import quantile
-from smoothcert.simulation.logs import Log, read_log
+from smoothcert.simulation.logs import Log
 
 ALPHA = 0.001
 PRICES = np.geomspace(8, 0.004, 84)  # of n draws, in units of sigma
@@ -261,7 +262,7 @@ def main() -> None:
     """Write rows and the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logs", type=Path, help="folder of published logs")
-    logs = [read_log(file) for file in sorted(parser.parse_args().logs.glob("*_sigma_*.tsv"))]
+    logs = read_logs(parser.parse_args().logs)
     found = [row for log in logs for n in DRAWS for row in rows(log, n)]
     write("two-looks.csv", found)
     head = ["log (simulated)", "of the ACR", "one look", "two, half of α each", "two, all of α"]

@@ -78,6 +78,7 @@ NO_COUNTS = {"budget", "normal", "rounding", "counts"}
 NONE_IN = {
     *(f"adversary.{name}" for name in ("breaking_rates", "lost_inputs", "radius_sum")),
     *(f"adversary.{name}" for name in ("lost_at_most", "affordable", "total_rate")),
+    "together.new_mean_above",
     *("runner_up.breaking_rates", "runner_up.radius_sum", "buehler.limits"),
 }
 NAN, INF = float("nan"), float("inf")

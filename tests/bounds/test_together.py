@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothcert.bounds import binomial
-from smoothcert.bounds.together import mean_above, new_inputs_above, wrong_at_most
+from smoothcert.bounds.together import (
+    mean_above,
+    new_inputs_above,
+    new_mean_above,
+    wrong_at_most,
+)
 from smoothcert.errors import InvalidInput
 
 
@@ -72,3 +77,48 @@ def test_the_limit_for_new_inputs_is_rounded_down(count, data, alpha, beta):
 def test_new_inputs_refused(given):
     with pytest.raises(InvalidInput):
         new_inputs_above(*given)
+
+
+LEVELS = st.lists(st.integers(0, 64), min_size=1, max_size=40)
+
+
+@given(LEVELS, st.floats(1e-6, 0.4), st.floats(1e-4, 0.5), st.data())
+def test_the_limit_of_the_mean_radius_is_where_the_bets_reach_one_over_beta(
+    levels, alpha, beta, data
+):
+    radii = np.array(levels) / 32
+    found = new_mean_above(radii, 2, alpha, beta)
+    bets = np.minimum(0.95, np.sqrt(-2 * np.log(beta) / len(radii)) / [0.5, 1, 2])
+
+    def capital(mean: float) -> float:
+        mean = mean * (1 - alpha) + alpha * 2  # of what is certified
+        return float(np.mean([np.prod(1 - bet + bet * radii / mean) for bet in bets]))
+
+    if found > 0:
+        assert capital(found) >= 1 / beta
+        assert capital(found + 1e-6) < 1 / beta
+    else:
+        assert capital(1e-6) < 1 / beta
+    # Of wrong certificates those count that raise a radius: the limit must not fall with any.
+    place = data.draw(st.integers(0, len(radii) - 1))
+    assert new_mean_above(radii + 0.25 * np.eye(len(radii))[place], 2, alpha, beta) >= found
+    assert new_mean_above(np.where(radii < 2, radii, 9.0), 2, alpha, beta) == found
+    assert new_mean_above(np.where(radii > 0, radii, -1.0), 2, alpha, beta) == found
+
+
+@pytest.mark.parametrize("radii", [[0.0] * 5, [1e-320] * 5, [1.0] + [0.0] * 99])
+def test_what_proves_nothing_of_the_mean(radii):
+    assert new_mean_above(radii, 1, 0.05, 0.05) == 0
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(([], 1, 0.1, 0.1), ([[0.5]], 1, 0.1, 0.1), ([np.nan], 1, 0.1, 0.1)),
+        *(([0.5], -1, 0.1, 0.1), ([0.5], np.inf, 0.1, 0.1)),
+        *(([0.5], 1, 0, 0.1), ([0.5], 1, 0.1, 1)),
+    ],
+)
+def test_the_mean_of_new_inputs_refused(given):
+    with pytest.raises(InvalidInput, match="needs one radius or more"):
+        new_mean_above(*given)

@@ -1,5 +1,7 @@
 """Every code block of the README and the documents is run, page by page, or says why it is not.
 
+So are the examples in docstrings, in the order of `EXAMPLES`.
+
 A page's ```python and ```sh blocks are run in order, in one module and one new folder that holds
 what `prepared` makes. A ```text block right behind a ```python block is what that one prints, also
 where the code is folded. A ```python block that begins with the name of a file, `# nets.py`, is
@@ -9,6 +11,7 @@ Sizes of real runs are made small by `SMALLER`, unless what they print is shown;
 `NOT_RUN` names is only parsed.
 """
 
+import doctest
 import re
 import shlex
 import shutil
@@ -27,6 +30,8 @@ from typer.main import get_command
 
 import smoothcert
 from smoothcert.cli.main import app
+from smoothcert.simulation import simulate
+from smoothcert.simulation.logs import read_log
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -36,6 +41,7 @@ SMALLER = {
     "--n 100000": "--n 300",
     "--n 10000": "--n 300",
     "n=10_000": "n=300",
+    "n=20_000": "n=600",
     "100_000": "1_000",
     "--limit 200": "--limit 12",
     "limit=200": "limit=12",
@@ -56,6 +62,15 @@ NOT_RUN = {
     r"--device cuda": "needs a GPU; tests marked cuda have commands for one",
 }
 """Lines that are parsed only, and why."""
+
+
+EXAMPLES = {
+    **{name: getattr(smoothcert, name) for name in ("certify", "check", "load", "extend", "plan")},
+    **{name: getattr(smoothcert, name) for name in ("recertify", "compress_model", "screen")},
+    **{name: getattr(smoothcert, name) for name in ("verify", "compare", "write_report", "search")},
+    "simulate": simulate.simulate,
+}
+"""Functions whose docstrings have an example; each may use what those before it have written."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +171,21 @@ def test_the_blocks_of_a_page_run(page, prepared, base_run, tmp_path, monkeypatc
         if block.prints is not None:
             found = [line.rstrip() for line in printed.getvalue().splitlines()]
             assert found == block.prints.splitlines(), f"{page.name}, line {block.line}"
+
+
+@pytest.mark.slow
+def test_the_examples_of_docstrings_run(prepared, tmp_path, monkeypatch):
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{i}\t1\t1\t{i / 40}\n" for i in range(1, 25))
+    Path("cohen_sigma_0.25.tsv").write_text(f"idx\tlabel\tpredict\tradius\n{rows}")
+    names = vars(simulate) | {"read_log": read_log, "smoothcert": smoothcert}
+    for name, function in EXAMPLES.items():
+        text = smaller(function.__doc__)
+        found = doctest.DocTestParser().get_doctest(text, names, name, name, 0)
+        runner = doctest.DocTestRunner(verbose=False)
+        assert runner.run(found, clear_globs=False).attempted
+        assert not runner.failures, name
 
 
 def smaller(text: str) -> str:

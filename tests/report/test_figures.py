@@ -149,6 +149,22 @@ def test_new_inputs(runs):
         figures.new_inputs(run, RADII, beta=0)
 
 
+@pytest.mark.parametrize("name", ["base", "irs", "exact"])
+def test_the_mean_of_new_inputs(runs, name):
+    run = runs[name]
+    settings = run.identity.settings
+    radii = np.clip(correct_radii(run.certificates, run.labels), 0, None)
+    most = settings.sigma * stats.norm.ppf(run.identity.alpha ** (1 / settings.n))
+    assert radii.max() <= most
+    found = figures.new_mean(run, 0.1)
+    assert 0 < found < figures.new_mean(run, 0.5) < radii.mean()
+    # Bets that are fair if this is the mean of what is certified have won ten times their stakes.
+    fair = found + (most - found) * run.identity.alpha
+    bets = np.minimum(0.95, np.sqrt(2 * np.log(10) / 40) / np.array([[0.5], [1], [2]]))
+    won = np.prod(1 + bets * (radii / fair - 1), axis=1).mean()
+    assert won == pytest.approx(10, rel=1e-6)
+
+
 def test_seeds_are_found_and_spread(runs):
     every = list(runs.values())
     summaries = [summarize_run(run, RADII) for run in every]

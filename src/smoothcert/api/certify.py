@@ -76,6 +76,10 @@ def certify(
         ModelError: not a usable classifier, or its rows depend on each other.
 
     Source: Cohen, Rosenfeld & Kolter, ICML 2019; docs/theory.md, sections 1, 2 and 5.
+
+    Examples:
+        >>> base = smoothcert.certify("model.onnx", "images/", sigma=0.25, n=10_000)
+        >>> run = base.save("runs/base")
     """
     inputs = as_inputs(inputs)
     draws = (n0, n, alpha, number_of(seed))

@@ -102,6 +102,12 @@ def check(
     Raises:
         InvalidInput: a setting or the inputs are out of range.
         ModelError: not a usable classifier, or its rows depend on each other.
+
+    Examples:
+        >>> found = smoothcert.check("model.onnx", "images/", sigma=0.25)
+        >>> right, copies = found.right_noisy
+        >>> right > copies / 2, found.hints
+        (True, ())
     """
     data = as_inputs(inputs)
     settings = Settings(sigma, data.levels, n0=n0, n=n, off_grid=data.off_grid)

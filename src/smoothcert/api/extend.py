@@ -53,6 +53,11 @@ def extend(
         ModelError: not a usable classifier, or its rows depend on each other.
 
     Source: docs/theory.md, section 2, "Extensions".
+
+    Examples:
+        >>> longer = smoothcert.extend("runs/base", "model.onnx", None, n=20_000)
+        >>> longer.summary().acr > smoothcert.load("runs/base").summary().acr
+        True
     """
     base = as_base(base)
     base = matched(base, inputs := inputs_of(base, inputs))

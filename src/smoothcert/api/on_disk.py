@@ -61,6 +61,10 @@ def verify(
     Raises:
         InvalidInput: a replay without classifier or inputs, or a fraction out of range.
         Mismatch: another classifier or other inputs than the run's.
+
+    Examples:
+        >>> smoothcert.verify("runs/int8", base="runs/base").problems
+        ()
     """
     found = as_run(run)
     original = as_run(base) if base is not None else None
@@ -105,6 +109,11 @@ def write_report(
         InvalidInput: no runs, two of the same name, or a result that was not saved.
         StoreError: a run is unfinished or damaged, or the folder cannot be written.
         MissingExtra: matplotlib or jinja2 is not installed.
+
+    Examples:
+        >>> base, changed = smoothcert.write_report(["runs/base", "runs/int8"], "report")
+        >>> base.evaluations > changed.evaluations
+        True
     """
     several = [runs] if isinstance(runs, Run | CertificationResult | Path | str) else runs
     shown = [] if pictures is None else [as_inputs(pictures)]
@@ -141,6 +150,11 @@ def compress_model(
 
     Raises:
         InvalidInput, ModelError, StoreError, MissingExtra: see `compress.compress`.
+
+    Examples:
+        >>> data = {"inputs": "images/", "sigma": 0.25}
+        >>> report = smoothcert.compress_model("model.onnx", "int8", "int8.onnx", **data)
+        >>> changed = smoothcert.recertify("runs/base", report.path)
     """
     if not isinstance(model, str | Path):
         raise InvalidInput(

@@ -70,6 +70,10 @@ def plan(
         Mismatch: other inputs, another grid, or other classes than the original's.
         InvalidInput: a setting out of range.
         ModelError: not a usable classifier, or its rows depend on each other.
+
+    Examples:
+        >>> for one in smoothcert.plan("runs/base", "model-int8.onnx", policies=["budget:0.1"]):
+        ...     acr = one.policy, one.evaluations, one.acr
     """
     base = as_base(base)
     base = matched(base, inputs := inputs_of(base, inputs))

@@ -78,6 +78,10 @@ def recertify(
         ModelError: not a usable classifier, or its rows depend on each other.
 
     Source: Ugare et al., ICLR 2024; docs/theory.md, sections 3, 7, 8 and 13.
+
+    Examples:
+        >>> changed = smoothcert.recertify("runs/base", "model-int8.onnx", policy="budget:0.1")
+        >>> run = changed.save("runs/int8")
     """
     base = as_base(base)
     how = Wanted(per_input, policy, method, alpha, gamma, variant, form, stages, fresh_seed)

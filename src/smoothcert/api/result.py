@@ -205,6 +205,10 @@ def load(path: Storage | Path | str | Run) -> CertificationResult:
 
     Raises:
         StoreError: there is no run, or it is unfinished or damaged.
+
+    Examples:
+        >>> smoothcert.load("runs/base").summary().acr > 0
+        True
     """
     run = path if isinstance(path, Run) else Run.open(path)
     plain = run.certification()

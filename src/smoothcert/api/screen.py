@@ -61,8 +61,7 @@ def screen(
         minutes: when to stop, from the start of sampling. Candidates get rounds in turn, and prove
             what those prove that were finished; `Unfinished` warns of those that lack some.
         resume: what an equal call with `minutes` returned, to go on from.
-        batch_size: rows per forward pass; chosen from the input size by default.
-        progress: called with the number of evaluations after every batch.
+        batch_size, progress: see `certify`.
 
     Returns:
         A certificate for each candidate, in the given order; `methods.dataset.ranked` sorts them.
@@ -74,6 +73,11 @@ def screen(
         ModelError: a candidate is not a usable classifier, or its rows depend on each other.
 
     Source: docs/theory.md, section 10.
+
+    Examples:
+        >>> (one,) = smoothcert.screen("runs/base", ["model-int8.onnx"], accept="acr>=0.5*base")
+        >>> one.verdict.name
+        'ACCEPTED'
     """
     several, goals = _several(classifiers), read(accept)
     data = inputs_of(original := as_base(base), inputs)

@@ -1,6 +1,6 @@
 """What per-input certificates prove together and of new inputs; docs/theory.md, sections 11, 15."""
 
-from math import fsum
+from math import fsum, log
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,6 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 from smoothcert.bounds import binomial
 from smoothcert.bounds.counts import rising
 from smoothcert.errors import InvalidInput
+
+_DEVIATIONS = np.array([0.5, 1.0, 2.0])  # of radii, over their mean, for which bets are placed
+_LARGEST_BET = 0.95
+_BISECTIONS = 45
+_ERROR = 1e-12  # above that of the logarithm of one factor
 
 
 def wrong_at_most(count: int, alpha: float, beta: float) -> int:
@@ -94,3 +99,53 @@ def new_inputs_above(
     # Numerator rounded down, denominator up, and their quotient down.
     above = np.maximum(0.0, np.nextafter(share - alpha, -np.inf))
     return np.maximum(0.0, np.nextafter(above / np.nextafter(1 - alpha, 2), -np.inf))
+
+
+def new_mean_above(radii: ArrayLike, most: float, alpha: float, beta: float) -> float:
+    """A lower limit of the mean radius up to which a population's inputs are robust.
+
+    Nothing is assumed of how radii are distributed: their mean has a limit by betting, from which
+    is taken what wrong certificates can add to it.
+
+    Args:
+        radii: certified radii, with their label, of a random sample of the population; shape
+            (count,), 0 or less where there is none. What is above `most` counts as `most`.
+        most: a radius fixed before any of them, >= 0: best the largest that a certificate can have.
+        alpha: error probability of each certificate, in (0, 1).
+        beta: error probability of the limit, in (0, 1); alpha is accounted for and adds nothing.
+
+    Returns:
+        The limit, rounded down.
+
+    Raises:
+        InvalidInput: an argument out of range.
+
+    Source: docs/theory.md, section 15; Waudby-Smith & Ramdas, JRSS B 2024, for the betting.
+    """
+    radii = np.asarray(radii, float)
+    good = radii.ndim == 1 and len(radii) and not np.isnan(radii).any() and 0 <= most < np.inf
+    if not (good and 0 < alpha < 1 and 0 < beta < 1):
+        raise InvalidInput(
+            "A limit for the mean radius of new inputs needs one radius or more, their largest "
+            "possible value, and error probabilities between 0 and 1; got radii of the shape "
+            f"{radii.shape}, most {most}, alpha {alpha}, beta {beta}"
+        )
+    mean = _mean_above(np.clip(radii, 0, most), beta)
+    above = np.nextafter(mean - np.nextafter(alpha * most, np.inf), -np.inf)
+    return max(0.0, float(np.nextafter(above / np.nextafter(1 - alpha, 2), -np.inf)))
+
+
+def _mean_above(values: NDArray[np.float64], beta: float) -> float:
+    """The largest mean at which the capital of the bets is 1/beta: it falls with the mean."""
+    bets = np.sqrt(2 * -log(beta) / len(values)) / _DEVIATIONS
+    bets = np.minimum(bets, _LARGEST_BET)[:, None]
+    enough = -log(beta) + log(len(bets)) + _ERROR * (len(values) + 1)
+    largest = values.max()
+    if largest == 0:
+        return 0.0
+    low, high, shares = 0.0, 1.0, values / largest  # no bet wins if the mean is the largest value
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        won = np.log1p(bets * (shares / middle - 1)).sum(axis=1)
+        low, high = (middle, high) if np.logaddexp.reduce(won) >= enough else (low, middle)
+    return float(np.nextafter(low * largest, 0))

@@ -10,7 +10,15 @@ import numpy as np
 from smoothcert.cli import console
 from smoothcert.report.claims import of_alphas, of_comparisons, of_new_inputs, of_sample
 from smoothcert.report.comparison import Comparison, comparisons
-from smoothcert.report.figures import BETA, ByDraws, by_draws, new_inputs, rank_changes, seeds
+from smoothcert.report.figures import (
+    BETA,
+    ByDraws,
+    by_draws,
+    new_inputs,
+    new_mean,
+    rank_changes,
+    seeds,
+)
 from smoothcert.report.tables import NAMELESS, filled
 from smoothcert.runs.store import Run
 from smoothcert.summary import SeedSpread, Spread, Summary
@@ -58,15 +66,15 @@ def _show_each(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequenc
     """Medians, abstentions, radii at the cap; and limits for new inputs."""
     names = _names(summaries)
     heads = ["run", "abstains", "misclassified", "at the cap", "median"]
-    heads += [f"new {names[1]}@{radius:g} ≥" for radius in radii]
-    limits = [[one.robust for one in new_inputs(run, radii)] for run in runs]
+    heads += [f"new {name} ≥" for name in (names[0], *(f"{names[1]}@{r:g}" for r in radii))]
+    limits = [[new_mean(run), *(one.robust for one in new_inputs(run, radii))] for run in runs]
     proven = np.any(limits, axis=0)  # a column of zeros says nothing
     rows = []
     for s, found in zip(summaries, limits, strict=True):
         wrong = _percent_above(s.wrong, s.inputs) if s.unlabelled < s.inputs else ""
         cells = [_percent_above(s.abstained, s.inputs), wrong]
         cells += [percent(s.capped / s.inputs, s.inputs), floor_to(s.median, 4)]
-        shares = [f"{floor_to(share * 100, 1)} %" for share in found]
+        shares = [floor_to(found[0], 4), *(f"{floor_to(100 * s, 1)} %" for s in found[1:])]
         rows.append([s.name, *cells, *np.where(proven, shares, "").tolist()])
     console.show_table(*filled(heads, rows))
     console.say("At the cap: all draws agree, so n and alpha limit the radius.")

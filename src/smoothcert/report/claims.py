@@ -72,10 +72,11 @@ def all_together(inputs: int, alpha: float) -> str:
 def of_new_inputs(beta: float, labelled: bool) -> str:
     """What the limits for new inputs say (docs/theory.md, section 15)."""
     return (
-        f"with probability 1 − {level(beta)}, at each radius alone, at least this share of new "
-        f"inputs get {'their label' if labelled else 'one class'} from the smoothed classifier, "
-        "and so does everything closer than the radius (docs/theory.md, section 15). The run's "
-        "inputs must be a random sample of the same population, and no model made from them"
+        f"with probability 1 − {level(beta)}, each limit on its own, the smoothed classifier gives "
+        f"{'its label' if labelled else 'one class'} to at least this share of new inputs and to "
+        "everything closer than the radius, or does so up to at least this radius on average "
+        "(docs/theory.md, section 15). The run's inputs must be a random sample of the same "
+        "population, and no model made from them"
     )
 
 

@@ -167,6 +167,10 @@ def compare(
         InvalidInput: labels that do not match, or a number out of range.
 
     Source: docs/theory.md, section 15.
+
+    Examples:
+        >>> found = smoothcert.compare(smoothcert.load("runs/base"), smoothcert.load("runs/int8"))
+        >>> kept = [change.kept for change in found.changes]
     """
     both = [labelled(result, labels) for result in (first, second)]
     inputs = [[(c.index, c.content) for c, _ in pairs] for pairs in both]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from smoothcert.report.claims import of_comparisons, of_new_inputs, of_sample
 from smoothcert.report.comparison import Change, Pair, compare
-from smoothcert.report.figures import BETA, new_inputs
+from smoothcert.report.figures import BETA, new_inputs, new_mean
 from smoothcert.report.naming import titled
 from smoothcert.report.predicted import class_name
 from smoothcert.runs.store import Run
@@ -62,10 +62,11 @@ def by_class_of(run: Run, radii: Sequence[float], names: Sequence[str]) -> Table
     return Table(("label", "inputs", "mean radius", *(f"CA@{r:g}" for r in radii)), rows)
 
 
-def unseen(runs: Sequence[Run], radii: Sequence[float]) -> Table:
-    """Limits for new inputs of the population, each at its radius alone."""
+def unseen(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[float]) -> Table:
+    """Limits for new inputs of the population, of their mean radius and at each radius alone."""
     rows = []
-    for run in runs:
+    for run, s in zip(runs, summaries, strict=True):
+        rows.append((titled(run), "mean", floor_to(s.acr, 4), floor_to(new_mean(run), 4), "–"))
         for one in new_inputs(run, radii):
             share = "–"
             if one.certified_share is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.bounds import binomial
-from smoothcert.bounds.together import new_inputs_above, wrong_at_most
+from smoothcert.bounds.together import new_inputs_above, new_mean_above, wrong_at_most
 from smoothcert.certificate import Certificate, Outcome
 from smoothcert.methods import SCRATCH, by_input, scratch
 from smoothcert.report.curves import Curve, steps
@@ -245,6 +245,23 @@ def new_inputs(
     return tuple(found)
 
 
+def new_mean(run: Run, beta: float = BETA) -> float:
+    """A lower limit of the mean radius up to which new inputs are robust; see `new_inputs`.
+
+    Args:
+        run: finished.
+        beta: error probability, in (0, 1), of this statement alone.
+
+    Raises:
+        StoreError: the run is unfinished or damaged.
+        InvalidInput: beta is not between 0 and 1.
+    """
+    run.require_complete()
+    settings, alpha = run.identity.settings, run.identity.alpha
+    most = float(settings.radius(binomial.lower(settings.n, settings.n, alpha)))
+    return new_mean_above(correct_radii(run.certificates, run.labels), most, alpha, beta)
+
+
 def seeds(runs: Sequence[Run], summaries: Sequence[Summary]) -> tuple[SeedSpread, ...]:
     """Mean and spread over runs of one model that differ in nothing but the seed of the noise.
 
@@ -279,6 +296,7 @@ def to_json(run: Run, radii: Sequence[float]) -> dict[str, Any]:
     return {
         "classes": [asdict(one) for one in by_class(run.certificates, labels, radii)],
         "new_inputs": [asdict(one) for one in new_inputs(run, radii)],
+        "new_mean": new_mean(run),
         "probabilities": {"at": SHOWN, **shares, "beta": found.beta, "wrong": found.wrong},
         "by_draws": None
         if fewer is None

@@ -119,7 +119,7 @@ def _shown(content: Content, found: Sequence[Pair]) -> dict[str, Any]:
         "compared": details.compared(runs, summaries, found, content.radii),
         "forms": sorted({p.form for p in found} - {"binary"}),
         "outcomes": details.outcomes(runs, summaries),
-        "unseen": details.unseen(runs, content.radii),
+        "unseen": details.unseen(runs, summaries, content.radii),
         "by_class": details.by_class_of(runs[first.focus], content.radii, names),
         "radii": [f"{radius:g}" for radius in content.radii],
         "screening": _screening(content),

@@ -44,7 +44,7 @@ def overview(
     columns = [("", "σ"), ("", "inputs"), ("", "certified"), ("", "right" if labelled else "")]
     columns += [("", "mean radius"), ("", "loss")]
     columns += [(accuracy, f"{radius:g}") for radius in radii]
-    columns += [("all together", "wrong, at most"), ("all together", "mean radius ≥")]
+    columns += [("all together", "wrong, at most"), ("all together", "mean radius\u00a0≥")]
     columns += [("", "most frequent class"), ("", "mean ζ ≤"), ("", "evaluations")]
     several = len({s.inputs for s in summaries}) > 1  # else the page says it at its top
     before = {id(p.changed): p.base for p in pairs}

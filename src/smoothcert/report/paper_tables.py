@@ -8,7 +8,7 @@ from math import ceil
 
 from smoothcert.report import paper_words
 from smoothcert.report.comparison import Change, comparisons
-from smoothcert.report.figures import new_inputs, seeds
+from smoothcert.report.figures import new_inputs, new_mean, seeds
 from smoothcert.report.tables import filled
 from smoothcert.runs.store import Run
 from smoothcert.summary import ClassSummary, Summary, by_class
@@ -129,10 +129,11 @@ def _of_class(found: ClassSummary | None) -> str:
 
 
 def _new_inputs(runs: Sequence[Run], radii: Sequence[float]) -> Table:
-    heads = ["run", "σ", *(f"robust@{r:g}" for r in radii)]
+    heads = ["run", "σ", "mean radius", *(f"robust@{r:g}" for r in radii)]
     rows = [
         [
             *(visible(run.name), f"{run.identity.settings.sigma:g}"),
+            floor_to(new_mean(run), 4),
             *(floor_to(100 * one.robust, 1) for one in new_inputs(run, radii)),
         ]
         for run in runs

@@ -168,7 +168,7 @@ def classes(runs: Sequence[Run], radius: float) -> str:
 def new_inputs(runs: Sequence[Run]) -> str:
     """Of the table of new inputs."""
     says = of_new_inputs(BETA, _labelled(runs))
-    return f"Lower limits for new inputs, in %: {says}. {facts(runs)}"
+    return f"Lower limits for new inputs, of shares in %: {says}. {facts(runs)}"
 
 
 def changes(runs: Sequence[Run], compared: Sequence[Comparison]) -> str:

@@ -133,6 +133,10 @@ def search(
         ModelError: the model is not usable.
 
     Source: docs/theory.md, sections 10 and 14.
+
+    Examples:
+        >>> facts = dict(accept="acr>=0.5*base", calibration="digits")
+        >>> found = smoothcert.search("runs/base", "model.onnx", "images/", "found", **facts)
     """
     how = SearchOptions(objective, budget, alpha, form, seed, batch_size, minutes, resume, workers)
     run = base if isinstance(base, Run) else Run.open(base)

@@ -125,7 +125,7 @@ def heads(found: Found) -> list[str]:
     cost = [UNITS[found.objective]] if found.objective == "energy-proxy" else []
     times = f"times {_BETTER[found.objective]}"
     costs = ["bytes", "ms a row", *cost, times]
-    return ["candidate", "bits", *costs, "proven", "evaluations", "verdict"]
+    return ["candidate", "verdict", "bits", *costs, "proven", "evaluations"]
 
 
 def cells(found: Found, row: Row) -> list[str]:
@@ -136,6 +136,7 @@ def cells(found: Found, row: Row) -> list[str]:
         verdict = one.verdict.name.lower()
     return [
         title_of(found, row) + (" (winner)" if found.best is row else ""),
+        verdict,
         str(len(row.word)),
         f"{row.size:,}",
         milliseconds(row.seconds),
@@ -143,7 +144,6 @@ def cells(found: Found, row: Row) -> list[str]:
         f"{found.original[1] / row.cost:.2f}",
         proven(row),
         f"{one.evaluations:,}" if one else "",
-        verdict,
     ]
 
 

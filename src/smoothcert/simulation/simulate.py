@@ -198,6 +198,10 @@ def simulate(log: Log, study: Study) -> Simulation:
 
     Raises:
         InvalidInput: the flip model does not fit into the log's probabilities.
+
+    Examples:
+        >>> study = Study(FlipModel(0.01), methods=("irs", "joint-planned"))
+        >>> irs, planned = simulate(read_log("cohen_sigma_0.25.tsv"), study).ratios.values()
     """
     worlds = [
         World.draw(log, study.n, study.flips, _rng(study, repetition, 0))
