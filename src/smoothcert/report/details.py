@@ -79,20 +79,13 @@ def unseen(runs: Sequence[Run], radii: Sequence[float]) -> Table:
     return Table(heads, tuple(rows), (f"Robust, at least: {says}.",))
 
 
-def compared(
-    runs: Sequence[Run],
-    summaries: Sequence[Summary],
-    pairs: Sequence[Pair],
-    radii: Sequence[float],
-) -> Table | None:
+def compared(pairs: Sequence[Pair], radii: Sequence[float]) -> Table | None:
     """What became of the originals' certificates; None if no run is a changed model's."""
-    places = {id(s): number for number, s in enumerate(summaries)}
     rows, says = [], []
     for pair in pairs:
-        base, changed = runs[places[id(pair.base)]], runs[places[id(pair.changed)]]
-        found = compare(base, changed, radii)
+        found = compare(pair.original, pair.run, radii)
         says += [of_comparison(found), of_sample(found.inputs)]
-        name = f"{titled(changed)}, from {pair.base.name}"
+        name = f"{titled(pair.run)}, from {pair.base.name}"
         rows += [(name, *_cells(change, found.exact)) for change in found.changes]
     if not rows:
         return None

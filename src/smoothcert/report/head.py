@@ -77,11 +77,10 @@ def head(
     title += f", compared with {pair.base.name}" if pair else ""
     title += f" (and {others} more)" if others else ""
     radius = next((i for i, (r, _) in enumerate(summary.accuracy) if r > 0), 0)
-    base = runs[summaries.index(pair.base)] if pair else None
     figures = _figures(run, summary, together[focus], pair, radius)
     warned = (*_sigmas(runs), *_collapses(runs, classes, names))
     verdict = _verdict(summary, pair, radius)
-    return Head(focus, title, _facts(runs, run, base), verdict, warned, figures)
+    return Head(focus, title, _facts(runs, run, pair and pair.original), verdict, warned, figures)
 
 
 def _facts(runs: Sequence[Run], run: Run, base: Run | None) -> tuple[tuple[str, str], ...]:
