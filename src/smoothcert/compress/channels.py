@@ -13,6 +13,7 @@ from smoothcert.compress.channel_graph import InnerLayer, Widths, tensors, width
 from smoothcert.compress.export import exported, exporting, save_pt2
 from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request, part
+from smoothcert.compress.torch_weights import matrices
 from smoothcert.errors import ModelError
 
 _OF_A_CHANNEL = ("weight", "bias", "running_mean", "running_var")
@@ -143,11 +144,5 @@ def _report(
     request: Request, layers: Sequence[InnerLayer], before: State, after: State
 ) -> CompressionReport:
     width, left = (sum(len(state[x.weight]) for x in layers) for state in (before, after))
-    weights = ({k: t.float().numpy() for k, t in s.items() if t.ndim > 1} for s in (before, after))
-    return CompressionReport(
-        request.out,
-        f"{width - left} of {width} inner channels removed (smallest L1 norm)",
-        *differences(*weights),
-        request.bytes_before,
-        request.out.stat().st_size,
-    )
+    said = f"{width - left} of {width} inner channels removed (smallest L1 norm)"
+    return request.report(said, differences(matrices(before), matrices(after)))
