@@ -36,10 +36,6 @@ def dims_of(value: onnx.ValueInfoProto) -> Dims:
 def with_front(model: onnx.ModelProto, wanted: Preprocessing) -> onnx.ModelProto:
     """A copy that takes float32 images (B, C, H, W) in [0, 1] and does this to them first.
 
-    Args:
-        model: a complete graph of one input.
-        wanted: the operations.
-
     Raises:
         ModelError: its input does not fit them, or its operator set cannot be converted.
     """
@@ -91,10 +87,6 @@ def freed(model: onnx.ModelProto, rows: int) -> onnx.ModelProto:
     """A copy whose batch axis is open: the input's, the outputs', and that of constant shapes.
 
     Whether it computes the same must be tried: a batch size can be anywhere in a graph.
-
-    Args:
-        model: a graph for batches of so many rows.
-        rows: that number.
     """
     model = _copy(model)
     graph = model.graph

@@ -78,13 +78,7 @@ def _per_channel(constants: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 def behind(wanted: Preprocessing, classifier: TorchClassifier, file: Path) -> TorchClassifier:
-    """The classifier with this in front, hence with another name and fingerprint.
-
-    Args:
-        wanted: the operations.
-        classifier: what gets their result.
-        file: where they were read, for the name.
-    """
+    """The classifier with this in front, hence with another name and fingerprint."""
     said = json.dumps(wanted.record(), sort_keys=True)
     return replace(
         classifier,

@@ -38,12 +38,6 @@ Rows = int | range | None
 def to_onnx(module: nn.Module, shape: tuple[int, ...], out: Path, rows: Rows = None) -> None:
     """Export with torch.onnx (dynamo), one self-contained file without notes of its source.
 
-    Args:
-        module: the network.
-        shape: shape of one input.
-        out: the file.
-        rows: the batch sizes that it takes, if not any.
-
     Raises:
         ModelError: torch cannot export the module.
     """

@@ -52,12 +52,7 @@ def without_notes(path: Path) -> onnx.ModelProto:
 
 
 def save(model: onnx.ModelProto, out: Path) -> None:
-    """Write a graph: one file, or with large tensors in a separate `NAME.onnx.data`.
-
-    Args:
-        model: the graph with its tensors in it; large ones are taken out.
-        out: the file.
-    """
+    """Write a graph: one file, or with large tensors, which are taken out, in `NAME.onnx.data`."""
     size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     if size <= _MOST_INLINE:
         onnx.save(model, out)

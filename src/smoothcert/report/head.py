@@ -61,14 +61,7 @@ def head(
     classes: Sequence[Predicted],
     names: Sequence[str],
 ) -> Head:
-    """About the first changed model, compared with its original; else about the first run.
-
-    Args:
-        runs, summaries, together: of the page, in its order.
-        found: changed models with their originals.
-        classes: what each run certifies.
-        names: of the classes, may be empty.
-    """
+    """About the first changed model, compared with its original; else about the first run."""
     pair = found[0] if found else None
     focus = next(i for i, s in enumerate(summaries) if pair is None or s is pair.changed)
     run, summary = runs[focus], summaries[focus]
