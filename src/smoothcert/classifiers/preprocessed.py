@@ -11,7 +11,7 @@ from torch import nn
 from smoothcert.classifiers.preprocessing import Preprocessing
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.classifiers.ranges import Ranges
-from smoothcert.classifiers.resampling import RESAMPLINGS
+from smoothcert.vocabulary import RESAMPLINGS
 
 
 class Preprocessed(nn.Module):

@@ -32,7 +32,7 @@ from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.calibration import batches_of, noisy_batches
 from smoothcert.compress.export import to_onnx
 from smoothcert.compress.layers import Layer, assigned
-from smoothcert.compress.onnx_graph import FRONT, opset_of, with_opset
+from smoothcert.compress.onnx_graph import FRONT, inputs_of, opset_of, with_opset
 from smoothcert.compress.onnx_layers import layers, weights_of
 from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request, bytes_of
@@ -148,8 +148,7 @@ class _Calibration(CalibrationDataReader):
     """Batches for ONNX Runtime, of the size that the model takes."""
 
     def __init__(self, model: onnx.ModelProto, batches: list[NDArray[np.float32]]) -> None:
-        stored = {tensor.name for tensor in model.graph.initializer}
-        images = next(i for i in model.graph.input if i.name not in stored)
+        images = inputs_of(model)[0]
         dims = images.type.tensor_type.shape.dim
         found = batches_of(dims[0].dim_value if dims else None, batches)
         self._feeds = iter([{images.name: batch} for batch in found])

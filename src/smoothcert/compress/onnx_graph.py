@@ -38,6 +38,12 @@ def read(path: Path) -> onnx.ModelProto:
     return model
 
 
+def inputs_of(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The graph's inputs that are not initializers too."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return [one for one in model.graph.input if one.name not in stored]
+
+
 def without_notes(path: Path) -> onnx.ModelProto:
     """A complete model without what exporters note of the source, which computes nothing.
 
