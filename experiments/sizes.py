@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from smoothcert import Certification
 from smoothcert.certificate import Record
-from smoothcert.methods import Case, Decision, Extended, Sized
+from smoothcert.methods import Case, Decision, Extended, Sized, Stored
 from smoothcert.planning import sized
 from smoothcert.planning.pilot import PilotVotes
 
@@ -199,7 +199,9 @@ def grown(place: Place) -> list[Grown]:
     for times in STEPS:
         first = whole.settings.n // times
         method = Extended(times)
-        records = tuple(replace(r, certificate=method.recheck(r, *facts)) for r in whole.records)
+        again = (method.recheck(Stored(r, *facts)) for r in whole.records)
+        pairs = zip(whole.records, again, strict=True)
+        records = tuple(replace(r, certificate=new) for r, new in pairs)
         both = cut(whole, first).records, records
         shares = (float(radii(made, read.classes).mean() / best) for made in both)
         certified = (

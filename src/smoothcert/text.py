@@ -1,8 +1,11 @@
 """Text: untrusted names escaped, figures rounded to the safe side, counts with their nouns."""
 
+import csv
+import io
 import math
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 
@@ -87,3 +90,10 @@ def percent(share: float, count: int) -> str:
     """A share of `count` things in percent, rounded down to one decimal; 29 of 100 is 29.0."""
     tenths = round(share * count) * 1000 // count
     return f"{tenths // 10}.{tenths % 10} %"
+
+
+def delimited(rows: Iterable[Sequence[object]], delimiter: str = ",") -> str:
+    """Rows of cells as CSV, or with another delimiter; see `cell`."""
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -306,30 +306,25 @@ RESULTS = {
 """What certificates say about their method, by its name."""
 
 
-@dataclass(frozen=True)
-class ChannelConstants:
-    """Published constants for images in [0, 1] with red first.
-
-    Attributes:
-        mean: what is subtracted from each channel.
-        std: what the difference is divided by.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
 NORMALIZATIONS = {
-    "cifar10": ChannelConstants((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    "cifar100": ChannelConstants((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-    "imagenet": ChannelConstants((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "half": ChannelConstants((0.5,), (0.5,)),
+    "cifar10": {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)},
+    "cifar100": {"mean": (0.5071, 0.4867, 0.4408), "std": (0.2675, 0.2565, 0.2761)},
+    "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+    "half": {"mean": (0.5,), "std": (0.5,)},
 }
-"""By name. The first three are those with which Cohen et al. (2019) and their successors trained;
-`half` takes [0, 1] to [-1, 1]."""
+"""Published constants for images in [0, 1] with red first, by name. The first three are those with
+which Cohen et al. (2019) and their successors trained; `half` takes [0, 1] to [-1, 1]."""
 
 LAYOUTS = ("nchw", "nhwc", "flat")
 """How a network takes images: channels first, channels last, or in one row."""
 
-RESAMPLINGS = ("bilinear", "bicubic", "bilinear-plain", "bicubic-plain")
-"""How images are resized; see `classifiers.resampling`."""
+RESAMPLINGS = {
+    "bilinear": ("linear", True),
+    "bicubic": ("cubic", True),
+    "bilinear-plain": ("linear", False),
+    "bicubic-plain": ("cubic", False),
+}
+"""How images are resized: name to (kernel, whether it is widened where images shrink, against
+aliasing). The first two are Pillow's and torchvision's; the others OpenCV's, and torch's with
+`antialias=False, align_corners=False`. Pixels are squares with their centres at half coordinates.
+"""

@@ -10,7 +10,7 @@ from smoothcert.bounds import binomial, exact, exact_stages
 from smoothcert.certificate import Outcome, Record, Settings, Votes
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import Allocation, Bound, Exact, scratch
-from smoothcert.methods.base import Cached, Case
+from smoothcert.methods.base import Cached, Case, Stored
 from smoothcert.methods.exact import certificate
 from smoothcert.methods.exact_draws import replays, votes_of
 from smoothcert.methods.steps import Step, Steps
@@ -122,8 +122,8 @@ SHARES = [
 def faults(record, cached, share):
     """What `verify` says of it."""
     method = Exact("uniform:100", ALPHA, "auto")
-    found = method.recheck(record, SETTINGS, SHAPE, CLASSES)
-    wrong = list(method.wrongly_counted(record, cached, share, SETTINGS, SHAPE))
+    stored = Stored(record, SETTINGS, SHAPE, CLASSES, cached, share)
+    found, wrong = method.recheck(stored), list(method.wrongly_counted(stored))
     return wrong + ([] if found == record.certificate else ["another certificate"])
 
 

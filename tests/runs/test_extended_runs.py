@@ -12,7 +12,7 @@ from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.execution.block_tasks import Shard
 from smoothcert.execution.runner import RunOptions, execute, run_certify, run_recertify
 from smoothcert.execution.start import RunRequest
-from smoothcert.methods import Exact, Extended, Sized, method_of
+from smoothcert.methods import Exact, Extended, Sized, Stored, method_of
 from smoothcert.runs.merging import merge
 from smoothcert.runs.store import Run
 from smoothcert.runs.verify import evaluate_again, verify
@@ -104,7 +104,7 @@ def with_votes(run, out, change):
     facts = (identity.settings, identity.shape, identity.num_classes)
     method = method_of(identity.method)
     forged = replace(record, votes=votes)
-    records[0] = replace(forged, certificate=method.recheck(forged, *facts))
+    records[0] = replace(forged, certificate=method.recheck(Stored(forged, *facts)))
     for folder in ("certificates", "votes", "events"):
         (out / folder / f"00000.{'json' if folder == 'events' else 'parquet'}").unlink()
     copy.write_block(0, records, 0.0)

@@ -160,7 +160,7 @@ BESTS = [
 @pytest.mark.parametrize("best", BESTS)
 @pytest.mark.parametrize("trains", [True, False])
 def test_neighbours_are_other_words_of_the_language(best, trains):
-    found = list(neighbours(LAYERS, best, trains))
+    found = list(neighbours(best, trains))
     assert [LAYERS.candidate(LAYERS.word(one)) for one in found] == found
     assert best not in found
     assert len(set(found)) == len(found)
@@ -173,13 +173,13 @@ def test_neighbours_are_other_words_of_the_language(best, trains):
 
 def test_a_step_of_a_shrink():
     best = Candidate("int4-weights", "prune-channels", 0.1)
-    assert list(neighbours(LAYERS, best, trains=True)) == [
+    assert list(neighbours(best, trains=True)) == [
         Candidate("int3-weights", "prune-channels", 0.1),
         Candidate("int4-weights", "prune-channels", 0.15),
         Candidate("int4-weights", "prune-channels", 0.15, 4),
     ]
     kept = Candidate("int8", "lowrank", 0.5)
-    assert list(neighbours(LAYERS, kept, trains=False)) == [Candidate("int8", "lowrank", 0.45)]
+    assert list(neighbours(kept, trains=False)) == [Candidate("int8", "lowrank", 0.45)]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from smoothcert.adapt.front import dims_of
 from smoothcert.adapt.shapes import Dims, shown
 from smoothcert.classifiers.denoising import Denoising
 from smoothcert.classifiers.reference import ModelReference
+from smoothcert.compress.onnx_graph import inputs_of
 from smoothcert.errors import ModelError
 
 _FLOATS: dict[int, type] = {
@@ -62,9 +63,7 @@ def ends_of(model: onnx.ModelProto, reference: ModelReference, wanted: Denoising
     Raises:
         ModelError: it takes more or less than images (and a time), or what it gives is not clear.
     """
-    stored = {tensor.name for tensor in model.graph.initializer}
-    inputs = [one for one in model.graph.input if one.name not in stored]
-    second = wanted.second
+    inputs, second = inputs_of(model), wanted.second
     if len(inputs) != (1 if second is None else 2):
         taken = ", ".join(one.name for one in inputs) or "nothing"
         called = "images alone" if second is None else "images and a time (or sigma)"

@@ -11,18 +11,13 @@ from smoothcert.adapt.shapes import Dims, images_shape
 from smoothcert.classifiers.onnx_files import parts_of
 from smoothcert.classifiers.preprocessing import Preprocessing, per_channel
 from smoothcert.classifiers.ranges import Ranges
-from smoothcert.classifiers.resampling import RESAMPLINGS, SHARPNESS
-from smoothcert.compress.onnx_graph import FRONT, opset_of, with_opset
+from smoothcert.classifiers.resampling import SHARPNESS
+from smoothcert.compress.onnx_graph import FRONT, inputs_of, opset_of, with_opset
 from smoothcert.errors import ModelError
+from smoothcert.vocabulary import RESAMPLINGS
 
 _BROADCASTS, _ROUNDS, _RESIZES, _ANTIALIASES = 7, 11, 13, 18
 """The first operator sets with what the nodes need."""
-
-
-def images_of(model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    """The graph's only input that is not an initializer too."""
-    stored = {tensor.name for tensor in model.graph.initializer}
-    return next(one for one in model.graph.input if one.name not in stored)
 
 
 def dims_of(value: onnx.ValueInfoProto) -> Dims:
@@ -36,15 +31,11 @@ def dims_of(value: onnx.ValueInfoProto) -> Dims:
 def with_front(model: onnx.ModelProto, wanted: Preprocessing) -> onnx.ModelProto:
     """A copy that takes float32 images (B, C, H, W) in [0, 1] and does this to them first.
 
-    Args:
-        model: a complete graph of one input.
-        wanted: the operations.
-
     Raises:
         ModelError: its input does not fit them, or its operator set cannot be converted.
     """
     model = _with_operators(model, wanted)
-    graph, given = model.graph, images_of(model)
+    graph, given = model.graph, inputs_of(model)[0]
     shape = images_shape(dims_of(given), wanted)
     kind = given.type.tensor_type.elem_type
     names = {name for node in graph.node for name in (*node.input, *node.output)}
@@ -91,15 +82,11 @@ def freed(model: onnx.ModelProto, rows: int) -> onnx.ModelProto:
     """A copy whose batch axis is open: the input's, the outputs', and that of constant shapes.
 
     Whether it computes the same must be tried: a batch size can be anywhere in a graph.
-
-    Args:
-        model: a graph for batches of so many rows.
-        rows: that number.
     """
     model = _copy(model)
     graph = model.graph
     shapes = {t.name: t for t in graph.initializer if t.data_type == TensorProto.INT64}
-    reached = {images_of(model).name}
+    reached = {inputs_of(model)[0].name}
     for number, node in enumerate(graph.node):
         if reached.isdisjoint(node.input):
             continue
@@ -112,7 +99,7 @@ def freed(model: onnx.ModelProto, rows: int) -> onnx.ModelProto:
             name = f"{FRONT}shape_{number}"
             graph.initializer.append(numpy_helper.from_array(sizes, name))
             node.input[1] = name
-    for value in (images_of(model), *graph.output):
+    for value in (inputs_of(model)[0], *graph.output):
         dims = value.type.tensor_type.shape.dim
         if dims and dims[0].dim_value in (rows, 0):
             dims[0].dim_param = "batch"
@@ -129,7 +116,7 @@ def freed(model: onnx.ModelProto, rows: int) -> onnx.ModelProto:
 def with_rows(model: onnx.ModelProto, rows: int) -> onnx.ModelProto:
     """A copy that says that it takes only batches of so many rows."""
     model = _copy(model)
-    images_of(model).type.tensor_type.shape.dim[0].dim_value = rows
+    inputs_of(model)[0].type.tensor_type.shape.dim[0].dim_value = rows
     return model
 
 

@@ -11,7 +11,7 @@ import onnx
 from smoothcert.adapt.adapted import Adapted, nothing
 from smoothcert.adapt.compared import Difference, difference, trial_images
 from smoothcert.adapt.denoiser import DenoiserGraph, denoiser_graph
-from smoothcert.adapt.front import dims_of, freed, images_of, with_front, with_rows
+from smoothcert.adapt.front import dims_of, freed, with_front, with_rows
 from smoothcert.adapt.joined import joined
 from smoothcert.adapt.seen import Seen, beside
 from smoothcert.adapt.shapes import Dims
@@ -20,6 +20,7 @@ from smoothcert.classifiers.onnx import OnnxClassifier
 from smoothcert.classifiers.preprocessing import Preprocessing
 from smoothcert.classifiers.reference import ModelReference
 from smoothcert.compress import onnx_graph
+from smoothcert.compress.onnx_graph import inputs_of
 from smoothcert.compress.written import written_whole
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.files import fingerprint_file
@@ -95,11 +96,11 @@ def write(
     record = {"front": wanted.record(), "original": original_hash, "output": original.output.name}
     said, first = "", None
     if denoiser is not None:
-        first = denoiser_graph(denoiser, dims_of(images_of(made)))
+        first = denoiser_graph(denoiser, dims_of(inputs_of(made)[0]))
         made, rows = _behind(first, made, rows)
         record["denoiser"] = {"fingerprint": first.fingerprint} | denoiser.record()
         said = f"{denoiser.model}, {denoiser.describe()}"
-    trial = _Trial(original, wanted, first, dims_of(images_of(made)), reference.output)
+    trial = _Trial(original, wanted, first, dims_of(inputs_of(made)[0]), reference.output)
     with written_whole(out, overwrite) as aside:
         rows_after, found = _written(trial, _recorded(made, record), rows, aside)
     return Adapted(out, wanted, original_hash, found, rows, rows_after, said)
@@ -138,7 +139,7 @@ def recorded(model: onnx.ModelProto) -> str:
 
 def _takes_batches(original: OnnxClassifier, model: onnx.ModelProto, source: Path) -> bool:
     """Whether it computes the same in batches, so that there is no batch of 1 inside to open."""
-    trial = _Trial(original, Preprocessing(), None, dims_of(images_of(model)))
+    trial = _Trial(original, Preprocessing(), None, dims_of(inputs_of(model)[0]))
     try:
         return bool(trial.of(source))
     except ModelError:
@@ -202,7 +203,7 @@ def look(reference: ModelReference, source: Path) -> Seen:
     """What an ONNX file shows, without computing anything; see `seen.Seen`."""
     classifier = OnnxClassifier.load(source, reference.output, whole=True)
     model = onnx.load(source, load_external_data=False)
-    images = images_of(model)
+    images = inputs_of(model)[0]
     makers = {output: node.op_type for node in model.graph.node for output in node.output}
     return Seen(
         reference.text,

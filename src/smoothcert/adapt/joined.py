@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 
 import onnx
 
-from smoothcert.adapt.front import images_of
-from smoothcert.compress.onnx_graph import opset_of, with_opset
+from smoothcert.compress.onnx_graph import inputs_of, opset_of, with_opset
 from smoothcert.errors import ModelError
 
 _STANDARD = ("", "ai.onnx")
@@ -26,13 +25,13 @@ def joined(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
     front.CopyFrom(with_opset(first, newest))
     made.CopyFrom(with_opset(second, newest))
     _add_operators(made, front)
-    graph, given = made.graph, images_of(made).name
+    graph, given = made.graph, inputs_of(made)[0].name
     taken = set(_names(graph)) - {given}
     prefix = "denoiser/"
     while any(name.startswith(prefix) for name in taken):
         prefix = f"first_{prefix}"
     clean = f"{prefix}clean"
-    ends = {images_of(front).name: "images" if "images" not in taken else f"{prefix}images"}
+    ends = {inputs_of(front)[0].name: "images" if "images" not in taken else f"{prefix}images"}
     ends[front.graph.output[0].name] = clean
     _rename(front.graph, lambda name: ends.get(name) or f"{prefix}of/{name}")
     _rename(graph, lambda name: clean if name == given else name)

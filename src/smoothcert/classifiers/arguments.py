@@ -31,10 +31,6 @@ class Arguments:
     def parse(text: str, reference: str) -> "Arguments":
         """Read `width=24,pretrained=false`: whole numbers, decimals, true, false, none, or text.
 
-        Args:
-            text: what follows the first comma.
-            reference: the whole, for messages.
-
         Raises:
             ModelError: a part is not `name=value`, a name is there twice, or a value is empty or
                 has a character that means something else in a reference.
@@ -71,10 +67,6 @@ class Arguments:
 
     def require_taken(self, target: Any, code: str) -> None:
         """Refuse arguments that a function or class does not have, and the lack of needed ones.
-
-        Args:
-            target: the function or class.
-            code: `package.module:name`, for messages.
 
         Raises:
             ModelError: an argument is unknown, missing, or can only be given by its position.

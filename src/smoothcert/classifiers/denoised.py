@@ -82,11 +82,6 @@ def denoised(
 ) -> TorchClassifier:
     """The classifier behind a denoiser, hence with another fingerprint.
 
-    Args:
-        wanted: how the denoiser is called.
-        denoiser: the denoiser's module, with its own fingerprint.
-        classifier: what gets its images.
-
     Raises:
         ModelError: the denoiser takes only some sizes of batches.
     """

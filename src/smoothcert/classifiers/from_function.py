@@ -76,13 +76,7 @@ class _After:
 
 
 def behind(wanted: Preprocessing, classifier: FunctionClassifier, file: Path) -> FunctionClassifier:
-    """The classifier with this in front, hence with another name and fingerprint.
-
-    Args:
-        wanted: the operations.
-        classifier: what gets their result.
-        file: where they were read, for the name.
-    """
+    """The classifier with this in front, hence with another name and fingerprint."""
     said = json.dumps(wanted.record(), sort_keys=True)
     return replace(
         classifier,

@@ -73,12 +73,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def description(machine: Mapping[str, Any], products: str = "") -> str:
-    """A machine in a few words.
-
-    Args:
-        machine: as of `machine_of`.
-        products: as of `products_of`.
-    """
+    """A machine in a few words."""
     facts = [machine.get("vendor", UNKNOWN), machine.get("architecture", UNKNOWN)]
     facts += machine.get("features", ())
     facts += [f"{products} products of integers"] if products else []

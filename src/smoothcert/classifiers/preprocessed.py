@@ -11,7 +11,7 @@ from torch import nn
 from smoothcert.classifiers.preprocessing import Preprocessing
 from smoothcert.classifiers.pytorch import TorchClassifier
 from smoothcert.classifiers.ranges import Ranges
-from smoothcert.classifiers.resampling import RESAMPLINGS
+from smoothcert.vocabulary import RESAMPLINGS
 
 
 class Preprocessed(nn.Module):
@@ -78,13 +78,7 @@ def _per_channel(constants: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 def behind(wanted: Preprocessing, classifier: TorchClassifier, file: Path) -> TorchClassifier:
-    """The classifier with this in front, hence with another name and fingerprint.
-
-    Args:
-        wanted: the operations.
-        classifier: what gets their result.
-        file: where they were read, for the name.
-    """
+    """The classifier with this in front, hence with another name and fingerprint."""
     said = json.dumps(wanted.record(), sort_keys=True)
     return replace(
         classifier,

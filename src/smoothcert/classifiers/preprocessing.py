@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.classifiers.ranges import Ranges
-from smoothcert.classifiers.resampling import RESAMPLINGS, resized
+from smoothcert.classifiers.resampling import resized
 from smoothcert.errors import InvalidInput, ModelError, did_you_mean
-from smoothcert.vocabulary import LAYOUTS, NORMALIZATIONS
+from smoothcert.vocabulary import LAYOUTS, NORMALIZATIONS, RESAMPLINGS
 
 _BYTES = 255.0
 _MOST_SIDE = 2**12
@@ -24,7 +24,7 @@ class Preprocessing:
 
     Attributes:
         resize: (height, width) of what the network gets; None for the images' own.
-        resampling: how, one of `resampling.RESAMPLINGS`.
+        resampling: how, one of `vocabulary.RESAMPLINGS`.
         scale: what values in [0, 1] are multiplied by.
         channels: `bgr` if the network takes blue first; images have red first.
         mean: what is subtracted, one number or one per channel, in the order and on the scale of
@@ -176,7 +176,7 @@ def constants(text: str, which: str, scale: float, channels: str) -> tuple[float
         InvalidInput: neither.
     """
     if text in NORMALIZATIONS:
-        found = getattr(NORMALIZATIONS[text], which)
+        found = NORMALIZATIONS[text][which]
         ordered = found[::-1] if channels == "bgr" else found
         return tuple(float(f"{scale * one:.9g}") for one in ordered)
     try:

@@ -3,17 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLINGS = {
-    "bilinear": ("linear", True),
-    "bicubic": ("cubic", True),
-    "bilinear-plain": ("linear", False),
-    "bicubic-plain": ("cubic", False),
-}
-"""Name to (kernel, whether it is widened where images shrink, against aliasing).
-
-The first two are Pillow's and torchvision's; the others OpenCV's, and torch's with
-`antialias=False, align_corners=False`. Pixels are squares with their centres at half coordinates.
-"""
+from smoothcert.vocabulary import RESAMPLINGS
 
 SHARPNESS = {True: -0.5, False: -0.75}
 """The cubic kernel's coefficient: Pillow's with antialiasing, OpenCV's and torch's without."""

@@ -41,10 +41,6 @@ def unwrapped(tensors: Tensors, name: str) -> Iterator[Unwrapped]:
     """The tensors without ever more of the prefixes that they share, beginning with none.
 
     Where two of them look like a normalization's constants, they are first taken out, then left.
-
-    Args:
-        tensors: by their names in a file.
-        name: the file's, for messages.
     """
     if pair := _constants(tensors):
         means, deviations = (tensors[key] for key in pair)

@@ -18,7 +18,7 @@ from torch.fx import GraphModule, Node
 
 _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convolution")
 _NORMALIZATIONS = ("batch_norm", "_native_batch_norm_legit_no_training", "instance_norm")
-_OF_A_CHANNEL = ("weight", "bias", "running_mean", "running_var")
+OF_A_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 _UNARY = (
     *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardtanh"),
     *("hardswish", "hardsigmoid", "sigmoid", "tanh", "softplus", "softsign", "logsigmoid"),
@@ -173,7 +173,7 @@ class _Walk:
         if first and name in _NORMALIZATIONS and at.axis == 1 and layer.columns == 1:
             if _argument(user, "training"):
                 raise _Kept("is normalized by its batch")
-            more = [_argument(user, each) for each in _OF_A_CHANNEL]
+            more = [_argument(user, each) for each in OF_A_CHANNEL]
             others = [name for node in more for name in self._own(node)]
             return _At(user, 1, replace(layer, others=(*layer.others, *others)))
         if first and name == "prelu":

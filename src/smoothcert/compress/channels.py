@@ -9,13 +9,13 @@ from torch.fx import GraphModule
 from smoothcert import zoo
 from smoothcert.classifiers.pytorch import save_weights, set_training
 from smoothcert.classifiers.quiet import quiet
-from smoothcert.compress.channel_graph import InnerLayer, Widths, tensors, widths
+from smoothcert.compress.channel_graph import OF_A_CHANNEL, InnerLayer, Widths, tensors, widths
 from smoothcert.compress.export import exported, exporting, save_pt2
 from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request, part
+from smoothcert.compress.torch_weights import matrices
 from smoothcert.errors import ModelError
 
-_OF_A_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 _MOST_REASONS = 3
 
 State = dict[str, torch.Tensor]
@@ -67,7 +67,7 @@ def _of_the_zoo(request: Request, fraction: float) -> CompressionReport:
 def _owned(convolution: str, normalization: str) -> list[str]:
     """What a channel has besides its filter; a normalization may be missing."""
     bias = [f"{convolution}.bias"]
-    return bias + [f"{normalization}.{name}" for name in _OF_A_CHANNEL if normalization]
+    return bias + [f"{normalization}.{name}" for name in OF_A_CHANNEL if normalization]
 
 
 def _of_any(request: Request, fraction: float) -> CompressionReport:
@@ -143,11 +143,5 @@ def _report(
     request: Request, layers: Sequence[InnerLayer], before: State, after: State
 ) -> CompressionReport:
     width, left = (sum(len(state[x.weight]) for x in layers) for state in (before, after))
-    weights = ({k: t.float().numpy() for k, t in s.items() if t.ndim > 1} for s in (before, after))
-    return CompressionReport(
-        request.out,
-        f"{width - left} of {width} inner channels removed (smallest L1 norm)",
-        *differences(*weights),
-        request.bytes_before,
-        request.out.stat().st_size,
-    )
+    said = f"{width - left} of {width} inner channels removed (smallest L1 norm)"
+    return request.report(said, differences(matrices(before), matrices(after)))

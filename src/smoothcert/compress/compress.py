@@ -13,7 +13,7 @@ from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.chain import steps_of, suffixes_of, whole
 from smoothcert.compress.measure import with_accuracy
 from smoothcert.compress.record import CompressionReport
-from smoothcert.compress.request import Request, bytes_of
+from smoothcert.compress.request import Request
 from smoothcert.compress.written import run_on_grey, tried, written_whole
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, MissingExtra, ModelError, StoreError
@@ -118,7 +118,7 @@ def _step(request: Request) -> _Written:
     with quiet():  # torchao prints while it is imported
         module = import_module(f"smoothcert.compress.{TARGETS[request.kind].module}")
     try:
-        change = replace(module.write(request), bytes_after=bytes_of(request.out))
+        change = module.write(request)
         return _Written(request.written, tried(request), change)
     except ModelError as error:
         if error.__cause__ is not None:  # from a library: the original itself may be at fault

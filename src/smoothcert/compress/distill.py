@@ -42,16 +42,9 @@ def write(request: Request) -> CompressionReport:
     student = train(recipe, data, progress=request.progress, teacher=_Teacher(teacher))
     save_weights(student, architecture, request.out, compressed=request.target, sigma=sigma)
     tensors = sum(1 for tensor in student.state_dict().values() if tensor.ndim > 1)
-    return CompressionReport(
-        request.out,
-        f"{architecture} trained for {many(recipe.epochs, 'epoch')} on the logits of "
-        f"{teacher.name} at temperature {TEMPERATURE:g} and sigma {sigma:g}",
-        tensors,
-        tensors,
-        1.0,
-        request.bytes_before,
-        request.out.stat().st_size,
-    )
+    said = f"{architecture} trained for {many(recipe.epochs, 'epoch')} on the logits of "
+    said += f"{teacher.name} at temperature {TEMPERATURE:g} and sigma {sigma:g}"
+    return request.report(said, (tensors, tensors, 1.0))
 
 
 class _Teacher:

@@ -32,4 +32,4 @@ def write(request: Request) -> CompressionReport:
                 weight_type=QuantType.QInt8,
             )
         method = "dynamic int8 (per-channel weights of 7 bits, one activation scale per batch)"
-        return quantized_change(onnx.load(source), request.out, size, method, batch_dependent=True)
+        return quantized_change(request, onnx.load(source), size, method, batch_dependent=True)

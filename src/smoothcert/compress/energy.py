@@ -83,12 +83,11 @@ def energy_proxy(model: str | Path, inputs: Inputs) -> EnergyProxy:
 def _of_graph(path: Path, shape: tuple[int, ...], name: str) -> EnergyProxy:
     from onnx import TensorProto
 
-    from smoothcert.compress.onnx_graph import read
+    from smoothcert.compress.onnx_graph import inputs_of, read
 
     model = read(path)
     bits = sum(_width(t.data_type) * prod(t.dims) for t in model.graph.initializer)
-    stored = {tensor.name for tensor in model.graph.initializer}
-    images = next(i for i in model.graph.input if i.name not in stored)
+    images = inputs_of(model)[0]
     rows = images.type.tensor_type.shape.dim[0].dim_value or 1
     inferred, tensors = _with_shapes(model, images, (rows, *shape))
     restored = {n.output[0] for n in inferred.node if n.op_type == "DequantizeLinear"}

@@ -24,15 +24,11 @@ def write(request: Request) -> CompressionReport:
     """Write the network behind a torch reference as ONNX; no weight changes."""
     request.no_argument()
     request.check_suffix(".onnx")
-    shape, out = request.needed_inputs().shape, request.out
-    source = request.torch_source()
-    module = source.module
-    to_onnx(module, shape, out, source.rows)
-    size = sum(p.numel() * p.element_size() for p in module.state_dict().values())
-    count = len(module.state_dict())
-    return CompressionReport(
-        out, "export to ONNX", 0, count, 0.0, size, out.stat().st_size, exact=True
-    )
+    shape, source = request.needed_inputs().shape, request.torch_source()
+    to_onnx(source.module, shape, request.out, source.rows)
+    state = source.module.state_dict().values()
+    size = sum(tensor.nbytes for tensor in state)
+    return request.report("export to ONNX", (0, len(state), 0.0), size, exact=True)
 
 
 Rows = int | range | None
@@ -41,12 +37,6 @@ Rows = int | range | None
 
 def to_onnx(module: nn.Module, shape: tuple[int, ...], out: Path, rows: Rows = None) -> None:
     """Export with torch.onnx (dynamo), one self-contained file without notes of its source.
-
-    Args:
-        module: the network.
-        shape: shape of one input.
-        out: the file.
-        rows: the batch sizes that it takes, if not any.
 
     Raises:
         ModelError: torch cannot export the module.

@@ -2,9 +2,7 @@
 
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from smoothcert.classifiers.pytorch import save_weights
@@ -12,6 +10,7 @@ from smoothcert.compress.export import to_pt2
 from smoothcert.compress.learning import epochs_of, recipe_for
 from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request
+from smoothcert.compress.torch_weights import matrices
 from smoothcert.compress.trainee import trainable
 from smoothcert.text import many
 from smoothcert.training.gaussian import train
@@ -33,27 +32,16 @@ def write(request: Request) -> CompressionReport:
     recipe = recipe_for(architecture, data, sigma, request.seed, epochs, slower=SLOWER)
     source = request.torch_source()
     network = trainable(source, data)
-    before, zeros = _weights(network), keep_zeros(network)
+    before, zeros = matrices(network.state_dict()), keep_zeros(network)
     train(recipe, data, progress=request.progress, network=network)
     if architecture:
         save_weights(network, architecture, request.out, compressed=request.target)
     else:
         to_pt2(network, data.shape, request.out)
     kept = f", the {zeros:,} weights that were zero kept at zero" if zeros else ""
-    return CompressionReport(
-        request.out,
-        f"fine-tuned for {many(epochs, 'epoch')} at a rate of {recipe.rate:g} and "
-        f"sigma {sigma:g}{kept}",
-        *differences(before, _weights(network)),
-        request.bytes_before,
-        request.out.stat().st_size,
-    )
-
-
-def _weights(network: nn.Module) -> dict[str, NDArray[np.float32]]:
-    """A copy of the weights of layers."""
-    state = network.state_dict().items()
-    return {k: t.detach().clone().float().numpy() for k, t in state if t.ndim > 1}
+    said = f"fine-tuned for {many(epochs, 'epoch')} at a rate of {recipe.rate:g} and "
+    said += f"sigma {sigma:g}{kept}"
+    return request.report(said, differences(before, matrices(network.state_dict())))
 
 
 def keep_zeros(network: nn.Module) -> int:

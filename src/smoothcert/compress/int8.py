@@ -32,7 +32,7 @@ from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.calibration import batches_of, noisy_batches
 from smoothcert.compress.export import to_onnx
 from smoothcert.compress.layers import Layer, assigned
-from smoothcert.compress.onnx_graph import FRONT, opset_of, with_opset
+from smoothcert.compress.onnx_graph import FRONT, inputs_of, opset_of, with_opset
 from smoothcert.compress.onnx_layers import layers, weights_of
 from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request, bytes_of
@@ -73,7 +73,7 @@ def write(request: Request) -> CompressionReport:
         if left:
             _keep_float(out, left)
     kinds = [precisions[layer.node] for layer in found]
-    return quantized_change(model, out, size, _method(kinds))
+    return quantized_change(request, model, size, _method(kinds))
 
 
 def prepared(request: Request, folder: Path) -> tuple[Path, int]:
@@ -125,12 +125,12 @@ def refusals(request: Request) -> Iterator[None]:
 
 
 def quantized_change(
-    before: onnx.ModelProto, after: Path, size: int, method: str, *, batch_dependent: bool = False
+    request: Request, before: onnx.ModelProto, size: int, method: str, **facts: bool
 ) -> CompressionReport:
     """Count the weights that became integers, and the values that rounding moved."""
     found = layers(before)
     originals = weights_of(before, found)
-    now = {t.name: numpy_helper.to_array(t) for t in onnx.load(after).graph.initializer}
+    now = {t.name: numpy_helper.to_array(t) for t in onnx.load(request.out).graph.initializer}
     after_weights = dict(originals)
     for layer in {layer.weight: layer for layer in found}.values():
         weights = originals[layer.weight]
@@ -141,22 +141,14 @@ def quantized_change(
                 zero, scale = (along(v, layer.axis, weights.ndim) for v in (zero, scale))
             values = (steps.astype(np.float32) - zero.astype(np.float32)) * scale
             after_weights[layer.weight] = values
-    return CompressionReport(
-        after,
-        method,
-        *differences(originals, after_weights),
-        size,
-        after.stat().st_size,
-        batch_dependent=batch_dependent,
-    )
+    return request.report(method, differences(originals, after_weights), size, **facts)
 
 
 class _Calibration(CalibrationDataReader):
     """Batches for ONNX Runtime, of the size that the model takes."""
 
     def __init__(self, model: onnx.ModelProto, batches: list[NDArray[np.float32]]) -> None:
-        stored = {tensor.name for tensor in model.graph.initializer}
-        images = next(i for i in model.graph.input if i.name not in stored)
+        images = inputs_of(model)[0]
         dims = images.type.tensor_type.shape.dim
         found = batches_of(dims[0].dim_value if dims else None, batches)
         self._feeds = iter([{images.name: batch} for batch in found])

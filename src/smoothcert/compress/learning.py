@@ -28,13 +28,7 @@ def recipe_for(
 ) -> Recipe:
     """The recipe `short` for colour images, which it crops and mirrors, and `quick` for others.
 
-    Args:
-        architecture: of the network to train.
-        data: the training data.
-        sigma: noise standard deviation on the [0, 1] scale.
-        seed: seed of everything random.
-        epochs: number of epochs; the recipe's by default.
-        slower: divides the recipe's rate.
+    Its rate is divided by `slower`, and its epochs are its own by default.
     """
     base = RECIPES["short" if data.shape[0] == 3 else "quick"]
     return replace(

@@ -16,6 +16,7 @@ from smoothcert.classifiers.pytorch import has_program
 from smoothcert.compress.export import to_onnx, to_pt2
 from smoothcert.compress.record import CompressionReport, differences
 from smoothcert.compress.request import Request, part
+from smoothcert.compress.torch_weights import matrices
 from smoothcert.errors import ModelError
 
 
@@ -36,18 +37,11 @@ def write(request: Request) -> CompressionReport:
         )
     network = factorized(source.module, fraction).eval()
     (to_onnx if request.out.suffix == ".onnx" else to_pt2)(network, shape, request.out)
-    before, after = _weights(source.module), _weights(network)
-    changed, count, part_changed = differences(before, after)
+    found = differences(matrices(source.module.state_dict()), matrices(network.state_dict()))
+    changed, count, _ = found
     whole = f"; {count - changed} of {count} stay whole (grouped, or nothing saved)"
-    return CompressionReport(
-        request.out,
-        f"layers cut to {100 * fraction:g} % of their rank" + (whole if changed < count else ""),
-        changed,
-        count,
-        part_changed,
-        request.bytes_before,
-        request.out.stat().st_size,
-    )
+    said = f"layers cut to {100 * fraction:g} % of their rank"
+    return request.report(said + (whole if changed < count else ""), found)
 
 
 def factorized(network: nn.Module, fraction: float) -> nn.Module:
@@ -99,7 +93,3 @@ def cut(layer: nn.Conv2d | nn.Linear, rank: int) -> nn.Sequential:
 def _is_plain(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.Linear]:
     """Whether it has exactly these types, since a subclass may differ, and is not grouped."""
     return type(layer) in (nn.Conv2d, nn.Linear) and getattr(layer, "groups", 1) == 1
-
-
-def _weights(network: nn.Module) -> dict:
-    return {k: t.float().numpy() for k, t in network.state_dict().items() if t.ndim > 1}

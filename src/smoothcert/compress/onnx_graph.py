@@ -38,6 +38,12 @@ def read(path: Path) -> onnx.ModelProto:
     return model
 
 
+def inputs_of(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The graph's inputs that are not initializers too."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return [one for one in model.graph.input if one.name not in stored]
+
+
 def without_notes(path: Path) -> onnx.ModelProto:
     """A complete model without what exporters note of the source, which computes nothing.
 
@@ -52,12 +58,7 @@ def without_notes(path: Path) -> onnx.ModelProto:
 
 
 def save(model: onnx.ModelProto, out: Path) -> None:
-    """Write a graph: one file, or with large tensors in a separate `NAME.onnx.data`.
-
-    Args:
-        model: the graph with its tensors in it; large ones are taken out.
-        out: the file.
-    """
+    """Write a graph: one file, or with large tensors, which are taken out, in `NAME.onnx.data`."""
     size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     if size <= _MOST_INLINE:
         onnx.save(model, out)

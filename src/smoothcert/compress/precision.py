@@ -7,7 +7,7 @@ from smoothcert.classifiers.copies import whole_copy
 from smoothcert.classifiers.denoised import Denoised
 from smoothcert.classifiers.preprocessed import Preprocessed
 from smoothcert.compress.export import to_pt2
-from smoothcert.compress.record import CompressionReport
+from smoothcert.compress.record import CompressionReport, counted
 from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError
 
@@ -47,21 +47,13 @@ def write(request: Request) -> CompressionReport:
     """Convert a torch network to `bf16` or `fp16` and export it with a dynamic batch."""
     request.no_argument()
     request.check_suffix(".pt2")
-    shape, out = request.needed_inputs().shape, request.out
-    source, kind = request.torch_source(), request.target
-    dtype = _DTYPES[kind]
-    network = source.module
-    copy = whole_copy(network, source.name)
-    to_pt2(_reduced(copy, dtype, source.name), shape, out)
-    before = {k: v for k, v in network.state_dict().items() if v.is_floating_point()}
+    shape, source = request.needed_inputs().shape, request.torch_source()
+    dtype = _DTYPES[request.target]
+    copy = whole_copy(source.module, source.name)
+    to_pt2(_reduced(copy, dtype, source.name), shape, request.out)
+    before = {k: v for k, v in source.module.state_dict().items() if v.is_floating_point()}
     after = copy.state_dict()
     changed = [int((value != after[key].to(value.dtype)).sum()) for key, value in before.items()]
-    return CompressionReport(
-        path=out,
-        method=f"weights and arithmetic in {str(dtype).removeprefix('torch.')}",
-        tensors_changed=sum(1 for count in changed if count),
-        tensors=len(before),
-        fraction_changed=sum(changed) / max(1, sum(v.numel() for v in before.values())),
-        bytes_before=sum(v.numel() * v.element_size() for v in before.values()),
-        bytes_after=out.stat().st_size,
-    )
+    said = f"weights and arithmetic in {str(dtype).removeprefix('torch.')}"
+    found = counted(changed, sum(v.numel() for v in before.values()))
+    return request.report(said, found, sum(v.nbytes for v in before.values()))

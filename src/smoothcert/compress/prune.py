@@ -34,13 +34,8 @@ def write(request: Request) -> CompressionReport:
         "prune-layers": (without_smallest_of_each, "each layer's weights"),
     }[request.kind]
     before, after = _rewriter(request)(request, lambda weights: pruned(weights, fraction))
-    return CompressionReport(
-        request.out,
-        f"the smallest {100 * fraction:g} % of {of} set to zero",
-        *differences(before, after),
-        request.bytes_before,
-        request.out.stat().st_size,
-    )
+    said = f"the smallest {100 * fraction:g} % of {of} set to zero"
+    return request.report(said, differences(before, after))
 
 
 def _rewriter(request: Request) -> "Callable[..., tuple[Weights, Weights]]":

@@ -20,7 +20,7 @@ from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress.calibration import batches_of, noisy_batches
 from smoothcert.compress.export import exported, save_pt2
-from smoothcert.compress.record import CompressionReport
+from smoothcert.compress.record import CompressionReport, counted
 from smoothcert.compress.request import Request
 from smoothcert.errors import ModelError
 
@@ -53,16 +53,10 @@ def write(request: Request) -> CompressionReport:
             "Use int8, which quantizes via ONNX."
         ) from error
     changed = [int((a != b).sum()) for a, b in zip(before, after, strict=True)]
-    return CompressionReport(
-        path=request.out,
-        method="static int8 by PT2E (per-channel weights), simulated: floating-point arithmetic "
-        "on the int8 grids",
-        tensors_changed=sum(1 for count in changed if count),
-        tensors=len(before),
-        fraction_changed=sum(changed) / max(1, sum(w.numel() for w in before)),
-        bytes_before=sum(v.numel() * v.element_size() for v in source.module.state_dict().values()),
-        bytes_after=request.out.stat().st_size,
-    )
+    said = "static int8 by PT2E (per-channel weights), simulated: floating-point arithmetic "
+    size = sum(tensor.nbytes for tensor in source.module.state_dict().values())
+    found = counted(changed, sum(w.numel() for w in before))
+    return request.report(f"{said}on the int8 grids", found, size)
 
 
 def _weights(network: GraphModule) -> Iterator[torch.Tensor]:

@@ -1,6 +1,6 @@
 """The report of a compression."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,12 @@ def differences(
     A tensor of another size is assumed to keep the values that it still has.
     """
     changed = [_changed(tensor, after.get(key)) for key, tensor in before.items()]
-    weights = sum(tensor.size for tensor in before.values())
-    return sum(1 for count in changed if count), len(before), sum(changed) / max(1, weights)
+    return counted(changed, sum(tensor.size for tensor in before.values()))
+
+
+def counted(changed: Sequence[int], weights: int) -> tuple[int, int, float]:
+    """The same from the number of changed weights in each tensor, and that of all weights."""
+    return sum(1 for count in changed if count), len(changed), sum(changed) / max(1, weights)
 
 
 def _changed(before: NDArray[Any], after: NDArray[Any] | None) -> int:

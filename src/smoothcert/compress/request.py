@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smoothcert.classifiers.loading import load_classifier
 from smoothcert.classifiers.reference import ModelReference
+from smoothcert.compress.record import CompressionReport
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, ModelError
 from smoothcert.vocabulary import TARGETS
@@ -68,6 +69,24 @@ class Request:
         """Reference of the written model: an ONNX model keeps the named output."""
         output = self.reference.output
         return f"{self.out}#{output}" if output and self.out.suffix == ".onnx" else str(self.out)
+
+    def report(
+        self,
+        method: str,
+        changed: tuple[int, int, float],
+        bytes_before: int | None = None,
+        **facts: Any,
+    ) -> CompressionReport:
+        """The report of the written file.
+
+        Args:
+            method: what was done, in words.
+            changed: see `record.differences`.
+            bytes_before: size of the original where its file is not what was compressed.
+            facts: other fields of the report.
+        """
+        before = self.bytes_before if bytes_before is None else bytes_before
+        return CompressionReport(self.out, method, *changed, before, bytes_of(self.out), **facts)
 
     def needed_inputs(self) -> Inputs:
         """The data; InvalidInput if none was given, ModelError if data would not help."""

@@ -54,10 +54,6 @@ def pair_scales(weights: NDArray[Any], axis: int) -> NDArray[np.float32]:
     Their products with bytes then fit into 16 bits (see `classifiers.integer_products`): in these
     steps the two largest of a sign add up to 127, and rounding moves each by at most a half.
 
-    Args:
-        weights: the tensor.
-        axis: that of its output channels.
-
     Returns:
         Shape (channels,), at most twice those of `scales`; 1 for a channel of zeros, or of weights
         that a float32 step cannot tell from zero.

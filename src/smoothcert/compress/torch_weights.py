@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -118,6 +119,11 @@ def network_layers(network: nn.Module) -> list[Layer]:
                     )
                 )
     return found
+
+
+def matrices(state: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float32]]:
+    """Copies of the tensors with two axes or more."""
+    return {k: t.detach().float().numpy().copy() for k, t in state.items() if t.ndim > 1}
 
 
 def _used_by_layers(graph: torch.fx.Graph) -> set[str]:

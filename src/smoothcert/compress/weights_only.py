@@ -45,13 +45,8 @@ def write(request: Request) -> CompressionReport:
         done = _round_safetensors(request)
     else:
         done = _round_torch(request)
-    return CompressionReport(
-        request.out,
-        f"{done.formats.describe()}, float32 arithmetic, {done.stored}",
-        *differences(done.before, done.after),
-        request.bytes_before,
-        request.out.stat().st_size,
-    )
+    said = f"{done.formats.describe()}, float32 arithmetic, {done.stored}"
+    return request.report(said, differences(done.before, done.after))
 
 
 @dataclass(frozen=True)

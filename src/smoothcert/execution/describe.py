@@ -52,16 +52,7 @@ def described(
     base: str = "",
     products: str | None = None,
 ) -> Manifest:
-    """What run.json says of a certification, also of one in memory, without references.
-
-    Args:
-        choices: what certifies, and how.
-        inputs: of the certification.
-        data: their fingerprint.
-        block_inputs: inputs per block.
-        base: identity hash of the run that is reused, or empty.
-        products: see `Identity`; what this machine does by default.
-    """
+    """What run.json says of a certification, also of one in memory, without references."""
     classifier, ready = choices.classifier, choices.ready
     identity = Identity(
         settings=choices.settings,

@@ -272,10 +272,6 @@ class BlockQueue:
     def requeue(self, block: int, why: WorkerLost) -> None:
         """Retry the block of a lost worker, unless another one has finished it.
 
-        Args:
-            block: its number.
-            why: for the message.
-
         Raises:
             WorkerError: after `MAX_ATTEMPTS`.
         """
@@ -292,10 +288,6 @@ class BlockQueue:
 
     def back_off(self, failures: int, why: WorkerLost) -> None:
         """Wait before a worker that was lost while it started is replaced, while there is work.
-
-        Args:
-            failures: how often that has happened in a row.
-            why: for the message.
 
         Raises:
             WorkerError: more often than `RESTART_BACKOFF` has pauses.

@@ -153,13 +153,7 @@ class Screener:
     def evaluate(
         self, ready: Prepared, rounds: int = 0, progress: Progress | None = None
     ) -> Evaluated:
-        """Evaluate one candidate: a round if the screening is timed, else until it is decided.
-
-        Args:
-            ready: the candidate.
-            rounds: how many it has.
-            progress: called with evaluations.
-        """
+        """Evaluate one candidate: a round if the screening is timed, else until it is decided."""
         classifier, sampler = ready.classifier, ready.sampler(self.base.settings, progress)
         self.base.tries.add(self.asked(classifier.fingerprint))
         flips: list[tuple[int, ...]] = []

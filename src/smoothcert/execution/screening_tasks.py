@@ -118,12 +118,7 @@ def make_screener(
 
 
 def problems_of(found: Sequence[DatasetCertificate], base: Run | None) -> Iterator[str]:
-    """What is wrong with the certificates of one screening, as far as that shows without a model.
-
-    Args:
-        found: of all its candidates.
-        base: the run whose cached draws were replayed, if available.
-    """
+    """What is wrong with all certificates of one screening, as far as shows without a model."""
     screening, pool = found[0].screening, found[0].pool
     if any((c.screening, c.pool) != (screening, pool) for c in found):
         yield "its candidates were screened with different settings or inputs"

@@ -1,7 +1,7 @@
 """One file per method, from votes to certificates, all pure; each method is registered here."""
 
 from smoothcert.certificate import Certificate, Record, Settings
-from smoothcert.methods.base import Allocation, Bound, Case, Method, RecertifyOptions
+from smoothcert.methods.base import Allocation, Bound, Case, Method, RecertifyOptions, Stored
 from smoothcert.methods.exact import Exact
 from smoothcert.methods.extended import Extended
 from smoothcert.methods.irs import Irs
@@ -27,6 +27,7 @@ __all__ = [
     "Reuse",
     "Scratch",
     "Sized",
+    "Stored",
     "alpha_of",
     "by_input",
     "method_of",
@@ -92,4 +93,4 @@ def recheck(
     method: Method | None,
 ) -> Certificate:
     """Recompute a certificate from its votes (and, recertified, the cached counts it records)."""
-    return method_of(method).recheck(record, settings, shape, num_classes)
+    return method_of(method).recheck(Stored(record, settings, shape, num_classes))

@@ -8,12 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.certificate import Certificate, Record, Settings, Votes
+from smoothcert.certificate import Certificate, Outcome, Record, Settings, Votes
 from smoothcert.data.inputs import Item
 from smoothcert.errors import Mismatch
 from smoothcert.sampling.sampler import Sampler
@@ -127,6 +127,57 @@ class Cached:
         """The cached counts that a recertified certificate records."""
         return Cached(new.index, new.content, new.candidate, new.cached_k, new.cached_n)
 
+    def certificate(
+        self, labels: NDArray[np.int32], radius: float, otherwise: Outcome, **limits: Any
+    ) -> Certificate:
+        """The new certificate of the input.
+
+        Args:
+            labels: of the draws that were evaluated.
+            radius: what is proven.
+            otherwise: the outcome if that is 0.
+            limits: the other fields of `Certificate`.
+        """
+        return Certificate(
+            index=self.index,
+            content=self.content,
+            candidate=self.candidate,
+            outcome=Outcome.CERTIFIED if radius > 0 else otherwise,
+            radius=radius,
+            k=int((labels == self.candidate).sum()),
+            n=len(labels),
+            cached_k=self.k,
+            cached_n=self.n,
+            evaluations=len(labels),
+            **limits,
+        )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record to be checked, with all that its method's rule may depend on.
+
+    Attributes:
+        record: the classifier's record.
+        settings: of the certification from scratch.
+        shape: shape of the input.
+        num_classes: number of the classifier's classes.
+        base: the original's record of the same input, if available.
+        allocation: the plan's allocation for the input, if available.
+    """
+
+    record: Record
+    settings: Settings
+    shape: tuple[int, ...]
+    num_classes: int
+    base: Record | None = None
+    allocation: Allocation | None = None
+
+    @property
+    def cached(self) -> Cached:
+        """The counts of the original that the record states."""
+        return Cached.stated(self.record.certificate)
+
 
 @dataclass(frozen=True)
 class RecertifyOptions:
@@ -211,32 +262,16 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def recheck(
-        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
-    ) -> Certificate:
+    def recheck(self, stored: Stored) -> Certificate:
         """The certificate that the votes of a record prove, with the cached counts it states."""
 
     @abstractmethod
-    def wrongly_counted(
-        self,
-        record: Record,
-        cached: Record | None,
-        allocation: Allocation | None,
-        settings: Settings,
-        shape: tuple[int, ...],
-    ) -> Iterator[str]:
+    def wrongly_counted(self, stored: Stored) -> Iterator[str]:
         """What is wrong with the draws that a record counts, by the method's own rule.
 
         Which draws count is a rule, not a choice: whoever replays everything and then keeps the
         prefix, the sample or the length that looks best has true labels and a false certificate.
         So everything that the rule decides is recomputed and must match the record.
-
-        Args:
-            record: the classifier's record.
-            cached: the original's record of the same input, if available.
-            allocation: the plan's allocation for the input, if available.
-            settings: of the certification from scratch.
-            shape: shape of the input.
         """
 
     @property

@@ -22,13 +22,13 @@ from smoothcert.cores import cores
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.methods.base import (
     NOT_OF_THE_BASE,
-    Allocation,
     Bound,
     Cached,
     Case,
     Method,
     PlannedMethod,
     RecertifyOptions,
+    Stored,
     blank,
     differences,
 )
@@ -151,26 +151,18 @@ class Exact(PlannedMethod):
             while waiting:
                 yield waiting.popleft().result()
 
-    def recheck(
-        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
-    ) -> Certificate:
+    def recheck(self, stored: Stored) -> Certificate:
         """See `Method`."""
-        cached = Cached.stated(record.certificate)
-        return certificate(cached, record.votes, self, settings, shape)
+        facts = (self, stored.settings, stored.shape)
+        return certificate(stored.cached, stored.record.votes, *facts)
 
-    def wrongly_counted(
-        self,
-        record: Record,
-        cached: Record | None,
-        allocation: Allocation | None,
-        settings: Settings,
-        shape: tuple[int, ...],
-    ) -> Iterator[str]:
+    def wrongly_counted(self, stored: Stored) -> Iterator[str]:
         """See `Method`: the plan, and the cached draws that it replays."""
-        if cached is None or allocation is None:
+        base, allocation, record = stored.base, stored.allocation, stored.record
+        if base is None or allocation is None:
             return
-        known, votes = Cached.counted(cached.certificate), cached.votes
-        if Cached.stated(record.certificate) != known:
+        known, votes = Cached.counted(base.certificate), base.votes
+        if stored.cached != known:
             yield NOT_OF_THE_BASE
             return
         if more := second_look(known, allocation, record.votes.estimation):
@@ -212,23 +204,14 @@ def certificate(
     budget = (("candidate", share), ("other classes", share)) if several else one
     if method.share < 1:
         budget = (*budget, ("set aside for others", method.alpha - method.spent))
-    return Certificate(
-        index=cached.index,
-        content=cached.content,
+    return cached.certificate(
+        *(labels, radius, undecided),
         method=bound.value,
-        candidate=cached.candidate,
-        outcome=Outcome.CERTIFIED if radius > 0 else undecided,
-        radius=radius,
         q=q,
         runner_up=runner_up,
-        k=int((labels == cached.candidate).sum()),
-        n=len(labels),
-        cached_k=cached.k,
-        cached_n=cached.n,
         flips=int((won & ~kept).sum()),
         losers=int((~won).sum()),
         budget=budget,
-        evaluations=len(labels),
     )
 
 

@@ -87,11 +87,6 @@ def replays(votes: Votes, candidate: int, allocation: Allocation) -> NDArray[np.
 
     The first ones by index are as good as random ones, since the labels alone define a kind.
 
-    Args:
-        votes: the original's.
-        candidate: the class.
-        allocation: how many of each kind.
-
     Returns:
         Array as long as the cache.
     """

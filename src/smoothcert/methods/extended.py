@@ -14,7 +14,7 @@ import numpy as np
 from smoothcert.certificate import Certificate, Record, Settings, Votes, check_count
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import scratch
-from smoothcert.methods.base import Allocation, Case, Method
+from smoothcert.methods.base import Case, Method, Stored
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.sampler import Sampler
@@ -23,7 +23,7 @@ _MOST = 10**9  # draws, see `check_count`
 
 
 @dataclass(frozen=True)
-class Extended(Method):
+class Extended(scratch.FromScratch):
     """Settings of the method; n and alpha in `Settings` are the new total and the run's own.
 
     Args:
@@ -32,10 +32,6 @@ class Extended(Method):
     """
 
     kind: ClassVar[str] = "extended"
-    verb: ClassVar[str] = "certify"
-    results: ClassVar[tuple[str, ...]] = scratch.Scratch.results
-    vote_kinds: ClassVar[tuple[str, ...]] = ("selection", "estimation")
-    reusable: ClassVar[bool] = True
     continues: ClassVar[bool] = True
 
     times: int
@@ -102,10 +98,6 @@ class Extended(Method):
         """See `Method`."""
         return settings.n - self.of_base(settings).n
 
-    def form_of(self, settings: Settings) -> str:
-        """See `Method`."""
-        return settings.form
-
     def check(self, settings: Settings, shape: tuple[int, ...]) -> None:
         """Refuse margins, which rank an input's draws for methods that take n for all."""
         if settings.keep_margins:
@@ -151,30 +143,22 @@ class Extended(Method):
         new = found.n - found.n // self.times * self.before  # without those that it had
         return replace(found, budget=(*found.budget, rest), evaluations=new)
 
-    def recheck(
-        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
-    ) -> Certificate:
+    def recheck(self, stored: Stored) -> Certificate:
         """See `Method`."""
-        old = record.certificate
-        facts = (record.votes, shape, settings, num_classes)
-        return self._certificate(old.index, old.content, *facts)
+        old, votes = stored.record.certificate, stored.record.votes
+        facts = (stored.shape, stored.settings, stored.num_classes)
+        return self._certificate(old.index, old.content, votes, *facts)
 
-    def wrongly_counted(
-        self,
-        record: Record,
-        cached: Record | None,
-        allocation: Allocation | None,
-        settings: Settings,
-        shape: tuple[int, ...],
-    ) -> Iterator[str]:
+    def wrongly_counted(self, stored: Stored) -> Iterator[str]:
         """See `Method`: numbers of draws, and those that the run had before."""
-        votes, drawn = record.votes, len(record.votes.estimation)
+        votes, settings = stored.record.votes, stored.settings
+        drawn = len(votes.estimation)
         yield from scratch.wrong_selection(votes, settings)
         if drawn % self.times or drawn > settings.n:
             yield f"{drawn} estimation draws are not {self.times} times those of a first run"
-        if cached is None:
+        if stored.base is None:
             return
-        old = cached.votes
+        old = stored.base.votes
         if drawn != self.total(len(old.estimation)):
             yield f"{drawn} estimation draws are stored where {len(old.estimation)} were extended"
         elif not (

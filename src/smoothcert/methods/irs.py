@@ -28,11 +28,11 @@ from smoothcert.data.inputs import Item
 from smoothcert.errors import InvalidInput, require_one_of
 from smoothcert.methods.base import (
     NOT_OF_THE_BASE,
-    Allocation,
     Cached,
     Case,
     Method,
     RecertifyOptions,
+    Stored,
     blank,
     differences,
 )
@@ -185,26 +185,17 @@ class Irs(Method):
             cached = Cached.of(case.item, case.cached)
             yield request(case.item, cached, case.cached.votes.estimation, self)
 
-    def recheck(
-        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
-    ) -> Certificate:
+    def recheck(self, stored: Stored) -> Certificate:
         """See `Method`."""
-        cached = Cached.stated(record.certificate)
-        return certificate(cached, record.votes, self, settings, shape)
+        facts = (self, stored.settings, stored.shape)
+        return certificate(stored.cached, stored.record.votes, *facts)
 
-    def wrongly_counted(
-        self,
-        record: Record,
-        cached: Record | None,
-        allocation: Allocation | None,
-        settings: Settings,
-        shape: tuple[int, ...],
-    ) -> Iterator[str]:
+    def wrongly_counted(self, stored: Stored) -> Iterator[str]:
         """See `Method`: the choice between replay and fresh draws, and the prefix."""
-        if cached is None:
+        if stored.base is None:
             return
-        known, original = Cached.counted(cached.certificate), cached.votes.estimation
-        if Cached.stated(record.certificate) != known:
+        known, original = Cached.counted(stored.base.certificate), stored.base.votes.estimation
+        if stored.cached != known:
             yield NOT_OF_THE_BASE
             return
         try:
@@ -213,7 +204,7 @@ class Irs(Method):
             yield f"its draws cannot be those of its rule: {error}"
             return
         due = _votes(stream, original[: len(wanted)], blank(len(wanted)))
-        yield from differences(record.votes, due)
+        yield from differences(stored.record.votes, due)
 
 
 def _votes(stream: Stream, original: NDArray[np.int32], labels: NDArray[np.int32]) -> Votes:
@@ -265,37 +256,26 @@ def certificate(
 ) -> Certificate:
     """The certificate that cache and votes prove (docs/theory.md, section 3)."""
     slack = settings.noise.slack(shape)
-    method, n, k, flips, zeta = "irs", 0, 0, 0, 0.0
+    fresh, labels, flips, zeta = len(votes.fresh) > 0, votes.estimation, 0, 0.0
     limit = float(binomial.lower(cached.k, cached.n, irs.alpha_cache))
-    if len(votes.fresh):
-        method = "irs-fresh"
-        n, k = len(votes.fresh), int((votes.fresh == cached.candidate).sum())
-        limit = float(binomial.lower(k, n, irs.alpha_fresh))
-    elif len(votes.estimation):
-        n, k = len(votes.estimation), int((votes.estimation == cached.candidate).sum())
-        flips = int((votes.estimation != votes.original).sum())
-        zeta = float(binomial.upper(flips, n, irs.alpha_flips))
+    if fresh:
+        labels = votes.fresh
+        k = int((labels == cached.candidate).sum())
+        limit = float(binomial.lower(k, len(labels), irs.alpha_fresh))
+    elif len(labels):
+        flips = int((labels != votes.original).sum())
+        zeta = float(binomial.upper(flips, len(labels), irs.alpha_flips))
     q = difference_below(limit, zeta, slack)
     abstained = _original_abstains(cached, irs)
     radius = 0.0 if abstained else float(settings.radius(q))
-    certified = Outcome.CERTIFIED if radius > 0 else Outcome.UNDECIDED
-    return Certificate(
-        index=cached.index,
-        content=cached.content,
-        method=method,
-        candidate=cached.candidate,
-        outcome=Outcome.ORIGINAL_ABSTAINED if abstained else certified,
-        radius=radius,
+    return cached.certificate(
+        *(labels, radius, Outcome.ORIGINAL_ABSTAINED if abstained else Outcome.UNDECIDED),
+        method="irs-fresh" if fresh else "irs",
         q=q,
         runner_up=sum_above(1.0, -q),
-        k=k,
-        n=n,
-        cached_k=cached.k,
-        cached_n=cached.n,
         flips=flips,
         zeta=zeta,
-        budget=irs.budget(cached.n, fresh=method == "irs-fresh"),
-        evaluations=n,
+        budget=irs.budget(cached.n, fresh),
     )
 
 

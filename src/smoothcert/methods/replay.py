@@ -27,6 +27,7 @@ from smoothcert.methods.base import (
     Case,
     PlannedMethod,
     RecertifyOptions,
+    Stored,
     blank,
     differences,
 )
@@ -139,35 +140,27 @@ class Reuse(PlannedMethod):
             facts = (asked.allocation.bound, self, settings, asked.item.pixels.shape)
             yield Record(certificate(asked.cached, found, *facts), found)
 
-    def recheck(
-        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
-    ) -> Certificate:
+    def recheck(self, stored: Stored) -> Certificate:
         """See `Method`."""
-        cached, bound = Cached.stated(record.certificate), Bound(record.certificate.method)
-        return certificate(cached, record.votes, bound, self, settings, shape)
+        votes, bound = stored.record.votes, Bound(stored.record.certificate.method)
+        return certificate(stored.cached, votes, bound, self, stored.settings, stored.shape)
 
-    def wrongly_counted(
-        self,
-        record: Record,
-        cached: Record | None,
-        allocation: Allocation | None,
-        settings: Settings,
-        shape: tuple[int, ...],
-    ) -> Iterator[str]:
+    def wrongly_counted(self, stored: Stored) -> Iterator[str]:
         """See `Method`: the bound and the roles of cached draws, by the plan."""
-        if cached is None or allocation is None:
+        base, allocation, record = stored.base, stored.allocation, stored.record
+        if base is None or allocation is None:
             return
-        known, votes = Cached.counted(cached.certificate), cached.votes
-        if Cached.stated(record.certificate) != known:
+        known, votes = Cached.counted(base.certificate), base.votes
+        if stored.cached != known:
             yield NOT_OF_THE_BASE
             return
         try:
-            parts = roles(votes, known.candidate, allocation, settings.seed, known.index)
+            parts = roles(votes, known.candidate, allocation, stored.settings.seed, known.index)
         except InvalidInput as error:
             yield f"its draws cannot be those of a plan: {error}"
             return
-        if (stored := record.certificate.method) != allocation.bound:
-            yield f"its method is {stored}, but the plan says {allocation.bound}"
+        if (method := record.certificate.method) != allocation.bound:
+            yield f"its method is {method}, but the plan says {allocation.bound}"
         size = len(evaluated(parts)) if allocation.bound is not Bound.FRESH else allocation.fresh
         yield from differences(record.votes, votes_of(blank(size), parts, votes, allocation))
 
@@ -330,23 +323,14 @@ def certificate(
     undecided = spared(cached, reuse.alpha) if bound is Bound.NOTHING else Outcome.UNDECIDED
     labels = votes.fresh if bound is Bound.FRESH else votes.estimation
     winners, losers = tally.replayed.sum(axis=0)
-    return Certificate(
-        index=cached.index,
-        content=cached.content,
+    return cached.certificate(
+        *(labels, radius, undecided),
         method=bound.value,
-        candidate=cached.candidate,
-        outcome=Outcome.CERTIFIED if radius > 0 else undecided,
-        radius=radius,
         q=q,
         runner_up=sum_above(1.0, -q),
-        k=int((labels == cached.candidate).sum()),
-        n=len(labels),
-        cached_k=cached.k,
-        cached_n=cached.n,
         flips=int(winners - tally.hits[:, 0].sum()),
         losers=int(losers),
         budget=((("fresh draws" if reuse.method == "fresh" else "cache and replay"), reuse.alpha),),
-        evaluations=len(labels),
     )
 
 

@@ -11,7 +11,7 @@ from smoothcert.bounds import binomial
 from smoothcert.bounds.rounding import difference_below, sum_above
 from smoothcert.certificate import Certificate, Outcome, Record, Settings, Votes
 from smoothcert.data.inputs import Item
-from smoothcert.methods.base import Allocation, Case, Method
+from smoothcert.methods.base import Case, Method, Stored
 from smoothcert.methods.margins import ranked
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.answers import CONTEST, LABEL, NO_CLASS
@@ -19,23 +19,13 @@ from smoothcert.sampling.batches import Request
 from smoothcert.sampling.sampler import Sampler
 
 
-@dataclass(frozen=True)
-class Scratch(Method):
-    """Selection draws choose the class, and n estimation draws prove it."""
+class FromScratch(Method):
+    """A method whose selection draws choose the class, and whose estimation draws prove it."""
 
-    kind: ClassVar[str] = ""
     verb: ClassVar[str] = "certify"
     results: ClassVar[tuple[str, ...]] = ("rs",)
-    vote_kinds: ClassVar[tuple[str, ...]] = ("selection", "estimation", "margins")
+    vote_kinds: ClassVar[tuple[str, ...]] = ("selection", "estimation")
     reusable: ClassVar[bool] = True
-
-    def describe(self, settings: Settings) -> str:
-        """See `Method`."""
-        return f"n {settings.n}, alpha {settings.alpha:g}"
-
-    def made(self, settings: Settings) -> str:
-        """See `Method`."""
-        return f"certified from scratch with {drawn(settings)}"
 
     def draws(self, settings: Settings) -> int:
         """See `Method`."""
@@ -44,6 +34,28 @@ class Scratch(Method):
     def form_of(self, settings: Settings) -> str:
         """See `Method`."""
         return settings.form
+
+    def recheck(self, stored: Stored) -> Certificate:
+        """See `Method`."""
+        old, votes = stored.record.certificate, stored.record.votes
+        facts = (stored.settings, stored.shape, stored.num_classes)
+        return certificate(old.index, old.content, votes, *facts)
+
+
+@dataclass(frozen=True)
+class Scratch(FromScratch):
+    """n estimation draws of every input."""
+
+    kind: ClassVar[str] = ""
+    vote_kinds: ClassVar[tuple[str, ...]] = ("selection", "estimation", "margins")
+
+    def describe(self, settings: Settings) -> str:
+        """See `Method`."""
+        return f"n {settings.n}, alpha {settings.alpha:g}"
+
+    def made(self, settings: Settings) -> str:
+        """See `Method`."""
+        return f"certified from scratch with {drawn(settings)}"
 
     def records(self, sampler: Sampler, cases: Iterable[Case]) -> Iterator[Record]:
         """See `Method`."""
@@ -55,27 +67,14 @@ class Scratch(Method):
             facts = (settings, item.pixels.shape, sampler.num_classes)
             yield Record(certificate(item.index, item.content, found, *facts), found)
 
-    def recheck(
-        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
-    ) -> Certificate:
-        """See `Method`."""
-        old = record.certificate
-        return certificate(old.index, old.content, record.votes, settings, shape, num_classes)
-
-    def wrongly_counted(
-        self,
-        record: Record,
-        cached: Record | None,
-        allocation: Allocation | None,
-        settings: Settings,
-        shape: tuple[int, ...],
-    ) -> Iterator[str]:
+    def wrongly_counted(self, stored: Stored) -> Iterator[str]:
         """See `Method`: numbers of draws."""
-        yield from wrong_selection(record.votes, settings)
-        drawn = len(record.votes.estimation)
+        votes, settings = stored.record.votes, stored.settings
+        yield from wrong_selection(votes, settings)
+        drawn = len(votes.estimation)
         if drawn != settings.n:
             yield f"{drawn} estimation draws are stored instead of {settings.n}"
-        if (len(record.votes.margins) > 0) != settings.keep_margins:
+        if (len(votes.margins) > 0) != settings.keep_margins:
             yield "whether its margins are stored contradicts the run's settings"
 
 

@@ -18,7 +18,7 @@ from smoothcert.certificate import Certificate, Outcome, Record, Settings, Votes
 from smoothcert.data.inputs import Item
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import scratch, stopping
-from smoothcert.methods.base import Allocation, Case, Method
+from smoothcert.methods.base import Case, Method, Stored
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.sampler import Sampler
@@ -110,28 +110,19 @@ class Decision(Method):
             facts = (w.votes, self, settings, w.item.pixels.shape, sampler.num_classes)
             yield Record(certificate(w.item.index, w.item.content, *facts), w.votes)
 
-    def recheck(
-        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
-    ) -> Certificate:
+    def recheck(self, stored: Stored) -> Certificate:
         """See `Method`."""
-        old = record.certificate
-        facts = (self, settings, shape, num_classes)
-        return certificate(old.index, old.content, record.votes, *facts)
+        old, votes = stored.record.certificate, stored.record.votes
+        facts = (self, stored.settings, stored.shape, stored.num_classes)
+        return certificate(old.index, old.content, votes, *facts)
 
-    def wrongly_counted(
-        self,
-        record: Record,
-        cached: Record | None,
-        allocation: Allocation | None,
-        settings: Settings,
-        shape: tuple[int, ...],
-    ) -> Iterator[str]:
+    def wrongly_counted(self, stored: Stored) -> Iterator[str]:
         """See `Method`: numbers of draws, and the stop."""
-        votes = record.votes
+        votes, settings = stored.record.votes, stored.settings
         yield from scratch.wrong_selection(votes, settings)
         # Whether the form is the one that the rule gives the input is seen by `recheck`.
-        form = "binary" if len(record.certificate.budget) == 1 else "runner-up"
-        facts = (settings, shape, self.prior)
+        form = "binary" if len(stored.record.certificate.budget) == 1 else "runner-up"
+        facts = (settings, stored.shape, self.prior)
         contest = stopping.contest(votes.selection, self.radius, form, *facts)
         due = contest.stop(votes.estimation) or settings.n
         if (drawn := len(votes.estimation)) != due:

@@ -11,17 +11,17 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcert.certificate import Certificate, Record, Settings, Votes
+from smoothcert.certificate import Record, Settings, Votes
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import scratch
-from smoothcert.methods.base import Allocation, Case, Method
+from smoothcert.methods.base import Case, Stored
 from smoothcert.noise.law import Stream
 from smoothcert.sampling.batches import Request
 from smoothcert.sampling.sampler import Sampler
 
 
 @dataclass(frozen=True)
-class Sized(Method):
+class Sized(scratch.FromScratch):
     """Settings of the method, in addition to `Settings`, whose n no input exceeds.
 
     Args:
@@ -29,10 +29,6 @@ class Sized(Method):
     """
 
     kind: ClassVar[str] = "sized"
-    verb: ClassVar[str] = "certify"
-    results: ClassVar[tuple[str, ...]] = scratch.Scratch.results
-    vote_kinds: ClassVar[tuple[str, ...]] = ("selection", "estimation")
-    reusable: ClassVar[bool] = True
     plan_columns: ClassVar[tuple[str, ...]] = ("estimation",)
 
     policy: str
@@ -48,14 +44,6 @@ class Sized(Method):
             f"most {settings.n} estimation draws"
         )
 
-    def draws(self, settings: Settings) -> int:
-        """See `Method`: the most."""
-        return settings.n0 + settings.n
-
-    def form_of(self, settings: Settings) -> str:
-        """See `Method`."""
-        return settings.form
-
     def check(self, settings: Settings, shape: tuple[int, ...]) -> None:
         """Refuse margins, which rank an input's draws for methods that take n for all."""
         if settings.keep_margins:
@@ -70,24 +58,11 @@ class Sized(Method):
             facts = (sampler.settings, item.pixels.shape, sampler.num_classes)
             yield Record(scratch.certificate(item.index, item.content, votes, *facts), votes)
 
-    def recheck(
-        self, record: Record, settings: Settings, shape: tuple[int, ...], num_classes: int
-    ) -> Certificate:
-        """See `Method`."""
-        old, votes = record.certificate, record.votes
-        return scratch.certificate(old.index, old.content, votes, settings, shape, num_classes)
-
-    def wrongly_counted(
-        self,
-        record: Record,
-        cached: Record | None,
-        allocation: Allocation | None,
-        settings: Settings,
-        shape: tuple[int, ...],
-    ) -> Iterator[str]:
+    def wrongly_counted(self, stored: Stored) -> Iterator[str]:
         """See `Method`: numbers of draws."""
-        yield from scratch.wrong_selection(record.votes, settings)
-        drawn = len(record.votes.estimation)
+        votes, allocation = stored.record.votes, stored.allocation
+        yield from scratch.wrong_selection(votes, stored.settings)
+        drawn = len(votes.estimation)
         if allocation is not None and drawn != allocation.estimation:
             yield f"{drawn} estimation draws are stored where its plan has {allocation.estimation}"
 

@@ -121,14 +121,7 @@ def reaching(menu: Menu, targets: NDArray[np.float64], stages: int) -> Choice:
 def reaching_by_type(
     menu: Menu, table: Table, shares: NDArray[np.float64], targets: NDArray[np.float64]
 ) -> Choice:
-    """The same in the runner-up form, in one look.
-
-    Args:
-        menu: what can be expected.
-        table: of `Menu.runner_up`.
-        shares: those that it was made for.
-        targets: shape (rows,).
-    """
+    """The same in the runner-up form, in one look."""
     row, sizes = np.arange(len(shares)), (table.replays, table.fresh)
     m, half, two = table.fresh[:1].astype(float), menu.alpha / 2, 2 * (targets + _MARGIN)
     p, kept = shares[:, :1], 1 - shares[:, 1:]

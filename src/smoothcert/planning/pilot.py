@@ -123,11 +123,6 @@ def run_pilot(
 def fit(votes: PilotVotes, records: Mapping[int, Record], settings: Settings) -> FlipRates:
     """The flip rates that a pilot saw.
 
-    Args:
-        votes: the pilot's votes.
-        records: cached records by position; at least those of the pilot.
-        settings: of the original's certification.
-
     Raises:
         ValueError: an input does not have one label for each draw of the pilot.
     """

@@ -24,11 +24,7 @@ _SURE = 0.98  # share of the selection votes above which hardly a label changes
 
 
 def counts_of(records: Iterable[Record]) -> NDArray[np.int64]:
-    """Votes for the class and for the best other one: selection's, then estimation's; (inputs, 4).
-
-    Args:
-        records: of a certification from scratch.
-    """
+    """Votes for the class and the best other one: selection's, then estimation's; (inputs, 4)."""
     rows = []
     for record in records:
         votes, candidate = record.votes, record.certificate.candidate
@@ -70,11 +66,6 @@ def positions(
 
     As many as the settings say, but the pilot takes at most a fortieth of the evaluations; inputs
     that are almost sure only where there are no others, since they hardly show changes.
-
-    Args:
-        selected, n: as of `Known`.
-        settings: of the original's certification.
-        method: the method's settings.
     """
     votes = selected[:, 0]
     (likely,) = np.nonzero((2 * votes > settings.n0) & (n > 0))
@@ -103,13 +94,6 @@ def planner(
     facts: Known,
 ) -> PricedPlanner:
     """What a plan can be made from once a pilot has run.
-
-    Args:
-        votes: the pilot's votes.
-        records: cached records by position; at least those of the pilot.
-        settings: of the original's certification.
-        method: the method's settings.
-        facts: of all inputs, see `known`.
 
     Raises:
         ValueError: an input does not have one label for each draw of the pilot.

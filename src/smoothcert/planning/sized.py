@@ -69,12 +69,6 @@ def allocations(
 ) -> Sequence[Allocation]:
     """The estimation draws of each input.
 
-    Args:
-        votes: of the selection draws of all inputs, from `select`.
-        settings: of the certification.
-        method: the method's settings.
-        num_classes: number of classes.
-
     Raises:
         ValueError: see `timed.counted`.
     """

@@ -50,10 +50,6 @@ def tuned_for(method: Method, evaluations: int) -> int:
 def counted(method: _ByPolicy, budget: int | None) -> _ByPolicy:
     """The method that a plan is made by: one of minutes with the evaluations that fit into them.
 
-    Args:
-        method: any with a policy.
-        budget: evaluations, which only a policy of minutes has.
-
     Raises:
         ValueError: the number is missing, or there is one that nothing asks for.
     """
@@ -101,12 +97,7 @@ class Timing:
         return min(_MEASURED, self.minutes * 60 * _SHARE)
 
     def fits(self, per_second: float, done: int = 0) -> int:
-        """How many evaluations fit into the time.
-
-        Args:
-            per_second: the speed of this process.
-            done: evaluations so far.
-        """
+        """How many evaluations fit into the time at this process's speed, with those done."""
         left = self.left
         others = (self.workers - 1) * _OTHERS * max(0.0, left - self.loading)
         return done + int(per_second * max(0.0, left + others))
@@ -117,12 +108,7 @@ class Timing:
         return speed(config, inputs.item(0), sampler.settings.noise, self.measured)
 
     def selecting(self, pace: Pace, total: int) -> Callable[[int], None]:
-        """Count with `pace`, and raise InvalidInput once the draws clearly do not fit.
-
-        Args:
-            pace: counts.
-            total: selection draws, which a plan needs all of.
-        """
+        """Count with `pace`, and raise InvalidInput once the draws clearly do not fit."""
 
         def count(evaluations: int) -> None:
             pace(evaluations)

@@ -87,10 +87,6 @@ def _fresh(settings: Settings, policy: str, method: str, alpha: float, seed: int
 def check_base(base: Method | None, method: Method) -> None:
     """Refuse a base whose votes a method cannot reuse.
 
-    Args:
-        base: the method of the base.
-        method: the one that is to reuse it.
-
     Raises:
         Mismatch: the base was not certified from scratch, or stopped by its votes.
         InvalidInput: it was certified by plan, and the method takes as many draws of every input;

@@ -80,20 +80,12 @@ def unseen(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[fl
     return Table(heads, tuple(rows), (f"Robust, at least: {says}.",))
 
 
-def compared(
-    runs: Sequence[Run],
-    summaries: Sequence[Summary],
-    pairs: Sequence[Pair],
-    radii: Sequence[float],
-) -> Table | None:
+def compared(pairs: Sequence[Pair], radii: Sequence[float]) -> Table | None:
     """What became of the originals' certificates; None if no run is a changed model's."""
-    places = {id(s): number for number, s in enumerate(summaries)}
     rows, every = [], []
     for pair in pairs:
-        base, changed = runs[places[id(pair.base)]], runs[places[id(pair.changed)]]
-        found = compare(base, changed, radii)
-        every.append(found)
-        name = f"{titled(changed)}, from {pair.base.name}"
+        every.append(found := compare(pair.original, pair.run, radii))
+        name = f"{titled(pair.run)}, from {pair.base.name}"
         rows += [(name, *_cells(change, found.p_value(change))) for change in found.changes]
     if not rows:
         return None

@@ -1,6 +1,5 @@
 """All certificates as one table: in memory, and as Parquet, CSV or TSV."""
 
-import csv
 import io
 import json
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from smoothcert.files import make_folder, write_whole
 from smoothcert.methods import alpha_of
 from smoothcert.runs.manifest import method_form
 from smoothcert.runs.store import Run
-from smoothcert.text import cell, visible
+from smoothcert.text import cell, delimited, visible
 
 Result = Run | Certification
 """A finished run, or what `certify` and `recertify` return."""
@@ -146,12 +145,8 @@ def separated(table: pa.Table, delimiter: str) -> str:
 
     A result's name is the only untrusted text; see `text.cell`.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(table.column_names)
     columns = [_texts(column) for column in table.columns]
-    writer.writerows(zip(*columns, strict=True))
-    return text.getvalue()
+    return delimited([table.column_names, *zip(*columns, strict=True)], delimiter)
 
 
 def _texts(column: pa.ChunkedArray) -> list[Any]:

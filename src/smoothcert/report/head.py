@@ -60,14 +60,7 @@ def head(
     classes: Sequence[Predicted],
     names: Sequence[str],
 ) -> Head:
-    """About the first changed model, compared with its original; else about the first run.
-
-    Args:
-        runs, summaries, together: of the page, in its order.
-        found: changed models with their originals.
-        classes: what each run certifies.
-        names: of the classes, may be empty.
-    """
+    """About the first changed model, compared with its original; else about the first run."""
     pair = found[0] if found else None
     focus = next(i for i, s in enumerate(summaries) if pair is None or s is pair.changed)
     run, summary = runs[focus], summaries[focus]
@@ -76,11 +69,10 @@ def head(
     title += f", compared with {pair.base.name}" if pair else ""
     title += f" (and {others} more)" if others else ""
     radius = next((i for i, (r, _) in enumerate(summary.accuracy) if r > 0), 0)
-    base = runs[summaries.index(pair.base)] if pair else None
     figures = _figures(run, summary, together[focus], pair, radius)
     warned = (*_sigmas(runs), *_collapses(runs, classes, names))
     verdict = _verdict(summary, pair, radius)
-    return Head(focus, title, _facts(runs, run, base), verdict, warned, figures)
+    return Head(focus, title, _facts(runs, run, pair and pair.original), verdict, warned, figures)
 
 
 def _facts(runs: Sequence[Run], run: Run, base: Run | None) -> tuple[tuple[str, str], ...]:

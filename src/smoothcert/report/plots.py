@@ -24,12 +24,7 @@ _IN_A_COLUMN, _MOST_NAMES = 12, 24
 
 
 def drawn(chart: Chart, note: str) -> dict[str, bytes]:
-    """A chart as the files `png` (300 dpi) and `svg`.
-
-    Args:
-        chart: what to draw.
-        note: a line below it that says what its curves claim.
-    """
+    """A chart as the files `png` (300 dpi) and `svg`."""
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
@@ -117,12 +112,7 @@ def plain(name: str) -> str:
 
 
 def saved(figure: Figure, kind: str) -> bytes:
-    """The bytes of a file, without a date: the same figure gives the same bytes.
-
-    Args:
-        figure: with its canvas.
-        kind: `png`, `svg` or `pdf`.
-    """
+    """The bytes of a file, without a date: the same figure gives the same bytes."""
     date = {"svg": "Date", "pdf": "CreationDate"}.get(kind)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata={date: None} if date else None)

@@ -62,12 +62,7 @@ class Rows:
 
 
 def rows(run: Run, thumbnails: Mapping[str, int]) -> Rows:
-    """All certificates of a run.
-
-    Args:
-        run: a finished run.
-        thumbnails: number of an input's picture, by content hash.
-    """
+    """All certificates of a run."""
     sigma, cases = run.identity.settings.sigma, []
     numbers: dict[tuple, int] = {}
     lines = []

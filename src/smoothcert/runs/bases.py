@@ -85,12 +85,6 @@ def planner(
 ) -> planning.Planner:
     """What a plan can be made from: a pilot, and the base run with its earlier shown pilots.
 
-    Args:
-        cache: of the base run, with the settings of the new one.
-        base: the base run.
-        pilot: the new classifier's pilot.
-        reuse: the method's settings.
-
     Raises:
         Damaged: a named pilot is missing, or was changed.
         ValueError: the pilot is not of this base run, or see `timed.counted`.
@@ -100,13 +94,7 @@ def planner(
 
 
 def check_continued(base: Run, new: Identity, answers: str) -> None:
-    """Raise Mismatch unless a run can go on with the draws of a base.
-
-    Args:
-        base: the run that is extended.
-        new: what the run will be.
-        answers: the model's logits on the first noise, see `known_answers`.
-    """
+    """Raise Mismatch unless a run can go on with the draws of a base."""
     old, due = base.identity, new.method.of_base(new.settings)
     pairs = {
         "settings": (replace(old.settings, off_grid=0.0), replace(due, off_grid=0.0)),

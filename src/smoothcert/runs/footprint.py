@@ -44,12 +44,7 @@ class Footprint:
     block: int
 
     def stored(self, method: Method, draws: NDArray[np.int64]) -> int:
-        """Bytes of a run, about.
-
-        Args:
-            method: its method.
-            draws: estimation draws of each input.
-        """
+        """Bytes of a run, about."""
         total = len(self.inputs)
         block = min(self.block, total)
         count = min(max(1, _INPUTS // block), total // block)

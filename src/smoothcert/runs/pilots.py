@@ -94,12 +94,6 @@ def read_pilot(run: Run, name: str = NAME) -> StoredPilot:
 def keep(base: Run, model: str, reuse: Planned, votes: PilotVotes) -> str:
     """Store a pilot that will be shown in the base run; returns its file.
 
-    Args:
-        base: the run whose draws it replayed.
-        model: fingerprint of the new classifier.
-        reuse: the method's settings.
-        votes: the pilot's votes.
-
     Raises:
         StoreError: the base run cannot be written to.
     """

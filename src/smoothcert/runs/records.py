@@ -16,14 +16,7 @@ class StoredRecords(Sequence[Record]):
         read: Callable[[int], tuple[Record, ...]],
         certificates: Callable[[], tuple[Certificate, ...]],
     ) -> None:
-        """Read nothing yet.
-
-        Args:
-            count: how many there are.
-            per_block: how many in a block.
-            read: gives the records of a block.
-            certificates: gives all certificates without reading a vote.
-        """
+        """Read nothing yet."""
         self._count, self._per_block, self._read = count, per_block, read
         self._certificates = certificates
         self._block, self._held = -1, ()

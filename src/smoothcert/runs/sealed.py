@@ -72,12 +72,6 @@ def _digits(data: bytes, name: str) -> tuple[int, bytes]:
 def read_sealed(storage: Storage, name: str, run: str, advice: str) -> bytes:
     """Read a file and check its seal.
 
-    Args:
-        storage: its location.
-        name: name of the file.
-        run: the hash of the run that it was sealed for.
-        advice: what to do if it is damaged, for the message.
-
     Raises:
         Damaged: missing, or changed since it was written.
         StoreError: it cannot be read, which says nothing about its content.
@@ -95,12 +89,7 @@ def read_sealed(storage: Storage, name: str, run: str, advice: str) -> bytes:
 
 
 def table_bytes(table: pa.Table, notes: Mapping[str, str] | None = None) -> bytes:
-    """A Parquet file to be sealed: the same bytes for the same table, by the same pyarrow.
-
-    Args:
-        table: the content.
-        notes: additional key-value metadata of the file.
-    """
+    """A Parquet file to be sealed: the same bytes for the same table, by the same pyarrow."""
     buffer = io.BytesIO()
     with parquet.ParquetWriter(
         buffer, table.schema, compression="zstd", write_page_checksum=True

@@ -30,14 +30,9 @@ def runs_beside(storage: Storage) -> tuple[Run, ...]:
 def register(
     identity: Identity, name: str, where: Storage, base: Run | None, near: Iterable[Run]
 ) -> None:
-    """Enter a run in the ledgers concerned, before its first evaluation; warn if its seed was used.
+    """Enter a run in the ledgers concerned, before it evaluates; warn if its seed was used.
 
-    Args:
-        identity: of the run.
-        name: of its classifier.
-        where: the run's storage.
-        base: the run that it reuses, or None.
-        near: runs next to it.
+    Those are its base's or, from scratch, those of the runs near it.
     """
     one, method, near = question_of(identity), identity.method, tuple(near)
     if method.continues:

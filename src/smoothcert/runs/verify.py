@@ -17,7 +17,7 @@ from smoothcert.certificate import Record
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.data.inputs import Inputs, fingerprint_of
 from smoothcert.errors import Damaged, InvalidInput, Mismatch, SmoothcertError
-from smoothcert.methods import Allocation, planned
+from smoothcert.methods import Allocation, Stored, planned
 from smoothcert.runs import ledger, pilots, plan_file, recomputed
 from smoothcert.runs.bases import check_same_inputs
 from smoothcert.runs.replaying import again, elsewhere, fitting, of_data, of_model
@@ -264,15 +264,15 @@ def _checked(
 def _check(
     run: Run, record: Record, cached: Record | None, allocation: Allocation | None
 ) -> Iterator[str]:
-    stored, identity = record.certificate, run.identity
-    settings, shape, method = identity.settings, identity.shape, identity.method
-    again = method.recheck(record, settings, shape, identity.num_classes)
-    if not stored.agrees(again):
+    old, of = record.certificate, run.identity
+    stored = Stored(record, of.settings, of.shape, of.num_classes, cached, allocation)
+    new = of.method.recheck(stored)
+    if not old.agrees(new):
         yield (
-            f"stored radius {stored.radius!r} and outcome "
-            f"{stored.outcome.name}, but its votes give {again.radius!r} and {again.outcome.name}"
+            f"stored radius {old.radius!r} and outcome {old.outcome.name}, but its votes give "
+            f"{new.radius!r} and {new.outcome.name}"
         )
-    yield from method.wrongly_counted(record, cached, allocation, settings, shape)
+    yield from of.method.wrongly_counted(stored)
 
 
 def evaluate_again(

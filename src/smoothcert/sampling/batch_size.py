@@ -20,10 +20,6 @@ def fitting_batch(classifier: OnDevice, shape: tuple[int, ...]) -> int:
     result, depends on what else is on the device, and the batch size is part of a run's identity: a
     resumed run uses the recorded size instead of asking again.
 
-    Args:
-        classifier: on its device; it may have a fixed batch size.
-        shape: shape of one input.
-
     Raises:
         OutOfMemory: not even one row fits.
     """

@@ -40,12 +40,7 @@ def on_device(
 ) -> Iterator["DeviceLabels"]:
     """The classifier's device for a run; see `cpu.on_host` for the CPU's threads.
 
-    Args:
-        classifier: on any torch device.
-        noise: the law.
-        seed: the run's.
-        answer: what to keep of a draw.
-        compile_noise: whether the noise is one compiled kernel; by default on CUDA.
+    The noise is one compiled kernel if that is asked for, by default on CUDA.
     """
     device = torch.device(classifier.device)
     maker = TorchNoise(noise, classifier.device, compile_noise)

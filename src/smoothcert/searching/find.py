@@ -261,7 +261,7 @@ def _next(
     workshop: Workshop, original: Made, objective: str, trains: bool, best: Made
 ) -> list[Made]:
     """What is next to a winner, with its costs."""
-    made = workshop.all_of(list(neighbours(workshop.language, best.candidate, trains)))
+    made = workshop.all_of(list(neighbours(best.candidate, trains)))
     return workshop.price(original, made, objective)[1:] if made else []
 
 

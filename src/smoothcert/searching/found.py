@@ -177,12 +177,7 @@ def _reached(row: Row) -> float:
 
 
 def problems_of(found: Found, pool: Pool | None) -> Iterator[str]:
-    """What is wrong with a search, as far as that shows without its models.
-
-    Args:
-        found: as it was read.
-        pool: what the base run says of its inputs, if it is available.
-    """
+    """What is wrong with a search, without its models; `pool` is the base run's, if available."""
     if found.screening.candidates != 1 or not found.screening.targets:
         yield "its settings are not those of a search"
     words = [row.word for row in found.rows]

@@ -158,13 +158,7 @@ class Workshop:
 
 
 def proposals(language: Language, objective: str, trains: bool) -> tuple[Candidate, ...]:
-    """What is tried first; a search may try anything else of the language.
-
-    Args:
-        language: of the search.
-        objective: one of `OBJECTIVES`.
-        trains: whether there is labelled data to fine-tune on.
-    """
+    """What is tried first; a search may try anything else of the language."""
     count = len(language.layers)
     tuned = (0, _EPOCHS) if trains else (0,)
     cut = [Candidate(f, s, x, e) for s, x, f in _shrunk(objective) for e in tuned]
@@ -185,14 +179,8 @@ def proposals(language: Language, objective: str, trains: bool) -> tuple[Candida
     return (*plain, Candidate("int8"), *ladder, *cut)
 
 
-def neighbours(language: Language, best: Candidate, trains: bool) -> Iterator[Candidate]:
-    """What is one step further than a candidate: a layer's level, the next format, a shrink's next.
-
-    Args:
-        language: all of these are in it.
-        best: the candidate.
-        trains: whether there is labelled data to fine-tune on.
-    """
+def neighbours(best: Candidate, trains: bool) -> Iterator[Candidate]:
+    """What is a step further than a candidate: a layer's level, the next format, or shrink."""
     formats, last = best.formats, len(LEVELS) - 1
     if not isinstance(formats, str):
         for i, level in enumerate(map(LEVELS.index, formats)):

@@ -1,7 +1,5 @@
 """A search as a page and a table: cost against what is proven, of all candidates."""
 
-import csv
-import io
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +12,7 @@ from smoothcert.methods.targets import MeanRadius, Target
 from smoothcert.report.axes import Axis
 from smoothcert.searching.explored import figure_of
 from smoothcert.searching.found import Found, Row
-from smoothcert.text import floor_to, level, percent
+from smoothcert.text import delimited, floor_to, level, percent
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 544.0, 12.0, 292.0
 UNITS = {"size": "bytes as stored", "latency": "seconds a row", "energy-proxy": "picojoules a row"}
@@ -69,10 +67,8 @@ def html(found: Found) -> str:
 
 def pareto(found: Found) -> str:
     """The table of all candidates as CSV, by cost."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     names = "word,candidate,bytes,cost,seconds,flips_explored,draws_explored,expected,proven"
-    writer.writerow([*names.split(","), "verdict", "evaluations", "winner"])
+    rows: list[list[object]] = [[*names.split(","), "verdict", "evaluations", "winner"]]
     for row in found.rows:
         one = row.certificate
         facts = ["", "", ""]
@@ -82,8 +78,8 @@ def pareto(found: Found) -> str:
         seen = [row.flips, row.draws, f"{row.expected:.6f}"]
         seconds = "" if row.seconds is None else repr(row.seconds)
         plain = [row.word, row.target, row.size, repr(row.cost), seconds, *seen, *facts]
-        writer.writerow([*plain, int(found.best is row)])
-    return out.getvalue()
+        rows.append([*plain, int(found.best is row)])
+    return delimited(rows)
 
 
 def _chart(found: Found) -> tuple[list[Point], Axis, Axis, float]:

@@ -98,12 +98,7 @@ class Search:
         return next((t for t in self.tried if t.accepted), None)
 
     def explore(self, candidates: Sequence[Made], spend: int) -> None:
-        """What selection draws say of candidates, by successive halving.
-
-        Args:
-            candidates: to begin with.
-            spend: evaluations at most.
-        """
+        """What selection draws say of candidates, by successive halving."""
         none = Explored.none(self.explorer.inputs)
         self.known.update({m.word: Tried(m, none) for m in candidates})
         left, floor = sorted(candidates, key=lambda m: m.cost), self.purse.left - spend
@@ -178,11 +173,7 @@ class Search:
             failed += not self.known[word].accepted
 
     def improve(self, proposed: Callable[[Made], Sequence[Made]]) -> None:
-        """Go on from the winner to what is next to it, until nothing cheaper is proven.
-
-        Args:
-            proposed: what may be tried next, of a winner, with its costs.
-        """
+        """Go on from the winner to what is next to it, until nothing cheaper is proven."""
         while (best := self.best) is not None:
             new = [m for m in proposed(best.made) if m.cost < best.made.cost]
             new = [m for m in new if m.word not in self.known]
@@ -230,10 +221,6 @@ def by_sensitivity(search: Search, spend: int) -> Language:
 
     Each layer alone is rounded to 4 bits and its flips on selection draws are counted, of inputs
     that selection draws choose: the language may not depend on a counted vote.
-
-    Args:
-        search: its workshop's language has all layers, in any order.
-        spend: evaluations at most.
     """
     names, plain = search.workshop.language.layers, search.workshop.plain.stat().st_size
     # Apart, as the same word is another candidate in the language that comes of it.

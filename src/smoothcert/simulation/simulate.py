@@ -188,10 +188,6 @@ class Simulation:
 def simulate(log: Log, study: Study) -> Simulation:
     """Simulate a study on a log; the same seed gives the same result.
 
-    Args:
-        log: from `read_log`.
-        study: what to simulate.
-
     Returns:
         Curves of certifying from scratch and of every method, each the mean of the repetitions,
         and dataset certificates with their equivalent from scratch.

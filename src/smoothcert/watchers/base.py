@@ -206,13 +206,7 @@ class Notifier:
 def notifying(
     watchers: Sequence[Watcher], start: Start, pilot_evaluations: int = 0
 ) -> Iterator[Notifier]:
-    """Notify watchers of what is done inside, which calls `add`, and `finish` unless interrupted.
-
-    Args:
-        watchers: called in this order.
-        start: what is certified.
-        pilot_evaluations: spent on planning, in addition to those of the certificates.
-    """
+    """Notify watchers of what is done inside: it calls `add`, and `finish` unless interrupted."""
     notifier = Notifier(watchers, start, pilot_evaluations)
     try:
         yield notifier

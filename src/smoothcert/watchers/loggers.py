@@ -14,9 +14,6 @@ FORMS = "wandb[:PROJECT], mlflow[:TRACKING_URI] or tensorboard:FOLDER"
 def logger(text: str) -> Watcher:
     """The logger that a text names.
 
-    Args:
-        text: one of `FORMS`.
-
     Raises:
         InvalidInput: it does not name a logger.
         MissingExtra: its package is not installed.

@@ -52,9 +52,9 @@ class Normalization:
 
 NORMALIZATIONS = {
     "none": Normalization(),
-    **{word: Normalization(one.mean, one.std) for word, one in vocabulary.NORMALIZATIONS.items()},
+    **{word: Normalization(**one) for word, one in vocabulary.NORMALIZATIONS.items()},
     **{
-        f"{word}-mean": Normalization(vocabulary.NORMALIZATIONS[word].mean, (1.0,) * 3)
+        f"{word}-mean": Normalization(vocabulary.NORMALIZATIONS[word]["mean"], (1.0,) * 3)
         for word in ("cifar10", "imagenet")
     },
 }

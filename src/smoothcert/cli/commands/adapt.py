@@ -62,7 +62,7 @@ _Resampling = Annotated[
     typer.Option(
         help="bilinear or bicubic as in Pillow and torchvision; bilinear-plain or "
         "bicubic-plain as in OpenCV (without antialiasing).",
-        autocompletion=options.complete(vocabulary.RESAMPLINGS),
+        autocompletion=options.complete(tuple(vocabulary.RESAMPLINGS)),
         show_default="bilinear",
     ),
 ]
