@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
+from numpy.typing import NDArray
+
 from smoothcert.bounds import paired
 from smoothcert.errors import Mismatch
 from smoothcert.methods import Method, by_input, method_of
@@ -99,7 +102,11 @@ class Comparison:
     exact: bool
 
     def p_value(self, change: Change) -> str:
-        """That of one of the changes as reports show it: a dash where the two are not alike."""
+        """A p-value as reports show it: a dash where the two are not alike.
+
+        Args:
+            change: one of `changes`.
+        """
         return p_value(change.p_value, self.exact) if self.alike else "–"
 
 
@@ -161,13 +168,8 @@ def compare(
     known = _known(*([label for _, label in pairs] for pairs in both))
     before, after = (correct_radii([c for c, _ in pairs], known) for pairs in both)
     least = paired.detectable(len(known), None, level, power)
-    changes = []
-    for radius in (float(real(radius, "a radius")) for radius in radii):
-        one, two = before >= radius, after >= radius
-        lost, gained = int((one & ~two).sum()), int((~one & two).sum())
-        found = paired.detectable(len(known), (lost + gained) / len(known), level, power)
-        counts = int((one & two).sum()), lost, gained, int((~one & ~two).sum())
-        changes.append(Change(radius, *counts, paired.mcnemar(lost, gained), found))
+    at = [float(real(radius, "a radius")) for radius in radii]
+    changes = [_change(r, before >= r, after >= r, level, power) for r in at]
     return Comparison(
         *(visible(name_of(result)) for result in (first, second)),
         inputs=len(known),
@@ -178,6 +180,16 @@ def compare(
         alike=_terms(first) == _terms(second),
         exact=all(by_input(_method(result)) for result in (first, second)),
     )
+
+
+def _change(
+    radius: float, before: NDArray[np.bool_], after: NDArray[np.bool_], level: float, power: float
+) -> Change:
+    """What became of certificates, from where they are before and after."""
+    lost, gained = int((before & ~after).sum()), int((~before & after).sum())
+    found = paired.detectable(len(before), (lost + gained) / len(before), level, power)
+    counts = int((before & after).sum()), lost, gained, int((~before & ~after).sum())
+    return Change(radius, *counts, paired.mcnemar(lost, gained), found)
 
 
 def _inputs(run: Run) -> tuple[object, ...]:
