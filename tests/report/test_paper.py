@@ -61,12 +61,13 @@ def captions(out):
 @pytest.mark.slow
 def test_everything_is_written(made):
     runs, summaries, out = made
-    figures = {"certified_accuracy", "probabilities", "acr_evaluations"}
+    figures = {"certified_accuracy", "probabilities", "acr_evaluations", "panels"}
     tables = {"main", "changes", "classes", "new_inputs"}
     assert {path.name for path in out.iterdir()} == {
         *(f"{name}.{kind}" for name in figures for kind in ("pdf", "svg")),
         *(f"{name}.{kind}" for name in tables for kind in ("tex", "csv")),
-        *("figures.tex", "example.tex", "captions.txt", "certificates.csv", "references.bib"),
+        *("figures.tex", "panels.tex", "example.tex", "captions.txt", "certificates.csv"),
+        "references.bib",
         *(f"{run.name}.tsv" for run in runs),
     }
     assert captions(out).keys() == figures | tables
@@ -83,17 +84,20 @@ def test_equal_runs_give_equal_bytes(made, tmp_path, monkeypatch):
     assert files == {file.name for file in out.iterdir()} - {"classes.tex"}
     assert "classes" not in (tmp_path / "example.tex").read_text()
     # Without the screening.
-    other = {"certified_accuracy.pdf", "certified_accuracy.svg", "figures.tex", "captions.txt"}
+    other = {
+        f"{name}.{kind}" for name in ("certified_accuracy", "panels") for kind in ("pdf", "svg")
+    }
+    other |= {"figures.tex", "panels.tex", "captions.txt"}
     for name in files - other - {"example.tex"}:
         assert (out / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
-def test_figures_are_a_column_wide_with_fonts_that_publishers_take(made):
+def test_figures_are_a_column_or_two_wide_with_fonts_that_publishers_take(made):
     _, _, out = made
-    for name in ("certified_accuracy", "probabilities", "acr_evaluations"):
+    for name in ("certified_accuracy", "probabilities", "acr_evaluations", "panels"):
         pdf = (out / f"{name}.pdf").read_bytes()
         width = float(re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ", pdf)[1])
-        assert width == 3.25 * 72
+        assert width == (7 if name == "panels" else 3.25) * 72
         assert b"/CIDFontType2" in pdf and b"/Type3" not in pdf  # Type 42
         assert b"CreationDate" not in pdf
         svg = (out / f"{name}.svg").read_text()
@@ -199,7 +203,7 @@ def test_it_compiles(made, tmp_path, encoding):
     letters = "".join(map(chr, range(0xC0, 0x180)))
     hostile = table(["a"], [[HOSTILE], [letters], ["|`–₀≥≤±−ℓ"]], HOSTILE, "hostile")
     (tmp_path / "hostile.tex").write_text(hostile)
-    text = document(["figures", "main", "changes", "classes", "new_inputs", "hostile"])
+    text = document(["figures", "panels", "main", "changes", "classes", "new_inputs", "hostile"])
     (tmp_path / "example.tex").write_text(text.replace("[T1]", f"[{encoding}]"))
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "example.tex"]
     how = {"cwd": tmp_path, "capture_output": True, "text": True, "errors": "replace"}

@@ -48,13 +48,11 @@ def screen(
     counts as a try on the base's draws, in `base.tries`, for later questions about them.
 
     Args:
-        base: the original's certification, its run, or the path of that, see `recertify`.
+        base, inputs: the original's certification, and its inputs with labels, as of `recertify`.
         classifiers: the candidates, made without looking at the cached noise.
-        inputs: the original's inputs, with labels, or what `load_inputs` takes; see `recertify`.
         per_input: evaluations of each candidate per input that the original certifies rightly.
         alpha: probability that any statement about any of the candidates is wrong.
-        radii: radii at which a tighter bound is wanted; see `Screening`.
-        groups: number of groups of inputs of similar vote share.
+        radii, groups: where a tighter bound is wanted; number of groups of similar vote share.
         accept: targets such as `ca@0.5>=0.40` or `acr>=0.9*base` (`base`: the original's own
             certificates); a candidate stops once all are proven, or one cannot be.
         form: how the other classes are bounded, see `Screening`; by default as the original.
@@ -76,8 +74,6 @@ def screen(
 
     Examples:
         >>> (one,) = smoothcert.screen("runs/base", ["model-int8.onnx"], accept="acr>=0.5*base")
-        >>> one.verdict.name
-        'ACCEPTED'
     """
     several, goals = _several(classifiers), read(accept)
     data = inputs_of(original := as_base(base), inputs)

@@ -106,6 +106,9 @@ class Comparison:
 
         Args:
             change: one of `changes`.
+
+        Returns:
+            It, rounded up, and "about" where it is approximate.
         """
         return p_value(change.p_value, self.exact) if self.alike else "–"
 
@@ -134,13 +137,11 @@ def compare(
     """Compare two models on the same inputs: certificates kept, lost and gained, with a p-value.
 
     Args:
-        first: a finished run, or what `certify` or `recertify` returned.
-        second: another one, on the same inputs.
+        first, second: finished runs, or what `certify` or `recertify` returned, on the same inputs.
         radii: l2 radii at which to compare, >= 0.
         labels: true classes of the inputs, for results in memory; runs have theirs. None (or a
             None among them) for unknown: then any certificate counts.
-        power: probability with which a difference shall be found, in (0, 1).
-        level: of the test, in (0, 1).
+        power, level: with which a difference shall be found, and of the test; both in (0, 1).
 
     Returns:
         The comparison.

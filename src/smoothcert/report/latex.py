@@ -80,22 +80,24 @@ def table(
     )
 
 
-def figure(file: str, caption: str, label: str) -> str:
-    """A figure as wide as a column.
+def figure(file: str, caption: str, label: str, wide: bool = False) -> str:
+    """A figure as wide as a column, or as the page.
 
     Args:
         file: the picture's name; no part of it is escaped.
         caption: what it shows, as plain text.
         label: its name after `fig:`.
+        wide: whether it goes over two columns.
     """
+    kind, width = ("figure*", "textwidth") if wide else ("figure", "columnwidth")
     return "\n".join(
         (
-            r"\begin{figure}[t]",
+            rf"\begin{{{kind}}}[t]",
             r"\centering",
-            rf"\includegraphics[width=\columnwidth]{{{file}}}",
+            rf"\includegraphics[width=\{width}]{{{file}}}",
             rf"\caption{{{tex(caption)}}}",
             rf"\label{{fig:{label}}}",
-            r"\end{figure}",
+            rf"\end{{{kind}}}",
             "",
         )
     )

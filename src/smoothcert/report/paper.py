@@ -36,7 +36,8 @@ def paper(
     """Write what a paper shows of some runs into a folder.
 
     The files are the figures `certified_accuracy`, `probabilities` and `acr_evaluations` as PDF and
-    SVG, 3.25 inches wide, and `figures.tex` with their captions; the tables `main` and, where the
+    SVG, 3.25 inches wide, and `panels`, all three in 7 inches; `figures.tex` and `panels.tex` with
+    their captions; the tables `main` and, where the
     runs have something for them, `changes`, `classes`, `new_inputs` and `seeds` as LaTeX (with
     booktabs) and CSV; `certificates.csv`, and `<run>.tsv` for runs whose labels are known;
     `captions.txt`; `references.bib`, what the methods are from; and `example.tex`, a document of
@@ -83,10 +84,16 @@ def paper(
 
 
 def _drawn(drawn: "Sequence[Picture]") -> dict[str, str | bytes]:
-    """Figures, and a file that includes them."""
-    captioned = (latex.figure(f"{one.key}.pdf", one.caption, _label(one.key)) for one in drawn)
-    files = {f"{one.key}.{kind}": data for one in drawn for kind, data in one.files.items()}
-    return {**files, "figures.tex": "\n".join(captioned)}
+    """Figures, and files that include them."""
+    pairs = ((f"{one.key}.{kind}", data) for one in drawn for kind, data in one.files.items())
+    files: dict[str, str | bytes] = dict(pairs)
+    for name, wide in (("figures.tex", False), ("panels.tex", True)):
+        files[name] = "\n".join(
+            latex.figure(f"{one.key}.pdf", one.caption, _label(one.key), wide)
+            for one in drawn
+            if one.wide == wide
+        )
+    return files
 
 
 def _tabled(drawn: "Sequence[Picture]", made: Sequence[Table]) -> dict[str, str]:
@@ -96,7 +103,7 @@ def _tabled(drawn: "Sequence[Picture]", made: Sequence[Table]) -> dict[str, str]
     for one in fitting:
         facts = (one.heads, one.rows, one.caption, _label(one.key), one.texts)
         files[f"{one.key}.tex"] = latex.table(*facts)
-    files["example.tex"] = latex.document(["figures", *(one.key for one in fitting)])
+    files["example.tex"] = latex.document(["figures", "panels", *(one.key for one in fitting)])
     captions = [f"{one.key}\n{one.caption}" for one in (*drawn, *made)]
     files[CAPTIONS] = "\n\n".join([f"{_FIRST} {__version__}", CLAIM, *captions]) + "\n"
     return files

@@ -1,4 +1,5 @@
-"""The figures of a paper, as PDF and SVG: a column wide, and legible in black and white."""
+"""The figures of a paper, as PDF and SVG: a column wide, or all on two, and legible in black and
+white."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from smoothcert.summary import Summary
 COLUMN = 3.25
 """Width in inches of a column of two, as conferences have them."""
 
+PAGE = 7.0
+"""Width in inches of both columns."""
+
 _HEIGHT, _ENTRY = 2.1, 0.15  # inches, without the legend; of a line of it
 _GREY = "#777777"
 _DASHES = (  # told apart in black and white: long and short, with and without dots
@@ -44,7 +48,7 @@ _STYLE = {
     "lines.linewidth": 1.1,
     "axes.linewidth": 0.6,
 }
-_SHORT_NAME = 22  # letters; two columns of a legend fit into a column of text
+_LETTER, _KEY = 0.054, 0.42  # inches in a legend: a letter, and what stands beside a name
 _LEAST, _NINES = 0.1, (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 
 
@@ -56,11 +60,13 @@ class Picture:
         key: name of its files.
         caption: what it shows and what holds of it.
         files: the bytes by kind, `pdf` and `svg`.
+        wide: whether it goes over two columns.
     """
 
     key: str
     caption: str
     files: dict[str, bytes]
+    wide: bool = False
 
 
 def pictures(
@@ -69,7 +75,7 @@ def pictures(
     screened: Sequence[DatasetCertificate] = (),
     published: Sequence[Published] = (),
 ) -> tuple[Picture, ...]:
-    """Certified accuracy, probabilities, and ACR against evaluations.
+    """Certified accuracy, probabilities, and ACR against evaluations; and all three side by side.
 
     Args:
         runs: finished, with different names.
@@ -77,19 +83,26 @@ def pictures(
         screened: dataset certificates to be drawn beside the runs.
         published: logs to be drawn beside the runs.
     """
+    draws = (_accuracy, _probabilities, _evaluations)
     drawings = (
-        ("certified_accuracy", _accuracy, paper_words.accuracy(runs, screened, published)),
-        ("probabilities", _probabilities, paper_words.probabilities(runs)),
-        ("acr_evaluations", _evaluations, paper_words.evaluations(runs)),
+        ("certified_accuracy", draws[:1], paper_words.accuracy(runs, screened, published)),
+        ("probabilities", draws[1:2], paper_words.probabilities(runs)),
+        ("acr_evaluations", draws[2:], paper_words.evaluations(runs)),
+        ("panels", draws, paper_words.panels(runs, screened, published)),
     )
     found = []
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
-        for key, draw, caption in drawings:
-            figure = Figure(layout="constrained")
+        for key, panels, caption in drawings:
+            figure, wide = Figure(layout="constrained"), len(panels) > 1
             FigureCanvasAgg(figure)
-            draw(figure.add_subplot(), runs, summaries, screened, published)
-            _finish(figure)
-            found.append(Picture(key, caption, {k: saved(figure, k) for k in ("pdf", "svg")}))
+            for number, draw in enumerate(panels):
+                axes = figure.add_subplot(1, len(panels), number + 1)
+                draw(axes, runs, summaries, screened, published)
+                if wide:
+                    axes.set_title(f"({'abc'[number]})", loc="left", fontsize=8)
+            _finish(figure, PAGE if wide else COLUMN)
+            files = {kind: saved(figure, kind) for kind in ("pdf", "svg")}
+            found.append(Picture(key, caption, files, wide))
     return tuple(found)
 
 
@@ -170,14 +183,16 @@ def _line(axes: Any, curve: Curve, look: dict[str, Any]) -> None:
     axes.plot([*curve.x, curve.x[-1]], [*curve.y, 0.0], drawstyle="steps-pre", **look)
 
 
-def _finish(figure: Figure) -> None:
-    """Grid, legend below, and a height that has room for it."""
-    axes: Any = figure.axes[0]
-    axes.grid(alpha=0.3, linewidth=0.4)
-    axes.spines[["top", "right"]].set_visible(False)
-    names = axes.get_legend_handles_labels()[1]
-    columns = 2 if len(names) > 1 and max(map(len, names)) <= _SHORT_NAME else 1
+def _finish(figure: Figure, width: float) -> None:
+    """Grid, the first panel's legend below, and a height that has room for it."""
+    every: Any = figure.axes
+    for axes in every:
+        axes.grid(alpha=0.3, linewidth=0.4)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, names = every[0].get_legend_handles_labels()
+    columns = int(width / (_KEY + _LETTER * max(map(len, names))))
+    columns = max(1, min(columns, len(names)))
     lines = -(-len(names) // columns)
-    figure.set_size_inches(COLUMN, _HEIGHT + _ENTRY * lines)
+    figure.set_size_inches(width, _HEIGHT + _ENTRY * lines)
     facts = {"frameon": False, "fontsize": 7, "borderaxespad": 0.2, "handlelength": 2.6}
-    figure.legend(loc="outside lower center", ncols=columns, **facts)
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, **facts)

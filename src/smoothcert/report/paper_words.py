@@ -119,23 +119,31 @@ def others(published: Sequence[Published]) -> str:
     return f"Grey: {shown}. {PUBLISHED}"
 
 
-def probabilities(runs: Sequence[Run]) -> str:
-    """Of the figure of probabilities."""
+def panels(
+    runs: Sequence[Run], screened: Sequence[DatasetCertificate], published: Sequence[Published]
+) -> str:
+    """Of the three figures side by side; the runs' facts are said once."""
+    first = accuracy(runs, screened, published)
+    return f"(a) {first} (b) {probabilities(runs, '')} (c) {evaluations(runs, '')}"
+
+
+def probabilities(runs: Sequence[Run], told: str | None = None) -> str:
+    """Of the figure of probabilities; `told` stands in place of the runs' facts."""
     return (
         "Share of inputs whose class has at least a given probability under noise. "
-        f"{facts(runs)} Line: lower limits, each of which holds with probability 1 − α on its own "
-        "(docs/theory.md, sections 2 to 13, by the method). Lower edge of the band: simultaneous, "
-        "a lower limit of the share at all probabilities at once, with probability 1 − α of each "
-        f"run (docs/theory.md, sections 11 and 15){several(runs)}."
+        f"{_told(runs, told)}Line: lower limits, each of which holds with probability 1 − α on its "
+        "own (docs/theory.md, sections 2 to 13, by the method). Lower edge of the band: "
+        "simultaneous, a lower limit of the share at all probabilities at once, with probability "
+        f"1 − α of each run (docs/theory.md, sections 11 and 15){several(runs)}."
     )
 
 
-def evaluations(runs: Sequence[Run]) -> str:
-    """Of the figure of ACR against evaluations."""
+def evaluations(runs: Sequence[Run], told: str | None = None) -> str:
+    """Of the figure of ACR against evaluations; `told` as for `probabilities`."""
     return (
         "Average certified radius (ACR) against evaluations per input. Marks: the runs. Lines: the "
         "first draws of the same votes from scratch, what a run with that n gives (docs/theory.md, "
-        f"section 15); no n or model may be chosen by them. {facts(runs)} {ALONE}."
+        f"section 15); no n or model may be chosen by them. {_told(runs, told)}{ALONE}."
     )
 
 
@@ -191,6 +199,10 @@ def seeds() -> str:
         "Mean ± standard deviation over runs of one model with several seeds of the noise: a "
         "description of these runs, not a confidence interval."
     )
+
+
+def _told(runs: Sequence[Run], told: str | None) -> str:
+    return f"{facts(runs)} " if told is None else told
 
 
 def _labelled(runs: Sequence[Run]) -> bool:

@@ -113,24 +113,20 @@ def search(
     however the search chose what to try.
 
     Args:
-        base: the original's run from scratch, or its folder.
-        model: its reference.
+        base, model: the original's run from scratch, or its folder; and the model's reference.
         inputs: the original's inputs, with labels.
         out: folder to write; it must not exist, or be empty, but to go on.
-        accept: targets, as of `screen`; all must be proven.
-        calibration: other data of the same kind, to calibrate and train on.
-        objective, budget, alpha, form, seed, batch_size, minutes: see `SearchOptions`.
-        resume, workers: likewise.
-        progress, say: called with evaluations, and with what is being done.
-        load: loads a candidate's file.
+        accept, calibration: targets as of `screen`; other data, to calibrate and train on.
+        objective, budget, alpha, form, seed, batch_size, minutes, resume, workers: see
+            `SearchOptions`.
+        progress, say, load: called with evaluations, what is being done, and a candidate's file.
 
     Returns:
         What was found; also written to `out`, with the models that were certified.
 
     Raises:
         InvalidInput: a setting is out of range, or the budget does not allow any proof.
-        Mismatch: the inputs are not those of the run, or the search in `out` is another.
-        ModelError: the model is not usable.
+        Mismatch, ModelError: other inputs than the run's, another search in `out`; no usable model.
 
     Source: docs/theory.md, sections 10 and 14.
 
