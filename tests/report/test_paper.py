@@ -157,7 +157,7 @@ def test_tables_have_the_figures_rounded_to_the_safe_side(made):
     }
     assert {row["p"] for row in changes} == {""}  # another n or alpha: no test of the models
     bibliography = (out / "references.bib").read_text()
-    assert len(re.findall("^@", bibliography, re.M)) == bibliography.count(" author = ")
+    assert len(re.findall("^@", bibliography, re.MULTILINE)) == bibliography.count(" author = ")
     assert "cohen2019certified" in bibliography
 
 
