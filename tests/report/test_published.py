@@ -71,7 +71,7 @@ def test_page_card_target_and_curve(run, tmp_path):
     assert "α = 0.1 per input" in card
     assert together in card
     said = judge(run, Target(0.0, 0.5)).text
-    assert "each wrong with probability at most 0.1 on its own" in said
+    assert "Each certificate is wrong with probability at most 0.1 on its own" in said
     assert together in said
     curve = of_all(run)[1]
     assert (curve.beta, curve.wrong) == (PROVEN, wrong)
