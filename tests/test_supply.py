@@ -222,6 +222,7 @@ def test_the_installed_wheel_works_from_end_to_end(installed, tmp_path):
     assert all(file.startswith(str(installed)) for file in files)
 
 
+@pytest.mark.slow
 def test_the_bill_of_materials_is_what_is_installed_and_locked(builds):
     try:
         bill = sbom.bill(builds[0])

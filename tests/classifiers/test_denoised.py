@@ -94,8 +94,18 @@ def trained(network, loss, steps):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
+    """A classifier and a denoiser, hardly trained: what they compute matters, not how well."""
+    return made(tmp_path_factory.mktemp("denoised"), 3, 3)
+
+
+@pytest.fixture(scope="module")
+def useful(tmp_path_factory):
     """A classifier that never saw noise, and a denoiser for sigma 0.5, trained on digits."""
-    folder = tmp_path_factory.mktemp("denoised")
+    return made(tmp_path_factory.mktemp("useful"), 300, 500)[0]
+
+
+def made(folder, steps, denoising):
+    """The files of both, after so many steps of training, and their modules."""
     (folder / "own_parts.py").write_text(OWN)
     space = {}
     exec(OWN, space)
@@ -117,8 +127,8 @@ def files(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         parts = {
-            "network": trained(space["Network"](), entropy, 300),
-            "denoiser": trained(space["Denoiser"](), square, 500),
+            "network": trained(space["Network"](), entropy, steps),
+            "denoiser": trained(space["Denoiser"](), square, denoising),
             "timed": space["timed"]().eval(),
         }
     torch.save(parts["denoiser"].state_dict(), folder / "denoiser.pth")
@@ -151,7 +161,8 @@ def noisy(count=64):
 
 
 @pytest.mark.slow
-def test_it_is_worth_certificates(folder):
+def test_it_is_worth_certificates(useful, monkeypatch):
+    monkeypatch.chdir(useful)
     inputs = smoothcert.load_inputs("digits", limit=40)
     right = []
     for model in ("network.pt2", "network.pt2+d.json"):

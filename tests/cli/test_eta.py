@@ -84,7 +84,7 @@ def worst(stream: Iterator[tuple[float, int]], skip: float = 0.1) -> float:
     "stream",
     [
         steady(),
-        steady(step=1),
+        steady(step=10),
         blocks(1),
         blocks(2),
         blocks(4, size=250),

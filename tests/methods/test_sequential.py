@@ -167,7 +167,7 @@ def test_the_draws_are_those_of_certify(tiny_inputs, pixel_sum):
 
 
 def test_labels_are_never_seen(tiny_inputs, pixel_sum):
-    other = smoothcert.Inputs(**{**vars(tiny_inputs), "labels": (0,) * 30})
+    other = replace(tiny_inputs, labels=(0,) * 30)
     a = decide(pixel_sum, tiny_inputs, SIGMA, 0.05, n=300)
     b = decide(pixel_sum, other, SIGMA, 0.05, n=300)
     assert a.records == b.records

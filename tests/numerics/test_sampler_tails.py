@@ -112,6 +112,7 @@ def test_the_compiled_look_up_at_hard_words(law):
     assert (np.array(found) - len(law.table) // 2 == by_definition(law, words)).all()
 
 
+@pytest.mark.slow
 @every_law
 def test_the_torch_look_up_at_hard_words(law):
     guide, below, bits = torch_kernel.search(law)

@@ -204,6 +204,7 @@ def test_an_aim_out_of_reach_costs_nothing():
     assert made.plan().evaluations == 0
 
 
+@pytest.mark.slow
 def test_a_higher_aim_is_worth_its_draws_on_fewer_inputs():
     """Why retain:0.99 can cost less and prove less than retain:0.9, which plan then says."""
     made = planner()

@@ -98,7 +98,9 @@ def test_what_is_said_names_the_error_of_one_certificate_and_claims_no_more(run,
     assert "Each certificate is wrong with probability at most 0.001 on its own" in text
     assert f"at most {wrong_at_most(len(run.labels), 0.001, 0.001)} of the" in text
     data = inputs(run.labels)
-    new = run_recertify(tmp_path / "n", run, PixelSum(28), data, Reuse("uniform:60"), RunOptions())
+    new = run_recertify(
+        tmp_path / "n", run, PixelSum(28), data, Reuse("uniform:60", "joint"), RunOptions()
+    )
     assert "wrong with probability at most 0.002 on its own" in judge(new, Target(0, 0.5)).text
 
 

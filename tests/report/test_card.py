@@ -54,7 +54,9 @@ def runs(tmp_path_factory):
     to = RunOptions(
         8, origin={"model": "models/new.onnx", "data": DATA | {"data": "/secret/x.npz"}}
     )
-    new = run_recertify(path / "new", base, PixelSum(27), inputs(), Reuse("uniform:60"), to)
+    new = run_recertify(
+        path / "new", base, PixelSum(27), inputs(), Reuse("uniform:60", "joint"), to
+    )
     return base, new
 
 
@@ -86,7 +88,7 @@ def test_it_says_what_was_certified_and_what_not(runs):
         f"- `base`: `small@net.onnx`, fingerprint `{base.identity.model}`; 7 inputs of `org/some",
         "σ = 0.25, α = 0.001 per input, noise seed 0; certified from scratch with 20 selection",
         f"- `new`: `models/new.onnx`, fingerprint `{new.identity.model}`; 7 inputs of `x.npz`",
-        "α = 0.002 per input, noise seed 0; `recertified (auto, uniform:60) from an original with",
+        "α = 0.002 per input, noise seed 0; `recertified (joint, uniform:60) from an original with",
         "with probability 1 − 0.002, at most 1 of the 7 certificates is wrong",
         "and α is the one above",
         "Not claimed: that all certificates hold at once",

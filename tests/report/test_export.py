@@ -34,7 +34,9 @@ def made(tmp_path_factory):
     base = run_certify(
         path / "base", PixelSum(28), data, Settings(0.25, 16, n0=20, n=300), RunOptions()
     )
-    run_recertify(path / "new", base, PixelSum(28), data, Reuse("uniform:60"), RunOptions())
+    run_recertify(
+        path / "new", base, PixelSum(28), data, Reuse("uniform:60", "joint"), RunOptions()
+    )
     return path
 
 

@@ -24,6 +24,7 @@ from support.run_files import bytes_of, edit
 SETTINGS = Settings(0.25, 16, n0=20, n=60, keep_margins=True)
 SMALL = RunOptions(batch_size=16, block_inputs=2)
 DATA = Inputs.from_arrays(np.full((3, 1, 2, 2), 0.5), [1, 0, 1], grid=1 / 16)
+JOINT = Reuse("uniform:30", "joint")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def pristine(tmp_path_factory):
     """A base run with an entry in its ledger, and a planned one."""
     folder = tmp_path_factory.mktemp("pristine")
     base = run_certify(folder / "base", PixelSum(28), DATA, SETTINGS, SMALL)
-    run_recertify(folder / "new", base, PixelSum(29), DATA, Reuse("uniform:30"), SMALL)
+    run_recertify(folder / "new", base, PixelSum(29), DATA, JOINT, SMALL)
     return folder
 
 
@@ -265,7 +266,7 @@ def test_resume_refuses_what_cannot_be_redone(pristine, tmp_path, name):
     how = RunOptions(batch_size=16, block_inputs=2, resume=True)
     base = Run.open(pristine / "base")
     with pytest.raises(Damaged, match=f"{name} is damaged.*Restore it from a copy"):
-        run_recertify(out, base, PixelSum(29), DATA, Reuse("uniform:30"), how)
+        run_recertify(out, base, PixelSum(29), DATA, JOINT, how)
 
 
 def test_other_formats_are_named(run):

@@ -244,10 +244,11 @@ def _show(result: Result, size: Size, as_json: bool, seconds: float, out: Path) 
     console.say(_saved(result))
     console.say(
         f"The original is certified from scratch (n = {size.n:,}, α = {ALPHA:g}). The others reuse "
-        f"its votes at a total α = {2 * ALPHA:g} per image: -irs is Ugare et al. (2024) with "
-        f"{size.per_input} evaluations each; the default is planned, with half of that in all. "
-        "'From scratch needs' is how many evaluations certifying that model anew takes to reach "
-        "the same ACR at the same α, read off a full run made for the comparison.\n"
+        f"its votes at a total α = {2 * ALPHA:g} per image: cached and new draws together.\n"
+        f"-irs: Ugare et al. (2024) with {size.per_input} evaluations each. The default is "
+        "planned, with half of that in all.\n"
+        "From scratch needs: the evaluations for the same ACR and α without reuse. It is read off "
+        "a full run made for the comparison.\n"
         f"Everything took {seconds:.0f} s. Runs: {out / 'runs'}; "
         f"report: {out / 'report' / 'index.html'}"
     )
@@ -260,10 +261,10 @@ def _saved(result: Result) -> str:
         one.evaluations + two.evaluations for one, two in ((result.original, before), (base, int8))
     )
     return (
-        f"By plan (certify --form auto --policy {POLICY}), the original and int8 together take "
-        f"{planned:,} evaluations instead of {whole:,} ({whole / planned:.1f} times fewer), and "
-        f"int8's ACR is {floor_to(int8.acr, 4)} instead of {floor_to(before.acr, 4)}: draws where "
-        "they count, and the other classes bounded by the runner-up where that proves more."
+        f"By plan: certify --form auto --policy {POLICY}. The original and int8 together take "
+        f"{planned:,} evaluations instead of {whole:,} ({whole / planned:.1f} times fewer). "
+        f"int8's ACR is {floor_to(int8.acr, 4)} instead of {floor_to(before.acr, 4)}. Draws go "
+        "where they count, and the runner-up bounds the other classes where that proves more."
     )
 
 
