@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from smoothcert.bounds import paired
 from smoothcert.errors import Mismatch
-from smoothcert.methods import Method, by_input
+from smoothcert.methods import by_input
 from smoothcert.report.export import Result, labelled, name_of
 from smoothcert.runs.store import Run
 from smoothcert.scalars import real
@@ -161,17 +161,16 @@ def compare(
         level=level,
         power=power,
         detectable_if_lost=least,
-        exact=all(by_input(_method(result)) for result in (first, second)),
+        exact=all(
+            by_input(result.identity.method if isinstance(result, Run) else result.method)
+            for result in (first, second)
+        ),
     )
 
 
 def _inputs(run: Run) -> tuple[object, ...]:
     """What two runs on the same inputs have in common."""
     return run.identity.indices, run.contents, run.labels
-
-
-def _method(result: Result) -> Method | None:
-    return result.identity.method if isinstance(result, Run) else result.method
 
 
 def _known(first: Sequence[int | None], second: Sequence[int | None]) -> list[int | None]:
