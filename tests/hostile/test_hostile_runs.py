@@ -213,12 +213,12 @@ def test_absurd_votes(base, new, column, labels):
 def test_another_number_of_draws_than_the_settings_say(base):
     """Fewer, well chosen draws prove less than n random ones: they are not what was claimed."""
     from smoothcert.certificate import Certificate, Record, Votes
-    from smoothcert.methods import recheck
+    from smoothcert.methods import SCRATCH, Stored
 
     (first, second) = base.read_block(0)
     few = Votes(selection=first.votes.selection, estimation=first.votes.estimation[:30])
-    facts = (base.identity.settings, base.identity.shape, base.identity.num_classes, None)
-    certificate = recheck(Record(first.certificate, few), *facts)
+    facts = (base.identity.settings, base.identity.shape, base.identity.num_classes)
+    certificate = SCRATCH.recheck(Stored(Record(first.certificate, few), *facts))
     assert isinstance(certificate, Certificate)
     base.write_block(0, [Record(certificate, few), second], 0.1)
     problems = verify(base).problems

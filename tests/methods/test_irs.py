@@ -8,7 +8,7 @@ import smoothcert
 from smoothcert.bounds import binomial
 from smoothcert.certificate import Outcome, Settings, Votes
 from smoothcert.errors import InvalidInput, Mismatch
-from smoothcert.methods import irs, recheck
+from smoothcert.methods import Stored, irs
 from smoothcert.methods.irs import Cached, Irs
 from smoothcert.noise.law import Stream
 from support.known_truth import PixelSum
@@ -147,7 +147,7 @@ def test_a_changed_model(base, tiny_inputs):
         assert c.flips == (new.votes.original != new.votes.estimation).sum()
         # The threshold only went up, so a draw can only leave class 1.
         assert (new.votes.estimation <= new.votes.original).all()
-        again = recheck(new, result.settings, result.shape, 2, result.method)
+        again = result.method.recheck(Stored(new, result.settings, result.shape, 2))
         assert again == c
 
 

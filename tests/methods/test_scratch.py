@@ -10,7 +10,7 @@ import smoothcert
 from smoothcert.bounds import binomial
 from smoothcert.certificate import ABSTAIN, Certificate, Outcome, Settings, Votes
 from smoothcert.errors import InvalidInput, ModelError
-from smoothcert.methods import recheck, scratch
+from smoothcert.methods import SCRATCH, Stored, scratch
 
 SETTINGS = Settings(0.25, 255, n0=10, n=100)
 
@@ -153,8 +153,9 @@ def test_certify_in_memory(tiny_inputs, pixel_sum):
     result = smoothcert.certify(pixel_sum, tiny_inputs, 0.25, n0=20, n=300, seed=3)
     assert len(result.records) == 30
     assert result.num_classes == 2
+    facts = (result.settings, result.shape, result.num_classes)
     for record in result.records:
-        again = recheck(record, result.settings, result.shape, result.num_classes, None)
+        again = SCRATCH.recheck(Stored(record, *facts))
         assert again == record.certificate
         assert Certificate.from_json(record.certificate.to_json()) == record.certificate
     assert result.evaluations == 30 * 320

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from smoothcert.classifiers.preprocessing import Preprocessing
 from smoothcert.classifiers.protocol import Classifier
 from smoothcert.errors import ModelError
+from smoothcert.sampling.probe import change
 
 _SUMS, _RESIZES = 1e-4, 2e-2
 """Of the largest score: what the order of sums in a batch changes; and float32 in place of float64
@@ -147,8 +148,5 @@ def _largest(expected: NDArray[np.float64], found: NDArray[np.float64]) -> float
     """The largest difference over the largest score; infinite where only one is a number."""
     if expected.shape != found.shape:
         return math.inf
-    same = (expected == found) | (np.isnan(expected) & np.isnan(found))
-    with np.errstate(invalid="ignore"):
-        apart = np.where(same, 0.0, np.nan_to_num(np.abs(expected - found), nan=math.inf))
     largest = np.abs(expected[np.isfinite(expected)]).max(initial=1e-30)
-    return float(apart.max(initial=0.0) / largest)
+    return float(change(expected, found).max(initial=0.0) / largest)

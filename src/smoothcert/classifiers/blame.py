@@ -38,6 +38,13 @@ def message_of(error: BaseException) -> str:
         return ""
 
 
+def root_of(error: BaseException) -> BaseException:
+    """The first cause of an error: what a framework said before others explained it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its kind if it has none."""
     lines = message_of(error).strip().splitlines() or [type(error).__name__]

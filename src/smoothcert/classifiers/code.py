@@ -94,7 +94,8 @@ def code_parts(function: Any, owner: type | None) -> Iterator[Any]:
         except ValueError:  # not set yet
             continue
     codes = list(_nested(function.__code__))
-    stored = {i.argval for code in codes for i in dis.get_instructions(code) if _stores_global(i)}
+    steps = (step for code in codes for step in dis.get_instructions(code))
+    stored = {i.argval for i in steps if i.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")}
     for code in codes:
         constants = [c for c in code.co_consts if not isinstance(c, CodeType)]
         if constants and constants[0] == function.__doc__ and isinstance(constants[0], str):
@@ -162,10 +163,6 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _nested(constant)
-
-
-def _stores_global(instruction: dis.Instruction) -> bool:
-    return instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")
 
 
 @dataclass(frozen=True)

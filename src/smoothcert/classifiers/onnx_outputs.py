@@ -121,11 +121,12 @@ def _check(file: str, model: onnx.ModelProto, found: Any, asked: str) -> None:
     classes = _of_classes(model.graph.node, _CLASSES)
     if classes in (None, [*range(len(classes or ()))]) or asked:
         return
+    names = ", ".join(o.name for o in model.graph.output)
     raise ModelError(
         f"{file} was trained on the classes {', '.join(map(str, classes[:4]))}, ... Here the "
         "classes are 0, 1, 2, ...: number the data's classes like that, in the same order (of a "
         'table, by "classes" in its columns file), and name the output of the scores: '
-        f"{file}#NAME ({_listed_names(model)})"
+        f"{file}#NAME ({names})"
     )
 
 
@@ -167,7 +168,3 @@ def _listed(outputs: Sequence[Any]) -> str:
 
 def _shape(shape: Sequence[Any]) -> str:
     return f"({', '.join(str(size or '?') for size in shape)})"
-
-
-def _listed_names(model: onnx.ModelProto) -> str:
-    return ", ".join(o.name for o in model.graph.output)

@@ -84,15 +84,8 @@ class OwnWeights:
 
     def _behind(self, network: nn.Module, found: Unwrapped) -> nn.Module:
         """The network behind what the file or the reference says; by itself if neither does."""
-        name, chosen = self._stored.name, self._asked
-        why = "as the reference says"
-        if found.normalization is not None:
-            if chosen not in (None, found.normalization):
-                raise ModelError(
-                    f"{name} holds a normalization ({found.normalization.text}), and the reference "
-                    f"names another, {chosen.word!r}. Leave out the '+' and its word."
-                )
-            chosen, why = found.normalization, "whose constants are in the file"
+        name = self._stored.name
+        chosen, why = found.stated(self._asked, name)
         if chosen is None and found.stood_behind:
             raise ModelError(
                 f"The tensors' names in {name} begin with {found.prefix!r:.60}, so a layer without "

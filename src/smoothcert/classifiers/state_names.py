@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from smoothcert.errors import ModelError
 from smoothcert.zoo.names import Normalization, checked
 
 Tensors = Mapping[str, torch.Tensor]
@@ -35,6 +36,21 @@ class Unwrapped:
         So names begin with `1.` where a network stands behind the NormalizeLayer of the field.
         """
         return any(part.isdigit() and int(part) for part in self.prefix.split("."))
+
+    def stated(self, asked: Normalization | None, name: str) -> tuple[Normalization | None, str]:
+        """The normalization by the file of this name, or as asked for, and how it is known.
+
+        Raises:
+            ModelError: the two differ.
+        """
+        if self.normalization is None:
+            return asked, "as the reference says"
+        if asked not in (None, self.normalization):
+            raise ModelError(
+                f"{name} holds a normalization ({self.normalization.text}), and the reference "
+                f"names another, {asked.word!r}. Leave out the '+' and its word."
+            )
+        return self.normalization, "whose constants are in the file"
 
 
 def unwrapped(tensors: Tensors, name: str) -> Iterator[Unwrapped]:

@@ -151,15 +151,9 @@ def _front(asked: Architecture, named: _Named, name: str) -> tuple[Normalization
         ModelError: the file does not tell, or tells something else than the reference.
     """
     around = named.around
-    if around.normalization is not None:
-        if asked.normalization not in (None, around.normalization):
-            raise ModelError(
-                f"{name} holds a normalization ({around.normalization.text}), and the reference "
-                f"names another, {asked.normalization.word!r}. Leave out the '+' and its word."
-            )
-        return around.normalization, "whose constants are in the file"
-    if asked.normalization is not None:
-        return asked.normalization, "as the reference says"
+    known, why = around.stated(asked.normalization, name)
+    if known is not None:
+        return known, why
     usual = zoo.usual_normalization(asked, named.tensors)
     if around.stood_behind and usual and not named.are_ours:
         return NORMALIZATIONS[usual], (

@@ -169,7 +169,9 @@ class _Walk:
         name, inputs, layer = _name(user), user.all_input_nodes, at.layer
         first = bool(user.args) and user.args[0] is at.node
         plane = _OF_A_PLANE.fullmatch(name)
-        alone = first and [node for node in inputs if _is_tensor(node)] == [at.node]
+        numbers = (int, float, torch.SymInt)
+        tensors_in = [node for node in inputs if not isinstance(node.meta.get("val"), numbers)]
+        alone = first and tensors_in == [at.node]
         if first and name in _NORMALIZATIONS and at.axis == 1 and layer.columns == 1:
             if _argument(user, "training"):
                 raise _Kept("is normalized by its batch")
@@ -261,10 +263,6 @@ def _argument(node: Node, name: str) -> Any:
 def _shape(node: Node) -> tuple[Any, ...]:
     value = node.meta.get("val")
     return tuple(value.shape) if isinstance(value, torch.Tensor) else ()
-
-
-def _is_tensor(node: Node) -> bool:
-    return not isinstance(node.meta.get("val"), int | float | torch.SymInt)
 
 
 def _tensor(program: GraphModule, node: Node) -> torch.Tensor:

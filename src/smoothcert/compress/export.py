@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from smoothcert.classifiers.blame import first_line
+from smoothcert.classifiers.blame import first_line, root_of
 from smoothcert.classifiers.pytorch import set_training
 from smoothcert.classifiers.quiet import quiet
 from smoothcert.compress import onnx_graph
@@ -100,10 +100,8 @@ def exporting(what: str) -> Iterator[None]:
     except OSError:
         raise  # a full disk is not the network's fault
     except Exception as error:  # the exporter wraps whatever the module raises
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
+        why = first_line(root_of(error))
         raise ModelError(
-            f"torch cannot export {what}: {first_line(cause)}. Its forward must be one graph: no "
-            "branch on the values of tensors, no NumPy inside. certify takes it unchanged."
+            f"torch cannot export {what}: {why}. Its forward must be one graph: no branch on the "
+            "values of tensors, no NumPy inside. certify takes it unchanged."
         ) from error

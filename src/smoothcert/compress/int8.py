@@ -207,7 +207,8 @@ def _keep_float(out: Path, left: list[Layer]) -> None:
         maker = makers.get(node.input[0])
         if maker is None or maker.op_type != "DequantizeLinear" or node.op_type == "MatMul":
             continue
-        weights, groups = constants[layer.weight], _attribute(node, "group", 1)
+        weights = constants[layer.weight]
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
         if node.op_type == "Conv":
             channels = weights.shape[1] * groups
         elif node.op_type == "ConvTranspose":
@@ -230,10 +231,6 @@ def _front(model: onnx.ModelProto) -> list[str]:
     """The preprocessing in front of an adapted model: it stays in float32, so that values are
     rounded once, where the network itself begins."""
     return [node.name for node in model.graph.node if node.name.startswith(FRONT)]
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    return next((a.i for a in node.attribute if a.name == name), default)
 
 
 def _method(kinds: list[str]) -> str:

@@ -105,7 +105,7 @@ def network_layers(network: nn.Module) -> list[Layer]:
         else:
             continue
         for key, parameter in own:
-            if _is_matrix(parameter):
+            if parameter.ndim > 1 and parameter.is_floating_point():
                 weight = f"{name}.{key}" if name else key
                 bias = f"{weight.removesuffix('weight')}bias"
                 found.append(
@@ -135,7 +135,3 @@ def _used_by_layers(graph: torch.fx.Graph) -> set[str]:
         for argument in node.args
         if isinstance(argument, torch.fx.Node) and argument.op == "get_attr"
     }
-
-
-def _is_matrix(parameter: torch.Tensor) -> bool:
-    return parameter.ndim > 1 and parameter.is_floating_point()

@@ -1,6 +1,6 @@
 """One file per method, from votes to certificates, all pure; each method is registered here."""
 
-from smoothcert.certificate import Certificate, Record, Settings
+from smoothcert.certificate import Settings
 from smoothcert.methods.base import Allocation, Bound, Case, Method, RecertifyOptions, Stored
 from smoothcert.methods.exact import Exact
 from smoothcert.methods.extended import Extended
@@ -32,7 +32,6 @@ __all__ = [
     "by_input",
     "method_of",
     "planned",
-    "recheck",
     "stated",
 ]
 
@@ -83,14 +82,3 @@ def alpha_of(settings: Settings, method: Method | None) -> float:
     Source: docs/theory.md: section 2 from scratch, 3 IRS, 7, 8 and 13 beyond it, 9 a decision.
     """
     return method_of(method).proven_alpha(settings)
-
-
-def recheck(
-    record: Record,
-    settings: Settings,
-    shape: tuple[int, ...],
-    num_classes: int,
-    method: Method | None,
-) -> Certificate:
-    """Recompute a certificate from its votes (and, recertified, the cached counts it records)."""
-    return method_of(method).recheck(Stored(record, settings, shape, num_classes))

@@ -170,14 +170,12 @@ def screening_of(row: Mapping[str, Any]) -> Screening:
     """Settings as they were written."""
     settings = dict(row)
     target = settings.pop("target")
-    further = tuple(_goal(goal) for goal in settings.pop("further", ()))
+    further = (
+        MeanRadius(**goal) if "least" in goal else Target(**goal)
+        for goal in settings.pop("further", ())
+    )
     settings["radii"] = tuple(settings["radii"])
-    return Screening(**settings, target=target and Target(**target), further=further)
-
-
-def _goal(row: Mapping[str, float]) -> Target | MeanRadius:
-    """A target as it was written."""
-    return MeanRadius(**row) if "least" in row else Target(**row)
+    return Screening(**settings, target=target and Target(**target), further=tuple(further))
 
 
 def _without_defaults(value: Any, names: tuple[str, ...]) -> dict[str, Any]:

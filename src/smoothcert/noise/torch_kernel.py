@@ -128,9 +128,10 @@ def search(noise: RoundedGaussian) -> tuple[NDArray[np.int32], NDArray[np.int64]
     table = noise.table
     lower = table[: len(table) // 2].astype(np.int64)  # all below 2^63
     bits = 0
-    while _crowded(*_split(lower, bits)):
-        bits += 1
     bucket, inside = _split(lower, bits)
+    while len(np.unique(bucket[inside])) < inside.sum():
+        bits += 1
+        bucket, inside = _split(lower, bits)
     buckets = np.arange((_OCTAVES << bits) + 2)
     guide = np.searchsorted(bucket + inside, buckets, side="right").astype(np.int32)
     return guide, np.append(lower - 1, np.int64(2**63 - 1)), bits
@@ -140,10 +141,6 @@ def _split(lower: NDArray[np.int64], bits: int) -> tuple[NDArray[np.int32], NDAr
     """Each threshold's bucket, and whether there are words below it in the same bucket."""
     bucket = _bucket_of(lower, bits)
     return bucket, _bucket_of(lower - 1, bits) == bucket
-
-
-def _crowded(bucket: NDArray[np.int32], inside: NDArray[np.bool_]) -> bool:
-    return len(np.unique(bucket[inside])) < inside.sum()
 
 
 def _bucket_of(words: NDArray[np.int64], bits: int) -> NDArray[np.int32]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from smoothcert.bounds import paired
 from smoothcert.errors import Mismatch
-from smoothcert.methods import Method, by_input, method_of
+from smoothcert.methods import by_input, method_of
 from smoothcert.report.export import Result, labelled, name_of
 from smoothcert.runs.store import Run
 from smoothcert.scalars import real
@@ -179,7 +179,10 @@ def compare(
         power=power,
         detectable_if_lost=least,
         alike=_terms(first) == _terms(second),
-        exact=all(by_input(_method(result)) for result in (first, second)),
+        exact=all(
+            by_input(result.identity.method if isinstance(result, Run) else result.method)
+            for result in (first, second)
+        ),
     )
 
 
@@ -200,14 +203,10 @@ def _inputs(run: Run) -> tuple[object, ...]:
 
 def _terms(result: Result) -> tuple[object, ...]:
     """How a model was certified, whatever the noise: fields of its settings and of its method."""
-    s = (result.identity if isinstance(result, Run) else result).settings
-    method = method_of(_method(result))
+    made = result.identity if isinstance(result, Run) else result
+    s, method = made.settings, method_of(made.method)
     own = [(f.name, getattr(method, f.name)) for f in fields(method) if f.name not in _SEEDS]
     return s.n0, s.n, s.alpha, s.form, type(method), method.is_fresh, own
-
-
-def _method(result: Result) -> Method | None:
-    return result.identity.method if isinstance(result, Run) else result.method
 
 
 def _known(first: Sequence[int | None], second: Sequence[int | None]) -> list[int | None]:

@@ -161,23 +161,17 @@ def _figures(
         f"Over all inputs together: {all_together(together.inputs, together.beta)}. It assumes a "
         "model that was fixed without looking at the noise of the cache it was certified on.",
     )
-    price = Figure(
-        "evaluations",
-        f"{summary.evaluations:,}",
-        f"{cost(pair)} of the original's" if pair else _each(summary),
-        "Forward passes of this model on noisy inputs, those of planning included. The votes of "
-        "the original are reused, not paid again."
-        if pair
-        else "Forward passes of this model on noisy inputs, those of planning included.",
-    )
-    zero = (
-        "An input that abstains or is misclassified counts 0"
-        if summary.labelled
-        else ("An input that abstains counts 0")
-    )
+    note = f"{summary.evaluations / summary.inputs:,.0f} per input"
+    says = "Forward passes of this model on noisy inputs, those of planning included."
+    if pair:
+        note = f"{cost(pair)} of the original's"
+        says += " The votes of the original are reused, not paid again."
+    price = Figure("evaluations", f"{summary.evaluations:,}", note, says)
+    wrong = "or is misclassified " if summary.labelled else ""
     mean = (
-        f"The average certified radius (ACR), in ℓ₂ norm on the [0, 1] scale. {zero}. Each radius "
-        f"is wrong with probability at most {alpha} on its own ({proof})."
+        "The average certified radius (ACR), in ℓ₂ norm on the [0, 1] scale. An input that "
+        f"abstains {wrong}counts 0. Each radius is wrong with probability at most {alpha} on its "
+        f"own ({proof})."
     )
     if pair is None:
         compared = Figure("mean radius", floor_to(summary.acr, 4), "no original to compare", mean)
@@ -185,10 +179,6 @@ def _figures(
         before, after = floor_to(pair.base.acr, 4), floor_to(summary.acr, 4)
         compared = Figure("of the original's mean radius", kept(pair), f"{before} → {after}", mean)
     return robust, sure, price, compared
-
-
-def _each(summary: Summary) -> str:
-    return f"{summary.evaluations / summary.inputs:,.0f} per input"
 
 
 def _sigmas(runs: Sequence[Run]) -> tuple[str, ...]:

@@ -49,11 +49,8 @@ def parts(run: Run) -> dict[str, int]:
             spent["estimation"] += c.evaluations - selection
         else:
             spent["fresh" if RESULTS[c.method].fresh else "replayed"] += c.evaluations
-    return {name: count for name, count in (*spent.items(), _pilot(run)) if count}
-
-
-def _pilot(run: Run) -> tuple[str, int]:
-    return "pilot", run.pilot_evaluations
+    spent["pilot"] = run.pilot_evaluations
+    return {name: count for name, count in spent.items() if count}
 
 
 def without_evaluations(certificates: Sequence[Certificate]) -> tuple[int, ...]:

@@ -42,7 +42,7 @@ def sheet(wanted: Iterable[tuple[int, str]], pictures: Sequence[Inputs], most: i
     """
     wanted = tuple(dict.fromkeys(wanted))
     tiles: dict[str, NDArray[np.uint8]] = {}
-    for inputs in filter(_are_images, pictures):
+    for inputs in (one for one in pictures if len(one.shape) == 3 and one.shape[0] in (1, 3)):
         positions = {index: position for position, index in enumerate(inputs.indices)}
         for index, content in wanted:
             if content not in tiles and index in positions:
@@ -57,10 +57,6 @@ def sheet(wanted: Iterable[tuple[int, str]], pictures: Sequence[Inputs], most: i
             return Sheet(uri, {name: number for number, name in enumerate(names)})
         names = names[: int(len(names) * min(0.95, most / len(data)))]
     return Sheet()
-
-
-def _are_images(inputs: Inputs) -> bool:
-    return len(inputs.shape) == 3 and inputs.shape[0] in (1, 3)
 
 
 def _tile(item: Item, levels: int) -> NDArray[np.uint8]:

@@ -174,16 +174,13 @@ def _other_format(directory: str, found: object) -> str:
 def json_form(identity: Identity) -> dict[str, Any]:
     """The identity as plain JSON values."""
     plain = {f.name: getattr(identity, f.name) for f in fields(identity)}
-    plain["settings"] = settings_form(identity.settings)
+    plain["settings"] = asdict(identity.settings)
+    if not identity.settings.off_grid:
+        del plain["settings"]["off_grid"]
     plain["method"] = method_form(identity.method)
     if not identity.products:
         del plain["products"]
     return json.loads(json.dumps(plain))
-
-
-def settings_form(settings: Settings) -> dict[str, Any]:
-    """Settings as plain values; the distance to the grid is left out if it is 0."""
-    return {k: v for k, v in asdict(settings).items() if k != "off_grid" or v}
 
 
 def method_form(method: Method) -> dict[str, Any] | None:

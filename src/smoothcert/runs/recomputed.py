@@ -15,7 +15,7 @@ from smoothcert.planning.timed import counted
 from smoothcert.planning.wanted import check_base
 from smoothcert.runs import pilots, plan_file
 from smoothcert.runs.bases import cache_of, planner, run_pilot
-from smoothcert.runs.manifest import Identity, json_form
+from smoothcert.runs.manifest import json_form
 from smoothcert.runs.pilots import StoredPilot
 from smoothcert.runs.store import Run
 from smoothcert.runs.validation import UNREADABLE
@@ -28,8 +28,11 @@ _INHERITED = ("settings", "data", "indices", "shape", "num_classes", "noise_law"
 def base_mismatches(run: Run, base: Run) -> Iterator[str]:
     """Where settings, data or true classes of a run differ from its base's."""
     due = run.identity.method.of_base(run.identity.settings)
-    due = replace(run.identity, settings=due)
-    mine, theirs = (json_form(_on_the_grid(one)) for one in (due, base.identity))
+    pairs = ((run.identity, due), (base.identity, base.identity.settings))
+    # Without the inputs' distance to the grid, which each run takes from its own data.
+    mine, theirs = (
+        json_form(replace(one, settings=replace(settings, off_grid=0.0))) for one, settings in pairs
+    )
     for name in _INHERITED:
         if mine[name] != theirs[name]:
             yield f"its {name.replace('_', ' ')} are not those of the base run"
@@ -44,11 +47,6 @@ def base_mismatches(run: Run, base: Run) -> Iterator[str]:
         return  # named where the files are read
     if wrong:
         yield f"{wrong} true classes in inputs.parquet are not those of the base run"
-
-
-def _on_the_grid(identity: Identity) -> Identity:
-    """Without the inputs' distance to the grid, which each run takes from its own data."""
-    return replace(identity, settings=replace(identity.settings, off_grid=0.0))
 
 
 def plan_mismatches(run: Run, base: Run) -> Iterator[str]:

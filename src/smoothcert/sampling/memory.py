@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from smoothcert.classifiers.blame import message_of
+from smoothcert.classifiers.blame import message_of, root_of
 from smoothcert.classifiers.out_of_memory import ran_out
 from smoothcert.errors import OutOfMemory
 
@@ -47,9 +47,7 @@ def explaining(size: int) -> Iterator[None]:
 
 
 def _explained(error: Exception, size: int) -> OutOfMemory:
-    root: BaseException = error
-    while root.__cause__ is not None:
-        root = root.__cause__  # the framework's message, without our own advice
+    root = root_of(error)
     first = (message_of(root).strip() or type(root).__name__).splitlines()[0].rstrip(".")
     advice = (
         f"Pass --batch-size {size // 2} or less, with a new --out (in Python batch_size), since "

@@ -186,7 +186,7 @@ def _require_repeatable(
     drawn = _random_numbers() != before
     more = (_logits(classifier, images) for _ in range(_REPEATS if drawn else 0))
     for found in (again, *more):
-        difference = float(_change(expected, found.astype(np.float64)).max(initial=0.0))
+        difference = float(change(expected, found.astype(np.float64)).max(initial=0.0))
         if difference <= (0.0 if drawn else allowed):
             continue
         eval_ = "Leave dropout (also Monte-Carlo dropout) and its own noise out of its forward."
@@ -238,7 +238,7 @@ def _row_exact(
     kept = ~loud
     again = _logits(classifier, neighbours).astype(np.float64)[kept]
     before = logits[::-1][kept].astype(np.float64)
-    difference = float(_change(before, again).max(initial=0.0))
+    difference = float(change(before, again).max(initial=0.0))
     if difference > _allowed(before):
         static = "Use static quantization or per-row scales, or pass --batch-size 1."
         raise ModelError(
@@ -249,7 +249,7 @@ def _row_exact(
     return difference == 0.0
 
 
-def _change(before: NDArray[np.float64], again: NDArray[np.float64]) -> NDArray[np.float64]:
+def change(before: NDArray[np.float64], again: NDArray[np.float64]) -> NDArray[np.float64]:
     """How much logits changed; infinite if only one of the two is a number."""
     same = (before == again) | (np.isnan(before) & np.isnan(again))
     with np.errstate(invalid="ignore"):

@@ -115,8 +115,8 @@ class Found:
     @property
     def nearest(self) -> Row | None:
         """Of those that were certified, what came nearest to the targets."""
-        certified = [r for r in self.rows if r.certificate is not None]
-        return max(certified, key=_reached, default=None)
+        shares = [(share_reached(r.certificate), r) for r in self.rows if r.certificate]
+        return max(shares, key=lambda pair: pair[0], default=(0.0, None))[1]
 
     def summary(self) -> dict[str, Any]:
         """What was found, as plain values."""
@@ -170,10 +170,6 @@ class Found:
                 f"{folder / NAME} is not what `smoothcert search` writes: {error}. Give such "
                 "a folder."
             ) from error
-
-
-def _reached(row: Row) -> float:
-    return share_reached(row.certificate) if row.certificate is not None else -1.0
 
 
 def problems_of(found: Found, pool: Pool | None) -> Iterator[str]:
