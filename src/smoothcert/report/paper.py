@@ -85,8 +85,9 @@ def paper(
 
 def _drawn(drawn: "Sequence[Picture]") -> dict[str, str | bytes]:
     """Figures, and files that include them."""
-    pairs = ((f"{one.key}.{kind}", data) for one in drawn for kind, data in one.files.items())
-    files: dict[str, str | bytes] = dict(pairs)
+    files: dict[str, str | bytes] = {
+        f"{one.key}.{kind}": data for one in drawn for kind, data in one.files.items()
+    }
     for name, wide in (("figures.tex", False), ("panels.tex", True)):
         files[name] = "\n".join(
             latex.figure(f"{one.key}.pdf", one.caption, _label(one.key), wide)
