@@ -94,7 +94,7 @@ def test_every_page_has_the_marks_that_scripts_write_between():
     scripts = "\n".join(path.read_text() for path in (folder / "experiments").glob("*.py"))
     written = re.findall(r'/ "([\w-]+\.md)",\s*"([\w -]+)"', scripts)
     written += [(page, mark) for mark, page in PAGE_OF.items()]
-    assert len(written) > 20
+    assert len(written) > 15
     pages = {page: (folder / "docs" / page).read_text() for page, _ in written}
     assert [
         (page, mark)
