@@ -7,7 +7,6 @@ from collected_votes import ORIGINAL, SEED
 from markdown import percent, table
 from methods_compared import METHODS, PLANNED, Plan
 
-HEADS = tuple(METHODS.values())
 COMPARED = ("irs-published", *(name for name in METHODS if name.endswith(PLANNED)))
 """The methods that pages compare, with brackets."""
 PAGE_OF = {
@@ -136,17 +135,15 @@ def runner_ups(rows: list[dict]) -> str:
 
 
 def regime(rows: dict[str, list[dict]]) -> str:
-    """Speedups by pruned share, at the sigma where most was pruned."""
+    """Speedups by pruned share, everything counted, at the sigma where most was pruned."""
     pruned = [row for row in rows["speedups"] if row["network"].startswith("prune")]
     most = max(pruned, key=lambda row: int(row["network"][5:]))
-    same = ("architecture", "sigma", "n")
+    same = {key: most[key] for key in ("architecture", "sigma", "n")} | {"accounting": "all"}
+    some = [row for row in pruned if all(row[key] == value for key, value in same.items())]
     lines = []
-    for accounting, counted in (("all", "everything"), ("draws", "draws alone")):
-        some = [r for r in pruned if r["accounting"] == accounting]
-        some = [r for r in some if all(r[key] == most[key] for key in same)]
-        for row in sorted(some, key=lambda row: int(row["network"][5:])):
-            moved = next(r for r in rows["disparity"] if names(r) == names(row))
-            facts = [f"{row['network'][5:]} %", counted, percent(moved["differ"], 1)]
-            lines.append([*facts, *(number(row[method]) for method in METHODS)])
-    head = ["pruned", "counted", "labels differ %", *HEADS]
+    for row in sorted(some, key=lambda row: int(row["network"][5:])):
+        moved = next(r for r in rows["disparity"] if names(r) == names(row))
+        facts = [f"{row['network'][5:]} %", percent(moved["differ"], 1)]
+        lines.append([*facts, *(number(row[method]) for method in METHODS)])
+    head = ["pruned", "labels differ %", *METHODS.values()]
     return f"ResNet-20, σ = {most['sigma']:g}, real votes:\n\n{table(head, lines)}"
