@@ -91,8 +91,7 @@ def rows_of(pair: Pair) -> Iterator[dict]:
 def text(rows: list[dict]) -> str:
     """What stands between the marks: ranges over the pairs, by the share replayed."""
     head = ["n_p / n", "best share of IRS", "by the formula", "gain of IRS over half, %"]
-    head += ["best share of the product", "its gain over half, %"]
-    head += ["joint bound over product at half, %", "over the product's best, %"]
+    head += ["joint bound over the product's best, %"]
     lines = []
     for replayed in REPLAYED:
         some = [row for row in rows if row["replayed"] == replayed]
@@ -109,9 +108,6 @@ def text(rows: list[dict]) -> str:
                 spread("irs best share"),
                 spread("formula"),
                 gain("irs half", "irs best"),
-                spread("product best share"),
-                gain("product half", "product best"),
-                gain("product half", "joint 0.5"),
                 gain("product best", "joint 0.5"),
             ]
         )

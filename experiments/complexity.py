@@ -25,6 +25,7 @@ ALPHA = 0.002
 PROPORTIONS = (0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 WITHIN = (0.02, 0.01, 0.005)  # of the formulas, at ALPHA / 2
 PROVEN = (0.05, 0.03, 0.02)  # of the votes, at ALPHA
+SHOWN = 0.03  # on the page
 BINS = (0.5, 0.7, 0.9, 0.99, 1.01)  # images by probability of the class
 FEWEST = 5  # images in a bin
 MOST = 10_000_000
@@ -93,41 +94,28 @@ def vote_rows(pair: Pair) -> Iterator[dict]:
 
 
 def votes_table(rows: list[dict]) -> str:
-    """Rows of the middle distance; the rest is in the CSV file."""
-    head = ["network", "σ", "p′ of the images", "images", "mean p′", "mean ζ %"]
+    """Rows of one distance; the rest is in the CSV file."""
+    head = ["network", "p′ of the images", "images", "mean p′", "mean ζ %"]
     names = ("directly", "irs", "joint")
-    head += [f"{name}, within {d:g}" for d in PROVEN[1:] for name in names]
+    head += [f"{name}, within {SHOWN:g}" for name in names]
     lines = []
     keys = ("architecture", "network", "sigma", "from", "to", "images", "p", "zeta")
     for key in dict.fromkeys(tuple(row[k] for k in keys) for row in rows):
         facts = dict(zip(keys, key, strict=True))
-        cells = []
-        for distance in PROVEN[1:]:
-            wanted = facts | {"distance": distance}
-            row = next(r for r in rows if all(r[k] == v for k, v in wanted.items()))
-            cells += ["–" if row[n] is None else f"{row[n]:,}" for n in names]
+        wanted = facts | {"distance": SHOWN}
+        row = next(r for r in rows if all(r[k] == v for k, v in wanted.items()))
+        cells = ["–" if row[n] is None else f"{row[n]:,}" for n in names]
         network = f"{facts['architecture'].removeprefix('cifar_')} {facts['network']}"
-        line = [network, f"{facts['sigma']:g}", f"{facts['from']:g} to {facts['to']:g}"]
+        line = [network, f"{facts['from']:g} to {facts['to']:g}"]
         line += [f"{facts['images']}", f"{facts['p']:.3f}", f"{100 * facts['zeta']:.2f}"]
         lines.append(line + cells)
     return table(head, lines)
 
 
-def formula_table(rows: list[dict]) -> str:
-    """Draws by proportion and distance."""
-    head = ["proportion (ζ, or 1 − p_A)", *(f"within {e:g}" for e in WITHIN)]
-    lines = [
-        [f"{row['proportion']:g}", *(f"{row[f'within {e:g}']:,}" for e in WITHIN)] for row in rows
-    ]
-    return table(head, lines)
-
-
 def main() -> None:
     given, rows = rows_of_all(__doc__, vote_rows)
-    formulas = formula_rows()
     write_csv(given.results / "pairs", "complexity", rows)
-    write_csv(given.results, "complexity-formulas", formulas)
-    put(given.docs / "alpha-and-draws.md", "complexity formulas", formula_table(formulas))
+    write_csv(given.results, "complexity-formulas", formula_rows())
     networks = ("int8", "bf16", "prune20")
     shown = [row for row in rows if row["network"] in networks and row["sigma"] == 0.5]
     put(given.docs / "alpha-and-draws.md", "complexity", votes_table(shown))

@@ -3,8 +3,7 @@
 python experiments/looks.py
 
 For three compressed ResNet-20s at each sigma: how many inputs reach the radius, for how many
-evaluations each, and how many were expected to. Rows go to experiments/results/pairs/looks.csv, the
-table into docs/results-planned.md.
+evaluations each, and how many were expected to. Rows go to experiments/results/pairs/looks.csv.
 """
 
 import csv
@@ -13,13 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from collected_votes import Place, Planner, Recorded
-from markdown import put, table
 
 HERE = Path(__file__).parent
 NETWORKS = ("prune5", "int8", "prune20")
-SHOWN = ("int8", "prune20")
 POLICIES = ("radius:0.25", "radius:0.5", "retain:0.9", "retain:0.95")
-SHOWN_POLICIES = ("radius:0.5", "retain:0.9")
 ALPHA = 0.002
 
 
@@ -67,7 +63,7 @@ def radii(records) -> np.ndarray:
 
 
 def main() -> None:
-    """Write rows and table."""
+    """Write rows."""
     votes = HERE / "results" / "votes"
     found = []
     for sigma in (0.25, 0.5, 1.0):
@@ -77,14 +73,6 @@ def main() -> None:
         out = csv.writer(file, lineterminator="\n")
         out.writerow([f.name for f in fields(Row)])
         out.writerows(astuple(replace(row, evaluations=round(row.evaluations, 1))) for row in found)
-    lines = []
-    for one, two in zip(found[::2], found[1::2], strict=True):
-        if one.network not in SHOWN or one.policy not in SHOWN_POLICIES:
-            continue
-        ends = [f"{r.reached} for {r.evaluations:.0f}" for r in (one, two)]
-        lines.append([f"{one.sigma:g}", one.network, one.policy, str(one.possible), *ends])
-    heads = ["σ", "network", "policy", "possible", "one look", "two looks"]
-    put(HERE.parent / "docs" / "results-planned.md", "looks", table(heads, lines))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ For radii: how many images reach them, next to the sequential test of `certify -
 as published and with bets that start from the selection votes. What int8 recertified on an original
 by plan reaches, for the same number of evaluations. And what an original reaches that was extended
 to n. Rows go to experiments/results/statistics (sizes.csv, radii.csv, reused.csv, extended.csv),
-tables into docs/results-planned.md.
+the first of them into docs/results-planned.md.
 """
 
 import csv
@@ -238,44 +238,19 @@ def main() -> None:
     write("reused.csv", again)
     more = [row for place in places for row in grown(place)]
     write("extended.csv", more)
-    page = HERE.parent / "docs" / "results-planned.md"
-    put(
-        page,
-        "sizes",
-        table(
-            ["original", "policy", *HEAD],
-            [line(row) for row in sizes if row.policy in _POLICIES_SHOWN],
-        ),
-    )
-    put(page, "sizes-radii", table(["original", *_OF_RADII], [line(row) for row in chances]))
-    put(page, "sizes-reused", table(["original", "policy", *_OF_REUSE], [line(r) for r in again]))
-    put(
-        page,
-        "sizes-extended",
-        table(
-            ["original", *_OF_EXTENSIONS], [line(row) for row in more if row.times in _TIMES_SHOWN]
-        ),
-    )
+    shown = [line(row) for row in sizes if row.policy in _POLICIES_SHOWN]
+    text = table(["original", "policy", *HEAD], shown)
+    put(HERE.parent / "docs" / "results-planned.md", "sizes", text)
 
 
 HEAD = (
     *("evaluations an image", "times fewer", "ACR kept", "certified", "of"),
     *("n for as much", "times fewer than that"),
 )
-_OF_RADII = (
-    *("radius", "reached by n for all", "by plan", "evaluations an image"),
-    *("by betting as published", "evaluations an image"),
-    *("from the selection votes", "evaluations an image"),
-)
-_OF_REUSE = "evaluations an image of the original", "of int8", "ACR of int8"
-
-
 _POLICIES_SHOWN = ("retain:0.95", "retain:0.99", "loss:0.05")
-_TIMES_SHOWN = (2, 10, 100)
-_OF_EXTENSIONS = "first n", "times", "ACR before", "ACR extended", "certified", "of"
 
 
-def line(row: Row | Decided | Reused | Grown) -> list[str]:
+def line(row: Row) -> list[str]:
     """A row of a table."""
     shown = []
     for field, value in zip(fields(row), astuple(row), strict=True):
@@ -284,8 +259,7 @@ def line(row: Row | Decided | Reused | Grown) -> list[str]:
         elif "evaluations" in field.name:
             shown.append(f"{value:,.0f}")
         else:
-            digits = {"acr": 4, "kept": 3, "start": 3}.get(field.name, 2)
-            shown.append(f"{value:.{digits}f}")
+            shown.append(f"{value:.{3 if field.name == 'kept' else 2}f}")
     return shown
 
 

@@ -6,7 +6,8 @@ LOGS has the tables that simulated.py names; they are read as there.
 The probability of each image's class is what its logged radius suggests, 1/2 where it abstained;
 selection and estimation votes are drawn by the binomial law, between the class and one other. No
 model is run and nothing is certified. Rows, averages over SEEDS, go to
-experiments/results/statistics/sizes-simulated.csv, the table into docs/results-simulated.md.
+experiments/results/statistics/sizes-simulated.csv and sizes-reached.csv, the second also into
+docs/results-simulated.md.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import numpy as np
 from markdown import put, table
 from numpy.typing import NDArray
 from simulated import read_logs
-from sizes import HEAD, HERE, Row, line, write
+from sizes import HERE, Row, write
 
 from smoothcert import Settings
 from smoothcert.bounds import binomial
@@ -159,9 +160,6 @@ def main() -> None:
     write("sizes-simulated.csv", rows)
     found = [[reached(log, n, share) for share in SHARES] for log in logs for n in DRAWS]
     write("sizes-reached.csv", [one for part in found for one in part])
-    head = ["log (simulated)", "policy", *HEAD]
-    shown = table(head, [line(one) for one in rows if one.network.endswith(f"n = {max(DRAWS):,}")])
-    put(HERE.parent / "docs" / "results-simulated.md", "sizes-simulated", f"{NOTICE}\n\n{shown}")
     shown = [[part[0].network, *(cell for one in part for cell in cells(one))] for part in found]
     titles = [f"{what} {100 * share:g} %" for share in SHARES for what in _OF_REACHED]
     text = f"{NOTICE}\n\n{table(['log (simulated)', *titles], shown)}"

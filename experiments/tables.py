@@ -41,7 +41,6 @@ from smoothcert.bounds import binomial
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 MANY = ("speedups", "headline", "at_radius", "screened", "gammas", "runner_ups", "curves")
-BRACKETED = ("irs-published", *(name for name in METHODS if name.endswith(PLANNED)))
 NAMED = ("int8", "fp16", "bf16", "prune5", "prune10", "prune20")
 
 
@@ -120,7 +119,7 @@ class Pair:
                 row = self.facts | {"n": n, "accounting": accounting, "published": paper}
                 for name, some in methods.items():
                     row[name] = ratio(base, some)
-                for name in BRACKETED:
+                for name in results_page.COMPARED:
                     low, high = interval(base, methods[name], self.plan.resamples)
                     row |= {f"{name} 5%": low, f"{name} 95%": high}
                 yield row

@@ -9,7 +9,7 @@ from its selection votes at one price of a draw. Each look has all of alpha (doc
 gain here the most that they can. As bounds: one look, sized by each image's own probability; and
 a planner who knows that too and may stop at any size of a plan, each at all of alpha, which is not
 sound. A plan may mix two prices. Rows, averages over SEEDS, go to
-experiments/results/statistics/two-looks.csv, the table into docs/results-simulated.md.
+experiments/results/statistics/two-looks.csv.
 """
 
 import argparse
@@ -19,13 +19,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from markdown import put, table
 from numpy.typing import NDArray
 from scipy import special
 from scipy.stats import binom
 from simulated import read_logs
-from sizes import HERE, write
-from sizes_simulated import DRAWS, NOTICE, SEEDS, SHARES, Drawn, title
+from sizes import write
+from sizes_simulated import DRAWS, SEEDS, SHARES, Drawn, title
 
 from smoothcert import Settings
 from smoothcert.bounds import binomial
@@ -259,24 +258,12 @@ def rows(log: Log, n: int) -> list[Row]:
 
 
 def main() -> None:
-    """Write rows and the table."""
+    """Write rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logs", type=Path, help="folder of published logs")
     logs = read_logs(parser.parse_args().logs)
     found = [row for log in logs for n in DRAWS for row in rows(log, n)]
     write("two-looks.csv", found)
-    head = ["log (simulated)", "of the ACR", "one look", "two, half of α each", "two, all of α"]
-    head += ["p known", "p known, looks unpaid"]
-    shown = table(head, [line(one) for one in found if one.share == min(SHARES)])
-    put(HERE.parent / "docs" / "results-simulated.md", "two-looks", f"{NOTICE}\n\n{shown}")
-
-
-def line(row: Row) -> list[str]:
-    """Of the table: evaluations an image, and how many times fewer than n for all."""
-    n0, n = Settings(1.0).n0, int(row.network.rpartition(" ")[2].replace(",", ""))
-    spent = row.one, row.halves, row.two, row.known, row.unpaid
-    cells = (f"{one:,.0f} ({(n0 + n) / one:.2f})" if one else "" for one in spent)
-    return [row.network, f"{row.share:.0%}", *cells]
 
 
 if __name__ == "__main__":

@@ -66,11 +66,7 @@ def test_the_regime_is_shown_where_most_was_pruned():
     ]
     lines = regime({"speedups": speedups, "disparity": disparity}).splitlines()
     assert lines[0] == "ResNet-20, σ = 0.5, real votes:"
-    assert [line.split(" | ")[:3] for line in lines[4:]] == [
-        [f"| {share} %", counted, "5.0"]
-        for counted in ("everything", "draws alone")
-        for share in (5, 30)
-    ]
+    assert [line.split(" | ")[:2] for line in lines[4:]] == [["| 5 %", "5.0"], ["| 30 %", "5.0"]]
 
 
 def test_the_readme_names_every_script_and_its_settings():
@@ -94,7 +90,7 @@ def test_every_page_has_the_marks_that_scripts_write_between():
     scripts = "\n".join(path.read_text() for path in (folder / "experiments").glob("*.py"))
     written = re.findall(r'/ "([\w-]+\.md)",\s*"([\w -]+)"', scripts)
     written += [(page, mark) for mark, page in PAGE_OF.items()]
-    assert len(written) > 20
+    assert len(written) > 15
     pages = {page: (folder / "docs" / page).read_text() for page, _ in written}
     assert [
         (page, mark)
