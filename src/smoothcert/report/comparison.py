@@ -154,18 +154,10 @@ def compare(
         found = paired.detectable(len(known), (lost + gained) / len(known), level, power)
         counts = int((one & two).sum()), lost, gained, int((~one & ~two).sum())
         changes.append(Change(radius, *counts, paired.mcnemar(lost, gained), found))
-    return Comparison(
-        *(visible(name_of(result)) for result in (first, second)),
-        inputs=len(known),
-        changes=tuple(changes),
-        level=level,
-        power=power,
-        detectable_if_lost=least,
-        exact=all(
-            by_input(result.identity.method if isinstance(result, Run) else result.method)
-            for result in (first, second)
-        ),
-    )
+    one, two = (visible(name_of(result)) for result in (first, second))
+    facts = (len(known), tuple(changes), level, power, least)
+    of = [r.identity.method if isinstance(r, Run) else r.method for r in (first, second)]
+    return Comparison(one, two, *facts, exact=all(map(by_input, of)))
 
 
 def _inputs(run: Run) -> tuple[object, ...]:
