@@ -110,10 +110,6 @@ def _output(model: onnx.ModelProto, reference: ModelReference) -> str:
 def sizes_of_both(found: Dims, dims: Dims) -> Dims:
     """The images' sizes (C, H, W), a number where either of two shapes (B, C, H, W) has it.
 
-    Args:
-        found: what the denoiser takes; empty if it does not say.
-        dims: what the classifier takes.
-
     Raises:
         ModelError: they take different images.
     """

@@ -50,12 +50,6 @@ class Output:
 def chosen_output(file: str, model: onnx.ModelProto, there: Sequence[Any], asked: str) -> Output:
     """The requested output, or the only one that can be scores of shape (batch, classes).
 
-    Args:
-        file: the file's name, for messages.
-        model: the graph.
-        there: the session's outputs, with `name`, `type` and `shape`.
-        asked: a name, or empty.
-
     Raises:
         ModelError: no such output, several candidates, or one that does not hold scores.
     """

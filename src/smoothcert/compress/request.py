@@ -79,11 +79,8 @@ class Request:
     ) -> CompressionReport:
         """The report of the written file.
 
-        Args:
-            method: what was done, in words.
-            changed: see `record.differences`.
-            bytes_before: size of the original where its file is not what was compressed.
-            facts: other fields of the report.
+        `changed` is what `record.differences` counts; `bytes_before` is given where the original's
+        file is not what was compressed.
         """
         before = self.bytes_before if bytes_before is None else bytes_before
         return CompressionReport(self.out, method, *changed, before, bytes_of(self.out), **facts)

@@ -81,12 +81,6 @@ def finish(
 ) -> Run:
     """Compute the blocks of an opened run.
 
-    Args:
-        job: the run and which blocks of it.
-        local: the task in this process, if it has model and data.
-        executor: computes the blocks.
-        watchers, limit: see `RunOptions`.
-
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM was received, and blocks are missing.
         TimeIsUp: the time is over, and blocks are missing.

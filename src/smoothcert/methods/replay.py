@@ -196,13 +196,6 @@ def roles(
     is defined by the labels alone. Next to strata by margin, whose ties are broken by index, the
     sample is random, from words of a separate stream.
 
-    Args:
-        votes: the original's, with margins if the allocation asks for near draws.
-        candidate: the class.
-        allocation: how many of each.
-        seed: the run's seed.
-        index: index of the input.
-
     Returns:
         int32 array, as long as the cache.
 
