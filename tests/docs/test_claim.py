@@ -1,4 +1,4 @@
-"""What a certificate claims is one sentence wherever it is stated, and nowhere a larger one."""
+"""What a certificate claims has the same words wherever it is stated, and is nowhere larger."""
 
 import re
 from pathlib import Path

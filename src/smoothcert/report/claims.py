@@ -21,13 +21,13 @@ CHOSEN = (
 )
 
 CLAIM = (
-    "A certificate says that the smoothed classifier gives the certified class to every input on "
-    "the data's grid (for image files: every 8-bit image) closer than the radius in ℓ₂ norm, and "
-    "to every closer input between grid values if noise is added before it is rounded to the grid "
-    "(rounding it first can move it beyond the radius); it is wrong with probability at most α, "
-    "for each input on its own."
+    "A certificate says that the smoothed classifier gives the certified class to every input on"
+    " the data's grid (for image files: every 8-bit image) that is closer than the radius in ℓ₂ "
+    "norm. A closer input between grid values gets this class, too, if noise is added before "
+    "anything is rounded to the grid; rounding it first can move it beyond the radius. The "
+    "certificate is wrong with probability at most α, for each input on its own."
 )
-"""What a certificate claims: the same sentence on the page, on the card, in the README, documents
+"""What a certificate claims: the same sentences on the page, on the card, in the README, documents
 and docstrings (docs/theory.md, sections 1, 2 and 5)."""
 
 
