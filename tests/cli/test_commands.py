@@ -111,7 +111,6 @@ def test_plan_shows_costs_before_they_are_paid(folder, models):
     assert json.loads(out)["evaluations"] == pytest.approx(uniform["evaluations"], rel=0.1)
 
 
-@pytest.mark.slow
 def test_a_short_pilot_does_not_stand_for_the_speed(folder, models, monkeypatch):
     """It is mostly what comes once; a long one is mostly evaluations, and a trial costs more."""
     asked = ("plan", models / "int8.onnx", "--base", "base", "--policy", "uniform:50", "--json")

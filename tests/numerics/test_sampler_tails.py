@@ -28,7 +28,9 @@ LAWS = [
     RoundedGaussian(2.0**-8, 2.0**-20),
 ]
 NAMES = [f"{float(law.ratio):.5g} steps" for law in LAWS]
-every_law = pytest.mark.parametrize("law", LAWS, ids=NAMES)
+MARKS = [(pytest.mark.slow,) if law.ratio > 2000 else () for law in LAWS]  # long tables
+CASES = [pytest.param(law, id=i, marks=m) for law, i, m in zip(LAWS, NAMES, MARKS, strict=True)]
+every_law = pytest.mark.parametrize("law", CASES)
 
 
 def exact_cdf(law: RoundedGaussian, e: int) -> mpf:
@@ -112,7 +114,6 @@ def test_the_compiled_look_up_at_hard_words(law):
     assert (np.array(found) - len(law.table) // 2 == by_definition(law, words)).all()
 
 
-@pytest.mark.slow
 @every_law
 def test_the_torch_look_up_at_hard_words(law):
     guide, below, bits = torch_kernel.search(law)
