@@ -11,7 +11,9 @@ from smoothcert.data.inputs import Inputs
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
 from smoothcert.methods import Irs
 from smoothcert.report import overview as tables
+from smoothcert.report.acceptance import claims, recorded
 from smoothcert.report.axes import Axis, Chart, Mark
+from smoothcert.report.card import model_card
 from smoothcert.report.charts import certified_accuracy
 from smoothcert.report.comparison import pairs
 from smoothcert.report.curves import Curve, of_all, thinned
@@ -78,6 +80,27 @@ def test_it_is_about_the_changed_model_and_what_it_keeps(runs):
 def test_every_sentence_with_a_probability_names_its_theorem(runs):
     for figure in seen(runs).figures:
         assert "probability" not in figure.says or "docs/theory.md, section" in figure.says
+
+
+def test_page_and_card_say_whether_the_targets_of_a_run_are_reached(runs, data, tmp_path):
+    """Those that it was begun with, as far as they can be judged by the runs that are there."""
+    base, new = runs
+    assert (seen(runs).gate, seen(runs).claims) == ((), "")
+    texts = ["acr>=0.01*base", "ca@0.1>=0.99", "ca@0.1>=<b>", 7]
+    for wrong in (texts, "acr>=0.1", None):
+        origin = {**new.manifest.origin, "accept": wrong}
+        path = tmp_path / str(type(wrong).__name__)
+        run = run_recertify(path, base, PixelSum(29), data, Irs(100), RunOptions(origin=origin))
+        lines = [one.line for one in recorded(run, [base, run])]
+        assert [line.partition(":")[0] for line in lines] == (
+            ["accepted", "not accepted"] if wrong is texts else []
+        )
+        assert list(seen((base, run)).gate) == lines
+        assert all(
+            f"\n- {line.replace('*', chr(92) + '*')}" in model_card([base, run]) for line in lines
+        )
+        assert [one.line for one in recorded(run, [run])] == lines[1:]  # without the original
+    assert claims(recorded(run, [base])) == ""
 
 
 def test_one_run_and_one_without_labels(runs, data, tmp_path):

@@ -211,12 +211,13 @@ class RunArguments:
         files: Mapping[str, bytes] | None = None,
     ) -> RunOptions:
         """The runner's settings, with what another process loads to take part."""
+        asked = {"accept": list(self.accept)} if self.accept else {}
         options = RunOptions(
             self.batch_size,
             self.block_inputs,
             self.resume,
             self.limit.watched(tick) if self.limit else tick,
-            origin={**origin, "data": source.to_json()},
+            origin={**origin, "data": source.to_json(), **asked},
             files=files or {},
             shard=self.part,
             watchers=self.watchers,

@@ -1,6 +1,7 @@
 """Whether a run's certificates reach a target, counted exactly, and what that means."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -12,9 +13,10 @@ from smoothcert.bounds.together import mean_above, wrong_at_most
 from smoothcert.certificate import Certificate, Certification
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import alpha_of
-from smoothcert.methods.targets import Goal, MeanRadius, Relative, Target
+from smoothcert.methods.targets import Goal, MeanRadius, Relative, Target, read
 from smoothcert.report.claims import all_together
 from smoothcert.report.export import Result
+from smoothcert.runs.store import Run
 from smoothcert.summary import correct_radii, unanimous
 from smoothcert.text import ceil_to, floor_to, level, many
 from smoothcert.vocabulary import RESULTS
@@ -60,6 +62,12 @@ class Judgement:
         return self.accepted
 
     @property
+    def line(self) -> str:
+        """The verdict and what was counted; `claims` says what that means."""
+        said = "accepted" if self else "not accepted"
+        return " ".join((f"{said}: {self.found}.", *self.limits))
+
+    @property
     def text(self) -> str:
         """What was compared, and what it claims."""
         return in_words([self])
@@ -67,19 +75,35 @@ class Judgement:
 
 def in_words(judged: Sequence[Judgement]) -> str:
     """A line for each target of a run, and once what they claim; empty without targets."""
+    return "\n".join([*(one.line for one in judged), claims(judged)]) if judged else ""
+
+
+def claims(judged: Sequence[Judgement]) -> str:
+    """What judgements about one run claim; empty without any."""
     if not judged:
         return ""
-    verdicts = [
-        " ".join((f"{'accepted' if one else 'not accepted'}: {one.found}.", *one.limits))
-        for one in judged
-    ]
     one = judged[0]
     means = (
         f"Each certificate is wrong with probability at most {level(one.alpha)} on its own. Over "
         f"all inputs and radii, {all_together(one.inputs, one.alpha)}."
     )
-    against = [_AGAINST] if any(one.relative for one in judged) else []
-    return "\n".join((*verdicts, " ".join((means, *against))))
+    return " ".join([means, *([_AGAINST] if any(one.relative for one in judged) else [])])
+
+
+def recorded(run: Run, runs: Sequence[Run]) -> tuple[Judgement, ...]:
+    """Whether a run reaches the targets that it was begun with.
+
+    Args:
+        run: a finished run.
+        runs: others; a target that is relative to the original is left out if it is not there.
+    """
+    base = next((one for one in runs if one.identity.hash == run.identity.base), None)
+    asked = run.manifest.origin.get("accept")
+    found = []
+    for text in asked if isinstance(asked, list) else ():
+        with suppress(InvalidInput, Mismatch):
+            found += [judge(run, goal, base) for goal in read([text])]
+    return tuple(found)
 
 
 def judge(run: Result, goal: Goal, base: Result | None = None) -> Judgement:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from smoothcert.errors import InvalidInput
 from smoothcert.methods import alpha_of
+from smoothcert.report.acceptance import in_words, recorded
 from smoothcert.report.citations import citations
 from smoothcert.report.claims import (
     CHOSEN,
@@ -82,6 +83,7 @@ def model_card(
         f"Certified by randomized smoothing with smoothcert {__version__}.",
         _table(runs, summaries),
         "\n".join(_what(run) for run in runs),
+        *(said for run in runs if (said := _gate(run, runs))),
         _joined(CLAIM, _SAYS, "" if labelled else _UNKNOWN),
         _joined(_NOT, _several(runs), _reused(runs)),
         _joined(_CHECK),
@@ -128,6 +130,14 @@ def _table(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
         names = (code(name).replace("|", "\\|") for name in (row[0], model_name(run)))
         table.append([*names, *(row[i] for i in keep)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+
+
+def _gate(run: Run, runs: Sequence[Run]) -> str:
+    """Whether it reaches the targets that it was begun with; empty without any."""
+    if not (said := in_words(recorded(run, runs))):
+        return ""
+    lines = (f"- {line.replace('*', chr(92) + '*')}" for line in said.splitlines())
+    return f"Targets of {code(run.name)}:\n\n" + "\n".join(lines)
 
 
 def _joined(*texts: str) -> str:

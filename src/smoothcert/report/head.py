@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from smoothcert.report.acceptance import claims, recorded
 from smoothcert.report.claims import all_together, theorem
 from smoothcert.report.comparison import Pair
 from smoothcert.report.curves import Together
@@ -40,6 +41,8 @@ class Head:
         title: of the page.
         facts: what was certified how, as (name, value).
         verdict: the answer in a sentence.
+        gate: whether it reaches the targets that it was begun with, a line each.
+        claims: what these lines claim; empty without any.
         warnings: what forbids a simple reading, a sentence each.
         figures: how robust, how sure, at what price, compared with what.
     """
@@ -48,6 +51,8 @@ class Head:
     title: str
     facts: tuple[tuple[str, str], ...]
     verdict: str
+    gate: tuple[str, ...]
+    claims: str
     warnings: tuple[str, ...]
     figures: tuple[Figure, ...]
 
@@ -72,7 +77,10 @@ def head(
     figures = _figures(run, summary, together[focus], pair, radius)
     warned = (*_sigmas(runs), *_collapses(runs, classes, names))
     verdict = _verdict(summary, pair, radius)
-    return Head(focus, title, _facts(runs, run, pair and pair.original), verdict, warned, figures)
+    gate = recorded(run, runs)
+    facts = _facts(runs, run, pair and pair.original)
+    lines = tuple(one.line for one in gate)
+    return Head(focus, title, facts, verdict, lines, claims(gate), warned, figures)
 
 
 def _facts(runs: Sequence[Run], run: Run, base: Run | None) -> tuple[tuple[str, str], ...]:
