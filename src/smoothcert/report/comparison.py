@@ -113,16 +113,21 @@ class Comparison:
         return p_value(change.p_value, self.exact) if self.alike else "–"
 
 
-def comparisons(runs: Sequence[Run], radii: Sequence[float]) -> tuple[Comparison, ...]:
-    """Every run compared with its original, or else with the first run, if on the same inputs."""
+def partners(runs: Sequence[Run]) -> tuple[tuple[Run, Run], ...]:
+    """Every run behind its original, or else the first run, if on the same inputs."""
     known = {run.identity.hash: number for number, run in enumerate(runs)}
-    found: dict[frozenset[int], Comparison] = {}
+    found: dict[frozenset[int], tuple[Run, Run]] = {}
     for number, run in enumerate(runs):
         other = known.get(run.identity.base, 0)
         both = frozenset((other, number))
         if len(both) == 2 and both not in found and _inputs(runs[other]) == _inputs(run):
-            found[both] = compare(runs[other], run, radii)
+            found[both] = runs[other], run
     return tuple(found.values())
+
+
+def comparisons(runs: Sequence[Run], radii: Sequence[float]) -> tuple[Comparison, ...]:
+    """Comparisons of the partners among the runs."""
+    return tuple(compare(first, second, radii) for first, second in partners(runs))
 
 
 def compare(

@@ -1,10 +1,10 @@
-"""What a page shows folded: outcomes, classes, new inputs, and models compared with originals."""
+"""What a page shows folded: outcomes, classes, new inputs, and models compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from smoothcert.report.claims import of_comparisons, of_new_inputs, of_sample
-from smoothcert.report.comparison import Change, Pair, compare
+from smoothcert.report.comparison import Change, compare, partners
 from smoothcert.report.figures import BETA, new_inputs, new_mean
 from smoothcert.report.naming import titled
 from smoothcert.report.predicted import class_name
@@ -80,12 +80,12 @@ def unseen(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[fl
     return Table(heads, tuple(rows), (f"Robust, at least: {says}.",))
 
 
-def compared(pairs: Sequence[Pair], radii: Sequence[float]) -> Table | None:
-    """What became of the originals' certificates; None if no run is a changed model's."""
+def compared(runs: Sequence[Run], radii: Sequence[float]) -> Table | None:
+    """What became of a first model's certificates; None if no two runs are on the same inputs."""
     rows, every = [], []
-    for pair in pairs:
-        every.append(found := compare(pair.original, pair.run, radii))
-        name = f"{titled(pair.run)}, from {pair.base.name}"
+    for first, second in partners(runs):
+        every.append(found := compare(first, second, radii))
+        name = f"{titled(second)}, with {titled(first)}"
         rows += [(name, *_cells(change, found.p_value(change))) for change in found.changes]
     if not rows:
         return None

@@ -116,7 +116,7 @@ def _shown(content: Content, found: Sequence[Pair]) -> dict[str, Any]:
         "labelled": all(s.labelled for s in summaries),
         "together": [all_together(t.inputs, t.beta) for t in content.together],
         "all_runs": level(*(t.beta for t in content.together)),
-        "compared": details.compared(found, content.radii),
+        "compared": details.compared(content.runs, content.radii),
         "forms": sorted({p.form for p in found} - {"binary"}),
         "outcomes": details.outcomes(runs, summaries),
         "unseen": details.unseen(runs, summaries, content.radii),
