@@ -20,6 +20,8 @@ from support.command_line import run_in
 from support.machines import CLIPS, EXACT, Loaded, full_range, on
 from support.run_files import edit
 
+pytestmark = pytest.mark.slow
+
 CERTIFY = ("--data", "digits", "--limit", 12, "--sigma", 0.25, "--n", 2000, "--block-inputs", 4)
 
 
@@ -46,7 +48,6 @@ def parts(folder, name):
     return body["identity"], body["origin"]
 
 
-@pytest.mark.slow
 def test_a_run_says_on_what_it_was_made(folder):
     identity, origin = parts(folder, "there")
     assert "products" not in identity
@@ -66,7 +67,6 @@ def unfinished(folder):
     return ("certify", "wide.onnx", *CERTIFY, "--out", "there")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", [("--resume",), ("--shard", "2/3")])
 def test_a_run_goes_on_only_where_products_are_the_same(how, folder):
     again = unfinished(folder)
@@ -93,7 +93,6 @@ def test_a_run_from_before_machines_were_recorded_goes_on(folder):
         run_in(*again, "--resume", cwd=folder)
 
 
-@pytest.mark.slow
 def test_transfer_gives_an_ordinary_run_of_this_machine(folder):
     with on(CLIPS):
         shown, said = run_in("transfer", "there", "--out", "here", cwd=folder)
@@ -118,7 +117,6 @@ def test_transfer_gives_an_ordinary_run_of_this_machine(folder):
         run_in("verify", "here", "--replay", "100%", cwd=folder, code=6)
 
 
-@pytest.mark.slow
 def test_its_certificates_are_those_of_recertify_for_what_this_machine_computes(folder):
     with on(CLIPS):
         run_in("transfer", "there", "--policy", "budget:0.3", "--out", "here", cwd=folder)
@@ -137,7 +135,6 @@ def test_its_certificates_are_those_of_recertify_for_what_this_machine_computes(
     assert sum(c.outcome is Outcome.CERTIFIED for c in chosen.certificates) >= 8
 
 
-@pytest.mark.slow
 def test_verify_tells_another_machine_from_wrong_votes(folder):
     replay = ("verify", "there", "--replay", "100%")
     with on(EXACT):
@@ -171,7 +168,6 @@ def test_where_the_machine_is_the_same_other_votes_are_wrong(folder):
     assert "Another machine" not in shown
 
 
-@pytest.mark.slow
 def test_an_old_run_says_what_it_knows(folder):
     edit(folder / "there", lambda body: body["origin"].pop("machine"))
     with on(CLIPS):
@@ -184,7 +180,6 @@ def test_an_old_run_says_what_it_knows(folder):
     assert "evaluated on" not in card
 
 
-@pytest.mark.slow
 def test_another_file_is_recertified_instead(folder, models):
     with on(CLIPS):
         other = ("transfer", "there", "--model", models / "int8.onnx", "--out", "here")
@@ -204,7 +199,6 @@ def test_another_file_is_recertified_instead(folder, models):
     assert one == other
 
 
-@pytest.mark.slow
 def test_a_recertified_run_is_made_again_from_its_base(folder):
     with on(EXACT):
         to = ("--base", "there", "--policy", "uniform:300", "--out", "new")
@@ -225,7 +219,6 @@ def test_a_recertified_run_is_made_again_from_its_base(folder):
     assert str(moved(new, here)) in shown
 
 
-@pytest.mark.slow
 def test_what_cannot_be_reused_is_refused_with_a_way_out(folder):
     with on(EXACT):
         to = ("--base", "there", "--fresh-seed", 5, "--policy", "uniform:300", "--out", "new")
@@ -249,7 +242,6 @@ def test_what_cannot_be_reused_is_refused_with_a_way_out(folder):
         smoothcert.transfer(certification, str(folder / "wide.onnx"), data)
 
 
-@pytest.mark.slow
 def test_extend_does_not_mix_two_arithmetics(folder):
     to = ("extend", "wide.onnx", "--base", "there", "--n", 4000, "--out", "more")
     with on(CLIPS):
@@ -262,7 +254,6 @@ def test_extend_does_not_mix_two_arithmetics(folder):
     assert Run.open(folder / "here").identity.method.share == 0.5
 
 
-@pytest.mark.slow
 def test_a_twin_comes_along(models, tmp_path):
     net = models / "net.safetensors"
     run_in("certify", net, *CERTIFY, "--engine", "onnx", "--out", "there", cwd=tmp_path)

@@ -17,6 +17,8 @@ from smoothcert.summary import correct_radii
 from smoothcert.text import floor_to
 from support.known_truth import PixelSum
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings(0.25, 16, n0=20, n=300)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -85,7 +87,6 @@ def cells(page, column: int) -> list[str]:
     return page.locator("#certificates tbody tr:not(.detail)").evaluate_all(read, column)
 
 
-@pytest.mark.slow
 def test_every_certificate_is_explained_in_its_own_words(page, made):
     """What the page unpacks and fills in is what Certificate.explain says."""
     for number, run in enumerate(made[:2]):
@@ -105,7 +106,6 @@ def test_every_certificate_is_explained_in_its_own_words(page, made):
         assert seen == list(range(120))
 
 
-@pytest.mark.slow
 def test_the_table_filters(page, made):
     certificates = made[0].certificates
     as_table(page, 0)
@@ -186,7 +186,6 @@ def test_a_band_is_shown_where_it_is_asked_for(page):
     assert seen == {"1": [False, True], "": [False] * 2, "0": [True, False], "all": [True] * 2}
 
 
-@pytest.mark.slow
 def test_curves_are_read_with_the_keyboard(page):
     page.locator("#accuracy .plot").focus()
     page.keyboard.press("End")
@@ -236,14 +235,12 @@ def test_a_link_opens_what_is_folded(page):
     assert page.locator("details.folded[open] #settings").count() == 1
 
 
-@pytest.mark.slow
 def test_inputs_have_pictures_and_classes_their_names(page):
     as_table(page, 0)
     assert page.get_by_role("img", name="picture of input 7", exact=True).is_visible()
     assert cells(page, 1)[0] == "1 (<i>dog</i>)"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 1100])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_window(page, width, scheme):
@@ -261,7 +258,6 @@ def test_nothing_is_wider_than_the_window(page, width, scheme):
     assert (colours[1] == "rgb(255, 255, 255)") == (scheme == "light")
 
 
-@pytest.mark.slow
 def test_print_leaves_out_what_only_a_screen_can_use(page):
     page.set_viewport_size({"width": 720, "height": 1000})  # A4 with margins of a centimetre
     page.emulate_media(media="print")
@@ -275,7 +271,6 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "be
 CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "rules"), [("light", RULES), ("dark", CONTRAST)])
 def test_axe_finds_nothing(page, scheme, rules):
     """With everything unfolded and explained, as pictures and as a table."""

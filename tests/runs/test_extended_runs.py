@@ -20,6 +20,8 @@ from smoothcert.storage.opening import open_storage
 from support.known_truth import PixelSum
 from support.run_files import bytes_of
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings(0.25, 16, n0=20, n=400)
 SMALL = RunOptions(batch_size=16, block_inputs=7)
 
@@ -111,7 +113,6 @@ def with_votes(run, out, change):
     return Run.open(out)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -125,7 +126,6 @@ def test_verify_finds_other_draws(change, said, run, base, tmp_path):
     assert any(said in problem for problem in verify(forged, base).problems)
 
 
-@pytest.mark.slow
 def test_verify_finds_a_recertification_that_spends_all(run, tmp_path, tiny_inputs):
     method = Exact("uniform:100", share=0.25)
     good = run_recertify(tmp_path / "good", run, PixelSum(29), tiny_inputs, method, SMALL)

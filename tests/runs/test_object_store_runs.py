@@ -25,6 +25,8 @@ from support.known_truth import PixelSum
 from support.run_files import bytes_of
 from support.worker_faults import LoadPixelSum, thirty_inputs
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings(0.25, 16, n0=20, n=60)
 SMALL = RunOptions(batch_size=64, block_inputs=2)
 RESUME = replace(SMALL, resume=True)
@@ -51,7 +53,6 @@ def calm(tmp_path):
     return bytes_of(certify(tmp_path / "calm").path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", [Irs(30), Reuse("budget:0.3"), Decision(0.1)], ids=["irs", "reuse", "decide"]
 )
@@ -73,7 +74,6 @@ def test_the_bytes_of_a_folder(method, bucket, tmp_path):
     assert found[0] == found[1]
 
 
-@pytest.mark.slow
 def test_every_request_can_be_the_last_that_is_answered(bucket, calm, tmp_path):
     """As with a store that is gone from some moment on, at each such moment."""
     for last in range(1000):
@@ -92,7 +92,6 @@ def test_every_request_can_be_the_last_that_is_answered(bucket, calm, tmp_path):
     assert last > 40
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("what", [503, 500, "drop", "cut"])
 def test_requests_that_fail_now_and_then(what, bucket, calm, tmp_path, monkeypatch):
     monkeypatch.setattr(objects, "_RETRY_BACKOFF", (0.05, 0.1, 0.2))
@@ -120,7 +119,6 @@ def test_a_store_that_was_gone_for_a_while(bucket, calm, tmp_path, monkeypatch):
     assert stored(certify(bucket.uri(f"{tmp_path.name}/r"))) == calm
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_killed_at_a_request(before, bucket, tmp_path):
     """The process is killed as the request comes, which may still be carried out."""
@@ -155,7 +153,6 @@ def test_killed_at_a_request(before, bucket, tmp_path):
     assert at > 30
 
 
-@pytest.mark.slow
 def test_two_processes_on_one_prefix(bucket, tmp_path):
     long = {"model": "slow", "inputs": 20, "n": 300}
     with KillableProcesses() as children:
@@ -169,7 +166,6 @@ def test_two_processes_on_one_prefix(bucket, tmp_path):
             assert verify(Run.open(out)).problems == ()
 
 
-@pytest.mark.slow
 def test_several_workers(bucket, tmp_path):
     settings, small = Settings(0.25, 16, n0=20, n=200), RunOptions(16, 3)
     calm = run_certify(
@@ -183,7 +179,6 @@ def test_several_workers(bucket, tmp_path):
     assert stored(run) == bytes_of(calm.path)
 
 
-@pytest.mark.slow
 def test_shards_and_merging_between_folders_and_buckets(bucket, calm, tmp_path):
     certify(bucket.uri(f"{tmp_path.name}/a"), replace(SMALL, shard=Shard(1, 2)))
     certify(tmp_path / "b", replace(SMALL, shard=Shard(2, 2)))
