@@ -306,7 +306,7 @@ RESULTS = {
 """What certificates say about their method, by its name."""
 
 
-NORMALIZATIONS = {
+NORMALIZATIONS: dict[str, dict[str, tuple[float, ...]]] = {
     "cifar10": {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)},
     "cifar100": {"mean": (0.5071, 0.4867, 0.4408), "std": (0.2675, 0.2565, 0.2761)},
     "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
