@@ -150,8 +150,7 @@ def _facts(run: Result) -> tuple[str, Sequence[int | None] | None, float]:
     if isinstance(run, Certification):
         return run.model, run.labels, alpha_of(run.settings, run.method)
     run.require_complete()
-    method = run.identity.alpha
-    return str(run.storage), run.labels, method
+    return str(run.storage), run.labels, run.identity.alpha
 
 
 def _share(
