@@ -26,7 +26,7 @@ def test_certify_and_recertify_exit_with_3_unless_accepted(base, models, tmp_pat
     good = run(*again, "--accept", "ca@0.0>=0.3")
     (line,) = [line for line in good.stdout.splitlines() if line.startswith("accepted: ")]
     assert "inputs have a certificate of their label at radius 0; the target is 4" in line
-    assert line.endswith(" At most 1 of them may be wrong, which leaves 11.")
+    assert line.endswith(" At worst 1 of them is wrong, which leaves 11.")
     assert "probability 1 − 0.001, at most 1 of the 12 certificates is wrong" in good.stdout
     bad = run(*again, "--accept", "acr>=0.9", code=3)
     assert "\nnot accepted: the average certified radius of 12 inputs is 0." in bad.stdout

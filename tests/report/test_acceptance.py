@@ -12,6 +12,7 @@ from smoothcert.certificate import Settings
 from smoothcert.data.inputs import Inputs
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.execution.runner import RunOptions, run_certify, run_recertify
+from smoothcert.methods import Reuse
 from smoothcert.methods.targets import MeanRadius, Target, parse_target
 from smoothcert.report.acceptance import judge
 from support.known_truth import PixelSum
@@ -91,8 +92,6 @@ def test_an_input_decided_at_a_radius_counts_there(tmp_path):
 
 @pytest.mark.slow
 def test_what_is_said_names_the_error_of_one_certificate_and_claims_no_more(run, tmp_path):
-    from smoothcert.methods import Reuse
-
     text = judge(run, Target(0, 0.5)).text
     assert text.startswith("accepted: ")
     assert "Each certificate is wrong with probability at most 0.001 on its own" in text
@@ -154,19 +153,46 @@ def test_what_may_be_wrong_is_counted_off(run):
     assert 0 <= exact - left < Fraction(2, 10**6)
 
 
-def test_a_refusal_says_where_draws_and_not_the_model_are_the_limit(tmp_path):
-    """The original itself, with a tenth of its draws, and an image on which all draws agree."""
-    data = Inputs.from_arrays(np.full((4, 1, 2, 2), 1.0), [1] * 4, 1 / 16)
-    settings = replace(SETTINGS, n=400)
-    few = run_certify(tmp_path / "f", PixelSum(5), data, replace(settings, n=40), RunOptions())
-    many = run_certify(tmp_path / "m", PixelSum(5), data, settings, RunOptions())
-    largest = max(c.radius for c in few.certificates)
+def test_a_refusal_says_where_draws_and_not_the_model_are_the_limit(run, tmp_path):
+    """Of what the original has, and only of that: the unchanged model with few draws loses none."""
+    data, few = inputs(run.labels), Reuse("uniform:60")
+    same = run_recertify(tmp_path / "s", run, PixelSum(28), data, few, RunOptions())
+    worse = run_recertify(tmp_path / "w", run, PixelSum(30), data, few, RunOptions())
+    radius = sorted(right(run))[-3]
+    goal = parse_target(f"ca@{radius}>=base")
+    at = {
+        c.index
+        for c, label in zip(run.certificates, run.labels, strict=True)
+        if c.predicted == label and c.radius >= radius
+    }
+    for changed in (same, worse):
+        missed = [c for c in changed.certificates if c.index in at and c.radius < radius]
+        fresh = sum(c.method == "fresh" for c in missed)
+        lost = sum(c.method != "fresh" and c.flips > 0 for c in missed)
+        assert changed is worse or lost == 0
+        said = {
+            "for want of draws, as it lost none": len(missed) - lost - fresh,
+            "where it lost draws": lost,
+            "by fresh draws, which do not tell why": fresh,
+        }
+        parts = ", ".join(f"{count} {text}" for text, count in said.items() if count)
+        found = f"It misses {len(missed)} that the original has there: {parts}."
+        assert judge(changed, goal, run).limits == found
+        assert judge(changed, Target(radius, 1.0), run).limits == found
+    assert lost
+    assert (
+        "% of the original's evaluations; with so few"
+        in judge(same, parse_target("acr>=base"), run).limits
+    )
+    assert judge(run, parse_target("acr>=1.01*base"), run).limits == ""  # as many draws
+    assert judge(run, parse_target(f"ca@{radius}>=base+5%"), run).limits == ""  # it misses none
+
+
+def test_a_refusal_of_a_certification_from_scratch(tmp_path):
+    data = Inputs.from_arrays(np.full((4, 1, 2, 2), 1.0), [1, 1, 1, 0], 1 / 16)
+    few = run_certify(tmp_path / "f", PixelSum(5), data, replace(SETTINGS, n=40), RunOptions())
     assert {c.k == c.n for c in few.certificates} == {True}
-    refused = judge(few, Target(math.nextafter(largest, 1), 1.0))
-    assert "For 4 more, the model lost no draw and still proves a smaller radius" in refused.text
-    assert "lost no draw" not in judge(few, Target(largest, 1.0)).text  # it is reached
-    relative = judge(few, parse_target(f"ca@{largest + 0.01}>=base"), many).text
-    assert "The original took 1,680 evaluations and this model 240. With so few" in relative
-    control = judge(many, parse_target("acr>=1.01*base"), many)
-    assert not control
-    assert control.limits == ()  # as many draws, and an average radius
+    largest = max(c.radius for c in few.certificates)
+    refused = judge(few, Target(math.nextafter(largest, 1), 1.0)).text
+    assert "On 3 more all draws agree, and are too few for this radius." in refused
+    assert "all draws agree" not in judge(few, Target(largest, 1.0)).text

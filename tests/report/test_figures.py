@@ -16,6 +16,7 @@ from smoothcert.methods import Decision, Exact, Irs
 from smoothcert.methods.scratch import radii_of_first
 from smoothcert.report import figures
 from smoothcert.report.claims import of_comparisons
+from smoothcert.report.comparison import family, p_of
 from smoothcert.report.tables import summarize_run
 from smoothcert.summary import by_class, correct_radii, over_seeds
 from support.known_truth import PixelBins, PixelSum
@@ -220,24 +221,37 @@ def test_a_plan_makes_p_values_approximate(runs):
 def test_reports_show_a_p_value_only_of_models_that_were_certified_alike(runs, data, tmp_path):
     """Another seed is the same question; fewer draws, another alpha or a reused cache are not."""
     base, options = runs["base"], RunOptions()
-    moved = replace(SETTINGS, seed=3, sigma=0.5)
-    other = run_certify(tmp_path / "other", PixelSum(28), data, moved, options)
     exact = Exact("uniform:50")
     same = run_recertify(tmp_path / "same", base, PixelSum(27), data, exact, options)
-    for first, second in ((base, runs["again"]), (base, other), (runs["exact"], same)):
+    for first, second in ((base, runs["again"]), (runs["exact"], same)):
         found = smoothcert.compare(first, second)
         assert found.alike
-        assert "–" not in {found.p_value(change) for change in found.changes}
+        assert "–" not in {p_of(found, change, 3) for change in found.changes}
         assert "There is no p" not in of_comparisons([found])
-    fewer = replace(SETTINGS, n=SETTINGS.n - 1)
-    for number, settings in enumerate((fewer, replace(SETTINGS, alpha=0.02))):
+    others = {"n": SETTINGS.n - 1, "alpha": 0.02, "sigma": 0.5, "n0": 30, "form": "runner-up"}
+    for number, (name, value) in enumerate(others.items()):
+        settings = replace(SETTINGS, **{name: value})
         run = run_certify(tmp_path / str(number), PixelSum(28), data, settings, options)
         assert not smoothcert.compare(base, run).alike
     for name in ("decided", "irs", "exact"):
         found = smoothcert.compare(base, runs[name])
         assert not found.alike
-        assert {found.p_value(change) for change in found.changes} == {"–"}
-        assert of_comparisons([found]).startswith("There is no p where n, α or the method differ")
+        assert {p_of(found, change, 0) for change in found.changes} == {"–"}
+        assert of_comparisons([found]).startswith("There is no p where σ, n, α or the method")
+
+
+def test_a_p_value_counts_by_bonferroni_s_correction(runs):
+    """Up to level/T and not above: what is shown rounded up would decide otherwise."""
+    found = smoothcert.compare(runs["base"], runs["again"], RADII)
+    two = [found, smoothcert.compare(runs["base"], runs["exact"], RADII)]
+    assert (family([found]), family(two)) == (3, 3)  # one pair is not alike
+    just = replace(found.changes[0], p_value=np.nextafter(0.05 / 15, 0))
+    above = replace(just, p_value=np.nextafter(0.05 / 15, 1))
+    assert (p_of(found, just, 15), p_of(found, above, 15)) == ("0.0034*", "0.0034")
+    assert p_of(found, just, 16) == "0.0034"
+    said = of_comparisons([found])
+    assert "significant at 0.05 (p at most 0.05/3 = 0.016666, by Bonferroni's correction" in said
+    assert "Bonferroni" not in of_comparisons([replace(found, changes=found.changes[:1])])
 
 
 def test_results_in_memory_are_compared(runs, data):

@@ -9,7 +9,7 @@ import numpy as np
 
 from smoothcert.cli import console
 from smoothcert.report.claims import of_alphas, of_comparisons, of_new_inputs, of_sample
-from smoothcert.report.comparison import Comparison, comparisons
+from smoothcert.report.comparison import Comparison, comparisons, family, p_of
 from smoothcert.report.figures import (
     BETA,
     ByDraws,
@@ -86,19 +86,15 @@ def _show_comparisons(compared: Sequence[Comparison]) -> None:
     """Print what became of certificates, at the first of the radii."""
     if not compared:
         return
-    rows = []
+    rows, several = [], family(compared)
     for found in compared:
         change = found.changes[0]
         counts = [str(count) for count in (change.kept, change.lost, change.gained)]
-        rows.append([found.second, found.first, *counts, found.p_value(change)])
+        rows.append([found.second, found.first, *counts, p_of(found, change, several)])
     heads = ["run", "compared with", "kept", "lost", "gained", "p"]
     console.show_table(heads, rows, f"Certificates at radius {compared[0].changes[0].radius:g}")
-    if (tests := sum(found.alike for found in compared)) > 1:
-        level = compared[0].level
-        console.say(
-            f"These are {tests} tests: at {level:g} for all of them together, a p counts up to "
-            f"{level:g}/{tests}."
-        )
+    if len(compared[0].changes) > 1:
+        console.say("The page, --paper and --json have the other radii.")
     console.say(of_comparisons(compared))
     for inputs in dict.fromkeys(found.inputs for found in compared):
         console.say(of_sample(inputs))

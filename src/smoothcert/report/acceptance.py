@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.bounds.together import mean_above, wrong_at_most
-from smoothcert.certificate import Certificate, Certification
+from smoothcert.certificate import Certificate, Certification, Outcome
 from smoothcert.errors import InvalidInput, Mismatch
 from smoothcert.methods import alpha_of
 from smoothcert.methods.targets import Goal, MeanRadius, Relative, Target, read
@@ -47,7 +47,7 @@ class Judgement:
         alpha: probability that a single certificate is wrong.
         inputs: how many the run has.
         relative: whether the target is taken of the original's certificates.
-        limits: where the draws, and not the model, keep the target from being reached.
+        limits: how far the draws, and not the model, keep the target from being reached.
     """
 
     accepted: bool
@@ -55,7 +55,7 @@ class Judgement:
     alpha: float
     inputs: int
     relative: bool = False
-    limits: tuple[str, ...] = ()
+    limits: str = ""
 
     def __bool__(self) -> bool:
         """Whether the target was reached."""
@@ -65,7 +65,7 @@ class Judgement:
     def line(self) -> str:
         """The verdict and what was counted; `claims` says what that means."""
         said = "accepted" if self else "not accepted"
-        return " ".join((f"{said}: {self.found}.", *self.limits))
+        return f"{said}: {self.found}. {self.limits}".strip()
 
     @property
     def text(self) -> str:
@@ -126,9 +126,8 @@ def judge(run: Result, goal: Goal, base: Result | None = None) -> Judgement:
     """
     name, labels, alpha = _facts(run)
     check_labels(labels, name)
-    before: Sequence[Certificate] = ()
+    before = _original(goal, run, base)
     if isinstance(goal, Relative):
-        before = _original(goal, run, base)
         radii = correct_radii(before, labels)
         target, said = goal.of(radii), f"{goal.asked}; {goal.found(radii)}"
     else:
@@ -140,9 +139,10 @@ def judge(run: Result, goal: Goal, base: Result | None = None) -> Judgement:
     else:
         accepted, found, left = _share(target, said, right, wrong)
     if wrong:
-        found += f". At most {wrong} of them may be wrong, which leaves {left}"
-    limits = () if accepted else _limits(run.certificates, right, target, before)
-    return Judgement(accepted, found, alpha, len(right), bool(before), limits)
+        are = "is" if wrong == 1 else "are"
+        found += f". At worst {wrong} of them {are} wrong, which leaves {left}"
+    limits = "" if accepted else _limits(run.certificates, labels or (), target, before)
+    return Judgement(accepted, found, alpha, len(right), isinstance(goal, Relative), limits)
 
 
 def _facts(run: Result) -> tuple[str, Sequence[int | None] | None, float]:
@@ -187,55 +187,70 @@ def _mean(
 
 def _limits(
     certificates: Sequence[Certificate],
-    right: NDArray[np.float64],
+    labels: Sequence[int | None],
     target: Target | MeanRadius,
     before: Sequence[Certificate],
-) -> tuple[str, ...]:
-    """Where the draws keep a target from being reached, whatever the model."""
-    said = []
-    full = np.array([_lost_none(c) for c in certificates])
-    if isinstance(target, Target) and (
-        short := int((full & (right >= 0) & (right < target.radius)).sum())
-    ):
-        said.append(
-            f"For {short} more, the model lost no draw and still proves a smaller radius: the "
-            "draws are too few for this one."
+) -> str:
+    """How far draws, and not the model, keep a target from being reached; empty if unknown."""
+    if isinstance(target, MeanRadius):
+        took, original = (sum(c.evaluations for c in some) for some in (certificates, before))
+        if took > 0.9 * original:
+            return ""
+        return (
+            f"It took {ceil_to(100 * Fraction(took, original), 1)} % of the original's "
+            "evaluations; with so few the unchanged model proves less, too."
         )
-    took, original = (sum(c.evaluations for c in some) for some in (certificates, before))
-    if took < original:
-        said.append(
-            f"The original took {original:,} evaluations and this model {took:,}. With so few, the "
-            "unchanged model may fail, too: recertify it in the same way to see."
-        )
-    return tuple(said)
+    r = target.radius
+    pairs = list(zip(certificates, labels, strict=True))
+    full = np.array([_lost_none(c) and c.candidate == label for c, label in pairs])
+    short = correct_radii(certificates, labels) < r
+    if not before:
+        few = int((full & short).sum())
+        return f"On {few} more all draws agree, and are too few for this radius." if few else ""
+    missed = short & (correct_radii(before, labels) >= r)
+    unsaid = missed & ~full & np.array([RESULTS[c.method].fresh for c in certificates])
+    counts = {
+        "{} for want of draws, as it lost none": missed & full,
+        "{} where it lost draws": missed & ~full & ~unsaid,
+        "{} by fresh draws, which do not tell why": unsaid,
+    }
+    parts = [text.format(where.sum()) for text, where in counts.items() if where.any()]
+    if not parts:
+        return ""
+    return f"It misses {missed.sum()} that the original has there: {', '.join(parts)}."
 
 
 def _lost_none(c: Certificate) -> bool:
-    """Whether all draws are for the class, or none that was replayed left it."""
+    """Whether all draws are for the class, or none that was replayed left it, if any was."""
     by = RESULTS[c.method]
-    return unanimous(c) or bool(by.reuses and not by.fresh and c.n and not c.flips)
+    replayed = by.reuses and not by.fresh and not c.flips
+    return unanimous(c) or c.outcome is Outcome.UNSPENT or bool(replayed and c.n)
 
 
-def _original(goal: Relative, run: Result, base: Result | None) -> list[Certificate]:
-    """The original's certificates of a run's inputs.
+def _original(goal: Goal, run: Result, base: Result | None) -> list[Certificate]:
+    """The original's certificates of a run's inputs; none if it is not needed and not there.
 
     Raises:
         StoreError: the original's run is unfinished.
         InvalidInput: there is no original.
         Mismatch: it lacks one of the inputs.
     """
+    relative = isinstance(goal, Relative)
     if base is None:
-        raise InvalidInput(no_base(goal))
+        if relative:
+            raise InvalidInput(no_base(goal))
+        return []
     name, *_ = _facts(base)
     at = {(c.index, c.content): c for c in base.certificates}
     wanted = [(c.index, c.content) for c in run.certificates]
-    if missing := [index for index, content in wanted if (index, content) not in at]:
+    missing = [index for index, content in wanted if (index, content) not in at]
+    if missing and relative:
         raise Mismatch(
             f"{goal.text!r} compares with the original's certificates of the same inputs, "
             f"but {name} has none of {len(missing)} of {many(len(wanted), 'input')}, the "
             f"first at index {missing[0]}. Give the run of the original on the same data."
         )
-    return [at[key] for key in wanted]
+    return [] if missing else [at[key] for key in wanted]
 
 
 def no_base(goal: Relative) -> str:

@@ -6,13 +6,15 @@ from smoothcert.bounds.paired import LEVEL, POWER, detectable
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.certificate import Certificate, Settings
 from smoothcert.methods import Method, alpha_of, method_of
-from smoothcert.report.comparison import Comparison
-from smoothcert.text import ceil_to, level, many
+from smoothcert.report.comparison import Comparison, family
+from smoothcert.text import ceil_to, floor_to, level, many
 from smoothcert.tries import SECTION, Tries
 from smoothcert.vocabulary import RESULTS
 
 A_TENTH = 0.1
 """A share of inputs that may change, for what can be found before anything is known."""
+
+_BONFERRONI = ", by Bonferroni's correction for these tests"
 
 CHOSEN = (
     "A result that is chosen among several, or of a model made from results, is not covered by its "
@@ -82,20 +84,25 @@ def of_new_inputs(beta: float, labelled: bool) -> str:
 
 def of_comparisons(compared: Sequence[Comparison]) -> str:
     """What the p-values of comparisons say, and why some have none (docs/theory.md, section 15)."""
-    alike = [one for one in compared if one.alike]
+    alike, several = [one for one in compared if one.alike], family(compared)
     said = []
     if alike:
+        level = alike[0].level
+        most = (
+            f"{level:g}/{several} = {floor_to(level / several, 6)}" if several > 1 else f"{level:g}"
+        )
         said.append(
             "p asks whether both certify the same share of a population, of which these inputs are "
-            "a random sample (McNemar's exact test; docs/theory.md, section 15)."
+            "a random sample (McNemar's exact test; docs/theory.md, section 15). *: significant at "
+            f"{level:g} (p at most {most}{_BONFERRONI if several > 1 else ''})."
         )
     if not all(one.exact for one in alike):
         said.append("It is approximate where a plan shares draws out among inputs.")
     if len(alike) < len(compared):
         said.append(
-            "There is no p where n, α or the method differ: with fewer draws, or a smaller α, "
+            "There is no p where σ, n, α or the method differ: with fewer draws, or a smaller α, "
             "certificates are lost whatever the model. To compare models as such, certify each "
-            "from scratch with the same n and α."
+            "from scratch with the same σ, n and α."
         )
     return " ".join((*said, "Each certificate holds with its own α, whatever is said here."))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,8 +86,8 @@ class Comparison:
         level, power: at which `detectable` and `detectable_if_lost` are given.
         detectable_if_lost: the smallest loss of certified accuracy that this many inputs show if
             nothing is gained; None if they show none.
-        alike: whether both were certified with the same n0, n, alpha, form and method. If not, the
-            p-values compare these as well as the models, and no report shows them.
+        alike: whether both were certified with the same sigma, n0, n, alpha, form and method. If
+            not, p-values compare these as well as the models, and no report shows them.
         exact: whether the p-values are those of the theorem. A plan shares out evaluations among
             the inputs, which are then not independent: the p-values are approximate.
     """
@@ -101,16 +102,23 @@ class Comparison:
     alike: bool
     exact: bool
 
-    def p_value(self, change: Change) -> str:
-        """A p-value as reports show it: a dash where the two are not alike.
 
-        Args:
-            change: one of `changes`.
+def family(compared: Sequence[Comparison]) -> int:
+    """How many tests some comparisons are: one at each radius, of models certified alike."""
+    return sum(len(one.changes) for one in compared if one.alike)
 
-        Returns:
-            It, rounded up, and "about" where it is approximate.
-        """
-        return p_value(change.p_value, self.exact) if self.alike else "–"
+
+def counts(p: float, several: int, level: float = paired.LEVEL) -> bool:
+    """Whether a p-value is significant among several tests, by Bonferroni's correction."""
+    return Fraction(p) * several <= Fraction(repr(level))
+
+
+def p_of(found: Comparison, change: Change, several: int) -> str:
+    """A p-value as reports show it: with a star where it counts, a dash where it says nothing."""
+    if not found.alike:
+        return "–"
+    star = "*" if counts(change.p_value, several, found.level) else ""
+    return p_value(change.p_value, found.exact) + star
 
 
 def partners(runs: Sequence[Run]) -> tuple[tuple[Run, Run], ...]:
@@ -211,7 +219,7 @@ def _terms(result: Result) -> tuple[object, ...]:
     made = result.identity if isinstance(result, Run) else result
     s, method = made.settings, method_of(made.method)
     own = [(f.name, getattr(method, f.name)) for f in fields(method) if f.name not in _SEEDS]
-    return s.n0, s.n, s.alpha, s.form, type(method), method.is_fresh, own
+    return s.sigma, s.n0, s.n, s.alpha, s.form, type(method), method.is_fresh, own
 
 
 def _known(first: Sequence[int | None], second: Sequence[int | None]) -> list[int | None]:

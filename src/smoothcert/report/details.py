@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from smoothcert.report.claims import of_comparisons, of_new_inputs, of_sample
-from smoothcert.report.comparison import Change, compare, partners
+from smoothcert.report.comparison import Change, compare, family, p_of, partners
 from smoothcert.report.figures import BETA, new_inputs, new_mean
 from smoothcert.report.naming import titled
 from smoothcert.report.predicted import class_name
@@ -82,11 +82,12 @@ def unseen(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[fl
 
 def compared(runs: Sequence[Run], radii: Sequence[float]) -> Table | None:
     """What became of a first model's certificates; None if no two runs are on the same inputs."""
-    rows, every = [], []
-    for first, second in partners(runs):
-        every.append(found := compare(first, second, radii))
+    pairs = partners(runs)
+    every = [compare(first, second, radii) for first, second in pairs]
+    several, rows = family(every), []
+    for (first, second), found in zip(pairs, every, strict=True):
         name = f"{titled(second)}, with {titled(first)}"
-        rows += [(name, *_cells(change, found.p_value(change))) for change in found.changes]
+        rows += [(name, *_cells(change, p_of(found, change, several))) for change in found.changes]
     if not rows:
         return None
     counts = ("kept", "lost", "gained", "neither")
@@ -97,5 +98,5 @@ def compared(runs: Sequence[Run], radii: Sequence[float]) -> Table | None:
 
 def _cells(change: Change, p: str) -> tuple[str, ...]:
     counts = (change.kept, change.lost, change.gained, change.neither)
-    found = "none" if change.detectable is None else f"{ceil_to(100 * change.detectable, 1)} points"
+    found = "–" if change.detectable is None else f"{ceil_to(100 * change.detectable, 1)} points"
     return (f"{change.radius:g}", *(f"{count:,}" for count in counts), p, found)

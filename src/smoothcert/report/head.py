@@ -12,7 +12,7 @@ from smoothcert.report.naming import data_name, model_name, titled
 from smoothcert.report.predicted import Predicted, class_name
 from smoothcert.runs.store import Run
 from smoothcert.summary import Summary
-from smoothcert.text import ceil_to, floor_to, level, many, percent
+from smoothcert.text import ceil_to, floor_to, level, many, percent, visible
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class Head:
         title: of the page.
         facts: what was certified how, as (name, value).
         verdict: the answer in a sentence.
-        gate: whether it reaches the targets that it was begun with, a line each.
-        claims: what these lines claim; empty without any.
+        gate: whether runs reach the targets that they were begun with, and what that claims.
         warnings: what forbids a simple reading, a sentence each.
         figures: how robust, how sure, at what price, compared with what.
     """
@@ -51,8 +50,7 @@ class Head:
     title: str
     facts: tuple[tuple[str, str], ...]
     verdict: str
-    gate: tuple[str, ...]
-    claims: str
+    gate: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
     figures: tuple[Figure, ...]
 
@@ -77,10 +75,14 @@ def head(
     figures = _figures(run, summary, together[focus], pair, radius)
     warned = (*_sigmas(runs), *_collapses(runs, classes, names))
     verdict = _verdict(summary, pair, radius)
-    gate = recorded(run, runs)
+    gates = {one.name: judged for one in runs if (judged := recorded(one, runs))}
     facts = _facts(runs, run, pair and pair.original)
-    lines = tuple(one.line for one in gate)
-    return Head(focus, title, facts, verdict, lines, claims(gate), warned, figures)
+    lines = tuple(
+        (one.line if len(gates) == 1 else f"{visible(name)}, {one.line}", claims(judged))
+        for name, judged in gates.items()
+        for one in judged
+    )
+    return Head(focus, title, facts, verdict, lines, warned, figures)
 
 
 def _facts(runs: Sequence[Run], run: Run, base: Run | None) -> tuple[tuple[str, str], ...]:

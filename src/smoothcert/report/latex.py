@@ -114,6 +114,9 @@ def document(inputs: Sequence[str]) -> str:
             r"\usepackage{booktabs}",
             r"\begin{document}",
             *(rf"\input{{{name}}}" for name in inputs),
+            r"\nocite{*}  % all of references.bib: bibtex example",
+            r"\bibliographystyle{plain}",
+            r"\bibliography{references}",
             r"\end{document}",
             "",
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from smoothcert.report import paper_words
-from smoothcert.report.comparison import Change, comparisons
+from smoothcert.report.comparison import Change, Comparison, comparisons, family, p_of
 from smoothcert.report.figures import new_inputs, new_mean, seeds
 from smoothcert.report.tables import filled
 from smoothcert.runs.store import Run
@@ -27,6 +27,7 @@ class Table:
         caption: what it says and what holds of it.
         texts: how many of the first columns are text.
         fits: whether it fits on a page; else it is written as CSV alone.
+        values: the rows of the CSV, where they say more.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Table:
     caption: str
     texts: int = 1
     fits: bool = True
+    values: tuple[tuple[str, ...], ...] | None = None
 
     @property
     def csv(self) -> str:
@@ -42,7 +44,7 @@ class Table:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(head.replace("σ", "sigma").rstrip(".") for head in self.heads)
-        for row in self.rows:
+        for row in self.values or self.rows:
             numbers = [number.replace(",", "").replace("–", "") for number in row[self.texts :]]
             writer.writerow([*map(cell, row[: self.texts]), *numbers])
         return text.getvalue()
@@ -82,27 +84,32 @@ def _main(runs: Sequence[Run], summaries: Sequence[Summary], radii: Sequence[flo
 
 def _changes(runs: Sequence[Run], radii: Sequence[float]) -> Table | None:
     found = comparisons(runs, radii)
-    heads = ["first", "second", "radius", "kept", "lost", "gained", "p", "seen"]
-    rows = [
-        [
-            visible(one.first),
-            visible(one.second),
-            f"{change.radius:g}",
-            *_change(change, one.p_value(change)),
-        ]
+    several = family(found)
+    heads = ["first", "second", "radius", "kept", "lost", "gained", "p", "detectable"]
+    pairs = [
+        (one, change)
         for one in found
         for change in one.changes
         if change.kept + change.lost + change.gained
     ]
-    if not rows:
+    if not pairs:
         return None
-    return Table("changes", *_frozen(heads, rows), paper_words.changes(runs, found), texts=2)
+    shown = [(*_change(*pair), p_of(*pair, several), _points(pair[1])) for pair in pairs]
+    exact = [
+        (*_change(one, change), repr(change.p_value) if one.alike else "", _points(change))
+        for one, change in pairs
+    ]
+    caption = paper_words.changes(runs, found)
+    return Table("changes", tuple(heads), tuple(shown), caption, 2, values=tuple(exact))
 
 
-def _change(change: Change, p: str) -> tuple[str, ...]:
-    seen = "none" if change.detectable is None else ceil_to(100 * change.detectable, 1)
+def _change(found: Comparison, change: Change) -> tuple[str, ...]:
     counts = (str(change.kept), str(change.lost), str(change.gained))
-    return (*counts, p, seen)
+    return visible(found.first), visible(found.second), f"{change.radius:g}", *counts
+
+
+def _points(change: Change) -> str:
+    return "–" if change.detectable is None else ceil_to(100 * change.detectable, 1)
 
 
 def _classes(runs: Sequence[Run], radii: Sequence[float]) -> Table | None:

@@ -5,11 +5,12 @@ from pathlib import PurePath
 
 from smoothcert.bounds.together import wrong_at_most
 from smoothcert.methods.dataset import DatasetCertificate, screenings
-from smoothcert.report.card import data_name, model_name
+from smoothcert.report.card import model_name
 from smoothcert.report.claims import of_comparisons, of_new_inputs
 from smoothcert.report.comparison import Comparison
 from smoothcert.report.curves import PUBLISHED, Published
 from smoothcert.report.figures import BETA
+from smoothcert.report.naming import data_name
 from smoothcert.report.spending import without_evaluations
 from smoothcert.runs.store import Run
 from smoothcert.text import level, many, visible
@@ -181,15 +182,13 @@ def new_inputs(runs: Sequence[Run]) -> str:
 
 def changes(runs: Sequence[Run], compared: Sequence[Comparison]) -> str:
     """Of the table of comparisons."""
-    tests = sum(len(one.changes) for one in compared if one.alike)
     level, power = compared[0].level, compared[0].power
-    counts = f"p is rounded up; at {level:g} for all {tests} p together, one counts up to "
-    counts = f"{counts}{level:g}/{tests}. " if tests else ""
+    rounded = "p is rounded up. " if any(one.alike for one in compared) else ""
     return (
         "Certificates kept, lost and gained from a first model to a second, by ℓ₂ radius. "
-        f"{of_comparisons(compared)} {counts}Seen: the smallest difference, in points, that this "
-        f"many inputs show at level {level:g} with probability {power:g} (docs/theory.md, section "
-        f"15) if as many inputs change as here. {facts(runs)}"
+        f"{of_comparisons(compared)} {rounded}Detectable: the smallest difference, in points, that "
+        f"one test at {level:g} finds on this many inputs with probability {power:g} "
+        f"(docs/theory.md, section 15), if as many change as here. {facts(runs)}"
     )
 
 
@@ -234,5 +233,4 @@ def _form(run: Run) -> str:
 
 
 def _data(run: Run) -> str:
-    inputs, name = f"N = {len(run.certificates):,} inputs", visible(data_name(run))
-    return f"{inputs} of {name}" if name else inputs
+    return f"N = {len(run.certificates):,} inputs of {data_name(run.manifest.origin)}"
