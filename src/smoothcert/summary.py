@@ -234,11 +234,10 @@ def over_seeds(summaries: Sequence[Summary]) -> SeedSpread:
 
 def unanimous(c: Certificate) -> bool:
     """Whether all draws that count are for the candidate, so that more draws would prove more."""
-    by = RESULTS[c.method]
     if c.method == "sequential" or not c.n:
         return False
-    replayed = by.reuses and not by.fresh
-    return c.cached_k == c.cached_n and not c.flips if replayed else c.k == c.n
+    replays = RESULTS[c.method].replays
+    return c.cached_k == c.cached_n and not c.flips if replays else c.k == c.n
 
 
 def _lower_median(values: NDArray[np.float64]) -> float:

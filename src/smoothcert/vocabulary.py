@@ -268,6 +268,11 @@ class Result:
     disparity: bool = False
     counts: str = "{k} of {n} draws voted for class {candidate}"
 
+    @property
+    def replays(self) -> bool:
+        """Whether it counts draws that were replayed."""
+        return self.reuses and not self.fresh
+
 
 _CACHED = "The original voted for class {candidate} on {cached_k} of {cached_n} draws; "
 

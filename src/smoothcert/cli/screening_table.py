@@ -16,14 +16,14 @@ def screen_table(
     """Heads and rows, best first, with size and speed where they are given."""
     heads = ["model", "ACR ≥", *(f"CA@{r:g} ≥" for r in radii), "evaluations"]
     heads += ["size", "per second"] if costs else []
-    judged, partial_ = any(c.verdict is not None for c in found), not all(c.finished for c in found)
+    judged, partial_ = any(c.verdict_name for c in found), not all(c.finished for c in found)
     rows = []
     for c in sorted(ranked(found), key=lambda c: not c.begun):
         curve = [percent(float(share), c.pool.inputs) for share in c.certified_accuracy(radii)]
         figures = [floor_to(c.acr, 4), *curve] if c.begun else ["–"] * (1 + len(curve))
         row = [c.name, *figures, f"{c.evaluations:,}", *(costs[c].cells if costs else ())]
         row += [f"{len(c.flips)} of {len(c.screening.rounds)}"] if partial_ else []
-        rows.append([*row, "" if c.verdict is None else c.verdict.name.lower()] if judged else row)
+        rows.append([*row, c.verdict_name.lower()] if judged else row)
     return [*heads, *(["rounds"] if partial_ else []), *(["verdict"] if judged else [])], rows
 
 

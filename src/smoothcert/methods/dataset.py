@@ -73,6 +73,11 @@ class DatasetCertificate:
     verdict: Verdict | None
 
     @property
+    def verdict_name(self) -> str:
+        """The name of the verdict; empty without targets."""
+        return "" if self.verdict is None else self.verdict.name
+
+    @property
     def decided(self) -> bool:
         """Whether its targets are decided, so that no more draws are needed."""
         return self.verdict in (Verdict.ACCEPTED, Verdict.UNREACHABLE)
@@ -137,7 +142,7 @@ class DatasetCertificate:
                 if self.begun
             ],
             "curve": np.stack([grid, self.certified_accuracy(grid)], axis=1).tolist(),
-            "verdict": None if self.verdict is None else self.verdict.name,
+            "verdict": self.verdict_name or None,
             "alpha": self.alpha,
             "budget": dict(self.screening.budget),
             "groups": [asdict(group) for group in self.groups],

@@ -222,9 +222,8 @@ def _limits(
 
 def _lost_none(c: Certificate) -> bool:
     """Whether all draws are for the class, or none that was replayed left it, if any was."""
-    by = RESULTS[c.method]
-    replayed = by.reuses and not by.fresh and not c.flips
-    return unanimous(c) or c.outcome is Outcome.UNSPENT or bool(replayed and c.n)
+    kept = RESULTS[c.method].replays and c.n > 0 and not c.flips
+    return kept or unanimous(c) or c.outcome is Outcome.UNSPENT
 
 
 def _original(goal: Goal, run: Result, base: Result | None) -> list[Certificate]:

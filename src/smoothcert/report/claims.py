@@ -23,9 +23,9 @@ CHOSEN = (
 )
 
 CLAIM = (
-    "A certificate says that the smoothed classifier gives the certified class to every input on"
-    " the data's grid (for image files: every 8-bit image) that is closer than the radius in ℓ₂ "
-    "norm. A closer input between grid values gets this class, too, if noise is added before "
+    "A certificate says that the smoothed classifier gives the certified class to every input "
+    "on the data's grid (for image files: every 8-bit image) that is closer than the radius in "
+    "ℓ₂ norm. A closer input between grid values gets this class, too, if noise is added before "
     "anything is rounded to the grid; rounding it first can move it beyond the radius. The "
     "certificate is wrong with probability at most α, for each input on its own."
 )

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smoothcert.bounds import paired
+from smoothcert.certificate import Certification
 from smoothcert.errors import Mismatch
 from smoothcert.methods import by_input, method_of
 from smoothcert.report.export import Result, labelled, name_of
+from smoothcert.runs.manifest import Identity
 from smoothcert.runs.store import Run
 from smoothcert.scalars import real
 from smoothcert.summary import Summary, correct_radii
@@ -108,17 +110,12 @@ def family(compared: Sequence[Comparison]) -> int:
     return sum(len(one.changes) for one in compared if one.alike)
 
 
-def counts(p: float, several: int, level: float = paired.LEVEL) -> bool:
-    """Whether a p-value is significant among several tests, by Bonferroni's correction."""
-    return Fraction(p) * several <= Fraction(repr(level))
-
-
 def p_of(found: Comparison, change: Change, several: int) -> str:
     """A p-value as reports show it: with a star where it counts, a dash where it says nothing."""
     if not found.alike:
         return "–"
-    star = "*" if counts(change.p_value, several, found.level) else ""
-    return p_value(change.p_value, found.exact) + star
+    significant = Fraction(change.p_value) * several <= Fraction(repr(found.level))  # Bonferroni
+    return p_value(change.p_value, found.exact) + ("*" if significant else "")
 
 
 def partners(runs: Sequence[Run]) -> tuple[tuple[Run, Run], ...]:
@@ -192,10 +189,7 @@ def compare(
         power=power,
         detectable_if_lost=least,
         alike=_terms(first) == _terms(second),
-        exact=all(
-            by_input(result.identity.method if isinstance(result, Run) else result.method)
-            for result in (first, second)
-        ),
+        exact=all(by_input(_made(result).method) for result in (first, second)),
     )
 
 
@@ -214,10 +208,14 @@ def _inputs(run: Run) -> tuple[object, ...]:
     return run.identity.indices, run.contents, run.labels
 
 
+def _made(result: Result) -> Identity | Certification:
+    """What has the settings and the method of a result."""
+    return result.identity if isinstance(result, Run) else result
+
+
 def _terms(result: Result) -> tuple[object, ...]:
     """How a model was certified, whatever the noise: fields of its settings and of its method."""
-    made = result.identity if isinstance(result, Run) else result
-    s, method = made.settings, method_of(made.method)
+    s, method = _made(result).settings, method_of(_made(result).method)
     own = [(f.name, getattr(method, f.name)) for f in fields(method) if f.name not in _SEEDS]
     return s.sigma, s.n0, s.n, s.alpha, s.form, type(method), method.is_fresh, own
 

@@ -196,7 +196,7 @@ def _screening(content: Content) -> dict[str, Any]:
                 "evaluations": f"{c.evaluations:,}",
                 "cost": content.costs.get(c, Cost()).cells,
                 "target": _target(c),
-                "verdict": None if c.verdict is None else c.verdict.name,
+                "verdict": c.verdict_name,
             }
             for c in ranked(numbers)
         ],

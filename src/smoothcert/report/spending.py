@@ -83,7 +83,7 @@ def by_share(certificates: Sequence[Certificate]) -> tuple[Bin, ...]:
 
 def replays(c: Certificate) -> bool:
     """Whether it counts cached draws that were evaluated again."""
-    return RESULTS[c.method].reuses and not RESULTS[c.method].fresh
+    return RESULTS[c.method].replays
 
 
 def _share(c: Certificate) -> float:

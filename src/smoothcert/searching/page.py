@@ -73,7 +73,7 @@ def pareto(found: Found) -> str:
         one = row.certificate
         facts = ["", "", ""]
         if one is not None:
-            verdict = "" if one.verdict is None else one.verdict.name.lower()
+            verdict = one.verdict_name.lower()
             facts = [f"{figure_of(one, found.target):.6f}", verdict, str(one.evaluations)]
         seen = [row.flips, row.draws, f"{row.expected:.6f}"]
         seconds = "" if row.seconds is None else repr(row.seconds)
@@ -127,9 +127,7 @@ def heads(found: Found) -> list[str]:
 def cells(found: Found, row: Row) -> list[str]:
     """A candidate's row of the table."""
     one = row.certificate
-    verdict = "explored only"
-    if one is not None and one.verdict is not None:
-        verdict = one.verdict.name.lower()
+    verdict = (one.verdict_name.lower() if one else "") or "explored only"
     return [
         title_of(found, row) + (" (winner)" if found.best is row else ""),
         verdict,
