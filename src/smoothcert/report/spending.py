@@ -81,18 +81,13 @@ def by_share(certificates: Sequence[Certificate]) -> tuple[Bin, ...]:
     return tuple(_bin(_EDGES[i], highs[i], grouped[i]) for i in sorted(grouped))
 
 
-def replays(c: Certificate) -> bool:
-    """Whether it counts cached draws that were evaluated again."""
-    return RESULTS[c.method].replays
-
-
 def _share(c: Certificate) -> float:
     k, n = (c.cached_k, c.cached_n) if c.cached_n else (c.k, c.n)
     return k / n if n else 0.0
 
 
 def _bin(low: float, high: float, certificates: Sequence[Certificate]) -> Bin:
-    replayed = [c for c in certificates if replays(c) and c.n]
+    replayed = [c for c in certificates if RESULTS[c.method].replays and c.n]
     zetas = [c.zeta for c in replayed if RESULTS[c.method].disparity]
     return Bin(
         low,
